@@ -1,0 +1,11 @@
+"""Compress: params → artifact. The only room that imports torch.
+
+- `steps`: what a technique is: its config, its functions, its phase; what travels between steps
+- `recipe`: a recipe is an ordered list of steps; the literal table `TECHNIQUES`; refusals before anything runs
+- `compose`: runs a recipe: module steps, export, lowering steps, invariants after each, one manifest at the end
+- `prune`, `quantize`, `distill`, `factorize`, `share`, `pack`: one technique each, config and function side by side
+- `training`: the one loop that trains, fine-tunes, distils and does quantization-aware training
+- `invariants`: what must hold between steps and on the final file
+- `export`: one file a target
+- `stages`: bodies of the DVC stages `prepare`, `train`, `baseline` and `compress`
+"""

@@ -1,0 +1,124 @@
+"""What a technique is, and what travels between the steps of a recipe.
+
+Techniques act in two phases. *Module* steps turn a `torch.nn.Module` into another one; *lowering* steps turn
+the exported graph into another graph for one target. Quantization-aware training does both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import onnx
+from torch import nn
+
+from weighbridge.data import Data
+from weighbridge.documents import TrainSection, Written
+
+Facts = dict[str, Any]
+"""What a step proved of itself, as JSON values: sparsity, distinct values, channels, ranks, tensors …"""
+
+
+class StepConfig(Written):
+    """Base of every technique's config: unknown keys are refused, values are frozen."""
+
+
+class Constraint(Protocol):
+    """Something that a step established and that every later step must preserve: a mask, a codebook.
+
+    The training loop calls `before_step` between the backward pass and the optimizer's step, and `project` after
+    it, so that masks and codebooks survive fine-tuning.
+    """
+
+    @property
+    def name(self) -> str:
+        """Technique and layer, e.g. `prune mask of features.0.weight`."""
+        ...
+
+    def before_step(self, module: nn.Module) -> None:
+        """Adjust gradients in place, e.g. zero those of pruned weights or sum those of shared ones."""
+        ...
+
+    def project(self, module: nn.Module) -> None:
+        """Put the module's weights back onto the constraint, in place."""
+        ...
+
+    def violation(self, module: nn.Module) -> str | None:
+        """What is broken, in a clause; None while the constraint holds."""
+        ...
+
+
+@dataclass
+class Subject:
+    """The model between module steps."""
+
+    module: nn.Module
+    constraints: list[Constraint] = field(default_factory=list)
+    notes: Facts = field(default_factory=dict)
+    """What a module step hands to its own lowering half, e.g. observed ranges of quantization-aware training."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The model between lowering steps: one self-contained ONNX model, exporter metadata stripped."""
+
+    proto: onnx.ModelProto
+    notes: Facts = field(default_factory=dict)
+
+
+class Progress(Protocol):
+    """How long work reports itself: `compress` never prints."""
+
+    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        """`done` of `total` units of `stage` are finished."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every step may use besides its own config: data, training defaults, teachers, progress."""
+
+    data: Data
+    """`data.calibration` is always set (class-balanced, from train); techniques never see `data.test`'s labels."""
+    train: TrainSection
+    seed: int
+    baseline: Callable[[], nn.Module]
+    """A fresh copy of the trained baseline in eval mode (an `InputError` where the model is an ONNX file)."""
+    teacher: Callable[[str], tuple[nn.Module, str]]
+    """`baseline`, or `sha256:…` of a registered version → (module in eval mode, digest of its artifact)."""
+    progress: Progress
+
+
+ModuleFunction = Callable[[Any, Subject, Context], tuple[Subject, Facts]]
+LoweringFunction = Callable[[Any, Graph, Context], tuple[Graph, Facts]]
+
+
+@dataclass(frozen=True)
+class Technique:
+    """One row of the table `TECHNIQUES`."""
+
+    config: type[StepConfig]
+    module: ModuleFunction | None = None
+    lower: LoweringFunction | None = None
+    phases: Callable[[Any], tuple[str, ...]] | None = None
+    """Which of `module` and `lower` a given config uses; all that are present where it is None."""
+    explain: Callable[[Any, Any, Context], list[Facts]] | None = None
+    """What the step will do to each layer, without training, as rows of a table."""
+
+    def phases_of(self, config: StepConfig) -> tuple[str, ...]:
+        """`("module",)`, `("lower",)` or both, for this config."""
+        if self.phases is not None:
+            return self.phases(config)
+        return tuple(name for name in ("module", "lower") if getattr(self, name) is not None)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One validated item of a recipe."""
+
+    name: str
+    """The technique's name in `TECHNIQUES`."""
+    config: StepConfig
+    where: str
+    """File and key, for messages: `params.yaml: recipes.int8.steps[0].quantize`."""

@@ -1,0 +1,1 @@
+"""Projects as a user of Weighbridge would write them."""

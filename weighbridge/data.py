@@ -1,0 +1,175 @@
+"""The contract of a user's data factory, and the `.npz` form of an evaluation set.
+
+A data factory is a callable without arguments that returns a `Data`. Arrays are numpy's; nothing here
+imports a deep-learning library, so that the gate can load the same factory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighbridge.errors import InputError
+from weighbridge.files import atomic_path, sha256_bytes
+
+LABELS = "labels"
+SLICE_PREFIX = "slice:"
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples with their labels.
+
+    `inputs` maps each model input's name to an array (n, …); `labels` is (n,) of integer classes, or (n,) or
+    (n, k) of floats for regression; `slices` maps a name to a boolean mask (n,). Raises `InputError` where
+    lengths, types or values are wrong.
+    """
+
+    inputs: Mapping[str, Array]
+    labels: Array
+    slices: Mapping[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise InputError("holds no input array", where="data")
+        arrays = {**self.inputs, LABELS: self.labels}
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
+                raise InputError(f"{name!r} is not an array of numbers", where="data")
+            if array.ndim == 0 or len(array) != len(self.labels):
+                raise InputError(
+                    f"{name!r} has {len(array) if array.ndim else 'no'} examples, the labels {len(self.labels)}",
+                    where="data",
+                )
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise InputError(f"{name!r} holds NaN or infinite values", where="data")
+        for name, mask in self.slices.items():
+            if mask.dtype != np.bool_ or mask.shape != (len(self.labels),):
+                raise InputError(f"slice {name!r} is not a boolean mask over the examples", where="data")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, chosen: Array | slice) -> Split:
+        """The chosen examples, by index or mask, with their slices."""
+        return Split(
+            {name: array[chosen] for name, array in self.inputs.items()},
+            self.labels[chosen],
+            {name: mask[chosen] for name, mask in self.slices.items()},
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over names, types, shapes and bytes: the same examples always give the same digest."""
+        lines = []
+        named = {**self.inputs, LABELS: self.labels}
+        named.update({f"{SLICE_PREFIX}{name}": mask for name, mask in self.slices.items()})
+        for name in sorted(named):
+            array = np.ascontiguousarray(named[name])
+            lines.append(f"{name} {array.dtype.str} {array.shape} {sha256_bytes(array.tobytes())}")
+        return sha256_bytes("\n".join(lines).encode())
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a data factory returns: named splits, and the code around the model that users wait for too."""
+
+    train: Split
+    test: Split
+    calibration: Split | None = None
+    """Taken from train (class-balanced) where it is None; never from test."""
+    preprocess: Callable[[Any], Mapping[str, Array]] | None = None
+    """From one raw example to the model's inputs, each (1, …)."""
+    postprocess: Callable[[list[Array]], Any] | None = None
+    """From the model's outputs to the answer."""
+    raw: Any = None
+    """A sequence of raw examples for `preprocess`, as long as test."""
+
+
+def import_callable(reference: str, where: str) -> Callable[..., Any]:
+    """Import `package.module:callable` with the current folder on the path.
+
+    A module or name that is not there, or does not import, is an `InputError` that says which.
+    """
+    module_name, _, name = reference.partition(":")
+    if not module_name or not name:
+        raise InputError(f"{reference!r} is not 'package.module:callable'", where=where)
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise InputError(f"{module_name} does not import: {error!r}", where=where) from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise InputError(f"{module_name} has no callable {name!r}", where=where)
+    return found  # type: ignore[no-any-return]
+
+
+def call_factory(reference: str, where: str) -> Any:
+    """Import and call a factory without arguments; whatever it raises is an `InputError` that names it."""
+    factory = import_callable(reference, where)
+    try:
+        return factory()
+    except Exception as error:  # a user's factory may raise anything
+        raise InputError(f"{reference} failed: {error!r}", where=where) from error
+
+
+def load_data(reference: str, where: str = "params.yaml: data.factory") -> Data:
+    """Call a data factory and check what it returned."""
+    data = call_factory(reference, where)
+    if not isinstance(data, Data):
+        raise InputError(
+            f"{reference} returned {type(data).__name__}", where=where, fix="expected a weighbridge.data.Data"
+        )
+    for name, split in (("train", data.train), ("test", data.test)):
+        if len(split) == 0:
+            raise InputError(f"the {name} split is empty", where=where)
+    return data
+
+
+def write_npz(path: Path, split: Split) -> None:
+    """Write a split as `.npz`: one array per input by its name, `labels`, and `slice:<name>` masks."""
+    arrays = {**split.inputs, LABELS: split.labels}
+    arrays.update({f"{SLICE_PREFIX}{name}": mask for name, mask in split.slices.items()})
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(arrays):
+            # A fixed date: the same arrays give the same bytes.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+
+
+def read_npz(path: Path) -> Split:
+    """Read a split from `.npz`; pickled arrays are refused, never loaded. Every problem is an `InputError`."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise InputError("is not there", where=str(path)) from error
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        problem = "holds pickled objects" if "pickle" in str(error).lower() else "is not a readable .npz file"
+        raise InputError(
+            problem, where=str(path), fix="write it with numpy.savez from plain numeric arrays"
+        ) from error
+    if LABELS not in arrays:
+        raise InputError(f"has no {LABELS!r} array", where=str(path), fix="add integer labels of length n")
+    labels = arrays.pop(LABELS)
+    slices = {
+        name.removeprefix(SLICE_PREFIX): arrays.pop(name)
+        for name in list(arrays)
+        if name.startswith(SLICE_PREFIX)
+    }
+    try:
+        return Split(arrays, labels, slices)
+    except InputError as error:
+        raise InputError(error.what, where=str(path)) from error

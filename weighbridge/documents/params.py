@@ -1,0 +1,231 @@
+"""`params.yaml`, the one file that people edit: model, data, training, recipes, weighing and budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from weighbridge.documents.base import Written, load, parse
+from weighbridge.documents.metrics import Metric, find_metric, parse_quantity
+from weighbridge.errors import InputError
+from weighbridge.files import read_yaml
+
+
+def _importable(value: str) -> str:
+    module, _, name = value.partition(":")
+    if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError("expected 'package.module:callable'")
+    return value
+
+
+def _slug(value: str) -> str:
+    if (
+        not value
+        or not value[0].isalnum()
+        or not all(c.isalnum() or c in "-_" for c in value)
+        or not value.isascii()
+    ):
+        raise ValueError("expected letters, digits, '-' and '_', starting with a letter or digit")
+    return value
+
+
+Factory = Annotated[str, AfterValidator(_importable), Field(description="`package.module:callable`")]
+Name = Annotated[str, Field(max_length=64), AfterValidator(_slug)]
+
+
+class ModelSection(Written):
+    """What is versioned here."""
+
+    name: Name
+    """The model's name in the registry."""
+    factory: Factory | None = None
+    """A callable without arguments that returns a `torch.nn.Module` with fresh weights."""
+    onnx: str | None = None
+    """Path of a finished ONNX file, instead of `factory`: recipes of lowering steps accept it as the baseline."""
+    licence: str | None = None
+    """SPDX identifier, copied into the registry's records."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.factory is None) == (self.onnx is None):
+            raise ValueError("expected exactly one of 'factory' and 'onnx'")
+        return self
+
+
+class DataSection(Written):
+    """Where examples come from."""
+
+    factory: Factory
+    """A callable without arguments that returns a `weighbridge.data.Data`."""
+
+
+class TrainSection(Written):
+    """How the baseline is trained. Fine-tuning inside recipes takes what it does not set from here."""
+
+    epochs: int = Field(default=8, ge=1, le=10_000)
+    batch_size: int = Field(default=128, ge=1)
+    lr: float = Field(default=1e-3, gt=0, lt=10)
+    """Peak learning rate of the one-cycle schedule (Adam)."""
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    seed: int = Field(default=7, ge=0, lt=2**31)
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+
+
+class RecipeSection(Written):
+    """An ordered list of techniques with their parameters; `compress.recipe` validates the steps."""
+
+    target: Literal["onnxruntime"] = "onnxruntime"
+    """The runtime that the artifact is built for."""
+    steps: list[dict[str, Any]] = Field(min_length=1)
+    """Each item is `technique: {parameters}`."""
+    advisory: bool = False
+    """Weighed and shown, but the verdict over all recipes does not depend on it."""
+
+
+class Weighing(Written):
+    """How long and how often the gate measures."""
+
+    time_limit: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """Seconds for the noisy metrics of one recipe; `60s` and `2min` are read too."""
+    launches: int = Field(default=54, ge=1, le=1000)
+    """Launch pairs at most."""
+    threads: int = Field(default=1, ge=1, le=256)
+    batch_size: int = Field(default=1, ge=1)
+    """Examples in one timed inference."""
+    throughput_batch_size: int = Field(default=32, ge=1)
+    """Examples in one inference of the closed throughput loop."""
+    seed: int = Field(default=11, ge=0, lt=2**31)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _durations(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("time_limit"), str):
+            return {**values, "time_limit": parse_quantity(values["time_limit"], "seconds")}
+        return values
+
+
+LIMITS = ("max", "min", "max_ratio", "min_ratio", "max_drop")
+
+
+class Budget(Written):
+    """A declared limit on one metric, absolute (`max`, `min`) or relative to `baseline` or `stable`."""
+
+    metric: str
+    max: float | str | None = None
+    """Largest value allowed, in the metric's unit (`200kB`, `5ms`, or a plain number in base units)."""
+    min: float | str | None = None
+    """Smallest value allowed."""
+    max_ratio: float | None = Field(default=None, gt=0)
+    """Largest candidate / reference allowed."""
+    min_ratio: float | None = Field(default=None, gt=0)
+    """Smallest candidate / reference allowed."""
+    max_drop: float | str | None = None
+    """Largest reference - candidate allowed, in the metric's unit (metrics where higher is better)."""
+    against: Literal["baseline", "stable"] = "baseline"
+    """What relative limits refer to: the uncompressed artifact, or what the registry serves now."""
+    required: bool = True
+    """A budget that is not required is judged and shown, but the verdict does not depend on it."""
+    resolution: float = Field(default=0.05, gt=0, lt=1)
+    """Smallest relative excess beyond the limit that the gate promises to find."""
+    mode: Literal["population", "exact"] = "population"
+    """For accuracy: about all such examples (an interval), or about this very data set (a count)."""
+    device: str | None = None
+    """Judge this budget on devices of this class alone."""
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        try:
+            metric = find_metric(self.metric)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        given = [name for name in LIMITS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"expected exactly one of {', '.join(LIMITS)}; found {', '.join(given) or 'none'}"
+            )
+        value = parse_quantity(getattr(self, given[0]), "score" if "ratio" in given[0] else metric.unit)
+        if given[0] == "max_drop" and metric.better == "lower":
+            raise ValueError(
+                f"max_drop needs a metric where higher is better; {self.metric} is not: use max_ratio"
+            )
+        if metric.unit == "fraction" and not 0 <= value <= 1 and "ratio" not in given[0]:
+            raise ValueError(f"{given[0]} of {self.metric} is a fraction from 0 to 1")
+        if value < 0:
+            raise ValueError(f"{given[0]} cannot be negative")
+        if "against" in self.model_fields_set and not self.relative and self.against == "stable":
+            raise ValueError("'against: stable' needs a relative limit: max_ratio, min_ratio or max_drop")
+        return self
+
+    @property
+    def quantity(self) -> Metric:
+        """The metric that the budget limits."""
+        return find_metric(self.metric)
+
+    @property
+    def rule(self) -> str:
+        """Which limit it is: `max`, `min`, `max_ratio`, `min_ratio` or `max_drop`."""
+        return next(name for name in LIMITS if getattr(self, name) is not None)
+
+    @property
+    def relative(self) -> bool:
+        """Whether the limit refers to another artifact."""
+        return self.rule not in ("max", "min")
+
+    @property
+    def limit(self) -> float:
+        """The limit as a number: in the metric's base unit, or a ratio."""
+        value: float | str = getattr(self, self.rule)
+        return parse_quantity(value, "score" if "ratio" in self.rule else self.quantity.unit)
+
+
+class BudgetFile(Written):
+    """A file with the list under `budgets:` alone, as `weighbridge weigh --budgets` takes it."""
+
+    budgets: list[Budget] = Field(min_length=1)
+
+
+class Params(Written):
+    """The whole of `params.yaml`."""
+
+    schema_version: Literal[1] = 1
+    model: ModelSection
+    data: DataSection
+    train: TrainSection = TrainSection()
+    recipes: dict[Name, RecipeSection] = Field(min_length=1)
+    weighing: Weighing = Weighing()
+    budgets: list[Budget] = Field(min_length=1)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and validate a params file. Keys that start with `x-` at top level (YAML anchors) are left out."""
+        content = read_yaml(path)
+        if isinstance(content, dict):
+            content = {key: value for key, value in content.items() if not str(key).startswith("x-")}
+        return parse(cls, content, str(path))
+
+
+def read_budgets(path: Path) -> list[Budget]:
+    """The budgets of a file: a `budgets:` list, alone or within a whole `params.yaml`."""
+    content = read_yaml(path)
+    if isinstance(content, list):
+        content = {"budgets": content}
+    if isinstance(content, dict) and "model" in content:
+        return Params.read(path).budgets
+    return parse(BudgetFile, content, str(path)).budgets
+
+
+__all__ = [
+    "Budget",
+    "BudgetFile",
+    "DataSection",
+    "ModelSection",
+    "Params",
+    "RecipeSection",
+    "TrainSection",
+    "Weighing",
+    "load",
+    "read_budgets",
+]

@@ -1,0 +1,96 @@
+"""What the budgets say of a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from weighbridge.documents.base import SCHEMA_VERSION, Digest, Recorded
+from weighbridge.errors import ExitCode
+
+
+class Verdict(StrEnum):
+    """`pass`: the interval lies inside the limit. `fail`: it lies beyond. `inconclusive`: neither could be shown.
+    `error`: it could not be measured or computed.
+    """
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 pass, 1 fail, 3 could not judge."""
+        return _EXIT.get(self, ExitCode.UNJUDGED)
+
+
+_EXIT = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
+# A certain failure outranks what could not be judged: more samples would not mend it.
+_WORST_FIRST = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst verdict; `error` where there is none, because nothing missing ever passes."""
+    found = set(verdicts)
+    return next((verdict for verdict in _WORST_FIRST if verdict in found), Verdict.ERROR)
+
+
+class Named(Recorded):
+    """An artifact by its digest."""
+
+    digest: Digest
+
+
+class BudgetVerdict(Recorded):
+    """One budget, judged."""
+
+    metric: str
+    against: str | None
+    """`baseline` or `stable` for relative limits; None for absolute ones."""
+    rule: str
+    """`max`, `min`, `max_ratio`, `min_ratio` or `max_drop`."""
+    limit: float
+    unit: str
+    """Of limit, estimate and bounds: `bytes`, `seconds`, `ratio`, `fraction` …"""
+    estimate: float | None
+    """None where there is none; `reason` says why."""
+    lower: float | None
+    upper: float | None
+    verdict: Verdict
+    reason: str
+    required: bool
+
+
+class RecipeVerdict(Recorded):
+    """One candidate, judged: what `verdict.json` of a stand-alone weighing holds."""
+
+    schema_version: int = SCHEMA_VERSION
+    verdict: Verdict
+    """The worst of the required budgets."""
+    model: str | None = None
+    recipe: str | None = None
+    baseline: Named
+    candidate: Named
+    device: str
+    """Device class."""
+    device_fingerprint: Digest
+    measurement: Digest
+    """Of the measurement that was judged."""
+    budgets: list[BudgetVerdict]
+    advisory: bool = False
+    notes: list[str] = []
+
+
+class GateVerdict(Recorded):
+    """All recipes of one pipeline: what `reports/verdict.json` holds."""
+
+    schema_version: int = SCHEMA_VERSION
+    verdict: Verdict
+    """The worst of the recipes that are not advisory."""
+    model: str
+    device: str
+    policy: Digest
+    """Over the budgets as they were judged."""
+    recipes: dict[str, RecipeVerdict]
+    notes: list[str] = []
