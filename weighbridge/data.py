@@ -158,16 +158,12 @@ def read_npz(path: Path) -> Split:
         raise InputError("is not there", where=str(path)) from error
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
         problem = "holds pickled objects" if "pickle" in str(error).lower() else "is not a readable .npz file"
-        raise InputError(
-            problem, where=str(path), fix="write it with numpy.savez from plain numeric arrays"
-        ) from error
+        raise InputError(problem, where=str(path), fix="write it with numpy.savez from plain numeric arrays") from error
     if LABELS not in arrays:
         raise InputError(f"has no {LABELS!r} array", where=str(path), fix="add integer labels of length n")
     labels = arrays.pop(LABELS)
     slices = {
-        name.removeprefix(SLICE_PREFIX): arrays.pop(name)
-        for name in list(arrays)
-        if name.startswith(SLICE_PREFIX)
+        name.removeprefix(SLICE_PREFIX): arrays.pop(name) for name in list(arrays) if name.startswith(SLICE_PREFIX)
     }
     try:
         return Split(arrays, labels, slices)

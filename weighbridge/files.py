@@ -107,9 +107,7 @@ def read_json(path: Path) -> Any:
 
 def canonical_json(value: Any) -> bytes:
     """The one byte form of a JSON value that digests are taken over: sorted keys, no spaces, no NaN."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def pretty_json(value: Any) -> str:

@@ -112,9 +112,7 @@ def _fields_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> set[st
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    options = [
-        item for item in get_args(annotation) if isinstance(item, type) and issubclass(item, BaseModel)
-    ]
+    options = [item for item in get_args(annotation) if isinstance(item, type) and issubclass(item, BaseModel)]
     is_union = annotation is not None and getattr(annotation, "__origin__", None) not in (list, dict, tuple)
     return options[0] if options and is_union else None
 

@@ -36,9 +36,7 @@ METRICS: dict[str, Metric] = {
         Metric("latency.p50", "latency, median", "seconds", "lower", "launches"),
         Metric("latency.p95", "latency, 95th percentile", "seconds", "lower", "launches"),
         Metric("latency.p99", "latency, 99th percentile", "seconds", "lower", "launches"),
-        Metric(
-            "latency.end_to_end", "latency with pre- and postprocess, median", "seconds", "lower", "launches"
-        ),
+        Metric("latency.end_to_end", "latency with pre- and postprocess, median", "seconds", "lower", "launches"),
         Metric("cold_start", "load and first inference", "seconds", "lower", "launches"),
         Metric("throughput", "examples per second", "per_second", "higher", "launches"),
         Metric("memory.peak", "peak memory of a fresh process", "bytes", "lower", "launches"),

@@ -21,12 +21,7 @@ def _importable(value: str) -> str:
 
 
 def _slug(value: str) -> str:
-    if (
-        not value
-        or not value[0].isalnum()
-        or not all(c.isalnum() or c in "-_" for c in value)
-        or not value.isascii()
-    ):
+    if not value or not value[0].isalnum() or not all(c.isalnum() or c in "-_" for c in value) or not value.isascii():
         raise ValueError("expected letters, digits, '-' and '_', starting with a letter or digit")
     return value
 
@@ -143,14 +138,10 @@ class Budget(Written):
             raise ValueError(str(error)) from error
         given = [name for name in LIMITS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"expected exactly one of {', '.join(LIMITS)}; found {', '.join(given) or 'none'}"
-            )
+            raise ValueError(f"expected exactly one of {', '.join(LIMITS)}; found {', '.join(given) or 'none'}")
         value = parse_quantity(getattr(self, given[0]), "score" if "ratio" in given[0] else metric.unit)
         if given[0] == "max_drop" and metric.better == "lower":
-            raise ValueError(
-                f"max_drop needs a metric where higher is better; {self.metric} is not: use max_ratio"
-            )
+            raise ValueError(f"max_drop needs a metric where higher is better; {self.metric} is not: use max_ratio")
         if metric.unit == "fraction" and not 0 <= value <= 1 and "ratio" not in given[0]:
             raise ValueError(f"{given[0]} of {self.metric} is a fraction from 0 to 1")
         if value < 0:
