@@ -42,15 +42,13 @@ class Split:
     def __post_init__(self) -> None:
         if not self.inputs:
             raise InputError("holds no input array", where="data")
-        arrays = {**self.inputs, LABELS: self.labels}
-        for name, array in arrays.items():
+        for name, array in {LABELS: self.labels, **self.inputs}.items():
             if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
                 raise InputError(f"{name!r} is not an array of numbers", where="data")
-            if array.ndim == 0 or len(array) != len(self.labels):
-                raise InputError(
-                    f"{name!r} has {len(array) if array.ndim else 'no'} examples, the labels {len(self.labels)}",
-                    where="data",
-                )
+            if array.ndim == 0:
+                raise InputError(f"{name!r} has no examples: it is a single number", where="data")
+            if len(array) != len(self.labels):
+                raise InputError(f"{name!r} has {len(array)} examples, the labels {len(self.labels)}", where="data")
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise InputError(f"{name!r} holds NaN or infinite values", where="data")
         for name, mask in self.slices.items():

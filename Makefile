@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine: `make repro` and `make test`.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: repro test lint docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make repro   build .venv, run the pipeline, print the verdict"
+	@echo "make test    install what the tests need and run them all"
+	@echo "make lint    ruff, mypy, import-linter"
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --editable '.[compress,pipeline]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+repro: $(VENV)/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+	@$(BIN)/weighbridge gate
+
+test: $(VENV)/installed-dev
+	@tests/install-system-packages
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) artifacts measurements site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,166 @@
+"""Documents: strict with people, tolerant with programs, one clear line for each mistake."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weighbridge.documents import BudgetFile, Params, RecipeVerdict, Verdict, load, parse, parse_quantity, worst
+from weighbridge.documents.params import read_budgets
+from weighbridge.errors import ExitCode, InputError
+from weighbridge.files import dump_yaml
+
+PARAMS = {
+    "model": {"name": "net", "factory": "nets:Net"},
+    "data": {"factory": "nets:load"},
+    "train": {"epochs": 2},
+    "recipes": {"int8": {"target": "onnxruntime", "steps": [{"quantize": {"scheme": "static-int8"}}]}},
+    "budgets": [{"metric": "size.bytes", "max": "200kB"}, {"metric": "latency.p50", "max_ratio": 0.9}],
+}
+
+
+def edited(path, value):
+    """PARAMS with one value set; the path's last key may be new."""
+    content = copy.deepcopy(PARAMS)
+    place = content
+    *parents, last = path
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return content
+
+
+def test_a_whole_params_file_is_read(tmp_path):
+    """Defaults fill what was left out, and units are numbers afterwards."""
+    path = tmp_path / "params.yaml"
+    path.write_text("x-presets: {a: &a 1}\n" + dump_yaml(PARAMS))
+    params = Params.read(path)
+    assert params.train.epochs == 2
+    assert params.train.batch_size == 128
+    assert [budget.limit for budget in params.budgets] == [200_000, 0.9]
+    assert params.budgets[0].relative is False
+    assert params.budgets[1].against == "baseline"
+    assert [budget.limit for budget in read_budgets(path)] == [200_000, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        (["train", "epoch"], 3, "p.yaml: train.epoch: unknown key 'epoch' (did you mean 'epochs'?)"),
+        (["recipe"], {}, "p.yaml: recipe: unknown key 'recipe' (did you mean 'recipes'?)"),
+        (
+            ["recipes", "int8", "step"],
+            [],
+            "p.yaml: recipes.int8.step: unknown key 'step' (did you mean 'steps'?)",
+        ),
+        (["budgets", 1, "max_ration"], 1, "p.yaml: budgets[1].max_ration: unknown key 'max_ration'"),
+        (["train", "epochs"], 0, "p.yaml: train.epochs: input should be greater than or equal to 1; found 0"),
+        (["train", "epochs"], "many", "p.yaml: train.epochs: input should be a valid integer"),
+        (["model", "factory"], "no colon", "p.yaml: model.factory: expected 'package.module:callable'"),
+        (["model", "onnx"], "a.onnx", "p.yaml: model: expected exactly one of 'factory' and 'onnx'"),
+        (["model", "name"], "../up", "p.yaml: model.name: expected letters, digits, '-' and '_'"),
+        (["budgets", 0, "max"], "200ms", "p.yaml: budgets[0]: the unit 'ms' does not measure bytes"),
+        (["budgets", 0, "max"], float("nan"), "p.yaml: budgets[0]"),
+        (["budgets", 0, "max"], -1, "p.yaml: budgets[0]: max cannot be negative"),
+        (["budgets", 0, "min"], 1, "p.yaml: budgets[0]: expected exactly one of max, min"),
+        (["budgets", 0, "metric"], "size.byte", "there is no metric 'size.byte' (did you mean 'size.bytes'?)"),
+        (["budgets", 0, "against"], "stable", "p.yaml: budgets[0]: 'against: stable' needs a relative limit"),
+        (["budgets", 1], {"metric": "latency.p50", "max_drop": 1}, "max_drop needs a metric where higher is better"),
+        (["budgets", 1], {"metric": "accuracy.top1", "max_drop": 2}, "is a fraction from 0 to 1"),
+        (["budgets"], [], "p.yaml: budgets: list should have at least 1 item"),
+        (["schema_version"], 9, "p.yaml: has schema_version 9; this program reads up to 1"),
+    ],
+)
+def test_each_mistake_is_one_line_with_file_key_and_advice(path, value, line):
+    """A person who reads the line knows what to change and where."""
+    with pytest.raises(InputError) as caught:
+        parse(Params, edited(path, value), "p.yaml")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("content", [None, [], "text", {}])
+def test_an_empty_file_is_no_document(content):
+    """Nothing where a mapping should be is an error."""
+    with pytest.raises(InputError, match=r"p\.yaml"):
+        parse(Params, content, "p.yaml")
+
+
+def test_what_a_newer_program_recorded_survives_an_older_one():
+    """A recorded document keeps the keys that it does not know."""
+    digest = "sha256:" + "0" * 64
+    content = {
+        "verdict": "pass", "baseline": {"digest": digest}, "candidate": {"digest": digest, "new": 1}, "device": "d",
+        "device_fingerprint": digest, "measurement": digest, "budgets": [], "from_the_future": [1],
+    }  # fmt: skip
+    written = parse(RecipeVerdict, content, "v.json").to_json()
+    assert written["from_the_future"] == [1]
+    assert written["candidate"]["new"] == 1
+
+
+def test_a_document_is_read_back_as_written(tmp_path):
+    """Writing and reading a recorded document is the identity, and so is its digest."""
+    digest = "sha256:" + "1" * 64
+    verdict = RecipeVerdict.model_validate(
+        {
+            "verdict": "fail",
+            "baseline": {"digest": digest},
+            "candidate": {"digest": digest},
+            "device": "d",
+            "device_fingerprint": digest,
+            "measurement": digest,
+            "budgets": [],
+        }  # fmt: skip
+    )
+    verdict.write(tmp_path / "verdict.json")
+    assert load(RecipeVerdict, tmp_path / "verdict.json") == verdict
+    assert RecipeVerdict.read(tmp_path / "verdict.json").content_digest() == verdict.content_digest()
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [
+        ("200kB", "bytes", 200_000), ("1KiB", "bytes", 1024), (" 1.5 MB ", "bytes", 1.5e6), (7, "bytes", 7),
+        ("5ms", "seconds", 0.005), ("2 min", "seconds", 120), (".5s", "seconds", 0.5), ("1%", "fraction", 0.01),
+        ("3µs", "seconds", 3e-6), ("2M", "count", 2e6), ("1e-3", "score", 1e-3),
+    ],
+)  # fmt: skip
+def test_quantities_are_read_in_either_form(text, unit, value):
+    """With a unit or as a plain number in base units."""
+    assert parse_quantity(text, unit) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "kB", "1 apple", "--1B", "1e999B", "nan", float("inf"), True, "1s 2s"])
+def test_quantities_that_are_none_are_refused(text):
+    """NaN, infinity, truth values and unknown units never become a limit."""
+    with pytest.raises(ValueError, match=r"expected|unit"):
+        parse_quantity(text, "bytes")
+
+
+@given(st.floats(0, 1e15), st.sampled_from(["B", "kB", "MB", "GiB"]))
+def test_a_unit_only_scales(number, unit):
+    """A quantity with a unit is the number times the unit's scale."""
+    scale = {"B": 1, "kB": 1e3, "MB": 1e6, "GiB": 2**30}[unit]
+    assert parse_quantity(f"{number!r}{unit}", "bytes") == pytest.approx(number * scale)
+
+
+def test_the_worst_verdict_decides_and_nothing_is_an_error():
+    """A failure outranks what could not be judged; an empty list never passes."""
+    P, F, I, E = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR  # noqa: E741
+    assert worst([P, I, F, E]) is F
+    assert worst([P, I, E]) is E
+    assert worst([P, I]) is I
+    assert worst([P, P]) is P
+    assert worst([]) is E
+    assert [verdict.exit_code for verdict in (P, F, I, E)] == [0, 1, 3, 3]
+
+
+def test_budget_files_stand_alone(tmp_path):
+    """A list under `budgets:`, or a bare list, is enough for the stand-alone gate."""
+    for text in ("budgets:\n- {metric: params, max: 10k}\n", "- {metric: params, max: 10k}\n"):
+        (tmp_path / "b.yaml").write_text(text)
+        assert read_budgets(tmp_path / "b.yaml")[0].limit == 10_000
+    with pytest.raises(InputError, match="unknown key 'metrik'"):
+        parse(BudgetFile, {"budgets": [{"metrik": "params", "max": 1}]}, "b.yaml")

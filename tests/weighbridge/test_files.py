@@ -1,0 +1,135 @@
+"""Files: strict in, canonical out, atomic, digests."""
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weighbridge import files
+from weighbridge.errors import InputError, StateError
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def test_digest_of_a_file_is_sha256_of_its_bytes(tmp_path):
+    """The digest is the standard one, with its algorithm named."""
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    assert files.sha256_file(path) == "sha256:" + hashlib.sha256(b"abc").hexdigest()
+
+
+def test_digest_of_a_missing_file_names_it(tmp_path):
+    """A file that is not there is one clear error, not a digest."""
+    with pytest.raises(InputError, match=r"gone.*cannot be read"):
+        files.sha256_file(tmp_path / "gone")
+
+
+def test_tree_digest_sees_bytes_and_names_but_not_order(tmp_path):
+    """Moving one byte or renaming a file changes the digest of a tree; listing it in another order does not."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("1")
+    two.write_text("2")
+    digest = files.sha256_tree([one, two], tmp_path)
+    assert files.sha256_tree([two, one], tmp_path) == digest
+    two.write_text("3")
+    assert files.sha256_tree([one, two], tmp_path) != digest
+
+
+@given(JSON)
+def test_canonical_json_reads_back_and_has_one_form(value):
+    """What is digested reads back equal, and has the same bytes whatever the order of keys."""
+    data = files.canonical_json(value)
+    assert files.parse_json(data.decode(), "test") == value
+    if isinstance(value, dict):
+        assert files.canonical_json(dict(reversed(list(value.items())))) == data
+
+
+@pytest.mark.parametrize("text", ["NaN", '{"a": Infinity}', "[1,", '{"a": 1, "a": 2}', "[" * 100_000])
+def test_json_that_could_mean_two_things_is_refused(text):
+    """NaN, a key written twice, truncation and absurd nesting are errors, not values."""
+    with pytest.raises(InputError, match="m.json: is not valid JSON"):
+        files.parse_json(text, "m.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: 1\na: 2\n", "'a' stands twice"),
+        ("a: [1,\n", "is not valid YAML"),
+        ("a: !!python/object:os.system {}\n", "is not valid YAML"),
+    ],
+)
+def test_yaml_that_hides_something_is_refused(text, problem):
+    """Duplicate keys, broken syntax and object tags are one error with the line."""
+    with pytest.raises(InputError, match=problem) as caught:
+        files.parse_yaml(text, "params.yaml")
+    assert str(caught.value).startswith("params.yaml:")
+
+
+def test_yaml_merge_keys_still_work():
+    """Presets by anchors are how recipes share settings."""
+    text = "base: &b {epochs: 3, lr: 1}\nmine:\n  <<: *b\n  lr: 2\n"
+    assert files.parse_yaml(text, "p")["mine"] == {"epochs": 3, "lr": 2}
+
+
+def test_yaml_reads_back_what_was_dumped():
+    """Order and Unicode survive."""
+    value = {"z": "größer", "a": [1, 2.5, None]}
+    text = files.dump_yaml(value)
+    assert files.parse_yaml(text, "p") == value
+    assert text.index("z:") < text.index("a:")
+
+
+def test_binary_rubbish_is_not_text(tmp_path):
+    """A file that is not UTF-8 is named, not decoded with question marks."""
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="is not UTF-8"):
+        files.read_yaml(path)
+
+
+def test_a_write_that_fails_leaves_the_old_bytes_and_no_rubbish(tmp_path, monkeypatch):
+    """A disk that fills while writing keeps the old file whole, and the error names the file."""
+    path = tmp_path / "verdict.json"
+    files.atomic_write(path, b"old")
+
+    def full(self, data):
+        with open(self, "wb") as file:
+            file.write(data[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StateError, match=r"verdict\.json: cannot be written: No space left"):
+        files.atomic_write(path, b"new bytes")
+    assert path.read_bytes() == b"old"
+    assert [item.name for item in tmp_path.iterdir()] == ["verdict.json"]
+
+
+def test_an_error_inside_an_atomic_block_passes_through_and_leaves_nothing(tmp_path):
+    """The caller's own error is not disguised, and no file appears."""
+    with pytest.raises(InputError, match="mine"), files.atomic_path(tmp_path / "x") as temporary:
+        temporary.write_bytes(b"half")
+        raise InputError("mine")
+    assert not list(tmp_path.iterdir())
+
+
+def test_written_files_obey_the_umask(tmp_path):
+    """Temporary files are private; the result is as readable as any other file."""
+    old = os.umask(0o022)
+    try:
+        files.atomic_write(tmp_path / "a", b"")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644

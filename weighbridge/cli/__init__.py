@@ -1,0 +1,81 @@
+"""The command line: parse, one call into a room, print, exit.
+
+`main` is the rim: the one place that catches everything, prints one line and turns it into an exit code.
+Rooms are imported inside the commands that need them, so that `--help` starts without torch, onnxruntime or DVC.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import typer
+
+from weighbridge import __version__
+from weighbridge.cli import calibrate, registry, stage, weigh
+from weighbridge.cli import gate as gate_command
+from weighbridge.cli import explain as explain_command
+from weighbridge.errors import ExitCode, WeighbridgeError
+
+app = typer.Typer(
+    name="weighbridge",
+    help="Every model is weighed before it may cross into the registry.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 pass, 1 fail, 2 usage or invalid input, 3 could not judge.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"weighbridge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options before the command."""
+
+
+app.command("weigh")(weigh.weigh)
+app.command("gate")(gate_command.gate)
+app.command("explain")(explain_command.explain)
+app.command("calibrate")(calibrate.calibrate)
+app.add_typer(registry.app, name="registry")
+app.add_typer(stage.app, name="stage")
+
+
+def main() -> None:
+    """Run the command line; every error becomes one line on standard error and an exit code."""
+    # Set before any command can import onnxruntime: no telemetry, whatever the build's default.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except WeighbridgeError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001  # the rim: a defect must not end in 0, 1 or a page of traceback
+        _complain(f"internal error: {type(error).__name__}: {error}; details in {_write_details()}")
+        sys.exit(ExitCode.UNJUDGED)
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"weighbridge: error: {message}\n")
+
+
+def _write_details() -> str:
+    details = Path(".weighbridge") / "internal-error.txt"
+    try:
+        details.parent.mkdir(exist_ok=True)
+        details.write_text(traceback.format_exc())
+    except OSError:
+        return traceback.format_exc()
+    return str(details)

@@ -1,0 +1,68 @@
+"""What every command shows alike: progress on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """How rooms report long work; see `compress.steps.Progress`."""
+
+    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        """`done` of `total` units of `stage` are finished."""
+        ...
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Progress]:
+    """Bars where standard error is a terminal, one plain line per finished stage where it is not."""
+    if quiet:
+        yield _silent
+    elif sys.stderr.isatty():
+        with _bars() as bars:
+            yield bars
+    else:
+        yield _PlainLines()
+
+
+def _silent(stage: str, done: int, total: int, detail: str = "") -> None:
+    """Say nothing."""
+
+
+class _PlainLines:
+    """For logs: a stage's last step, and no more often than every tenth of it."""
+
+    def __init__(self) -> None:
+        self.tenth: dict[str, int] = {}
+
+    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        tenth = 10 * done // max(total, 1)
+        if self.tenth.get(stage) != tenth:
+            self.tenth[stage] = tenth
+            sys.stderr.write(f"{stage}: {done}/{total} {detail}".rstrip() + "\n")
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def report(stage: str, done: int, total: int, detail: str = "") -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, detail=detail)
+            bars.update(tasks[stage], completed=done, total=total, detail=detail)
+
+        yield report

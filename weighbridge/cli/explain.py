@@ -1,0 +1,22 @@
+"""`weighbridge explain RECIPE`: what each step will do to each layer, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def explain(
+    recipe: str = typer.Argument(..., help="A recipe's name in params.yaml."),
+    root: Path = typer.Option(Path(), "--root", help="The project's folder.", show_default=False),
+    as_json: bool = typer.Option(False, "--json", help="Rows as JSON."),
+) -> None:
+    """Show what each step of a recipe will do to each layer: shape, parameters, MACs, bytes before and after."""
+    from tabulate import tabulate
+
+    from compress.explain import explain as explain_recipe
+    from weighbridge.files import pretty_json
+
+    rows = explain_recipe(root, recipe)
+    typer.echo(pretty_json(rows) if as_json else tabulate(rows, headers="keys", tablefmt="github"))

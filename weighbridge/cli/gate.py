@@ -1,0 +1,24 @@
+"""`weighbridge gate`: the verdict of the last pipeline run, as a table and an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def gate(
+    root: Path = typer.Option(Path(), "--root", help="The project's folder.", show_default=False),
+    as_json: bool = typer.Option(False, "--json", help="Print reports/verdict.json instead of a table."),
+) -> None:
+    """Print the verdict of the last pipeline run and exit with its code.
+
+    The verdict is judged again from the measurements first: one that does not follow from them,
+    from the artifacts or from params.yaml as they are now is refused.
+    """
+    from gate import summary
+    from weighbridge.files import pretty_json
+
+    checked = summary.check(root)
+    typer.echo(pretty_json(checked.verdict.to_json()) if as_json else checked.table, nl=False)
+    raise typer.Exit(checked.verdict.verdict.exit_code)

@@ -1,0 +1,78 @@
+"""`weighbridge stage …`: the bodies of the DVC stages, so that anything DVC does can be run by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from weighbridge.cli.console import progress
+
+app = typer.Typer(help="One stage of the pipeline in dvc.yaml, run by hand.", no_args_is_help=True)
+
+ROOT = typer.Option(Path(), "--root", help="The project's folder, where params.yaml lies.", show_default=False)
+QUIET = typer.Option(False, "--quiet", "-q", help="No progress.")
+RECIPE = typer.Argument(..., help="A recipe's name in params.yaml.")
+
+
+@app.command()
+def prepare(root: Path = ROOT, quiet: bool = QUIET) -> None:
+    """Call the data factory, check its splits and write them as .npz files."""
+    from compress import stages
+
+    with progress(quiet=quiet) as report:
+        stages.prepare(root, report)
+
+
+@app.command()
+def train(root: Path = ROOT, quiet: bool = QUIET) -> None:
+    """Train the baseline; write its checkpoint as safetensors."""
+    from compress import stages
+
+    with progress(quiet=quiet) as report:
+        stages.train(root, report)
+
+
+@app.command()
+def baseline(root: Path = ROOT, quiet: bool = QUIET) -> None:
+    """Export the trained baseline as an artifact with its manifest."""
+    from compress import stages
+
+    with progress(quiet=quiet) as report:
+        stages.baseline(root, report)
+
+
+@app.command()
+def compress(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
+    """Run one recipe: module steps, export, lowering steps, invariants after each."""
+    from compress import stages
+
+    with progress(quiet=quiet) as report:
+        stages.compress(root, recipe, report)
+
+
+@app.command()
+def device(root: Path = ROOT) -> None:
+    """Write down what the outside world is: this machine, and what the registry serves now."""
+    from gate import stages
+    from registry import serving
+
+    stages.device(root)
+    serving.write_stable(root, root / "artifacts" / "stable")
+
+
+@app.command()
+def weigh(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
+    """Weigh one recipe's artifact against the baseline, and against stable where a budget asks."""
+    from gate import stages
+
+    with progress(quiet=quiet) as report:
+        stages.weigh(root, recipe, report)
+
+
+@app.command()
+def judge(root: Path = ROOT) -> None:
+    """Judge every measurement by the budgets; write reports/. Exits 0: `weighbridge gate` has the verdict's code."""
+    from gate import summary
+
+    summary.judge(root)
