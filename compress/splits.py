@@ -1,0 +1,61 @@
+"""Parts of a split, chosen with every class in its share: calibration from train, validation held out of train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighbridge.data import Split
+from weighbridge.errors import InputError
+
+CALIBRATION = 512
+"""Examples that are taken from train where a data factory gives no calibration split."""
+
+
+def balanced(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.intp]:
+    """Indices of `count` examples at most, the classes in equal numbers as far as they go, sorted.
+
+    Labels that are no classes (floats) are drawn without regard to their values.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        return np.sort(order[:count])
+    # How many of its class come before an example: taking by that rank deals the classes out in turn.
+    rank = np.empty(len(labels), dtype=np.intp)
+    for label in np.unique(labels):
+        of_class = order[labels[order] == label]
+        rank[of_class] = np.arange(len(of_class))
+    return np.sort(order[np.argsort(rank[order], kind="stable")][:count])
+
+
+def holdout(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """`split` as (the part to train on, a validation part of about `fraction`), classes balanced in the latter.
+
+    Slices go with their examples. An `InputError` where either part would be empty.
+    """
+    count = round(len(split) * fraction)
+    if not 0 < count < len(split):
+        raise InputError(f"a validation part of {fraction:.0%} of {len(split)} examples leaves a part empty")
+    held = np.zeros(len(split), dtype=bool)
+    held[balanced(split.labels, count, seed)] = True
+    return split.take(~held), split.take(held)
+
+
+def calibration(train: Split, given: Split | None, seed: int, where: str) -> Split:
+    """The calibration split: as given, or drawn class-balanced from train.
+
+    One without examples, or with a single class where train has several, is an `InputError`: ranges observed on
+    it would clip what the other classes need.
+    """
+    chosen = given if given is not None else train.take(balanced(train.labels, CALIBRATION, seed))
+    if len(chosen) == 0:
+        raise InputError("the calibration split is empty", where=where, fix="give examples, or leave it None")
+    if chosen.labels.dtype.kind in "iu" and len(np.unique(chosen.labels)) == 1 and len(np.unique(train.labels)) > 1:
+        raise InputError(
+            f"the calibration split holds one class alone ({chosen.labels.flat[0]})",
+            where=where,
+            fix="give examples of every class, or leave it None",
+        )
+    return chosen
