@@ -6,7 +6,7 @@ the exported graph into another graph for one target. Quantization-aware trainin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -65,6 +65,7 @@ class Graph:
 
     proto: onnx.ModelProto
     notes: Facts = field(default_factory=dict)
+    """Notes of the module steps; `parameters` maps an initializer's name to the module parameter it came from."""
 
 
 class Progress(Protocol):
@@ -104,7 +105,12 @@ class Technique:
     phases: Callable[[Any], tuple[str, ...]] | None = None
     """Which of `module` and `lower` a given config uses; all that are present where it is None."""
     explain: Callable[[Any, Any, Context], list[Facts]] | None = None
-    """What the step will do to each layer, without training, as rows of a table."""
+    """(config, Subject or Graph, context) → what the step will do to each layer, without training: rows of a table
+    with the columns `layer`, `shape`, `params`, `macs`, `bytes`, each but the first as `before → after`."""
+    refuses: Callable[[Any, Sequence[Step]], str | None] | None = None
+    """(config, the steps before it) → why this step cannot follow them, e.g. because it would undo one; else None."""
+    exact: bool = False
+    """Whether the lowering keeps the outputs to float round-off (packing does, quantizing does not)."""
 
     def phases_of(self, config: StepConfig) -> tuple[str, ...]:
         """`("module",)`, `("lower",)` or both, for this config."""
