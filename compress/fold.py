@@ -33,9 +33,9 @@ TOLERANCE = 1e-3
 def fold_batchnorm(module: nn.Module, example: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
     """A copy of `module`, in eval mode, whose foldable normalisations are part of the weights before them.
 
-    `example` holds the inputs of one forward pass by name, each (n, …); with it, outputs are compared before and after, and
-    a difference is an `InvariantError`. A module that cannot be traced, or a layer whose weights are used twice
-    before a normalisation, is an `InputError` that names the layer. Pruned zeros stay zero.
+    `example` holds the inputs of one forward pass by name, each (n, …); with it, outputs are compared before and
+    after, and a difference is an `InvariantError`. A module that cannot be traced, or a layer whose weights are
+    used twice before a normalisation, is an `InputError` that names the layer. Pruned zeros stay zero.
     """
     folded = copy.deepcopy(module).eval()
     for name, normalisation in batchnorm_pairs(module).items():
