@@ -6,6 +6,7 @@
 - `prune`, `quantize`, `distill`, `factorize`, `share`, `pack`: one technique each, config and function side by side
 - `training`: the one loop that trains, fine-tunes, distils and does quantization-aware training
 - `invariants`: what must hold between steps and on the final file
+- `splits`: parts of a split: calibration from train, validation held out of train
 - `export`: one file a target
 - `stages`: bodies of the DVC stages `prepare`, `train`, `baseline` and `compress`
 """

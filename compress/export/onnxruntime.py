@@ -1,0 +1,251 @@
+"""The target `onnxruntime`: an ONNX file by `torch.onnx.export`, and running it as the gate will."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
+from torch import Tensor, nn
+
+from compress.export.names import concise
+from compress.steps import Graph
+from compress.training import batch, outputs, takes_keywords
+from weighbridge.data import Split
+from weighbridge.errors import InputError, InvariantError
+from weighbridge.onnxfile import parse_model, serialize, strip_metadata
+
+OPSET = 21
+"""First opset with 4-bit integer tensors; onnxruntime reads it since 1.20."""
+
+BATCH = "n"
+"""Name of the free batch dimension."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One runtime that artifacts are built for."""
+
+    name: str
+    file: str
+    """The artifact's file name."""
+    export: Callable[[nn.Module, Split], Graph]
+    """Module and a split to trace on → the graph that lowering steps work on, layers by name."""
+    write: Callable[[ModelProto], bytes]
+    """The bytes that ship: stripped and concise."""
+    run: Callable[[bytes, Mapping[str, NDArray[Any]]], tuple[NDArray[Any], ...]]
+    """Those bytes on inputs, by the runtime itself → all outputs."""
+
+
+def export(module: nn.Module, split: Split) -> Graph:
+    """Export a module with a free batch dimension; inputs are named as the split's arrays.
+
+    Outputs are `output`, or `output0`, `output1`, … Initializers keep their parameter's name where one stands
+    for it, nodes are named after the layer that they come from, and `notes["parameters"]` maps initializers to
+    parameters. Raises `InputError` that names operator and layer where something has no ONNX form.
+    """
+    sample = batch(split, slice(0, 2))[0]
+    if next(iter(sample.values())).shape[0] == 1:
+        sample = {name: torch.cat([tensor, tensor]) for name, tensor in sample.items()}
+    was_training = module.training
+    module.eval()
+    try:
+        proto = _export(module, sample)
+    finally:
+        module.train(was_training)
+    _name_nodes(proto)
+    proto = strip_metadata(proto)
+    return Graph(proto, {"parameters": _origins(proto, module)})
+
+
+def write(proto: ModelProto) -> bytes:
+    """The bytes that ship: no metadata, no default attributes, short names."""
+    return serialize(concise(proto))
+
+
+def run(data: bytes, inputs: Mapping[str, NDArray[Any]], batch_size: int = 64) -> tuple[NDArray[Any], ...]:
+    """Run a file by onnxruntime on one thread, as it ships; outputs in the file's order, each (n, …).
+
+    Raises `InvariantError` where the runtime does not take the file or fails on the inputs.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        feeds = {port.name: _as(inputs[port.name], port.type) for port in session.get_inputs()}
+        count = len(next(iter(feeds.values())))
+        fixed = session.get_inputs()[0].shape[0]
+        width = fixed if isinstance(fixed, int) else batch_size
+        parts = [
+            session.run(None, {name: array[start : start + width] for name, array in feeds.items()})
+            for start in range(0, count - count % width if isinstance(fixed, int) else count, width)
+        ]
+    except (ort.capi.onnxruntime_pybind11_state.OrtException, RuntimeError, ValueError) as error:
+        raise InvariantError(f"onnxruntime does not run the artifact: {_first_line(error)}") from error
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+ONNXRUNTIME = Target("onnxruntime", "model.onnx", export, write, run)
+
+
+def _as(array: NDArray[Any], kind: str) -> NDArray[Any]:
+    """The array in the type that the file's input has."""
+    names = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+    return np.ascontiguousarray(array.astype(names.get(kind, array.dtype), copy=False))
+
+
+def _export(module: nn.Module, sample: dict[str, Tensor]) -> ModelProto:
+    names = list(sample)
+    by_name = takes_keywords(module, tuple(names))
+    with torch.no_grad():
+        count = len(outputs(module, sample))
+    arguments: dict[str, Any] = {"args": (), "kwargs": sample} if by_name else {"args": tuple(sample.values())}
+    free = {name: {0: BATCH} for name in names}
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                **arguments,
+                dynamo=True,
+                external_data=False,
+                input_names=names,
+                output_names=["output"] if count == 1 else [f"output{index}" for index in range(count)],
+                dynamic_shapes=free if by_name else tuple(free.values()),
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise _refusal(error, module, arguments) from error
+    if program is None:
+        raise InputError("the exporter gave no program", where="model.factory")
+    proto: ModelProto = program.model_proto
+    # A model whose batch dimension got lost would answer one example alone.
+    for port in (*proto.graph.input, *proto.graph.output):
+        dims = port.type.tensor_type.shape.dim
+        if not dims or dims[0].WhichOneof("value") == "dim_value":
+            raise InputError(
+                f"the first dimension of {port.name!r} is fixed in the exported graph",
+                where="model.factory",
+                fix="keep the batch first, and its size out of shapes that forward computes",
+            )
+        dims[0].dim_param = BATCH
+    return parse_model(proto.SerializeToString(), "exported model")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter logs, warns and prints whole graphs; what matters of it comes back as its exception."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def _refusal(error: BaseException, module: nn.Module, arguments: dict[str, Any]) -> InputError:
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    text = "\n".join(map(str, chain))
+    node = re.search(r"translating node %(\w+).*?target=torch\.ops\.([\w.]+?)\]", text, re.DOTALL)
+    if node:
+        layer = _layer_of(node[1], module, arguments)
+        return InputError(
+            f"the model cannot be exported: the operator {node[2]} in layer {layer} has no ONNX form",
+            where="model.factory",
+            fix="write that layer with operators that ONNX has",
+        )
+    reason = _first_line(chain[-1])
+    line = re.search(r'File "[^"]*?([^"/]+)", line (\d+), in forward\n[ \t]+(\S.*)', text)
+    code = f" at {line[1]}:{line[2]} `{line[3].strip()}`" if line else ""
+    return InputError(
+        f"the model cannot be traced for export{code}: {reason}",
+        where="model.factory",
+        fix="keep Python control flow off the values of tensors",
+    )
+
+
+def _layer_of(node_name: str, module: nn.Module, arguments: dict[str, Any]) -> str:
+    """The path of the layer that a node of the traced program belongs to."""
+    try:
+        with _quiet():
+            traced = torch.export.export(module, arguments["args"], arguments.get("kwargs")).run_decompositions()
+    except RuntimeError:
+        return "(unknown)"
+    for node in traced.graph.nodes:
+        if node.name == node_name and node.meta.get("nn_module_stack"):
+            path, kind = list(node.meta["nn_module_stack"].values())[-1]
+            name = kind if isinstance(kind, str) else kind.__name__
+            return f"{path!r} ({name.rsplit('.', 1)[-1]})" if path else f"the model itself ({type(module).__name__})"
+    return "(unknown)"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _name_nodes(proto: ModelProto) -> None:
+    """Name each node after its layer: `features.0`, and where a layer has several, `features.0/Relu`."""
+    layers = [_scope(node) for node in proto.graph.node]
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    several = Counter(layers)
+    taken: Counter[str] = Counter()
+    for node, layer in zip(proto.graph.node, layers, strict=True):
+        owner = next((name.rsplit(".", 1)[0] for name in node.input if name in weights and "." in name), None)
+        if owner is not None and taken[owner] == 0 and node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            name = owner  # normalisation folded into a layer leaves the node in that layer's name
+        else:
+            name = layer if layer and several[layer] == 1 else f"{layer}/{node.op_type}".lstrip("/")
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}_{taken[name] - 1}"
+
+
+def _scope(node: onnx.NodeProto) -> str:
+    """The innermost module's path, from the exporter's metadata; empty for the model itself."""
+    for item in node.metadata_props:
+        if item.key == "pkg.torch.onnx.name_scopes":
+            scopes = re.findall(r"'([^']*)'", item.value)
+            return scopes[-2] if len(scopes) > 1 and not scopes[-2].startswith("_empty") else ""
+    return ""
+
+
+def _origins(proto: ModelProto, module: nn.Module) -> dict[str, str]:
+    """Initializer → parameter: by name, or where the exporter transposed or reordered it, by its sorted values."""
+    parameters = {name: tensor.detach() for name, tensor in module.named_parameters()}
+    found = {tensor.name: tensor.name for tensor in proto.graph.initializer if tensor.name in parameters}
+    rest = {name: tensor for name, tensor in parameters.items() if name not in found}
+    for tensor in proto.graph.initializer:
+        if tensor.name in found or tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        count = int(np.prod(tensor.dims))
+        same_size = [name for name, value in rest.items() if value.numel() == count and count > 1]
+        if not same_size:
+            continue
+        values = np.sort(numpy_helper.to_array(tensor), axis=None)
+        for name in same_size:
+            if np.array_equal(np.sort(rest[name].numpy(), axis=None), values):
+                found[tensor.name] = name
+                del rest[name]
+                break
+    return found
