@@ -13,7 +13,8 @@ BLOCK = re.compile(r"(<!-- report: begin .*? -->\n).*?(<!-- report: end -->)", r
 def main() -> None:
     """Run `weighbridge gate` and show what it printed, to the letter."""
     done = subprocess.run(["weighbridge", "gate"], cwd=ROOT, capture_output=True, text=True, check=False)
-    shown = f'```console\n$ weighbridge gate; echo "exit code $?"\n{done.stdout.rstrip()}\nexit code {done.returncode}\n```\n'
+    command = "$ weighbridge gate; echo $?"
+    shown = f"```console\n{command}\n{done.stdout.rstrip()}\n{done.returncode}\n```\n"
     readme = ROOT / "README.md"
     readme.write_text(BLOCK.sub(lambda match: match[1] + shown + match[2], readme.read_text()))
 
