@@ -37,7 +37,15 @@ from weighbridge.documents.params import (
     TrainSection,
     Weighing,
 )
-from weighbridge.documents.verdict import BudgetVerdict, GateVerdict, RecipeVerdict, Verdict, worst
+from weighbridge.documents.verdict import (
+    BudgetVerdict,
+    GateVerdict,
+    PolicyChange,
+    RecipeVerdict,
+    Verdict,
+    WaiverUse,
+    worst,
+)
 
 __all__ = [
     "METRICS",
@@ -62,6 +70,7 @@ __all__ = [
     "Metric",
     "ModelSection",
     "Params",
+    "PolicyChange",
     "Proportions",
     "Protocol",
     "RecipeSection",
@@ -72,6 +81,7 @@ __all__ = [
     "StepRecord",
     "TrainSection",
     "Verdict",
+    "WaiverUse",
     "Weighed",
     "Weighing",
     "Written",

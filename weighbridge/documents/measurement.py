@@ -42,6 +42,10 @@ class Launches(Recorded):
     """Natural log of candidate / reference, paired within the launch (median over interleaved bursts)."""
     samples: int = Field(default=0, ge=0)
     """Single observations behind each launch's value (for the floors of tail percentiles)."""
+    numbers: list[int] = []
+    """The number of each launch pair, rising over the whole measurement, re-runs included: a pair that was
+    recorded twice would make an interval too narrow, so the judge refuses numbers that are missing or repeat.
+    """
 
 
 class Proportions(Recorded):

@@ -60,6 +60,46 @@ class BudgetVerdict(Recorded):
     verdict: Verdict
     reason: str
     required: bool
+    mode: str = "population"
+    """`exact` where the budget is about this very data set, or the metric is a fact of the file."""
+    resolution: float | None = None
+    """Smallest relative excess that the gate promises to find; None where nothing is estimated."""
+    candidate: float | None = None
+    """The metric's value for the candidate, in `metric_unit`."""
+    reference: float | None = None
+    metric_unit: str | None = None
+    pairs: int | None = None
+    """Launch pairs that the verdict rests on: the look at which it fell."""
+    next_look: int | None = None
+    """Launch pairs at which the gate would look next; None where more launches cannot decide this budget."""
+    waived_by: str | None = None
+    """The waiver that accepts this budget's verdict."""
+
+
+class PolicyChange(Recorded):
+    """One way in which the budgets of this change ask for less than those of the merge base."""
+
+    kind: str
+    """`loosened`, `removed`, `advisory`, `resolution`, `device`, `mode`, `recipe advisory`, `recipe removed` …"""
+    budget: str
+    """The budget's name, e.g. `latency.p50 max_ratio against baseline`, or `recipe <name>`."""
+    base: str
+    """How it stands in the merge base."""
+    head: str
+    """How it stands in this change."""
+    waived_by: str | None = None
+
+
+class WaiverUse(Recorded):
+    """One waiver and what it was used for."""
+
+    file: str
+    who: str
+    why: str
+    expires: str
+    """Last day on which it holds, as YYYY-MM-DD."""
+    accepts: list[str]
+    """What it accepted: failed budgets by recipe, and policy changes."""
 
 
 class RecipeVerdict(Recorded):
@@ -94,3 +134,6 @@ class GateVerdict(Recorded):
     """Over the budgets as they were judged."""
     recipes: dict[str, RecipeVerdict]
     notes: list[str] = []
+    policy_changes: list[PolicyChange] = []
+    """Against the merge base, where one was given; any that is not waived fails the gate."""
+    waivers: list[WaiverUse] = []
