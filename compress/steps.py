@@ -109,6 +109,9 @@ class Technique:
     with the columns `layer`, `shape`, `params`, `macs`, `bytes`, each but the first as `before → after`."""
     refuses: Callable[[Any, Sequence[Step]], str | None] | None = None
     """(config, the steps before it) → why this step cannot follow them, e.g. because it would undo one; else None."""
+    falls: Callable[[Any], tuple[str, ...]] | None = None
+    """(config) → which of the exported file's `bytes`, `gzip`, `zstd`, `params` and `macs` this step must lower.
+    Where it is None: `bytes` for a step that lowers, nothing for one that works on the module alone."""
     exact: bool = False
     """Whether the lowering keeps the outputs to float round-off (packing does, quantizing does not)."""
 

@@ -1,0 +1,224 @@
+"""What must hold after every step and on the final file. Each check raises `InvariantError` or says what it found.
+
+They look at outcomes (weights, bytes, outputs), not at what a technique says of itself, so that a technique that
+did nothing, or undid another, is caught whatever it reports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto
+from torch import nn
+
+from compress.constants import effective_weights
+from compress.steps import Constraint, Facts
+from weighbridge.documents import Sizes
+from weighbridge.errors import InvariantError
+
+Array = NDArray[Any]
+
+FLOAT_TOLERANCE = 1e-4
+"""Largest difference between a float artifact and its module, as a share of the largest output (at least 1)."""
+EXACT_TOLERANCE = 1e-5
+"""Largest difference that an exact lowering, such as packing, may add on the same scale."""
+AGREEMENT = 0.5
+"""Least share of examples on which a lossy lowering must answer as the module does. Below it a file is broken
+rather than compressed; how much less than 1 is acceptable is for the budgets to say."""
+SPARSE = 0.05
+"""From this share of zeros on, a weight counts as pruned."""
+SHARED = 256
+"""Up to so many distinct values, and at least four weights to each, a weight counts as shared."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What module steps left in one weight, which the file that ships must still show."""
+
+    parameter: str
+    count: int
+    """Weights in it."""
+    zeros: int
+    distinct: int | None
+    """Distinct values, zero included, where the weight is shared."""
+
+
+def state_digest(module: nn.Module) -> str:
+    """SHA-256 over the names, shapes, types and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def changed(before: object, after: object, where: str) -> None:
+    """A step that changed nothing is an error."""
+    if before == after:
+        raise InvariantError("the step changed nothing", where=where, fix="remove it, or give it something to do")
+
+
+def finite_weights(module: nn.Module, where: str) -> None:
+    """No weight or buffer is NaN or infinite."""
+    for name, tensor in module.state_dict().items():
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InvariantError(f"{name} holds NaN or infinite values", where=where)
+
+
+def finite(outputs: Iterable[Array], where: str) -> None:
+    """No output on the calibration examples is NaN or infinite."""
+    for index, output in enumerate(outputs):
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            bad = int((~np.isfinite(output)).reshape(len(output), -1).any(axis=1).sum())
+            raise InvariantError(
+                f"output {index} is NaN or infinite for {bad} of {len(output)} calibration examples", where=where
+            )
+
+
+def constraints_hold(constraints: Sequence[Constraint], module: nn.Module, where: str) -> None:
+    """Masks and codebooks of this and all earlier steps are intact."""
+    for constraint in constraints:
+        broken = constraint.violation(module)
+        if broken is not None:
+            raise InvariantError(f"broke the {constraint.name}: {broken}", where=where)
+
+
+def constraints_kept(before: Sequence[Constraint], after: Sequence[Constraint], where: str) -> None:
+    """A step may replace an earlier constraint by one of the same name, never lose it."""
+    names = {constraint.name for constraint in after}
+    for constraint in before:
+        if constraint.name not in names:
+            raise InvariantError(f"lost the {constraint.name} of an earlier step", where=where)
+
+
+def fell(names: Sequence[str], before: Sizes, after: Sizes, where: str) -> None:
+    """Each named size is smaller than it was before the step."""
+    for name in names:
+        was, now = getattr(before, name), getattr(after, name)
+        if now >= was:
+            raise InvariantError(f"{name} did not fall: {was} before the step, {now} after", where=where)
+
+
+def claims(module: nn.Module) -> list[Claim]:
+    """Which weights are sparse or shared, and how: read off the module after its last step."""
+    found = []
+    for name, parameter in module.named_parameters():
+        values = parameter.detach().numpy()
+        if values.ndim < 2:
+            continue
+        zeros = int(values.size - np.count_nonzero(values))
+        distinct: int | None = len(np.unique(values))
+        if distinct is not None and (distinct > SHARED or distinct * 4 > values.size):
+            distinct = None
+        if zeros >= SPARSE * values.size or distinct is not None:
+            found.append(Claim(name, values.size, zeros, distinct))
+    return found
+
+
+def claims_hold(made: Sequence[Claim], proto: ModelProto, where: str) -> Facts:
+    """Every sparse or shared weight is found again in a file: no fewer zeros, no more distinct values.
+
+    Weights are compared as the runtime computes with them (decoded, dequantized), by their number and content,
+    because lowering renames, transposes and packs them. Distinct values count over the tensor or, because
+    quantization scales every channel by itself, over each slice along one axis.
+    """
+    if not made:
+        return {}
+    weights = effective_weights(proto)
+    for claim in sorted(made, key=lambda item: (-item.zeros, item.distinct or SHARED + 1)):
+        fits = [
+            name
+            for name, values in weights.items()
+            if values.size == claim.count and _zeros(values) >= claim.zeros and _shared(values, claim.distinct)
+        ]
+        if not fits:
+            raise InvariantError(_unmet(claim, weights), where=where)
+        # The tightest fit, so that a sparser weight is left for the claim that needs it.
+        del weights[min(fits, key=lambda name: _zeros(weights[name]))]
+    return {
+        "weights": len(made),
+        "zeros": sum(claim.zeros for claim in made),
+        "shared": sum(claim.distinct is not None for claim in made),
+    }
+
+
+def _unmet(claim: Claim, weights: Mapping[str, Array]) -> str:
+    asked = f"{claim.zeros} zeros of {claim.count}"
+    asked += f", {claim.distinct} distinct values" if claim.distinct is not None else ""
+    same = [values for values in weights.values() if values.size == claim.count]
+    if not same:
+        return f"{claim.parameter} ({asked}) is not among the file's weights"
+    found = max(same, key=_zeros)
+    return f"{claim.parameter} had {asked}; the file has {_zeros(found)} zeros, {len(np.unique(found))} distinct values"
+
+
+def _zeros(values: Array) -> int:
+    return int(values.size - np.count_nonzero(values))
+
+
+def _shared(values: Array, distinct: int | None) -> bool:
+    if distinct is None or len(np.unique(values)) <= distinct:
+        return True
+    return any(
+        all(len(np.unique(part)) <= distinct for part in np.moveaxis(values, axis, 0)) for axis in range(values.ndim)
+    )
+
+
+def parity(ours: Sequence[Array], theirs: Sequence[Array], tolerance: float | None, where: str) -> Facts:
+    """An artifact's outputs against the module's on the same examples.
+
+    With a tolerance the largest difference, on the scale of the largest output (at least 1), must stay within it.
+    Without one the artifact is lossy: its answers must agree on at least `AGREEMENT` of the examples.
+    """
+    if len(ours) != len(theirs):
+        raise InvariantError(f"gives {len(ours)} outputs; the module gives {len(theirs)}", where=where)
+    finite(ours, where)
+    worst = 0.0
+    for index, (mine, reference) in enumerate(zip(ours, theirs, strict=True)):
+        if mine.shape != reference.shape:
+            raise InvariantError(f"output {index} is {mine.shape}; the module's is {reference.shape}", where=where)
+        scale = max(1.0, float(np.abs(reference).max(initial=0.0)))
+        worst = max(worst, float(np.abs(mine - reference.astype(np.float64)).max(initial=0.0)) / scale)
+    agreed = _agreement(ours[0], theirs[0])
+    found: Facts = {"examples": len(ours[0]), "largest_difference": worst, "agreement": agreed}
+    if tolerance is not None:
+        if worst > tolerance:
+            raise InvariantError(
+                f"differs from the module by {worst:.2g} of the largest output; {tolerance:.0e} is allowed", where=where
+            )
+        return {**found, "tolerance": tolerance}
+    if agreed < AGREEMENT:
+        raise InvariantError(
+            f"answers as the module does on {agreed:.1%} of {len(ours[0])} examples; at least {AGREEMENT:.0%} must",
+            where=where,
+        )
+    return {**found, "least_agreement": AGREEMENT}
+
+
+def _agreement(mine: Array, reference: Array) -> float:
+    """Share of equal answers of a classifier; of a regression 1 - relative root mean square error, at least 0."""
+    if reference.ndim >= 2 and reference.shape[-1] > 1:
+        return float(np.mean(mine.argmax(-1) == reference.argmax(-1)))
+    spread = float(np.std(reference)) or 1.0
+    return max(0.0, 1.0 - float(np.sqrt(np.mean((mine - reference) ** 2))) / spread)
+
+
+_INTEGER = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "MatMulNBits", "DequantizeLinear", "DynamicQuantize")
+
+
+def integer_nodes(proto: ModelProto) -> int:
+    """Nodes that compute on integers or read integer weights."""
+    return sum(node.op_type.startswith(_INTEGER) for node in proto.graph.node)
+
+
+def integers_kept(before: int, proto: ModelProto, where: str) -> None:
+    """A later lowering did not turn an integer model back into floats."""
+    if before and not integer_nodes(proto):
+        raise InvariantError(f"the {before} integer operators of an earlier step are gone", where=where)
