@@ -1,0 +1,202 @@
+"""GitHub's REST API as its published OpenAPI description has it, on loopback: for comments and pull requests.
+
+Every request is checked against the description (path, method, parameters, body, headers), and every answer that
+this server gives is the description's own example, changed and checked in the same way. A request that does not fit
+is answered with 422 and kept in `refused`.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import jsonschema
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT4
+
+PACKAGE = "@octokit/openapi@23.0.2"
+_MEMBER = "package/generated/api.github.com.json"
+
+
+def description(folder):
+    """GitHub's OpenAPI description from the npm registry, kept in `folder` for the next run."""
+    kept = Path(folder) / "api.github.com.json"
+    if not kept.exists():
+        command = ["npm", "pack", "--silent", "--pack-destination", str(folder), PACKAGE]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
+        archive = next(Path(folder).glob("*.tgz"))
+        with tarfile.open(archive) as package, package.extractfile(_MEMBER) as member:
+            temporary = kept.with_suffix(".part")
+            with temporary.open("wb") as file:
+                shutil.copyfileobj(member, file)
+            temporary.rename(kept)
+        archive.unlink()
+    return json.loads(kept.read_bytes())
+
+
+class Api:
+    """The description, and what a repository holds: `pulls` and `comments` (lists), who asks (`login`)."""
+
+    def __init__(self, openapi):
+        self.openapi = openapi
+        self.registry = Registry().with_resource("urn:github", Resource(contents=openapi, specification=DRAFT4))
+        self.login = "github-actions[bot]"
+        self.token = "test-token"  # no secret: this server is on loopback
+        self.pulls, self.comments, self.requests, self.refused = [], [], [], []
+        self.failures = []
+        self.url = ""
+
+    def example(self, name):
+        """A copy of one of the description's examples."""
+        return json.loads(json.dumps(self.openapi["components"]["examples"][name]["value"]))
+
+    def add_pull(self, number, branch, sha, owner="octocat"):
+        """An open pull request from `owner:branch`."""
+        pull = self.example("pull-request-simple-items")[0]
+        pull["number"] = number
+        pull["requested_teams"] = []  # the description's example of a team does not fit its own schema
+        pull["head"].update({"ref": branch, "sha": sha, "label": f"{owner}:{branch}"})
+        self.pulls.append(pull)
+
+    def add_comment(self, pull, body, login):
+        """A comment in a pull request's conversation; its number."""
+        comment = self.example("issue-comment")
+        comment.update({"id": len(self.comments) + 1, "body": body, "pull": pull})
+        comment["user"]["login"] = login
+        self.comments.append(comment)
+        return comment["id"]
+
+    def validate(self, schema, value):
+        """Check a value against a schema of the description (OpenAPI 3.0: `nullable` allows null)."""
+        jsonschema.Draft4Validator(_nullable(schema, self.openapi), registry=self.registry).validate(value)
+
+    def operation(self, method, path):
+        """The description's operation and path values of a request."""
+        for template, operations in self.openapi["paths"].items():
+            match = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template), path)
+            if match and method.lower() in operations:
+                return operations[method.lower()], {key: unquote(value) for key, value in match.groupdict().items()}
+        raise LookupError(f"{method} {path} is no operation of the API")
+
+    def check_parameters(self, operation, given_path, given_query):
+        """Every parameter is known and has the type that the description gives it."""
+        known = {}
+        for item in map(self.resolve, operation.get("parameters", [])):
+            known[item["in"], item["name"]] = item["schema"]
+        given = {("path", name): value for name, value in given_path.items()}
+        given.update({("query", name): values[-1] for name, values in given_query.items()})
+        for key, value in given.items():
+            if key not in known:
+                raise LookupError(f"{key} is no parameter of the operation")
+            schema = known[key]
+            self.validate(schema, int(value) if self.resolve(schema).get("type") == "integer" else value)
+
+    def resolve(self, item):
+        """Follow a `$ref` within the description."""
+        while "$ref" in item:
+            found = self.openapi
+            for part in item["$ref"].removeprefix("#/").split("/"):
+                found = found[part.replace("~1", "/")]
+            item = found
+        return item
+
+    def answer(self, method, path, query, body):
+        """Status and content, by the state of the repository."""
+        operation, values = self.operation(method, path)
+        self.check_parameters(operation, values, query)
+        if "requestBody" in operation:
+            self.validate(operation["requestBody"]["content"]["application/json"]["schema"], body)
+            if len(body["body"]) > 65_536:
+                raise ValueError("body is too long (maximum is 65536 characters)")
+        status, content = self.act(method, path, values, query, body)
+        schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+        self.validate(schema, content)
+        return status, content
+
+    def act(self, method, path, values, query, body):
+        """Carry a valid request out."""
+        page, size = int(query.get("page", ["1"])[-1]), int(query.get("per_page", ["30"])[-1])
+        some = slice((page - 1) * size, page * size)
+        if path.endswith("/pulls"):
+            head = query["head"][-1]
+            return 200, [pull for pull in self.pulls if pull["head"]["label"] == head][some]
+        if method == "GET":
+            return 200, [item for item in self.comments if item["pull"] == int(values["issue_number"])][some]
+        if method == "POST":
+            self.add_comment(int(values["issue_number"]), body["body"], self.login)
+            return 201, self.comments[-1]
+        comment = next(item for item in self.comments if item["id"] == int(values["comment_id"]))
+        comment["body"] = body["body"]
+        return 200, comment
+
+    @contextmanager
+    def serve(self):
+        """Run on a free port of loopback; `url` is the address."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def _handler(api):
+    class Handler(BaseHTTPRequestHandler):
+        def handle_any(self):
+            length = int(self.headers.get("Content-Length", 0))
+            body = json.loads(self.rfile.read(length)) if length else None
+            address = urlsplit(self.path)
+            api.requests.append((self.command, self.path, body))
+            if api.failures:
+                return self.reply(*api.failures.pop(0))
+            if self.headers.get("Authorization") != f"Bearer {api.token}":
+                return self.reply(401, {"message": "Bad credentials"})
+            try:
+                answer = api.answer(self.command, address.path, parse_qs(address.query), body)
+            except (LookupError, ValueError, TypeError, jsonschema.ValidationError) as error:
+                api.refused.append(str(error))
+                return self.reply(422, {"message": str(error)})
+            return self.reply(*answer)
+
+        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815  # http.server's names
+
+        def reply(self, status, content, **headers):
+            data = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    return Handler
+
+
+def _nullable(schema, openapi, depth=0):
+    """OpenAPI 3.0's `nullable` in the words of JSON Schema, references made absolute."""
+    if isinstance(schema, list):
+        return [_nullable(item, openapi, depth) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        target = openapi
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part.replace("~1", "/")]
+        # Deep enough for comments and pull requests; below, anything goes.
+        return _nullable(target, openapi, depth + 1) if depth < 4 else {}
+    changed = {key: _nullable(value, openapi, depth) for key, value in schema.items() if key != "example"}
+    if schema.get("nullable") is True:
+        changed.pop("enum", None)
+        return {"anyOf": [{"type": "null"}, changed]}
+    return changed

@@ -1,0 +1,207 @@
+"""The sticky comment, against a GitHub on loopback that checks every request by the published description."""
+
+import dataclasses
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weighbridge.ci.comment import LARGEST, Outcome, cut, post, read_report, render
+from weighbridge.ci.event import FinishedRun, finished_run
+from weighbridge.ci.github import GitHub
+from weighbridge.errors import InputError, StateError
+
+SHA = "a" * 40
+RUN = FinishedRun(SHA, "octocat", "feature", "success", "https://github.com/o/r/actions/runs/7", 7, 1, True)
+REPORT = "# fashion-cnn: pass\n\nAll good.\n\n## Budgets\n\n| a | b |\n| - | - |\n| 1 | 2 |\n"
+
+
+@pytest.fixture
+def github(github_api):
+    github_api.add_pull(12, "feature", SHA)
+    return GitHub("o/r", github_api.token, github_api.url, pause=lambda seconds: None)
+
+
+def bodies(api):
+    return [comment["body"] for comment in api.comments]
+
+
+def test_a_first_report_creates_one_comment_and_the_next_updates_it(github, github_api):
+    """However often the gate runs, the pull request has one comment, with the newest run's words."""
+    assert post(github, RUN, REPORT).outcome is Outcome.CREATED
+    newer = dataclasses.replace(RUN, number=8, conclusion="failure")
+    assert post(github, newer, REPORT.replace("pass", "fail")).outcome is Outcome.UPDATED
+    assert len(github_api.comments) == 1
+    assert "The gate did not pass" in bodies(github_api)[0]
+    assert "# fashion-cnn: fail" in bodies(github_api)[0]
+
+
+def test_an_older_run_never_overwrites_a_newer_one(github, github_api):
+    """Run 9 has reported; run 8 and an earlier attempt of 9 arrive late and change nothing."""
+    post(github, dataclasses.replace(RUN, number=9, attempt=2), REPORT)
+    before = bodies(github_api)
+    for number, attempt in ((8, 3), (9, 1)):
+        late = dataclasses.replace(RUN, number=number, attempt=attempt)
+        assert post(github, late, "old").outcome is Outcome.SUPERSEDED
+    assert bodies(github_api) == before
+
+
+def test_a_commit_that_is_no_longer_the_head_is_not_reported(github, github_api):
+    """What was measured for a commit that was pushed over is stale, even if no newer run has reported."""
+    stale = dataclasses.replace(RUN, commit="b" * 40)
+    assert post(github, stale, REPORT).outcome is Outcome.MOVED_ON
+    assert post(github, dataclasses.replace(RUN, owner="stranger"), REPORT).outcome is Outcome.MOVED_ON
+    assert github_api.comments == []
+
+
+def test_runs_that_are_not_for_a_pull_request_ask_nothing(github, github_api):
+    """A push to the default branch has no conversation to report to."""
+    assert post(github, dataclasses.replace(RUN, is_pull_request=False), None).outcome is Outcome.NOT_A_PULL_REQUEST
+    assert github_api.requests == []
+
+
+def test_only_a_marker_by_the_right_author_is_our_comment(github, github_api):
+    """Somebody else's comment with a marker, even one of a far newer run, is neither overwritten nor believed."""
+    fake = f"<!-- weighbridge-gate run=999 attempt=1 commit={SHA} -->\nAll fine, merge it"
+    github_api.add_comment(12, fake, "mallory")
+    github_api.add_comment(12, "quoting:\n" + fake, "github-actions[bot]")
+    assert post(github, RUN, REPORT).outcome is Outcome.CREATED
+    assert bodies(github_api)[0] == fake
+    assert len(github_api.comments) == 3
+
+
+def test_our_comment_is_found_on_a_later_page(github, github_api):
+    """A long conversation is read to its end before a comment is added."""
+    for _ in range(205):
+        github_api.add_comment(12, "talk", "somebody")
+    post(github, RUN, REPORT)
+    assert post(github, dataclasses.replace(RUN, number=8), REPORT).outcome is Outcome.UPDATED
+    assert len(github_api.comments) == 206
+
+
+def test_a_run_without_a_report_says_so(github, github_api):
+    """A gate that broke before it wrote anything is not silent, and not a pass."""
+    post(github, dataclasses.replace(RUN, conclusion="timed_out"), None)
+    assert "ran out of time" in bodies(github_api)[0]
+    assert "uploaded no report" in bodies(github_api)[0]
+
+
+def test_what_a_run_claims_never_replaces_what_github_knows():
+    """A report that says `pass` and forges our header stands below the run's real conclusion."""
+    forged = "<!-- weighbridge-gate run=1 attempt=1 commit=" + SHA + " -->\n✅ **The gate passed.**"
+    body = render(dataclasses.replace(RUN, conclusion="failure"), forged)
+    assert body.index("❌ **The gate did not pass.**") < body.index("✅ **The gate passed.**")
+    assert body.count("<!--") == 1
+
+
+def test_long_reports_are_cut_in_the_declared_order():
+    """Samples go first and the verdict never; what was left out is named."""
+    big = "\n".join(f"| row {number} | value |" for number in range(1500))
+    report = f"# fashion-cnn: fail\n\nVerdict.\n\n## Budgets\n\n{big}\n\n## Flipped examples\n\n{big}\n"
+    body = render(RUN, report)
+    assert len(body) <= LARGEST
+    assert "## Budgets" in body
+    assert "## Flipped" not in body
+    assert "Left out for length: Flipped examples" in body
+    huge = render(RUN, report.replace(big, big * 3))
+    assert len(huge) <= LARGEST
+    assert "fashion-cnn: fail" in huge
+    assert "the rest" in huge
+
+
+@given(st.text(alphabet="ab`~ \n#😀|", max_size=400), st.integers(250, 600))
+def test_cutting_keeps_within_the_room(text, room):
+    """Whatever the text, the result fits, counted as GitHub's stricter count does."""
+    assert len(cut(text * 4, room).encode("utf-16-le")) // 2 <= max(room, 250)
+
+
+def test_a_cut_inside_a_code_block_closes_it():
+    """What follows a report that was cut is not swallowed by its code block."""
+    text = cut("# x\n\n```text\n" + "line\n" * 500 + "```\n", 400)
+    assert text.count("```") == 2
+    assert len(text) <= 400
+
+
+def test_temporary_refusals_are_tried_again_and_lasting_ones_are_one_error(github, github_api):
+    """A 502 is tried again; 403 names the permission that is missing, and never the token."""
+    github_api.failures += [(502, {}), (429, {})]
+    assert post(github, RUN, REPORT).outcome is Outcome.CREATED
+    github_api.failures += [(403, {"message": "Resource not accessible by integration"})]
+    with pytest.raises(StateError, match="pull-requests: write") as caught:
+        post(github, RUN, REPORT)
+    assert github_api.token not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", b'{"a": 1}'])
+def test_an_answer_that_is_not_what_was_asked_for_is_one_error(github, github_api, answer):
+    """A proxy's page in place of GitHub's answer does not end in a traceback."""
+    github_api.failures += [(200, answer)]
+    with pytest.raises(StateError, match="something else"):
+        post(github, RUN, REPORT)
+
+
+def test_a_redirect_is_not_followed_with_the_token(github, github_api):
+    """The token goes to the address that was configured and to no other."""
+    github_api.failures += [(307, b"")]
+    with pytest.raises(StateError, match="307"):
+        post(github, RUN, REPORT)
+
+
+def test_an_unreachable_server_is_one_error():
+    """Nothing listens: an error that says so, after the tries."""
+    waits = []
+    with pytest.raises(StateError, match="could not be reached"):
+        list(GitHub("o/r", "t", "http://127.0.0.1:9", pause=waits.append).comments(1))
+    assert waits == [2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("repository", "token", "url"),
+    [
+        ("../etc", "t", "https://api.github.com"),
+        ("o/r", "", "https://api.github.com"),
+        ("o/r", "t\nHost: evil", "https://api.github.com"),
+        ("o/r", "t", "http://example.com"),
+        ("o/r", "t", "file:///etc"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_sent(repository, token, url):
+    """The token never travels in the clear, and no setting reaches a header or a path unchecked."""
+    with pytest.raises(InputError):
+        GitHub(repository, token, url)
+
+
+EVENT = {
+    "workflow_run": {
+        "head_sha": SHA, "head_branch": "feature", "conclusion": "success", "run_number": 7, "run_attempt": 1,
+        "event": "pull_request", "html_url": "https://github.com/o/r/actions/runs/7",
+        "head_repository": {"owner": {"login": "octocat"}},
+    }
+}  # fmt: skip
+
+
+def test_the_event_of_a_finished_run_is_read():
+    """All that the comment trusts comes from this event."""
+    assert finished_run(EVENT) == RUN
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"head_sha": "zz"}, {"head_sha": None}, {"run_number": "x"}, {"head_repository": None}, {"head_branch": ...}],
+)
+def test_an_odd_event_is_one_error(changed):
+    """A missing or malformed field is named; nothing is posted."""
+    run = {key: value for key, value in {**EVENT["workflow_run"], **changed}.items() if value is not ...}
+    with pytest.raises(InputError, match="workflow_run"):
+        finished_run({"workflow_run": run})
+
+
+def test_only_a_regular_file_is_read_as_the_report(tmp_path):
+    """A symbolic link that an upload smuggled in is not followed; bytes that are no text are shown as such."""
+    assert read_report(tmp_path) is None
+    (tmp_path / "gate.md").symlink_to("/etc/hostname")
+    assert read_report(tmp_path) is None
+    (tmp_path / "gate.md").unlink()
+    (tmp_path / "gate.md").write_bytes(b"\xff\xfe\x00garbage")
+    assert re.search("garbage", read_report(tmp_path))

@@ -1,0 +1,16 @@
+"""Pull requests: what the workflows call, so that they stay thin and other CI systems can call the same.
+
+- `event`: what the CI system says of this run: GitHub's environment and event file, GitLab's variables
+- `history`: the merge base, what changed since, which projects of the repository it touches
+- `pipeline`: restore what is cached, `dvc repro`, what failed
+- `gate`: one project's verdict with its policy; the hand-over that the report is made from
+- `annotations`: `::error file=params.yaml,line=N::` on the line of the recipe or budget that failed
+- `hostile`: text from a pull request, made harmless
+- `comment`: one sticky comment; an older commit never overwrites a newer one
+- `github`: the few requests to GitHub's REST API
+- `promote`: what the gate passed → the registry, signed and pushed
+- `preflight`: what would fail in CI, found before pushing
+- `scaffold`: `weighbridge init`: the gate put into a user's own repository
+
+Importing this package, `comment`, `hostile` or `github` loads no room: a job that only comments installs in seconds.
+"""

@@ -1,0 +1,120 @@
+"""What the CI system says of this run. Read once at the rim and passed in: nothing below reads the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weighbridge.errors import InputError
+from weighbridge.files import read_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where this run of the gate stands: which base it is compared with, and where its words go."""
+
+    base: str | None
+    """Revision to compare with: a branch of `origin`, or a commit; None for a push (its parent is the base)."""
+    annotate: bool
+    """Whether the log understands GitHub's workflow commands."""
+    summary: Path | None
+    """The job summary to append to."""
+    outputs: Path | None
+    """The step's outputs to append to."""
+
+
+def this_run(environment: Mapping[str, str]) -> Run:
+    """Read GitHub's or GitLab's variables; elsewhere (a person's terminal, Jenkins) nothing is assumed."""
+    if environment.get("GITHUB_ACTIONS") == "true":
+        return Run(
+            _github_base(environment),
+            annotate=True,
+            summary=_path(environment.get("GITHUB_STEP_SUMMARY")),
+            outputs=_path(environment.get("GITHUB_OUTPUT")),
+        )
+    gitlab = environment.get("CI_MERGE_REQUEST_DIFF_BASE_SHA") or environment.get("CI_COMMIT_BEFORE_SHA")
+    jenkins = environment.get("CHANGE_TARGET")
+    return Run(_commit(gitlab) or (f"origin/{jenkins}" if jenkins else None), False, None, None)
+
+
+def _github_base(environment: Mapping[str, str]) -> str | None:
+    event = read_event(environment)
+    if environment.get("GITHUB_EVENT_NAME") == "merge_group":
+        return _commit(_at(event, "merge_group", "base_sha"))
+    branch = environment.get("GITHUB_BASE_REF")
+    if branch:
+        return f"origin/{branch}"
+    return _commit(_at(event, "before"))
+
+
+def read_event(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The event that started a GitHub run; empty where there is none."""
+    path = environment.get("GITHUB_EVENT_PATH")
+    if not path:
+        return {}
+    event = read_json(Path(path))
+    if not isinstance(event, dict):
+        raise InputError("is not a JSON object", where=path)
+    return event
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The finished gate that a report speaks of. Every field comes from GitHub, none from the pull request."""
+
+    commit: str
+    owner: str
+    branch: str
+    conclusion: str
+    url: str
+    number: int
+    """The workflow's run number: grows with every run."""
+    attempt: int
+    is_pull_request: bool
+
+
+def finished_run(event: Mapping[str, Any]) -> FinishedRun:
+    """Read a `workflow_run` event; a missing or odd field is an `InputError`."""
+    run = event.get("workflow_run")
+    if not isinstance(run, dict):
+        raise InputError("is not a workflow_run event", where="GITHUB_EVENT_PATH")
+    try:
+        return FinishedRun(
+            commit=_required_commit(run["head_sha"]),
+            owner=str(run["head_repository"]["owner"]["login"]),
+            branch=str(run["head_branch"]),
+            conclusion=str(run["conclusion"]),
+            url=str(run["html_url"]),
+            number=int(run["run_number"]),
+            attempt=int(run["run_attempt"]),
+            is_pull_request=run["event"] == "pull_request",
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"has no usable workflow_run field: {error}", where="GITHUB_EVENT_PATH") from error
+
+
+def _required_commit(value: Any) -> str:
+    commit = _commit(value)
+    if commit is None:
+        raise ValueError("head_sha is not a commit")
+    return commit
+
+
+def _commit(value: Any) -> str | None:
+    """A commit, or None for anything else, such as the 40 zeros that stand for a branch that did not exist."""
+    if not isinstance(value, str) or len(value) not in (40, 64) or not value.strip("0"):
+        return None
+    return value if all(character in "0123456789abcdef" for character in value) else None
+
+
+def _at(event: Mapping[str, Any], *keys: str) -> Any:
+    value: Any = event
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value) if value else None
