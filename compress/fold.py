@@ -38,9 +38,10 @@ def fold_batchnorm(module: nn.Module, example: Mapping[str, torch.Tensor] | None
     used twice before a normalisation, is an `InputError` that names the layer. Pruned zeros stay zero.
     """
     folded = copy.deepcopy(module).eval()
-    for name, normalisation in batchnorm_pairs(module).items():
+    pairs = batchnorm_pairs(module)
+    for name, normalisation in pairs.items():
         _fold(folded, name, normalisation)
-    if example is not None:
+    if pairs and example is not None:
         _compare(module, folded, example)
     return folded
 

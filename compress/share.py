@@ -1,0 +1,167 @@
+"""Share weights: few distinct values, each used by many weights, found by k-means or dealt out by a hash.
+
+By k-means, a codebook of 2^bits values stands for the weights of a tensor, a layer or the whole model, and is then
+fine-tuned by the summed gradients of the weights that use each value (Han, Mao and Dally, "Deep Compression", 2016,
+arXiv:1510.00149). Weights that are exactly zero keep a code of their own, so that pruning survives.
+
+By hashing, the position of a weight decides which value it uses, so that no codes need to be stored (Chen et al.,
+"Compressing Neural Networks with the Hashing Trick", 2015, arXiv:1504.04788).
+
+Sharing alone changes no file size: `pack` after it stores codes and codebooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import groupby
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+from torch import nn
+
+from compress.codebook import Codebook, Init, codebook_of, hashed_codebook, shared_parameters
+from compress.fold import fold_batchnorm
+from compress.layers import Weight, calls, choose_weights, row
+from compress.steps import Context, Facts, StepConfig, Subject
+from compress.training import Finetune, batch, fit
+from weighbridge.errors import InputError, InvariantError
+
+
+class ShareConfig(StepConfig):
+    """Let weights share values. Normalisations are folded into the weights before them first."""
+
+    method: Literal["kmeans", "hash"] = "kmeans"
+    """`kmeans`: the nearest of 2^`bits` values found in the weights. `hash`: a value by position."""
+    bits: int = Field(default=4, ge=1, le=8)
+    """Bits of a code, for `kmeans`: 2^`bits` values, and zero besides on tensors that hold zeros."""
+    scope: Literal["tensor", "layer", "model"] = "tensor"
+    """What has one codebook: each tensor, each layer (a recurrent layer has several tensors), or all together."""
+    init: Init = "linear"
+    """Where k-means starts: evenly between smallest and largest weight (`linear`, keeps large weights), or at
+    evenly spaced ranks (`density`)."""
+    ratio: float | None = Field(default=None, gt=0, lt=1)
+    """Values per weight, for `hash`: 0.125 leaves one value for eight weights."""
+    layers: list[str] | None = None
+    """Names or patterns of layers or parameters to share; all where it is not set."""
+    keep: list[str] = Field(default_factory=list)
+    """Names or patterns of layers or parameters to leave alone."""
+    finetune: Finetune | None = None
+    """Train the shared values, and all weights that are not shared, after sharing."""
+
+    @model_validator(mode="after")
+    def _one_method(self) -> Self:
+        if self.method == "hash" and self.ratio is None:
+            raise ValueError("method hash needs 'ratio', values per weight")
+        unused = {"kmeans": {"ratio"}, "hash": {"bits", "scope", "init"}}[self.method] & self.model_fields_set
+        if unused:
+            raise ValueError(f"{', '.join(sorted(unused))} does not apply to method {self.method}")
+        return self
+
+
+def share(config: ShareConfig, subject: Subject, context: Context) -> tuple[Subject, Facts]:
+    """Replace weights by shared values, fine-tune them, and leave codebooks that later steps must preserve.
+
+    Raises `InputError` where a pattern matches nothing, a weight is shared already or a normalisation cannot be
+    folded; `InvariantError` where nothing changed or fine-tuning diverged.
+    """
+    example, _ = batch(context.data.train, slice(0, 2))
+    module = fold_batchnorm(subject.module, example)
+    chosen = choose_weights(module, config.layers, config.keep, "share")
+    _refuse_shared(chosen, shared_parameters(subject.constraints))
+    books = _codebooks(config, chosen, context.seed)
+    if all(book.violation(module) is None for book in books):
+        raise InvariantError("the weights hold no more distinct values than asked for: sharing changed nothing")
+    for book in books:
+        book.project(module)
+    shared = replace(subject, module=module, constraints=[*subject.constraints, *books])
+    losses: tuple[float, ...] = ()
+    if config.finetune is not None:
+        settings = config.finetune.settings(context.train)
+        history = fit(
+            module,
+            context.data.train,
+            settings,
+            seed=context.seed,
+            constraints=shared.constraints,
+            progress=context.progress,
+            stage="share",
+        )
+        losses = history.losses
+    return shared, _facts(config, books, module, losses)
+
+
+def explain(config: ShareConfig, subject: Subject, context: Context) -> list[Facts]:
+    """Codes and codebook bytes of each tensor, as rows; nothing is trained."""
+    chosen = choose_weights(subject.module, config.layers, config.keep, "share")
+    cost = calls(subject.module, batch(context.data.train, slice(0, 1))[0])
+    owners = {name: list(group) for name, group in groupby(chosen, key=lambda weight: _group(config, weight))}
+    rows = []
+    for weight in chosen:
+        count = weight.tensor.numel()
+        macs = cost[weight.layer].macs * count // _elements(chosen, weight.layer) if weight.layer in cost else 0
+        after = _stored(config, weight) + _book_bytes(config, count) // len(owners[_group(config, weight)])
+        rows.append(row(weight.name, weight.tensor.shape, (count, macs, 4 * count), (count, macs, after)))
+    return rows
+
+
+def _refuse_shared(chosen: Iterable[Weight], shared: frozenset[str]) -> None:
+    for weight in chosen:
+        if weight.name in shared:
+            raise InputError(f"{weight.name!r} is shared already", where="share", fix="name it in 'keep' of one step")
+
+
+def _group(config: ShareConfig, weight: Weight) -> str:
+    if config.method == "hash":
+        return weight.name
+    return {"tensor": weight.name, "layer": weight.layer, "model": "all layers"}[config.scope]
+
+
+def _codebooks(config: ShareConfig, chosen: list[Weight], seed: int) -> list[Codebook]:
+    books = []
+    for name, group in groupby(chosen, key=lambda weight: _group(config, weight)):
+        tensors = {weight.name: weight.tensor.detach().numpy() for weight in group}
+        if any(not np.isfinite(tensor).all() for tensor in tensors.values()):
+            raise InputError(f"{name!r} holds weights that are no finite numbers", where="share")
+        if config.method == "hash":
+            assert config.ratio is not None
+            books.append(hashed_codebook(name, tensors[name], config.ratio, seed))
+        else:
+            books.append(codebook_of(name, tensors, 2**config.bits, config.init))
+    return books
+
+
+def _facts(config: ShareConfig, books: list[Codebook], module: nn.Module, losses: tuple[float, ...]) -> Facts:
+    parameters = dict(module.named_parameters())
+    tensors = {
+        name: {
+            "distinct": len(np.unique(values := parameters[name].detach().numpy())),
+            "zeros": int((values == 0).sum()),
+            "weights": values.size,
+        }
+        for book in books
+        for name in book.codes
+    }
+    facts: Facts = {"method": config.method, "codebooks": {book.owner: book.size for book in books}, "tensors": tensors}
+    return {**facts, "losses": list(losses)} if losses else facts
+
+
+def _elements(chosen: list[Weight], layer: str) -> int:
+    return sum(weight.tensor.numel() for weight in chosen if weight.layer == layer)
+
+
+def _stored(config: ShareConfig, weight: Weight) -> int:
+    """Bytes of a tensor's codes; for a sparse one, a mask of one bit a weight and the codes of what is kept."""
+    if config.method == "hash":
+        return 0
+    count, kept = weight.tensor.numel(), int((weight.tensor != 0).sum())
+    bits = kept * config.bits + (count if kept < count else 0)
+    return -(-bits // 8)
+
+
+def _book_bytes(config: ShareConfig, count: int) -> int:
+    if config.method == "hash":
+        assert config.ratio is not None
+        return 4 * max(1, round(config.ratio * count))
+    return int(4 * 2**config.bits)
