@@ -75,12 +75,17 @@ class BudgetVerdict(Recorded):
     waived_by: str | None = None
     """The waiver that accepts this budget's verdict."""
 
+    @property
+    def standing(self) -> Verdict:
+        """What the verdict counts as: a waived failure blocks nothing; an error cannot be waived."""
+        return Verdict.PASS if self.waived_by and self.verdict is not Verdict.ERROR else self.verdict
+
 
 class PolicyChange(Recorded):
     """One way in which the budgets of this change ask for less than those of the merge base."""
 
     kind: str
-    """`loosened`, `removed`, `advisory`, `resolution`, `device`, `mode`, `recipe advisory`, `recipe removed` …"""
+    """`loosened`, `removed`, `advisory`, `resolution`, `mode`, `device` or `recipe advisory`."""
     budget: str
     """The budget's name, e.g. `latency.p50 max_ratio against baseline`, or `recipe <name>`."""
     base: str

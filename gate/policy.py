@@ -1,0 +1,119 @@
+"""Policy: the budgets of a change against those of its merge base. Nobody lowers the bar and jumps over it in one commit.
+
+Pure: the caller reads the merge base's `params.yaml` from Git.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gate.reasons import limit_unit, shown_unit
+from gate.wording import quantity
+from weighbridge.documents import Budget, Params, PolicyChange, RecipeSection, parse
+from weighbridge.files import canonical_json, parse_yaml, sha256_bytes
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a revision asks of its recipes."""
+
+    budgets: tuple[Budget, ...]
+    recipes: Mapping[str, RecipeSection]
+
+    @classmethod
+    def of(cls, params: Params) -> Policy:
+        """The policy that a params file states."""
+        return cls(tuple(params.budgets), params.recipes)
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Policy:
+        """The policy in the text of a params file; an `InputError` that names `where` if it is not one."""
+        content = parse_yaml(text, where)
+        if isinstance(content, dict):
+            content = {key: value for key, value in content.items() if not str(key).startswith("x-")}
+        return cls.of(parse(Params, content, where))
+
+    def digest(self) -> str:
+        """SHA-256 over the budgets."""
+        return sha256_bytes(canonical_json([budget.model_dump(mode="json") for budget in self.budgets]))
+
+
+def changes(base: Sequence[Budget], head: Sequence[Budget]) -> list[PolicyChange]:
+    """Every way in which `head` asks for less than `base`; tightened, added and reordered budgets are none.
+
+    A required budget of the base is kept where some budget of the head asks at least as much on the same metric, rule
+    and reference. Budgets that were not required bound nothing, so changing them loosens nothing.
+    """
+    found: list[PolicyChange] = []
+    for budget in base:
+        if not budget.required or any(not _differences(budget, other) for other in _alike(budget, head)):
+            continue
+        candidates = _alike(budget, head)
+        if not candidates:
+            found.append(PolicyChange(kind="removed", budget=named(budget), base=stated(budget), head="not there"))
+            continue
+        closest = min(candidates, key=lambda other: len(_differences(budget, other)))
+        found += [
+            PolicyChange(kind=kind, budget=named(budget), base=stated(budget), head=stated(closest))
+            for kind in _differences(budget, closest)
+        ]
+    return found
+
+
+def recipe_changes(base: Mapping[str, RecipeSection], head: Mapping[str, RecipeSection]) -> list[PolicyChange]:
+    """Recipes whose verdict counted in the base and does not in the head."""
+    return [
+        PolicyChange(kind="recipe advisory", budget=f"recipe {name}", base="counts", head="advisory: true")
+        for name, recipe in base.items()
+        if not recipe.advisory and name in head and head[name].advisory
+    ]
+
+
+def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
+    """All loosening from `base` to `head`."""
+    return changes(base.budgets, head.budgets) + recipe_changes(base.recipes, head.recipes)
+
+
+def named(budget: Budget) -> str:
+    """A budget in words that tell it from others: `latency.p50 max_ratio against baseline`."""
+    return f"{budget.metric} {budget.rule}" + (f" against {budget.against}" if budget.relative else "")
+
+
+def stated(budget: Budget) -> str:
+    """What a budget asks for, in one line."""
+    parts = [f"{budget.rule} {quantity(budget.limit, shown_unit(budget.rule, limit_unit(budget)), 12)}"]
+    if not budget.required:
+        parts.append("not required")
+    if budget.mode != "population":
+        parts.append(f"mode {budget.mode}")
+    if budget.device is not None:
+        parts.append(f"on {budget.device} alone")
+    parts.append(f"resolution {quantity(budget.resolution, 'fraction')}")
+    return ", ".join(parts)
+
+
+def _alike(budget: Budget, head: Sequence[Budget]) -> list[Budget]:
+    key = (budget.metric, budget.rule, budget.against if budget.relative else None)
+    return [other for other in head if (other.metric, other.rule, other.against if other.relative else None) == key]
+
+
+_WEAKER: tuple[tuple[str, Callable[[Budget, Budget], bool]], ...] = (
+    (
+        "loosened",
+        lambda base, head: head.limit > base.limit if base.rule.startswith("max") else head.limit < base.limit,
+    ),
+    ("advisory", lambda _, head: not head.required),
+    ("resolution", lambda base, head: head.resolution > base.resolution),
+    (
+        "mode",
+        lambda base, head: base.mode == "population" and head.mode == "exact" and base.quantity.kind == "examples",
+    ),
+    ("device", lambda base, head: head.device is not None and head.device != base.device),
+)
+"""In which ways a budget can ask for less. The literal table of the policy."""
+
+
+def _differences(base: Budget, head: Budget) -> list[str]:
+    """The kinds of weakening from one budget to another; none where the other asks at least as much."""
+    return [kind for kind, weaker in _WEAKER if weaker(base, head)]
