@@ -1,5 +1,6 @@
-"""Policy: the budgets of a change against those of its merge base. Nobody lowers the bar and jumps over it in one commit.
+"""Policy: the budgets of a change against those of its merge base.
 
+Nobody lowers the bar and jumps over it in one commit.
 Pure: the caller reads the merge base's `params.yaml` from Git.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gate.judge import name_of
 from gate.reasons import limit_unit, shown_unit
 from gate.wording import quantity
 from weighbridge.documents import Budget, Params, PolicyChange, RecipeSection, parse
@@ -51,11 +53,11 @@ def changes(base: Sequence[Budget], head: Sequence[Budget]) -> list[PolicyChange
             continue
         candidates = _alike(budget, head)
         if not candidates:
-            found.append(PolicyChange(kind="removed", budget=named(budget), base=stated(budget), head="not there"))
+            found.append(PolicyChange(kind="removed", budget=name_of(budget), base=stated(budget), head="not there"))
             continue
         closest = min(candidates, key=lambda other: len(_differences(budget, other)))
         found += [
-            PolicyChange(kind=kind, budget=named(budget), base=stated(budget), head=stated(closest))
+            PolicyChange(kind=kind, budget=name_of(budget), base=stated(budget), head=stated(closest))
             for kind in _differences(budget, closest)
         ]
     return found
@@ -73,11 +75,6 @@ def recipe_changes(base: Mapping[str, RecipeSection], head: Mapping[str, RecipeS
 def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
     """All loosening from `base` to `head`."""
     return changes(base.budgets, head.budgets) + recipe_changes(base.recipes, head.recipes)
-
-
-def named(budget: Budget) -> str:
-    """A budget in words that tell it from others: `latency.p50 max_ratio against baseline`."""
-    return f"{budget.metric} {budget.rule}" + (f" against {budget.against}" if budget.relative else "")
 
 
 def stated(budget: Budget) -> str:
@@ -112,6 +109,10 @@ _WEAKER: tuple[tuple[str, Callable[[Budget, Budget], bool]], ...] = (
     ("device", lambda base, head: head.device is not None and head.device != base.device),
 )
 """In which ways a budget can ask for less. The literal table of the policy."""
+
+
+def _looser(base: Budget, head: Budget) -> bool:
+    return head.limit > base.limit if base.rule.startswith("max") else head.limit < base.limit
 
 
 def _differences(base: Budget, head: Budget) -> list[str]:

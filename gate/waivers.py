@@ -6,7 +6,7 @@ an error: what could not be measured cannot be accepted.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +50,7 @@ class Waiver(Written):
     who: Text
     """The person who answers for it."""
     why: Text
-    expires: datetime.date
+    expires: dt.date
     """The last day on which it holds, as YYYY-MM-DD."""
 
     @model_validator(mode="after")
@@ -92,7 +92,7 @@ def read_waivers(root: Path) -> list[FiledWaiver]:
 
 
 def apply_waivers(
-    verdict: GateVerdict, waivers: Sequence[FiledWaiver], changes: Sequence[PolicyChange], today: datetime.date
+    verdict: GateVerdict, waivers: Sequence[FiledWaiver], changes: Sequence[PolicyChange], today: dt.date
 ) -> GateVerdict:
     """The verdict with what waivers accept, and with what policy changes and bad waivers cost.
 
@@ -124,7 +124,9 @@ def apply_waivers(
 def _waive_recipe(name: str, recipe: RecipeVerdict, waivers: Sequence[FiledWaiver], ledger: _Ledger) -> RecipeVerdict:
     budgets = []
     for item in recipe.budgets:
-        filed = next((filed for filed in waivers if _matches(filed.waiver, name, recipe, item, ledger, filed)), None)
+        matching = [filed for filed in waivers if _matches(filed.waiver, name, recipe, item)]
+        ledger.matched.update(filed.file for filed in matching)
+        filed = next(iter(matching), None)
         if filed is None or not _acceptable(item):
             budgets.append(item)
             continue
@@ -134,14 +136,9 @@ def _waive_recipe(name: str, recipe: RecipeVerdict, waivers: Sequence[FiledWaive
     return recipe.model_copy(update={"budgets": budgets, "verdict": verdict})
 
 
-def _matches(
-    waiver: Waiver, name: str, recipe: RecipeVerdict, item: BudgetVerdict, ledger: _Ledger, filed: FiledWaiver
-) -> bool:
+def _matches(waiver: Waiver, name: str, recipe: RecipeVerdict, item: BudgetVerdict) -> bool:
     subject = waiver.recipe == name or waiver.digest == recipe.candidate.digest
-    matched = subject and waiver.budget in (name_of(item), item.metric)
-    if matched:
-        ledger.matched.add(filed.file)
-    return matched
+    return subject and waiver.budget in (name_of(item), item.metric)
 
 
 def _acceptable(item: BudgetVerdict) -> bool:
@@ -160,7 +157,7 @@ def _waive_change(change: PolicyChange, waivers: Sequence[FiledWaiver], ledger: 
 
 
 def _review(
-    waivers: Sequence[FiledWaiver], today: datetime.date, ledger: _Ledger, known: set[str]
+    waivers: Sequence[FiledWaiver], today: dt.date, ledger: _Ledger, known: set[str]
 ) -> tuple[list[str], list[str]]:
     """Sentences on waivers that are errors, and on those that nothing needs any more."""
     problems, idle = [], []
