@@ -92,6 +92,7 @@ def counts(proto: ModelProto) -> Counts:
     shapes = _shapes(graph)
     types = _types(graph)
     constant = {tensor.name for tensor in graph.initializer}
+    scales = {node.output[1] for node in graph.node if node.op_type == "DynamicQuantizeLinear"}
     params: dict[str, int] = {}
     macs, unknown = 0, set()
     for node in graph.node:
@@ -99,6 +100,8 @@ def counts(proto: ModelProto) -> Counts:
             constant.update(node.output)
             continue
         for index, name in enumerate(node.input):
+            if scales & set(node.input):  # a weight's scale times that of a dynamically quantized input
+                break
             if name in constant and _is_parameter(node, index, types.get(name), shapes.get(name)):
                 params[name] = math.prod(shapes[name])
         blocks = _block_parameters(node)
