@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from weighbridge.errors import StateError
+
+
+_QUIET = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
 class Git:
@@ -21,16 +25,21 @@ class Git:
         top = cls(start).run("rev-parse", "--show-toplevel")
         return cls(Path(top))
 
-    def run(self, *arguments: str, stdin: str | None = None) -> str:
+    def run(self, *arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
         """Run git and return what it printed, without the last newline; a `StateError` if git refuses."""
-        done = self.attempt(*arguments, stdin=stdin)
+        done = self.attempt(*arguments, stdin=stdin, env=env)
         if done.returncode != 0:
             said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
             raise StateError(f"git {arguments[0]} failed: {said}", where=str(self.root))
         return done.stdout.rstrip("\n")
 
-    def attempt(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run git and return the finished process whatever its exit code; never asks a question."""
+    def attempt(
+        self, *arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run git and return the finished process whatever its exit code; never asks a question.
+
+        `env` adds to the environment, e.g. `GIT_INDEX_FILE` for an index of one's own.
+        """
         try:
             return subprocess.run(
                 ["git", *arguments],
@@ -39,7 +48,7 @@ class Git:
                 capture_output=True,
                 text=True,
                 check=False,
-                env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+                env={**os.environ, **_QUIET, **(env or {})},
             )
         except FileNotFoundError as error:
             raise StateError("git, or the folder to run it in, is not there", where=str(self.root)) from error
@@ -57,3 +66,61 @@ class Git:
         """A file's text at a revision, or None where that revision does not have it."""
         done = self.attempt("show", f"{revision}:{path}")
         return done.stdout if done.returncode == 0 else None
+
+    def folder(self) -> Path:
+        """The absolute path of this working tree's own git folder."""
+        return Path(self.run("rev-parse", "--absolute-git-dir"))
+
+    def prefix(self) -> str:
+        """Where `root` lies within the repository, as `sub/folder/`; empty at its top."""
+        return self.run("rev-parse", "--show-prefix")
+
+    def commit_of(self, revision: str) -> str | None:
+        """The commit that a revision names, or None where there is no such revision."""
+        done = self.attempt("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        return done.stdout.strip() or None if done.returncode == 0 else None
+
+    def branch(self) -> str | None:
+        """The branch that HEAD is on; None where HEAD is detached."""
+        done = self.attempt("symbolic-ref", "--quiet", "--short", "HEAD")
+        return done.stdout.strip() or None if done.returncode == 0 else None
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether `newer` contains `older`."""
+        return self.attempt("merge-base", "--is-ancestor", older, newer).returncode == 0
+
+    def identity(self) -> str:
+        """Who commits here, as `Name <email>`; a `StateError` where git does not know."""
+        done = self.attempt("var", "GIT_COMMITTER_IDENT")
+        if done.returncode != 0:
+            raise StateError("git does not know who commits", fix="set git config user.name and user.email")
+        return done.stdout.rpartition(">")[0] + ">"
+
+    def blob(self, revision: str, path: str) -> bytes | None:
+        """A regular file's bytes at a revision, as stored; None where that revision does not have one there.
+
+        `path` is relative to the top of the repository.
+        """
+        listing = self.run("ls-tree", "-z", "--full-tree", revision, "--", path).rstrip("\0")
+        fields = listing.partition("\t")[0].split()
+        if len(fields) != 3 or fields[0] not in ("100644", "100755"):
+            return None
+        return self.object_bytes(fields[2])
+
+    def object_bytes(self, blob: str) -> bytes:
+        """The bytes of a blob by its id."""
+        return self._bytes("cat-file", "blob", blob)
+
+    def write_blob(self, data: bytes) -> str:
+        """Store bytes, as they are, as an object; its id."""
+        return self._bytes("hash-object", "-w", "--no-filters", "--stdin", stdin=data).decode().strip()
+
+    def _bytes(self, *arguments: str, stdin: bytes | None = None) -> bytes:
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.root, input=stdin, capture_output=True, check=False,
+            env={**os.environ, **_QUIET},
+        )  # fmt: skip
+        if done.returncode != 0:
+            said = (done.stderr.decode(errors="replace").strip() or "no message").splitlines()[-1]
+            raise StateError(f"git {arguments[0]} failed: {said}", where=str(self.root))
+        return done.stdout

@@ -1,0 +1,111 @@
+"""Where a version's bytes can be had: the project's artifacts, DVC's cache, its remote. Verified, always."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from registry.resolve import Resolved
+from weighbridge.errors import InputError, IntegrityError, StateError
+from weighbridge.files import atomic_path, sha256_file
+
+
+def locate(root: Path, resolved: Resolved, *, remote: bool = True) -> Path:
+    """A file that holds the version's bytes: the first whose SHA-256 is right, of the project's artifact, DVC's cache
+    and, if `remote`, the DVC remote (then kept under `.weighbridge/bytes/`).
+
+    Where a place holds other bytes under that name it is passed over; if none has the right ones, the error says
+    what each place said. Bytes that a remote gives and that hash wrong are an `IntegrityError`.
+    """
+    said: list[str] = []
+    for place, path in _local_places(root, resolved):
+        if not path.is_file():
+            said.append(f"not in {place}")
+        elif sha256_file(path) == resolved.digest:
+            return path
+        else:
+            said.append(f"other bytes in {place}")
+    if remote:
+        try:
+            return _from_remote(root, resolved)
+        except StateError as error:
+            said.append(str(error))
+    raise StateError(
+        f"the bytes of {resolved.model}@{resolved.version} ({resolved.digest[:19]}…) cannot be had: {'; '.join(said)}",
+        fix="`dvc push` them from where they were made",
+    )
+
+
+def _local_places(root: Path, resolved: Resolved) -> Iterator[tuple[str, Path]]:
+    yield "the project", root / resolved.path
+    if len(resolved.md5) == 32 and resolved.md5.isalnum():
+        yield "DVC's cache", cache_folder(root) / "files" / "md5" / resolved.md5[:2] / resolved.md5[2:]
+    yield "the pulled bytes", _kept(root, resolved)
+
+
+def _kept(root: Path, resolved: Resolved) -> Path:
+    return root / ".weighbridge" / "bytes" / resolved.digest.removeprefix("sha256:")
+
+
+def _from_remote(root: Path, resolved: Resolved) -> Path:
+    kept = _kept(root, resolved)
+    with tempfile.TemporaryDirectory() as folder:
+        arrived = Path(folder) / "bytes"
+        local = local_remote(root)
+        if local is not None:
+            source = local / "files" / "md5" / resolved.md5[:2] / resolved.md5[2:]
+            if not source.is_file():
+                raise StateError(f"not in the DVC remote {local.name!r}")
+            shutil.copyfile(source, arrived)
+        else:
+            from registry.publish import dvc
+
+            dvc.fetch(root, resolved.md5, arrived)
+        if sha256_file(arrived) != resolved.digest:
+            raise IntegrityError(
+                "what the DVC remote gave hashes wrong: it is not what was promoted",
+                where=f"{resolved.model}@{resolved.version}",
+            )
+        with atomic_path(kept) as temporary:
+            shutil.copyfile(arrived, temporary)
+    return kept
+
+
+def _config(root: Path) -> tuple[configparser.ConfigParser, Path]:
+    """DVC's configuration of the project, local settings last, and the folder of the file that paths refer to."""
+    folder = root / ".dvc"
+    config = configparser.ConfigParser(interpolation=None)
+    try:
+        config.read([folder / "config", folder / "config.local"], encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", where=".dvc/config") from error
+    return config, folder
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC's cache of the project is."""
+    config, folder = _config(root)
+    named = config.get("cache", "dir", fallback="")
+    return Path(os.path.normpath(folder / named)) if named else folder / "cache"
+
+
+def local_remote(root: Path) -> Path | None:
+    """The folder of the project's default DVC remote; None where it is no local folder, or there is none."""
+    config, folder = _config(root)
+    name = config.get("core", "remote", fallback="")
+    for section in config.sections():
+        if section.strip("'").replace('"', "") == f"remote {name}":
+            url = config.get(section, "url", fallback="")
+            if url and not urlsplit(url).scheme:
+                return Path(os.path.normpath(folder / url))
+    return None
+
+
+def has_remote(root: Path) -> bool:
+    """Whether the project has a default DVC remote."""
+    return bool(_config(root)[0].get("core", "remote", fallback=""))

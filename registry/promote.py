@@ -1,0 +1,265 @@
+"""Promotion: what passed becomes a version, and `stable` where nothing else was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from registry import signing
+from registry.estimates import estimates
+from registry.evidence import Built, Evidence, gather
+from registry.layout import POLICY, read_record, version_path
+from registry.policy import Policy, read_policy
+from registry.records import (
+    Channels,
+    Estimate,
+    EventKind,
+    Judgement,
+    StoredArtifact,
+    VersionOf,
+    VersionRecord,
+)
+from registry.signing import PrivateKey
+from registry.store import Draft, Outcome, Settings, Store, Tip, render
+from weighbridge.documents.base import parse
+from weighbridge.errors import StateError
+from weighbridge.files import sha256_bytes
+from weighbridge.git import Git
+
+Channel = Literal["stable", "none"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What shall be promoted, and on which conditions."""
+
+    recipe: str
+    channel: Channel = "stable"
+    expect: str | None = None
+    """The version that must be stable at the tip (`none`: nothing may be)."""
+    notes: str = ""
+
+
+def promote(
+    root: Path, request: Request, *, settings: Settings | None = None, key: PrivateKey | None = None
+) -> Outcome:
+    """Record a recipe's artifact as the next version; make it stable unless `channel` is `none`.
+
+    Refuses (nothing is written): a verdict that is not `pass`, digests that disagree, files that are not what
+    `dvc.lock` says, a dirty tree, a commit that the remote does not have, bytes that are a version already or are
+    quarantined, a `stable` other than the one that it was weighed against, an identity or key that the policy
+    does not name.
+    """
+    store = Store(root, settings)
+    store.repair()
+    evidence = gather(root, request.recipe)
+    commit = _clean_head(store.git)
+
+    def decide(tip: Tip, channels: Channels, now: datetime) -> Draft:
+        policy = read_policy(tip)
+        policy.require_promoter(store.git.identity())
+        _refuse_expired(evidence, now)
+        _refuse(channels, evidence, request, tip)
+        stamp, by = now.strftime("%Y-%m-%dT%H:%M:%SZ"), store.git.identity()
+        made = Made(evidence, commit, stamp, by, channels.head.event + 1 if channels.head else 1, request.notes)
+        records = made.records(tip, channels)
+        signed = tuple((record, _sign(record, key, policy)) for record in records)
+        version = records[-1].version
+        kind = EventKind.PROMOTED if request.channel == "stable" else EventKind.RECORDED
+        return Draft(
+            kind=kind,
+            summary=f"{'promote' if kind is EventKind.PROMOTED else 'record'} {version} ({request.recipe})",
+            records=signed,
+            target_is_new=True,
+            reason=request.notes,
+            evidence={
+                "verdict": evidence.verdict.verdict.value,
+                "verdict_digest": evidence.verdict.content_digest(),
+                "commit": commit,
+            },
+        )
+
+    return store.change(evidence.params.model.name, decide, published=True)
+
+
+def _sign(record: VersionRecord, key: PrivateKey | None, policy: Policy) -> bytes | None:
+    """The record's signed statement, checked against the policy as whoever pulls the version will."""
+    name = f"{record.model}@{record.version}"
+    if key is None:
+        if policy.require_signature:
+            raise StateError(f"{name} would be unsigned, and the policy refuses that", where=POLICY, fix="--key FILE")
+        return None
+    digest = sha256_bytes(render(record))
+    envelope = signing.sign(record, digest, key)
+    if policy.keys:
+        signing.verify(envelope, record, digest, policy, "your key")
+    return envelope
+
+
+def _clean_head(git: Git) -> str:
+    edited = git.dirty()
+    if edited:
+        more = f" and {len(edited) - 1} more" if len(edited) > 1 else ""
+        raise StateError(
+            f"the tree is dirty: {edited[0]}{more}",
+            fix="commit what the pipeline was run on: a version names the commit that it was made from",
+        )
+    return git.head()
+
+
+def _refuse_expired(evidence: Evidence, now: datetime) -> None:
+    """A waiver accepts until its last day, and not after it."""
+    for waiver in evidence.gate.waivers:
+        if now.date().isoformat() > waiver.expires:
+            raise StateError(
+                f"the verdict rests on a waiver by {waiver.who} that expired on {waiver.expires}",
+                where=waiver.file,
+                fix="renew it in a pull request and run the gate again",
+            )
+
+
+def _refuse(channels: Channels, evidence: Evidence, request: Request, tip: Tip) -> None:
+    """Conditions on the state at the tip; they are checked again whenever the tip has moved."""
+    stable = channels.stable
+    if request.expect is not None and (stable.version if stable else "none") != request.expect:
+        raise StateError(f"stable is {stable.version if stable else 'none'}, expected {request.expect}")
+    weighed_against = evidence.stable_reference
+    if weighed_against is not None and (stable is None or stable.digest != weighed_against):
+        raise StateError(
+            f"it was weighed against another stable than {stable.version if stable else 'none'}, which is stable now",
+            fix="pull, run `dvc repro` and promote again",
+        )
+    digest = evidence.candidate.manifest.artifact.digest
+    if digest in channels.quarantined.values():
+        version = next(name for name, bad in channels.quarantined.items() if bad == digest)
+        raise StateError(
+            f"these bytes are {channels.model}@{version}, which is quarantined",
+            fix=f"`weighbridge registry quarantine {channels.model} {version} --lift --reason …` if that was wrong",
+        )
+    known = _version_of(tip, channels, digest)
+    if known is not None:
+        raise StateError(
+            f"these bytes are {channels.model}@{known} already",
+            fix=f"`weighbridge registry release {channels.model} {known}` makes it stable",
+        )
+
+
+def _version_of(tip: Tip, channels: Channels, digest: str) -> str | None:
+    """The version that has these bytes, if any: one search by git over the records at the tip."""
+    folder = f"{tip.prefix}registry/models/{channels.model}/versions"
+    done = tip.git.attempt(
+        "grep", "-l", "-z", "--fixed-strings", digest, tip.commit, "--", f":(top,literal){folder}"
+    )
+    names = [name.rpartition("/")[2].removesuffix(".yaml") for name in done.stdout.split("\0") if name]
+    for name in sorted(names, key=lambda name: (name[:1], int(name[1:])), reverse=True):
+        record = parse(VersionRecord, read_record(tip, channels.model, name), version_path(channels.model, name))
+        if record.artifacts[0].digest == digest:
+            return name
+    return None
+
+
+@dataclass(frozen=True)
+class Made:
+    """Builds the records of one promotion."""
+
+    evidence: Evidence
+    commit: str
+    at: str
+    by: str
+    event: int
+    notes: str
+
+    def records(self, tip: Tip, channels: Channels) -> Sequence[VersionRecord]:
+        """The candidate's record, after the baseline's where the baseline is not recorded yet."""
+        digest = self.evidence.baseline.manifest.artifact.digest
+        found = []
+        baseline = channels.baseline.version if channels.baseline else None
+        if channels.baseline is None or channels.baseline.digest != digest:
+            baseline = f"b{channels.baselines + 1}"
+            found.append(self._baseline(channels.model, baseline))
+        teacher = self.evidence.candidate.manifest.teacher
+        of_baseline = VersionOf(version=baseline, digest=digest)
+        of_teacher = None
+        if teacher is not None:
+            known = baseline if teacher == digest else _version_of(tip, channels, teacher)
+            of_teacher = VersionOf(version=known, digest=teacher)
+        found.append(self._candidate(f"v{channels.versions + 1}", channels.model, of_baseline, of_teacher))
+        return found
+
+    def _candidate(self, version: str, model: str, baseline: VersionOf, teacher: VersionOf | None) -> VersionRecord:
+        evidence = self.evidence
+        verdict, manifest = evidence.verdict, evidence.candidate.manifest
+        return VersionRecord(
+            **self._origin(evidence.candidate),
+            model=model,
+            version=version,
+            kind="compressed",
+            recipe_name=evidence.recipe,
+            recipe=manifest.recipe,
+            metrics=estimates(evidence.measurement),
+            verdict=Judgement(
+                verdict=verdict.verdict,
+                digest=verdict.content_digest(),
+                file=evidence.gate_digest,
+                policy=evidence.gate.policy,
+                measurement=verdict.measurement,
+                device=verdict.device,
+                budgets=verdict.budgets,
+            ),
+            baseline=baseline,
+            teacher=teacher,
+            device=evidence.measurement.device,
+            notes=self.notes,
+        )
+
+    def _baseline(self, model: str, version: str) -> VersionRecord:
+        values: dict[str, Estimate] = {}
+        for name, estimate in estimates(self.evidence.measurement).items():
+            if estimate.baseline is not None and estimate.lower == estimate.upper:
+                value = estimate.baseline
+                values[name] = Estimate(value=value, lower=value, upper=value, unit=estimate.unit)
+        return VersionRecord(
+            **self._origin(self.evidence.baseline),
+            model=model,
+            version=version,
+            kind="baseline",
+            recipe_name="baseline",
+            recipe={},
+            metrics=values,
+            verdict=None,
+            baseline=None,
+            device=None,
+            notes="",
+        )
+
+    def _origin(self, built: Built) -> dict[str, object]:
+        manifest = built.manifest
+        artifact = StoredArtifact(
+            target=manifest.target,
+            path=built.path,
+            digest=manifest.artifact.digest,
+            bytes=manifest.artifact.bytes,
+            gzip=built.gzip,
+            zstd=manifest.sizes.zstd,
+            params=manifest.sizes.params,
+            macs=manifest.sizes.macs,
+            md5=built.md5,
+            manifest=built.manifest_digest,
+        )
+        return {
+            "event": self.event,
+            "at": self.at,
+            "by": self.by,
+            "artifacts": [artifact],
+            "commit": self.commit,
+            "dvc_lock": self.evidence.lock_digest,
+            "params": self.evidence.params_digest,
+            "data": manifest.data,
+            "code": manifest.code,
+            "seed": manifest.seed,
+            "environment": manifest.environment,
+            "licence": self.evidence.params.model.licence,
+        }

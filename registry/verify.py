@@ -1,0 +1,215 @@
+"""Verify the whole tree: chain, digests, channels = fold(events), append-only, signatures, plain files.
+
+Every byte of the registry's state is covered: an event's by the digest in the next one (the last one's in the
+channels), a record's and a signature's by the digest in the event that brought them, the channels' by being
+rendered again from the fold of all events.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from registry import rollout
+from registry.layout import (
+    EVENT_NAME,
+    FILE_LIMIT,
+    MODELS,
+    VERSION_NAME,
+    View,
+    WorkTree,
+    channels_path,
+    event_path,
+    model_folder,
+    model_names,
+    parse_mapping,
+    signature_path,
+    version_path,
+)
+from registry.policy import Policy, read_policy
+from registry.records import NO_EVENT, Channels, Event, Head, NewRecord, VersionRecord
+from registry.signing import verify as verify_signature
+from registry.store import render
+from weighbridge.documents.base import parse
+from weighbridge.errors import InputError, IntegrityError, StateError
+from weighbridge.files import sha256_bytes
+
+Report = Callable[[str, int, int, str], None]
+D = TypeVar("D", Channels, Event, VersionRecord)
+_FOLDERS = ("events", "versions", "signatures")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was verified of one model."""
+
+    model: str
+    events: int
+    versions: int
+    baselines: int
+    signatures: int
+    stable: str | None
+    head: str
+    """Digest of the last event."""
+
+
+@dataclass
+class _Expected:
+    """Files that the history accounts for, collected while it is folded."""
+
+    paths: set[str] = field(default_factory=set)
+    signatures: int = 0
+
+
+def verify_models(
+    root: Path, *, models: list[str] | None = None, now: datetime | None = None, report: Report | None = None
+) -> list[Checked]:
+    """Verify models (default: all) as they lie in the working tree; the first defect is an `IntegrityError`.
+
+    `now`: an event that is later than this is a defect too (None: not asked).
+    """
+    view = WorkTree(root)
+    policy = read_policy(view)
+    names = model_names(root)
+    chosen = names if models is None else models
+    checked = []
+    for position, model in enumerate(chosen):
+        if model not in names:
+            raise StateError(f"the registry has no model {model!r}", where=MODELS)
+        checked.append(_verify_model(root, view, model, policy, now))
+        if report:
+            report("verify", position + 1, len(chosen), model)
+    return checked
+
+
+def _verify_model(root: Path, view: View, model: str, policy: Policy, now: datetime | None) -> Checked:
+    where = channels_path(model)
+    data = view.read(where)
+    if data is None:
+        raise IntegrityError("is missing", where=where)
+    claimed = _document(Channels, data, where)
+    if claimed.head is None:
+        raise IntegrityError("does not name the last event", where=where)
+    expected = _Expected({where})
+    channels, previous = Channels(model=model), Head(event=1, digest=NO_EVENT)
+    last: Event | None = None
+    for number in range(1, claimed.head.event + 1):
+        event, digest = _event(view, model, number, previous, last)
+        expected.paths.add(event_path(model, number))
+        _records(view, event, policy, expected)
+        channels = _fold(channels, event)
+        previous, last = Head(event=number, digest=digest), event
+    if last is not None and now is not None and datetime.fromisoformat(last.at) > now:
+        raise IntegrityError(f"lies in the future: {last.at}", where=event_path(model, last.number))
+    folded = channels.model_copy(update={"head": previous})
+    if render(folded) != data:
+        raise IntegrityError("is not what the events add up to: it was edited, or an event is missing", where=where)
+    _unaccounted(root, model, expected.paths)
+    return Checked(
+        model=model,
+        events=previous.event,
+        versions=channels.versions,
+        baselines=channels.baselines,
+        signatures=expected.signatures,
+        stable=channels.stable.version if channels.stable else None,
+        head=previous.digest,
+    )
+
+
+def _document(kind: type[D], data: bytes, where: str) -> D:
+    try:
+        return parse(kind, parse_mapping(data, where), where)
+    except InputError as error:
+        raise IntegrityError(error.what, where=error.where, fix=error.fix) from error
+
+
+def _event(view: View, model: str, number: int, previous: Head, before: Event | None) -> tuple[Event, str]:
+    where = event_path(model, number)
+    data = view.read(where)
+    if data is None:
+        raise IntegrityError("is missing", where=where)
+    event = _document(Event, data, where)
+    if event.number != number or event.model != model:
+        raise IntegrityError(f"is event {event.number} of {event.model}", where=where)
+    if event.previous != previous.digest:
+        raise IntegrityError("does not follow the event before it: the chain is broken", where=where)
+    if before is not None and event.at < before.at:
+        raise IntegrityError("is earlier than the event before it", where=where)
+    return event, sha256_bytes(data)
+
+
+def _fold(channels: Channels, event: Event) -> Channels:
+    where = event_path(event.model, event.number)
+    try:
+        folded = rollout.apply(channels, event)
+    except StateError as error:
+        raise IntegrityError(f"could not have happened: {error.what}", where=where) from error
+    if event.state != folded.digest() or event.after != rollout.after(folded):
+        raise IntegrityError("does not leave what it says that it leaves", where=where)
+    return folded
+
+
+def _records(view: View, event: Event, policy: Policy, expected: _Expected) -> None:
+    for entry in event.records:
+        record = _record(view, event, entry)
+        expected.paths.add(version_path(event.model, entry.version))
+        where = signature_path(event.model, entry.version)
+        if entry.signature is None:
+            if policy.require_signature and event.kind != "recorded":
+                raise IntegrityError(f"{entry.version} is not signed, and the policy refuses that", where=where)
+            continue
+        envelope = view.read(where)
+        if envelope is None or sha256_bytes(envelope) != entry.signature:
+            raise IntegrityError("is missing or not the signature that the event names", where=where)
+        if policy.keys:
+            verify_signature(envelope, record, entry.record, policy, where)
+        expected.paths.add(where)
+        expected.signatures += 1
+
+
+def _record(view: View, event: Event, entry: NewRecord) -> VersionRecord:
+    where = version_path(event.model, entry.version)
+    data = view.read(where)
+    if data is None:
+        raise IntegrityError(f"is missing: event {event.number} recorded it", where=where)
+    if sha256_bytes(data) != entry.record:
+        raise IntegrityError(f"is not the record that event {event.number} names", where=where)
+    record = _document(VersionRecord, data, where)
+    claims = (record.model, record.version, record.event, record.artifacts[0].digest)
+    if claims != (event.model, entry.version, event.number, entry.digest):
+        raise IntegrityError(f"does not say what event {event.number} says of it", where=where)
+    return record
+
+
+def _unaccounted(root: Path, model: str, expected: set[str]) -> None:
+    """No file that looks like state may lie beside the history; hidden and loose files are none of ours."""
+    for path in _state_files(root, model):
+        if path not in expected:
+            raise IntegrityError("is named by no event", where=path, fix="it was not written by this program: remove it")
+
+
+def _state_files(root: Path, model: str) -> Iterator[str]:
+    folder = model_folder(model)
+    for entry in os.scandir(root / folder):
+        if entry.is_symlink():
+            raise IntegrityError("is a symbolic link", where=f"{folder}/{entry.name}")
+        if entry.is_dir() and entry.name in _FOLDERS:
+            yield from _files(root, f"{folder}/{entry.name}")
+        elif entry.name.casefold() in _FOLDERS or entry.name.casefold() == "channels.yaml":
+            yield f"{folder}/{entry.name}"
+
+
+def _files(root: Path, folder: str) -> Iterator[str]:
+    for entry in os.scandir(root / folder):
+        if entry.is_symlink() or not entry.is_file():
+            raise IntegrityError("is not a plain file", where=f"{folder}/{entry.name}")
+        if entry.stat().st_size > FILE_LIMIT:
+            raise IntegrityError(f"has more than {FILE_LIMIT} bytes", where=f"{folder}/{entry.name}")
+        stem, dot, _ = entry.name.casefold().rpartition(".")
+        if EVENT_NAME.fullmatch(entry.name.casefold()) or (dot and VERSION_NAME.fullmatch(stem)):
+            yield f"{folder}/{entry.name}"
+

@@ -1,0 +1,216 @@
+"""A project as the pipeline leaves it, made in the test: params, artifacts, measurements, verdict, lock file."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from weighbridge.documents import Device, GateVerdict, Manifest, Measurement, RecipeVerdict
+from weighbridge.files import sha256_bytes, write_json
+
+MODEL = "tiny-cnn"
+SOME = "sha256:" + 64 * "a"
+STEPS = {"int8": [{"quantize": {"scheme": "static-int8"}}], "fp16": [{"quantize": {"scheme": "fp16"}}]}
+BASELINE = b"baseline bytes " * 40
+
+
+def git(root, *arguments, **more):
+    """Run git; what it printed."""
+    done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True, **more)
+    return done.stdout.strip()
+
+
+def make_repository(root: Path):
+    """An empty repository with an identity."""
+    root.mkdir(parents=True, exist_ok=True)
+    git(root, "init", "-q", "-b", "main")
+    identify(root)
+    (root / ".gitignore").write_text("/artifacts/\n/measurements/\n.weighbridge/\n/.dvc/cache/\n")
+    return root
+
+
+def identify(root, name="Test", email="test@example.org"):
+    """Give a clone an identity."""
+    git(root, "config", "user.name", name)
+    git(root, "config", "user.email", email)
+
+
+def device():
+    """Some machine."""
+    return Device(
+        device_class="test",
+        cpu="cpu",
+        isa=["avx2"],
+        cores=2,
+        memory_bytes=1,
+        system="Linux",
+        runtimes={},
+        fingerprint=SOME,
+    )
+
+
+def candidate_bytes(recipe, generation=1):
+    """What a recipe's artifact holds; not an ONNX file: the registry does not look inside."""
+    return f"{recipe} {generation} ".encode() * (10 + generation % 7)
+
+
+def write_run(root, generation=1, verdicts=None, stable=None, recipes=("int8", "fp16")):
+    """Write what one run of the pipeline leaves. `verdicts`: recipe → pass, fail …; default: all pass."""
+    params = {
+        "model": {"name": MODEL, "factory": "a.b:c", "licence": "Apache-2.0"},
+        "data": {"factory": "a.b:d"},
+        "recipes": {name: {"steps": STEPS[name]} for name in recipes},
+        "budgets": [{"metric": "size.bytes", "max": "1MB"}],
+        "train": {"seed": generation},
+    }
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    built = {"baseline": _write_artifact(root, "baseline", BASELINE)}
+    judged = {}
+    for name in recipes:
+        built[name] = _write_artifact(root, name, candidate_bytes(name, generation))
+        measurement = _measurement(name, built, stable)
+        measurement.write(root / f"measurements/{name}.json")
+        judged[name] = _verdict(name, built, measurement, (verdicts or {}).get(name, "pass"))
+    gate = GateVerdict(verdict="pass", model=MODEL, device="test", policy=SOME, recipes=judged)
+    gate.write(root / "reports/verdict.json")
+    lock(root, recipes)
+
+
+def commit_all(root, message="Run the pipeline"):
+    """Commit everything; the commit."""
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", message)
+    return git(root, "rev-parse", "HEAD")
+
+
+def _folder(recipe):
+    return "artifacts/baseline/onnxruntime" if recipe == "baseline" else f"artifacts/recipes/{recipe}"
+
+
+def _write_artifact(root, recipe, data):
+    folder = root / _folder(recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(data)
+    manifest = Manifest(
+        model=MODEL,
+        recipe_name=recipe,
+        recipe={} if recipe == "baseline" else {"steps": STEPS[recipe]},
+        target="onnxruntime",
+        artifact={"path": "model.onnx", "digest": sha256_bytes(data), "bytes": len(data)},
+        sizes={"bytes": len(data), "gzip": 10, "zstd": 10, "params": 100, "macs": 1000},
+        baseline=None if recipe == "baseline" else sha256_bytes(BASELINE),
+        data=SOME,
+        code=SOME,
+        seed=7,
+        environment={"python": "3.11"},
+    )
+    manifest.write(folder / "manifest.json")
+    return manifest
+
+
+def _measurement(recipe, built, stable):
+    def weighed(name, manifest):
+        return {"name": name, "digest": manifest.artifact.digest, "bytes": manifest.artifact.bytes}
+
+    metrics = {
+        "size.bytes": {
+            "kind": "exact",
+            "candidate": built[recipe].artifact.bytes,
+            "reference": built["baseline"].artifact.bytes,
+        },
+        "latency.p50": {
+            "kind": "launches",
+            "candidate": [0.001 * k for k in range(1, 11)],
+            "reference": [0.002 * k for k in range(1, 11)],
+            "log_ratio": [-0.7] * 10,
+        },
+        "accuracy.top1": {
+            "kind": "proportions",
+            "both": 900,
+            "only_reference": 5,
+            "only_candidate": 10 if recipe == "int8" else 15,
+            "neither": 80,
+        },
+    }
+    comparisons = [{"against": "baseline", "reference": weighed("baseline", built["baseline"]), "metrics": metrics}]
+    if stable:
+        reference = {"name": "stable", "digest": stable, "bytes": 1}
+        comparisons.append({"against": "stable", "reference": reference, "metrics": {}})
+    return Measurement(
+        model=MODEL,
+        recipe=recipe,
+        baseline=weighed("baseline", built["baseline"]),
+        candidate=weighed("candidate", built[recipe]),
+        device=device(),
+        data=SOME,
+        examples=1000,
+        protocol={
+            "seed": 1,
+            "threads": 1,
+            "batch_size": 1,
+            "looks": [10],
+            "elapsed_seconds": 1,
+            "time_limit_seconds": 60,
+            "complete": True,
+        },
+        comparisons=comparisons,
+    )
+
+
+def _verdict(recipe, built, measurement, verdict):
+    budget = {
+        "metric": "size.bytes",
+        "against": None,
+        "rule": "max",
+        "limit": 1e6,
+        "unit": "bytes",
+        "estimate": 1.0,
+        "lower": 1.0,
+        "upper": 1.0,
+        "verdict": verdict,
+        "reason": "because",
+        "required": True,
+    }
+    return RecipeVerdict(
+        verdict=verdict,
+        model=MODEL,
+        recipe=recipe,
+        baseline={"digest": built["baseline"].artifact.digest},
+        candidate={"digest": built[recipe].artifact.digest},
+        device="test",
+        device_fingerprint=SOME,
+        measurement=measurement.content_digest(),
+        budgets=[budget],
+    )
+
+
+def _md5(data):
+    return hashlib.md5(data).hexdigest()
+
+
+def lock(root, recipes):
+    """Write dvc.lock for what lies there, and put the bytes into DVC's cache, as DVC does."""
+    outs = {}
+    for name in ("baseline", *recipes):
+        folder = root / _folder(name)
+        entries = []
+        for path in sorted(folder.iterdir()):
+            data = path.read_bytes()
+            entries.append({"md5": _md5(data), "relpath": path.name})
+            cached = root / ".dvc/cache/files/md5" / _md5(data)[:2] / _md5(data)[2:]
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            cached.write_bytes(data)
+        outs[_folder(name)] = _md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
+    for path in [*(f"measurements/{name}.json" for name in recipes), "reports/verdict.json"]:
+        outs[path] = _md5((root / path).read_bytes())
+    stages = {"all": {"cmd": "x", "outs": [{"path": path, "hash": "md5", "md5": md5} for path, md5 in outs.items()]}}
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def edit_json(path, change):
+    """Read a JSON file, let `change` alter it, write it back."""
+    content = json.loads(path.read_text())
+    change(content)
+    write_json(path, content)
