@@ -63,13 +63,19 @@ _SCALE: dict[Unit, dict[str, float]] = {
     "joules": {"J": 1, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6},
     "score": {},
 }  # fmt: skip
+_OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%/]*)\s*")
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of that name; an unknown name is an `InputError` with a suggestion."""
+    """The metric of that name; an unknown name is an `InputError` with a suggestion.
+
+    `module:callable` is a user's own metric over examples, taken as a score where higher is better.
+    """
     if name in METRICS:
         return METRICS[name]
+    if _OWN.fullmatch(name):
+        return Metric(name, name, "score", "higher", "examples")
     close = difflib.get_close_matches(name, METRICS, n=1)
     fix = f"did you mean {close[0]!r}?" if close else f"metrics: {', '.join(METRICS)}"
     raise InputError(f"there is no metric {name!r}", fix=fix)

@@ -1,0 +1,125 @@
+"""The stand-alone gate: two ONNX files, examples, a verdict, and a folder with what it rests on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from gate import device as device_room
+from gate.job import Job, Source, check_stable, default_budgets, read_job, user_metrics, with_metrics
+from gate.judge import judge, name_of
+from gate.launches import Journey
+from gate.noisy import Progress, silent
+from gate.stages import NO_JOURNEY
+from gate.turn import lock_path, turn
+from gate.weigh import weigh
+from gate.wording import quantity
+from weighbridge.data import Split, load_data, read_npz
+from weighbridge.documents import Budget, BudgetVerdict, Measurement, RecipeVerdict, Verdict, Weighing
+from weighbridge.documents.params import read_budgets
+from weighbridge.errors import InputError
+from weighbridge.files import atomic_write
+
+KEPT = Path(".weighbridge") / "weighed"
+"""Where measurements go without `--out`, by digests: weighing again must continue, not start afresh."""
+NO_STABLE = "a stand-alone weighing knows of no registry; weigh against what is stable by giving it as the baseline"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line."""
+
+    baseline: Path
+    candidate: Path
+    data: str
+    budgets: Path | None = None
+    out: Path | None = None
+    metrics: tuple[str, ...] = ()
+    output: str | None = None
+    weighing: Mapping[str, Any] | None = None
+    thorough: bool = False
+
+
+def run(request: Request, progress: Progress = silent) -> tuple[RecipeVerdict, str]:
+    """Weigh, judge, write `measurement.json`, `verdict.json` and `gate.md`; returns the verdict and a table for people."""
+    job, defaults = _job(request)
+    out = request.out or KEPT / f"{job.baseline.digest[7:19]}-{job.candidate.digest[7:19]}"
+    target = out / "measurement.json"
+    previous = Measurement.read(target) if target.exists() else None
+    with turn(
+        lock_path(os.environ), lambda waited: progress("waiting", 0, 1, f"another gate measures ({waited:.0f} s)")
+    ):
+        measurement = weigh(job, previous=previous, progress=progress)
+    verdict = judge(measurement, job.budgets)
+    if defaults:
+        verdict = verdict.model_copy(update={"notes": [*verdict.notes, _default_note(job.budgets)]})
+    measurement.write(target)
+    verdict.write(out / "verdict.json")
+    atomic_write(out / "gate.md", _report(verdict, measurement).encode())
+    return verdict, _table(verdict, out)
+
+
+def _job(request: Request) -> tuple[Job, bool]:
+    split, journey = _examples(request.data)
+    budgets = read_budgets(request.budgets) if request.budgets else default_budgets(split)
+    budgets = with_metrics(budgets, request.metrics)
+    source = Source(request.baseline, request.candidate, split, request.data, output=request.output)
+    job = read_job(
+        source,
+        budgets,
+        device_room.describe(os.environ),
+        Weighing(**(request.weighing or {})),
+        missing=check_stable(budgets, None, NO_STABLE),
+        users=user_metrics(budgets, request.metrics),
+        journey=journey,
+        thorough=request.thorough,
+    )
+    return job, request.budgets is None
+
+
+def _examples(data: str) -> tuple[Split, Journey | str]:
+    """The evaluation set: an `.npz` file, or the test split of a data factory."""
+    if data.endswith(".npz") or ":" not in data:
+        return read_npz(Path(data)), NO_JOURNEY
+    loaded = load_data(data, "--data")
+    if loaded.preprocess is None or loaded.raw is None:
+        return loaded.test, NO_JOURNEY
+    return loaded.test, Journey(data, Path.cwd())
+
+
+def _default_note(budgets: Sequence[Budget]) -> str:
+    named = "; ".join(f"{budget.metric} {budget.rule} {budget.limit:g}" for budget in budgets)
+    return f"No --budgets were given; judged by the default ones: {named}."
+
+
+def _table(verdict: RecipeVerdict, out: Path) -> str:
+    """For a terminal: the verdict, one line per budget, and where the report lies."""
+    rows = [
+        {
+            "budget": name_of(item),
+            "limit": quantity(item.limit, item.unit),
+            "measured": _measured(item),
+            "verdict": item.verdict.value + ("" if item.required else " (advisory)"),
+        }
+        for item in verdict.budgets
+    ]
+    reasons = [f"{name_of(item)}: {item.reason}" for item in verdict.budgets if item.verdict is not Verdict.PASS]
+    parts = [tabulate(rows, headers="keys", tablefmt="github"), *reasons, *verdict.notes]
+    return "\n".join([*parts, f"{verdict.verdict.value}: the report lies in {out / 'gate.md'}", ""])
+
+
+def _measured(item: BudgetVerdict) -> str:
+    if item.estimate is None:
+        return "-"
+    bounds = [quantity(bound, item.unit) if bound is not None else "?" for bound in (item.lower, item.upper)]
+    exact = item.lower == item.upper == item.estimate
+    return quantity(item.estimate, item.unit) + ("" if exact else f" [{bounds[0]}, {bounds[1]}]")
+
+
+def _report(verdict: RecipeVerdict, measurement: Measurement) -> str:
+    return f"# {verdict.verdict.value}\n"

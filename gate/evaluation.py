@@ -1,0 +1,100 @@
+"""Outputs of an artifact over a data set, taken from the file by its runtime in a worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gate.inputs import Feeding
+from gate.process import Artifact, Worker, open_artifact, send_arrays
+from weighbridge.data import Split
+from weighbridge.errors import MeasurementError
+
+Array = NDArray[Any]
+
+LARGE_BATCH = 128
+PROBED = 128
+"""Examples that are answered at both batch sizes to see whether a large batch gives the same answers."""
+CHUNK_BYTES = 1 << 25
+CHUNK_EXAMPLES = 256
+"""Of one request, so that a worker's time-out is about a few inferences and not about the size of the data."""
+
+
+def answer(
+    artifact: Artifact,
+    split: Split,
+    feeding: Feeding,
+    outputs: Sequence[int],
+    *,
+    batch_size: int = 1,
+    timeout: float = 60.0,
+) -> tuple[list[Array], str]:
+    """The chosen outputs, each (n, …), for every example, and a sentence on the batch that was used.
+
+    A large batch is used only where it answers the first examples as the deployed batch does: dynamic quantization
+    takes its scales from the whole batch. Raises `MeasurementError` for a worker that goes wrong, for NaN and
+    infinities, and for a model that answers the same whatever it is given.
+    """
+    worker, _ = open_artifact(artifact, timeout=timeout)
+    with worker:
+        batch = feeding.at_most(batch_size)
+        note = f"evaluated at batch {batch}"
+        if feeding.at_most(LARGE_BATCH) > batch and len(split) > PROBED:
+            if _agree(worker, split.take(slice(PROBED)), feeding, outputs, batch):
+                batch, note = LARGE_BATCH, f"evaluated at batch {LARGE_BATCH}, which answers like batch {batch}"
+            else:
+                note += f": a batch of {LARGE_BATCH} answers differently"
+        found = _run(worker, split.inputs, feeding, outputs, batch)
+    _check(found, split, artifact.name)
+    return found, note
+
+
+def _agree(worker: Worker, split: Split, feeding: Feeding, outputs: Sequence[int], batch: int) -> bool:
+    small = _run(worker, split.inputs, feeding, outputs, batch)
+    large = _run(worker, split.inputs, feeding, outputs, LARGE_BATCH)
+    return all(
+        ours.shape == theirs.shape
+        and np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(np.abs(ours).max(initial=0)))
+        for ours, theirs in zip(small, large, strict=True)
+    )
+
+
+def _run(
+    worker: Worker, inputs: Mapping[str, Array], feeding: Feeding, outputs: Sequence[int], batch: int
+) -> list[Array]:
+    """All examples in chunks of whole batches; the last batch is filled up with its last example."""
+    total = len(next(iter(inputs.values())))
+    size = max(1, sum(array[:1].nbytes for array in inputs.values()))
+    step = max(1, min(CHUNK_BYTES // size, CHUNK_EXAMPLES) // batch) * batch
+    parts: list[dict[str, Array]] = []
+    for begin in range(0, total, step):
+        count = min(step, total - begin)
+        padding = -count % batch
+        chunk = {name: _padded(array[begin : begin + count], padding) for name, array in inputs.items()}
+        reply = send_arrays(
+            worker, "evaluate", chunk, batch=batch, single=list(feeding.single), outputs=list(outputs), padding=padding
+        )
+        parts.append(reply["arrays"])
+    joined = [np.concatenate([part[str(index)] for part in parts]) for index in outputs]
+    if any(len(array) != total for array in joined):
+        raise MeasurementError(f"answered {[len(array) for array in joined]} of {total} examples", where=worker.name)
+    return joined
+
+
+def _padded(array: Array, padding: int) -> Array:
+    return np.concatenate([array, np.repeat(array[-1:], padding, axis=0)]) if padding else array
+
+
+def _check(outputs: Sequence[Array], split: Split, name: str) -> None:
+    for index, array in enumerate(outputs):
+        if array.dtype.kind not in "iufb":
+            raise MeasurementError(f"output {index} is {array.dtype}, not numbers", where=name)
+        bad = len(array) - int(np.isfinite(array.reshape(len(array), -1)).all(axis=1).sum())
+        if bad:
+            raise MeasurementError(f"{bad} of {len(array)} answers hold NaN or infinite values", where=name)
+    differs = any((array != array[:1]).any() for array in split.inputs.values())
+    if differs and all((array == array[:1]).all() for array in outputs):
+        raise MeasurementError("answers the same whatever it is given: it ignores its input", where=name)

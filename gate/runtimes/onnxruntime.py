@@ -1,0 +1,49 @@
+"""onnxruntime on the CPU, with every thread declared and no spinning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime  # noqa: E402  # telemetry must be off before the import
+
+Array = NDArray[Any]
+
+
+class Model:
+    """One loaded artifact."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self.session = session
+        self.outputs = [output.name for output in session.get_outputs()]
+
+    def run(self, feed: Mapping[str, Array]) -> list[Array]:
+        """One inference: all outputs, in the model's order."""
+        outputs: list[Array] = self.session.run(self.outputs, feed)
+        return outputs
+
+
+def version() -> str:
+    """Version of the runtime."""
+    return str(onnxruntime.__version__)
+
+
+def load(path: str, threads: int) -> Model:
+    """Load an artifact for `threads` threads within operators, one between them."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    for output in session.get_outputs():
+        if not output.type.startswith("tensor("):
+            raise TypeError(f"output {output.name!r} is a {output.type}; only tensors can be weighed")
+    return Model(session)

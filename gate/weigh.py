@@ -1,0 +1,265 @@
+"""Weigh one candidate: facts of the files, then accuracy, then what is timed, until the budgets are decided.
+
+`weigh` returns evidence; the verdict over it is `gate.judge`'s, a pure function that anybody can repeat.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gate import accuracy, sizes
+from gate.accuracy import Answers
+from gate.device import busy_seconds
+from gate.energy import Counters, counters
+from gate.evaluation import answer
+from gate.inputs import timed_share
+from gate.job import Job
+from gate.judge import judge
+from gate.launches import FEEDS, Cores, Journey, Protocol, Setup
+from gate.noisy import JOURNEY, Noisy, Progress, failed_for_certain, first_needs, own_cores, silent
+from gate.process import Artifact
+from gate.runtimes import RUNTIMES
+from gate.sizes import Model
+from gate.statistics import LOOKS
+from gate.tally import Tally
+from weighbridge.documents import Absent, Comparison, Evidence, Measurement
+from weighbridge.documents import Protocol as ProtocolRecord
+from weighbridge.errors import MeasurementError
+
+Array = NDArray[Any]
+LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 5.0
+"""Seconds that one request to a worker may take; within them, the time limit of the whole weighing."""
+
+
+def weigh(
+    job: Job,
+    *,
+    previous: Measurement | None = None,
+    progress: Progress = silent,
+    clock: Callable[[], float] = time.monotonic,
+) -> Measurement:
+    """Measure what the job's budgets need. `previous` is continued where it is about the same bytes, data and device.
+
+    Whatever goes wrong with a worker ends in `faults`, and a verdict of `error`.
+    """
+    with tempfile.TemporaryDirectory(prefix="weighbridge-") as folder, own_cores():
+        weighing = _Weighing(job, Path(folder), previous, progress, clock)
+        try:
+            weighing.run()
+        except MeasurementError as error:
+            weighing.faults.append(str(error))
+        return weighing.measurement()
+
+
+def continues(previous: Measurement, job: Job) -> bool:
+    """Whether an earlier measurement is about the same models, data, device and way of measuring."""
+    return (
+        previous.baseline.digest == job.baseline.digest
+        and previous.candidate.digest == job.candidate.digest
+        and previous.device.fingerprint == job.device.fingerprint
+        and previous.data == job.split.digest()
+        and previous.protocol.threads == job.weighing.threads
+        and previous.protocol.batch_size == job.weighing.batch_size
+    )
+
+
+@dataclass
+class _Evidence:
+    """One comparison as it fills up: what is exact or over examples; the tally holds the rest."""
+
+    metrics: dict[str, Evidence]
+    slices: dict[str, Any]
+    flips: list[Any]
+
+
+class _Weighing:
+    """One weighing under way."""
+
+    def __init__(
+        self, job: Job, folder: Path, previous: Measurement | None, progress: Progress, clock: Callable[[], float]
+    ) -> None:
+        self.job, self.progress, self.clock = job, progress, clock
+        self.begin = clock()
+        self.previous = previous if previous is not None and continues(previous, job) else None
+        self.faults: list[str] = []
+        self.complete = False
+        self.details: dict[str, Any] = {"runtime": job.runtime}
+        self.artifacts = {model.name: self._stage(model, folder / f"{index}") for index, model in enumerate(job.models)}
+        self.found = {model.name: _Evidence({}, {}, []) for model in job.references}
+        self.tallies = {model.name: self._tally(model) for model in job.references}
+        self.absent: dict[str, str] = {}
+
+    def run(self) -> None:
+        """The order of work: what is certain and cheap first."""
+        for reference in self.job.references:
+            self.found[reference.name].metrics.update(sizes.facts(self.job.candidate, reference))
+        self._examples()
+        early = failed_for_certain(judge(self.measurement(), self.job.budgets))
+        if early is not None and not self.job.thorough:
+            self.complete = True
+            return
+        self.complete = self._launches()
+
+    def measurement(self) -> Measurement:
+        """Everything measured so far."""
+        job = self.job
+        earlier = self.previous.protocol.elapsed_seconds if self.previous else 0.0
+        return Measurement(
+            model=job.model,
+            recipe=job.recipe,
+            baseline=job.baseline.weighed(),
+            candidate=job.candidate.weighed(),
+            device=job.device,
+            data=job.split.digest(),
+            examples=len(job.split),
+            protocol=ProtocolRecord(
+                seed=job.weighing.seed,
+                threads=job.weighing.threads,
+                batch_size=job.weighing.batch_size,
+                looks=list(LOOKS),
+                elapsed_seconds=round(earlier + self.clock() - self.begin, 3),
+                time_limit_seconds=job.weighing.time_limit,
+                complete=self.complete,
+                details=self.details,
+            ),
+            comparisons=[self._comparison(model) for model in job.references],
+            missing=dict(job.missing),
+            faults=list(self.faults),
+        )
+
+    def _comparison(self, reference: Model) -> Comparison:
+        tally, found = self.tallies[reference.name], self.found[reference.name]
+        return Comparison(
+            against=tally.against,
+            reference=reference.weighed(),
+            metrics={**found.metrics, **tally.evidence(self.job.wanted("launches"))},
+            slices=found.slices,
+            flips=found.flips,
+            controls=tally.controls(),
+        )
+
+    def _stage(self, model: Model, folder: Path) -> Artifact:
+        return Artifact(model.name, model.stage(folder), RUNTIMES[self.job.runtime].adapter)
+
+    def _tally(self, reference: Model) -> Tally:
+        against = "stable" if reference.name == "stable" else "baseline"
+        same = reference.digest == self.job.baseline.digest
+        tally = Tally(against, reference.weighed(), "baseline" if same else "stable")  # type: ignore[arg-type]
+        if self.previous is None:
+            return tally
+        for earlier in self.previous.comparisons:
+            if earlier.against == against and earlier.reference.digest == reference.digest:
+                tally.resume(earlier)
+        if self.previous.faults:
+            tally.notes.append(f"An earlier run of this measurement ended in a fault: {self.previous.faults[0]}")
+        return tally
+
+    def _examples(self) -> None:
+        """Accuracy, from the files by their runtime; the same bytes answer once."""
+        answers: dict[str, list[Array]] = {}
+        notes = {}
+        for index, model in enumerate(self.job.models):
+            self.progress("accuracy", index, len(self.job.models), model.name)
+            if model.digest not in answers:
+                answers[model.digest], notes[model.name] = self._answer(model)
+        self.progress("accuracy", len(self.job.models), len(self.job.models))
+        self.details["evaluation"] = notes
+        for reference in self.job.references:
+            self._compare(reference, answers[reference.digest], answers[self.job.candidate.digest])
+
+    def _answer(self, model: Model) -> tuple[list[Array], str]:
+        # A user's metric sees every output; the named metrics see the judged one.
+        count = len(model.signature.outputs)
+        chosen = range(count) if self.job.users else [self.job.outputs[model.name]]
+        artifact, weighing = self.artifacts[model.name], self.job.weighing
+        return answer(
+            artifact, self.job.split, self.job.feeding, chosen, batch_size=weighing.batch_size, timeout=self._timeout
+        )
+
+    def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> None:
+        job, found = self.job, self.found[reference.name]
+        judged = (job.outputs[reference.name], job.outputs["candidate"]) if job.users else (0, 0)
+        data = Answers(ours, theirs, job.split.labels, job.split.slices, judged)
+        for name in sorted(job.wanted("examples") | {"accuracy.top1", "accuracy.flips"} | job.users.keys()):
+            if name != "accuracy.worst_slice":
+                evidence = accuracy.measure(name, data, seed=job.weighing.seed, user=job.users.get(name))
+                asked = name in job.wanted("examples") or not isinstance(evidence, Absent)
+                if asked:
+                    found.metrics[name] = evidence
+        found.slices, found.flips = accuracy.slices(data), accuracy.flips(data)
+
+    def _launches(self) -> bool:
+        job = self.job
+        energy = counters() if "energy" in job.wanted("launches") else "not asked for"
+        if isinstance(energy, str):
+            self.absent["energy"] = energy
+        if isinstance(job.journey, str):
+            self.absent[JOURNEY] = job.journey
+        for tally in self.tallies.values():
+            tally.absent = self.absent
+        identical = {model.name: model.digest == job.candidate.digest for model in job.references}
+        applying = [budget for budget in job.budgets if budget.device in (None, job.device.device_class)]
+        needs = first_needs(applying, identical, self.absent)
+        if not needs:
+            return True
+        noisy = Noisy(
+            self._setup(energy if isinstance(energy, Counters) else None),
+            list(self.tallies.values()),
+            lambda: judge(self.measurement(), job.budgets),
+            seed=job.weighing.seed,
+            most_launches=job.weighing.launches,
+            time_limit=job.weighing.time_limit,
+            thorough=job.thorough,
+            progress=self.progress,
+            clock=self.clock,
+        )
+        try:
+            return noisy.run(needs)
+        finally:
+            if noisy.spent:
+                self.details["launch_seconds"] = round(float(np.median(noisy.spent)), 3)
+                self.details["empty_runtime_bytes"] = int(noisy.empty_memory)
+
+    def _setup(self, energy: Counters | None) -> Setup:
+        job = self.job
+        roles = {name: self.artifacts[name] for name in ("baseline", "candidate")}
+        if job.stable is not None and job.stable.digest != job.baseline.digest:
+            roles["stable"] = self.artifacts["stable"]
+        protocol = Protocol(
+            threads=job.weighing.threads,
+            batch_size=job.weighing.batch_size,
+            throughput_batch_size=job.weighing.throughput_batch_size,
+            timeout=self._timeout,
+        )
+        cores = _least_busy(protocol.threads)
+        self.details |= {"worker_cores": list(cores.workers), "harness_cores": list(cores.harness)}
+        self.details["interleaving"] = "bursts of two processes in random order"
+        most = FEEDS * max(job.weighing.batch_size, job.weighing.throughput_batch_size)
+        return Setup(
+            roles,
+            timed_share(job.split, most, job.weighing.seed),
+            job.feeding.single,
+            protocol,
+            cores,
+            job.journey if isinstance(job.journey, Journey) else None,
+            energy,
+        )
+
+    @property
+    def _timeout(self) -> float:
+        return min(LONGEST_TIMEOUT, max(SHORTEST_TIMEOUT, self.job.weighing.time_limit))
+
+
+def _least_busy(threads: int, seconds: float = 0.1) -> Cores:
+    before = busy_seconds()
+    time.sleep(seconds)
+    after = busy_seconds()
+    return Cores.choose(threads, {core: after[core] - before[core] for core in after})

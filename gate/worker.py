@@ -1,0 +1,307 @@
+"""The small process that loads one artifact and times it. Copy this file and one of `runtimes/` to a device.
+
+It imports the standard library, numpy and one runtime, nothing of Weighbridge: what it measures is the artifact, and
+it starts fast. It speaks frames on its standard input and output: a fixed header with two lengths, a JSON object,
+a binary payload. What a runtime or a user's code prints goes to standard error, never between the frames.
+
+Operations (`op`): `start`, `load`, `inputs`, `code`, `warm`, `burst`, `evaluate`, `status`. A request that cannot be served
+gets `{"error": ...}`; the process that asked decides what that means.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import hashlib
+import importlib
+import importlib.util
+import itertools
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Feed = Mapping[str, Array]
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+HEADER = struct.Struct("<4sIQ")
+"""Magic, bytes of JSON, bytes of payload; little-endian."""
+MAGIC = b"WBW1"
+MAX_JSON = 1 << 20
+MAX_PAYLOAD = 1 << 33
+PR_SET_PDEATHSIG = 1
+
+
+class ProtocolError(Exception):
+    """The bytes on the pipe are not a frame."""
+
+
+def pack(message: Mapping[str, Any], payload: bytes | memoryview = b"") -> bytes:
+    """One frame as bytes."""
+    text = json.dumps(message, allow_nan=False).encode()
+    return HEADER.pack(MAGIC, len(text), len(payload)) + text + payload
+
+
+def unpack_header(header: bytes) -> tuple[int, int]:
+    """Lengths of JSON and payload; raises `ProtocolError` where the header is not one of ours."""
+    if len(header) != HEADER.size:
+        raise ProtocolError("the stream ended within a header")
+    magic, text, payload = HEADER.unpack(header)
+    if magic != MAGIC or not 0 < text <= MAX_JSON or payload > MAX_PAYLOAD:
+        raise ProtocolError(f"not a frame: {header[:16]!r}")
+    return text, payload
+
+
+def pack_arrays(arrays: Mapping[str, Array]) -> tuple[list[dict[str, Any]], bytes]:
+    """Arrays as a description for the JSON part and their bytes, one after the other."""
+    described = [{"name": name, "dtype": a.dtype.str, "shape": list(a.shape)} for name, a in arrays.items()]
+    return described, b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+
+
+def unpack_arrays(described: Any, payload: bytes) -> dict[str, Array]:
+    """The arrays of a payload; raises `ProtocolError` where lengths, types and shapes do not agree."""
+    arrays: dict[str, Array] = {}
+    offset = 0
+    try:
+        for item in described:
+            dtype = np.dtype(item["dtype"])
+            shape = tuple(int(size) for size in item["shape"])
+            if dtype.hasobject or any(size < 0 for size in shape):
+                raise ProtocolError(f"not an array of numbers: {item}")
+            count = int(np.prod(shape, dtype=np.int64)) if shape else 1
+            arrays[str(item["name"])] = np.frombuffer(payload, dtype, count, offset).reshape(shape)
+            offset += count * dtype.itemsize
+    except (TypeError, KeyError, ValueError) as error:
+        raise ProtocolError(f"arrays that do not fit their payload: {error}") from error
+    if offset != len(payload):
+        raise ProtocolError(f"{len(payload)} bytes of payload, {offset} described")
+    return arrays
+
+
+class Refusal(Exception):  # noqa: N818  # an answer, not a defect
+    """The artifact did something that its measurement cannot survive."""
+
+
+class Worker:
+    """What one process holds: a runtime, a model, its inputs, and code around it where that is timed too."""
+
+    def __init__(self) -> None:
+        self.runtime: Any = None
+        self.model: Any = None
+        self.feeds: list[dict[str, Array]] = []
+        self.fed: Feed = {}
+        self.shapes: dict[Shapes, Shapes] = {}
+        self.preprocess: Callable[[Any], Feed] | None = None
+        self.postprocess: Callable[[list[Array]], Any] | None = None
+        self.raw: list[Any] = []
+        self.loaded_ns = 0
+
+    def start(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
+        """Import the runtime; answers with its version and the memory of an empty runtime."""
+        self.runtime = _import_file(request["adapter"])
+        return {"version": self.runtime.version(), "memory": peak_memory()}
+
+    def load(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
+        """Pin the process, verify the artifact's bytes, then load it; `load_ns` is the time of loading alone."""
+        if request["cores"]:
+            os.sched_setaffinity(0, request["cores"])
+        for path, expected in request["files"]:
+            with open(path, "rb") as file:  # noqa: PTH123  # pathlib would be one import more on a device
+                found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            if found != expected:
+                raise Refusal(f"the file changed before it was loaded: {found} instead of {expected}")
+        begin = time.perf_counter_ns()
+        self.model = self.runtime.load(request["files"][0][0], threads=request["threads"])
+        self.loaded_ns = time.perf_counter_ns() - begin
+        return {"load_ns": self.loaded_ns}
+
+    def inputs(self, request: dict[str, Any], payload: bytes) -> dict[str, Any]:
+        """Cut arrays (n, …) into the feeds of single inferences: `batch` examples, or one where `single` says so."""
+        arrays = unpack_arrays(request["arrays"], payload)
+        self.feeds = list(feeds(arrays, request["batch"], request["single"]))
+        if not self.feeds:
+            raise Refusal("there is no whole batch of inputs")
+        return {"feeds": len(self.feeds)}
+
+    def code(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
+        """Import the user's data factory for end-to-end latency; only then is a user's code loaded here."""
+        sys.path.insert(0, request["folder"])
+        module, _, name = request["factory"].partition(":")
+        data = getattr(importlib.import_module(module), name)()
+        if data.preprocess is None or data.raw is None:
+            raise Refusal(f"{request['factory']} gives no preprocess and raw examples")
+        self.preprocess, self.postprocess = data.preprocess, data.postprocess
+        self.raw = list(itertools.islice(data.raw, request["examples"]))
+        return {"examples": len(self.raw)}
+
+    def warm(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
+        """The first inference, then at least `inferences` more and at least `seconds` of them."""
+        begin = time.perf_counter_ns()
+        outputs = self.step(0)
+        first = time.perf_counter_ns() - begin
+        self.check(outputs)
+        times = self.time(request["inferences"], 0, self.step)
+        end = time.perf_counter_ns() + int(request["seconds"] * 1e9)
+        while time.perf_counter_ns() < end:
+            times = self.time(request["inferences"], 0, self.step)
+        return {"first_ns": first, "typical_ns": int(np.median(times)), "memory": peak_memory()}
+
+    def burst(self, request: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
+        """`count` inferences, each timed, starting at feed `offset`; the payload is int64 nanoseconds."""
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        times = self.time(request["count"], request["offset"], self.journey if request.get("journey") else self.step)
+        switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
+        return {"switches": switches}, times.tobytes()
+
+    def evaluate(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """Outputs of all examples of a payload, joined over batches; `padding` of the last ones are cut off."""
+        arrays = unpack_arrays(request["arrays"], payload)
+        parts: list[list[Array]] = []
+        for feed in feeds(arrays, request["batch"], request["single"]):
+            self.fed = feed
+            outputs = self.model.run(feed)
+            self.check(outputs, values=False)
+            parts.append([np.asarray(output) for output in outputs])
+        count = len(parts) * request["batch"] - request["padding"]
+        joined = {}
+        for index in request["outputs"]:
+            if any(part[index].ndim == 0 or len(part[index]) != request["batch"] for part in parts):
+                shape = next(part[index].shape for part in parts)
+                raise Refusal(
+                    f"output {index} of shape {shape} has not one row per example of a batch of {request['batch']}"
+                )
+            joined[str(index)] = np.concatenate([part[index] for part in parts])[:count]
+        described, body = pack_arrays(joined)
+        return {"arrays": described}, body
+
+    def status(self, _: dict[str, Any], __: bytes) -> dict[str, Any]:
+        """What this process has imported and how much memory it took at most."""
+        return {"memory": peak_memory(), "modules": sorted(sys.modules)}
+
+    def step(self, index: int) -> list[Array]:
+        """One inference."""
+        self.fed = self.feeds[index % len(self.feeds)]
+        return self.model.run(self.fed)  # type: ignore[no-any-return]
+
+    def journey(self, index: int) -> list[Array]:
+        """One raw example to its answer: preprocess, inference, postprocess."""
+        assert self.preprocess is not None
+        self.fed = self.preprocess(self.raw[index % len(self.raw)])
+        outputs: list[Array] = self.model.run(self.fed)
+        if self.postprocess is not None:
+            self.postprocess(outputs)
+        return outputs
+
+    def time(self, count: int, offset: int, act: Callable[[int], list[Array]]) -> Array:
+        """Nanoseconds of each of `count` calls (int64). The garbage collector rests; outputs are checked after."""
+        times = np.zeros(count, np.int64)
+        clock = time.perf_counter_ns
+        gc.disable()
+        try:
+            for index in range(count):
+                begin = clock()
+                outputs = act(offset + index)
+                times[index] = clock() - begin
+        finally:
+            gc.enable()
+        self.check(outputs)
+        return times
+
+    def check(self, outputs: list[Array], *, values: bool = True) -> None:
+        """Inputs of one shape give outputs of one type and shape, always; a NaN or an infinity is a refusal."""
+        found = tuple((output.dtype.str, output.shape) for output in map(np.asarray, outputs))
+        fed = tuple((name, array.shape) for name, array in self.fed.items())
+        if self.shapes.setdefault(fed, found) != found:
+            raise Refusal(f"outputs changed between calls: {self.shapes[fed]}, then {found}")
+        if values and not all(np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
+            raise Refusal("an output holds NaN or infinite values")
+
+
+def feeds(arrays: Mapping[str, Array], batch: int, single: list[str]) -> Iterator[dict[str, Array]]:
+    """Arrays (n, …) as feeds of `batch` examples; inputs in `single` have no axis for examples (batch is 1 then)."""
+    count = min(len(array) for array in arrays.values())
+    for begin in range(0, count - batch + 1, batch):
+        yield {
+            name: np.asarray(array[begin]) if name in single else array[begin : begin + batch]
+            for name, array in arrays.items()
+        }
+
+
+def peak_memory() -> int:
+    """Peak resident bytes of this process since it was started (`VmHWM`); 0 where the kernel does not say."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer frames until the stream ends."""
+    worker = Worker()
+    operations: dict[str, Callable[[dict[str, Any], bytes], Any]] = {
+        "start": worker.start,
+        "load": worker.load,
+        "inputs": worker.inputs,
+        "code": worker.code,
+        "warm": worker.warm,
+        "burst": worker.burst,
+        "evaluate": worker.evaluate,
+        "status": worker.status,
+    }
+    while header := source.read(HEADER.size):
+        length, size = unpack_header(header)
+        request = json.loads(source.read(length))
+        payload = source.read(size)
+        try:
+            answer = operations[request["op"]](request, payload)
+        except Exception as error:  # noqa: BLE001  # the rim of this process: a runtime or a user's code raises anything
+            sink.write(pack({"error": _describe(error)}))
+        else:
+            sink.write(pack(*answer) if isinstance(answer, tuple) else pack(answer))
+        sink.flush()
+
+
+def _describe(error: Exception) -> str:
+    text = " ".join(str(error).split())[:600]
+    return text if isinstance(error, Refusal) else f"{type(error).__name__}: {text}"
+
+
+def _import_file(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location("runtime_adapter", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _first_to_die() -> None:
+    """Die with the parent, and be the kernel's first choice when memory runs out."""
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except (OSError, AttributeError):
+        return  # not Linux: the end of the input stream ends this process all the same
+
+
+def main() -> None:
+    """Keep the real standard output for frames; everything else that prints goes to standard error."""
+    _first_to_die()
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, sink)
+
+
+if __name__ == "__main__":
+    main()
