@@ -28,6 +28,7 @@ __all__ = [
     "Signature",
     "compressed_sizes",
     "counts",
+    "external_files",
     "load_model",
     "parse_model",
     "serialize",
@@ -77,6 +78,14 @@ def load_model(path: Path) -> ModelProto:
     _inline_external(proto, path)
     _check_tensors(proto, str(path))
     return proto
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The files of external data that a model names, sorted; `load_model` checks that they lie in its folder."""
+    proto = parse_model(read_bytes(path), str(path), complete=False)
+    external = (tensor for tensor in _all_tensors(proto) if tensor.data_location == TensorProto.EXTERNAL)
+    locations = {entry.value for tensor in external for entry in tensor.external_data if entry.key == "location"}
+    return tuple(sorted(path.parent / location for location in locations))
 
 
 def parse_model(data: bytes, where: str, *, complete: bool = True) -> ModelProto:
