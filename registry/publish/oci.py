@@ -1,0 +1,275 @@
+"""A version as an OCI artifact, with its record, signed statement and bill of materials as referrers.
+
+The artifact follows the CNCF ModelPack specification (artifact type, configuration and raw weight layer), so that
+tools which know nothing of this registry can read it; the file name stands in OCI's title annotation too, by which
+ORAS finds it. The model file is one uncompressed layer: the layer's digest is the digest in the record.
+
+What vouches for the artifact is pushed before the tag that makes it visible.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.publish.distribution import EMPTY, MANIFEST, Descriptor, Fetched, Repository, describe
+from registry.publish.package import Package, plain_name, read_record
+from registry.publish.reference import Reference
+from registry.records import VersionRecord
+from weighbridge.errors import InputError, IntegrityError, StateError
+from weighbridge.files import canonical_json, sha256_bytes
+
+MODEL = "application/vnd.cncf.model.manifest.v1+json"
+CONFIG = "application/vnd.cncf.model.config.v1+json"
+WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
+RECORD = "application/vnd.weighbridge.record.v1+yaml"
+STATEMENT = "application/vnd.dsse.envelope.v1+json"
+BOM = "application/vnd.cyclonedx+json"
+FILE_PATH = "org.cncf.model.filepath"
+TITLE = "org.opencontainers.image.title"
+_SMALL = 2**20
+"""Bytes: no record and no statement is larger."""
+_EMPTY = b"{}"
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Where a version is now."""
+
+    reference: Reference
+    """With the digest of its manifest: what deployments should name."""
+    referrers: dict[str, str]
+    """Artifact type of each referrer, and its digest."""
+    created: bool
+    """False where the tag named this very artifact already."""
+
+
+def push(
+    package: Package, reference: Reference, repository: Repository, *, bom: bytes | None = None, move: bool = False
+) -> Pushed:
+    """Push a version under `reference`'s tag, its record, statement and `bom` as referrers.
+
+    A tag that names other content is a `StateError` unless `move` says that it is meant to move (a channel's tag,
+    not a version's). The tag is written last and read back.
+    """
+    if reference.tag is None or reference.digest is not None:
+        raise InputError("a push needs a tag and no digest", where=str(reference), fix="oci://host/repository:tag")
+    manifest = model_manifest(package)
+    stored = describe(manifest, MANIFEST)
+    before = repository.manifest(reference.tag)
+    if before is not None and before.digest != stored.digest and not move:
+        raise StateError(
+            f"names other content already ({before.digest[:19]}…)",
+            where=str(reference),
+            fix="push under another tag, or move this one with --move",
+        )
+    layer = _layer(package)
+    repository.put_blob(package.file, layer)
+    config = config_json(package)
+    repository.put_blob(config, describe(config, CONFIG))
+    repository.put_manifest(manifest, MANIFEST, stored.digest)
+    attached = {}
+    for content, kind, title in (
+        (package.record_bytes, RECORD, "record.yaml"),
+        (package.statement, STATEMENT, "statement.json"),
+        (bom, BOM, "bom.cdx.json"),
+    ):
+        if content is not None:
+            attached[kind] = _attach(repository, content, kind, title, stored).digest
+    repository.put_manifest(manifest, MANIFEST, reference.tag)
+    _read_back(repository, reference, stored)
+    where = Reference(reference.host, reference.repository, reference.tag, stored.digest)
+    return Pushed(where, attached, before is None or before.digest != stored.digest)
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """What a registry's history says of a version that is to be pulled."""
+
+    record: str
+    """Digest of the record's file."""
+    statement: str | None
+    """Digest of the signed statement's file; None where the version is not signed."""
+
+
+@contextmanager
+def pulled(reference: Reference, repository: Repository, vouched: Vouched | None = None) -> Iterator[Package]:
+    """A version from an OCI registry, every byte checked against its digest; its files live as long as the context.
+
+    The record is the one that refers to the artifact and names the layer's digest; without one it is not a
+    version of a registry, and an `IntegrityError`. With `vouched`, record and statement are the ones whose digests
+    the history names, whatever else refers to the artifact. Without, there must be one of each at most, and whether
+    they may be trusted is the caller's question, by the statement's signature.
+    """
+    name = reference.digest or reference.tag
+    if name is None:
+        raise InputError("names neither a tag nor a digest", where=str(reference), fix="add :tag or @sha256:…")
+    found = repository.manifest(name)
+    if found is None:
+        raise StateError("is not there", where=str(reference))
+    layer, title = _read_model(found, str(reference))
+    subject = found.digest
+    listed = repository.referrers(subject)
+    records = _read_attached(repository, listed, RECORD, subject)
+    statements = _read_attached(repository, listed, STATEMENT, subject)
+    if vouched is not None:
+        records = [data for data in records if sha256_bytes(data) == vouched.record]
+        statements = [data for data in statements if sha256_bytes(data) == vouched.statement]
+        if vouched.statement is not None and not statements:
+            raise IntegrityError("the version's signed statement does not refer to it", where=str(reference))
+    record_bytes, record = _fitting(records, layer, str(reference))
+    artifact = next(item for item in record.artifacts if item.digest == layer.digest)
+    if len(statements) > 1:
+        raise IntegrityError(f"{len(statements)} different statements refer to it", where=str(reference))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / title
+        with file.open("wb") as target:
+            repository.get_blob(layer, target)
+        yield Package(record, record_bytes, artifact, file, statements[0] if statements else None)
+
+
+def model_manifest(package: Package) -> bytes:
+    """The manifest of a version: a function of its record, so that pushing twice gives one digest."""
+    record = package.record
+    annotations = {
+        "org.opencontainers.image.created": record.at,
+        "org.opencontainers.image.revision": record.commit,
+        TITLE: record.model,
+        "org.opencontainers.image.version": record.version,
+    }
+    if record.licence:
+        annotations["org.opencontainers.image.licenses"] = record.licence
+    return canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": MODEL,
+            "config": describe(config_json(package), CONFIG).to_json(),
+            "layers": [_layer(package).to_json()],
+            "annotations": annotations,
+        }
+    )
+
+
+def config_json(package: Package) -> bytes:
+    """The configuration that ModelPack asks for (model-spec, `docs/config.md`)."""
+    record = package.record
+    descriptor: dict[str, Any] = {
+        "createdAt": record.at,
+        "name": record.model,
+        "version": record.version,
+        "revision": record.commit,
+    }
+    if record.licence:
+        descriptor["licenses"] = [record.licence]
+    config = {"format": package.name.rpartition(".")[2].lower() or "onnx"}
+    if package.artifact.params:
+        config["paramSize"] = short_count(package.artifact.params)
+    layers = {"type": "layers", "diffIds": [package.artifact.digest]}
+    return canonical_json({"descriptor": descriptor, "config": config, "modelfs": layers})
+
+
+def short_count(count: int) -> str:
+    """A count with one decimal at most and a scale letter: 117530 → `117.5k`. ModelPack has no form below 1k."""
+    scales = {"t": 10**12, "b": 10**9, "m": 10**6}
+    letter = next((letter for letter, scale in scales.items() if count >= scale), "k")
+    return f"{count / scales.get(letter, 1000):.1f}".removesuffix(".0") + letter
+
+
+def _layer(package: Package) -> Descriptor:
+    name = plain_name(package.name, package.record.model)
+    return Descriptor(
+        WEIGHT, package.artifact.digest, package.artifact.bytes, annotations={FILE_PATH: name, TITLE: name}
+    )
+
+
+def _attach(repository: Repository, content: bytes, kind: str, title: str, subject: Descriptor) -> Descriptor:
+    """Store content and the manifest by which it refers to `subject`."""
+    blob = describe(content, kind)
+    repository.put_blob(content, blob)
+    empty = describe(_EMPTY, EMPTY)
+    repository.put_blob(_EMPTY, empty)
+    manifest = canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": kind,
+            "config": empty.to_json(),
+            "layers": [Descriptor(kind, blob.digest, blob.size, annotations={TITLE: title}).to_json()],
+            "subject": subject.to_json(),
+        }
+    )
+    return repository.attach(manifest, subject.digest, kind)
+
+
+def _read_back(repository: Repository, reference: Reference, stored: Descriptor) -> None:
+    """Two pushes of one tag both succeed; the one that lost must hear of it."""
+    assert reference.tag is not None
+    now = repository.manifest(reference.tag)
+    if now is None or now.digest != stored.digest:
+        raise StateError(
+            "names other content after the push: somebody else pushed this tag", where=str(reference), fix="push again"
+        )
+
+
+def _read_model(found: Fetched, where: str) -> tuple[Descriptor, str]:
+    """The one model file of a manifest, and its name."""
+    document = found.document(where)
+    if document.get("mediaType") != MANIFEST or document.get("artifactType") != MODEL:
+        kind = document.get("artifactType") or document.get("mediaType") or "something else"
+        raise IntegrityError(f"is {kind}, not a model", where=where, fix=f"expected the artifact type {MODEL}")
+    layers = document.get("layers")
+    if not isinstance(layers, list) or len(layers) != 1:
+        raise IntegrityError("does not hold exactly one file", where=where)
+    layer = Descriptor.read(layers[0], where)
+    if layer.media_type != WEIGHT:
+        raise IntegrityError(f"holds {layer.media_type}, not a raw model file", where=where)
+    return layer, plain_name(layer.annotations.get(FILE_PATH) or layer.annotations.get(TITLE, ""), where)
+
+
+def _fitting(records: list[bytes], layer: Descriptor, where: str) -> tuple[bytes, VersionRecord]:
+    """The record that names the layer's digest and size. Two that differ are no record at all."""
+    fitting = {}
+    for data in records:
+        record = read_record(data, where)
+        if any(item.digest == layer.digest and item.bytes == layer.size for item in record.artifacts):
+            fitting[data] = record
+    if not fitting:
+        raise IntegrityError("no record refers to it that names the digest of its model file", where=where)
+    if len(fitting) > 1:
+        raise IntegrityError(f"{len(fitting)} different records refer to it", where=where)
+    return next(iter(fitting.items()))
+
+
+def _read_attached(repository: Repository, listed: list[Descriptor], kind: str, subject: str) -> list[bytes]:
+    """Contents of the referrers of a type, each checked to refer to `subject`; repeated contents once."""
+    contents: list[bytes] = []
+    for entry in listed:
+        if entry.artifact_type != kind:
+            continue
+        where = f"{repository.where}@{entry.digest}"
+        found = repository.manifest(entry.digest)
+        document = found.document(where) if found else {}
+        layers = document.get("layers")
+        if Descriptor.read(document.get("subject"), where).digest != subject or document.get("artifactType") != kind:
+            raise IntegrityError(f"is listed as a referrer of {subject[:19]}…, but is not", where=where)
+        if not isinstance(layers, list) or len(layers) != 1:
+            raise IntegrityError("does not hold exactly one file", where=where)
+        layer = Descriptor.read(layers[0], where)
+        if layer.size > _SMALL:
+            raise IntegrityError(f"has {layer.size} bytes; at most {_SMALL} are read", where=where)
+        data = _small_blob(repository, layer)
+        if data not in contents:
+            contents.append(data)
+    return contents
+
+
+def _small_blob(repository: Repository, layer: Descriptor) -> bytes:
+    with tempfile.SpooledTemporaryFile(max_size=_SMALL) as target:
+        repository.get_blob(layer, target)
+        target.seek(0)
+        return target.read()

@@ -1,0 +1,164 @@
+"""Pull a version: its bytes from wherever they are, checked before they are moved into place.
+
+What the bytes must be is said by the registry's history, its policy and, where there is no clone, by a signature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.layout import POLICY, WorkTree, read_record, signature_path, version_path
+from registry.location import locate
+from registry.policy import Policy
+from registry.publish import oci
+from registry.publish.distribution import Repository
+from registry.publish.package import Package, choose, unpack
+from registry.publish.reference import Reference
+from registry.records import VersionRecord
+from registry.resolve import Resolved, resolve
+from registry.signing import require_trusted, verify
+from weighbridge.documents.base import load, parse
+from weighbridge.errors import StateError
+from weighbridge.files import sha256_bytes
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A version that is in place now."""
+
+    model: str
+    version: str
+    digest: str
+    file: str
+    """Path of the model file."""
+    source: str
+    """Where the bytes came from."""
+    trust: str
+    """What vouches for them."""
+    deprecated: str | None = None
+    """Why this version should not be taken any more."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as JSON values."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Source:
+    """An OCI repository to take bytes from."""
+
+    reference: Reference
+    repository: Repository
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One version of a project's registry, resolved and found fit to be taken."""
+
+    resolved: Resolved
+    record: VersionRecord
+    record_bytes: bytes
+    statement: bytes | None
+    trust: str
+
+
+def want(root: Path, spec: str, *, target: str | None = None, quarantined: bool = False) -> Wanted:
+    """Resolve `spec` and see that it may be taken: not quarantined (unless `quarantined`), signed as the policy asks.
+
+    A version that may not be taken is a `StateError`; a signature that does not hold an `IntegrityError`.
+    """
+    view = WorkTree(root)
+    found = resolve(root, spec)
+    if found.quarantined and not quarantined:
+        raise StateError(
+            f"{found.model}@{found.version} is quarantined",
+            fix=f"see `weighbridge registry history {found.model}`; --quarantined takes it all the same",
+        )
+    signed = require_trusted(view, found.model, found.version)
+    where = version_path(found.model, found.version)
+    record = parse(VersionRecord, read_record(view, found.model, found.version), where)
+    artifact = choose(record, target)
+    resolved = dataclasses.replace(
+        found,
+        digest=artifact.digest,
+        bytes=artifact.bytes,
+        target=artifact.target,
+        path=artifact.path,
+        md5=artifact.md5,
+    )
+    trust = f"this registry's history, and a signature by {signed.key}" if signed else "this registry's history"
+    statement = view.read(signature_path(found.model, found.version))
+    return Wanted(resolved, record, view.read(where) or b"", statement, trust)
+
+
+@contextmanager
+def packaged(root: Path, wanted: Wanted, source: Source | None = None) -> Iterator[Package]:
+    """The wanted version with its bytes: from the project, DVC's cache or remote, or from an OCI `source`."""
+    if source is None:
+        file = locate(root, wanted.resolved)
+        yield Package(
+            wanted.record, wanted.record_bytes, choose(wanted.record, wanted.resolved.target), file, wanted.statement
+        )
+        return
+    statement = sha256_bytes(wanted.statement) if wanted.statement is not None else None
+    vouched = oci.Vouched(sha256_bytes(wanted.record_bytes), statement)
+    with oci.pulled(source.reference, source.repository, vouched) as package:
+        if package.artifact.digest != wanted.resolved.digest:
+            raise StateError(
+                f"holds the artifact for {package.artifact.target}, not for {wanted.resolved.target}",
+                where=str(source.reference),
+            )
+        yield package
+
+
+def pull(root: Path, wanted: Wanted, out: Path, source: Source | None = None) -> Pulled:
+    """Put a wanted version into the folder `out`: the model file, its record and its statement, or nothing."""
+    with packaged(root, wanted, source) as package:
+        file = unpack(package, out)
+    return Pulled(
+        model=wanted.resolved.model,
+        version=wanted.resolved.version,
+        digest=wanted.resolved.digest,
+        file=str(file),
+        source=str(source.reference) if source else "project, DVC cache or DVC remote",
+        trust=wanted.trust,
+        deprecated=wanted.resolved.deprecated,
+    )
+
+
+def pull_reference(source: Source, out: Path, policy: Path | None) -> Pulled:
+    """Put what an OCI reference names into `out`, without a clone of the registry.
+
+    With a policy file the signature decides. Without, the digest in the reference is what vouches for the bytes;
+    a reference that is a bare tag then vouches for nothing but the transport, and is refused.
+    """
+    rules = load(Policy, policy) if policy is not None else None
+    if rules is None and source.reference.digest is None:
+        raise StateError(
+            "a tag alone vouches for nothing",
+            where=str(source.reference),
+            fix=f"name the digest (@sha256:…), give --policy {POLICY}, or pull MODEL@VERSION --from it in a clone",
+        )
+    with oci.pulled(source.reference, source.repository) as package:
+        trust = _trust(package, rules, policy, source.reference)
+        file = unpack(package, out)
+    record = package.record
+    return Pulled(record.model, record.version, package.artifact.digest, str(file), str(source.reference), trust)
+
+
+def _trust(package: Package, rules: Policy | None, policy: Path | None, reference: Reference) -> str:
+    """What vouches for a package that came without a registry; raises where nothing does."""
+    if rules is None:
+        return "the digest in the reference, for the bytes; nothing vouches for the record"
+    where = str(reference)
+    if package.statement is None:
+        if rules.require_signature or reference.digest is None:
+            raise StateError("is not signed", where=where, fix=f"sign it by a key of {policy}")
+        return "the digest in the reference, for the bytes; nothing vouches for the record"
+    signed = verify(package.statement, package.record, sha256_bytes(package.record_bytes), rules, where)
+    return f"a signature by {signed.key}"
