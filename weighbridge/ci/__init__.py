@@ -8,9 +8,10 @@
 - `hostile`: text from a pull request, made harmless
 - `comment`: one sticky comment; an older commit never overwrites a newer one
 - `github`: the few requests to GitHub's REST API
+- `handover`: what the gate hands to promotion
 - `promote`: what the gate passed → the registry, signed and pushed
 - `preflight`: what would fail in CI, found before pushing
-- `scaffold`: `weighbridge init`: the gate put into a user's own repository
+- `scaffold`, `setup`: `weighbridge init`: the gate put into a user's own repository
 
 Importing this package, `comment`, `hostile` or `github` loads no room: a job that only comments installs in seconds.
 """

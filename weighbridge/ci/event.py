@@ -16,7 +16,7 @@ class Run:
     """Where this run of the gate stands: which base it is compared with, and where its words go."""
 
     base: str | None
-    """Revision to compare with: a branch of `origin`, or a commit; None for a push (its parent is the base)."""
+    """Revision that a change is compared with: a branch of `origin`, or a commit; None for what was merged."""
     annotate: bool
     """Whether the log understands GitHub's workflow commands."""
     summary: Path | None
@@ -34,19 +34,19 @@ def this_run(environment: Mapping[str, str]) -> Run:
             summary=_path(environment.get("GITHUB_STEP_SUMMARY")),
             outputs=_path(environment.get("GITHUB_OUTPUT")),
         )
-    gitlab = environment.get("CI_MERGE_REQUEST_DIFF_BASE_SHA") or environment.get("CI_COMMIT_BEFORE_SHA")
+    gitlab = _commit(environment.get("CI_MERGE_REQUEST_DIFF_BASE_SHA"))
     jenkins = environment.get("CHANGE_TARGET")
-    return Run(_commit(gitlab) or (f"origin/{jenkins}" if jenkins else None), False, None, None)
+    return Run(gitlab or (f"origin/{jenkins}" if jenkins else None), annotate=False, summary=None, outputs=None)
 
 
 def _github_base(environment: Mapping[str, str]) -> str | None:
-    event = read_event(environment)
     if environment.get("GITHUB_EVENT_NAME") == "merge_group":
-        return _commit(_at(event, "merge_group", "base_sha"))
+        base = _commit(_at(read_event(environment), "merge_group", "base_sha"))
+        if base is None:
+            raise InputError("has no merge_group.base_sha", where="GITHUB_EVENT_PATH")
+        return base
     branch = environment.get("GITHUB_BASE_REF")
-    if branch:
-        return f"origin/{branch}"
-    return _commit(_at(event, "before"))
+    return f"origin/{branch}" if branch else None
 
 
 def read_event(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from pathlib import Path
 import typer
 
 from weighbridge import __version__
-from weighbridge.cli import calibrate, registry, stage, weigh
-from weighbridge.cli import gate as gate_command
+from weighbridge.cli import calibrate, ci, registry, stage, weigh
 from weighbridge.cli import explain as explain_command
+from weighbridge.cli import gate as gate_command
+from weighbridge.cli import init as init_command
 from weighbridge.errors import ExitCode, WeighbridgeError
 
 app = typer.Typer(
@@ -46,6 +47,8 @@ app.command("weigh")(weigh.weigh)
 app.command("gate")(gate_command.gate)
 app.command("explain")(explain_command.explain)
 app.command("calibrate")(calibrate.calibrate)
+app.command("init")(init_command.init)
+app.add_typer(ci.app, name="ci")
 app.add_typer(registry.app, name="registry")
 app.add_typer(stage.app, name="stage")
 

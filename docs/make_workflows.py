@@ -1,0 +1,28 @@
+"""Writes this repository's own workflows from the templates that `weighbridge init` uses.
+
+Only how Weighbridge is installed differs: from the checkout, not from a release.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weighbridge.ci.scaffold import Pipeline, workflows
+
+ROOT = Path(__file__).parents[1]
+INSTALL = "python -m pip install --constraint constraints.txt"
+SETUP = Pipeline(
+    install_gate=f"{INSTALL} --editable '.[compress,pipeline]'",
+    install_promote=f"{INSTALL} --editable '.[pipeline]'",
+    install_report=f"{INSTALL} --editable .",
+)
+
+
+def files() -> dict[str, str]:
+    """Path → content."""
+    return workflows(SETUP)
+
+
+if __name__ == "__main__":
+    for name, text in files().items():
+        (ROOT / name).write_text(text, encoding="utf-8")

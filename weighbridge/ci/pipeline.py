@@ -1,0 +1,86 @@
+"""`dvc repro`, as the gate runs it: what was built before is restored, what failed is named."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from weighbridge.errors import ExitCode, StateError
+
+Echo = Callable[[str], None]
+"""Takes one line of a running command."""
+
+_RAN = re.compile(r"^Running stage '(?:.*:)?(?P<stage>[^':]+)'")
+_FAILED = re.compile(r"failed to reproduce '(?:.*:)?(?P<stage>[^':]+)'")
+_CODE = re.compile(r"exited with (?P<code>-?\d+)")
+_ERROR = re.compile(r"weighbridge: error: (?P<message>.+)")
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """What a run of the pipeline did."""
+
+    ran: tuple[str, ...]
+    """Stages that ran, in order; the others were unchanged or restored."""
+    failed: str | None
+    """The stage that failed; `dvc` where DVC itself did; None where nothing failed."""
+    message: str
+    """What the failed stage said."""
+    exit_code: ExitCode
+
+    @property
+    def compressed(self) -> list[str]:
+        """Stages among `ran` that built something, rather than measured it."""
+        return [stage for stage in self.ran if stage.partition("@")[0] not in ("device", "weigh", "judge")]
+
+
+def reproduce(root: Path, echo: Echo) -> Reproduced:
+    """Run `dvc repro --pull` in a project; every line of its output goes to `echo` as it comes.
+
+    What DVC's cache, run-cache or remote has is restored, not built again. A remote that cannot be reached costs
+    the time to build, never the verdict: DVC goes on without it. A missing DVC is a `StateError`.
+    """
+    lines: list[str] = []
+    try:
+        with subprocess.Popen(
+            ["dvc", "repro", "--pull"],
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                echo(lines[-1])
+        code = process.returncode
+    except FileNotFoundError as error:
+        raise StateError(
+            "the command dvc is not there", where=str(root), fix="pip install 'weighbridge[pipeline]'"
+        ) from error
+    return read_output(lines, code)
+
+
+def read_output(lines: list[str], code: int) -> Reproduced:
+    """What DVC's output and exit code say. An exit code other than 0 is a failure whatever the output says."""
+    ran = tuple(match["stage"] for line in lines if (match := _RAN.match(line)))
+    if code == 0:
+        return Reproduced(ran, None, "", ExitCode.PASS)
+    said = [match["message"] for line in lines if (match := _ERROR.search(line))]
+    stages = [match["stage"] for line in lines if (match := _FAILED.search(line))]
+    codes = [int(match["code"]) for line in lines if (match := _CODE.search(line))]
+    errors = [line.partition("ERROR: ")[2] for line in lines if "ERROR: " in line]
+    usage = bool(codes) and codes[-1] == ExitCode.USAGE
+    return Reproduced(
+        ran,
+        stages[-1] if stages else "dvc",
+        (said or errors or [f"dvc repro exited with {code}"])[-1],
+        ExitCode.USAGE if usage else ExitCode.UNJUDGED,
+    )

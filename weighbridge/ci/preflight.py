@@ -1,0 +1,147 @@
+"""What would fail in CI, found before pushing: one list of checks, one exit code, nothing changed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gate.policy import Policy, policy_changes
+from gate.waivers import read_waivers
+from registry.location import has_remote
+from weighbridge.ci import history
+from weighbridge.documents import Params
+from weighbridge.errors import StateError, WeighbridgeError
+from weighbridge.git import Git
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that CI needs."""
+
+    name: str
+    problem: str | None
+    """What is wrong and what to do; None where all is well."""
+
+
+def preflight(git: Git, base: str | None, today: dt.date) -> list[Check]:
+    """All checks of all projects; every problem is found, not just the first."""
+    checks = [_check("history", partial(_history, git, base))]
+    for project in history.projects(git) or ["."]:
+        root = git.root / project
+        bodies: dict[str, Callable[[], str | None]] = {
+            "params.yaml": partial(_params, root),
+            "recipes": partial(_recipes, root),
+            "lock file": partial(_lock, root),
+            "committed": partial(_committed, git, project),
+            "bytes in the remote": partial(_remote, git, root),
+            "policy": partial(_policy, git, project, base, today),
+        }
+        prefix = "" if project == "." else f"{project}: "
+        checks += [_check(f"{prefix}{name}", body) for name, body in bodies.items()]
+    return checks
+
+
+def _check(name: str, body: Callable[[], str | None]) -> Check:
+    try:
+        return Check(name, body())
+    except WeighbridgeError as error:
+        return Check(name, str(error))
+
+
+def _history(git: Git, base: str | None) -> str | None:
+    history.find_base(git, base or history.default_base(git))
+    return None
+
+
+def _params(root: Path) -> str | None:
+    Params.read(root / history.PARAMS)
+    return None
+
+
+def _recipes(root: Path) -> str | None:
+    """Every recipe is one that can run; needs the compress room, and says so where that is not installed."""
+    try:
+        from compress.recipe import read_recipe  # noqa: PLC0415  # torch, which this machine may not have
+    except ModuleNotFoundError as error:
+        return f"cannot be checked: {error.name} is not installed (pip install 'weighbridge[compress]')"
+    params = Params.read(root / history.PARAMS)
+    for name in params.recipes:
+        read_recipe(params, name)
+    return None
+
+
+def _lock(root: Path) -> str | None:
+    """`dvc.lock` is current: nothing would run but `device`, which asks the outside world every time."""
+    changed = sorted(set(_stale(root)))
+    if changed:
+        return f"{', '.join(changed[:4])} changed since the last `dvc repro`: run it and commit dvc.lock"
+    return None
+
+
+def _stale(root: Path) -> Iterator[str]:
+    done = _dvc(root, "status", "--json")
+    try:
+        status = json.loads(done.stdout or "{}")
+    except ValueError as error:
+        raise StateError("dvc status said something unreadable", where=str(root)) from error
+    if done.returncode != 0 or not isinstance(status, dict):
+        raise StateError(
+            f"dvc status failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}", where=str(root)
+        )
+    for stage, what in status.items():
+        if not _is_outside_world(stage, what):
+            yield stage
+
+
+def _is_outside_world(stage: str, what: object) -> bool:
+    """`device` always counts as changed, and is meant to."""
+    return stage.rpartition(":")[2] == "device" and what == ["always changed"]
+
+
+def _committed(git: Git, project: str) -> str | None:
+    names = (history.PARAMS, history.PIPELINE, history.LOCK)
+    paths = [name if project == "." else f"{project}/{name}" for name in names]
+    edited = git.dirty(*[f":/{path}" for path in paths])
+    return f"{', '.join(edited)} not committed" if edited else None
+
+
+def _remote(git: Git, root: Path) -> str | None:
+    if not has_remote(git.root):
+        return "there is no DVC remote: CI builds everything again, and nothing can be promoted (dvc remote add)"
+    done = _dvc(root, "status", "--cloud", "--json")
+    if done.returncode != 0:
+        said = (done.stderr.strip() or "no message").splitlines()[-1]
+        return f"the DVC remote cannot be asked: {said}"
+    missing = [name for name, state in json.loads(done.stdout or "{}").items() if state == "new"]
+    return f"{len(missing)} outputs are not in the remote: run `dvc push`" if missing else None
+
+
+def _policy(git: Git, project: str, base: str | None, today: dt.date) -> str | None:
+    path = history.PARAMS if project == "." else f"{project}/{history.PARAMS}"
+    root = git.root / project
+    commit = history.merge_base(git, base or history.default_base(git))
+    text = git.show(commit, path)
+    waivers = read_waivers(root)
+    expired = [filed.file for filed in waivers if filed.waiver.expires < today]
+    if expired:
+        return f"{expired[0]} has expired: renew it or delete it"
+    if text is None:
+        return None
+    head = Policy.of(Params.read(root / history.PARAMS))
+    accepted = {filed.waiver.budget for filed in waivers if filed.waiver.policy}
+    for change in policy_changes(Policy.parse(text, f"{path} at {commit[:12]}"), head):
+        if not accepted & {change.budget, change.budget.partition(" ")[0]}:
+            return f"{change.budget}: {change.kind}, from {change.base} to {change.head}: it needs a waiver in waivers/"
+    return None
+
+
+def _dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(["dvc", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise StateError("the command dvc is not there", fix="pip install 'weighbridge[pipeline]'") from error

@@ -1,0 +1,176 @@
+"""`weighbridge init`: what a user's repository needs, as file contents. Pure: nothing here reads or writes a file.
+
+Templates lie in `templates/`; `%%name%%` is replaced, on a line of its own by a block of lines.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+from weighbridge import __version__
+from weighbridge.documents import Params
+from weighbridge.errors import InputError
+
+REQUIREMENTS = "requirements-weighbridge.txt"
+SCHEMA = ".vscode/weighbridge-params.schema.json"
+PYTHON = "3.11"
+STAGES = ("prepare", "train", "baseline", "compress", "device", "weigh", "judge")
+_PLACE = re.compile(r"%%([a-z_]+)%%")
+_STEPS = {
+    "fp16": "quantize: {scheme: fp16}",
+    "int8-static": "quantize: {scheme: static-int8}",
+    "pruned-int8": None,
+}
+
+IGNORED = ("/artifacts/", "/measurements/", ".weighbridge/", "__pycache__/")
+DVC_IGNORED = (".git", ".venv", "__pycache__", "*.pyc", "registry/models")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What `init` was told about one model."""
+
+    name: str
+    data: str
+    """The data factory, `package.module:callable`."""
+    data_files: tuple[str, ...]
+    """Files that the data factory's result depends on, its own source among them, relative to the project."""
+    model: str | None = None
+    """The model factory; None where `onnx` is given."""
+    model_files: tuple[str, ...] = ()
+    onnx: str | None = None
+    """Path of a finished ONNX file, relative to the project."""
+    licence: str | None = None
+    epochs: int = 8
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How the workflows of one repository are set up; one for all its models."""
+
+    branch: str = "main"
+    runner: str = "ubuntu-latest"
+    device_class: str = "github-ubuntu-latest"
+    select: str = "smallest"
+    install_gate: str = f"python -m pip install --requirement {REQUIREMENTS}"
+    install_promote: str = f'python -m pip install "weighbridge[pipeline]=={__version__}"'
+    install_report: str = f'python -m pip install "weighbridge=={__version__}"'
+
+
+def template(name: str) -> str:
+    """The text of a template."""
+    return files("weighbridge.ci").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """Replace every `%%name%%`; one that is not known is a `KeyError`, so that none is ever left in a file."""
+    return _PLACE.sub(lambda match: values[match[1]], text)
+
+
+def workflows(setup: Pipeline, folders: tuple[str, ...] = (".",)) -> dict[str, str]:
+    """Path → content of the workflows, for pipelines in these folders of one repository."""
+    for value in (setup.branch, setup.runner, setup.device_class):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/, \[\]-]*", value):
+            raise InputError(f"{value!r} cannot stand in a workflow")
+    names = [".dvc/cache", *("measurements" if folder == "." else f"{folder}/measurements" for folder in folders)]
+    kept = [f"            {name}" for name in names]
+    values = {**vars(setup), "python": PYTHON, "kept": "\n".join(kept)}
+    return {
+        f".github/workflows/{name}.yml": fill(template(f"{name}.yml"), values)
+        for name in ("gate", "report", "promote", "canary")
+    }
+
+
+def project_files(answers: Answers, schema: str = SCHEMA) -> dict[str, str]:
+    """Path within the project → content of `params.yaml`, `dvc.yaml` and the requirements.
+
+    `schema` is the path of the editor's schema as `params.yaml` sees it.
+    """
+    return {
+        "params.yaml": params(answers, schema),
+        "dvc.yaml": pipeline(answers),
+        REQUIREMENTS: requirements(),
+    }
+
+
+def params(answers: Answers, schema: str) -> str:
+    """`params.yaml` with a few recipes and budgets to start from."""
+    source = f"factory: {answers.model}" if answers.model else f"onnx: {answers.onnx}"
+    if answers.licence:
+        source += f"\n  licence: {json.dumps(answers.licence)}"
+    recipes = dict(_STEPS)
+    if answers.model is None:
+        del recipes["pruned-int8"]  # pruning acts on a module, and an ONNX file is none
+    blocks = []
+    for name, step in recipes.items():
+        steps = (
+            [step]
+            if step
+            else ["prune: {method: magnitude, sparsity: 0.5, finetune: {epochs: 1}}", _STEPS["int8-static"]]
+        )
+        blocks.append(
+            "\n".join([f"  {name}:", "    target: onnxruntime", "    steps:", *(f"      - {s}" for s in steps), ""])
+        )
+    train = f"\ntrain: {{epochs: {answers.epochs}, lr: 0.001, seed: 7}}\n" if answers.model else ""
+    values = {"schema": schema, "name": answers.name, "source": source, "data": answers.data, "train": train}
+    return fill(template("params.yaml"), {**values, "recipes": "\n".join(blocks)})
+
+
+def pipeline(answers: Answers) -> str:
+    """`dvc.yaml`; a finished ONNX file has no training stage."""
+    trained = answers.model is not None
+    sources = answers.model_files if trained else (str(answers.onnx),)
+    model = _items(6, *sources, REQUIREMENTS)
+    train = fill(template("train.yaml"), {"model_deps": model}) if trained else ""
+    checkpoint = ["artifacts/baseline/checkpoint.safetensors"] if trained else []
+    return fill(
+        template("dvc.yaml"),
+        {
+            "data_deps": _items(6, *answers.data_files, REQUIREMENTS),
+            "train": train,
+            "baseline_deps": _items(6, *checkpoint, "artifacts/data", *sources, REQUIREMENTS),
+            "compress_params": "        - train\n" if trained else "",
+            "compress_deps": _items(
+                8, *checkpoint, "artifacts/baseline/onnxruntime", "artifacts/data", *sources, REQUIREMENTS
+            ),
+            "requirements": REQUIREMENTS,
+        },
+    )
+
+
+def requirements() -> str:
+    """What the gate installs; its change rebuilds and weighs everything again."""
+    return (
+        "# What the pipeline runs on. A stage's result depends on this file: a new version builds and weighs afresh.\n"
+        f"weighbridge[compress,pipeline]=={__version__}\n"
+    )
+
+
+def params_schema() -> str:
+    """The JSON Schema of `params.yaml`, for editors."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Params.model_json_schema()}
+    return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def with_lines(text: str, lines: tuple[str, ...]) -> str:
+    """A list of patterns with those that it lacks added at its end."""
+    have = {line.strip() for line in text.splitlines()}
+    missing = [line for line in lines if line not in have]
+    if not missing:
+        return text
+    start = text if not text or text.endswith("\n") else text + "\n"
+    return start + "".join(f"{line}\n" for line in missing)
+
+
+def _items(indent: int, *paths: str) -> str:
+    unique = dict.fromkeys(paths)
+    return "\n".join(f"{' ' * indent}- {_scalar(path)}" for path in unique)
+
+
+def _scalar(value: str) -> str:
+    """A path as a YAML scalar, quoted where it would mean something else."""
+    return value if re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_./-]*", value) else json.dumps(value)

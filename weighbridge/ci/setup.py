@@ -1,0 +1,215 @@
+"""The half of `weighbridge init` that looks at a repository and writes to it.
+
+First a plan is made of every file that would change, with its old text; nothing is written before the caller has
+shown the plan's diffs and agreed to them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from weighbridge.ci import scaffold
+from weighbridge.ci.history import projects
+from weighbridge.ci.scaffold import Answers, Pipeline
+from weighbridge.documents import Params, parse
+from weighbridge.errors import InputError, StateError
+from weighbridge.files import atomic_write, parse_yaml
+from weighbridge.git import Git
+
+_REGISTRY_README = """\
+# The registry
+
+`models/` holds every version of every model of this repository, and which one is `stable`, as plain files in Git.
+Commands write it (`weighbridge registry --help`); by hand it is read only.
+"""
+_WAIVERS_README = """\
+# Waivers
+
+One YAML file for each failed or loosened budget that somebody accepts, for a time:
+
+```yaml
+budget: latency.p50        # the budget's name, as the report prints it, or its metric
+policy: true               # a loosened budget; or `recipe: NAME`, or `digest: sha256:...`, for a failed one
+who: Name <name@example.org>
+why: The new sensor needs the larger head; back below the limit with the next data set.
+expires: 2027-01-31
+```
+"""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file that `init` would write."""
+
+    path: Path
+    old: str | None
+    """None where there is no such file yet."""
+    new: str
+
+    def diff(self, root: Path) -> str:
+        """The change as a unified diff."""
+        name = os.path.relpath(self.path, root)
+        lines = difflib.unified_diff(
+            (self.old or "").splitlines(keepends=True),
+            self.new.splitlines(keepends=True),
+            "/dev/null" if self.old is None else f"a/{name}",
+            f"b/{name}",
+        )
+        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `init` would do."""
+
+    top: Path
+    """The repository's top."""
+    folder: Path
+    """The project's folder."""
+    changes: tuple[Change, ...]
+    remote: str | None
+
+    @property
+    def overwrites(self) -> list[Change]:
+        """Changes to files that are there already."""
+        return [change for change in self.changes if change.old is not None]
+
+
+def plan(folder: Path, answers: Answers, setup: Pipeline | None, remote: str | None = None) -> Plan:
+    """Every file that a project in `folder` needs and that is not as it should be.
+
+    `setup` is None where no workflows are wanted. Raises `StateError` outside of a Git repository and `InputError`
+    where a file that is there already cannot carry a pipeline.
+    """
+    git = Git.discover(_existing(folder))
+    top, folder = git.root.resolve(), folder.resolve()
+    home = folder.relative_to(top).as_posix()
+    schema = os.path.relpath(top / scaffold.SCHEMA, folder)
+    wanted = {folder / name: text for name, text in scaffold.project_files(answers, schema).items()}
+    wanted[top / scaffold.SCHEMA] = scaffold.params_schema()
+    wanted[top / "registry" / "README.md"] = _REGISTRY_README
+    wanted[folder / "waivers" / "README.md"] = _WAIVERS_README
+    wanted[folder / ".gitignore"] = scaffold.with_lines(_text(folder / ".gitignore"), scaffold.IGNORED)
+    wanted[top / ".dvcignore"] = scaffold.with_lines(_text(top / ".dvcignore"), scaffold.DVC_IGNORED)
+    wanted[folder / "dvc.yaml"] = _with_stages(folder / "dvc.yaml", wanted[folder / "dvc.yaml"])
+    _refuse_foreign_params(folder / "params.yaml")
+    if setup is not None:
+        folders = tuple(sorted({*projects(git), home}))
+        wanted |= {top / name: text for name, text in scaffold.workflows(setup, folders).items()}
+    changes = [Change(path, _old(path), text) for path, text in sorted(wanted.items())]
+    return Plan(top, folder, tuple(change for change in changes if change.old != change.new), remote)
+
+
+def apply(plan: Plan) -> None:
+    """Write the plan's files, each in one step, and start DVC at the repository's top where it is not yet there.
+
+    One DVC project and one registry serve all models of a repository.
+    """
+    for change in plan.changes:
+        if _old(change.path) != change.old:
+            raise StateError("changed while the question was open; nothing more is written", where=str(change.path))
+        atomic_write(change.path, change.new.encode())
+    if not (plan.top / ".dvc").is_dir():
+        _dvc(plan.top, "init", "--quiet")
+        _dvc(plan.top, "config", "core.analytics", "false")
+    if plan.remote is not None:
+        _dvc(plan.top, "remote", "add", "--quiet", "--force", "--default", "storage", plan.remote)
+
+
+def factory_files(folder: Path, factory: str) -> tuple[str, ...]:
+    """The source file of `package.module:callable` below `folder`; empty where it is not a file of this project."""
+    module = factory.partition(":")[0].replace(".", "/")
+    return tuple(name for name in (f"{module}.py", f"{module}/__init__.py") if (folder / name).is_file())
+
+
+def _with_stages(path: Path, ours: str) -> str:
+    """Our pipeline; or the one that is there, its comments kept, with our stages added."""
+    there = _old(path)
+    if there is None or there == ours or not there.strip():
+        return ours
+    yaml = YAML()
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    try:
+        content, addition = yaml.load(there), yaml.load(ours)
+    except YAMLError as error:
+        raise InputError("is not valid YAML", where=str(path), fix="mend it first") from error
+    stages = content.setdefault("stages", {}) if isinstance(content, dict) else None
+    if not isinstance(stages, dict):
+        raise InputError("has no mapping under 'stages'", where=str(path), fix="mend it first")
+    taken = [name for name in addition["stages"] if name in stages]
+    if _is_ours(stages):
+        return there
+    if taken:
+        raise InputError(
+            f"has stages of the same name already: {', '.join(taken)}",
+            where=str(path),
+            fix="give the model a folder of its own: weighbridge init DIR",
+        )
+    stages.update(addition["stages"])
+    text = io.StringIO()
+    yaml.dump(content, text)
+    return text.getvalue()
+
+
+def _is_ours(stages: dict[str, object]) -> bool:
+    """Whether the pipeline has Weighbridge's stages already; whoever has changed them keeps the changes."""
+    return {"prepare", "compress", "weigh", "judge"} <= set(stages) and "weighbridge stage" in str(stages["judge"])
+
+
+def _refuse_foreign_params(path: Path) -> None:
+    text = _old(path)
+    if text is None or not text.strip():
+        return
+    content = parse_yaml(text, str(path))
+    try:
+        parse(Params, content, str(path))
+    except InputError as error:
+        raise InputError(
+            "holds other things than Weighbridge's parameters",
+            where=str(path),
+            fix="give the model a folder of its own: weighbridge init DIR",
+        ) from error
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the closest one above it that exists."""
+    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
+
+
+def _old(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read as text: {error}", where=str(path)) from error
+
+
+def _text(path: Path) -> str:
+    return _old(path) or ""
+
+
+def _dvc(folder: Path, *arguments: str) -> None:
+    try:
+        done = subprocess.run(["dvc", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise StateError("the command dvc is not there", fix="pip install 'weighbridge[pipeline]'") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise StateError(f"dvc {arguments[0]} failed: {said}", where=str(folder))
+
+
+def describe(plan: Plan) -> Iterator[str]:
+    """One line for each file: what would happen to it."""
+    for change in plan.changes:
+        yield f"{'write ' if change.old is None else 'change'} {os.path.relpath(change.path, plan.top)}"

@@ -1,0 +1,163 @@
+"""`weighbridge ci …`: what the workflows call. Any other CI system can call the same."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from weighbridge.ci.event import Run
+    from weighbridge.ci.gate import Judged
+
+app = typer.Typer(help="What the workflows call; the same in any CI system.", no_args_is_help=True)
+
+ROOT = typer.Option(Path(), "--root", help="A folder of the repository.", show_default=False)
+LARGEST_SUMMARY = 1_000_000
+"""Bytes; GitHub refuses a step's summary over 1 MiB."""
+
+
+@app.command()
+def gate(
+    root: Path = ROOT,
+    base: str | None = typer.Option(None, "--base", help="Revision to compare with; default: what CI says."),
+    everything: bool = typer.Option(False, "--everything", help="Weigh also what the change does not touch."),
+) -> None:
+    """Reproduce, weigh and judge what a change touches, by the budgets of its merge base."""
+    import datetime as dt
+
+    from weighbridge.ci import gate as gates
+    from weighbridge.ci.event import this_run
+    from weighbridge.git import Git
+
+    run = this_run(os.environ)
+    git = Git.discover(root)
+    today = dt.datetime.now(dt.UTC).date()
+    judged = gates.judge_all(gates.Change(git, base or run.base, today, everything), _say)
+    report = gates.write_out(judged, git)
+    code = gates.exit_code(judged)
+    _publish(run, judged, report)
+    typer.echo(report if not run.summary else _one_line_each(judged), nl=False)
+    raise typer.Exit(code)
+
+
+@app.command()
+def comment(
+    report: Path = typer.Option(..., "--report", help="Folder with what the gate's run uploaded."),
+    author: str = typer.Option("github-actions[bot]", "--author", help="Who our comments are written by."),
+) -> None:
+    """Create or update the pull request's one comment; reads GITHUB_TOKEN and the workflow_run event."""
+    from weighbridge.ci.comment import post, read_report
+    from weighbridge.ci.event import finished_run, read_event
+    from weighbridge.ci.github import GitHub
+
+    run = finished_run(read_event(os.environ))
+    github = GitHub(
+        os.environ.get("GITHUB_REPOSITORY", ""),
+        os.environ.get("GITHUB_TOKEN", ""),
+        os.environ.get("GITHUB_API_URL", "https://api.github.com"),
+    )
+    posted = post(github, run, read_report(report), author)
+    where = f" on pull request {posted.pull_request}" if posted.pull_request else ""
+    typer.echo(f"comment{where}: {posted.outcome}")
+
+
+@app.command()
+def promote(
+    evidence: Path = typer.Option(
+        Path(".weighbridge/ci/evidence"), "--evidence", help="Folder that `ci gate` wrote.", show_default=False
+    ),
+    recipe: str | None = typer.Option(None, "--recipe", help="The recipe to promote."),
+    select: str = typer.Option("smallest", "--select", help="Or the smallest, fastest or most-accurate that passed."),
+    root: Path = ROOT,
+) -> None:
+    """Promote what the gate passed at this commit, signed with WEIGHBRIDGE_SIGNING_KEY_PEM, and push."""
+    from weighbridge.ci.promote import Choice, OvertakenError, promote_all, signing_key
+    from weighbridge.git import Git
+
+    with signing_key(os.environ.get("WEIGHBRIDGE_SIGNING_KEY_PEM", "")) as key:
+        try:
+            found = promote_all(Git.discover(root), evidence, Choice(recipe, select), key)
+        except OvertakenError as error:
+            typer.echo(f"nothing promoted: {error}")
+            return
+    for item in found:
+        typer.echo(f"{item.project}: {item.version or 'nothing promoted'} ({item.recipe}: {item.reason})")
+    if not found:
+        typer.echo("nothing was weighed, so nothing is promoted")
+
+
+@app.command()
+def canary(
+    metrics: str = typer.Option(..., "--metrics", help="FILE.jsonl, or prometheus=URL"),
+    root: Path = ROOT,
+) -> None:
+    """Judge every running canary. Exits 1 if one was aborted, 0 otherwise."""
+    from registry.canary import judge
+    from registry.overview import models
+    from registry.store import Settings
+    from weighbridge.errors import ExitCode
+
+    aborted = False
+    for row in models(root):
+        if row.canary is None:
+            continue
+        decision = judge(root, row.model, metrics, settings=Settings())
+        typer.echo(decision.text(), nl=False)
+        aborted = aborted or decision.exit_code == ExitCode.FAIL
+    raise typer.Exit(ExitCode.FAIL if aborted else ExitCode.PASS)
+
+
+@app.command()
+def preflight(
+    root: Path = ROOT,
+    base: str | None = typer.Option(
+        None, "--base", help="Revision to compare with; default: the remote's default branch."
+    ),
+) -> None:
+    """Find what would fail in CI, before pushing: lock file, remote, history, params, policy."""
+    import datetime as dt
+
+    from weighbridge.ci.preflight import preflight as check
+    from weighbridge.errors import ExitCode
+    from weighbridge.git import Git
+
+    checks = check(Git.discover(root), base, dt.datetime.now(dt.UTC).date())
+    for item in checks:
+        typer.echo(
+            f"{'ok     ' if item.problem is None else 'problem'} {item.name}"
+            + (f": {item.problem}" if item.problem else "")
+        )
+    raise typer.Exit(ExitCode.FAIL if any(item.problem for item in checks) else ExitCode.PASS)
+
+
+def _publish(run: Run, judged: list[Judged], report: str) -> None:
+    """Annotations to the log, the report to the job's summary, the verdict to the step's outputs."""
+    from weighbridge.ci.gate import exit_code
+    from weighbridge.ci.hostile import neutralise
+
+    if run.annotate:
+        for item in judged:
+            for note in item.marks:
+                typer.echo(note.command())
+    if run.summary is not None:
+        text = neutralise(report).encode()[:LARGEST_SUMMARY].decode(errors="ignore")
+        _append(run.summary, text + "\n")
+    if run.outputs is not None:
+        _append(run.outputs, f"verdict={exit_code(judged).name.lower()}\n")
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _one_line_each(judged: list[Judged]) -> str:
+    return "".join(f"{item.project}: {item.exit_code.name.lower()}\n" for item in judged)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

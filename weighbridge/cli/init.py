@@ -1,0 +1,122 @@
+"""`weighbridge init [DIR]`: put the gate into a repository."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from weighbridge.ci.scaffold import Answers
+    from weighbridge.ci.setup import Plan
+
+
+def init(
+    folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The model's folder.", show_default=False),
+    name: str | None = typer.Option(None, "--name", help="The model's name in the registry."),
+    model: str | None = typer.Option(None, "--model", metavar="MODULE:CALLABLE", help="Returns a torch.nn.Module."),
+    onnx: Path | None = typer.Option(None, "--onnx", help="A finished ONNX file, instead of --model."),
+    data: str | None = typer.Option(None, "--data", metavar="MODULE:CALLABLE", help="Returns a weighbridge.data.Data."),
+    data_files: list[Path] = typer.Option(
+        [], "--data-file", help="A file that the data comes from; may be repeated.", show_default=False
+    ),
+    licence: str | None = typer.Option(None, "--licence", help="SPDX identifier of the model's licence."),
+    remote: str | None = typer.Option(None, "--remote", help="DVC remote for the bytes: s3://…, ssh://…, a folder."),
+    branch: str = typer.Option("main", "--branch", help="The branch that promotes."),
+    runner: str = typer.Option("ubuntu-latest", "--runner", help="Where the gate runs: the label of a runner."),
+    device_class: str | None = typer.Option(None, "--device-class", help="Name of that kind of machine."),
+    select: str = typer.Option("smallest", "--select", help="Promote the smallest, fastest or most-accurate."),
+    workflows: bool = typer.Option(True, "--workflows/--no-workflows", help="Write GitHub workflows."),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Change files that are there already without asking."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show the diffs, write nothing."),
+) -> None:
+    """Put the gate into a repository: params.yaml, dvc.yaml, workflows, a registry.
+
+    Asks for what no option says. A file that is there already is changed after its diff was shown and agreed to;
+    a dvc.yaml that is there gets the stages added.
+    """
+    from weighbridge.ci import setup
+    from weighbridge.ci.scaffold import Pipeline
+    from weighbridge.errors import InputError
+
+    if select not in ("smallest", "fastest", "most-accurate"):
+        raise InputError(f"{select!r} is not smallest, fastest or most-accurate", where="--select")
+    answers = _answers(folder, name, model, onnx, data, data_files, licence)
+    pipeline = Pipeline(branch, runner, device_class or f"github-{runner}", select)
+    plan = setup.plan(folder, answers, pipeline if workflows else None, remote)
+    if dry_run:
+        for change in plan.changes:
+            typer.echo(change.diff(plan.top), nl=False)
+        return
+    _agree(plan, yes)
+    setup.apply(plan)
+    for line in setup.describe(plan):
+        typer.echo(line)
+    typer.echo("next: edit params.yaml, then `dvc repro` and `weighbridge gate`; commit when it passes")
+
+
+def _answers(
+    folder: Path,
+    name: str | None,
+    model: str | None,
+    onnx: Path | None,
+    data: str | None,
+    data_files: list[Path],
+    licence: str | None,
+) -> Answers:
+    from weighbridge.ci.scaffold import Answers
+    from weighbridge.ci.setup import factory_files
+    from weighbridge.documents import DataSection, ModelSection, parse
+    from weighbridge.errors import InputError
+
+    name = name or _ask("The model's name in the registry", "--name", folder.resolve().name)
+    if model is None and onnx is None:
+        source = _ask("Model factory (package.module:callable), or an ONNX file", "--model or --onnx")
+        model, onnx = (None, Path(source)) if source.endswith(".onnx") else (source, None)
+    data = data or _ask("Data factory (package.module:callable)", "--data")
+    if onnx is not None and not (folder / onnx).is_file():
+        raise InputError("is not there", where=f"--onnx {onnx}", fix=f"a path from {folder}")
+    parse(ModelSection, {"name": name, "factory": model, "onnx": str(onnx) if onnx else None}, "init")
+    parse(DataSection, {"factory": data}, "init: data")
+    for file in data_files:
+        if not (folder / file).exists():
+            raise InputError("is not there", where=f"--data-file {file}", fix=f"a path from {folder}")
+    own = factory_files(folder, data)
+    if not own and not data_files:
+        raise InputError(
+            f"{data} is not in a file of this folder", where="--data", fix="write it first, or name its --data-file"
+        )
+    return Answers(
+        name=name,
+        data=data,
+        data_files=(*own, *(file.as_posix() for file in data_files)),
+        model=model,
+        model_files=factory_files(folder, model) if model else (),
+        onnx=onnx.as_posix() if onnx else None,
+        licence=licence,
+    )
+
+
+def _ask(question: str, option: str, default: str | None = None) -> str:
+    from weighbridge.errors import InputError
+
+    if not sys.stdin.isatty():
+        raise InputError("is needed where nobody can be asked", where=option)
+    return str(typer.prompt(question, default=default))
+
+
+def _agree(plan: Plan, yes: bool) -> None:
+    from weighbridge.errors import InputError
+
+    overwrites = plan.overwrites
+    for change in overwrites:
+        typer.echo(change.diff(plan.top), nl=False)
+    if not overwrites or yes:
+        return
+    if not sys.stdin.isatty():
+        names = ", ".join(str(change.path.relative_to(plan.top)) for change in overwrites)
+        raise InputError(f"would be changed as shown: {names}", where="init", fix="agree with --yes")
+    if not typer.confirm(f"Change {len(overwrites)} file(s) as shown?"):
+        raise typer.Exit(2)
