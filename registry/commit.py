@@ -41,7 +41,7 @@ class Changed:
 
 
 def workshop(git: Git) -> Path:
-    """This program's folder inside the git folder: lock, journal, private indexes. Never part of a commit."""
+    """The folder inside the git folder for lock, journal and private indexes. Never part of a commit."""
     folder = git.folder() / "weighbridge"
     folder.mkdir(exist_ok=True)
     return folder
@@ -241,14 +241,12 @@ def _next_index(git: Git, changes: list[Changed], folder: Path) -> Path:
         f"{change.mode} {change.new}\t{change.path}" if change.new else f"0 {'0' * len(str(change.old))}\t{change.path}"
         for change in changes
     ]
-    git.run(
-        "update-index", "--add", "--index-info", stdin="\n".join(lines) + "\n", env={"GIT_INDEX_FILE": str(index)}
-    )
+    git.run("update-index", "--add", "--index-info", stdin="\n".join(lines) + "\n", env={"GIT_INDEX_FILE": str(index)})
     return index
 
 
 def _install_index(git: Git, index: Path) -> None:
-    """Put the new index in place under git's own lock file. A busy index is left: git status shows it, nothing breaks."""
+    """Put the new index in place under git's own lock file. A busy index is left as it is: git status will show it."""
     lock = git.folder() / "index.lock"
     mark = workshop(git) / "index.inode"
     mark.write_text(str(index.stat().st_ino))

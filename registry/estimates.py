@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from registry.records import Estimate
 from weighbridge.documents.measurement import (
-    Comparison,
     Evidence,
     Exact,
     Launches,
@@ -31,13 +30,13 @@ def estimates(measurement: Measurement) -> dict[str, Estimate]:
     for comparison in measurement.comparisons:
         if comparison.against == "baseline":
             for name, evidence in comparison.metrics.items():
-                estimate = _estimate(name, evidence, comparison)
+                estimate = _estimate(name, evidence)
                 if estimate is not None:
                     found[name] = estimate
     return found
 
 
-def _estimate(name: str, evidence: Evidence, comparison: Comparison) -> Estimate | None:
+def _estimate(name: str, evidence: Evidence) -> Estimate | None:
     unit = METRICS[name].unit if name in METRICS else "score"
     if isinstance(evidence, Exact):
         value = evidence.candidate

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.estimates import estimates
 from weighbridge.documents import GateVerdict, Manifest, Measurement, Params, RecipeVerdict, Verdict, worst
 from weighbridge.documents.base import load, parse
 from weighbridge.errors import InputError, IntegrityError, StateError
@@ -103,8 +104,6 @@ def select(root: Path, by: str) -> str:
     Fastest and most accurate are by the measured estimates of latency.p50 and accuracy.top1. A `StateError` where
     nothing passed, and an `InputError` where a passing recipe lacks that estimate.
     """
-    from registry.estimates import estimates
-
     gate, _ = read_verdict(root)
     names = passing(gate)
     if not names:
@@ -256,10 +255,11 @@ def _locked_file(root: Path, path: str, lock: dict[str, str]) -> None:
 
 def _locked_folder(root: Path, folder: str, lock: dict[str, str]) -> None:
     """A folder's name in DVC: md5 over the sorted list of its files' names and md5s."""
-    entries = []
-    for file in sorted((root / folder).rglob("*")):
-        if file.is_file():
-            entries.append({"md5": _md5(read_bytes(file)), "relpath": file.relative_to(root / folder).as_posix()})
+    entries = [
+        {"md5": _md5(read_bytes(file)), "relpath": file.relative_to(root / folder).as_posix()}
+        for file in (root / folder).rglob("*")
+        if file.is_file()
+    ]
     entries.sort(key=lambda entry: entry["relpath"])
     _locked(folder, _md5(json.dumps(entries, sort_keys=True).encode()) + ".dir", lock)
 

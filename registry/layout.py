@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import DIGEST, parse_yaml, sha256_bytes
+from weighbridge.files import DIGEST, canonical_json, parse_yaml, sha256_bytes
 
 MODELS = "registry/models"
 POLICY = "registry.policy.yaml"
@@ -122,8 +122,6 @@ HAND_EDITED = "the registry's files are never edited by hand; restore them with 
 
 def state_digest(channels: dict[str, Any]) -> str:
     """Digest of what channels say, without the pointer to the last event."""
-    from weighbridge.files import canonical_json
-
     return sha256_bytes(canonical_json({key: value for key, value in channels.items() if key != "head"}))
 
 

@@ -6,7 +6,7 @@ import configparser
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,7 +63,7 @@ def _from_remote(root: Path, resolved: Resolved) -> Path:
                 raise StateError(f"not in the DVC remote {local.name!r}")
             shutil.copyfile(source, arrived)
         else:
-            from registry.publish import dvc
+            from registry.publish import dvc  # noqa: PLC0415  # needed only where nothing local has the bytes
 
             dvc.fetch(root, resolved.md5, arrived)
         if sha256_file(arrived) != resolved.digest:
@@ -109,3 +109,25 @@ def local_remote(root: Path) -> Path | None:
 def has_remote(root: Path) -> bool:
     """Whether the project has a default DVC remote."""
     return bool(_config(root)[0].get("core", "remote", fallback=""))
+
+
+def publish(root: Path, artifacts: Sequence[tuple[str, str]]) -> None:
+    """See to it that the default DVC remote, if there is one, has the bytes that a version will name.
+
+    `artifacts`: path of each file within the project, and its md5. A local remote is written to directly, any other
+    by `dvc push`. What cannot be brought there is a `StateError`: nobody else could pull that version.
+    """
+    if not has_remote(root):
+        return
+    remote = local_remote(root)
+    if remote is None:
+        from registry.publish import dvc  # noqa: PLC0415  # needed only for remotes that are no folder
+
+        dvc.push(root, [os.path.dirname(path) for path, _ in artifacts])  # noqa: PTH120  # text as DVC wants it
+        return
+    for path, md5 in artifacts:
+        target = remote / "files" / "md5" / md5[:2] / md5[2:]
+        if not target.is_file() or target.stat().st_size != (root / path).stat().st_size:
+            with atomic_path(target) as temporary:
+                shutil.copyfile(root / path, temporary)
+            target.chmod(0o444)

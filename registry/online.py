@@ -39,6 +39,8 @@ class OnlineBudget(Written):
     """Largest share of stable minus that of the canary over the same time."""
     threshold: float | None = Field(default=None, gt=0)
     """Seconds, for latency; `50ms` is read too."""
+    classes: int | None = Field(default=None, ge=2, le=10_000)
+    """For drift: how many classes there are. It is fixed before any data is seen; the interval depends on it."""
 
     @field_validator("threshold", mode="before")
     @classmethod
@@ -50,9 +52,13 @@ class OnlineBudget(Written):
         given = [rule for rule in ("max", "min", "max_increase", "max_drop") if getattr(self, rule) is not None]
         allowed = _RULES[self.metric]
         if len(given) != 1 or given[0] not in allowed:
-            raise ValueError(f"{self.metric} takes exactly one of {', '.join(allowed)}; found {', '.join(given) or 'none'}")
+            raise ValueError(
+                f"{self.metric} takes exactly one of {', '.join(allowed)}; found {', '.join(given) or 'none'}"
+            )
         if (self.metric == "latency") != (self.threshold is not None):
             raise ValueError("'threshold' belongs to latency, and latency needs one")
+        if (self.metric == "drift") != (self.classes is not None):
+            raise ValueError("'classes' belongs to drift, and drift needs it")
         return self
 
     @property

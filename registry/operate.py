@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from registry.location import locate
 from registry.policy import Policy, read_policy
 from registry.records import CanaryPlan, Channels, EventKind, Pointer
 from registry.resolve import resolve
-from registry.store import Draft, Outcome, Settings, Store, Tip, pointer_to
+from registry.signing import require_trusted
+from registry.store import Decide, Draft, Outcome, Settings, Store, Tip, pointer_to
 from weighbridge.errors import InputError, IntegrityError, StateError
 
 
@@ -28,7 +28,7 @@ class Operator:
     def release(self, version: str, *, reason: str = "", expect: str | None = None) -> Outcome:
         """Make an existing version stable: one that was recorded without a channel, or one that was stable before."""
 
-        def decide(tip: Tip, channels: Channels, now: datetime) -> Draft:
+        def decide(tip: Tip, channels: Channels) -> Draft:
             self._policy(tip)
             _expect(channels, expect)
             target = self._proven(tip, version)
@@ -45,7 +45,7 @@ class Operator:
         if not reason.strip():
             raise InputError("a roll-back needs a reason", fix="--reason TEXT: it stays in the history")
 
-        def decide(tip: Tip, channels: Channels, now: datetime) -> Draft:
+        def decide(tip: Tip, channels: Channels) -> Draft:
             self._policy(tip)
             if channels.stable is None:
                 raise StateError(f"no version of {self.model} is stable: there is nothing to roll back")
@@ -67,7 +67,7 @@ class Operator:
     def start_canary(self, version: str, plan: CanaryPlan | None = None, *, reason: str = "") -> Outcome:
         """Give a version its first share of traffic, by `plan` or by the policy's."""
 
-        def decide(tip: Tip, channels: Channels, now: datetime) -> Draft:
+        def decide(tip: Tip, _: Channels) -> Draft:
             policy = self._policy(tip)
             chosen = plan or policy.canary
             return Draft(
@@ -85,18 +85,17 @@ class Operator:
     ) -> Outcome:
         """Take the canary's next step; after the last it becomes stable."""
 
-        def decide(tip: Tip, channels: Channels, now: datetime) -> Draft:
+        def decide(tip: Tip, channels: Channels) -> Draft:
             self._policy(tip)
             canary = _canary(channels, expect)
             target, step = _pointer(canary), canary.step + 1
             facts = dict(evidence or {})
             if step == len(canary.plan.steps):
+                target = self._proven(tip, canary.version)
                 summary = f"promote {canary.version} after its canary"
                 return Draft(EventKind.PROMOTED, summary, target=target, reason=reason, evidence=facts)
             summary = f"advance {canary.version} to {canary.plan.steps[step]:g} %"
-            return Draft(
-                EventKind.CANARY_ADVANCED, summary, target=target, step=step, reason=reason, evidence=facts
-            )
+            return Draft(EventKind.CANARY_ADVANCED, summary, target=target, step=step, reason=reason, evidence=facts)
 
         return self._change(decide)
 
@@ -105,7 +104,7 @@ class Operator:
     ) -> Outcome:
         """Note that the canary was looked at and stays where it is."""
 
-        def decide(tip: Tip, channels: Channels, now: datetime) -> Draft:
+        def decide(tip: Tip, channels: Channels) -> Draft:
             self._policy(tip)
             canary = _canary(channels, expect)
             return Draft(
@@ -130,7 +129,7 @@ class Operator:
         if not reason.strip():
             raise InputError("aborting a canary needs a reason", fix="--reason TEXT: it stays in the history")
 
-        def decide(tip: Tip, channels: Channels, now: datetime) -> Draft:
+        def decide(tip: Tip, channels: Channels) -> Draft:
             self._policy(tip)
             canary = _canary(channels, expect)
             quarantined = quarantine and not canary.version.startswith("b")
@@ -150,7 +149,7 @@ class Operator:
         if not reason.strip():
             raise InputError("a quarantine needs a reason", fix="--reason TEXT: it stays in the history")
 
-        def decide(tip: Tip, channels: Channels, now: datetime) -> Draft:
+        def decide(tip: Tip, channels: Channels) -> Draft:
             self._policy(tip)
             if not lift and version in channels.quarantined:
                 raise StateError(f"{version} is quarantined already")
@@ -165,18 +164,18 @@ class Operator:
         if not reason.strip():
             raise InputError("a deprecation needs a reason", fix="--reason TEXT: whoever pulls it will read it")
 
-        def decide(tip: Tip, channels: Channels, now: datetime) -> Draft:
+        def decide(tip: Tip, _: Channels) -> Draft:
             self._policy(tip)
             target = pointer_to(tip, self.model, version)
             return Draft(EventKind.DEPRECATED, f"deprecate {version}", target=target, reason=reason)
 
         return self._change(decide)
 
-    def _change(self, decide: Callable[[Tip, Channels, datetime], Draft]) -> Outcome:
-        def of_known_model(tip: Tip, channels: Channels, now: datetime) -> Draft:
+    def _change(self, decide: Decide) -> Outcome:
+        def of_known_model(tip: Tip, channels: Channels) -> Draft:
             if channels.head is None:
                 raise StateError(f"the registry has no model {self.model!r}", fix="see `weighbridge registry list`")
-            return decide(tip, channels, now)
+            return decide(tip, channels)
 
         return Store(self.root, self.settings).change(self.model, of_known_model)
 
@@ -187,8 +186,6 @@ class Operator:
 
     def _proven(self, tip: Tip, version: str) -> Pointer:
         """A pointer to a version whose bytes exist and hash right, and that the policy lets serve."""
-        from registry.signing import require_trusted
-
         target = pointer_to(tip, self.model, version)
         require_trusted(tip, self.model, version)
         locate(self.root, resolve(self.root, f"{self.model}@{version}", view=tip))

@@ -115,9 +115,7 @@ def read_policy(view: View) -> Policy:
     return parse(Policy, parse_yaml(data.decode("utf-8", errors="replace"), POLICY), POLICY)
 
 
-def plan_with(
-    root: Path, *, steps: str | None, min_samples: int | None, min_time: str | None
-) -> CanaryPlan | None:
+def plan_with(root: Path, *, steps: str | None, min_samples: int | None, min_time: str | None) -> CanaryPlan | None:
     """The policy's plan with a command's own values in place; None where the command names none.
 
     `steps` is text such as `5,25,50,100`; `min_time` such as `10min`. What cannot be read is an `InputError`.

@@ -12,6 +12,7 @@ from registry import signing
 from registry.estimates import estimates
 from registry.evidence import Built, Evidence, gather
 from registry.layout import POLICY, read_record, version_path
+from registry.location import publish
 from registry.policy import Policy, read_policy
 from registry.records import (
     Channels,
@@ -23,7 +24,7 @@ from registry.records import (
     VersionRecord,
 )
 from registry.signing import PrivateKey
-from registry.store import Draft, Outcome, Settings, Store, Tip, render
+from registry.store import Draft, Outcome, Settings, Store, Tip, render, stamp
 from weighbridge.documents.base import parse
 from weighbridge.errors import StateError
 from weighbridge.files import sha256_bytes
@@ -57,14 +58,19 @@ def promote(
     store.repair()
     evidence = gather(root, request.recipe)
     commit = _clean_head(store.git)
+    if store.settings.push:
+        built = (evidence.candidate, evidence.baseline)
+        publish(root, [(artifact.path, artifact.md5) for artifact in built])
 
-    def decide(tip: Tip, channels: Channels, now: datetime) -> Draft:
+    def decide(tip: Tip, channels: Channels) -> Draft:
         policy = read_policy(tip)
         policy.require_promoter(store.git.identity())
-        _refuse_expired(evidence, now)
+        _refuse_expired(evidence, tip.now)
         _refuse(channels, evidence, request, tip)
-        stamp, by = now.strftime("%Y-%m-%dT%H:%M:%SZ"), store.git.identity()
-        made = Made(evidence, commit, stamp, by, channels.head.event + 1 if channels.head else 1, request.notes)
+        by = store.git.identity()
+        made = Made(
+            evidence, commit, stamp(tip.now), by, channels.head.event + 1 if channels.head else 1, request.notes
+        )
         records = made.records(tip, channels)
         signed = tuple((record, _sign(record, key, policy)) for record in records)
         version = records[-1].version
@@ -150,9 +156,7 @@ def _refuse(channels: Channels, evidence: Evidence, request: Request, tip: Tip) 
 def _version_of(tip: Tip, channels: Channels, digest: str) -> str | None:
     """The version that has these bytes, if any: one search by git over the records at the tip."""
     folder = f"{tip.prefix}registry/models/{channels.model}/versions"
-    done = tip.git.attempt(
-        "grep", "-l", "-z", "--fixed-strings", digest, tip.commit, "--", f":(top,literal){folder}"
-    )
+    done = tip.git.attempt("grep", "-l", "-z", "--fixed-strings", digest, tip.commit, "--", f":(top,literal){folder}")
     names = [name.rpartition("/")[2].removesuffix(".yaml") for name in done.stdout.split("\0") if name]
     for name in sorted(names, key=lambda name: (name[:1], int(name[1:])), reverse=True):
         record = parse(VersionRecord, read_record(tip, channels.model, name), version_path(channels.model, name))

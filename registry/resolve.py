@@ -89,7 +89,7 @@ def resolve(root: Path, spec: str, *, view: View | None = None) -> Resolved:
 
 def locate_bytes(root: Path, resolved: Resolved) -> Path:
     """A file that holds the version's bytes, verified by their SHA-256. See `registry.location.locate`."""
-    from registry.location import locate
+    from registry.location import locate  # noqa: PLC0415  # it builds on this module; resolving needs none of it
 
     return locate(root, resolved)
 

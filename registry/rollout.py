@@ -139,9 +139,7 @@ def _deprecated(channels: Channels, event: Event) -> Channels:
         raise StateError("a deprecation needs a version")
     if channels.stable and channels.stable.version == event.target.version:
         raise StateError(f"{event.target.version} is stable", fix="promote another version first")
-    return channels.model_copy(
-        update={"deprecated": {**channels.deprecated, event.target.version: event.reason}}
-    )
+    return channels.model_copy(update={"deprecated": {**channels.deprecated, event.target.version: event.reason}})
 
 
 def _quarantine(channels: Channels, event: Event, allowed: set[str]) -> Channels:

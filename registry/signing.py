@@ -135,9 +135,15 @@ def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: P
     name = next((name for name in policy.keys if _signed_by(policy, name, message, signatures)), None)
     if name is None:
         raise IntegrityError("is signed by no key that the policy names", where=where, fix=f"see keys in {POLICY}")
+    require_statement(envelope, record, record_digest, where)
+    return Signed(json.loads(payload), name)
+
+
+def require_statement(envelope: bytes, record: VersionRecord, record_digest: str, where: str) -> None:
+    """Check, whoever signed it, that an envelope states exactly what the record says: else an `IntegrityError`."""
+    payload, _ = _open(envelope, where)
     if payload != canonical_json(statement(record, record_digest)):
         raise IntegrityError(f"states something else than the record of {record.model}@{record.version}", where=where)
-    return Signed(json.loads(payload), name)
 
 
 def require_trusted(view: View, model: str, version: str, policy: Policy | None = None) -> Signed | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from registry.layout import (
     channels_path,
     event_path,
     model_folder,
+    parse_mapping,
     read_channels,
+    read_record,
     refuse_case_collisions,
     require_channels,
     signature_path,
@@ -101,6 +103,8 @@ class Tip:
 
     git: Git
     commit: str
+    now: datetime
+    """The time of the change: never before the last event of the model."""
     prefix: str = ""
 
     def read(self, path: str) -> bytes | None:
@@ -114,8 +118,8 @@ class Tip:
         return [name.rpartition("/")[2] for name in listing.split("\0") if name]
 
 
-Decide = Callable[[Tip, Channels, datetime], Draft]
-"""From the state at the tip, a model's channels there and the time to what shall happen; raises to refuse."""
+Decide = Callable[[Tip, Channels], Draft]
+"""From the state at the tip and a model's channels there to what shall happen; raises to refuse."""
 
 
 class Store:
@@ -141,7 +145,7 @@ class Store:
                 made = self._build(model, decide, base)
                 accepted = self._publish(remote, base, made[2]) if remote else True
                 if accepted:
-                    local = self._follow(made[2], strict=remote is None, base=base)
+                    local = self._follow(made[2], strict=remote is None)
                     return Outcome(made[0], made[1], made[2], remote is not None, attempt, local)
                 self.settings.sleep(self.settings.jitter.uniform(0, min(3.0, 0.1 * 2**attempt)))
         raise StateError(
@@ -194,14 +198,14 @@ class Store:
         return tip
 
     def _build(self, model: str, decide: Decide, base: str) -> tuple[Event, Channels, str]:
-        tip = Tip(self.git, base, self.git.prefix())
+        tip = Tip(self.git, base, self._now(), self.git.prefix())
         found = read_channels(tip, model)
         channels = parse(Channels, found, channels_path(model)) if found else Channels(model=model)
         if not found:
             refuse_case_collisions([*tip.models(), model])
-        now = self._at(tip, channels)
-        draft = decide(tip, channels, now)
-        event, files = assemble(channels, draft, _stamp(now), self.git.identity())
+        tip = replace(tip, now=_not_before(tip, channels))
+        draft = decide(tip, channels)
+        event, files = assemble(channels, draft, stamp(tip.now), self.git.identity())
         folded = rollout.apply(channels, event)
         event = event.model_copy(update={"after": rollout.after(folded), "state": folded.digest()})
         data = render(event)
@@ -213,16 +217,8 @@ class Store:
         replaces = f"{tip.prefix}{channels_path(model)}"
         return event, folded, commits.build(self.git, base, prefixed, message, replaces=replaces)
 
-    def _at(self, tip: Tip, channels: Channels) -> datetime:
-        """Now, but never before the last event: a history whose clock runs back has no answer to "when?"."""
-        now = self.settings.clock().astimezone(UTC).replace(microsecond=0)
-        if channels.head is None:
-            return now
-        last = tip.read(event_path(channels.model, channels.head.event)) or b""
-        from registry.layout import parse_mapping
-
-        before = parse_mapping(last, event_path(channels.model, channels.head.event))["at"]
-        return max(now, datetime.fromisoformat(str(before)))
+    def _now(self) -> datetime:
+        return self.settings.clock().astimezone(UTC).replace(microsecond=0)
 
     def _publish(self, remote: tuple[str, str] | None, base: str, made: str) -> bool:
         """Push; whether the remote took it. False: its tip has moved, decide again."""
@@ -243,7 +239,7 @@ class Store:
             fix="nothing was changed; check your rights on the branch, or use --no-push for a pull request",
         )
 
-    def _follow(self, made: str, *, strict: bool, base: str) -> str | None:
+    def _follow(self, made: str, *, strict: bool) -> str | None:
         """Move the local branch and the working tree to the commit."""
         head = self.git.head()
         if not self.git.is_ancestor(head, made):
@@ -253,6 +249,14 @@ class Store:
         if obstacle and strict:
             raise StateError(f"nothing was changed: {obstacle}", fix="commit or restore it")
         return f"{obstacle}: pull when that is settled" if obstacle else None
+
+
+def _not_before(tip: Tip, channels: Channels) -> datetime:
+    """Now, but never before the last event: a history whose clock runs back has no answer to "when?"."""
+    if channels.head is None:
+        return tip.now
+    where = event_path(channels.model, channels.head.event)
+    return max(tip.now, datetime.fromisoformat(str(parse_mapping(tip.read(where) or b"", where)["at"])))
 
 
 def assemble(channels: Channels, draft: Draft, at: str, by: str) -> tuple[Event, dict[str, bytes]]:
@@ -299,14 +303,13 @@ def render(document: VersionRecord | Event | Channels) -> bytes:
     return dump_yaml(document.to_json()).encode()
 
 
-def _stamp(now: datetime) -> str:
+def stamp(now: datetime) -> str:
+    """A time as the registry writes it: UTC, to the second."""
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def pointer_to(tip: Tip, model: str, version: str) -> Pointer:
     """A pointer to an existing version, its record checked; a `StateError` where it is not there."""
-    from registry.layout import read_record
-
     require_channels(tip, model)
     where = version_path(model, version)
     record = parse(VersionRecord, read_record(tip, model, version), where)

@@ -32,7 +32,7 @@ from registry.layout import (
 )
 from registry.policy import Policy, read_policy
 from registry.records import NO_EVENT, Channels, Event, Head, NewRecord, VersionRecord
-from registry.signing import verify as verify_signature
+from registry.signing import require_statement, require_trusted
 from registry.store import render
 from weighbridge.documents.base import parse
 from weighbridge.errors import InputError, IntegrityError, StateError
@@ -100,7 +100,7 @@ def _verify_model(root: Path, view: View, model: str, policy: Policy, now: datet
     for number in range(1, claimed.head.event + 1):
         event, digest = _event(view, model, number, previous, last)
         expected.paths.add(event_path(model, number))
-        _records(view, event, policy, expected)
+        _records(view, event, expected)
         channels = _fold(channels, event)
         previous, last = Head(event=number, digest=digest), event
     if last is not None and now is not None and datetime.fromisoformat(last.at) > now:
@@ -108,6 +108,10 @@ def _verify_model(root: Path, view: View, model: str, policy: Policy, now: datet
     folded = channels.model_copy(update={"head": previous})
     if render(folded) != data:
         raise IntegrityError("is not what the events add up to: it was edited, or an event is missing", where=where)
+    # Old signatures stay in the chain when their key retires; what serves must be trusted by the policy of today.
+    for place in (channels.stable, channels.canary):
+        if place is not None:
+            require_trusted(view, model, place.version, policy)
     _unaccounted(root, model, expected.paths)
     return Checked(
         model=model,
@@ -153,20 +157,17 @@ def _fold(channels: Channels, event: Event) -> Channels:
     return folded
 
 
-def _records(view: View, event: Event, policy: Policy, expected: _Expected) -> None:
+def _records(view: View, event: Event, expected: _Expected) -> None:
     for entry in event.records:
         record = _record(view, event, entry)
         expected.paths.add(version_path(event.model, entry.version))
         where = signature_path(event.model, entry.version)
         if entry.signature is None:
-            if policy.require_signature and event.kind != "recorded":
-                raise IntegrityError(f"{entry.version} is not signed, and the policy refuses that", where=where)
             continue
         envelope = view.read(where)
         if envelope is None or sha256_bytes(envelope) != entry.signature:
             raise IntegrityError("is missing or not the signature that the event names", where=where)
-        if policy.keys:
-            verify_signature(envelope, record, entry.record, policy, where)
+        require_statement(envelope, record, entry.record, where)
         expected.paths.add(where)
         expected.signatures += 1
 
@@ -189,7 +190,9 @@ def _unaccounted(root: Path, model: str, expected: set[str]) -> None:
     """No file that looks like state may lie beside the history; hidden and loose files are none of ours."""
     for path in _state_files(root, model):
         if path not in expected:
-            raise IntegrityError("is named by no event", where=path, fix="it was not written by this program: remove it")
+            raise IntegrityError(
+                "is named by no event", where=path, fix="it was not written by this program: remove it"
+            )
 
 
 def _state_files(root: Path, model: str) -> Iterator[str]:
@@ -212,4 +215,3 @@ def _files(root: Path, folder: str) -> Iterator[str]:
         stem, dot, _ = entry.name.casefold().rpartition(".")
         if EVENT_NAME.fullmatch(entry.name.casefold()) or (dot and VERSION_NAME.fullmatch(stem)):
             yield f"{folder}/{entry.name}"
-

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from weighbridge.errors import StateError
 
-
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 

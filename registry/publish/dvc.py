@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from weighbridge.errors import StateError
@@ -81,3 +82,11 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     found = errors or lines or [f"dvc ended with {done.returncode} and said nothing"]
     return found[-1] if not errors else errors[0]
+
+
+def push(root: Path, targets: Sequence[str], *, remote: str | None = None, patience: float = PATIENCE) -> None:
+    """`dvc push` outputs of the pipeline by their paths; a remote that does not take them is a `StateError`."""
+    name = remote or default_remote(root)
+    done = _dvc(root, "push", "--remote", name, *targets, patience=patience)
+    if done.returncode != 0:
+        raise StateError(_last_line(done), where=f"DVC remote {name}")

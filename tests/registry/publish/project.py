@@ -110,9 +110,9 @@ class Project:
         """Record a version, signed if there is a key, and make it stable unless `channel` is false."""
         self.contents[recipe] = content
 
-        def decide(tip, channels, now):
+        def decide(tip, channels):
             number = channels.head.event + 1 if channels.head else 1
-            at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            at = tip.now.strftime("%Y-%m-%dT%H:%M:%SZ")
             records = []
             if baseline is not None:
                 name = f"b{channels.baselines + 1}"
@@ -129,7 +129,7 @@ class Project:
     def move(self, kind, version=None, *, quarantine=False, **more):
         """One change of the channels."""
 
-        def decide(tip, channels, now):
+        def decide(tip, channels):
             target = pointer_to(tip, self.model, version)
             left = ()
             if quarantine:

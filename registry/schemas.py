@@ -1,0 +1,37 @@
+"""JSON Schemas of all documents, for editors and for other people's programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from registry.policy import Policy
+from registry.records import Channels, Event, VersionRecord
+from weighbridge.documents import BudgetFile, Device, GateVerdict, Manifest, Measurement, Params, RecipeVerdict
+from weighbridge.files import write_json
+
+DOCUMENTS: dict[str, type[BaseModel]] = {
+    "params": Params,
+    "budgets": BudgetFile,
+    "manifest": Manifest,
+    "device": Device,
+    "measurement": Measurement,
+    "recipe-verdict": RecipeVerdict,
+    "gate-verdict": GateVerdict,
+    "version-record": VersionRecord,
+    "channels": Channels,
+    "event": Event,
+    "registry-policy": Policy,
+}
+
+
+def write(folder: Path) -> list[Path]:
+    """Write `<name>.schema.json` for every document; the paths, in order. Dialect: JSON Schema 2020-12."""
+    paths = []
+    for name, document in DOCUMENTS.items():
+        schema = document.model_json_schema(by_alias=True)
+        path = folder / f"{name}.schema.json"
+        write_json(path, {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+        paths.append(path)
+    return paths
