@@ -69,12 +69,8 @@ def measure(name: str, answers: Answers, *, seed: int, user: Score | None = None
         if name == "accuracy.top5":
             first, second = answers.pair
             return paired(_within(first, answers.labels, 5), _within(second, answers.labels, 5))
-        if name == "accuracy.f1":
-            return _resample(answers, _f1, seed)
-        if name == "accuracy.auc":
-            return _resample(answers, _auc, seed)
-        if name == "accuracy.mae":
-            return _resample(answers, _mae, seed)
+        if name in RESAMPLED:
+            return _resample(answers, RESAMPLED[name], seed)
     except _Unfit as error:
         return Absent(reason=str(error))
     raise InputError(f"no metric over examples is named {name!r}")
@@ -131,12 +127,12 @@ def _classes(output: Array, labels: Array) -> Array:
         raise _Unfit(f"the labels are {labels.dtype} of shape {labels.shape}; classes are integers (n,)")
     flat = output.reshape(len(output), -1)
     if output.dtype.kind in "iub" and flat.shape[1] == 1:
-        return flat[:, 0]
+        return np.asarray(flat[:, 0])
     if output.ndim < 2 or flat.shape[1] != output.shape[1] or flat.shape[1] < 2:
         raise _Unfit(f"an output of shape {output.shape} gives no class per example; use a metric of your own")
     if len(labels) and (labels.min() < 0 or labels.max() >= flat.shape[1]):
         raise InputError(f"labels go from {labels.min()} to {labels.max()}; the model has {flat.shape[1]} classes")
-    return flat.argmax(axis=1)
+    return np.asarray(flat.argmax(axis=1))
 
 
 def _within(output: Array, labels: Array, count: int) -> Array:
@@ -266,3 +262,6 @@ def _mae(output: Array, labels: Array) -> Prepared:
         raise _Unfit(f"an output of shape {output.shape} against labels of shape {labels.shape}")
     errors = np.abs(found.astype(np.float64) - wanted).mean(axis=1)
     return lambda weights: float(weights @ errors / weights.sum())
+
+
+RESAMPLED = {"accuracy.f1": _f1, "accuracy.auc": _auc, "accuracy.mae": _mae}

@@ -21,8 +21,8 @@ from gate.weigh import weigh
 from gate.wording import quantity
 from weighbridge.data import Split, load_data, read_npz
 from weighbridge.documents import Budget, BudgetVerdict, Measurement, RecipeVerdict, Verdict, Weighing
+from weighbridge.documents.base import parse
 from weighbridge.documents.params import read_budgets
-from weighbridge.errors import InputError
 from weighbridge.files import atomic_write
 
 KEPT = Path(".weighbridge") / "weighed"
@@ -46,7 +46,7 @@ class Request:
 
 
 def run(request: Request, progress: Progress = silent) -> tuple[RecipeVerdict, str]:
-    """Weigh, judge, write `measurement.json`, `verdict.json` and `gate.md`; returns the verdict and a table for people."""
+    """Weigh, judge, write `measurement.json`, `verdict.json` and `gate.md`; returns the verdict and a table."""
     job, defaults = _job(request)
     out = request.out or KEPT / f"{job.baseline.digest[7:19]}-{job.candidate.digest[7:19]}"
     target = out / "measurement.json"
@@ -73,7 +73,7 @@ def _job(request: Request) -> tuple[Job, bool]:
         source,
         budgets,
         device_room.describe(os.environ),
-        Weighing(**(request.weighing or {})),
+        parse(Weighing, dict(request.weighing or {}), "arguments"),
         missing=check_stable(budgets, None, NO_STABLE),
         users=user_metrics(budgets, request.metrics),
         journey=journey,

@@ -14,15 +14,17 @@ from weighbridge.files import canonical_json, sha256_bytes
 
 CLASS_VARIABLE = "WEIGHBRIDGE_DEVICE_CLASS"
 
-ISA = frozenset(
-    "sse4_1 sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512bw avx512vl avx512dq avx512_vnni avx512_bf16 avx512_fp16 "
-    "amx_tile amx_int8 amx_bf16 asimd asimddp asimdhp i8mm bf16 sve sve2".split()
-)
+ISA = frozenset({
+    "sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni",
+    "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+    "amx_tile", "amx_int8", "amx_bf16",
+    "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2",
+})  # fmt: skip
 """Flags that choose kernels or change an int8 result; the rest of /proc/cpuinfo does neither."""
 
 
 def describe(environment: Mapping[str, str], proc: Path = Path("/proc")) -> Device:
-    """This machine. The same machine gives the same document, whatever else it is doing."""
+    """Describe this machine. The same machine gives the same document, whatever else it is doing."""
     cpuinfo = _read(proc / "cpuinfo")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cpu = _first(cpuinfo, "model name", "Model", "Hardware") or platform.processor() or platform.machine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,28 +24,32 @@ CHUNK_EXAMPLES = 256
 """Of one request, so that a worker's time-out is about a few inferences and not about the size of the data."""
 
 
-def answer(
-    artifact: Artifact,
-    split: Split,
-    feeding: Feeding,
-    outputs: Sequence[int],
-    *,
-    batch_size: int = 1,
-    timeout: float = 60.0,
-) -> tuple[list[Array], str]:
+@dataclass(frozen=True)
+class Manner:
+    """How examples are put to a model."""
+
+    feeding: Feeding
+    batch_size: int = 1
+    """The batch that is deployed and timed."""
+    timeout: float = 60.0
+
+
+def answer(artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner) -> tuple[list[Array], str]:
     """The chosen outputs, each (n, …), for every example, and a sentence on the batch that was used.
 
     A large batch is used only where it answers the first examples as the deployed batch does: dynamic quantization
     takes its scales from the whole batch. Raises `MeasurementError` for a worker that goes wrong, for NaN and
     infinities, and for a model that answers the same whatever it is given.
     """
-    worker, _ = open_artifact(artifact, timeout=timeout)
+    feeding = manner.feeding
+    worker, _ = open_artifact(artifact, timeout=manner.timeout)
     with worker:
-        batch = feeding.at_most(batch_size)
+        batch = feeding.at_most(manner.batch_size)
         note = f"evaluated at batch {batch}"
         if feeding.at_most(LARGE_BATCH) > batch and len(split) > PROBED:
             if _agree(worker, split.take(slice(PROBED)), feeding, outputs, batch):
-                batch, note = LARGE_BATCH, f"evaluated at batch {LARGE_BATCH}, which answers like batch {batch}"
+                note = f"evaluated at batch {LARGE_BATCH}, which answers like batch {batch}"
+                batch = LARGE_BATCH
             else:
                 note += f": a batch of {LARGE_BATCH} answers differently"
         found = _run(worker, split.inputs, feeding, outputs, batch)

@@ -116,7 +116,7 @@ def default_budgets(split: Split) -> list[Budget]:
     """The budgets of a weighing without any: by classes where the labels are classes, by the mean error elsewhere."""
     classes = split.labels.dtype.kind in "iub" and split.labels.ndim == 1
     unfit = ("accuracy.mae",) if classes else ("accuracy.top1", "accuracy.flips")
-    return [Budget(metric=name, **limit) for name, limit in DEFAULT_LIMITS.items() if name not in unfit]  # type: ignore[arg-type]
+    return [_budget(name, limit) for name, limit in DEFAULT_LIMITS.items() if name not in unfit]
 
 
 def with_metrics(budgets: Sequence[Budget], names: Sequence[str]) -> list[Budget]:
@@ -124,7 +124,7 @@ def with_metrics(budgets: Sequence[Budget], names: Sequence[str]) -> list[Budget
 
     A user's own metric is shown without deciding: nobody but the user knows its scale.
     """
-    added = []
+    added: list[Budget] = []
     for name in names:
         if any(budget.metric == name for budget in (*budgets, *added)):
             continue
@@ -134,8 +134,12 @@ def with_metrics(budgets: Sequence[Budget], names: Sequence[str]) -> list[Budget
             limit = {"min_ratio": 0.95}
         elif metric.better == "lower" and name not in DEFAULT_LIMITS:
             limit = {"max_ratio": 1.0 if metric.kind == "exact" else 1.05}
-        added.append(Budget(metric=name, required=name in METRICS, **limit))  # type: ignore[arg-type]
+        added.append(_budget(name, limit, required=name in METRICS))
     return [*budgets, *added]
+
+
+def _budget(metric: str, limit: Mapping[str, float], *, required: bool = True) -> Budget:
+    return Budget.model_validate({"metric": metric, "required": required, **limit})
 
 
 def check_stable(budgets: Sequence[Budget], stable: Path | None, reason: str) -> dict[str, str]:

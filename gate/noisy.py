@@ -16,7 +16,6 @@ from gate.launches import Launch, Setup, take_launch
 from gate.statistics import LOOKS
 from gate.tally import CONTROL_EVERY, Tally
 from weighbridge.documents import Budget, BudgetVerdict, RecipeVerdict, Verdict
-from weighbridge.errors import MeasurementError
 
 JOURNEY = "latency.end_to_end"
 

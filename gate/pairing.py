@@ -41,9 +41,9 @@ def seconds_of(nanoseconds: NDArray[np.int64], count: int, elapsed_ns: int, wher
     if (nanoseconds <= 0).any():
         raise MeasurementError(f"the clock went backwards: a duration of {nanoseconds.min()} ns", where=where)
     if int(nanoseconds.max()) > elapsed_ns or float(nanoseconds.sum(dtype=np.float64)) > elapsed_ns:
+        total = nanoseconds.sum(dtype=np.float64) / 1e9
         raise MeasurementError(
-            f"the clock jumped: durations of {nanoseconds.sum(dtype=np.float64) / 1e9:.6g} s within {elapsed_ns / 1e9:.6g} s",
-            where=where,
+            f"the clock jumped: durations of {total:.6g} s within {elapsed_ns / 1e9:.6g} s", where=where
         )
     return nanoseconds / 1e9
 

@@ -6,6 +6,7 @@ Every way in which a worker can go wrong (it crashes, hangs, is killed, prints g
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -18,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import json
 
 from gate import worker as protocol
 from weighbridge.errors import MeasurementError

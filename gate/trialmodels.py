@@ -39,7 +39,7 @@ def chain(blocks: int, bound: Bound = "cache", *, seed: int = 0) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def examples(count: int, bound: Bound = "cache", *, seed: int = 1) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

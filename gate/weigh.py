@@ -19,7 +19,7 @@ from gate import accuracy, sizes
 from gate.accuracy import Answers
 from gate.device import busy_seconds
 from gate.energy import Counters, counters
-from gate.evaluation import answer
+from gate.evaluation import Manner, answer
 from gate.inputs import timed_share
 from gate.job import Job
 from gate.judge import judge
@@ -179,10 +179,8 @@ class _Weighing:
         # A user's metric sees every output; the named metrics see the judged one.
         count = len(model.signature.outputs)
         chosen = range(count) if self.job.users else [self.job.outputs[model.name]]
-        artifact, weighing = self.artifacts[model.name], self.job.weighing
-        return answer(
-            artifact, self.job.split, self.job.feeding, chosen, batch_size=weighing.batch_size, timeout=self._timeout
-        )
+        manner = Manner(self.job.feeding, self.job.weighing.batch_size, self._timeout)
+        return answer(self.artifacts[model.name], self.job.split, chosen, manner)
 
     def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> None:
         job, found = self.job, self.found[reference.name]

@@ -4,8 +4,8 @@ It imports the standard library, numpy and one runtime, nothing of Weighbridge: 
 it starts fast. It speaks frames on its standard input and output: a fixed header with two lengths, a JSON object,
 a binary payload. What a runtime or a user's code prints goes to standard error, never between the frames.
 
-Operations (`op`): `start`, `load`, `inputs`, `code`, `warm`, `burst`, `evaluate`, `status`. A request that cannot be served
-gets `{"error": ...}`; the process that asked decides what that means.
+Operations (`op`): `start`, `load`, `inputs`, `code`, `warm`, `burst`, `evaluate`, `status`. A request that cannot
+be served gets `{"error": ...}`; the process that asked decides what that means.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-import onnxruntime  # noqa: E402  # telemetry must be off before the import
+import onnxruntime  # telemetry must be off before the import
 
 Array = NDArray[Any]
 
