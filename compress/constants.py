@@ -44,7 +44,7 @@ def effective_weights(proto: ModelProto) -> dict[str, Array]:
             if name in constant:
                 wanted[name] = node
     values = _evaluate(flat, decoders, sorted(wanted))
-    found = {}
+    found: dict[str, Array] = {}
     for name in sorted(wanted):
         weight = _less_zero_point(name, wanted[name], values)
         if weight is not None and wanted[name].op_type in _RECURRENT and len(weight) > 1:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
+from compress import distill, prune, quantize, share
 from compress.steps import Step, Technique
 from weighbridge.documents import Params, RecipeSection, parse
 from weighbridge.errors import InputError
 
-TECHNIQUES: dict[str, Technique] = {}
+TECHNIQUES: dict[str, Technique] = {
+    "distill": Technique(
+        config=distill.DistillConfig, module=distill.distill, explain=distill.explain, refuses=distill.refuses
+    ),
+    "prune": Technique(
+        config=prune.PruneConfig, module=prune.prune, explain=prune.explain, refuses=prune.refuses, falls=prune.falls
+    ),
+    "quantize": Technique(
+        config=quantize.Quantize, module=quantize.train, lower=quantize.lower, phases=quantize.phases
+    ),
+    "share": Technique(config=share.ShareConfig, module=share.share, explain=share.explain, falls=lambda _: ("zstd",)),
+}
 """Every technique that a recipe can name."""
 
 _RANK = {("module",): 0, ("module", "lower"): 1, ("lower",): 2}
@@ -51,7 +64,7 @@ def phases(step: Step) -> tuple[str, ...]:
 def _read_step(item: dict[str, Any], where: str) -> Step:
     if len(item) != 1:
         raise InputError(
-            f"expected one technique with its parameters; found {len(item)} keys: {', '.join(map(str, item)) or 'none'}",
+            f"expected one technique with its parameters; found {', '.join(map(str, item)) or 'an empty mapping'}",
             where=where,
             fix="write each technique as its own list item: '- technique: {parameters}'",
         )
@@ -64,7 +77,7 @@ def _read_step(item: dict[str, Any], where: str) -> Step:
 
 
 def _check_order(steps: Sequence[Step]) -> None:
-    for index, (before, after) in enumerate(zip(steps, steps[1:], strict=False)):
+    for index, (before, after) in enumerate(pairwise(steps)):
         first, second = phases(before), phases(after)
         if _RANK[first] > _RANK[second]:
             raise InputError(

@@ -238,14 +238,16 @@ def _origins(proto: ModelProto, module: nn.Module) -> dict[str, str]:
     for tensor in proto.graph.initializer:
         if tensor.name in found or tensor.data_type != onnx.TensorProto.FLOAT:
             continue
-        count = int(np.prod(tensor.dims))
-        same_size = [name for name, value in rest.items() if value.numel() == count and count > 1]
-        if not same_size:
-            continue
-        values = np.sort(numpy_helper.to_array(tensor), axis=None)
-        for name in same_size:
-            if np.array_equal(np.sort(rest[name].numpy(), axis=None), values):
-                found[tensor.name] = name
-                del rest[name]
-                break
+        values = numpy_helper.to_array(tensor)
+        # A recurrent layer's two directions are one tensor; it goes by its first.
+        name = _same_values(values, rest) or (_same_values(values[0], rest) if values.ndim == 3 else None)
+        if name is not None:
+            found[tensor.name] = name
+            del rest[name]
     return found
+
+
+def _same_values(values: NDArray[Any], parameters: Mapping[str, Tensor]) -> str | None:
+    same_size = [name for name, tensor in parameters.items() if tensor.numel() == values.size > 1]
+    ordered = np.sort(values, axis=None) if same_size else values
+    return next((name for name in same_size if np.array_equal(np.sort(parameters[name], axis=None), ordered)), None)

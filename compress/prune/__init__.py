@@ -1,0 +1,111 @@
+"""Prune: single weights by magnitude, or whole channels.
+
+- `config`: what a recipe may ask
+- `masks`: which weights stay, as constraints that later steps keep
+- `magnitude`: one shot, or more and more while training
+- `structured`: channels by torch-pruning's dependency graph, towards a ratio, MACs or parameters
+- `iterative`: prune a little, fine-tune, measure, stop before the accuracy budget breaks
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from compress.layers import calls, row, weights
+from compress.prune.config import PruneConfig
+from compress.prune.iterative import prune_until
+from compress.prune.magnitude import prune_gradually, prune_once, sparsity_facts
+from compress.prune.structured import prune_channels, reestimate_batchnorm, width_facts
+from compress.steps import Context, Facts, Step, Subject
+from compress.training import batch, fit
+
+
+def prune(config: PruneConfig, subject: Subject, context: Context) -> tuple[Subject, Facts]:
+    """Prune as the config says; the facts hold what was reached, layer by layer."""
+    before = subject.module
+    if config.max_drop is not None:
+        subject, facts = prune_until(config, subject, context, lambda *given: _cut(config, *given))
+    else:
+        facts = {}
+        subject = _pruned(config, subject, context)
+    if config.method == "magnitude":
+        return subject, {**facts, **sparsity_facts(config, subject)}
+    assert context.data.calibration is not None  # the contract of `Context.data`
+    return subject, {**facts, **width_facts(before, subject.module, context.data.calibration)}
+
+
+def explain(config: PruneConfig, subject: Subject, context: Context) -> list[Facts]:
+    """What pruning will do to each layer: no training, and one round where there would be several."""
+    pruned = _cut(config, Subject(copy.deepcopy(subject.module), list(subject.constraints)), None, context)
+    assert context.data.calibration is not None  # the contract of `Context.data`
+    inputs = batch(context.data.calibration, slice(0, 1))[0]
+    before, after = calls(subject.module, inputs), calls(pruned.module, inputs)
+    there = {weight.name: weight.tensor for weight in weights(pruned.module)}
+    rows = []
+    for weight in weights(subject.module):
+        now = there[weight.name]
+        macs = before[weight.layer].macs if weight.layer in before else 0
+        macs_after = after[weight.layer].macs if weight.layer in after else 0
+        left = int((now != 0).sum()) if config.method == "magnitude" else now.numel()
+        old = (weight.tensor.numel(), macs, 4 * weight.tensor.numel())
+        rows.append(row(weight.name, weight.tensor.shape, old, (left, macs_after, 4 * now.numel())))
+    return rows
+
+
+def _pruned(config: PruneConfig, subject: Subject, context: Context) -> Subject:
+    settings = config.finetune.settings(context.train) if config.finetune is not None else None
+    if config.schedule == "cubic" and settings is not None:
+        return prune_gradually(config, subject, context, settings)
+    subject = _cut(config, subject, None, context)
+    if settings is not None:
+        fit(
+            subject.module,
+            context.data.train,
+            settings,
+            seed=context.seed,
+            constraints=subject.constraints,
+            progress=context.progress,
+            stage="prune",
+        )
+    return subject
+
+
+def _cut(config: PruneConfig, subject: Subject, amount: float | None, context: Context) -> Subject:
+    """One round of pruning, to `amount` or to the config's own target, without fine-tuning."""
+    if config.method == "magnitude":
+        subject = prune_once(config, subject, amount if amount is not None else config.sparsity)
+    else:
+        ratio = None if amount is None else _of_rest(config, amount)
+        subject = Subject(
+            prune_channels(config, subject.module, context, ratio), list(subject.constraints), subject.notes
+        )
+    if config.reestimate_bn:
+        reestimate_batchnorm(subject.module, context.data.train)
+    return subject
+
+
+def _of_rest(config: PruneConfig, amount: float) -> float:
+    """The ratio of what is left after the round before that brings the total to `amount`."""
+    assert config.ratio is not None  # the config demands it with max_drop
+    before = amount - config.ratio / config.rounds
+    return 1 - (1 - amount) / (1 - before)
+
+
+def refuses(config: PruneConfig, earlier: Sequence[Step]) -> str | None:
+    """Channels cannot go from under a mask or a codebook; zeros would fall outside of a codebook."""
+    for step in earlier:
+        fixed = step.name == "share" or (step.name == "prune" and getattr(step.config, "method", "") == "magnitude")
+        if config.method == "structured" and fixed:
+            return f"structured pruning would remove channels from under the result of {step.name}; put it first"
+        if config.method == "magnitude" and step.name == "share":
+            return "pruning would give shared weights a value outside of their codebook; put it before share"
+    return None
+
+
+def falls(config: PruneConfig) -> tuple[str, ...]:
+    """Zeros show in compressed bytes alone; removed channels in everything."""
+    return ("zstd",) if config.method == "magnitude" else ("bytes", "params", "macs")
+
+
+__all__ = ["PruneConfig", "explain", "falls", "prune", "refuses"]
