@@ -22,6 +22,9 @@ Array = NDArray[Any]
 MOST_LEVELS = 256
 """Distinct values beyond which no codebook is tried."""
 
+DENSE_SHARE = 0.6
+"""Share of stored weights from which a bit for every weight is always smaller than gaps."""
+
 _ALL, _ZERO, _ONE = np.array([-1]), np.array([0]), np.array([1])
 
 
@@ -114,9 +117,9 @@ def float_forms(values: Array) -> Iterator[Form]:
             yield Form("delta floats", DELTA_RAW, words | {"values": flat[places]} | common | {"one": _ONE})
 
 
-def gap_bases(kept: Array, count: int, levels: int, value_bits: int = 0, most: int = 3) -> list[Base]:
+def gap_bases(kept: Array, count: int, levels: int, value_bits: int = 0, most: int = 2) -> list[Base]:
     """The bases gap-limit * levels that need the fewest bytes for stored places `kept` out of `count`, best first."""
-    if not len(kept):
+    if not len(kept) or len(kept) > DENSE_SHARE * count:
         return []
     distances = np.bincount(np.diff(kept, prepend=0))
     # The largest limits that still leave so many digits in a word.
@@ -147,24 +150,25 @@ def entries(present: Array, limit: int, multiple: int) -> Array | None:
     No two neighbours are more than `limit` apart, and m is a multiple of `multiple`, so that no digit of the last
     word is a filler that would point behind the end. None where there are too few zeros for that.
     """
-    zeros = np.flatnonzero(~present)
-    kept = np.flatnonzero(present)
-    for extra in range(2 * multiple + 1):
-        # Zeros right at the front first: the place 0 must be stored in any case.
-        chosen = np.union1d(kept, np.concatenate([[0], zeros[:extra]])).astype(np.int64)
-        fillers = _fillers(chosen, limit)
-        places = np.union1d(chosen, fillers).astype(np.int64)
-        if len(places) % multiple == 0:
-            return np.asarray(places)
-        if extra >= len(zeros):
-            return None
+    stored = present.copy()
+    stored[0] = True  # where the first gap is counted from
+    for zero in [-1, *np.flatnonzero(~stored)[: 2 * multiple].tolist()]:
+        if zero >= 0:
+            stored[zero] = True
+        chosen = np.flatnonzero(stored)
+        if (len(chosen) + int(_filler_counts(chosen, limit).sum())) % multiple == 0:
+            return np.sort(np.concatenate([chosen, _fillers(chosen, limit)]))
     return None
+
+
+def _filler_counts(places: Array, limit: int) -> Array:
+    """How many places must be stored between each two neighbours."""
+    return np.asarray(np.maximum((np.diff(places) - 1) // limit, 0))
 
 
 def _fillers(places: Array, limit: int) -> Array:
     """Places between neighbours that are more than `limit` apart, `limit` from each other."""
-    gaps = np.diff(places)
-    counts = np.maximum((gaps - 1) // limit, 0)
+    counts = _filler_counts(places, limit)
     starts = np.repeat(places[:-1], counts)
     ordinal = np.arange(len(starts)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.asarray(starts + (ordinal + 1) * limit, dtype=np.int64)
