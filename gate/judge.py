@@ -25,11 +25,14 @@ from weighbridge.documents.verdict import Named
 from weighbridge.errors import MeasurementError
 
 
-def judge(measurement: Measurement, budgets: Sequence[Budget], *, advisory: bool = False) -> RecipeVerdict:
+def judge(
+    measurement: Measurement, budgets: Sequence[Budget], *, advisory: bool = False, problems: Sequence[str] = ()
+) -> RecipeVerdict:
     """Judge every budget that applies to the measurement's device, and the whole by the worst required one.
 
-    `advisory` marks a recipe that the verdict over all recipes does not depend on. Raises `MeasurementError` where
-    the measurement is no valid document (NaN where numbers must be, malformed digests).
+    `advisory` marks a recipe that the verdict over all recipes does not depend on. `problems` are the caller's own
+    reasons why the measurement cannot be used (its digests are not those of the artifact); any makes every budget an
+    error. Raises `MeasurementError` where the measurement is no valid document (NaN where numbers must be).
     """
     _revalidate(measurement)
     device = measurement.device.device_class
@@ -39,7 +42,7 @@ def judge(measurement: Measurement, budgets: Sequence[Budget], *, advisory: bool
         for budget in budgets
         if budget not in applying
     ]
-    problems = measurement_problems(measurement)
+    problems = [*problems, *measurement_problems(measurement)]
     if problems:
         judged = [_error(budget, f"Not judged: {'; '.join(problems)}.") for budget in applying]
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gate.questions import Answer
 from gate.statistics.looks import LOOKS
 from gate.statistics.planning import pairs_needed
-from gate.wording import contrast, duration, percent, quantity
+from gate.wording import contrast, duration, percent, quantity, span
 from weighbridge.documents import Budget, Verdict
 
 
@@ -86,8 +86,8 @@ def estimated(budget: Budget, answer: Answer, basis: str, effort: Effort | None)
         text = f"{clause}, {least} {quantity(far, unit)} with 99% confidence: beyond the limit of {limit}"
     else:
         text = (
-            f"{clause}, but the true value may lie anywhere from {quantity(answer.lower, unit)} to "
-            f"{quantity(answer.upper, unit)}, on both sides of the limit of {limit}: neither pass nor fail is shown"
+            f"{clause}, but the true value may lie anywhere from {_bounds(answer, unit)}, on both sides of the limit of "
+            f"{limit}: neither pass nor fail is shown"
         )
     parts = [f"{text} ({basis})", *answer.remarks]
     if answer.verdict is Verdict.INCONCLUSIVE and effort is not None and answer.pairs:
@@ -156,6 +156,11 @@ def _reach_and_distance(budget: Budget, answer: Answer) -> tuple[float, float]:
     estimate, lower, upper, limit = (math.log(value) for value in values)
     reach = upper - estimate if estimate < limit else estimate - lower
     return reach, abs(estimate - limit)
+
+
+def _bounds(answer: Answer, unit: str) -> str:
+    low, high = (value if math.isfinite(value) else None for value in (answer.lower, answer.upper))
+    return span(low, high, unit)
 
 
 def _reference(budget: Budget) -> str:

@@ -31,6 +31,21 @@ def quantity(value: float | None, unit: str, digits: int = 4) -> str:
     return f"{text}{'' if suffix in _TIGHT else ' '}{suffix}".rstrip()
 
 
+def span(low: float | None, high: float | None, unit: str) -> str:
+    """Two bounds with their unit once: `span(-0.0083, 0.0042, "points")` is `−0.83 to 0.42 points`."""
+    if low is None or high is None:
+        bounds = [quantity(bound, unit, 3) if bound is not None else "no bound" for bound in (low, high)]
+        return " to ".join(bounds)
+    scale, suffix = _scale(max(abs(low), abs(high)), unit)
+    largest = max(abs(low), abs(high)) / scale
+    decimals = 0 if largest == 0 else min(12, max(0, 2 - math.floor(math.log10(largest))))
+    # A narrow interval needs more digits than its ends alone would get.
+    if high > low:
+        decimals = max(decimals, min(12, 1 - math.floor(math.log10((high - low) / scale))))
+    shown = [f"{bound / scale:,.{decimals}f}".replace("-", "−") for bound in (low, high)]
+    return f"{shown[0]} to {shown[1]}{'' if suffix in _TIGHT else ' '}{suffix}".rstrip()
+
+
 def contrast(value: float, limit: float, unit: str) -> tuple[str, str]:
     """Both numbers with as many digits as it takes to tell them apart, where they differ."""
     for digits in range(4, 13):

@@ -1,0 +1,309 @@
+"""The report as blocks: the verdict first, in words for a reviewer who has never seen this tool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gate.reasons import shown_unit
+from gate.report.blocks import Bullets, Code, Document, Inline, Mark, Paragraph, Picture, Section, Shell, Strong, Table
+from gate.report.evidence import device_section, flips_section, launches_section, slices_section
+from gate.report.facts import Entry, pareto_front
+from gate.wording import percent, quantity, span
+from weighbridge.documents import BudgetVerdict, PolicyChange, Verdict, WaiverUse
+
+PICTURES = {"pareto": "pareto.png", "limits": "limits.png", "launches": "launches.png"}
+"""Plots and their files, beside the report."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One value of `params.yaml` that differs from the merge base."""
+
+    key: str
+    base: str
+    head: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report is made of."""
+
+    verdict: Verdict
+    entries: Sequence[Entry]
+    model: str | None = None
+    notes: Sequence[str] = ()
+    policy_changes: Sequence[PolicyChange] = ()
+    waivers: Sequence[WaiverUse] = ()
+    edits: Sequence[Edit] | None = None
+    """None where there was no merge base to compare with."""
+    calibration: Sequence[str] = ()
+    """Sentences on what this device can resolve, where it was calibrated."""
+    reproduce: Sequence[str] = ()
+    """Commands."""
+    pictures: bool = False
+    """Whether the plots lie beside the report."""
+
+    @property
+    def many(self) -> bool:
+        """A pipeline's recipes rather than one candidate."""
+        return self.model is not None
+
+
+def document(report: Report) -> Document:
+    """Lay the report out; empty parts are left out."""
+    parts = [
+        _recipes(report),
+        _budgets(report),
+        _reasons(report),
+        _policy(report),
+        _waivers(report),
+        _params(report),
+        _tradeoff(report),
+        slices_section(report.entries),
+        flips_section(report.entries),
+        launches_section(report.entries, PICTURES["launches"] if report.pictures else None),
+        device_section(report.entries, report.calibration),
+        _notes(report),
+        _legend(),
+        _reproduce(report),
+    ]
+    return Document(report.verdict, _headline(report), _lead(report), [part for part in parts if part is not None])
+
+
+def _headline(report: Report) -> str:
+    counting = [entry for entry in report.entries if not entry.verdict.advisory]
+    failed = [entry for entry in counting if entry.verdict.verdict is Verdict.FAIL]
+    unjudged = [entry for entry in counting if entry.verdict.verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR)]
+    total = _count(len(counting), "compressed model")
+    if report.verdict is Verdict.PASS:
+        subject = "the compressed model is" if len(counting) == 1 else f"all {total} are"
+        return f"Pass: {subject} within every limit that counts"
+    if report.verdict is Verdict.FAIL and failed:
+        are = "is" if len(failed) == 1 else "are"
+        return f"Fail: {len(failed)} of {total} {are} beyond a limit"
+    if report.verdict is Verdict.FAIL:
+        return "Fail: this change asks for less than the main branch does, and no waiver allows it"
+    if report.verdict is Verdict.ERROR:
+        return f"Error: {len(unjudged) or 'none'} of {total} could not be measured or computed, so nothing passes"
+    return f"Inconclusive: {len(unjudged)} of {total} could not be shown to be within its limits, nor beyond them"
+
+
+def _lead(report: Report) -> list[Paragraph]:
+    if not report.entries:
+        return [Paragraph(["Nothing was weighed, and nothing that is missing passes."])]
+    first = report.entries[0]
+    what: list[str | Code | Strong] = ["A candidate model was"]
+    if report.model is not None:
+        ways = "one way" if len(report.entries) == 1 else f"{len(report.entries)} ways"
+        what = ["The model ", Code(report.model), f" was compressed in {ways}, and each result was"]
+    beside = f" weighed beside the uncompressed model (the baseline, {quantity(first.baseline_size, 'bytes')}) on "
+    how = (
+        ": how large the file is, how fast it answers, how often it is right. "
+        "A model may go on only if what was measured lies within every required limit."
+    )
+    return [Paragraph([*what, beside, Code(first.verdict.device), how])]
+
+
+def _recipes(report: Report) -> Section | None:
+    if not report.entries:
+        return None
+    header = ("model", "verdict", "file size", "latency", "accuracy", "what decided")
+    rows = [
+        (
+            [Code(entry.name)],
+            [Mark(entry.verdict.verdict, " (advisory)" if entry.verdict.advisory else "")],
+            [_size(entry)],
+            [_latency(entry)],
+            [_accuracy(entry)],
+            _decisive(entry),
+        )
+        for entry in report.entries
+    ]
+    return Section("recipes", "Verdicts", [Table(header, rows, frozenset({2, 3, 4}))])
+
+
+def _size(entry: Entry) -> str:
+    return f"{quantity(entry.size, 'bytes')} ({quantity(entry.size / entry.baseline_size, 'ratio', 3)})"
+
+
+def _latency(entry: Entry) -> str:
+    speed = entry.speed
+    return f"{quantity(speed.candidate, 'seconds')} ({quantity(speed.ratio, 'ratio', 3)})" if speed else "not measured"
+
+
+def _accuracy(entry: Entry) -> str:
+    found = entry.accuracy
+    if found is None:
+        return "not measured"
+    change = found[0] - found[1]
+    sign = "+" if change > 0 else ""
+    return f"{percent(found[0], 4)} ({sign}{quantity(change, 'points', 3)})"
+
+
+def _decisive(entry: Entry) -> Inline:
+    """The budgets that made the verdict what it is."""
+    verdict = entry.verdict.verdict
+    if verdict is Verdict.PASS:
+        waived = sum(item.waived_by is not None for item in entry.verdict.budgets)
+        return [f"{_count(waived, 'failed limit')} waived" if waived else "every required limit holds"]
+    names = [item for item in entry.verdict.budgets if item.required and item.standing is verdict]
+    if not names:
+        return ["no required limit applies"]
+    spans: list[str | Code] = []
+    for item in names[:4]:
+        spans += [", " if spans else "", Code(budget_name(item))]
+    return [*spans, f" and {len(names) - 4} more"] if len(names) > 4 else spans
+
+
+def _budgets(report: Report) -> Section | None:
+    rows = [_budget_row(entry, item) for entry in report.entries for item in entry.verdict.budgets]
+    if not rows:
+        return None
+    picture = [Picture(PICTURES["limits"], "How much of each limit is used")] if report.pictures else []
+    header = ("model", "budget", "limit", "measured", "interval", "verdict")
+    return Section("budgets", "Limits", [Table(header, rows, frozenset({2, 3, 4})), *picture])
+
+
+def _budget_row(entry: Entry, item: BudgetVerdict) -> tuple[Inline, ...]:
+    unit = shown_unit(item.rule, item.unit)
+    suffix = " (waived)" if item.waived_by else "" if item.required else " (not required)"
+    return (
+        [Code(entry.name)],
+        [Code(budget_name(item))],
+        [f"{'at most' if item.rule.startswith('max') else 'at least'} {quantity(item.limit, unit)}"],
+        [quantity(item.estimate, unit)],
+        [interval(item)],
+        [Mark(item.verdict, suffix)],
+    )
+
+
+def interval(item: BudgetVerdict) -> str:
+    """The bounds of a budget's estimate as people read them."""
+    if item.estimate is None:
+        return "–"
+    if item.lower == item.upper == item.estimate:
+        return "exact"
+    return span(item.lower, item.upper, shown_unit(item.rule, item.unit))
+
+
+def budget_name(item: BudgetVerdict) -> str:
+    """`latency.p50 against stable`: short, and telling within a table that shows the limit."""
+    return item.metric if item.against in (None, "baseline") else f"{item.metric} against {item.against}"
+
+
+def _reasons(report: Report) -> Section | None:
+    items: list[Inline] = [
+        [Mark(item.verdict), " ", Code(entry.name), " ", Code(budget_name(item)), f": {item.reason}"]
+        for entry in report.entries
+        for item in entry.verdict.budgets
+        if item.verdict is not Verdict.PASS
+    ]
+    return Section("reasons", "Why", [Bullets(items)]) if items else None
+
+
+def _policy(report: Report) -> Section | None:
+    if not report.policy_changes:
+        return None
+    why = (
+        "Limits are compared with those of the merge base, so that nobody can raise a limit and jump under it in one "
+        "change. Each line below asks for less than before and needs a waiver in "
+    )
+    lead = Paragraph([why, Code("waivers/"), "."])
+    rows = [
+        (
+            [Code(change.budget)],
+            [change.kind],
+            [change.base],
+            [change.head],
+            [Code(change.waived_by)] if change.waived_by else [Mark(Verdict.FAIL, ": no waiver")],
+        )
+        for change in report.policy_changes
+    ]
+    table = Table(("budget", "change", "merge base", "here", "accepted by"), rows)
+    return Section("policy", "Loosened limits", [lead, table])
+
+
+def _waivers(report: Report) -> Section | None:
+    if not report.waivers:
+        return None
+    rows = [([Code(use.file)], [use.who], [use.why], [use.expires], ["; ".join(use.accepts)]) for use in report.waivers]
+    return Section("waivers", "Waivers in use", [Table(("file", "who", "why", "until", "accepts"), rows)])
+
+
+def _params(report: Report) -> Section | None:
+    if report.edits is None:
+        return None
+    if not report.edits:
+        return Section("params", "What changed in params.yaml", [Paragraph(["Nothing, against the merge base."])])
+    rows = [([Code(edit.key)], [Code(edit.base)], [Code(edit.head)]) for edit in report.edits]
+    return Section("params", "What changed in params.yaml", [Table(("key", "merge base", "here"), rows)])
+
+
+def _tradeoff(report: Report) -> Section | None:
+    if len(report.entries) < 2:
+        return None
+    front = pareto_front(report.entries)
+    rows = [
+        (
+            [Code(entry.name)],
+            [_size(entry)],
+            [_exact(entry, "size.gzip", "bytes")],
+            [_exact(entry, "params", "count")],
+            [_exact(entry, "macs", "count")],
+            [_accuracy(entry)],
+            [_latency(entry)],
+            ["yes" if entry.name in front else "no"],
+        )
+        for entry in report.entries
+    ]
+    header = ("model", "file size", "after gzip", "parameters", "MACs", "accuracy", "latency", "unbeaten")
+    picture = [Picture(PICTURES["pareto"], "File size against accuracy, colour by latency")] if report.pictures else []
+    note = Paragraph(["Unbeaten: no other model here is at least as small, as fast and as accurate at once."])
+    return Section("tradeoff", "What each model costs", [*picture, Table(header, rows, frozenset(range(1, 7))), note])
+
+
+def _exact(entry: Entry, metric: str, unit: str) -> str:
+    found = entry.exact(metric)
+    return quantity(found.candidate, unit) if found else "–"
+
+
+def _notes(report: Report) -> Section | None:
+    items: list[Inline] = [[note] for note in report.notes]
+    items += [
+        [Code(entry.name), f": {note}"]
+        for entry in report.entries
+        for note in (*entry.verdict.notes, *(entry.comparison.controls.notes if entry.comparison else ()))
+    ]
+    return Section("notes", "Notes", [Bullets(items)]) if items else None
+
+
+_RATES = {
+    Verdict.PASS: "the interval lies within the limit. A true value beyond it passes in at most 5% of runs.",
+    Verdict.FAIL: (
+        "the interval lies beyond the limit. Of all limits on speed and memory that truly hold, any fails in at most "
+        "1% of runs; likewise for accuracy."
+    ),
+    Verdict.INCONCLUSIVE: "the interval covers the limit, so neither was shown. It never counts as a pass.",
+    Verdict.ERROR: "it could not be measured or computed. It never counts as a pass.",
+}
+_INTERVALS = (
+    "Intervals: the bounds are those that decide, one at the error rate of pass, the other at that of fail. Latencies "
+    "are compared in pairs of freshly started processes that take turns within milliseconds; × is times the "
+    "baseline's value."
+)
+
+
+def _legend() -> Section:
+    items: list[Inline] = [[Mark(verdict), f": {meaning}"] for verdict, meaning in _RATES.items()]
+    return Section("legend", "How to read this", [Bullets([*items, [_INTERVALS]])], folded=True)
+
+
+def _reproduce(report: Report) -> Section | None:
+    if not report.reproduce:
+        return None
+    return Section("reproduce", "Reproduce this", [Shell(report.reproduce)])
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")

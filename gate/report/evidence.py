@@ -1,0 +1,133 @@
+"""Sections on what the verdicts rest on: slices, flipped examples, launches, the device and its noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gate.report.blocks import Bullets, Code, Inline, Paragraph, Picture, Section, Table
+from gate.report.facts import Entry, sparkline
+from gate.statistics.proportions import Pairs
+from gate.wording import duration, percent, quantity, span
+from weighbridge.documents import Flip, Proportions
+
+WORST_SLICES = 5
+FLIPS = 12
+
+
+def slices_section(entries: Sequence[Entry]) -> Section | None:
+    """The slices that lost most, per model."""
+    rows = [row for entry in entries for row in _slice_rows(entry)]
+    if not rows:
+        return None
+    header = ("model", "slice", "examples", "baseline", "candidate", "drop", "right before, wrong now")
+    lead = Paragraph([f"The {WORST_SLICES} slices of the evaluation set that lost most."])
+    return Section("slices", "Worst slices", [lead, Table(header, rows, frozenset({2, 3, 4, 5, 6}))])
+
+
+def _slice_rows(entry: Entry) -> list[tuple[Inline, ...]]:
+    slices = entry.comparison.slices if entry.comparison else {}
+    counted = {name: _pairs(part) for name, part in slices.items() if part.examples}
+    worst = sorted(counted, key=lambda name: (-counted[name].drop, name))[:WORST_SLICES]
+    return [
+        (
+            [Code(entry.name)],
+            [Code(name)],
+            [f"{counted[name].total:,}"],
+            [percent(counted[name].reference_right / counted[name].total, 3)],
+            [percent(counted[name].candidate_right / counted[name].total, 3)],
+            [quantity(counted[name].drop, "points", 3)],
+            [f"{counted[name].only_reference:,}"],
+        )
+        for name in worst
+    ]
+
+
+def _pairs(part: Proportions) -> Pairs:
+    return Pairs(part.both, part.only_reference, part.only_candidate, part.neither)
+
+
+def flips_section(entries: Sequence[Entry]) -> Section | None:
+    """A few examples that the baseline answers rightly and the candidate wrongly."""
+    rows = [_flip_row(entry, flip) for entry in entries if entry.comparison for flip in entry.comparison.flips[:FLIPS]]
+    if not rows:
+        return None
+    header = ("model", "example", "right answer", "candidate's answer", "slices")
+    lead = Paragraph(["Examples of the evaluation set, by index, that were right before and are wrong now."])
+    return Section("flips", "Flipped examples", [lead, Table(header, rows, frozenset({1, 2, 3}))], folded=True)
+
+
+def _flip_row(entry: Entry, flip: Flip) -> tuple[Inline, ...]:
+    return (
+        [Code(entry.name)],
+        [f"{flip.index:,}"],
+        [str(flip.label)],
+        [str(flip.candidate)],
+        [", ".join(flip.slices) or "–"],
+    )
+
+
+def launches_section(entries: Sequence[Entry], picture: str | None) -> Section | None:
+    """How launches scatter: a line of heights per model, and the picture."""
+    rows: list[tuple[Inline, ...]] = []
+    for entry in entries:
+        found, speed = entry.launches(), entry.speed
+        if found is None or speed is None:
+            continue
+        rows.append(
+            (
+                [Code(entry.name)],
+                [sparkline(found.log_ratio)],
+                [f"{speed.pairs}"],
+                [quantity(speed.ratio, "ratio")],
+                [span(speed.lower, speed.upper, "ratio")],
+                [percent(speed.sd)],
+            )
+        )
+    if not rows:
+        return None
+    header = ("model", "ratio per launch", "launch pairs", "latency ratio", "90% interval", "spread (sd)")
+    meaning = (
+        "Each launch pair starts both models in fresh processes and lets them take turns; "
+        "a height is one pair's candidate / baseline."
+    )
+    lead = Paragraph([meaning])
+    drawn = [Picture(picture, "Candidate / baseline per launch pair")] if picture else []
+    return Section("launches", "Launches", [lead, *drawn, Table(header, rows, frozenset({2, 3, 4, 5}))])
+
+
+def device_section(entries: Sequence[Entry], calibration: Sequence[str]) -> Section | None:
+    """Where it was weighed, how noisy it was, and what it can resolve."""
+    if not entries:
+        return None
+    device = entries[0].measurement.device
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(device.runtimes.items()))
+    items: list[Inline] = [
+        [
+            Code(device.device_class),
+            f": {device.cpu}, {device.cores} cores, {quantity(device.memory_bytes, 'bytes', 3)}",
+        ],
+        [f"{device.system}; {', '.join(device.isa) or 'no instruction sets recorded'}"],
+        [versions or "no runtime recorded"],
+        ["fingerprint ", Code(device.fingerprint[:19])],
+    ]
+    items += [_noise(entry) for entry in entries if entry.speed is not None]
+    items += [[sentence] for sentence in calibration]
+    others = {entry.measurement.device.fingerprint for entry in entries} - {device.fingerprint}
+    if others:
+        items.append([f"some models were weighed on {len(others)} other device(s): compare them with care"])
+    return Section("device", "The machine and its noise", [Bullets(items)])
+
+
+def _noise(entry: Entry) -> Inline:
+    speed, band = entry.speed, entry.null_band
+    assert speed is not None
+    dropped = entry.comparison.controls.dropped if entry.comparison else 0.0
+    control = "too few launches compared the baseline with itself to bound it"
+    if band is not None:
+        control = f"the baseline against itself read {span(*band, 'ratio')}"
+    took = duration(entry.measurement.protocol.elapsed_seconds)
+    disturbed = f"{percent(dropped)} of the bursts were disturbed by other work and dropped"
+    return [
+        Code(entry.name),
+        f": launches scattered by {percent(speed.sd)}; {control}; {disturbed}; weighing took {took}",
+    ]

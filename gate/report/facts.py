@@ -1,0 +1,141 @@
+"""What a report shows of one artifact: its sizes, speed and accuracy beside the baseline's, drawn from the evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gate.statistics.location import SIGNED_RANK, hodges_lehmann
+from gate.statistics.looks import PASS_ALPHA
+from gate.statistics.spread import launch_sd
+from gate.validity import launch_problems, null_interval
+from weighbridge.documents import Comparison, Exact, Launches, Measurement, Proportions, RecipeVerdict
+
+LEAST_FOR_INTERVAL = 5
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast the candidate answers beside the baseline."""
+
+    candidate: float
+    """Seconds, median over launches."""
+    reference: float
+    ratio: float
+    lower: float
+    """One-sided 5 % bounds over all launch pairs, for display; verdicts have their own."""
+    upper: float
+    sd: float
+    """Standard deviation of log ratios over launches."""
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One weighed artifact in a report."""
+
+    name: str
+    verdict: RecipeVerdict
+    measurement: Measurement
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Against the baseline."""
+        return next((item for item in self.measurement.comparisons if item.against == "baseline"), None)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the candidate's file."""
+        return self.measurement.candidate.bytes
+
+    @property
+    def baseline_size(self) -> int:
+        """Bytes of the baseline's file."""
+        return self.measurement.baseline.bytes
+
+    def exact(self, metric: str) -> Exact | None:
+        """A fact of both files."""
+        found = self.comparison.metrics.get(metric) if self.comparison else None
+        return found if isinstance(found, Exact) else None
+
+    def launches(self, metric: str = "latency.p50") -> Launches | None:
+        """Usable launches of a metric."""
+        found = self.comparison.metrics.get(metric) if self.comparison else None
+        return found if isinstance(found, Launches) and not launch_problems(found) else None
+
+    def proportions(self, metric: str = "accuracy.top1") -> Proportions | None:
+        """Paired counts of a metric, over at least one example."""
+        found = self.comparison.metrics.get(metric) if self.comparison else None
+        return found if isinstance(found, Proportions) and found.examples else None
+
+    @property
+    def speed(self) -> Speed | None:
+        """Median latency; None where it was not measured."""
+        found = self.launches()
+        if found is None:
+            return None
+        pairs = len(found.log_ratio)
+        alpha = PASS_ALPHA if pairs >= LEAST_FOR_INTERVAL else 0.0
+        return Speed(
+            _middle(found.candidate),
+            _middle(found.reference),
+            math.exp(hodges_lehmann(found.log_ratio)),
+            math.exp(SIGNED_RANK.lower(found.log_ratio, alpha)),
+            math.exp(min(SIGNED_RANK.upper(found.log_ratio, alpha), 700.0)),
+            launch_sd(found.log_ratio),
+            pairs,
+        )
+
+    @property
+    def accuracy(self) -> tuple[float, float] | None:
+        """Top-1 share right of candidate and baseline."""
+        found = self.proportions()
+        if found is None:
+            return None
+        return (
+            (found.both + found.only_candidate) / found.examples,
+            (found.both + found.only_reference) / found.examples,
+        )
+
+    @property
+    def null_band(self) -> tuple[float, float] | None:
+        """Baseline against itself, as ratios; None where too few launches compared them."""
+        values = self.comparison.controls.null_log_ratio if self.comparison else []
+        interval = null_interval([value for value in values if math.isfinite(value)])
+        if interval is None or not all(map(math.isfinite, interval)):
+            return None
+        return math.exp(interval[0]), math.exp(interval[1])
+
+
+def pareto_front(entries: Sequence[Entry]) -> list[str]:
+    """Names of the entries that no other beats in size, accuracy and speed at once; unmeasured ones are not on it."""
+    points = {
+        entry.name: (entry.size, -entry.accuracy[0], entry.speed.ratio if entry.speed else math.inf)
+        for entry in entries
+        if entry.accuracy is not None
+    }
+    return [
+        name
+        for name, point in points.items()
+        if not any(
+            other != point and all(theirs <= ours for theirs, ours in zip(other, point, strict=True))
+            for other in points.values()
+        )
+    ]
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Values as a row of eight heights, the smallest lowest; one height where all are alike."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    if high == low:
+        return "▄" * len(values)
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * (value - low) / (high - low)))] for value in values)
+
+
+def _middle(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

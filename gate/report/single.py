@@ -1,0 +1,36 @@
+"""The report on one weighing: two files, no pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gate.report import markdown, page, plots
+from gate.report.content import PICTURES, Report, document
+from gate.report.facts import Entry
+from weighbridge.documents import Measurement, RecipeVerdict
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One report in both forms."""
+
+    markdown: str
+    html: str
+
+
+def render(
+    verdict: RecipeVerdict,
+    measurement: Measurement,
+    *,
+    name: str = "candidate",
+    reproduce: Sequence[str] = (),
+    calibration: Sequence[str] = (),
+) -> Rendered:
+    """The report on one candidate. `name` is how it calls the candidate; `reproduce` are commands to show."""
+    entry = Entry(name, verdict, measurement)
+    report = Report(verdict.verdict, [entry], reproduce=reproduce, calibration=calibration)
+    drawn = Report(verdict.verdict, [entry], reproduce=reproduce, calibration=calibration, pictures=True)
+    drawings = {PICTURES[key]: plots.svg(plots.PLOTS[key], [entry], key) for key in ("limits", "launches")}
+    title = f"Weighbridge: {name}: {verdict.verdict.value}"
+    return Rendered(markdown.render(document(report)), page.render(document(drawn), drawings, title))

@@ -1,0 +1,283 @@
+"""Body of the DVC stage `judge`, and the check that a verdict still follows from what lies on disk.
+
+Reads `params.yaml`, manifests, artifacts, measurements and waivers; judges; writes `reports/`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from gate.calibration import sentences
+from gate.judge import judge as judge_one
+from gate.judge import name_of
+from gate.policy import Policy, policy_changes
+from gate.report import markdown, page, plots, tables
+from gate.report.content import PICTURES, Report, document, interval
+from gate.report.edits import edits
+from gate.report.facts import Entry
+from gate.waivers import apply_waivers, read_waivers
+from gate.wording import quantity
+from weighbridge.documents import GateVerdict, Manifest, Measurement, Params, RecipeVerdict, Verdict, worst
+from weighbridge.errors import InputError, IntegrityError
+from weighbridge.files import atomic_write, parse_yaml, pretty_json, read_json, read_yaml, sha256_file
+
+PARAMS = "params.yaml"
+REPRODUCE = ("make repro", "weighbridge gate")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The merge base that budgets are compared with."""
+
+    revision: str
+    text: str | None
+    """Its `params.yaml`; None where it has none."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A verdict that follows from the evidence, as a document, a table for terminals, and reports."""
+
+    verdict: GateVerdict
+    table: str
+    markdown: str
+    html: str
+
+    def write(self, folder: Path) -> None:
+        """Write `verdict.json`, `gate.md` and `gate.html` to a folder, e.g. for a comment on a pull request."""
+        self.verdict.write(folder / "verdict.json")
+        atomic_write(folder / "gate.md", self.markdown.encode())
+        atomic_write(folder / "gate.html", self.html.encode())
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a judgement is a function of."""
+
+    params: Params
+    entries: tuple[tuple[str, Measurement, tuple[str, ...]], ...]
+    """Recipe, its measurement, and what is wrong with it beside its files."""
+
+
+def judge(root: Path, *, base: Base | None = None, today: dt.date | None = None) -> GateVerdict:
+    """Judge every recipe of `params.yaml` and write `reports/`; see DESIGN, stage `judge`.
+
+    Raises `InputError` where a document is missing or malformed; digests that disagree become `error` verdicts.
+    """
+    inputs = _read(root)
+    verdict = _gate_verdict(inputs, root, base, today or _today())
+    report = _report(inputs, verdict, root, base)
+    files = _files(report)
+    folder = root / "reports"
+    for name, data in files.items():
+        atomic_write(folder / name, data)
+    # The verdict last: it never speaks of a report that could not be written.
+    verdict.write(folder / "verdict.json")
+    return verdict
+
+
+def check(root: Path, *, base: Base | None = None, today: dt.date | None = None) -> Checked:
+    """Judge again, and refuse a `reports/verdict.json` that does not follow from the evidence as it is now.
+
+    With `base`, the budgets are compared with the merge base's as well. Raises `IntegrityError` where the stored
+    verdict differs from the one that the evidence gives.
+    """
+    inputs = _read(root)
+    stored = GateVerdict.read(root / "reports" / "verdict.json")
+    bare = _judge_all(inputs)
+    differing = [name for name, found in bare.recipes.items() if not _same(stored.recipes.get(name), found)]
+    differing += [name for name in stored.recipes if name not in bare.recipes]
+    if differing or stored.policy != bare.policy or stored.model != bare.model:
+        about = f"on {', '.join(sorted(differing))} " if differing else ""
+        raise IntegrityError(
+            f"the verdict {about}does not follow from params.yaml and the measurements as they are now",
+            where=str(root / "reports" / "verdict.json"),
+            fix="run `dvc repro`",
+        )
+    verdict = _gate_verdict(inputs, root, base, today or _today())
+    report = _report(inputs, verdict, root, base)
+    text, html = _texts(report)
+    return Checked(verdict, table(verdict), text, html)
+
+
+def table(verdict: GateVerdict) -> str:
+    """The verdict for a terminal: one line per budget, then what did not pass and why."""
+    rows = [
+        {
+            "model": name,
+            "budget": name_of(item),
+            "limit": quantity(item.limit, item.unit),
+            "measured": quantity(item.estimate, item.unit),
+            "interval": interval(item),
+            "verdict": item.verdict.value + (" (waived)" if item.waived_by else "" if item.required else " (advisory)"),
+        }
+        for name, recipe in verdict.recipes.items()
+        for item in recipe.budgets
+    ]
+    whole = [
+        f"{name}: {recipe.verdict.value}{' (advisory)' if recipe.advisory else ''}"
+        for name, recipe in verdict.recipes.items()
+    ]
+    reasons = [
+        f"{name}: {name_of(item)}: {item.reason}"
+        for name, recipe in verdict.recipes.items()
+        for item in recipe.budgets
+        if item.standing is not Verdict.PASS
+    ]
+    loosened = [
+        f"policy: {change.budget} {change.kind}: {change.base} → {change.head}"
+        f" ({'accepted by ' + change.waived_by if change.waived_by else 'no waiver accepts it'})"
+        for change in verdict.policy_changes
+    ]
+    parts = [tabulate(rows, headers="keys", tablefmt="github"), "", *reasons, *loosened, *verdict.notes, *whole]
+    return "\n".join([*parts, f"gate: {verdict.verdict.value}; the report lies in reports/gate.md", ""])
+
+
+def _read(root: Path) -> _Inputs:
+    params = Params.read(root / PARAMS)
+    baseline, problems = _artifact(root / "artifacts" / "baseline" / "onnxruntime")
+    stable = _stable_digest(root)
+    entries = []
+    for name in params.recipes:
+        manifest, more = _artifact(root / "artifacts" / "recipes" / name)
+        measurement = Measurement.read(root / "measurements" / f"{name}.json")
+        found = [*problems, *more, *_disagreements(name, manifest, baseline, measurement, stable)]
+        entries.append((name, measurement, tuple(found)))
+    return _Inputs(params, tuple(entries))
+
+
+def _artifact(folder: Path) -> tuple[Manifest, list[str]]:
+    """A manifest, and whether the file beside it is still the one that it speaks of."""
+    manifest = Manifest.read(folder / "manifest.json")
+    name = Path(manifest.artifact.path).name
+    if sha256_file(folder / name) != manifest.artifact.digest:
+        return manifest, [f"{folder.name}/{name} is not the file that its manifest speaks of"]
+    return manifest, []
+
+
+def _stable_digest(root: Path) -> str | None:
+    path = root / "artifacts" / "stable" / "stable.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError("is not an object", where=str(path), fix="run `weighbridge stage device`")
+    digest = content.get("digest")
+    return digest if isinstance(digest, str) else None
+
+
+def _disagreements(
+    name: str, manifest: Manifest, baseline: Manifest, measurement: Measurement, stable: str | None
+) -> list[str]:
+    """Every document must speak of the same bytes."""
+    problems = []
+    if manifest.recipe_name != name:
+        problems.append(f"the manifest is of the recipe {manifest.recipe_name!r}")
+    if measurement.recipe not in (None, name):
+        problems.append(f"the measurement is of the recipe {measurement.recipe!r}")
+    if measurement.candidate.digest != manifest.artifact.digest:
+        problems.append("the measurement is of another file than the artifact")
+    if measurement.baseline.digest != baseline.artifact.digest:
+        problems.append("the measurement was taken against another baseline")
+    against = {comparison.against: comparison for comparison in measurement.comparisons}
+    if stable is not None and "stable" in against and against["stable"].reference.digest != stable:
+        problems.append("what is stable has changed since the measurement")
+    return problems
+
+
+def _judge_all(inputs: _Inputs) -> GateVerdict:
+    """The verdict that the evidence gives, before waivers and policy."""
+    params = inputs.params
+    recipes = {
+        name: judge_one(measurement, params.budgets, advisory=params.recipes[name].advisory, problems=problems)
+        for name, measurement, problems in inputs.entries
+    }
+    counting = [recipe.verdict for recipe in recipes.values() if not recipe.advisory]
+    devices = sorted({recipe.device for recipe in recipes.values()})
+    return GateVerdict(
+        verdict=worst(counting),
+        model=params.model.name,
+        device=", ".join(devices),
+        policy=Policy.of(params).digest(),
+        recipes=recipes,
+        notes=[] if counting else ["Every recipe is advisory, and nothing that is missing ever passes."],
+    )
+
+
+def _gate_verdict(inputs: _Inputs, root: Path, base: Base | None, today: dt.date) -> GateVerdict:
+    changes = []
+    notes = []
+    if base is not None and base.text is not None:
+        before = Policy.parse(base.text, f"{PARAMS} at {base.revision}")
+        changes = policy_changes(before, Policy.of(inputs.params))
+    elif base is not None:
+        notes = [f"{base.revision} has no {PARAMS}: the limits are new and were compared with nothing."]
+    verdict = _judge_all(inputs)
+    verdict = verdict.model_copy(update={"notes": [*verdict.notes, *notes]})
+    return apply_waivers(verdict, read_waivers(root), changes, today)
+
+
+def _same(stored: RecipeVerdict | None, found: RecipeVerdict) -> bool:
+    """Whether two verdicts are one, waivers aside: those depend on the day."""
+    return stored is not None and _bare(stored) == _bare(found)
+
+
+def _bare(verdict: RecipeVerdict) -> dict[str, Any]:
+    content = verdict.to_json()
+    content.pop("verdict")
+    for item in content["budgets"]:
+        item.pop("waived_by", None)
+    return content
+
+
+def _report(inputs: _Inputs, verdict: GateVerdict, root: Path, base: Base | None) -> Report:
+    measurements: Mapping[str, Measurement] = {name: measurement for name, measurement, _ in inputs.entries}
+    entries = tuple(Entry(name, recipe, measurements[name]) for name, recipe in verdict.recipes.items())
+    changed = None
+    if base is not None and base.text is not None:
+        changed = edits(parse_yaml(base.text, f"{PARAMS} at {base.revision}"), read_yaml(root / PARAMS))
+    fingerprint = entries[0].measurement.device.fingerprint if entries else ""
+    return Report(
+        verdict.verdict,
+        entries,
+        model=verdict.model,
+        notes=verdict.notes,
+        policy_changes=verdict.policy_changes,
+        waivers=verdict.waivers,
+        edits=changed,
+        calibration=sentences(root, fingerprint),
+        reproduce=REPRODUCE,
+        pictures=True,
+    )
+
+
+def _texts(report: Report) -> tuple[str, str]:
+    laid_out = document(report)
+    drawings = {PICTURES[name]: plots.svg(plot, report.entries, name) for name, plot in plots.PLOTS.items()}
+    title = f"Weighbridge: {report.model or 'weighing'}: {report.verdict.value}"
+    return markdown.render(laid_out), page.render(laid_out, drawings, title)
+
+
+def _files(report: Report) -> dict[str, bytes]:
+    """Everything under `reports/` but the verdict itself."""
+    text, html = _texts(report)
+    files = {PICTURES[name]: plots.png(plot, report.entries) for name, plot in plots.PLOTS.items()}
+    texts = {
+        "gate.md": text,
+        "gate.html": html,
+        "metrics.json": pretty_json(tables.metrics(report.entries)),
+        "pareto.csv": tables.pareto_csv(report.entries),
+        "limits.csv": tables.limits_csv(report.entries),
+        "launches.csv": tables.launches_csv(report.entries),
+    }
+    return files | {name: content.encode() for name, content in texts.items()}
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(tz=dt.UTC).date()
