@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
@@ -47,6 +48,8 @@ class ShareConfig(StepConfig):
     """Names or patterns of layers or parameters to share; all where it is not set."""
     keep: list[str] = Field(default_factory=list)
     """Names or patterns of layers or parameters to leave alone."""
+    biases: int | None = Field(default=None, ge=1, le=8)
+    """Bits of one codebook for the biases of all these layers together; they stay as they are where it is not set."""
     finetune: Finetune | None = None
     """Train the shared values, and all weights that are not shared, after sharing."""
 
@@ -70,7 +73,7 @@ def share(config: ShareConfig, subject: Subject, context: Context) -> tuple[Subj
     module = fold_batchnorm(subject.module, example)
     chosen = choose_weights(module, config.layers, config.keep, "share")
     _refuse_shared(chosen, shared_parameters(subject.constraints))
-    books = _codebooks(config, chosen, context.seed)
+    books = _codebooks(config, module, chosen, context.seed)
     if all(book.violation(module) is None for book in books):
         raise InvariantError("the weights hold no more distinct values than asked for: sharing changed nothing")
     for book in books:
@@ -103,6 +106,10 @@ def explain(config: ShareConfig, subject: Subject, context: Context) -> list[Fac
         macs = cost[weight.layer].macs * count // _elements(chosen, weight.layer) if weight.layer in cost else 0
         after = _stored(config, weight) + _book_bytes(config, count) // len(owners[_group(config, weight)])
         rows.append(row(weight.name, weight.tensor.shape, (count, macs, 4 * count), (count, macs, after)))
+    if config.biases is not None:
+        for name, bias in _biases(subject.module, chosen).items():
+            size = (bias.size, 0, 4 * bias.size)
+            rows.append(row(name, bias.shape, size, (bias.size, 0, -(-bias.size * config.biases // 8))))
     return rows
 
 
@@ -118,7 +125,7 @@ def _group(config: ShareConfig, weight: Weight) -> str:
     return {"tensor": weight.name, "layer": weight.layer, "model": "all layers"}[config.scope]
 
 
-def _codebooks(config: ShareConfig, chosen: list[Weight], seed: int) -> list[Codebook]:
+def _codebooks(config: ShareConfig, module: nn.Module, chosen: list[Weight], seed: int) -> list[Codebook]:
     books = []
     for name, group in groupby(chosen, key=lambda weight: _group(config, weight)):
         tensors = {weight.name: weight.tensor.detach().numpy() for weight in group}
@@ -129,7 +136,20 @@ def _codebooks(config: ShareConfig, chosen: list[Weight], seed: int) -> list[Cod
             books.append(hashed_codebook(name, tensors[name], config.ratio, seed))
         else:
             books.append(codebook_of(name, tensors, 2**config.bits, config.init))
+    biases = _biases(module, chosen)
+    if config.biases is not None and biases:
+        books.append(codebook_of("all biases", biases, 2**config.biases, "density"))
     return books
+
+
+def _biases(module: nn.Module, chosen: list[Weight]) -> dict[str, NDArray[Any]]:
+    """The biases of the layers chosen, by name."""
+    layers = {weight.layer for weight in chosen}
+    return {
+        name: tensor.detach().numpy()
+        for name, tensor in module.named_parameters()
+        if tensor.ndim == 1 and name.rpartition(".")[0] in layers
+    }
 
 
 def _facts(config: ShareConfig, books: list[Codebook], module: nn.Module, losses: tuple[float, ...]) -> Facts:

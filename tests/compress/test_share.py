@@ -140,6 +140,20 @@ def test_same_seed_same_bits():
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_biases_share_one_codebook():
+    """With `biases`, all biases together hold at most 2^bits values and keep them through training."""
+    module, context = build("recurrent")
+    config = ShareConfig(bits=4, biases=2, keep=["classes"], finetune=Finetune(epochs=2))
+    shared, facts = share(config, Subject(module), context)
+    parameters = dict(shared.module.named_parameters())
+    biases = [name for name in parameters if "bias" in name and name != "classes.bias"]
+    assert set(biases) < set(facts["tensors"])
+    assert "classes.bias" not in facts["tensors"]
+    assert len(torch.cat([parameters[name] for name in biases]).unique()) <= 4
+    rows = {row["layer"]: row for row in explain(config, Subject(module), context)}
+    assert rows["lstm.bias_ih_l0"]["bytes after"] == 8
+
+
 def test_layers_and_keep():
     """Patterns choose layers or single parameters; what `keep` names stays as it was."""
     module, context = build("recurrent")
