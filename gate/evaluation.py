@@ -53,7 +53,7 @@ def answer(artifact: Artifact, split: Split, outputs: Sequence[int], manner: Man
             else:
                 note += f": a batch of {LARGE_BATCH} answers differently"
         found = _run(worker, split.inputs, feeding, outputs, batch)
-    _check(found, split, artifact.name)
+    _check_attention(found, split, artifact.name)
     return found, note
 
 
@@ -86,6 +86,7 @@ def _run(
     joined = [np.concatenate([part[str(index)] for part in parts]) for index in outputs]
     if any(len(array) != total for array in joined):
         raise MeasurementError(f"answered {[len(array) for array in joined]} of {total} examples", where=worker.name)
+    _check_numbers(joined, worker.name)
     return joined
 
 
@@ -93,13 +94,16 @@ def _padded(array: Array, padding: int) -> Array:
     return np.concatenate([array, np.repeat(array[-1:], padding, axis=0)]) if padding else array
 
 
-def _check(outputs: Sequence[Array], split: Split, name: str) -> None:
+def _check_numbers(outputs: Sequence[Array], name: str) -> None:
     for index, array in enumerate(outputs):
         if array.dtype.kind not in "iufb":
             raise MeasurementError(f"output {index} is {array.dtype}, not numbers", where=name)
         bad = len(array) - int(np.isfinite(array.reshape(len(array), -1)).all(axis=1).sum())
         if bad:
             raise MeasurementError(f"{bad} of {len(array)} answers hold NaN or infinite values", where=name)
+
+
+def _check_attention(outputs: Sequence[Array], split: Split, name: str) -> None:
     differs = any((array != array[:1]).any() for array in split.inputs.values())
     if differs and all((array == array[:1]).all() for array in outputs):
         raise MeasurementError("answers the same whatever it is given: it ignores its input", where=name)

@@ -1,0 +1,202 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gate import accuracy
+from gate.accuracy import Answers
+from weighbridge.documents import Absent, Proportions, Resampled
+from weighbridge.errors import InputError, MeasurementError
+
+
+def answers(count=120, classes=4, noise=1.0, seed=0, **rest):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, count)
+    reference = np.eye(classes)[labels] + 0.5 * rng.standard_normal((count, classes))
+    return Answers([reference], [reference + noise * rng.standard_normal((count, classes))], labels, **rest)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_top1_counts_every_example_once(seed):
+    """The four counts are the 2×2 table, and swapping the models swaps two of them."""
+    data = answers(seed=seed)
+    found = accuracy.measure("accuracy.top1", data, seed=0)
+    swapped = accuracy.measure("accuracy.top1", Answers(data.candidate, data.reference, data.labels), seed=0)
+    assert isinstance(found, Proportions)
+    assert isinstance(swapped, Proportions)
+    assert found.examples == 120
+    ours = data.reference[0].argmax(axis=1) == data.labels
+    theirs = data.candidate[0].argmax(axis=1) == data.labels
+    assert found.both + found.only_reference == ours.sum()
+    assert found.both + found.only_candidate == theirs.sum()
+    assert (found.only_reference, found.only_candidate) == (swapped.only_candidate, swapped.only_reference)
+
+
+def test_top5_looks_at_the_five_best():
+    """An example is right where its label is among the five highest scores."""
+    data = answers(classes=12, noise=3.0)
+    found = accuracy.measure("accuracy.top5", data, seed=0)
+    best = np.argsort(-data.candidate[0], axis=1)[:, :5]
+    assert isinstance(found, Proportions)
+    assert found.both + found.only_candidate == (best == data.labels[:, None]).any(axis=1).sum()
+
+
+def test_top5_of_three_classes_says_nothing():
+    """Where every class is among the best five, there is no metric."""
+    assert isinstance(accuracy.measure("accuracy.top5", answers(classes=3), seed=0), Absent)
+
+
+def _f1(predicted, labels):
+    scores = []
+    for name in set(labels) | set(predicted):
+        hit = ((predicted == name) & (labels == name)).sum()
+        scores.append(2 * hit / ((predicted == name).sum() + (labels == name).sum()))
+    return np.mean(scores)
+
+
+def _auc(scores, labels):
+    areas = []
+    for name in set(labels):
+        up, down = scores[labels == name, name], scores[labels != name, name]
+        areas.append(np.mean([(one > other) + 0.5 * (one == other) for one in up for other in down]))
+    return np.mean(areas)
+
+
+@pytest.mark.parametrize("decimals", [0, 8])
+def test_f1_and_auc_agree_with_their_definitions(decimals):
+    """Counted pair by pair and class by class, ties included."""
+    data = answers()
+    data = Answers([data.reference[0].round(decimals)], [data.candidate[0].round(decimals)], data.labels)
+    f1 = accuracy.measure("accuracy.f1", data, seed=0)
+    auc = accuracy.measure("accuracy.auc", data, seed=0)
+    assert isinstance(f1, Resampled)
+    assert isinstance(auc, Resampled)
+    assert f1.candidate == pytest.approx(_f1(data.candidate[0].argmax(axis=1), data.labels))
+    assert auc.reference == pytest.approx(_auc(data.reference[0], data.labels))
+    assert auc.candidate == pytest.approx(_auc(data.candidate[0], data.labels))
+
+
+def test_binary_auc_takes_one_score_or_two():
+    """A column of scores, or the second of two."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 80)
+    scores = labels + rng.standard_normal(80)
+    one = accuracy.measure("accuracy.auc", Answers([scores[:, None]], [scores[:, None]], labels), seed=0)
+    two = np.stack([-scores, scores], axis=1)
+    both = accuracy.measure("accuracy.auc", Answers([two], [two], labels), seed=0)
+    assert one.candidate == pytest.approx(both.candidate)
+    assert 0.5 < one.candidate < 1
+
+
+def test_mae_is_the_mean_of_absolute_errors():
+    """Over examples and outputs alike."""
+    labels = np.array([1.0, 2.0, 3.0])
+    found = accuracy.measure("accuracy.mae", Answers([labels[:, None] + 1], [labels[:, None] - 3], labels), seed=0)
+    assert (found.reference, found.candidate) == (1.0, 3.0)
+
+
+def test_the_bootstrap_is_paired_and_repeatable():
+    """The same resample goes to both models: identical answers never differ in any resample."""
+    data = answers(noise=0.0)
+    for name in accuracy.RESAMPLED.keys() - {"accuracy.mae"}:
+        found = accuracy.measure(name, data, seed=3)
+        assert found.candidate_resamples == found.reference_resamples
+        assert len(set(found.candidate_resamples)) > 10
+        assert found == accuracy.measure(name, data, seed=3)
+        assert found != accuracy.measure(name, data, seed=4)
+
+
+def test_the_bootstrap_covers_the_sampling_error():
+    """The spread of resamples is that of fresh samples, within a third."""
+    samples = [answers(300, seed=seed) for seed in range(100)]
+    fresh = [_f1(data.candidate[0].argmax(axis=1), data.labels) for data in samples]
+    spread = np.std(accuracy.measure("accuracy.f1", answers(300, seed=0), seed=0).candidate_resamples)
+    assert spread == pytest.approx(np.std(fresh), rel=0.33)
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "labels"),
+    [
+        ("accuracy.top1", np.ones((5, 3)), np.ones(5)),
+        ("accuracy.top1", np.ones((5, 1)), np.ones(5, np.int64)),
+        ("accuracy.top1", np.ones((5, 3, 2)), np.ones(5, np.int64)),
+        ("accuracy.auc", np.ones((5, 1)), np.arange(5)),
+        ("accuracy.auc", np.ones((5, 1)), np.ones(5, np.int64)),
+        ("accuracy.mae", np.ones((5, 2)), np.ones(5)),
+        ("accuracy.f1", np.ones(5), np.ones(5, np.int64)),
+    ],
+)
+def test_what_does_not_fit_is_absent_with_a_reason(name, output, labels):
+    """A metric of other things than the model answers is never guessed."""
+    found = accuracy.measure(name, Answers([output], [output], labels), seed=0)
+    assert isinstance(found, Absent)
+    assert found.reason
+
+
+def test_integer_outputs_are_classes():
+    """A model that answers class labels needs no scores."""
+    labels = np.array([3, 1, 2])
+    found = accuracy.measure("accuracy.top1", Answers([labels], [labels[::-1]], labels), seed=0)
+    assert (found.both, found.only_reference) == (1, 2)
+
+
+def test_labels_beyond_the_models_classes_are_an_input_error():
+    """Labels that start at one, or of another task, are the data's fault."""
+    with pytest.raises(InputError, match="labels go from 0 to 3; the model has 3 classes"):
+        accuracy.measure("accuracy.top1", Answers([np.ones((4, 3))], [np.ones((4, 3))], np.arange(4)), seed=0)
+
+
+def test_slices_add_up_and_default_to_classes():
+    """Named masks where there are any; otherwise one slice per class."""
+    data = answers()
+    by_class = accuracy.slices(data)
+    assert sorted(by_class) == [f"label {name}" for name in range(4)]
+    assert sum(part.examples for part in by_class.values()) == 120
+    named = accuracy.slices(answers(slices={"odd": np.arange(120) % 2 == 1}))
+    assert named["odd"].examples == 60
+
+
+def test_flips_name_example_label_answer_and_slices():
+    """The first few that were right before and are wrong now."""
+    data = answers(noise=3.0, slices={"first half": np.arange(120) < 60})
+    shown = accuracy.flips(data)
+    counted = accuracy.measure("accuracy.top1", data, seed=0)
+    assert len(shown) == min(accuracy.SHOWN_FLIPS, counted.only_reference) > 3
+    for flip in shown:
+        assert data.reference[0][flip.index].argmax() == flip.label == data.labels[flip.index]
+        assert data.candidate[0][flip.index].argmax() == flip.candidate != flip.label
+        assert flip.slices == (["first half"] if flip.index < 60 else [])
+
+
+def test_a_users_metric_sees_outputs_and_labels():
+    """`module:callable(outputs, labels)` is resampled in pairs like the named ones."""
+    data = answers(noise=0.0)
+    found = accuracy.measure(
+        "mine:score", data, seed=0, user=lambda outputs, labels: np.mean(outputs[0].argmax(axis=1) == labels)
+    )
+    assert found.reference == np.mean(data.reference[0].argmax(axis=1) == data.labels)
+    assert found.candidate_resamples == found.reference_resamples
+
+
+def test_a_slow_users_metric_gets_fewer_resamples(monkeypatch):
+    """Its whole cost is bounded."""
+    monkeypatch.setattr(accuracy, "CALLABLE_SECONDS", 0.0)
+    found = accuracy.measure("mine:score", answers(), seed=0, user=lambda outputs, labels: time.sleep(1e-4) or 1.0)
+    assert len(found.candidate_resamples) == accuracy.FEWEST_RESAMPLES
+
+
+@pytest.mark.parametrize("score", [lambda outputs, labels: float("nan"), lambda outputs, labels: 1 / 0, lambda: 1])
+def test_a_users_metric_that_fails_is_a_fault(score):
+    """Exceptions, NaN and wrong signatures name the metric."""
+    with pytest.raises(MeasurementError) as caught:
+        accuracy.measure("mine:score", answers(), seed=0, user=score)
+    assert caught.value.where == "mine:score"
+
+
+def test_an_unknown_metric_is_refused():
+    """Nothing is measured under a name that nobody knows."""
+    with pytest.raises(InputError, match="accuracy.top2"):
+        accuracy.measure("accuracy.top2", answers(), seed=0)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from gate.inputs import feeding, find_output, same_inputs, timed_share
+from weighbridge.data import Split
+from weighbridge.errors import InputError
+from weighbridge.onnxfile import Port, Signature
+
+IMAGE = Port("image", "float32", ("n", 1, 8, 8))
+TEXT = Port("text", "int64", ("n", 16))
+
+
+def signature(*inputs, outputs=(Port("scores", "float32", ("n", 3)),)):
+    return Signature(tuple(inputs), tuple(outputs))
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (Port("picture", "float32", ("n", 1, 8, 8)), "its inputs are picture; those of the baseline are image"),
+        (Port("image", "uint8", ("n", 1, 8, 8)), "uint8; in the baseline it is float32"),
+        (Port("image", "float32", ("n", 3, 8, 8)), r"shape \(n, 3, 8, 8\)"),
+        (Port("image", "float32", (1, 1, 8, 8)), r"shape \(1, 1, 8, 8\)"),
+        (Port("image", "float32", ("n", 64)), r"shape \(n, 64\)"),
+    ],
+)
+def test_inputs_that_differ_are_refused(other, said):
+    """Name, type, shape and rank must be the baseline's."""
+    with pytest.raises(InputError, match=said) as caught:
+        same_inputs(signature(IMAGE), signature(other), "slim.onnx", "the baseline")
+    assert caught.value.where == "slim.onnx"
+
+
+def test_order_and_names_of_open_axes_do_not_matter():
+    """`n` or `batch`, this input first or that one: a caller feeds by name."""
+    renamed = Port("image", "float32", ("batch", 1, 8, 8))
+    same_inputs(signature(IMAGE, TEXT), signature(TEXT, renamed), "slim.onnx", "the baseline")
+
+
+def split(**arrays):
+    count = len(next(iter(arrays.values())))
+    return Split(arrays, np.zeros(count, np.int64))
+
+
+GOOD = np.zeros((5, 1, 8, 8), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (split(image=GOOD[:0]), "empty"),
+        (split(picture=GOOD), "no input of the model"),
+        (split(image=GOOD, mask=GOOD), "'mask', which is no input"),
+        (split(image=GOOD.astype(np.float64)), "float64; the model takes float32"),
+        (split(image=GOOD.astype(np.uint8)), "uint8; the model takes float32"),
+        (split(image=GOOD[:, :, :7]), r"shape \(5, 1, 7, 8\)"),
+        (split(image=GOOD.reshape(5, 64)), r"shape \(5, 64\)"),
+    ],
+)
+def test_data_that_does_not_fit_the_model_is_refused(data, said):
+    """One clear line that names the file and the array."""
+    with pytest.raises(InputError, match=said) as caught:
+        feeding(signature(IMAGE), data, "eval.npz")
+    assert caught.value.where == "eval.npz"
+
+
+def test_a_missing_input_is_named():
+    """A model of two inputs needs both."""
+    with pytest.raises(InputError, match="no array for the model's input 'text'"):
+        feeding(signature(IMAGE, TEXT), split(image=GOOD), "eval.npz")
+
+
+def test_fixed_and_missing_batch_axes_are_found():
+    """The batch is open, fixed by a shape, or one where an input has no axis for examples."""
+    fixed = Port("image", "float32", (4, 1, 8, 8))
+    scalar = Port("t", "float32", ())
+    assert feeding(signature(IMAGE), split(image=GOOD), "d").at_most(32) == 32
+    assert feeding(signature(fixed), split(image=GOOD), "d").at_most(32) == 4
+    both = feeding(signature(IMAGE, scalar), split(image=GOOD, t=np.zeros(5, np.float32)), "d")
+    assert both.single == ("t",)
+    assert both.at_most(32) == 1
+
+
+def test_batches_that_contradict_each_other_are_refused():
+    """No feed could satisfy them."""
+    inputs = (Port("a", "float32", (2, 3)), Port("b", "float32", (4, 3)))
+    with pytest.raises(InputError, match="different batches"):
+        feeding(signature(*inputs), split(a=np.zeros((5, 3), np.float32), b=np.zeros((5, 3), np.float32)), "d")
+
+
+def test_the_judged_output_is_the_first_or_the_named_one():
+    """A name that is none of the model's is refused with the names there are."""
+    many = signature(IMAGE, outputs=(Port("boxes", "float32", ("n", 4)), Port("scores", "float32", ("n", 3))))
+    assert find_output(many, None, "m.onnx") == 0
+    assert find_output(many, "scores", "m.onnx") == 1
+    with pytest.raises(InputError, match=r"no output 'score' \(outputs: boxes, scores\)"):
+        find_output(many, "score", "m.onnx")
+
+
+def test_timing_takes_real_examples_the_same_for_every_role():
+    """Drawn without replacement, by the seed."""
+    data = split(image=np.arange(50, dtype=np.float32).reshape(50, 1))
+    first, again, other = (timed_share(data, 8, seed)["image"] for seed in (1, 1, 2))
+    assert first.tolist() == again.tolist() != other.tolist()
+    assert len(set(first.ravel())) == 8
+    assert len(timed_share(data, 500, 1)["image"]) == 50

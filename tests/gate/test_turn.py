@@ -1,0 +1,73 @@
+import subprocess
+import sys
+
+import pytest
+
+from gate.turn import lock_path, turn
+from weighbridge.errors import StateError
+
+HOLDER = """
+import sys
+from pathlib import Path
+from gate.turn import turn
+with turn(Path(sys.argv[1]), print):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def held(tmp_path):
+    """Another process that holds the machine."""
+    path = tmp_path / "lock"
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield path, process
+    process.kill()
+    process.communicate()
+
+
+def test_the_second_gate_waits_and_says_so(held):
+    """It goes on as soon as the first has finished."""
+    path, process = held
+    said = []
+
+    def sleep(_):
+        if len(said) == 3:
+            process.communicate("")
+
+    with turn(path, said.append, sleep=sleep):
+        assert len(said) == 3
+
+
+def test_waiting_is_bounded(held):
+    """After the limit there is one clear error instead of a gate that never ends."""
+    path, _ = held
+    clock = iter(range(0, 10_000, 100))
+    with pytest.raises(StateError, match="another gate has been measuring"), turn(
+        path, lambda _: None, limit=300, clock=lambda: next(clock), sleep=lambda _: None
+    ):
+        pytest.fail("two gates at once")
+
+
+def test_a_gate_that_dies_gives_the_machine_back(held):
+    """The lock belongs to the open file, not to a note that somebody must remove."""
+    path, process = held
+    process.kill()
+    process.communicate()
+    with turn(path, lambda _: pytest.fail("nobody holds it")):
+        pass
+
+
+def test_the_lock_lies_in_the_users_runtime_directory(tmp_path):
+    """Two users do not meet in a file that one of them cannot open."""
+    assert lock_path({"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "weighbridge-gate.lock"
+    assert "weighbridge-" in str(lock_path({}))
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error(tmp_path):
+    """A file where the folder should be."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match="cannot be opened"), turn(tmp_path / "file" / "lock", lambda _: None):
+        pytest.fail("held nothing")
