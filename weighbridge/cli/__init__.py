@@ -25,7 +25,8 @@ app = typer.Typer(
     help="Every model is weighed before it may cross into the registry.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # plain help: importing rich would take longer than everything else
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 pass, 1 fail, 2 usage or invalid input, 3 could not judge.",
 )
 
