@@ -5,6 +5,7 @@
 - `pipeline`: restore what is cached, `dvc repro`, what failed
 - `gate`: one project's verdict with its policy; the hand-over that the report is made from
 - `annotations`: `::error file=params.yaml,line=N::` on the line of the recipe or budget that failed
+- `alone`: what the action says of one stand-alone weighing
 - `hostile`: text from a pull request, made harmless
 - `comment`: one sticky comment; an older commit never overwrites a newer one
 - `github`: the few requests to GitHub's REST API

@@ -18,18 +18,18 @@ Level = Literal["error", "warning", "notice"]
 
 @dataclass(frozen=True)
 class Annotation:
-    """One message on one line of one file."""
+    """One message, on one line of one file or, where `file` is None, on the run as a whole."""
 
     level: Level
-    file: str
+    file: str | None
     line: int
     title: str
     message: str
 
     def command(self) -> str:
         """The workflow command, every part escaped, so that no value can end it or start another."""
-        places = f"file={_property(self.file)},line={self.line},title={_property(self.title)}"
-        return f"::{self.level} {places}::{_data(self.message)}"
+        place = f"file={_property(self.file)},line={self.line}," if self.file is not None else ""
+        return f"::{self.level} {place}title={_property(self.title)}::{_data(self.message)}"
 
 
 def line_of(text: str, *path: str | int) -> int:

@@ -76,7 +76,7 @@ def projects(git: Git) -> list[str]:
             pipeline = git.root / folder / PIPELINE
             if pipeline.is_file() and "weighbridge stage" in pipeline.read_text(encoding="utf-8", errors="replace"):
                 found.append(str(folder))
-    return found
+    return sorted(found)
 
 
 def touched(changed: Iterable[str], folder: str, dependencies: Iterable[str]) -> list[str]:

@@ -134,6 +134,43 @@ def preflight(
     raise typer.Exit(ExitCode.FAIL if any(item.problem for item in checks) else ExitCode.PASS)
 
 
+@app.command()
+def params(files: list[Path] = typer.Argument(..., help="params.yaml files.")) -> None:
+    """Validate params files; every one that is wrong is named. For pre-commit."""
+    from weighbridge.documents import Params
+    from weighbridge.errors import ExitCode, InputError
+
+    wrong = False
+    for file in files:
+        try:
+            Params.read(file)
+        except InputError as error:
+            sys.stderr.write(f"weighbridge: error: {error}\n")
+            wrong = True
+    raise typer.Exit(ExitCode.USAGE if wrong else ExitCode.PASS)
+
+
+@app.command()
+def summary(
+    out: Path = typer.Option(..., "--out", help="Folder that `weighbridge weigh --out` wrote."),
+    code: int = typer.Option(..., "--code", help="The exit code of `weighbridge weigh`."),
+) -> None:
+    """Say what a stand-alone weighing found: annotations, the job's summary, the step's outputs."""
+    from weighbridge.ci.alone import marks, outcome
+    from weighbridge.ci.event import this_run
+    from weighbridge.ci.hostile import neutralise
+
+    run = this_run(os.environ)
+    said = outcome(out, code)
+    if run.annotate:
+        for note in marks(said):
+            typer.echo(note.command())
+    if run.summary is not None:
+        _append(run.summary, neutralise(said.report))
+    if run.outputs is not None:
+        _append(run.outputs, f"verdict={said.verdict}\nreport={out / 'gate.md'}\n")
+
+
 def _publish(run: Run, judged: list[Judged], report: str) -> None:
     """Annotations to the log, the report to the job's summary, the verdict to the step's outputs."""
     from weighbridge.ci.gate import exit_code

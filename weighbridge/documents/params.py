@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from weighbridge.documents.base import Written, load, parse
 from weighbridge.documents.metrics import Metric, find_metric, parse_quantity
@@ -83,7 +83,11 @@ class RecipeSection(Written):
 class Weighing(Written):
     """How long and how often the gate measures."""
 
-    time_limit: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    time_limit: Annotated[
+        float,
+        Field(gt=0, le=86_400),
+        WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 86_400}, {"type": "string"}]}),
+    ] = 60.0
     """Seconds for the noisy metrics of one recipe; `60s` and `2min` are read too."""
     launches: int = Field(default=54, ge=1, le=1000)
     """Launch pairs at most."""

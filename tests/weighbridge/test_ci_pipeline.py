@@ -1,0 +1,65 @@
+"""What `dvc repro` said, and what the gate makes of it."""
+
+import os
+
+import pytest
+
+from weighbridge.ci.pipeline import read_output, reproduce
+from weighbridge.errors import ExitCode, StateError
+
+FAILED = """\
+Stage 'prepare' didn't change, skipping
+Running stage 'compress@int8':
+> weighbridge stage compress int8
+weighbridge: error: pruning changed nothing (sparsity 0)
+ERROR: failed to reproduce 'compress@int8': failed to run: weighbridge stage compress int8, exited with 2
+"""
+
+
+def test_a_failed_stage_is_named_with_its_own_words():
+    """The stage's line is what a reader needs, not DVC's about it."""
+    done = read_output(FAILED.splitlines(), 255)
+    assert (done.failed, done.message) == ("compress@int8", "pruning changed nothing (sparsity 0)")
+    assert done.exit_code is ExitCode.USAGE
+    assert done.compressed == ["compress@int8"]
+
+
+def test_a_failure_without_words_is_still_a_failure():
+    """DVC killed without a line: could not judge, never a pass."""
+    done = read_output([], -9)
+    assert done.failed == "dvc"
+    assert done.exit_code is ExitCode.UNJUDGED
+    assert read_output(["ERROR: unable to acquire lock"], 255).message == "unable to acquire lock"
+
+
+def test_success_names_what_ran():
+    """Restored stages are not among them; measuring is not building."""
+    lines = ["Stage 'train' is cached - skipping run, checking out outputs", "Running stage 'device':"]
+    lines += ["Running stage 'models/a/dvc.yaml:weigh@int8':"]
+    done = read_output(lines, 0)
+    assert done.ran == ("device", "weigh@int8")
+    assert done.compressed == []
+    assert done.failed is None
+
+
+def script(folder, text):
+    path = folder / "dvc"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_output_comes_line_by_line_and_the_exit_code_counts(tmp_path, monkeypatch):
+    """What was printed before a failure is shown; success in words does not hide a failure in the exit code."""
+    script(tmp_path, "echo \"Running stage 'train':\"; echo fine; exit 3")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    lines = []
+    done = reproduce(tmp_path, lines.append)
+    assert lines == ["Running stage 'train':", "fine"]
+    assert done.failed == "dvc"
+
+
+def test_no_dvc_is_one_error(tmp_path, monkeypatch):
+    """The error says what to install."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StateError, match="weighbridge\\[pipeline\\]"):
+        reproduce(tmp_path, print)

@@ -1,0 +1,217 @@
+"""`weighbridge init`: files that are right at once, and nothing overwritten unseen."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from weighbridge.ci import scaffold, setup
+from weighbridge.ci.scaffold import Answers, Pipeline
+from weighbridge.documents import Params, parse
+from weighbridge.errors import InputError, StateError
+
+TORCH = Answers("digits", "nets.data:load", ("nets/data.py",), "nets.model:Net", ("nets/model.py",), licence="MIT")
+ONNX = Answers("digits", "evaluation:load", ("evaluation.py", "eval.npz"), onnx="model.onnx")
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    root = tmp_path / "repo"
+    root.mkdir()
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", root], check=True)
+    return root
+
+
+def run(root, *options, expect=0, stdin=subprocess.DEVNULL):
+    """The real command."""
+    binaries = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [binaries / "weighbridge", "init", *options],
+        cwd=root, env=environment, stdin=stdin, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("answers", [TORCH, ONNX])
+def test_the_files_are_valid_at_once(answers):
+    """params.yaml is one that the program accepts, and so does the editor's schema."""
+    files = scaffold.project_files(answers, "schema.json")
+    content = yaml.safe_load(files["params.yaml"])
+    parse(Params, content, "params.yaml")
+    jsonschema.validate(content, json.loads(scaffold.params_schema()))
+    stages = yaml.safe_load(files["dvc.yaml"])["stages"]
+    assert ("train" in stages) == (answers.model is not None)
+    assert set(stages) <= set(scaffold.STAGES)
+    assert "%%" not in "".join(files.values())
+
+
+def test_an_onnx_file_gets_no_recipe_that_needs_a_module():
+    """Pruning acts on a torch module; there is none."""
+    recipes = yaml.safe_load(scaffold.params(ONNX, "s"))["recipes"]
+    assert all("quantize" in step for recipe in recipes.values() for step in recipe["steps"])
+    assert "pruned-int8" in yaml.safe_load(scaffold.params(TORCH, "s"))["recipes"]
+
+
+def test_every_output_of_a_stage_is_made_and_every_dependency_exists():
+    """What a stage depends on is a file of the user's, the requirements, or what an earlier stage makes."""
+    for answers in (TORCH, ONNX):
+        stages = yaml.safe_load(scaffold.pipeline(answers))["stages"]
+        made, needed = set(), set()
+        for stage in stages.values():
+            body = stage.get("do", stage)
+            made |= {next(iter(out)) if isinstance(out, dict) else out for out in body["outs"]}
+            needed |= set(body["deps"]) if "deps" in body else set()
+        sources = {*answers.data_files, *answers.model_files, answers.onnx, scaffold.REQUIREMENTS}
+        for path in needed - sources:
+            assert any(path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/") for out in made), path
+
+
+def test_odd_paths_are_quoted():
+    """A file with a colon or a space is still one file."""
+    answers = Answers("m", "a:b", ("my data: v2.npz",), "c:d", ("nets/it's.py",))
+    stages = yaml.safe_load(scaffold.pipeline(answers))["stages"]
+    assert "my data: v2.npz" in stages["prepare"]["deps"]
+    assert "nets/it's.py" in stages["train"]["deps"]
+
+
+def test_workflows_refuse_values_that_would_change_their_meaning():
+    """A branch is a name, not a piece of YAML."""
+    with pytest.raises(InputError):
+        scaffold.workflows(Pipeline(branch="main]\npermissions: write-all"))
+
+
+def test_a_first_init_writes_everything_and_a_second_nothing(repository):
+    """The result is as good as finished, and running it again is no change."""
+    (repository / "nets").mkdir()
+    for name in ("data", "model"):
+        (repository / f"nets/{name}.py").write_text("")
+    plan = setup.plan(repository, TORCH, Pipeline(), "../remote")
+    setup.apply(plan)
+    for name in ("params.yaml", "dvc.yaml", "registry/README.md", ".gitignore", ".dvcignore", ".dvc/config",
+                 ".vscode/weighbridge-params.schema.json", ".github/workflows/gate.yml",
+                 "waivers/README.md"):  # fmt: skip
+        assert (repository / name).is_file(), name
+    assert "remote" in (repository / ".dvc/config").read_text()
+    assert "analytics = false" in (repository / ".dvc/config").read_text()
+    assert setup.plan(repository, TORCH, Pipeline(), "../remote").changes == ()
+
+
+def test_what_is_there_is_changed_by_addition_and_shown_first(repository):
+    """.gitignore keeps its lines; a changed workflow shows both sides."""
+    (repository / ".gitignore").write_text("*.log")
+    (repository / ".github/workflows").mkdir(parents=True)
+    (repository / ".github/workflows/gate.yml").write_text("name: mine\n")
+    plan = setup.plan(repository, TORCH, Pipeline())
+    changed = {change.path.name: change for change in plan.overwrites}
+    assert set(changed) == {".gitignore", "gate.yml"}
+    assert changed[".gitignore"].new.startswith("*.log\n")
+    diff = changed["gate.yml"].diff(plan.top)
+    assert "-name: mine" in diff
+    assert "+name: gate" in diff
+
+
+def test_a_file_that_changes_meanwhile_is_not_overwritten(repository):
+    """Between the diff and the answer somebody else saved the file."""
+    plan = setup.plan(repository, TORCH, None)
+    (repository / "params.yaml").write_text("mine\n")
+    with pytest.raises(StateError, match="changed while"):
+        setup.apply(plan)
+    assert (repository / "params.yaml").read_text() == "mine\n"
+
+
+def test_stages_are_added_to_a_pipeline_that_is_there(repository):
+    """The other stages stay, comments included."""
+    (repository / "dvc.yaml").write_text("# ours\nstages:\n  # keep me\n  clean:\n    cmd: python clean.py # fast\n")
+    plan = setup.plan(repository, TORCH, None)
+    text = next(change.new for change in plan.changes if change.path.name == "dvc.yaml")
+    assert "# ours" in text
+    assert "# keep me" in text
+    assert "# fast" in text
+    stages = yaml.safe_load(text)["stages"]
+    assert stages["clean"] == {"cmd": "python clean.py"}
+    assert stages["judge"] == yaml.safe_load(scaffold.pipeline(TORCH))["stages"]["judge"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("dvc.yaml", "stages:\n  train: {cmd: python t.py}\n", "same name already: train"),
+        ("dvc.yaml", "stages: [1]\n", "no mapping"),
+        ("dvc.yaml", "a: [\n", "not valid YAML"),
+        ("params.yaml", "lr: 0.1\n", "folder of its own"),
+    ],
+)
+def test_what_cannot_carry_a_pipeline_is_refused_whole(repository, name, text, words):
+    """One error that says what to do, and not one file written."""
+    (repository / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        setup.plan(repository, TORCH, Pipeline())
+    assert sorted(path.name for path in repository.iterdir()) == sorted([".git", name])
+
+
+def test_a_second_model_has_its_own_folder_and_the_same_registry(repository):
+    """One registry, one set of workflows; the workflows keep the measurements of both."""
+    setup.apply(setup.plan(repository, TORCH, Pipeline()))
+    subprocess.run(["git", "add", "--all"], cwd=repository, check=True)
+    plan = setup.plan(repository / "models/second", TORCH, Pipeline())
+    names = {str(change.path.relative_to(repository)) for change in plan.changes}
+    assert "models/second/params.yaml" in names
+    assert "models/second/registry/README.md" not in names
+    gate = next(change for change in plan.changes if change.path.name == "gate.yml")
+    assert "models/second/measurements" in gate.new
+    params = next(change.new for change in plan.changes if change.path.name == "params.yaml")
+    assert "$schema=../../.vscode/weighbridge-params.schema.json" in params
+
+
+def test_outside_of_git_nothing_is_written(tmp_path):
+    """The registry is Git: without it there is nothing to put a gate into."""
+    assert "not a git repository" in run(tmp_path, "--name", "m", "--model", "a:b", "--data", "c:d",
+                                         "--data-file", ".", expect=2)  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_takes_all_from_options(repository):
+    """No question where there is nobody to ask; what is missing is named."""
+    (repository / "evaluation.py").write_text("")
+    (repository / "model.onnx").write_bytes(b"x")
+    assert "--data" in run(repository, "--name", "m", "--onnx", "model.onnx", expect=2)
+    assert "not there" in run(repository, "--name", "m", "--onnx", "gone.onnx", "--data", "evaluation:load", expect=2)
+    options = ("--name", "m", "--onnx", "model.onnx", "--data", "evaluation:load")
+    diff = run(repository, *options, "--dry-run")
+    assert "+++ b/params.yaml" in diff
+    assert not (repository / "params.yaml").exists()
+    assert "write  params.yaml" in run(repository, *options)
+    assert "onnx: model.onnx" in (repository / "params.yaml").read_text()
+    (repository / "requirements-weighbridge.txt").write_text("weighbridge==0.0.1\n")
+    assert "--yes" in run(repository, *options, expect=2)
+    assert (repository / "requirements-weighbridge.txt").read_text() == "weighbridge==0.0.1\n"
+    shown = run(repository, *options, "--yes")
+    assert "-weighbridge==0.0.1" in shown
+    assert (repository / "requirements-weighbridge.txt").read_text() == scaffold.requirements()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--name", "a b", "--model", "a:b", "--data", "c:d"), "letters, digits"),
+        (("--name", "m", "--model", "a", "--data", "c:d"), "package.module:callable"),
+        (("--name", "m", "--model", "a:b", "--onnx", "model.onnx", "--data", "c:d"), "exactly one"),
+        (("--name", "m", "--model", "a:b", "--data", "c:d"), "not in a file of this folder"),
+        (("--name", "m", "--model", "a:b", "--data", "c:d", "--select", "cheapest"), "cheapest"),
+    ],
+)
+def test_wrong_answers_are_one_line(repository, options, words):
+    """Exit code 2, one line, nothing written."""
+    (repository / "model.onnx").write_bytes(b"x")
+    said = run(repository, *options, expect=2)
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (repository / "params.yaml").exists()
