@@ -17,3 +17,22 @@ def github_api(openapi):
     with Api(openapi).serve() as api:
         yield api
         assert api.refused == []
+
+
+def pytest_addoption(parser):
+    """`--update-goldens` writes what renderers print now over the files that tests compare with."""
+    parser.addoption("--update-goldens", action="store_true", help="write golden files anew instead of comparing")
+
+
+@pytest.fixture
+def golden(request):
+    """Compare a whole string with a golden file beside the test; `--update-goldens` writes it anew."""
+
+    def compare(name, text):
+        path = request.path.parent / "goldens" / name
+        if request.config.getoption("--update-goldens"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        assert text == path.read_text()
+
+    return compare
