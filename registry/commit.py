@@ -153,13 +153,9 @@ def _id(text: str) -> str | None:
     return None if set(text) == {"0"} else text
 
 
-def _top(git: Git) -> Path:
-    return Path(git.run("rev-parse", "--show-toplevel"))
-
-
 def _content_ids(git: Git, paths: list[str]) -> dict[str, str | None]:
     """The blobs that the working tree's files would be; None where there is no file."""
-    top = _top(git)
+    top = git.top()
     found: dict[str, str | None] = dict.fromkeys(paths)
     regular = []
     for path in paths:
@@ -192,7 +188,7 @@ def _obstacle(git: Git, changes: list[Changed]) -> str | None:
 def _index_ids(git: Git, paths: list[str]) -> dict[str, str]:
     if not paths:
         return {}
-    listing = git.run("-C", str(_top(git)), "ls-files", "-s", "-z", "--", *(f":(literal){path}" for path in paths))
+    listing = git.run("-C", str(git.top()), "ls-files", "-s", "-z", "--", *(f":(literal){path}" for path in paths))
     entries = (line.partition("\t") for line in listing.split("\0") if line)
     return {path: facts.split()[1] for facts, _, path in entries}
 
@@ -211,7 +207,7 @@ def _stage(git: Git, changes: list[Changed], folder: Path) -> dict[str, Path]:
 
 
 def _check_out(git: Git, changes: list[Changed], staged: Mapping[str, Path]) -> None:
-    top = _top(git)
+    top = git.top()
     try:
         for change in changes:
             target = top / change.path

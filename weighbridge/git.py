@@ -17,6 +17,8 @@ class Git:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._folder: Path | None = None
+        self._top: Path | None = None
 
     @classmethod
     def discover(cls, start: Path) -> Git:
@@ -68,7 +70,15 @@ class Git:
 
     def folder(self) -> Path:
         """The absolute path of this working tree's own git folder."""
-        return Path(self.run("rev-parse", "--absolute-git-dir"))
+        if self._folder is None:
+            self._folder = Path(self.run("rev-parse", "--absolute-git-dir"))
+        return self._folder
+
+    def top(self) -> Path:
+        """The top folder of this working tree."""
+        if self._top is None:
+            self._top = Path(self.run("rev-parse", "--show-toplevel"))
+        return self._top
 
     def prefix(self) -> str:
         """Where `root` lies within the repository, as `sub/folder/`; empty at its top."""

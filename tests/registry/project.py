@@ -53,7 +53,7 @@ def device():
 
 def candidate_bytes(recipe, generation=1):
     """What a recipe's artifact holds; not an ONNX file: the registry does not look inside."""
-    return f"{recipe} {generation} ".encode() * (10 + generation % 7)
+    return f"{recipe} {generation} ".encode() * (10 + generation % 7 + 5 * (recipe == "fp16"))
 
 
 def write_run(root, generation=1, verdicts=None, stable=None, recipes=("int8", "fp16")):

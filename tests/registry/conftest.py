@@ -1,0 +1,76 @@
+"""Projects of the registry's tests, made once and copied."""
+
+import random
+import shutil
+
+import pytest
+
+from registry.promote import Request, promote
+from registry.store import Settings
+
+from . import project as made
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_outside_git():
+    """The machine's own git configuration and a signing key in the environment must not decide a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+        patch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+        patch.delenv("WEIGHBRIDGE_SIGNING_KEY", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _template(tmp_path_factory):
+    root = made.make_repository(tmp_path_factory.mktemp("template") / "project")
+    made.write_run(root)
+    made.commit_all(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def _promoted_template(_template, tmp_path_factory):
+    root = tmp_path_factory.mktemp("template") / "promoted"
+    shutil.copytree(_template, root)
+    promote(root, Request("int8"))
+    made.write_run(root, 2)
+    made.commit_all(root)
+    promote(root, Request("int8"))
+    return root
+
+
+@pytest.fixture
+def project(_template, tmp_path):
+    """A committed pipeline run of which nothing is promoted yet."""
+    return shutil.copytree(_template, tmp_path / "project")
+
+
+@pytest.fixture
+def promoted(_promoted_template, tmp_path):
+    """The same after two promotions: v1 was stable, v2 is."""
+    return shutil.copytree(_promoted_template, tmp_path / "project")
+
+
+@pytest.fixture
+def remote(project, tmp_path):
+    """A bare remote of `project`, and a function that clones it with what the pipeline made."""
+    bare = tmp_path / "remote.git"
+    made.git(tmp_path, "clone", "-q", "--bare", str(project), str(bare))
+
+    def clone(name):
+        root = tmp_path / name
+        made.git(tmp_path, "clone", "-q", str(bare), str(root))
+        made.identify(root, name, f"{name}@example.org")
+        for folder in ("artifacts", "measurements", ".dvc"):
+            shutil.copytree(project / folder, root / folder)
+        return root
+
+    clone.path = bare
+    return clone
+
+
+@pytest.fixture
+def settings():
+    """No real waiting, and the same chance each time."""
+    return Settings(jitter=random.Random(1), sleep=lambda _: None)
