@@ -8,5 +8,8 @@
 - `invariants`: what must hold between steps and on the final file
 - `splits`: parts of a split: calibration from train, validation held out of train
 - `export`: one file a target
+- `checkpoint`, `project`, `lineage`, `teachers`: what stages read and write, and where an artifact came from
+- `constants`: the weights that a file computes with, decoded
+- `explain`: what a recipe will do to each layer, without training
 - `stages`: bodies of the DVC stages `prepare`, `train`, `baseline` and `compress`
 """

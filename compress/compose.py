@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +11,14 @@ import onnx
 from numpy.typing import NDArray
 
 from compress import invariants
-from compress.export.onnxruntime import Target
+from compress.export import Target
 from compress.invariants import Claim
 from compress.recipe import TECHNIQUES, phases
 from compress.steps import Context, Facts, Graph, Step, Subject
 from compress.training import predict
 from weighbridge.data import Split
 from weighbridge.documents import Sizes, StepRecord
+from weighbridge.errors import WeighbridgeError
 from weighbridge.onnxfile import compressed_sizes, counts
 
 PARITY_EXAMPLES = 256
@@ -64,6 +66,21 @@ def compose(
     run.export(steps[-1].where)
     context.progress("recipe", len(steps), len(steps), "done")
     return run.finish(steps)
+
+
+@contextmanager
+def placed(step: Step) -> Iterator[None]:
+    """Errors of a technique that name themselves (`prune: keep`) say where in params that is."""
+    try:
+        yield
+    except WeighbridgeError as error:
+        where = error.where or step.name
+        inside = where.removeprefix(step.name).lstrip(" :.")
+        if where == step.name or where.startswith((f"{step.name}:", f"{step.name}.")):
+            error.where = f"{step.where}.{inside}" if inside else step.where
+        elif not where.startswith(step.where):
+            error.where = f"{step.where}: {where}"
+        raise
 
 
 def sizes_of(proto: onnx.ModelProto, data: bytes) -> Sizes:
@@ -117,7 +134,8 @@ class _Run:
             self.export(step.where)
         size = self.sizes
         before, kept = invariants.state_digest(self.subject.module), list(self.subject.constraints)
-        self.subject, facts = technique.module(step.config, self.subject, self.context)
+        with placed(step):
+            self.subject, facts = technique.module(step.config, self.subject, self.context)
         self.graph = None
         module = self.subject.module
         if "lower" not in phases(step):  # where it is, the file must change
@@ -155,7 +173,8 @@ class _Run:
         assert self.graph is not None  # set by `export`
         assert self.sizes is not None  # set by `export`
         data, size = self.data, self.sizes
-        graph, facts = technique.lower(step.config, self.graph, self.context)
+        with placed(step):
+            graph, facts = technique.lower(step.config, self.graph, self.context)
         self._store(graph)
         invariants.changed(data, self.data, step.where)
         needs = ("bytes",) if "module" in phases(step) or technique.falls is None else technique.falls(step.config)

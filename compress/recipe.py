@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from compress import distill, prune, quantize, share
+from compress import distill, factorize, pack, prune, quantize, share
 from compress.steps import Step, Technique
 from weighbridge.documents import Params, RecipeSection, parse
 from weighbridge.errors import InputError
@@ -16,6 +16,14 @@ TECHNIQUES: dict[str, Technique] = {
     "distill": Technique(
         config=distill.DistillConfig, module=distill.distill, explain=distill.explain, refuses=distill.refuses
     ),
+    "factorize": Technique(
+        config=factorize.FactorizeConfig,
+        module=factorize.factorize,
+        explain=factorize.explain,
+        refuses=factorize.refuses,
+        falls=lambda _: ("params",),
+    ),
+    "pack": Technique(config=pack.Pack, lower=pack.pack, exact=True),
     "prune": Technique(
         config=prune.PruneConfig, module=prune.prune, explain=prune.explain, refuses=prune.refuses, falls=prune.falls
     ),

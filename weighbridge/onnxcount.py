@@ -115,6 +115,13 @@ def counts(proto: ModelProto) -> Counts:
     return Counts(sum(params.values()), macs, tuple(sorted(unknown)))
 
 
+def macs_by_node(proto: ModelProto) -> dict[str, int]:
+    """MACs per example of each node that has any and can be counted, by the node's name."""
+    graph = _inferred(proto).graph
+    shapes = _shapes(graph)
+    return {node.name: macs for node in graph.node if (macs := _macs(node, shapes))}
+
+
 def _inferred(proto: ModelProto) -> ModelProto:
     """A copy for one example, functions inlined, with shapes of inner values where they can be known."""
     model = ModelProto()

@@ -18,3 +18,6 @@ def find_target(name: str, where: str = "target") -> Target:
     if name not in TARGETS:
         raise InputError(f"the target {name!r} is not built in", where=where, fix=f"targets: {', '.join(TARGETS)}")
     return TARGETS[name]
+
+
+__all__ = ["TARGETS", "Target", "find_target"]

@@ -166,11 +166,11 @@ def _closed(module: nn.Module) -> Iterator[None]:
             with torch.no_grad():
                 found, last = compute(given, *state)
             if isinstance(last, tuple):
-                output, *states = _Closed.apply(given, found, *last)
+                output, *states = _Closed.apply(given, found, *last)  # type: ignore[no-untyped-call]
                 return output, tuple(states)
-            return _Closed.apply(given, found, last)
+            return _Closed.apply(given, found, last)  # type: ignore[no-untyped-call]
 
-        layer.forward = forward  # type: ignore[method-assign]
+        layer.forward = forward
 
     for layer in layers:
         close(layer)

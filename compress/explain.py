@@ -1,0 +1,157 @@
+"""What each step of a recipe will do to each layer, found out without training.
+
+Every step is applied to a copy of the model in its turn, so that a later step sees the shapes that an earlier one
+leaves; where a step would train, it sees a few examples once instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compress.compose import placed, sizes_of
+from compress.export import Target, find_target
+from compress.layers import row
+from compress.lowering import layers
+from compress.project import Project
+from compress.recipe import TECHNIQUES, phases, read_recipe
+from compress.splits import balanced, calibration
+from compress.stages import silent
+from compress.steps import Context, Facts, Graph, Step, StepConfig, Subject
+from compress.teachers import Teachers
+from weighbridge.data import Data, load_data
+from weighbridge.documents import Sizes
+from weighbridge.onnxcount import macs_by_node
+
+EXAMPLES = 64
+"""Examples that stand for the data."""
+
+
+def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
+    """Rows of a table: step, layer, shape, and parameters, MACs and bytes before and after; the file last.
+
+    Needs no earlier stage: without a trained baseline the factory's fresh weights stand for it (which decides which
+    weights a step touches, not how many).
+    """
+    project = Project(root)
+    steps = read_recipe(project.params, recipe, str(project.params_file))
+    target = find_target(project.params.recipes[recipe].target)
+    data = _few(project)
+    module = None
+    if project.params.model.factory is not None:
+        module = project.trained_module() if project.checkpoint.is_file() else project.fresh_module().eval()
+        project.check(module, data)
+    context = Context(
+        data=data,
+        train=project.params.train.model_copy(update={"epochs": 1}),
+        seed=project.params.train.seed,
+        baseline=project.trained_module,
+        teacher=Teachers(project, target.name),
+        progress=silent,
+    )
+    source = Subject(module) if module is not None else Graph(project.given_model(data))
+    return explain_steps(steps, source, context, target)
+
+
+def explain_steps(
+    steps: Sequence[Step], source: Subject | Graph, context: Context, target: Target
+) -> list[dict[str, Any]]:
+    """The rows of validated steps on a module or a finished ONNX model; see `explain`."""
+    rows: list[dict[str, Any]] = []
+    state = source
+    before = _sizes(state, context, target)
+    for number, step in enumerate(steps, start=1):
+        label = f"{number} {step.name}"
+        with placed(step):
+            found, state = _step(step, state, context, target)
+        after = _sizes(state, context, target)
+        rows += [{"step": label, **line} for line in found]
+        rows.append({"step": label, **_file(before, after)})
+        before = after
+    return rows
+
+
+def _step(step: Step, state: Subject | Graph, context: Context, target: Target) -> tuple[list[Facts], Subject | Graph]:
+    technique, config = TECHNIQUES[step.name], untrained(step.config)
+    rows: list[Facts] = []
+    if "module" in phases(step):
+        assert isinstance(state, Subject)  # by the order of phases
+        assert technique.module is not None  # by `phases`
+        if technique.explain is not None:
+            rows = technique.explain(step.config, state, context)
+        state, _ = technique.module(config, state, context)
+    if "lower" in phases(step):
+        assert technique.lower is not None  # by `phases`
+        graph = _graph(state, context, target)
+        lowered, _ = technique.lower(config, graph, context)
+        rows = _lowered(graph, lowered)
+        state = lowered
+    return rows, state
+
+
+def untrained(config: StepConfig) -> StepConfig:
+    """The config without its training where it can do without, else with a single epoch; rounds become one cut."""
+    fields = type(config).model_fields
+    update: dict[str, Any] = {}
+    if "finetune" in fields:
+        default = fields["finetune"].default
+        current = getattr(config, "finetune")  # noqa: B009  # a field of some configs alone
+        update["finetune"] = None if default is None else current.model_copy(update={"epochs": 1})
+    update |= {name: value for name, value in (("schedule", "one-shot"), ("max_drop", None)) if name in fields}
+    return config.model_copy(update=update)
+
+
+def _few(project: Project) -> Data:
+    if (project.data_folder / "data.json").is_file():
+        data, _ = project.data()
+    else:
+        data = load_data(project.params.data.factory, f"{project.params_file}: data.factory")
+    where = f"{project.params_file}: data.factory"
+    chosen = calibration(data.train, data.calibration, project.params.train.seed, where)
+    few = [split.take(balanced(split.labels, EXAMPLES, 0)) for split in (data.train, data.test, chosen)]
+    return replace(data, train=few[0], test=few[1], calibration=few[2], raw=None)
+
+
+def _graph(state: Subject | Graph, context: Context, target: Target) -> Graph:
+    if isinstance(state, Graph):
+        return state
+    assert context.data.calibration is not None  # the contract of `Context.data`
+    exported = target.export(state.module, context.data.calibration)
+    return Graph(exported.proto, {**state.notes, **exported.notes})
+
+
+def _sizes(state: Subject | Graph, context: Context, target: Target) -> Sizes:
+    proto = _graph(state, context, target).proto
+    return sizes_of(proto, target.write(proto))
+
+
+def _lowered(before: Graph, after: Graph) -> list[Facts]:
+    """Each layer with a float weight before, and what of it is stored after, by the weight's name."""
+    stored = {tensor.name: len(_stored(tensor)) for tensor in after.proto.graph.initializer}
+    macs = macs_by_node(before.proto)
+    rows = []
+    for layer in layers(before):
+        count = 1
+        for size in layer.shape:
+            count *= size
+        own = [size for name, size in stored.items() if name.startswith(layer.weight)]
+        computed = macs.get(layer.node, 0)
+        line = row(layer.name, layer.shape, (count, computed, 4 * count), (count, computed, sum(own)))
+        rows.append(line if own else {**line, "bytes after": "in the file's total"})
+    return rows
+
+
+def _stored(tensor: Any) -> bytes:
+    """A tensor as the file stores it."""
+    return bytes(tensor.SerializeToString(deterministic=True))
+
+
+def _file(before: Sizes, after: Sizes) -> Facts:
+    sizes = [(item.params, item.macs, item.bytes) for item in (before, after)]
+    line = row("(file)", (), sizes[0], sizes[1])
+    return {**line, "zstd": before.zstd, "zstd after": after.zstd}
+
+
+__all__ = ["explain", "explain_steps", "untrained"]

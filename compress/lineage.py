@@ -1,0 +1,40 @@
+"""What an artifact came from: digests of the code, versions of the libraries, the processor's instruction sets."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+import compress as room
+from compress import isa
+from weighbridge import onnxcount, onnxfile
+from weighbridge.files import canonical_json, sha256_bytes, sha256_file
+
+LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch", "torch-pruning")
+ISA = frozenset({"avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "fma", "sse4_1", "asimd", "asimddp"})
+"""Instruction sets that choose kernels and with them the last bits of a result."""
+
+
+def code_digest(factories: Iterable[str]) -> str:
+    """SHA-256 over the source of this room, the ONNX reader, and the modules that hold the user's factories.
+
+    Sources go by their module's name, so that the digest does not depend on where anything is installed.
+    """
+    folder = Path(room.__file__).parent
+    sources = {f"compress/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*.py")}
+    names = [onnxcount.__name__, onnxfile.__name__, *(reference.partition(":")[0] for reference in factories)]
+    for name in names:
+        file = importlib.import_module(name).__file__
+        if file is not None:
+            sources[name] = Path(file)
+    return sha256_bytes(canonical_json({name: sha256_file(path) for name, path in sorted(sources.items())}))
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of the libraries that bytes depend on, and the instruction sets of this processor."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    flags = sorted(isa.flags() & ISA)
+    return {"python": platform.python_version(), "machine": platform.machine(), "isa": " ".join(flags), **versions}

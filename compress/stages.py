@@ -1,0 +1,166 @@
+"""Bodies of the DVC stages `prepare`, `train`, `baseline` and `compress`: read, compute, write whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from compress import lineage
+from compress.checkpoint import write_checkpoint
+from compress.compose import Artifact, compose, export_baseline
+from compress.export import find_target
+from compress.project import SPLITS, Project, replaced_folder
+from compress.recipe import phases, read_recipe
+from compress.splits import calibration
+from compress.steps import Context, Graph, Progress, Step, Subject
+from compress.teachers import Teachers
+from compress.training import fit
+from weighbridge.data import Data, load_data, write_npz
+from weighbridge.documents import ArtifactFile, Manifest
+from weighbridge.errors import InputError
+from weighbridge.files import atomic_write, sha256_bytes, write_json
+
+BASELINE = "baseline"
+DEFAULT_TARGET = "onnxruntime"
+
+
+def silent(stage: str, done: int, total: int, detail: str = "") -> None:
+    """A `Progress` that says nothing."""
+
+
+def prepare(root: Path, progress: Progress = silent) -> None:
+    """Call the data factory, check its splits, and write them as `.npz` with `data.json` beside them."""
+    project = Project(root)
+    where = f"{project.params_file}: data.factory"
+    data = load_data(project.params.data.factory, where)
+    if set(data.train.inputs) != set(data.test.inputs):
+        raise InputError(
+            f"train has the inputs {', '.join(data.train.inputs)}, test has {', '.join(data.test.inputs)}", where=where
+        )
+    chosen = calibration(data.train, data.calibration, project.params.train.seed, where)
+    splits = {"train": data.train, "calibration": chosen, "test": data.test}
+    with replaced_folder(project.data_folder) as folder:
+        index: dict[str, Any] = {"schema_version": 1, "inputs": list(data.train.inputs), "splits": {}}
+        for number, name in enumerate(SPLITS):
+            write_npz(folder / f"{name}.npz", splits[name])
+            index["splits"][name] = {"examples": len(splits[name]), "digest": splits[name].digest()}
+            progress("prepare", number + 1, len(SPLITS), name)
+        write_json(folder / "data.json", index)
+
+
+def train(root: Path, progress: Progress = silent) -> None:
+    """Train the baseline; write its checkpoint and the loss of each epoch.
+
+    A model that is an ONNX file is trained already: an empty checkpoint keeps the pipeline's shape.
+    """
+    project = Project(root)
+    path = project.checkpoint
+    losses: Sequence[float] = ()
+    module = None
+    if project.params.model.factory is not None:
+        data, _ = project.data()
+        module = project.fresh_module()
+        project.check(module, data)
+        history = fit(
+            module, data.train, project.params.train, seed=project.params.train.seed, progress=progress, stage="train"
+        )
+        losses = history.losses
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("epoch", "loss"))
+    writer.writerows((epoch, f"{loss:.6f}") for epoch, loss in enumerate(losses, start=1))
+    write_checkpoint(path, module)
+    atomic_write(path.with_name("training.csv"), table.getvalue().encode())
+
+
+def baseline(root: Path, progress: Progress = silent) -> None:
+    """Export the trained baseline, or bring a finished ONNX model into the form that ships, with its manifest."""
+    project = Project(root)
+    target = find_target(DEFAULT_TARGET)
+    data, data_digest = project.data()
+    progress("export", 0, 1, target.name)
+    context = _context(project, data, Teachers(project, target.name), progress)
+    artifact = export_baseline(_source(project, data), context, target)
+    manifest = _manifest(project, artifact, data_digest, recipe_name=BASELINE, target=target.name)
+    _write(project.baseline_folder(target.name), target.file, artifact, manifest)
+    progress("export", 1, 1, f"{artifact.sizes.bytes} B")
+
+
+def compress(root: Path, recipe: str, progress: Progress = silent) -> None:
+    """Run one recipe on the baseline; write the artifact with its manifest, or nothing."""
+    project = Project(root)
+    steps = read_recipe(project.params, recipe, str(project.params_file))
+    section = project.params.recipes[recipe]
+    target = find_target(section.target, f"{project.params_file}: recipes.{recipe}.target")
+    data, data_digest = project.data()
+    parent = project.baseline_manifest(target.name)
+    teachers = Teachers(project, target.name)
+    context = _context(project, data, teachers, progress)
+    artifact = compose(steps, _source(project, data), context, target, parent.sizes)
+    manifest = _manifest(
+        project,
+        artifact,
+        data_digest,
+        recipe_name=recipe,
+        recipe={"target": section.target, "steps": section.steps},
+        target=target.name,
+        baseline=parent.artifact.digest,
+        teacher=teachers.used[0] if teachers.used else None,
+        factories=_students(steps),
+    )
+    _write(project.recipe_folder(recipe), target.file, artifact, manifest)
+
+
+def _source(project: Project, data: Data) -> Subject | Graph:
+    if project.params.model.factory is None:
+        return Graph(project.given_model(data))
+    module = project.trained_module()
+    project.check(module, data)
+    return Subject(module)
+
+
+def _context(project: Project, data: Data, teachers: Teachers, progress: Progress) -> Context:
+    return Context(
+        data=data,
+        train=project.params.train,
+        seed=project.params.train.seed,
+        baseline=project.trained_module,
+        teacher=teachers,
+        progress=progress,
+    )
+
+
+def _students(steps: Sequence[Step]) -> list[str]:
+    """Factories that steps name themselves, whose code shapes the artifact too."""
+    named = (getattr(step.config, "student", None) for step in steps if "module" in phases(step))
+    return [reference for reference in named if isinstance(reference, str)]
+
+
+def _manifest(
+    project: Project, artifact: Artifact, data_digest: str, *, factories: Sequence[str] = (), **given: Any
+) -> Manifest:
+    params = project.params
+    own = [params.data.factory, *([params.model.factory] if params.model.factory else [])]
+    file = find_target(given["target"]).file
+    return Manifest(
+        model=params.model.name,
+        recipe=given.pop("recipe", {}),
+        artifact=ArtifactFile(path=file, digest=sha256_bytes(artifact.data), bytes=len(artifact.data)),
+        sizes=artifact.sizes,
+        steps=list(artifact.steps),
+        data=data_digest,
+        code=lineage.code_digest([*own, *factories]),
+        seed=params.train.seed,
+        environment=lineage.environment(),
+        parity=artifact.parity,
+        **given,
+    )
+
+
+def _write(folder: Path, file: str, artifact: Artifact, manifest: Manifest) -> None:
+    with replaced_folder(folder) as new:
+        (new / file).write_bytes(artifact.data)
+        manifest.write(new / "manifest.json")
