@@ -1,0 +1,29 @@
+"""A KServe InferenceService from the channels.
+
+Source: `serving.kserve.io/v1beta1` as KServe 0.20 publishes it. `canaryTrafficPercent` needs KServe's serverless mode
+(Knative); there the rest of the traffic goes to the last revision that was rolled out fully, which is why the file
+without the canary has to be applied, and rolled out, first. KServe compares no digest: name immutable places in
+`--storage-uri`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from registry.publish.serving import Options, Traffic, metadata
+
+API_VERSION = "serving.kserve.io/v1beta1"
+
+
+def inference_service(traffic: Traffic, options: Options) -> dict[str, Any]:
+    """The object as plain values: `storageUri` is the newest version's, the canary's share `canaryTrafficPercent`."""
+    predictor: dict[str, Any] = {}
+    if traffic.weight is not None:
+        predictor["canaryTrafficPercent"] = traffic.weight
+    predictor["model"] = {"modelFormat": {"name": "onnx"}, "storageUri": traffic.newest.uri}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "InferenceService",
+        "metadata": metadata(traffic, options),
+        "spec": {"predictor": predictor},
+    }

@@ -1,0 +1,126 @@
+"""Bytes from real DVC remotes: a folder, and a machine behind a real SSH server."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from registry.publish import dvc, pull
+from weighbridge.errors import IntegrityError, StateError
+
+
+def run_dvc(root, *arguments):
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def stored(folder, content):
+    """Where DVC keeps bytes in a cache or a remote."""
+    name = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return folder / "files/md5" / name[:2] / name[2:]
+
+
+def configure(project, url, **settings):
+    """Give the project a default DVC remote, as `dvc init` and `dvc remote add` write it."""
+    lines = ["[core]", "    analytics = false", "    remote = far", "['remote \"far\"']", f"    url = {url}"]
+    lines += [f"    {name} = {value}" for name, value in settings.items()]
+    (project.root / ".dvc").mkdir()
+    (project.root / ".dvc/config").write_text("\n".join(lines) + "\n")
+    return project
+
+
+def with_folder(project, folder):
+    """A remote that is a folder and holds the bytes of v1, which are nowhere else."""
+    file = stored(folder, project.contents["int8"])
+    file.parent.mkdir(parents=True)
+    file.write_bytes(project.contents["int8"])
+    shutil.rmtree(project.root / "artifacts")
+    return configure(project, str(folder))
+
+
+def take(project, out):
+    return pull.pull(project.root, pull.want(project.root, "fashion-cnn@stable"), out)
+
+
+def test_bytes_come_from_a_folder_remote_and_are_checked(project, tmp_path):
+    """After a fresh clone the bytes are nowhere but in the remote; they arrive whole, hashed and under their name."""
+    with_folder(project, tmp_path / "remote")
+    take(project, tmp_path / "out")
+    assert (tmp_path / "out/model.onnx").read_bytes() == project.contents["int8"]
+
+
+def test_a_remote_that_gives_other_bytes_is_found_out(project, tmp_path):
+    """DVC's md5 is only a name: what counts is the sha256 in the record."""
+    with_folder(project, tmp_path / "remote")
+    file = stored(tmp_path / "remote", project.contents["int8"])
+    file.write_bytes(b"int8 weightz " * 10)
+    with pytest.raises((IntegrityError, StateError), match="hashes wrong"):
+        take(project, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_remote_without_the_bytes_says_so(project, tmp_path):
+    """Not in the remote is an error of its own, with what to do."""
+    with_folder(project, tmp_path / "remote")
+    missing = "0" * 32
+    with pytest.raises(StateError, match=rf"DVC remote far: does not hold {missing}"):
+        dvc.fetch(project.root, missing, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_dvc_itself_fetches_from_a_named_remote(project, tmp_path):
+    """DVC writes the object where it was told to."""
+    with_folder(project, tmp_path / "remote")
+    name = hashlib.md5(project.contents["int8"], usedforsecurity=False).hexdigest()
+    dvc.fetch(project.root, name, tmp_path / "x", remote="far")
+    assert (tmp_path / "x").read_bytes() == project.contents["int8"]
+    with pytest.raises(StateError, match="nowhere"):
+        dvc.fetch(project.root, name, tmp_path / "y", remote="nowhere")
+
+
+def test_no_default_remote_says_which_command_makes_one(project):
+    """A project without a remote is told how to add one."""
+    (project.root / ".dvc").mkdir()
+    (project.root / ".dvc/config").write_text("")
+    with pytest.raises(StateError, match=r"no default DVC remote is configured.*dvc remote add"):
+        dvc.default_remote(project.root)
+
+
+def test_a_project_without_dvc_is_one_clear_line(project, tmp_path):
+    """Not a DVC project: DVC's own words, no traceback."""
+    with pytest.raises(StateError, match=r"DVC remote far: .*not inside of a DVC repository"):
+        dvc.fetch(project.root, "0" * 32, tmp_path / "x", remote="far")
+
+
+def test_a_remote_that_hangs_is_given_up(project, tmp_path):
+    """A process that does not end is ended, and the error says after how long."""
+    with_folder(project, tmp_path / "remote")
+    with pytest.raises(StateError, match=r"did not end within 0\.01 s"):
+        dvc.fetch(project.root, "0" * 32, tmp_path / "x", remote="far", patience=0.01)
+
+
+def test_what_dvc_pushed_over_ssh_comes_back_over_ssh(project, ssh, tmp_path):
+    """DVC's own push fills a remote behind a real sshd; the pull finds the bytes there under the recorded md5."""
+    port, key = ssh
+    configure(project, f"ssh://127.0.0.1:{port}{tmp_path / 'far'}", keyfile=key, allow_agent="false")
+    (project.root / "model.onnx").write_bytes(project.contents["int8"])
+    run_dvc(project.root, "add", "--quiet", "model.onnx")
+    run_dvc(project.root, "push", "--quiet")
+    assert stored(tmp_path / "far", project.contents["int8"]).is_file()
+    shutil.rmtree(project.root / "artifacts")
+    shutil.rmtree(project.root / ".dvc/cache")
+    take(project, tmp_path / "out")
+    assert (tmp_path / "out/model.onnx").read_bytes() == project.contents["int8"]
+
+
+def test_an_ssh_remote_that_does_not_answer_is_one_clear_line(project, tmp_path):
+    """Whatever the plugin raises becomes one line that names the remote."""
+    configure(project, f"ssh://127.0.0.1:1{tmp_path / 'far'}", allow_agent="false")
+    shutil.rmtree(project.root / "artifacts")
+    with pytest.raises(StateError, match=r"cannot be had.*DVC remote far"):
+        take(project, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,123 @@
+"""Kubernetes manifests say what the channels say, in the form that the published schemas ask for."""
+
+import dataclasses
+
+import jsonschema
+import pytest
+import yaml
+
+from registry.layout import WorkTree
+from registry.publish.argo import rollout
+from registry.publish.kserve import inference_service
+from registry.publish.serving import Options, manifests
+from registry.records import EventKind
+from registry.snapshot import read_model
+from weighbridge.errors import InputError, StateError
+
+from .project import Project
+from .schemas import INFERENCE_SERVICE, ROLLOUT
+
+OPTIONS = Options("s3://models/{model}/{version}/{sha256}", namespace="ml", image="registry.example.org/serve:1")
+FORMS = [(inference_service, INFERENCE_SERVICE), (rollout, ROLLOUT)]
+
+
+def state(project):
+    return read_model(WorkTree(project.root), project.model)
+
+
+def rendered(project, render, options=OPTIONS):
+    return {name: yaml.safe_load(text) for name, text in manifests(state(project), options, render).items()}
+
+
+@pytest.mark.parametrize(("render", "schema"), FORMS)
+def test_manifests_have_the_published_form(project, render, schema):
+    """Every key is one that the CRD has, with the type that it wants; a misspelt one would be seen."""
+    for document in rendered(project, render).values():
+        jsonschema.validate(document, schema)
+    document["spec"]["canaryTrafficPercents"] = 5
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema)
+
+
+@pytest.mark.parametrize(("render", "schema"), FORMS)
+def test_the_stable_manifest_comes_first_and_knows_no_canary(project, render, schema):
+    """A cluster that has never seen the model must meet the stable version first."""
+    files = rendered(project, render)
+    assert list(files) == ["stable.yaml", "canary.yaml"]
+    assert "v3" not in str(files["stable.yaml"])
+    notes = files["canary.yaml"]["metadata"]["annotations"]
+    assert (notes["weighbridge/stable"], notes["weighbridge/canary"]) == ("v1", "v3")
+    assert notes["weighbridge/event"] == "8"
+
+
+def test_kserve_gets_the_canarys_place_and_share(project):
+    """`storageUri` is the canary's, `canaryTrafficPercent` its weight; without a canary neither is there."""
+    files = rendered(project, inference_service)
+    digest = state(project).channels.canary.digest.removeprefix("sha256:")
+    predictor = files["canary.yaml"]["spec"]["predictor"]
+    assert predictor["canaryTrafficPercent"] == 5
+    assert predictor["model"]["storageUri"] == f"s3://models/fashion-cnn/v3/{digest}"
+    assert "canaryTrafficPercent" not in files["stable.yaml"]["spec"]["predictor"]
+
+
+def test_argo_waits_at_the_present_share_until_the_registry_moves_on(project):
+    """One step sets the weight, the next waits without end; advancing renders another weight."""
+    steps = rendered(project, rollout)["canary.yaml"]["spec"]["strategy"]["canary"]["steps"]
+    assert steps == [{"setWeight": 5}, {"pause": {}}]
+    project.move(EventKind.CANARY_ADVANCED, "v3", step=1)
+    steps = rendered(project, rollout)["canary.yaml"]["spec"]["strategy"]["canary"]["steps"]
+    assert steps == [{"setWeight": 25}, {"pause": {}}]
+
+
+@pytest.mark.parametrize(("render", "schema"), FORMS)
+def test_after_a_roll_back_only_the_version_rolled_back_to_is_named(project, render, schema):
+    """The way back is a manifest without steps and without a canary."""
+    project.move(EventKind.ROLLED_BACK, "b1", quarantine=True, reason="wrong")
+    files = rendered(project, render)
+    assert list(files) == ["stable.yaml"]
+    assert "/b1/" in str(files["stable.yaml"])
+    assert "/v1/" not in str(files["stable.yaml"])
+
+
+def test_manifests_are_a_function_of_the_state(project):
+    """Rendered twice, the same bytes, and no YAML anchors that people stumble over."""
+    first, second = (manifests(state(project), OPTIONS, rollout) for _ in range(2))
+    assert first == second
+    assert "&id" not in str(first)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"storage_uri": "s3://models/{nmae}"}, r"there is no field \{nmae\}"),
+        ({"storage_uri": "s3://models/{version!r}"}, "there is no field"),
+        ({"storage_uri": "s3://models/{version.__class__}"}, "there is no field"),
+        ({"storage_uri": "s3://models/{version"}, "is no template"),
+        ({"storage_uri": "models/{version}"}, "is no URI"),
+        ({"name": "Fashion_CNN"}, "not a name that Kubernetes takes"),
+        ({"namespace": "a" * 64}, "not a name that Kubernetes takes"),
+        ({"image": None}, "needs the image"),
+        ({"replicas": 0}, "serve nothing"),
+    ],
+)
+def test_bad_options_are_one_clear_line(project, change, said):
+    """What cannot become a manifest is refused with what to do."""
+    with pytest.raises(InputError, match=said):
+        rendered(project, rollout, dataclasses.replace(OPTIONS, **change))
+
+
+def test_no_stable_version_is_no_manifest(tmp_path):
+    """A model that was only recorded serves nothing, and no manifest pretends otherwise."""
+    project = Project(tmp_path / "p")
+    project.add("int8", b"weights", channel=False)
+    with pytest.raises(StateError, match="no stable version"):
+        rendered(project, inference_service)
+
+
+def test_a_share_that_is_no_whole_per_cent_is_refused(project):
+    """Rounding would send traffic that nobody decided."""
+    found = state(project)
+    canary = found.channels.canary.model_copy(update={"weight": 2.5})
+    changed = dataclasses.replace(found, channels=found.channels.model_copy(update={"canary": canary}))
+    with pytest.raises(InputError, match="no whole per cent"):
+        manifests(changed, OPTIONS, inference_service)

@@ -1,0 +1,319 @@
+"""Push to and pull from a real OCI registry, with what vouches for the bytes."""
+
+import hashlib
+import json
+import os
+import urllib.request
+
+import oras.client
+import pytest
+
+from registry.publish import oci as publish
+from registry.publish import pull
+from registry.publish.distribution import INDEX, Repository, referrers_tag
+from registry.publish.reference import Reference, parse_reference
+from registry.publish.wire import Wire
+from registry.records import EventKind
+from weighbridge.errors import InputError, IntegrityError, StateError
+
+from .project import Project
+
+
+def repository(reference):
+    return Repository(reference, Wire(reference))
+
+
+def push(project, spec, reference, **options):
+    with pull.packaged(project.root, pull.want(project.root, spec, quarantined=True)) as package:
+        return publish.push(package, reference, repository(reference), **options)
+
+
+def get(host, path, accept="application/vnd.oci.image.manifest.v1+json"):
+    request = urllib.request.Request(f"http://{host}/v2/{path}", headers={"Accept": accept})
+    return json.load(urllib.request.urlopen(request))
+
+
+@pytest.fixture
+def place(oci, request):
+    """A repository of its own for each test, and where the registry keeps its blobs."""
+    host, data = oci
+    return Reference(host, f"models/{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}", "v1"), data
+
+
+def blob_file(data, digest):
+    value = digest.removeprefix("sha256:")
+    return data / "docker/registry/v2/blobs/sha256" / value[:2] / value / "data"
+
+
+def test_a_pushed_version_comes_back_byte_for_byte_with_its_record(project, place, tmp_path):
+    """Bytes, record and history agree after a round trip through the registry."""
+    reference, _ = place
+    pushed = push(project, "fashion-cnn@stable", reference)
+    assert pushed.created
+    assert pushed.referrers.keys() == {publish.RECORD}
+    source = pull.Source(reference, repository(reference))
+    taken = pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
+    assert (tmp_path / "out/model.onnx").read_bytes() == project.contents["int8"]
+    record = project.root / "registry/models/fashion-cnn/versions/v1.yaml"
+    assert (tmp_path / "out/record.yaml").read_bytes() == record.read_bytes()
+    assert taken.version == "v1"
+    assert taken.trust == "this registry's history"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.onnx", "record.yaml"]
+
+
+def test_the_artifact_is_a_modelpack_whose_layer_is_the_model_file(project, place):
+    """Other tools find the standard types, and the layer's digest is the digest in the record."""
+    reference, _ = place
+    push(project, "fashion-cnn@v1", reference)
+    manifest = get(reference.host, f"{reference.repository}/manifests/v1")
+    assert manifest["artifactType"] == "application/vnd.cncf.model.manifest.v1+json"
+    [layer] = manifest["layers"]
+    assert layer["digest"] == "sha256:" + hashlib.sha256(project.contents["int8"]).hexdigest()
+    config = get(reference.host, f"{reference.repository}/blobs/{manifest['config']['digest']}")
+    assert config["descriptor"]["name"] == "fashion-cnn"
+    assert config["descriptor"]["version"] == "v1"
+    assert config["config"] == {"format": "onnx", "paramSize": "117.5k"}
+    assert config["modelfs"] == {"type": "layers", "diffIds": [layer["digest"]]}
+
+
+def test_oras_pulls_what_was_pushed(project, place, tmp_path):
+    """The field's own client reads the artifact and names the file as it was."""
+    reference, _ = place
+    push(project, "fashion-cnn@v1", reference)
+    client = oras.client.OrasClient(hostname=reference.host, insecure=True)
+    files = client.pull(target=f"{reference.host}/{reference.repository}:v1", outdir=str(tmp_path))
+    assert [os.path.basename(file) for file in files] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_bytes() == project.contents["int8"]
+
+
+def test_referrers_are_listed_by_tag_where_the_registry_has_no_api_for_them(project, place):
+    """Debian's registry predates the referrers API: the index under the digest's tag stands in, without repeats."""
+    reference, _ = place
+    pushed = push(project, "fashion-cnn@v1", reference, bom=b'{"bomFormat": "CycloneDX"}')
+    again = push(project, "fashion-cnn@v1", reference, bom=b'{"bomFormat": "CycloneDX"}')
+    assert not again.created
+    assert again.reference == pushed.reference
+    tag = referrers_tag(pushed.reference.digest)
+    index = get(reference.host, f"{reference.repository}/manifests/{tag}", INDEX)
+    assert {entry["artifactType"] for entry in index["manifests"]} == {publish.RECORD, publish.BOM}
+    assert len(index["manifests"]) == 2
+    listed = repository(reference).referrers(pushed.reference.digest)
+    assert {entry.digest for entry in listed} == set(pushed.referrers.values())
+
+
+def test_a_tag_is_not_moved_unless_that_is_meant(project, place, tmp_path):
+    """A version's tag names one content forever; a channel's tag moves when told to."""
+    reference, _ = place
+    push(project, "fashion-cnn@v1", reference)
+    with pytest.raises(StateError, match="names other content already"):
+        push(project, "fashion-cnn@v3", reference)
+    push(project, "fashion-cnn@v3", reference, move=True)
+    source = pull.Source(reference, repository(reference))
+    with pytest.raises(IntegrityError, match="no record refers to it"):
+        pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_changed_byte_in_the_registry_is_refused_and_nothing_is_written(project, place, tmp_path):
+    """The registry's disk is not trusted: a blob that hashes wrong never reaches the folder."""
+    reference, data = place
+    pushed = push(project, "fashion-cnn@v1", reference)
+    file = blob_file(data, "sha256:" + hashlib.sha256(project.contents["int8"]).hexdigest())
+    original = file.read_bytes()
+    try:
+        file.write_bytes(original[:-1] + b"!")
+        source = pull.Source(pushed.reference, repository(reference))
+        with pytest.raises(IntegrityError, match="not what its digest says"):
+            pull.pull_reference(source, tmp_path / "out", None)
+        file.write_bytes(original[:-3])
+        with pytest.raises((IntegrityError, StateError)):
+            pull.pull_reference(source, tmp_path / "out", None)
+    finally:
+        file.write_bytes(original)
+    assert list(tmp_path.glob("*out*")) == []
+    pull.pull_reference(source, tmp_path / "out", None)
+
+
+def test_a_changed_record_is_refused(project, place, tmp_path):
+    """What was measured cannot be rewritten where the artifact is kept."""
+    reference, data = place
+    push(project, "fashion-cnn@v1", reference)
+    record = (project.root / "registry/models/fashion-cnn/versions/v1.yaml").read_bytes()
+    file = blob_file(data, "sha256:" + hashlib.sha256(record).hexdigest())
+    try:
+        file.write_bytes(record.replace(b"seed: 7", b"seed: 8"))
+        source = pull.Source(reference, repository(reference))
+        with pytest.raises(IntegrityError, match="not what its digest says"):
+            pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
+    finally:
+        file.write_bytes(record)
+
+
+def test_a_manifest_swapped_under_a_digest_is_refused(project, place, tmp_path):
+    """The manifest that a digest names is hashed here, whatever the registry says of it."""
+    reference, data = place
+    pushed = push(project, "fashion-cnn@v1", reference)
+    file = blob_file(data, pushed.reference.digest)
+    original = file.read_bytes()
+    try:
+        file.write_bytes(original.replace(b'"v1"', b'"v9"'))
+        with pytest.raises((IntegrityError, StateError)):
+            pull.pull_reference(pull.Source(pushed.reference, repository(reference)), tmp_path / "out", None)
+    finally:
+        file.write_bytes(original)
+
+
+def test_a_bare_tag_vouches_for_nothing(project, place, tmp_path):
+    """Without a clone, a policy or a digest, nothing says what the bytes ought to be."""
+    reference, _ = place
+    push(project, "fashion-cnn@v1", reference)
+    with pytest.raises(StateError, match="a tag alone vouches for nothing"):
+        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out", None)
+
+
+def policy_file(folder, key):
+    from cryptography.hazmat.primitives import serialization
+
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    path = folder / "policy.yaml"
+    path.write_text(json.dumps({"require_signature": True, "keys": {"ci": pem.decode()}}))
+    return path
+
+
+def test_a_signature_travels_along_and_lets_a_tag_be_trusted(tmp_path, place, key):
+    """Whoever has the policy needs no clone: the statement's signature vouches for bytes and record."""
+    reference, _ = place
+    project = Project(tmp_path / "signed", key=key)
+    project.add("int8", b"signed weights", baseline=b"fp32")
+    pushed = push(project, "fashion-cnn@stable", reference)
+    assert publish.STATEMENT in pushed.referrers
+    source = pull.Source(reference, repository(reference))
+    taken = pull.pull_reference(source, tmp_path / "out", policy_file(tmp_path, key))
+    assert taken.trust == "a signature by ci"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.onnx", "record.yaml", "statement.json"}
+
+
+def test_a_signature_by_another_key_is_refused(tmp_path, place, key):
+    """A statement that no key of the policy signed vouches for nothing."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    reference, _ = place
+    project = Project(tmp_path / "signed", key=Ed25519PrivateKey.generate())
+    project.add("int8", b"other weights", baseline=b"fp32")
+    push(project, "fashion-cnn@stable", reference)
+    source = pull.Source(reference, repository(reference))
+    with pytest.raises(IntegrityError, match="no key that the policy names"):
+        pull.pull_reference(source, tmp_path / "out", policy_file(tmp_path, key))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(project, place, tmp_path, key):
+    """Stripping the statement on the way does not help."""
+    reference, _ = place
+    pushed = push(project, "fashion-cnn@v1", reference)
+    for source in (reference, pushed.reference):
+        with pytest.raises(StateError, match="is not signed"):
+            pull.pull_reference(
+                pull.Source(source, repository(reference)), tmp_path / "out", policy_file(tmp_path, key)
+            )
+
+
+def test_two_records_that_differ_are_told_apart_by_the_history_alone(project, place, tmp_path):
+    """Somebody who may push can add a referrer; the clone's history still knows the right one."""
+    reference, _ = place
+    pushed = push(project, "fashion-cnn@v1", reference)
+    record = (project.root / "registry/models/fashion-cnn/versions/v1.yaml").read_bytes()
+    there = repository(reference)
+    forged = record.replace(b"seed: 7", b"seed: 8")
+    subject = publish.Descriptor(publish.MANIFEST, pushed.reference.digest, 1)
+    publish._attach(there, forged, publish.RECORD, "record.yaml", subject)
+    with pytest.raises(IntegrityError, match="2 different records"):
+        pull.pull_reference(pull.Source(pushed.reference, there), tmp_path / "out", None)
+    pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", pull.Source(reference, there))
+    assert (tmp_path / "out/record.yaml").read_bytes() == record
+
+
+def test_what_is_no_model_is_refused(place, tmp_path):
+    """An image or any other artifact under the name is not unpacked."""
+    reference, _ = place
+    there = repository(reference)
+    empty = publish.describe(b"{}", publish.EMPTY)
+    there.put_blob(b"{}", empty)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": publish.MANIFEST,
+        "artifactType": "application/vnd.example.thing",
+        "config": empty.to_json(),
+        "layers": [empty.to_json()],
+    }
+    there.put_manifest(json.dumps(manifest).encode(), publish.MANIFEST, "v1")
+    digest = there.manifest("v1").digest
+    source = pull.Source(Reference(reference.host, reference.repository, None, digest), there)
+    with pytest.raises(IntegrityError, match=r"is application/vnd\.example\.thing, not a model"):
+        pull.pull_reference(source, tmp_path / "out", None)
+
+
+@pytest.mark.parametrize("name", ["../evil.onnx", "/etc/evil", "..", "a/b", "a\\b", "record.yaml", ""])
+def test_a_file_name_that_leaves_the_folder_is_refused(place, tmp_path, name):
+    """The name in the manifest is somebody else's text."""
+    reference, _ = place
+    there = repository(reference)
+    blob = publish.describe(b"weights", publish.WEIGHT)
+    there.put_blob(b"weights", blob)
+    layer = {**blob.to_json(), "annotations": {publish.FILE_PATH: name}}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": publish.MANIFEST,
+        "artifactType": publish.MODEL,
+        "config": blob.to_json(),
+        "layers": [layer],
+    }
+    there.put_manifest(json.dumps(manifest).encode(), publish.MANIFEST, "v1")
+    digest = there.manifest("v1").digest
+    source = pull.Source(Reference(reference.host, reference.repository, None, digest), there)
+    with pytest.raises(IntegrityError, match="not a plain file name"):
+        pull.pull_reference(source, tmp_path / "out", None)
+
+
+def test_a_reference_that_is_not_there_says_so(oci, tmp_path):
+    """A missing tag is an error about the reference, not an empty folder."""
+    reference = Reference(oci[0], "nothing/here", None, "sha256:" + "0" * 64)
+    with pytest.raises(StateError, match="is not there"):
+        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out", None)
+
+
+def test_a_registry_that_does_not_answer_is_one_clear_error(tmp_path):
+    """Nobody listens on that port."""
+    reference = parse_reference(f"oci://127.0.0.1:1/models/a@sha256:{'0' * 64}")
+    with pytest.raises(StateError, match=r"127\.0\.0\.1:1: cannot be reached"):
+        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out", None)
+
+
+def test_a_push_needs_a_tag(project, place):
+    """A digest is an outcome of a push, not a place to push to."""
+    reference, _ = place
+    with pytest.raises(InputError, match="needs a tag"):
+        push(project, "fashion-cnn@v1", Reference(reference.host, reference.repository))
+
+
+def test_a_quarantined_version_is_not_taken(project, tmp_path):
+    """The bad version stays where it is unless somebody insists."""
+    with pytest.raises(StateError, match="v2 is quarantined"):
+        pull.want(project.root, "fashion-cnn@v2")
+    assert pull.want(project.root, "fashion-cnn@v2", quarantined=True).resolved.version == "v2"
+
+
+def test_a_deprecated_version_is_taken_with_the_reason(project, tmp_path):
+    """Whoever pulls a deprecated version reads why."""
+    project.move(EventKind.DEPRECATED, "v3", reason="v4 is better")
+    taken = pull.pull(project.root, pull.want(project.root, "fashion-cnn@v3"), tmp_path / "out")
+    assert taken.deprecated == "v4 is better"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(117_530, "117.5k"), (1_000_000, "1m"), (999, "1k"), (7_000_000_000, "7b"), (1_500_000_000_000, "1.5t")],
+)
+def test_counts_are_said_as_modelpack_says_them(count, said):
+    """One decimal at most and a scale letter."""
+    assert publish.short_count(count) == said
