@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 from tabulate import tabulate
 
 from gate import device as device_room
+from gate.calibration import sentences
 from gate.job import Job, Source, check_stable, default_budgets, read_job, user_metrics, with_metrics
 from gate.judge import judge, name_of
 from gate.launches import Journey
 from gate.noisy import Progress, silent
+from gate.report.single import render
 from gate.stages import NO_JOURNEY
 from gate.turn import lock_path, turn
 from gate.weigh import weigh
@@ -60,7 +63,15 @@ def run(request: Request, progress: Progress = silent) -> tuple[RecipeVerdict, s
         verdict = verdict.model_copy(update={"notes": [*verdict.notes, _default_note(job.budgets)]})
     measurement.write(target)
     verdict.write(out / "verdict.json")
-    atomic_write(out / "gate.md", _report(verdict, measurement).encode())
+    report = render(
+        verdict,
+        measurement,
+        name=request.candidate.name,
+        reproduce=[_command(request, out)],
+        calibration=sentences(Path(), job.device.fingerprint),
+    )
+    atomic_write(out / "gate.md", report.markdown.encode())
+    atomic_write(out / "gate.html", report.html.encode())
     return verdict, _table(verdict, out)
 
 
@@ -121,5 +132,10 @@ def _measured(item: BudgetVerdict) -> str:
     return quantity(item.estimate, item.unit) + ("" if exact else f" [{bounds[0]}, {bounds[1]}]")
 
 
-def _report(verdict: RecipeVerdict, measurement: Measurement) -> str:
-    return f"# {verdict.verdict.value}\n"
+def _command(request: Request, out: Path) -> str:
+    """The command line that asks the same again, and so continues the measurement."""
+    words = ["weighbridge", "weigh", str(request.baseline), str(request.candidate), "--data", request.data]
+    words += ["--budgets", str(request.budgets)] if request.budgets else []
+    words += [word for name in request.metrics for word in ("--metric", name)]
+    words += ["--output", request.output] if request.output else []
+    return shlex.join([*words, "--out", str(out)])

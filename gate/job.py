@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gate.accuracy import Score
 from gate.inputs import Feeding, feeding, find_output, same_inputs
-from gate.launches import Journey
+from gate.launches import Journey, Protocol
 from gate.sizes import Model, read_model
 from weighbridge.data import Split, import_callable
 from weighbridge.documents import METRICS, Budget, Device, Weighing
@@ -47,6 +47,8 @@ class Job:
     """The code around the model, or why there is none."""
     model: str | None = None
     recipe: str | None = None
+    protocol: Protocol = Protocol()  # noqa: RUF009  # frozen
+    """How a launch is taken; threads, batches and time-out come from `weighing`."""
     thorough: bool = False
     """Measure everything, even after a required budget has failed for certain."""
 

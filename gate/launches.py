@@ -130,7 +130,7 @@ def take_launch(setup: Setup, metrics: frozenset[str], rng: np.random.Generator,
         bench.feed(protocol.batch_size, journey)
         # The controls rest on interleaved bursts: whatever is timed at all takes them too.
         timed = bool(metrics - {"memory.peak"})
-        bench.warm(protocol.warm_seconds if timed else 0.0)
+        bench.warm(protocol.warm_seconds if timed else 0.0, journey=journey is not None)
         taken = _Taken(tuple(roles))
         if journey is not None:
             taken.latencies({"latency.end_to_end": 0.5}, bench.rounds(journey=True))
@@ -181,10 +181,12 @@ class _Bench:
             if journey is not None:
                 worker.ask("code", factory=journey.factory, folder=str(journey.folder), examples=journey.examples)
 
-    def warm(self, seconds: float) -> None:
+    def warm(self, seconds: float, *, journey: bool = False) -> None:
         """The same warm-up for all, in random order."""
         for role in self._shuffled():
-            answer, _ = self.workers[role].ask("warm", inferences=self.protocol.warm_inferences, seconds=seconds)
+            answer, _ = self.workers[role].ask(
+                "warm", inferences=self.protocol.warm_inferences, seconds=seconds, journey=journey
+            )
             self.warmed[role] = {**self.warmed.get(role, answer), "typical_ns": _positive(answer, "typical_ns", role)}
 
     def cold_seconds(self, role: str) -> float:

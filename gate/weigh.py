@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from gate.evaluation import Manner, answer
 from gate.inputs import timed_share
 from gate.job import Job
 from gate.judge import judge
-from gate.launches import FEEDS, Cores, Journey, Protocol, Setup
+from gate.launches import FEEDS, Cores, Journey, Setup
 from gate.noisy import JOURNEY, Noisy, Progress, failed_for_certain, first_needs, own_cores, silent
 from gate.process import Artifact
 from gate.runtimes import RUNTIMES
@@ -231,7 +231,8 @@ class _Weighing:
         roles = {name: self.artifacts[name] for name in ("baseline", "candidate")}
         if job.stable is not None and job.stable.digest != job.baseline.digest:
             roles["stable"] = self.artifacts["stable"]
-        protocol = Protocol(
+        protocol = replace(
+            job.protocol,
             threads=job.weighing.threads,
             batch_size=job.weighing.batch_size,
             throughput_batch_size=job.weighing.throughput_batch_size,

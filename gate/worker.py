@@ -150,10 +150,11 @@ class Worker:
         outputs = self.step(0)
         first = time.perf_counter_ns() - begin
         self.check(outputs)
-        times = self.time(request["inferences"], 0, self.step)
+        act = self.journey if request.get("journey") else self.step
+        times = self.time(request["inferences"], 0, act)
         end = time.perf_counter_ns() + int(request["seconds"] * 1e9)
         while time.perf_counter_ns() < end:
-            times = self.time(request["inferences"], 0, self.step)
+            times = self.time(request["inferences"], 0, act)
         return {"first_ns": first, "typical_ns": int(np.median(times)), "memory": peak_memory()}
 
     def burst(self, request: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:

@@ -58,7 +58,7 @@ def artifact(path: Path, name="candidate", adapter=None) -> Artifact:
 
 def adapter(folder: Path, run: str, *, load="pass", name="adapter.py") -> Path:
     """A runtime in numpy alone whose `run(self, feed)` has the given body; `self.calls` counts."""
-    text = f'''\
+    text = f"""\
 import itertools, os, signal, sys, time
 import numpy as np
 
@@ -76,7 +76,7 @@ def version():
 def load(path, threads):
 {_indented(load, 4)}
     return Model()
-'''
+"""
     path = folder / name
     path.write_text(text)
     return path

@@ -45,8 +45,9 @@ def test_waiting_is_bounded(held):
     """After the limit there is one clear error instead of a gate that never ends."""
     path, _ = held
     clock = iter(range(0, 10_000, 100))
-    with pytest.raises(StateError, match="another gate has been measuring"), turn(
-        path, lambda _: None, limit=300, clock=lambda: next(clock), sleep=lambda _: None
+    with (
+        pytest.raises(StateError, match="another gate has been measuring"),
+        turn(path, lambda _: None, limit=300, clock=lambda: next(clock), sleep=lambda _: None),
     ):
         pytest.fail("two gates at once")
 

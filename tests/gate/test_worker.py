@@ -72,7 +72,9 @@ def test_the_timing_process_imports_numpy_and_one_runtime_alone(tmp_path):
     with opened:
         status, _ = opened.ask("status")
     third_party = {name.partition(".")[0] for name in status["modules"]} - sys.stdlib_module_names
-    installed = {name for name in third_party if not name.startswith("_") and name not in ("__main__", "runtime_adapter")}
+    installed = {
+        name for name in third_party if not name.startswith("_") and name not in ("__main__", "runtime_adapter")
+    }
     assert installed == {"numpy", "onnxruntime"}
     assert status["memory"] >= started["memory"] > 0
 

@@ -1,0 +1,200 @@
+import math
+
+import numpy as np
+import pytest
+
+from gate.judge import judge
+from gate.launches import Launch
+from gate.noisy import Need, Noisy, first_needs
+from gate.statistics import LOOKS
+from gate.tally import Tally
+from weighbridge.documents import Budget, Comparison, Device, Measurement, Protocol, Weighed
+
+DIGESTS = [f"sha256:{letter * 64}" for letter in "abcd"]
+DEVICE = Device(
+    device_class="test", cpu="c", isa=[], cores=2, memory_bytes=1, system="s", runtimes={}, fingerprint=DIGESTS[3]
+)
+BASELINE = Weighed(name="baseline", digest=DIGESTS[0], bytes=10)
+CANDIDATE = Weighed(name="candidate", digest=DIGESTS[1], bytes=10)
+P50 = Budget(metric="latency.p50", max_ratio=1.05)
+
+
+class Machine:
+    """Launches of known ratio, each taking a second of a clock that does not run."""
+
+    def __init__(self, ratio, sd=0.01, dropped=0.0):
+        self.ratio, self.sd, self.dropped = ratio, sd, dropped
+        self.now = 0.0
+        self.controls = []
+        self.metrics = []
+
+    def clock(self):
+        return self.now
+
+    def launch(self, setup, metrics, rng, *, control):
+        self.now += 1.0
+        self.controls.append(control)
+        self.metrics.append(metrics)
+        drawn = math.log(self.ratio) + self.sd * rng.standard_normal()
+        names = metrics | {"latency.p50"} if "latency.end_to_end" not in metrics else metrics
+        values = {name: {"baseline": 1e-3, "candidate": 1e-3 * math.exp(drawn), "control": 1e-3} for name in names}
+        ratios = {name: {("candidate", "baseline"): drawn} for name in names}
+        if control:
+            for name in names:
+                ratios[name]["control", "baseline"] = 0.1 * self.sd * rng.standard_normal()
+        return Launch(values, ratios, dict.fromkeys(names, 500), self.dropped)
+
+
+def measurement(tally, complete=True):
+    return Measurement(
+        baseline=BASELINE,
+        candidate=CANDIDATE,
+        device=DEVICE,
+        data=DIGESTS[2],
+        examples=10,
+        protocol=Protocol(
+            seed=1,
+            threads=1,
+            batch_size=1,
+            looks=list(LOOKS),
+            elapsed_seconds=1,
+            time_limit_seconds=60,
+            complete=complete,
+        ),
+        comparisons=[
+            Comparison(against="baseline", reference=BASELINE, metrics=tally.evidence(()), controls=tally.controls())
+        ],
+    )
+
+
+def weigh(machine, budgets=(P50,), *, tally=None, time_limit=1e9, thorough=False, most=54):
+    tally = tally or Tally("baseline", BASELINE, "baseline")
+    noisy = Noisy(
+        None,
+        [tally],
+        lambda: judge(measurement(tally), budgets),
+        seed=5,
+        most_launches=most,
+        time_limit=time_limit,
+        thorough=thorough,
+        clock=machine.clock,
+        launch=machine.launch,
+    )
+    done = noisy.run(first_needs(budgets, {"baseline": False}, {}))
+    return done, tally, judge(measurement(tally), budgets)
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(0.9, "pass"), (1.0, "pass"), (1.3, "fail")])
+def test_clear_cases_end_at_the_first_look(ratio, verdict):
+    """Ten launch pairs, not one more."""
+    done, tally, found = weigh(Machine(ratio))
+    assert done
+    assert found.verdict == verdict
+    assert tally.count("latency.p50") == LOOKS[0]
+
+
+def test_a_value_at_the_limit_is_measured_to_the_last_look_and_stays_inconclusive():
+    """Fifty-four pairs, no verdict by exhaustion."""
+    done, tally, found = weigh(Machine(1.05))
+    assert not done or found.verdict == "inconclusive"
+    assert tally.count("latency.p50") == LOOKS[-1]
+    assert found.verdict == "inconclusive"
+
+
+def test_the_time_limit_ends_the_measuring_without_a_verdict():
+    """Whole launches only, and none that would end beyond the limit."""
+    machine = Machine(1.0)
+    done, tally, found = weigh(machine, time_limit=7.5)
+    assert not done
+    assert tally.count("latency.p50") == 7
+    assert machine.now <= 7.5
+    assert found.verdict == "inconclusive"
+
+
+def test_every_fourth_launch_has_a_second_baseline():
+    """The null control is part of the measurement, not an option."""
+    machine = Machine(1.05)
+    _, tally, _ = weigh(machine)
+    assert [index for index, control in enumerate(machine.controls) if control] == list(range(0, 54, 4))
+    assert len(tally.null) == 14
+
+
+def test_weighing_again_continues_and_never_starts_afresh():
+    """A decided measurement takes no further launch; an open one goes on at the next pair, up to the last look."""
+    _, first, _ = weigh(Machine(1.05), time_limit=20)
+    assert first.count("latency.p50") == 20
+    resumed = Tally("baseline", BASELINE, "baseline")
+    resumed.resume(measurement(first).comparisons[0])
+    machine = Machine(1.05)
+    _, second, _ = weigh(machine, tally=resumed)
+    assert machine.now == LOOKS[-1] - 20
+    assert second.series["latency.p50"].log_ratio[:20] == first.series["latency.p50"].log_ratio
+    assert second.series["latency.p50"].numbers == list(range(1, 55))
+    last = Machine(1.0)
+    done, third, found = weigh(last, tally=second)
+    assert last.now == 0
+    assert found.verdict == "inconclusive"
+
+
+def test_rerunning_until_green_does_not_work():
+    """Twenty re-runs of a candidate just beyond its limit: never a pass, never more than the last look's pairs."""
+    tally = Tally("baseline", BASELINE, "baseline")
+    for _ in range(20):
+        resumed = Tally("baseline", BASELINE, "baseline")
+        if tally.series:
+            resumed.resume(measurement(tally).comparisons[0])
+        _, tally, found = weigh(Machine(1.07), tally=resumed, time_limit=5)
+        assert found.verdict != "pass"
+    assert tally.count("latency.p50") <= LOOKS[-1]
+
+
+def test_a_failed_budget_ends_the_measuring_of_the_others_unless_all_are_asked_for():
+    """The hopeless case costs ten launches; `--all` goes on."""
+    budgets = (P50, Budget(metric="cold_start", max_ratio=1.3))
+    _, tally, found = weigh(Machine(1.3), budgets)
+    assert found.verdict == "fail"
+    assert tally.count("cold_start") == LOOKS[0]
+    _, tally, _ = weigh(Machine(1.3), budgets, thorough=True)
+    assert tally.count("cold_start") == LOOKS[-1]
+
+
+def test_advisory_budgets_get_the_first_look_and_no_more():
+    """What decides nothing does not hold the gate up."""
+    budgets = (P50, Budget(metric="cold_start", max_ratio=1.0, required=False))
+    _, tally, found = weigh(Machine(1.0), budgets)
+    assert found.verdict == "pass"
+    assert tally.count("cold_start") == LOOKS[0]
+
+
+def test_a_disturbed_machine_is_inconclusive():
+    """More than 30 % of the bursts dropped: no verdict, whatever the numbers say."""
+    for ratio in (0.8, 1.4):
+        _, _, found = weigh(Machine(ratio, dropped=0.4))
+        assert found.verdict == "inconclusive"
+
+
+def test_end_to_end_is_launched_apart():
+    """Its bursts run other code than those of the model alone."""
+    machine = Machine(1.0)
+    weigh(machine, (P50, Budget(metric="latency.end_to_end", max_ratio=1.1)))
+    assert {frozenset({"latency.p50"}), frozenset({"latency.end_to_end"})} == set(machine.metrics)
+
+
+def test_the_same_bytes_need_no_launch_for_relative_limits():
+    """Only an absolute limit still needs the clock."""
+    absolute = Budget(metric="latency.p50", max="5ms")
+    assert first_needs([P50], {"baseline": True}, {}) == []
+    assert first_needs([P50, absolute], {"baseline": True}, {}) == [Need("latency.p50", "baseline", 10)]
+    assert first_needs([P50], {"baseline": False}, {"latency.p50": "why"}) == []
+    stable = Budget(metric="latency.p50", max_ratio=1.1, against="stable")
+    assert first_needs([stable], {"baseline": False}, {}) == []
+
+
+def test_launch_orders_differ_from_launch_to_launch_and_repeat_with_the_seed():
+    """Randomness comes from the seed and the launch's number alone."""
+    drawn = []
+    for _ in range(2):
+        _, tally, _ = weigh(Machine(1.0, sd=0.01))
+        drawn.append(tally.series["latency.p50"].log_ratio)
+    assert drawn[0] == drawn[1]
+    assert len(set(np.round(drawn[0], 12))) == LOOKS[0]
