@@ -26,7 +26,7 @@ _STEPS = {
     "pruned-int8": None,
 }
 
-IGNORED = ("/artifacts/", "/measurements/", ".weighbridge/", "__pycache__/")
+IGNORED = ("/artifacts/", "/measurements/", "/reports/", ".weighbridge/", "__pycache__/")
 DVC_IGNORED = (".git", ".venv", "__pycache__", "*.pyc", "registry/models")
 
 
