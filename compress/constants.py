@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
-from onnx.reference import ReferenceEvaluator
+
+from compress.lowering import session
 
 Array = NDArray[Any]
 
@@ -29,7 +30,7 @@ _INTEGER_WEIGHTS = {
 def effective_weights(proto: ModelProto) -> dict[str, Array]:
     """Constants of two or more axes that data-dependent nodes read, decoded and dequantized, as float32.
 
-    Codebooks, deltas and bitmasks are decoded by evaluating the file's own nodes. Integer weights are given less
+    Codebooks, deltas and bitmasks are decoded by running the file's own nodes. Integer weights are given less
     their zero point (a scale would not change which of them are zero or equal, per channel).
     """
     flat = inliner.inline_local_functions(proto)
@@ -72,7 +73,7 @@ def _evaluate(proto: ModelProto, decoders: list[NodeProto], wanted: list[str]) -
             initializer=list(proto.graph.initializer),
         )
         model = helper.make_model(graph, opset_imports=list(proto.opset_import), ir_version=proto.ir_version)
-        values |= dict(zip(computed, ReferenceEvaluator(model).run(None, {}), strict=True))
+        values |= dict(zip(computed, session(model, "decoders").run(None, {}), strict=True))
     return values
 
 
