@@ -65,7 +65,7 @@ def test_the_distribution_is_that_of_all_signs(count):
 
 @given(st.integers(2, 30), st.integers(0, 2**32 - 1))
 def test_p_values_agree_with_scipy_where_nothing_ties(count, seed):
-    """scipy's exact Wilcoxon test is the same test."""
+    """The exact Wilcoxon test of scipy test is the same test."""
     values = np.random.default_rng(seed).normal(0.2, 1.0, count)
     expected = wilcoxon(values, alternative="greater", method="exact").pvalue
     assert SIGNED_RANK.p_above(values, 0.0) == pytest.approx(expected, abs=1e-12)

@@ -112,7 +112,7 @@ def test_a_ratio_mirrors_when_the_models_swap(pairs, ratio):
 
 @given(st.integers(1, 200), st.data(), st.sampled_from([0.05, 0.01]))
 def test_clopper_pearson_is_scipys(total, data, alpha):
-    """scipy's exact interval, one-sided rates each."""
+    """The exact interval of scipy, one-sided rates each."""
     successes = data.draw(st.integers(0, total))
     interval = binomtest(successes, total).proportion_ci(1 - 2 * alpha, "exact")
     assert clopper_pearson(successes, total, alpha, alpha) == pytest.approx((interval.low, interval.high), abs=1e-9)

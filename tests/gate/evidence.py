@@ -1,0 +1,118 @@
+"""Measurements made of numbers, for tests of judging and reporting: no model, no clock."""
+
+import hashlib
+
+import numpy as np
+
+from weighbridge.documents import (
+    Budget,
+    Comparison,
+    Controls,
+    Device,
+    Exact,
+    Flip,
+    Launches,
+    Measurement,
+    Proportions,
+    Protocol,
+    Weighed,
+)
+
+SLICES = ("ankle-boot", "bag", "coat", "shirt")
+
+
+def digest(name):
+    """A digest that belongs to a name."""
+    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+DEVICE = Device(
+    device_class="ci-2core",
+    cpu="Some CPU",
+    isa=["avx2"],
+    cores=2,
+    memory_bytes=8_000_000_000,
+    system="Linux 6.1 x86_64",
+    runtimes={"onnxruntime": "1.32.0", "python": "3.11.7"},
+    fingerprint=digest("device"),
+)
+
+
+def launches(ratio=0.85, *, sd=0.02, pairs=54, seed=0, base=150e-6, samples=500):
+    """Launch pairs around a true ratio, normal on the log scale."""
+    generator = np.random.default_rng(seed)
+    log_ratio = np.log(ratio) + sd * generator.normal(size=pairs)
+    reference = base * np.exp(0.01 * generator.normal(size=pairs))
+    return Launches(
+        candidate=list(reference * np.exp(log_ratio)),
+        reference=list(reference),
+        log_ratio=list(log_ratio),
+        samples=samples,
+        numbers=list(range(1, pairs + 1)),
+    )
+
+
+def controls(pairs=54, *, bias=0.0, sd=0.004, dropped=0.01, seed=1):
+    """Every fourth launch's baseline against itself."""
+    values = bias + sd * np.random.default_rng(seed).normal(size=max(pairs // 4, 0))
+    return Controls(null_log_ratio=list(values), dropped=dropped)
+
+
+def proportions(both=900, only_reference=12, only_candidate=8, neither=80):
+    """Paired counts over 1,000 examples."""
+    return Proportions(both=both, only_reference=only_reference, only_candidate=only_candidate, neither=neither)
+
+
+def comparison(against="baseline", *, pairs=54, candidate_bytes=400, **metrics):
+    """Evidence on size, latency, memory and accuracy, each replaced by the keyword of its name with `_` for `.`."""
+    found = {
+        "size.bytes": Exact(candidate=candidate_bytes, reference=1000),
+        "latency.p50": launches(pairs=pairs),
+        "memory.peak": launches(0.9, sd=0.002, pairs=pairs, base=13.6e6, seed=5),
+        "accuracy.top1": proportions(),
+    }
+    shares = metrics.pop("controls", controls(pairs))
+    slices = metrics.pop("slices", {name: proportions(225, 3, 2, 20) for name in SLICES})
+    found.update({name.replace("_", ".", 1): value for name, value in metrics.items()})
+    return Comparison(
+        against=against,
+        reference=Weighed(name=against, digest=digest(against), bytes=1000),
+        metrics={name: value for name, value in found.items() if value is not None},
+        slices=slices,
+        flips=[Flip(index=7, label=6, candidate=0, slices=["shirt"])],
+        controls=shares,
+    )
+
+
+def measurement(*comparisons, candidate="candidate", candidate_bytes=400, recipe=None, device=DEVICE, **fields):
+    """A complete measurement of the comparisons, or of the default one."""
+    found = list(comparisons) or [comparison(candidate_bytes=candidate_bytes)]
+    content = {
+        "recipe": recipe,
+        "baseline": Weighed(name="baseline", digest=digest("baseline"), bytes=1000),
+        "candidate": Weighed(name=candidate, digest=digest(candidate), bytes=candidate_bytes),
+        "device": device,
+        "data": digest("data"),
+        "examples": 1000,
+        "protocol": Protocol(
+            seed=11, threads=1, batch_size=1, looks=[10, 16, 24, 36, 54], elapsed_seconds=54.0,
+            time_limit_seconds=60.0, complete=True,
+        ),
+        "comparisons": found,
+    }  # fmt: skip
+    return Measurement(**{**content, **fields})
+
+
+def budget(metric, **limits):
+    """One budget."""
+    return Budget(metric=metric, **limits)
+
+
+BUDGETS = [
+    budget("size.bytes", max="500B"),
+    budget("latency.p50", max_ratio=0.9),
+    budget("accuracy.top1", max_drop=0.02),
+    budget("accuracy.worst_slice", max_drop=0.1),
+    budget("accuracy.flips", max=0.05),
+    budget("memory.peak", max="200MB", required=False),
+]

@@ -1,0 +1,100 @@
+"""Policy: every way of asking for less is seen, and nothing else is."""
+
+import pytest
+
+from gate.policy import Policy, changes, policy_changes, recipe_changes
+from weighbridge.documents import RecipeSection
+from weighbridge.errors import InputError
+
+from .evidence import BUDGETS, budget
+
+LATENCY = budget("latency.p50", max_ratio=0.9)
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "kinds"),
+    [
+        (LATENCY, budget("latency.p50", max_ratio=0.91), ["loosened"]),
+        (LATENCY, budget("latency.p50", max_ratio=0.89), []),
+        (budget("throughput", min="100/s"), budget("throughput", min="99/s"), ["loosened"]),
+        (budget("throughput", min="100/s"), budget("throughput", min="101/s"), []),
+        (budget("accuracy.top1", max_drop=0.01), budget("accuracy.top1", max_drop="2%"), ["loosened"]),
+        (LATENCY, budget("latency.p50", max_ratio=0.9, required=False), ["advisory"]),
+        (LATENCY, budget("latency.p50", max_ratio=0.9, resolution=0.1), ["resolution"]),
+        (LATENCY, budget("latency.p50", max_ratio=0.9, device="pi5"), ["device"]),
+        (
+            budget("accuracy.top1", max_drop=0.01),
+            budget("accuracy.top1", max_drop=0.01, mode="exact"),
+            ["mode"],
+        ),
+        (
+            budget("accuracy.top1", max_drop=0.01, mode="exact"),
+            budget("accuracy.top1", max_drop=0.01),
+            [],
+        ),
+        (LATENCY, budget("latency.p50", max_ratio=2, required=False), ["loosened", "advisory"]),
+        (LATENCY, budget("latency.p50", max="9ms"), ["removed"]),
+        (LATENCY, budget("latency.p50", max_ratio=0.9, against="stable"), ["removed"]),
+        (LATENCY, budget("latency.p95", max_ratio=0.9), ["removed"]),
+        (budget("latency.p50", max_ratio=0.9, required=False), budget("params", max=1), []),
+        (budget("latency.p50", max_ratio=0.9, device="pi5"), LATENCY, []),
+    ],
+)
+def test_each_weakening_has_a_name(base, head, kinds):
+    """Loosened, removed, advisory, resolution, device, mode; tightening is free."""
+    assert [change.kind for change in changes([base], [head])] == kinds
+
+
+def test_reordering_and_adding_budgets_is_free():
+    """The same budgets in another order, with one more, loosen nothing."""
+    assert changes(BUDGETS, [*reversed(BUDGETS), LATENCY]) == []
+    assert changes(BUDGETS, BUDGETS) == []
+
+
+def test_a_stricter_twin_keeps_a_budget():
+    """Where two budgets limit one metric, removing the looser of them loosens nothing."""
+    loose = budget("latency.p50", max_ratio=1.2)
+    assert changes([LATENCY, loose], [LATENCY]) == []
+    assert [change.kind for change in changes([LATENCY, loose], [loose])] == ["loosened"]
+
+
+def test_a_change_says_how_it_stood_and_how_it_stands():
+    """Both sides in one line each, for the report and for waivers."""
+    (change,) = changes([LATENCY], [budget("latency.p50", max_ratio=1.5)])
+    assert change.budget == "latency.p50 max_ratio against baseline"
+    assert change.base == "max_ratio 0.9×, resolution 5%"
+    assert change.head == "max_ratio 1.5×, resolution 5%"
+
+
+def test_a_recipe_made_advisory_is_a_change():
+    """Its verdict counted and does not any more; the other way round is free."""
+    counts = RecipeSection(steps=[{"share": {"bits": 2}}])
+    advisory = RecipeSection(steps=[{"share": {"bits": 2}}], advisory=True)
+    assert [item.kind for item in recipe_changes({"a": counts}, {"a": advisory})] == ["recipe advisory"]
+    assert recipe_changes({"a": advisory}, {"a": counts}) == []
+    assert recipe_changes({"a": counts}, {"b": advisory}) == []
+
+
+PARAMS = """
+model: {name: net, factory: "a.b:C"}
+data: {factory: "a.b:D"}
+x-anchors: {anything: goes}
+recipes:
+  int8: {steps: [{quantize: {scheme: fp16}}]}
+budgets:
+  - {metric: latency.p50, max_ratio: %s}
+"""
+
+
+def test_policies_are_read_from_text():
+    """The merge base comes as text from Git; a policy's digest is over its budgets alone."""
+    base, head = Policy.parse(PARAMS % 0.9, "base"), Policy.parse(PARAMS % 1.1, "head")
+    assert [change.kind for change in policy_changes(base, head)] == ["loosened"]
+    assert base.digest() != head.digest()
+    assert Policy.parse(PARAMS % 0.9 + "# a comment", "again").digest() == base.digest()
+
+
+def test_a_broken_base_is_one_clear_error():
+    """A params.yaml that cannot be read in the merge base is named with its revision."""
+    with pytest.raises(InputError, match="main"):
+        Policy.parse(PARAMS.replace("metric", "metrik") % 0.9, "params.yaml at main")

@@ -1,0 +1,75 @@
+"""Gate runs made of numbers: the published error rates, and resampling of recorded launches."""
+
+import numpy as np
+import pytest
+
+from gate.simulate import heavy_tailed, resample, run_gate, simulate
+from gate.statistics import LOOKS
+from weighbridge.documents import Verdict
+
+
+def generator():
+    return np.random.default_rng(7)
+
+
+def test_a_clear_case_stops_at_the_first_look():
+    """Far within or far beyond one limit: ten pairs."""
+    fast, slow = [-0.5 + 0.001 * index for index in range(54)], [0.5 + 0.001 * index for index in range(54)]
+    assert run_gate([fast], [1.05]).pairs == LOOKS[0]
+    assert run_gate([fast], [1.05]).whole is Verdict.PASS
+    assert run_gate([slow], [1.05]).whole is Verdict.FAIL
+    assert run_gate([fast, slow], [1.05, 1.05]).verdicts == (Verdict.PASS, Verdict.FAIL)
+
+
+def test_too_few_pairs_decide_nothing():
+    """Below the first look every budget stays open."""
+    assert run_gate([[0.0] * 9], [1.05]).whole is Verdict.INCONCLUSIVE
+
+
+def test_at_the_limit_hardly_any_run_fails():
+    """Six budgets with a true value at their limits: at most 1 % of gate runs fail (heavy tails, 3 % spread)."""
+    rates = simulate(150, heavy_tailed(1.05, 0.03), [1.05] * 6, generator())
+    assert rates.failed <= 0.01 * 150 + 3 * np.sqrt(0.01 * 150)
+    assert rates.inconclusive >= 0.95 * 150
+
+
+def test_five_percent_beyond_the_limit_is_found():
+    """At 3 % spread a 5 % excess fails in every run, after a few looks."""
+    rates = simulate(100, heavy_tailed(1.05 * 1.05, 0.03), [1.05], generator())
+    assert rates.failed >= 99
+    assert rates.mean_pairs < 24
+
+
+def test_five_percent_headroom_passes():
+    """At 3 % spread a candidate with 5 % headroom passes."""
+    assert simulate(100, heavy_tailed(1.05 / 1.05, 0.03), [1.05], generator()).passed >= 99
+
+
+def test_too_noisy_is_inconclusive_not_wrong():
+    """At 15 % spread a 5 % excess is often open, and never passes."""
+    rates = simulate(100, heavy_tailed(1.05 * 1.05, 0.15), [1.05], generator())
+    assert rates.passed <= 5
+    assert rates.inconclusive > 0
+
+
+def test_looking_often_keeps_the_rate_of_false_passes():
+    """A true value at the limit passes in at most 5 % of runs over all five looks."""
+    rates = simulate(200, heavy_tailed(1.05, 0.03), [1.05], generator())
+    assert rates.passed <= 0.05 * 200 + 3 * np.sqrt(0.05 * 200)
+
+
+def test_recorded_launches_are_resampled_whole():
+    """A drawn launch keeps its values of all metrics together, and none is drawn twice in a run."""
+    recorded = np.array([np.arange(60.0), np.arange(60.0) + 100])
+    outcomes = resample((recorded / 1000).tolist(), 5, [1.05, 2.0], generator())
+    assert len(outcomes) == 5
+    assert all(outcome.pairs in LOOKS for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "limits"), [([[0.0] * 53], [1.05]), ([[0.0] * 60], [1.05, 1.05]), ([[0.0] * 60, [0.0] * 60], [1.05])]
+)
+def test_records_that_cannot_make_a_gate_run_are_refused(recorded, limits):
+    """Too few launches, or not one list per limit."""
+    with pytest.raises(ValueError, match=r"recorded|one list"):
+        resample(recorded, 1, limits, generator())
