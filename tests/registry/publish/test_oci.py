@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import os
 import urllib.request
+from pathlib import Path
 
 import oras.client
 import pytest
@@ -82,7 +82,7 @@ def test_oras_pulls_what_was_pushed(project, place, tmp_path):
     push(project, "fashion-cnn@v1", reference)
     client = oras.client.OrasClient(hostname=reference.host, insecure=True)
     files = client.pull(target=f"{reference.host}/{reference.repository}:v1", outdir=str(tmp_path))
-    assert [os.path.basename(file) for file in files] == ["model.onnx"]
+    assert [Path(file).name for file in files] == ["model.onnx"]
     assert (tmp_path / "model.onnx").read_bytes() == project.contents["int8"]
 
 
