@@ -23,6 +23,8 @@ def quantity(value: float, unit: str) -> str:
     scale = _SCALES.get(unit)
     if scale is None:
         return _digits(value)
+    if unit in ("bytes", "count") and value == int(value) and abs(value) < 1000:
+        return f"{int(value)} {scale[-1][1]}".rstrip()
     # Half a unit in the third digit more: what rounds up to 1000 is said in the next larger unit.
     factor, name = next((item for item in scale if abs(value) * 1.0005 >= item[0]), scale[-1])
     return f"{_digits(value / factor)} {name}".rstrip()
@@ -60,8 +62,8 @@ def title(metric: str) -> str:
 
 
 def _digits(value: float) -> str:
-    if value == int(value) and abs(value) < 1000:
-        return str(int(value))
+    if value == 0:
+        return "0"
     rounded = float(f"{value:.3g}")
     places = 2 - math.floor(math.log10(abs(rounded)))
     return f"{rounded:,.{max(places, 0)}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")

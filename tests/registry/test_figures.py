@@ -20,10 +20,10 @@ from registry.records import Estimate
         (0.8939, "fraction", "89.39 %"),
         (117_530, "count", "118 k"),
         (0, "bytes", "0 B"),
-        (1.0, "ratio", "1"),
+        (1.0, "ratio", "1.00"),
         (1.1, "ratio", "1.10"),
         (6370.4, "per_second", "6\N{NARROW NO-BREAK SPACE}370/s"),
-        (-2_000, "bytes", "-2 kB"),
+        (-2_000, "bytes", "-2.00 kB"),
     ],
 )
 def test_quantities_have_three_digits_and_a_unit(value, unit, said):
