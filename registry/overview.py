@@ -15,7 +15,7 @@ from registry.layout import (
     read_record,
     require_channels,
 )
-from registry.resolve import resolve
+from registry.resolve import resolve, settled_channels
 from weighbridge.errors import IntegrityError, StateError
 from weighbridge.files import sha256_bytes
 
@@ -72,10 +72,11 @@ class EventRow(Row):
 
 def models(root: Path) -> list[ModelRow]:
     """All models, by name."""
-    view = WorkTree(root)
     rows = []
     for name in model_names(root):
-        channels = require_channels(view, name)
+        channels = settled_channels(root, name)
+        if channels is None:
+            continue
         canary = channels.get("canary")
         rows.append(
             ModelRow(

@@ -19,9 +19,11 @@ from registry.layout import (
     VERSION_NAME,
     View,
     WorkTree,
+    channels_path,
     event_path,
     model_names,
     parse_mapping,
+    read_channels,
     read_record,
     require_channels,
     safe_relative,
@@ -101,8 +103,25 @@ def stable_or_none(root: Path, model: str) -> Resolved | None:
     """
     if model not in model_names(root):
         return None
-    channels = require_channels(WorkTree(root), model)
-    return None if channels.get("stable") is None else resolve(root, f"{model}@stable")
+    channels = settled_channels(root, model)
+    return None if not channels or channels.get("stable") is None else resolve(root, f"{model}@stable")
+
+
+def settled_channels(root: Path, model: str) -> dict[str, Any] | None:
+    """The channels of a model whose folder is there. A folder without channels is what a command that was killed
+    while it wrote the model's first event leaves: that is finished first. None where the model's folder holds no
+    events; without channels beside events, an `IntegrityError`.
+    """
+    view = WorkTree(root)
+    channels = read_channels(view, model)
+    if channels is None:
+        from registry.store import Store  # noqa: PLC0415  # needed after a crash only; resolving must start fast
+
+        Store(root).repair()
+        channels = read_channels(view, model)
+    if channels is None and view.read(event_path(model, 1)) is not None:
+        raise IntegrityError("is missing", where=channels_path(model), fix=HAND_EDITED)
+    return channels
 
 
 def _by_channel(view: View, channels: dict[str, Any], channel: str) -> Resolved:

@@ -25,7 +25,7 @@ def git(root, *arguments, **more):
 def make_repository(root: Path):
     """An empty repository with an identity."""
     root.mkdir(parents=True, exist_ok=True)
-    git(root, "init", "-q", "-b", "main")
+    git(root, "init", "-q", "-b", "main", "--template=")
     identify(root)
     (root / ".gitignore").write_text("/artifacts/\n/measurements/\n.weighbridge/\n/.dvc/cache/\n")
     return root
