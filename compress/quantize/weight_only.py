@@ -117,7 +117,8 @@ def _as_matmul(model: ModelProto, node: NodeProto, options: dict[str, float]) ->
 
 
 def _as_half(values: Array, name: str) -> tuple[list[TensorProto], list[NodeProto]]:
-    halves = values.astype(np.float16)
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16)
     if not np.isfinite(halves).all():
         raise InputError(f"the weight {name} has values beyond float16", where="quantize", fix="keep its layer")
     cast = helper.make_node("Cast", [f"{name}/half"], [name], to=TensorProto.FLOAT)
