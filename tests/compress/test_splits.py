@@ -1,0 +1,72 @@
+"""Parts of a split: balanced, disjoint, repeatable; a calibration set of one class or none is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compress.splits import balanced, calibration, holdout
+from weighbridge.data import Split
+from weighbridge.errors import InputError
+
+
+def split(labels):
+    """A split whose input is the example's own number."""
+    labels = np.asarray(labels)
+    return Split({"x": np.arange(len(labels), dtype=np.float32)}, labels, {"even": np.arange(len(labels)) % 2 == 0})
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.integers(1, 60), st.integers(0, 9))
+def test_classes_are_dealt_out_evenly(labels, count, seed):
+    """No class has two more than another unless that other one is used up."""
+    labels = np.array(labels)
+    chosen = balanced(labels, count, seed)
+    assert len(chosen) == len(set(chosen)) == min(count, len(labels))
+    taken = {label: int((labels[chosen] == label).sum()) for label in set(labels)}
+    for label, number in taken.items():
+        for other, few in taken.items():
+            assert number <= few + 1 or few == int((labels == other).sum()), (label, other)
+
+
+def test_the_choice_is_repeatable_and_depends_on_the_seed():
+    """The same seed draws the same examples."""
+    labels = np.arange(100) % 10
+    assert np.array_equal(balanced(labels, 30, 1), balanced(labels, 30, 1))
+    assert not np.array_equal(balanced(labels, 30, 1), balanced(labels, 30, 2))
+
+
+def test_float_labels_are_drawn_without_regard_to_their_values():
+    """Regression has no classes to balance."""
+    assert len(balanced(np.linspace(0, 1, 50), 20, 0)) == 20
+
+
+def test_holdout_parts_are_disjoint_and_whole():
+    """Every example is in exactly one part, with its slices."""
+    whole = split(np.arange(50) % 5)
+    rest, held = holdout(whole, 0.2, 3)
+    assert (len(rest), len(held)) == (40, 10)
+    assert sorted([*rest.inputs["x"], *held.inputs["x"]]) == list(range(50))
+    assert np.bincount(held.labels).tolist() == [2, 2, 2, 2, 2]
+    assert np.array_equal(held.slices["even"], held.inputs["x"] % 2 == 0)
+
+
+def test_a_holdout_that_empties_a_part_is_refused():
+    """Two examples have no tenth."""
+    with pytest.raises(InputError, match="leaves a part empty"):
+        holdout(split([0, 1]), 0.1, 3)
+
+
+def test_calibration_is_drawn_from_train_where_none_is_given():
+    """512 examples at most, every class in its share."""
+    chosen = calibration(split(np.arange(1000) % 4), None, 0, "data")
+    assert np.bincount(chosen.labels).tolist() == [128] * 4
+
+
+def test_calibration_of_no_example_or_one_class_is_refused():
+    """Ranges taken on it would be wrong; one line says so and what to do."""
+    train = split(np.arange(20) % 2)
+    with pytest.raises(InputError, match="data: the calibration split is empty"):
+        calibration(train, train.take(slice(0, 0)), 0, "data")
+    with pytest.raises(InputError, match="holds one class alone \\(1\\)"):
+        calibration(train, train.take(train.labels == 1), 0, "data")
+    assert len(calibration(train, train, 0, "data")) == 20

@@ -1,0 +1,241 @@
+"""The one loop: it learns, repeats itself to the bit, keeps constraints, and stops where a loss is no number."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from compress.prune.masks import Mask
+from compress.training import (
+    Finetune,
+    check_module,
+    deterministic,
+    evaluate,
+    fit,
+    one_cycle,
+    outputs,
+    predict,
+    quality,
+    takes_keywords,
+)
+from tests.compress.nets import MLP, Residual, features, images
+from weighbridge.data import Split
+from weighbridge.documents import TrainSection
+from weighbridge.errors import InputError, InvariantError
+
+SETTINGS = TrainSection(epochs=2, batch_size=32, lr=0.01)
+
+
+def mlp(seed=1):
+    """A small net with seeded weights."""
+    torch.manual_seed(seed)
+    return MLP()
+
+
+def same(left, right):
+    """Whether two modules hold the same bits."""
+    pairs = zip(left.state_dict().values(), right.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_training_learns_and_leaves_eval_mode():
+    """The loss falls, the answers are better than chance, and the module is in eval mode afterwards."""
+    module, split = mlp(), features()
+    history = fit(module, split, SETTINGS.model_copy(update={"epochs": 6}), seed=3)
+    assert history.losses[-1] < history.losses[0]
+    assert history.steps == 6 * 3
+    assert quality(evaluate(module, split), split.labels) > 0.8
+    assert not module.training
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    """Training is a function of module, data, settings and seed."""
+    modules = [mlp() for _ in range(3)]
+    for module, seed in zip(modules, (3, 3, 4), strict=True):
+        torch.rand(seed)  # whatever the process drew before does not matter
+        fit(module, features(), SETTINGS, seed=seed)
+    assert same(modules[0], modules[1])
+    assert not same(modules[0], modules[2])
+
+
+def test_the_process_gets_its_own_state_back():
+    """Threads, deterministic mode and the random state are as they were."""
+    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.get_rng_state())
+    with deterministic(9):
+        assert torch.get_num_threads() == 1
+        assert torch.are_deterministic_algorithms_enabled()
+        torch.rand(3)
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before[:2]
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_a_mask_survives_training():
+    """Weights under a mask are zero after every step, those beside it move."""
+    module = mlp()
+    kept = torch.rand(module.more.weight.shape, generator=torch.Generator().manual_seed(0)) > 0.5
+    mask = Mask("more.weight", kept)
+    mask.project(module)
+    before = module.more.weight.detach().clone()
+    fit(module, features(), SETTINGS.model_copy(update={"weight_decay": 0.1}), seed=3, constraints=[mask])
+    assert mask.violation(module) is None
+    assert not torch.equal(module.more.weight, before)
+
+
+def test_a_diverging_loss_stops_with_epoch_and_step():
+    """NaN is one clear error that names stage, epoch and step."""
+    calls = []
+
+    def loss(module, inputs, labels, indices):
+        calls.append(1)
+        value = outputs(module, inputs)[0].mean()
+        return value * (float("nan") if len(calls) == 5 else 1.0)
+
+    with pytest.raises(InvariantError) as caught:
+        fit(mlp(), features(), SETTINGS, seed=3, loss=loss, stage="prune")
+    assert str(caught.value) == "prune: training diverged: the loss is nan at epoch 2, step 5 of 6 (lower lr)"
+
+
+def test_a_loss_of_ones_own_sees_the_indices_of_its_examples():
+    """Distillation can look answers up: indices point into the split."""
+    split, seen = features(), []
+
+    def loss(module, inputs, labels, indices):
+        assert torch.equal(labels, torch.from_numpy(split.labels)[indices].long())
+        assert torch.equal(inputs["features"], torch.from_numpy(split.inputs["features"])[indices])
+        seen.extend(indices.tolist())
+        return outputs(module, inputs)[0].square().mean()
+
+    fit(mlp(), split, SETTINGS.model_copy(update={"epochs": 1}), seed=3, loss=loss)
+    assert sorted(seen) == list(range(len(split)))
+
+
+def test_no_batch_has_a_single_example():
+    """97 examples in batches of 32 do not end in a batch of one, on which normalisation fails."""
+    split = images(97)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    fit(module, split, SETTINGS.model_copy(update={"epochs": 1}), seed=3)
+
+
+def test_epochs_are_reported_and_observed():
+    """Progress and the observer see every epoch, the observer a module in eval mode."""
+    seen, reported = [], []
+    fit(
+        mlp(),
+        features(),
+        SETTINGS,
+        seed=3,
+        on_epoch=lambda epoch, module: seen.append((epoch, module.training)),
+        progress=lambda stage, done, total, detail="": reported.append((stage, done, total)),
+    )
+    assert seen == [(1, False), (2, False)]
+    assert reported == [("train", 1, 2), ("train", 2, 2)]
+
+
+def test_an_empty_split_is_refused():
+    """There is nothing to train or evaluate on."""
+    empty = features().take(slice(0, 0))
+    with pytest.raises(InputError, match="no examples to train on"):
+        fit(mlp(), empty, SETTINGS, seed=3)
+    with pytest.raises(InputError, match="no examples to evaluate on"):
+        evaluate(mlp(), empty)
+
+
+@given(st.integers(1, 500))
+def test_the_one_cycle_stays_within_its_peak(total):
+    """From the first step to the last the factor is above zero and at most one, and it ends far below."""
+    factors = [one_cycle(step, total) for step in range(total)]
+    assert all(0 < factor <= 1 for factor in factors)
+    if total >= 20:
+        assert factors[-1] < 0.05
+        assert max(factors) > 0.9
+
+
+def test_finetuning_takes_what_it_does_not_set_from_train():
+    """Set values win, others are the section's."""
+    merged = Finetune(epochs=3).settings(TrainSection(epochs=8, lr=0.02, batch_size=16))
+    assert (merged.epochs, merged.lr, merged.batch_size) == (3, 0.02, 16)
+
+
+@pytest.mark.parametrize("key", ["epochs", "lr", "batch_size"])
+def test_finetuning_refuses_nonsense(key):
+    """Zero epochs, learning rates and batches are refused."""
+    with pytest.raises(ValueError, match="greater than"):
+        Finetune(**{key: 0})
+
+
+class Two(nn.Module):
+    """Two inputs and two outputs."""
+
+    def forward(self, left, right):
+        return {"sum": left + right, "difference": left - right}
+
+
+def test_inputs_go_by_name_where_forward_has_the_names():
+    """The order of the arrays does not matter where names fit; else it is positional."""
+    left, right = torch.ones(2, 3), torch.zeros(2, 3)
+    assert torch.equal(outputs(Two(), {"right": right, "left": left})[1], left)
+    assert not takes_keywords(Two(), ("a", "b"))
+    assert torch.equal(outputs(Two(), {"a": right, "b": left})[1], -left)
+
+
+def test_prediction_covers_every_example_once():
+    """Batches are joined in order, whatever their size."""
+    module, split = Residual().eval(), images(50)
+    np.testing.assert_allclose(predict(module, split, 7)[0], predict(module, split, 50)[0], atol=1e-6)
+    assert evaluate(module, split).shape == (50, 3)
+
+
+def test_quality_is_accuracy_or_minus_the_squared_error():
+    """Higher is better in both."""
+    logits = np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert quality(logits, np.array([0, 0])) == 0.5
+    assert math.isclose(quality(np.array([[1.0], [3.0]]), np.array([1.0, 1.0]), "mse"), -2.0)
+
+
+def test_regression_trains_on_float_labels():
+    """Mean squared error takes (n,) labels against (n, 1) outputs."""
+    split = features()
+    target = Split(split.inputs, split.inputs["features"][:, 0].astype(np.float64))
+    module = nn.Sequential(nn.Linear(16, 1))
+    settings = SETTINGS.model_copy(update={"loss": "mse", "epochs": 20, "lr": 0.05})
+    history = fit(module, target, settings, seed=1)
+    assert history.losses[-1] < 0.5 * history.losses[0]
+    check_module(module, target, settings, "model.factory")
+
+
+class Crash(nn.Module):
+    """A forward that does not fit its data."""
+
+    def forward(self, features):
+        return features @ torch.ones(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("module", "labels", "said"),
+    [
+        (Crash(), None, "forward fails on the data \\(features \\(2, 16\\) float32\\)"),
+        (nn.Linear(16, 2), None, "the model gives 2 classes; labels go from 0 to 2"),
+        (nn.Linear(16, 3), np.zeros(96), "labels are float64; cross entropy needs classes"),
+        (nn.Unflatten(1, (4, 4)), None, "expected one row of logits"),
+        ("no module", None, "returned str"),
+    ],
+)
+def test_a_module_that_does_not_fit_is_one_clear_line(module, labels, said):
+    """Wrong input, wrong number of classes, wrong labels, wrong rank, no module at all."""
+    split = features() if labels is None else Split(features().inputs, labels)
+    with pytest.raises(InputError, match=said) as caught:
+        check_module(module, split, SETTINGS, "params.yaml: model.factory")
+    assert str(caught.value).startswith("params.yaml: model.factory: ")
+
+
+def test_tied_copies_do_not_leak():
+    """Training a copy leaves the original alone."""
+    module = mlp()
+    twin = copy.deepcopy(module)
+    fit(twin, features(), SETTINGS, seed=3)
+    assert same(module, mlp())
