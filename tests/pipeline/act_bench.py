@@ -177,14 +177,12 @@ class Bench:
         return {"ref": "refs/heads/main", "after": self.run("git", "rev-parse", "HEAD").strip()}
 
     def clone(self, name):
-        """Another clone of origin, with the same remote and its own store."""
-        home = self.home / name
-        home.mkdir()
+        """Another clone of origin, with the same DVC remote and a store of its own."""
         other = Bench(self.home, self.secrets, work=self.home / name / "work")
+        other.store = self.home / name / "store"
+        other.store.mkdir(parents=True)
         subprocess.run(["git", "clone", "--quiet", self.home / "origin.git", other.work], check=True)
-        other.store = home / "store"
         identify(other)
-        other.run("dvc", "remote", "modify", "--local", "storage", "url", str(self.home / "remote"))
         return other
 
 
@@ -218,13 +216,13 @@ def prepared_python(folder):
         program.chmod(0o755)
 
 
-def make(home):
+def make(home, public_key, private_key):
     """From an empty Git repository with a foreign model to a gate that passes: pushed, its bytes in the remote."""
     for name in ("remote", "store"):
         (home / name).mkdir(parents=True)
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", home / "origin.git"], check=True)
     subprocess.run(["git", "init", "--quiet", "--initial-branch=main", home / "work"], check=True)
-    bench = Bench(home)
+    bench = Bench(home, {"WEIGHBRIDGE_SIGNING_KEY_PEM": private_key})
     identify(bench)
     bench.run("git", "remote", "add", "origin", "../origin.git")
     bench.write("nets/__init__.py", "")
@@ -234,6 +232,7 @@ def make(home):
     bench.run("weighbridge", "init", "--name", "clouds", "--model", "nets.model:Net", "--data", "nets.data:load",
               "--remote", str(home / "remote"))  # fmt: skip
     bench.write("params.yaml", PARAMS)
+    bench.write("registry.policy.yaml", json.dumps({"require_signature": True, "keys": {"ci": public_key}}))
     bench.commit("A model and its gate")
     bench.run("dvc", "repro")
     bench.commit("Reproduce")

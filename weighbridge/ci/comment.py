@@ -32,7 +32,7 @@ _CONCLUSIONS = {
     "timed_out": "❌ **The gate ran out of time.** Nothing was judged.",
 }
 # Cut first to last until the rest fits; what is not named here, the verdict among it, is cut last.
-_CUT_FIRST = ("flip", "example", "slice", "reproduce", "device", "pareto", "size against", "note", "changed")
+_CUT_FIRST = ("flip", "example", "slice", "machine", "reproduce", "pareto", "size against", "note", "changed")
 
 
 class Outcome(StrEnum):
@@ -94,12 +94,12 @@ def cut(text: str, room: int) -> str:
     """
     if _length(text) <= room:
         return text
-    sections = re.split(r"(?m)^(?=## )", text)
+    sections = [part for part in re.split(r"(?m)^(?=#{2,3} )", text) if part]
     left_out: list[str] = []
     for word in _CUT_FIRST:
         for section in [item for item in sections[1:] if word in item.partition("\n")[0].lower()]:
             sections.remove(section)
-            left_out.append(section.partition("\n")[0].removeprefix("## "))
+            left_out.append(section.partition("\n")[0].lstrip("# "))
             shorter = _with_notice(sections, left_out)
             if _length(shorter) <= room:
                 return shorter

@@ -17,7 +17,7 @@ BREAK = "\u200b"
 _PLAIN_LANGUAGES = frozenset({"bash", "console", "diff", "json", "python", "sh", "text", "yaml"})
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^`\s]*)[^`]*$")
 # The only HTML that our own report uses; each alone on its line, without attributes.
-_FOLDING = re.compile(r"</?details>|<summary>(?P<title>[^<>]*)</summary>")
+_FOLDING = re.compile(r"</?details>|(?P<open><details>)?<summary>(?P<title>[^<>]*)</summary>")
 _IMAGE = re.compile(r"!\[([^\[\]]*)\]\([^()\s]*(?:\s+\"[^\"]*\")?\)")
 _LINK = re.compile(r"\[([^\[\]]*)\]\([^()\s]*(?:\s+\"[^\"]*\")?\)")
 _ENTITY = re.compile(r"&(?!(?:lt|gt|amp|quot);)(?=[#A-Za-z])")
@@ -104,7 +104,7 @@ def _folding(line: str) -> str | None:
     if match is None:
         return None
     title = match["title"]
-    return line if title is None else f"<summary>{_sentence(title)}</summary>"
+    return line if title is None else f"{match['open'] or ''}<summary>{_sentence(title)}</summary>"
 
 
 def _sentence(line: str) -> str:
