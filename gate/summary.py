@@ -46,8 +46,17 @@ class Checked:
 
     verdict: GateVerdict
     table: str
-    markdown: str
-    html: str
+    report: Report
+
+    @property
+    def markdown(self) -> str:
+        """The report for a comment or a job's summary."""
+        return markdown.render(document(self.report))
+
+    @property
+    def html(self) -> str:
+        """The report as one self-contained page."""
+        return _page(self.report)
 
     def write(self, folder: Path) -> None:
         """Write `verdict.json`, `gate.md` and `gate.html` to a folder, e.g. for a comment on a pull request."""
@@ -101,9 +110,7 @@ def check(root: Path, *, base: Base | None = None, today: dt.date | None = None)
             fix="run `dvc repro`",
         )
     verdict = _gate_verdict(inputs, root, base, today or _today())
-    report = _report(inputs, verdict, root, base)
-    text, html = _texts(report)
-    return Checked(verdict, table(verdict), text, html)
+    return Checked(verdict, table(verdict), _report(inputs, verdict, root, base))
 
 
 def table(verdict: GateVerdict) -> str:
@@ -257,20 +264,18 @@ def _report(inputs: _Inputs, verdict: GateVerdict, root: Path, base: Base | None
     )
 
 
-def _texts(report: Report) -> tuple[str, str]:
-    laid_out = document(report)
+def _page(report: Report) -> str:
     drawings = {PICTURES[name]: plots.svg(plot, report.entries, name) for name, plot in plots.PLOTS.items()}
     title = f"Weighbridge: {report.model or 'weighing'}: {report.verdict.value}"
-    return markdown.render(laid_out), page.render(laid_out, drawings, title)
+    return page.render(document(report), drawings, title)
 
 
 def _files(report: Report) -> dict[str, bytes]:
     """Everything under `reports/` but the verdict itself."""
-    text, html = _texts(report)
     files = {PICTURES[name]: plots.png(plot, report.entries) for name, plot in plots.PLOTS.items()}
     texts = {
-        "gate.md": text,
-        "gate.html": html,
+        "gate.md": markdown.render(document(report)),
+        "gate.html": _page(report),
         "metrics.json": pretty_json(tables.metrics(report.entries)),
         "pareto.csv": tables.pareto_csv(report.entries),
         "limits.csv": tables.limits_csv(report.entries),

@@ -1,0 +1,84 @@
+"""A whole pipeline's files, made of numbers: what the stage `judge` reads."""
+
+import yaml
+
+from weighbridge.documents import ArtifactFile, Exact, Manifest, Sizes, Weighed
+from weighbridge.files import sha256_bytes
+
+from .evidence import comparison, controls, digest, launches, measurement, proportions
+
+PARAMS = {
+    "model": {"name": "net", "factory": "some.model:Net"},
+    "data": {"factory": "some.data:load"},
+    "recipes": {
+        "int8": {"steps": [{"quantize": {"scheme": "static-int8"}}]},
+        "share": {"steps": [{"share": {"bits": 2}}], "advisory": True},
+    },
+    "budgets": [
+        {"metric": "size.bytes", "max": "500B"},
+        {"metric": "latency.p50", "max_ratio": 0.9},
+        {"metric": "accuracy.top1", "max_drop": 0.02},
+        {"metric": "accuracy.worst_slice", "max_drop": 0.1},
+        {"metric": "accuracy.flips", "max": 0.05},
+        {"metric": "memory.peak", "max": "200MB", "required": False},
+    ],
+}
+BASELINE = b"b" * 1000
+CANDIDATES = {"int8": b"i" * 400, "share": b"s" * 100}
+LOST = proportions(700, 212, 8, 80)
+
+
+def evidence(name, *, ratio=0.85, counts=None):
+    """The measurement of one recipe."""
+    data = CANDIDATES[name]
+    found = comparison(
+        pairs=16,
+        candidate_bytes=len(data),
+        size_bytes=Exact(candidate=len(data), reference=1000),
+        size_gzip=Exact(candidate=len(data) - 20, reference=900),
+        params=Exact(candidate=100, reference=100),
+        latency_p50=launches(ratio, pairs=16, seed=len(name)),
+        accuracy_top1=counts or (LOST if name == "share" else proportions()),
+        controls=controls(16),
+    )
+    reference = Weighed(name="baseline", digest=sha256_bytes(BASELINE), bytes=1000)
+    return measurement(
+        found.model_copy(update={"reference": reference}),
+        recipe=name,
+        model="net",
+        baseline=reference,
+        candidate_bytes=len(data),
+    ).model_copy(update={"candidate": Weighed(name=name, digest=sha256_bytes(data), bytes=len(data))})
+
+
+def manifest(name, data):
+    """The manifest of one artifact."""
+    return Manifest(
+        model="net",
+        recipe_name=name,
+        recipe=PARAMS["recipes"].get(name, {}),
+        target="onnxruntime",
+        artifact=ArtifactFile(path="model.onnx", digest=sha256_bytes(data), bytes=len(data)),
+        sizes=Sizes(bytes=len(data), gzip=10, zstd=10, params=100, macs=1000),
+        data=digest("data"),
+        code=digest("code"),
+        seed=7,
+        environment={},
+    )
+
+
+def write_artifact(folder, name, data):
+    """A file and its manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(data)
+    manifest(name, data).write(folder / "manifest.json")
+
+
+def write_project(root, params=PARAMS, **ratios):
+    """Everything that `judge` reads; keywords give a recipe's true latency ratio."""
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    write_artifact(root / "artifacts/baseline/onnxruntime", "baseline", BASELINE)
+    for name in params["recipes"]:
+        write_artifact(root / "artifacts/recipes" / name, name, CANDIDATES[name])
+        evidence(name, ratio=ratios.get(name, 0.85)).write(root / "measurements" / f"{name}.json")
+    return root
