@@ -24,7 +24,7 @@ from registry.layout import (
     require_channels,
     version_path,
 )
-from registry.records import Channels, Event, VersionRecord
+from registry.records import Channels, Estimate, Event, VersionRecord
 from weighbridge.documents.base import parse
 from weighbridge.errors import IntegrityError, StateError
 from weighbridge.files import sha256_bytes
@@ -43,6 +43,21 @@ class ModelState:
     def name(self) -> str:
         """The model's name."""
         return self.channels.model
+
+    def estimate(self, version: str, metric: str) -> Estimate | None:
+        """A metric of a version; of a baseline also as the newest version that was weighed against it found it.
+
+        None where nobody measured it. What comes from a comparison has no interval of its own.
+        """
+        own = self.records[version].metrics.get(metric)
+        if own is not None or self.records[version].kind != "baseline":
+            return own
+        for record in reversed(list(self.records.values())):
+            found = record.metrics.get(metric)
+            if record.baseline and record.baseline.version == version and found and found.baseline is not None:
+                value = found.baseline
+                return Estimate(value=value, lower=value, upper=value, unit=found.unit)
+        return None
 
     def status(self, version: str) -> tuple[str, ...]:
         """What is said of a version: its channels, `quarantined`, `deprecated`."""
