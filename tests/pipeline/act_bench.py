@@ -100,6 +100,8 @@ class Bench:
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
             "XDG_CACHE_HOME": str(self.home / "cache"),
+            # Nothing here is timed, so nobody who times something on this machine is waited for.
+            "XDG_RUNTIME_DIR": str(self.home / "run"),
             **self.secrets,
         }
 
@@ -138,6 +140,7 @@ class Bench:
         (store / "summary.md").unlink(missing_ok=True)
         names = {**environment, "STAND_IN_STORE": store, "STAND_IN_PYTHON": self.home.parent / "python" / "bin"}
         names.setdefault("GITHUB_REPOSITORY", "octocat/clouds")
+        names |= {name: self.environment[name] for name in ("OMP_NUM_THREADS", "XDG_RUNTIME_DIR")}
         command = [BIN / "act", event, "--workflows", f".github/workflows/{workflow}.yml", "--eventpath", path]
         command += ["--platform", "ubuntu-latest=-self-hosted", "--no-cache-server", "--quiet=false"]
         for name, value in names.items():
