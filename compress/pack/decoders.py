@@ -83,7 +83,8 @@ DELTA = Decoder(
         _node("Div", "cf levels", "g"),
         _node("Mod", "cf levels", "i"),
         _node("Add", "g one", "h"),
-        _node("CumSum", "h zero", "p", exclusive=1),
+        _node("Squeeze", "zero", "x"),  # the standard wants the axis as a scalar
+        _node("CumSum", "h x", "p", exclusive=1),
         _node("ReduceProd", "shape", "n"),
         _node("Expand", "zero n", "e"),
         _node("ScatterElements", "e p i", "s"),
@@ -99,7 +100,8 @@ DELTA_RAW = Decoder(
     (
         *_digits("words", "powers", "base", "c"),
         _node("Add", "cf one", "h"),
-        _node("CumSum", "h zero", "p", exclusive=1),
+        _node("Squeeze", "zero", "x"),  # the standard wants the axis as a scalar
+        _node("CumSum", "h x", "p", exclusive=1),
         _node("ReduceProd", "shape", "n"),
         _node("ConstantOfShape", "n", "e"),
         _node("ScatterElements", "e p values", "s"),
@@ -112,7 +114,8 @@ _MASK = (
     *_digits("mask", "halves", "two", "c"),
     _node("ReduceProd", "shape", "n"),
     _node("Slice", "cf zero n", "m"),
-    _node("CumSum", "m zero", "p"),
+    _node("Squeeze", "zero", "x"),
+    _node("CumSum", "m x", "p"),
 )
 
 MASK = Decoder(
