@@ -40,13 +40,20 @@ def plan(root: Path) -> list[Kept]:
     """
     needed = {**dict(_locked(root)), **dict(_registered(root))}
     folder = cache_folder(root) / "files" / "md5"
+    unlisted = sorted(name for name in needed if name.endswith(".dir") and not _listing(root, name).is_file())
     rows = []
     for path in sorted(folder.glob("[0-9a-f][0-9a-f]/*")):
         name = f"{path.parent.name}{path.name}"
         size = path.stat().st_size
         why = needed.get(name)
+        if why is None and unlisted:
+            why = f"may be in the folder {unlisted[0]}, whose listing is not here: run `dvc fetch --all-branches`"
         rows.append(Kept(name, size, why is not None, why or "no version that may serve, and no dvc.lock, names it"))
     return sorted(rows, key=lambda row: (row.keep, -row.bytes, row.md5))
+
+
+def _listing(root: Path, md5: str) -> Path:
+    return cache_folder(root) / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def _registered(root: Path) -> Iterator[tuple[str, str]]:
@@ -97,8 +104,8 @@ def _md5s(content: Any) -> Iterator[str]:
 
 
 def _children(root: Path, md5: str) -> list[str]:
-    """The files of a cached folder; none where the cache does not have its listing."""
-    listing = cache_folder(root) / "files" / "md5" / md5[:2] / md5[2:]
+    """The files of a cached folder; none where the cache does not have its listing (`plan` then keeps all)."""
+    listing = _listing(root, md5)
     if not listing.is_file():
         return []
     try:

@@ -49,7 +49,7 @@ def project(_template, tmp_path):
 @pytest.fixture
 def promoted(_promoted_template, tmp_path):
     """The same after two promotions: v1 was stable, v2 is."""
-    return shutil.copytree(_promoted_template, tmp_path / "project")
+    return shutil.copytree(_promoted_template, tmp_path / "promoted")
 
 
 @pytest.fixture

@@ -199,14 +199,21 @@ def lock(root, recipes):
         for path in sorted(folder.iterdir()):
             data = path.read_bytes()
             entries.append({"md5": _md5(data), "relpath": path.name})
-            cached = root / ".dvc/cache/files/md5" / _md5(data)[:2] / _md5(data)[2:]
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            cached.write_bytes(data)
-        outs[_folder(name)] = _md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
+            cache(root, _md5(data), data)
+        listing = json.dumps(entries, sort_keys=True).encode()
+        outs[_folder(name)] = _md5(listing) + ".dir"
+        cache(root, outs[_folder(name)], listing)
     for path in [*(f"measurements/{name}.json" for name in recipes), "reports/verdict.json"]:
         outs[path] = _md5((root / path).read_bytes())
     stages = {"all": {"cmd": "x", "outs": [{"path": path, "hash": "md5", "md5": md5} for path, md5 in outs.items()]}}
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def cache(root, md5, data):
+    """Put bytes into DVC's cache."""
+    path = root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
 
 
 def edit_json(path, change):

@@ -49,7 +49,7 @@ def request(generator, version, moment, errors, slow, right, shift, different):
 
 
 def write_log(path, n, canary=None, stable=None, versions=("v3", "v2"), seed=3):
-    """n requests of each version, spread over ten minutes after the start."""
+    """N requests of each version, spread over ten minutes after the start."""
     generator = random.Random(seed)
     with path.open("w") as file:
         for number in range(n):
@@ -69,7 +69,6 @@ def canary(promoted):
     promote(promoted, Request("fp16", channel="none"), settings=at(START - timedelta(days=1)))
     Operator(promoted, MODEL, at(START)).start_canary("v3")
     return promoted
-
 
 
 def at(moment):

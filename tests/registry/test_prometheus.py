@@ -225,7 +225,11 @@ def test_counters_are_differenced_from_the_start_of_the_step(values, increase):
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
     def fetch(_, parameters):
-        return series(*values) if "requests_total" in parameters["query"] and 'version="v3"' in parameters["query"] else EMPTY
+        return (
+            series(*values)
+            if "requests_total" in parameters["query"] and 'version="v3"' in parameters["query"]
+            else EMPTY
+        )
 
     found = read_prometheus("http://x", window(start, start + timedelta(hours=1)), fetch)
     assert found.canary.requests == increase
@@ -253,7 +257,9 @@ def test_more_hits_than_trials_hold():
     assert "v3 has more errors (7) than trials (0)" in found.problems
 
 
-@pytest.mark.parametrize("answer", [{"status": "error", "error": "bad query"}, {}, [], {"status": "success", "data": 1}])
+@pytest.mark.parametrize(
+    "answer", [{"status": "error", "error": "bad query"}, {}, [], {"status": "success", "data": 1}]
+)
 def test_an_answer_that_is_none_is_an_error(answer):
     """What is no Prometheus is not taken for an empty one."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -247,7 +247,9 @@ def test_the_teacher_is_named_by_version(project):
 
 def test_a_local_dvc_remote_receives_the_bytes(project, tmp_path):
     """A version that is pushed names bytes that others can pull: candidate and baseline are in the remote."""
-    (project / ".dvc/config").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path}/dvc\n")
+    (project / ".dvc/config").write_text(
+        f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path}/dvc\n"
+    )
     commit_all(project)
     promote(project, Request("int8"))
     stored = sorted(sha256_file(path) for path in (tmp_path / "dvc/files/md5").rglob("*") if path.is_file())

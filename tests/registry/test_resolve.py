@@ -63,7 +63,8 @@ def test_what_is_not_there_is_an_error_and_never_a_default(promoted, form, kind,
 
 
 @pytest.mark.parametrize(
-    ("hours", "version"), [(0, "v1"), (5, "v1"), (10, "v2"), (19.9, "v2"), (20, "v1"), (29, "v1"), (30, "b1"), (99, "b1")]
+    ("hours", "version"),
+    [(0, "v1"), (5, "v1"), (10, "v2"), (19.9, "v2"), (20, "v1"), (29, "v1"), (30, "b1"), (99, "b1")],
 )
 def test_what_was_stable_then_has_one_answer(history, hours, version):
     """The channel at any time in the past, computed from the events alone."""

@@ -58,7 +58,10 @@ def test_an_interval_contains_its_estimate_and_agrees_with_the_martingale(hits, 
     if n:
         threshold = math.log(1 / alpha)
         for inside in (found.lower, found.upper):
-            for p, holds in ((inside + (found.estimate - inside) * 1e-3, True), (inside - (found.estimate - inside) * 1e-3, False)):
+            for p, holds in (
+                (inside + (found.estimate - inside) * 1e-3, True),
+                (inside - (found.estimate - inside) * 1e-3, False),
+            ):
                 if 1e-9 < p < 1 - 1e-9 and abs(inside - found.estimate) > 1e-6:
                     value = log_mixture([hits, misses]) - _log_likelihood(hits, n, p)
                     assert (value < threshold) == holds

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from registry.store import Outcome, Settings
 
 app = typer.Typer(help="Versions, channels and their history, in plain Git.", no_args_is_help=True)
-canary_app = typer.Typer(help="Give a version a growing share of traffic, and judge what is seen.", no_args_is_help=True)
+canary_app = typer.Typer(
+    help="Give a version a growing share of traffic, and judge what is seen.", no_args_is_help=True
+)
 app.add_typer(canary_app, name="canary")
 
 ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default=False)

@@ -1,0 +1,122 @@
+"""The commands: what they print, in text and JSON, and the codes that they end with."""
+
+import json
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from registry.promote import Request, promote
+from weighbridge.cli.registry import app
+from weighbridge.errors import WeighbridgeError
+
+from .project import MODEL, commit_all, write_run
+from .test_canary import write_log
+
+
+@pytest.fixture
+def run(promoted):
+    """Run a command on a project with two versions."""
+
+    def call(*arguments, root=promoted, code=0):
+        result = CliRunner().invoke(app, [*arguments, "--root", str(root)])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result.stdout
+
+    call.root = promoted
+    return call
+
+
+def test_resolve_prints_one_line(run):
+    """`MODEL@VERSION DIGEST`, for shells; all facts as JSON."""
+    facts = json.loads(run("resolve", MODEL, "--json"))
+    assert run("resolve", f"{MODEL}@stable") == f"{MODEL}@v2 {facts['digest']}\n"
+    assert facts["bytes"] == 84
+
+
+def test_tables_and_json_say_the_same(run):
+    """Every listing has both forms."""
+    for command in (["list"], ["versions", MODEL], ["history", MODEL], ["verify"], ["diff", MODEL, "v1", "v2"]):
+        rows = json.loads(run(*command, "--json"))
+        text = run(*command)
+        assert len(text.splitlines()) == len(rows) + 2
+        assert all(str(key) in text for key in rows[0])
+    assert json.loads(run("show", MODEL, "--json")) == yaml.safe_load(run("show", f"{MODEL}@v2"))
+    assert json.loads(run("gc", "--dry-run", "--json"))
+
+
+def test_an_empty_registry_says_so(run, project):
+    """No table without rows."""
+    assert run("list", root=project) == "the registry has no models yet\n"
+    assert json.loads(run("list", "--json", root=project)) == []
+
+
+def test_promote_says_what_it_did(run):
+    """The version, the event, the commit, and what is stable now."""
+    write_run(run.root, 3)
+    commit_all(run.root)
+    text = run("promote", "--smallest", "--no-push")
+    assert text.startswith(f"{MODEL}: promoted v3 (event 3, commit ")
+    assert "stable: v3; not pushed" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["promote"], "expected a recipe, or one of"),
+        (["promote", "int8", "--fastest"], "expected a recipe, or one of"),
+        (["promote", "int8", "--channel", "canary"], "neither 'stable' nor 'none'"),
+        (["gc"], "nothing is deleted here"),
+        (["diff", MODEL, "v1", "v9"], "no version v9"),
+        (["promote", "int8", "--remote", "upstream"], "no git remote 'upstream'"),
+    ],
+)
+def test_wrong_use_is_one_clear_error(run, arguments, message):
+    """Each is a usage error with code 2, raised to the rim."""
+    with pytest.raises(WeighbridgeError, match=message) as caught:
+        run(*arguments)
+    assert caught.value.exit_code == 2
+
+
+def test_the_life_of_a_version(run, tmp_path):
+    """Recorded, canary, judged, aborted, rolled back, deprecated, released: every command, one event each."""
+    policy = {"canary": {"min_samples": 10, "budgets": [{"metric": "error_rate", "max": 0.5}]}}
+    (run.root / "registry.policy.yaml").write_text(yaml.safe_dump(policy))
+    commit_all(run.root)
+    run("promote", "fp16", "--channel", "none", "--no-push")
+    run("canary", "start", MODEL, "v3", "--steps", "10,100", "--min-time", "60min", "--no-push")
+    assert yaml.safe_load(run("canary", "status", MODEL))["weight"] == 10
+    assert json.loads(run("canary", "status", MODEL, "--json"))["plan"]["min_seconds"] == 3600
+    log = str(write_log(tmp_path / "online.jsonl", 5))
+    assert run("canary", "judge", MODEL, "--metrics", log, "--no-push", code=3).startswith("hold: v3 at 10 %")
+    decision = json.loads(run("canary", "judge", MODEL, "--metrics", log, "--dry-run", "--json", code=3))
+    assert (decision["action"], decision["event"]) == ("hold", None)
+    run("canary", "advance", MODEL, "--reason", "well", "--no-push")
+    run("canary", "abort", MODEL, "--reason", "drill", "--no-quarantine", "--no-push")
+    run("quarantine", MODEL, "v3", "--reason", "bad", "--no-push")
+    run("quarantine", MODEL, "v3", "--reason", "good", "--lift", "--no-push")
+    run("release", MODEL, "v3", "--no-push")
+    assert "rolled-back v2" in run("rollback", MODEL, "--reason", "wrong", "--no-push")
+    run("deprecate", MODEL, "v1", "--reason", "old", "--no-push")
+    outcome = json.loads(run("rollback", MODEL, "--to", "baseline", "--reason", "drill", "--no-push", "--json"))
+    assert (outcome["channels"]["stable"]["version"], outcome["pushed"]) == ("b1", False)
+    kinds = [row["kind"] for row in json.loads(run("history", MODEL, "--json"))]
+    assert (len(kinds), kinds[0], kinds[-1]) == (13, "rolled-back", "promoted")
+    assert run("resolve", f"{MODEL}@v1").startswith(f"{MODEL}@v1")
+    run("verify")
+
+
+def test_schemas_are_written(run, tmp_path):
+    """One file per document."""
+    result = CliRunner().invoke(app, ["schemas", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == len(list((tmp_path / "out").iterdir())) >= 11
+
+
+def test_a_race_is_visible(run):
+    """`--expect` is how a script says what it believes."""
+    promote(run.root, Request("fp16"))
+    with pytest.raises(WeighbridgeError, match="stable is v3, expected v2"):
+        run("release", MODEL, "v1", "--expect", "v2")
