@@ -19,6 +19,8 @@ from weighbridge.errors import InputError, StateError
 from weighbridge.files import dump_yaml
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+FILES = ("stable.yaml", "canary.yaml")
+"""In the order in which they are to be applied."""
 _FIELDS = ("model", "version", "digest", "sha256", "md5", "recipe", "target", "commit")
 
 
@@ -110,9 +112,9 @@ def traffic(state: ModelState, options: Options, *, canary: bool) -> Traffic:
 
 def manifests(state: ModelState, options: Options, render: Render) -> dict[str, str]:
     """The files that say what the channels say, by name, in the order in which they are to be applied."""
-    files = {"stable.yaml": dump_yaml(dict(render(traffic(state, options, canary=False), options)))}
+    files = {FILES[0]: dump_yaml(dict(render(traffic(state, options, canary=False), options)))}
     if state.channels.canary is not None:
-        files["canary.yaml"] = dump_yaml(dict(render(traffic(state, options, canary=True), options)))
+        files[FILES[1]] = dump_yaml(dict(render(traffic(state, options, canary=True), options)))
     return files
 
 

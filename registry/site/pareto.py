@@ -153,7 +153,7 @@ def _names(points: Sequence[Point], best: Sequence[Point], x: _Scale, y: _Scale)
     taken: list[tuple[float, float]] = []
     labels = []
     kept = {point.version for point in best} | {point.version for point in points if point.kind != "other"}
-    for point in points:
+    for point in sorted(points, key=lambda point: (point not in best, point.kind == "other")):
         if len(points) > _LABELS and point.version not in kept:
             continue
         across, down = x(point.size), y(point.accuracy.value)

@@ -1,0 +1,243 @@
+"""What leaves the registry: `weighbridge registry pull|push|card|export|tags|site|manifests`."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from weighbridge.cli.console import progress
+
+if TYPE_CHECKING:
+    from registry.publish.pull import Source
+
+ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default=False)
+JSON = typer.Option(False, "--json", help="JSON instead of text.")
+SPEC = typer.Argument(..., help="MODEL@stable|canary|baseline|v7|sha256:…|TIME, or MODEL for stable.")
+TARGET = typer.Option(None, "--target", help="The runtime whose artifact is meant, if there are several.")
+PLAIN_HTTP = typer.Option(False, "--plain-http", help="Speak HTTP without TLS to the OCI registry.")
+OUT_FILE = typer.Option(None, "--out", "-o", help="Write to a file instead of the terminal.", show_default=False)
+
+
+class Platform(StrEnum):
+    """What a manifest is for."""
+
+    KSERVE = "kserve"
+    ARGO = "argo"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `weighbridge registry`."""
+    for command in (pull, push, card, export, tags, site, manifests):
+        app.command()(command)
+
+
+def pull(
+    spec: str = typer.Argument(..., help="MODEL@stable|canary|v7|sha256:…, or oci://host/repository@sha256:…"),
+    out: Path | None = typer.Option(
+        None, "--out", "-o", help="The folder to make; MODEL@VERSION by default.", show_default=False
+    ),
+    source: str | None = typer.Option(
+        None, "--from", help="An OCI reference to take the bytes from, instead of DVC.", show_default=False
+    ),
+    target: str | None = TARGET,
+    policy: Path | None = typer.Option(
+        None, "--policy", help="A registry.policy.yaml whose keys decide, where there is no clone.", show_default=False
+    ),
+    quarantined: bool = typer.Option(False, "--quarantined", help="Take it even if it is quarantined."),
+    plain_http: bool = PLAIN_HTTP,
+    root: Path = ROOT,
+    as_json: bool = JSON,
+) -> None:
+    """Get a version's bytes, verified by their SHA-256 before they are moved into place."""
+    from registry.publish import pull as pulling
+    from registry.publish.reference import SCHEME
+    from weighbridge.errors import InputError
+
+    if spec.startswith(SCHEME):
+        if source is not None or target is not None:
+            raise InputError("an OCI reference takes neither --from nor --target")
+        place = _source(spec, plain_http=plain_http)
+        folder = out or Path(place.reference.repository.rpartition("/")[2])
+        taken = pulling.pull_reference(place, folder, policy)
+    else:
+        if policy is not None:
+            raise InputError("the project's own policy decides", where="--policy", fix="leave it out")
+        wanted = pulling.want(root, spec, target=target, quarantined=quarantined)
+        folder = out or Path(f"{wanted.resolved.model}@{wanted.resolved.version}")
+        taken = pulling.pull(root, wanted, folder, _source(source, plain_http=plain_http) if source else None)
+    if as_json:
+        _json(taken.to_json())
+        return
+    typer.echo(f"{taken.model}@{taken.version} {taken.digest}\n{taken.file}\nvouched for by {taken.trust}")
+    if taken.deprecated is not None:
+        typer.echo(f"warning: {taken.version} is deprecated: {taken.deprecated}", err=True)
+
+
+def push(
+    spec: str = SPEC,
+    reference: str = typer.Argument(..., help="oci://host[:port]/repository:tag"),
+    target: str | None = TARGET,
+    move: bool = typer.Option(False, "--move", help="Let the tag move if it names other content (a channel's tag)."),
+    plain_http: bool = PLAIN_HTTP,
+    root: Path = ROOT,
+    as_json: bool = JSON,
+) -> None:
+    """Push a version as an OCI artifact, with its record, signed statement and bill of materials as referrers."""
+    from registry.bom import bom
+    from registry.publish import oci, pull
+    from weighbridge.files import pretty_json, sha256_bytes
+
+    place = _source(reference, plain_http=plain_http)
+    wanted = pull.want(root, spec, target=target)
+    with pull.packaged(root, wanted) as package:
+        materials = pretty_json(bom(package.record, sha256_bytes(package.record_bytes))).encode()
+        pushed = oci.push(package, place.reference, place.repository, bom=materials, move=move)
+    if as_json:
+        _json({"reference": str(pushed.reference), "referrers": pushed.referrers, "created": pushed.created})
+        return
+    typer.echo(f"{pushed.reference}{'' if pushed.created else ' (was there already)'}")
+    for kind, digest in pushed.referrers.items():
+        typer.echo(f"  {kind} {digest}")
+
+
+def card(
+    spec: str = SPEC,
+    task: str = typer.Option("other", "--task", help="A task of the Hub, such as image-classification."),
+    dataset: str | None = typer.Option(None, "--dataset", help="What the test data is called.", show_default=False),
+    out: Path | None = OUT_FILE,
+    root: Path = ROOT,
+) -> None:
+    """A version's model card, in Hugging Face's metadata form."""
+    from registry.card import Context
+    from registry.card import card as make
+    from registry.layout import WorkTree
+    from registry.resolve import resolve
+    from registry.snapshot import read_model
+
+    found = resolve(root, spec)
+    state = read_model(WorkTree(root), found.model)
+    context = Context(task=task, dataset=dataset, status=state.status(found.version))
+    _write(make(state.records[found.version], context), out)
+
+
+def export(spec: str = SPEC, out: Path | None = OUT_FILE, root: Path = ROOT) -> None:
+    """A version's bill of materials: CycloneDX 1.6 JSON."""
+    from registry.bom import bom
+    from registry.publish.pull import want
+    from weighbridge.files import pretty_json, sha256_bytes
+
+    wanted = want(root, spec, quarantined=True)
+    _write(pretty_json(bom(wanted.record, sha256_bytes(wanted.record_bytes))), out)
+
+
+def tags(
+    model: str = typer.Argument(..., help="A model's name."),
+    check: bool = typer.Option(False, "--check", help="Write nothing; fail where the tags are not the history's."),
+    push_to: str | None = typer.Option(
+        None, "--push", help="Push the tags to this git remote, all or none.", show_default=False
+    ),
+    root: Path = ROOT,
+    as_json: bool = JSON,
+) -> None:
+    """Write the annotated tags that GTO and DVC Studio read (`model@v7.0.0#1`, `model#stable#2`), or check them."""
+    from registry import tags as bridge
+    from weighbridge.errors import InputError
+
+    if check and push_to is not None:
+        raise InputError("--check writes nothing, so there is nothing to --push")
+    compared = bridge.compare(root, model)[1] if check else bridge.write(root, model, push=push_to)
+    if as_json:
+        _json(compared.to_json())
+    elif not check:
+        typer.echo(f"{model}: {len(compared.missing)} tags written, {len(compared.expected)} in all")
+    if check:
+        compared.require_same()
+        if not as_json:
+            typer.echo(f"{model}: {len(compared.expected)} tags, all as the history calls for")
+
+
+def site(
+    out: Path = typer.Argument(..., help="The folder to make, or an earlier site to replace."),
+    root: Path = ROOT,
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
+    as_json: bool = JSON,
+) -> None:
+    """Write a static site of the registry: models, versions, channels, history, charts, cards."""
+    from registry.site.build import build
+
+    with progress(quiet=quiet) as report:
+        built = build(root, out, report=report)
+    if as_json:
+        _json({**vars(built), "folder": str(built.folder)})
+    else:
+        typer.echo(f"{built.pages} pages of {built.models} models, {built.versions} versions: {out / 'index.html'}")
+
+
+def manifests(
+    model: str = typer.Argument(..., help="A model's name."),
+    platform: Platform = typer.Option(..., "--for", help="What the manifests are for."),
+    storage_uri: str = typer.Option(
+        ..., "--storage-uri", help="Where a version lies: s3://models/{model}/{version}; also {sha256}, {recipe} …"
+    ),
+    image: str | None = typer.Option(None, "--image", help="Of the container that serves (argo).", show_default=False),
+    name: str | None = typer.Option(None, "--name", help="Of the object; the model's by default.", show_default=False),
+    namespace: str | None = typer.Option(None, "--namespace", "-n", help="Kubernetes namespace.", show_default=False),
+    replicas: int = typer.Option(2, "--replicas", help="Pods of a Rollout (argo)."),
+    port: int = typer.Option(8080, "--port", min=1, max=65535, help="That the container serves on (argo)."),
+    out: Path | None = typer.Option(
+        None, "--out", "-o", help="A folder for stable.yaml and canary.yaml.", show_default=False
+    ),
+    root: Path = ROOT,
+) -> None:
+    """Kubernetes manifests that say what the channels say; apply stable.yaml first, then canary.yaml."""
+    from registry.layout import WorkTree
+    from registry.publish import argo, kserve, serving
+    from registry.snapshot import read_model
+    from weighbridge.files import atomic_write
+
+    options = serving.Options(storage_uri, namespace=namespace, name=name, image=image, replicas=replicas, port=port)
+    render = {Platform.KSERVE: kserve.inference_service, Platform.ARGO: argo.rollout}[platform]
+    files = serving.manifests(read_model(WorkTree(root), model), options, render)
+    if out is None:
+        typer.echo("---\n".join(f"# {file}\n{content}" for file, content in files.items()), nl=False)
+        return
+    for file in serving.FILES:
+        if file in files:
+            atomic_write(out / file, files[file].encode())
+        else:
+            # A canary that has ended must not be applied again from an older run.
+            (out / file).unlink(missing_ok=True)
+    typer.echo("\n".join(str(out / file) for file in files))
+
+
+def _source(text: str, *, plain_http: bool) -> Source:
+    """An OCI repository, with the login that `docker login` left for its host."""
+    from registry.publish.credentials import config_path, find
+    from registry.publish.distribution import Repository
+    from registry.publish.pull import Source
+    from registry.publish.reference import parse_reference
+    from registry.publish.wire import Wire
+
+    reference = parse_reference(text)
+    login = find(reference.host, config_path(os.environ))
+    return Source(reference, Repository(reference, Wire(reference, credentials=login, plain_http=plain_http)))
+
+
+def _write(content: str, out: Path | None) -> None:
+    from weighbridge.files import atomic_write
+
+    if out is None:
+        typer.echo(content, nl=False)
+    else:
+        atomic_write(out, content.encode())
+        typer.echo(str(out))
+
+
+def _json(value: dict[str, Any]) -> None:
+    from weighbridge.files import pretty_json
+
+    typer.echo(pretty_json(value), nl=False)
