@@ -20,8 +20,10 @@ from compress.steps import Constraint
 Init = Literal["linear", "density"]
 ITERATIONS = 300
 """Rounds of k-means at most; in one dimension it settles long before."""
-PRIMES = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D)
-"""Multipliers of the XXH32 hash (github.com/Cyan4973/xxHash, doc/xxhash_spec.md)."""
+MULTIPLIERS = (0x9E3779B1, 0x85EBCA77 >> 1 | 1, 0xC2B2AE3D >> 1 | 1)
+"""Of the hash of positions: primes of XXH32 (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), the last two halved."""
+SHIFTS = (15, 13, 16)
+"""How far the hash folds its high bits down, as XXH32 does at its end."""
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,10 @@ def hash_positions(count: int, size: int, seed: int) -> tuple[NDArray[np.int64],
     Mixed like the last lines of XXH32, on position times prime plus seed, with multipliers of 31 bits: every product
     stays below 2^63, so that int64 arithmetic of any runtime gives the same codes.
     """
-    mixed = (np.arange(count, dtype=np.int64) * PRIMES[0] + seed) & 0xFFFFFFFF
-    for shift, prime in ((15, PRIMES[1]), (13, PRIMES[2])):
-        mixed = ((mixed ^ (mixed >> shift)) * (prime >> 1 | 1)) & 0xFFFFFFFF
-    mixed ^= mixed >> 16
+    mixed = (np.arange(count, dtype=np.int64) * MULTIPLIERS[0] + seed) & 0xFFFFFFFF
+    for shift, multiplier in zip(SHIFTS, MULTIPLIERS[1:], strict=False):
+        mixed = ((mixed ^ (mixed >> shift)) * multiplier) & 0xFFFFFFFF
+    mixed ^= mixed >> SHIFTS[-1]
     return (mixed >> 1) % size, 1 - 2 * (mixed & 1)
 
 

@@ -30,7 +30,14 @@ TECHNIQUES: dict[str, Technique] = {
     "quantize": Technique(
         config=quantize.Quantize, module=quantize.train, lower=quantize.lower, phases=quantize.phases
     ),
-    "share": Technique(config=share.ShareConfig, module=share.share, explain=share.explain, falls=lambda _: ("zstd",)),
+    "share": Technique(
+        config=share.ShareConfig,
+        module=share.share,
+        lower=share.lower,
+        phases=share.phases,
+        explain=share.explain,
+        falls=share.falls,
+    ),
 }
 """Every technique that a recipe can name."""
 

@@ -25,7 +25,8 @@ from torch import nn
 from compress.codebook import Codebook, Init, codebook_of, hashed_codebook, shared_parameters
 from compress.fold import fold_batchnorm
 from compress.layers import Weight, calls, choose_weights, row
-from compress.steps import Context, Facts, StepConfig, Subject
+from compress.share_graph import HASHED, hash_weights, share_weights
+from compress.steps import Context, Facts, Graph, StepConfig, Subject
 from compress.training import Finetune, batch, fit
 from weighbridge.errors import InputError, InvariantError
 
@@ -35,6 +36,9 @@ class ShareConfig(StepConfig):
 
     method: Literal["kmeans", "hash"] = "kmeans"
     """`kmeans`: the nearest of 2^`bits` values found in the weights. `hash`: a value by position."""
+    on: Literal["module", "file"] = "module"
+    """`module`: before export, with fine-tuning. `file`: the weights of the ONNX file, as they are; for models that
+    come without PyTorch, and after quantization."""
     bits: int = Field(default=4, ge=1, le=8)
     """Bits of a code, for `kmeans`: 2^`bits` values, and zero besides on tensors that hold zeros."""
     scope: Literal["tensor", "layer", "model"] = "tensor"
@@ -57,6 +61,9 @@ class ShareConfig(StepConfig):
     def _one_method(self) -> Self:
         if self.method == "hash" and self.ratio is None:
             raise ValueError("method hash needs 'ratio', values per weight")
+        beyond = {"finetune", "biases"} & self.model_fields_set if self.on == "file" else set()
+        if beyond or (self.on == "file" and self.method == "hash"):
+            raise ValueError(f"{', '.join(sorted(beyond)) or 'method hash'} needs the module; leave out 'on: file'")
         unused = {"kmeans": {"ratio"}, "hash": {"bits", "scope", "init"}}[self.method] & self.model_fields_set
         if unused:
             raise ValueError(f"{', '.join(sorted(unused))} does not apply to method {self.method}")
@@ -92,7 +99,29 @@ def share(config: ShareConfig, subject: Subject, context: Context) -> tuple[Subj
             stage="share",
         )
         losses = history.losses
+    if config.method == "hash":
+        hashed = {book.owner: {"size": book.size, "seed": context.seed} for book in books if book.signs is not None}
+        shared.notes = {**shared.notes, HASHED: {**shared.notes.get(HASHED, {}), **hashed}}
     return shared, _facts(config, books, module, losses)
+
+
+def lower(config: ShareConfig, graph: Graph, _: Context) -> tuple[Graph, Facts]:
+    """Share the weights of a file, or store what was hashed in the module by its values alone."""
+    if config.method == "hash":
+        return hash_weights(graph)
+    return share_weights(graph, 2**config.bits, config.init, config.layers, config.keep)
+
+
+def phases(config: ShareConfig) -> tuple[str, ...]:
+    """On the file alone, on the module alone, or for hashing on both."""
+    if config.on == "file":
+        return ("lower",)
+    return ("module", "lower") if config.method == "hash" else ("module",)
+
+
+def falls(config: ShareConfig) -> tuple[str, ...]:
+    """Codes are no smaller before `pack` stores them, but compress better; hashed weights are smaller at once."""
+    return ("bytes",) if config.method == "hash" else ("zstd",)
 
 
 def explain(config: ShareConfig, subject: Subject, context: Context) -> list[Facts]:

@@ -1,0 +1,163 @@
+"""Sharing in files: k-means without PyTorch, and hashed weights that stock onnxruntime decodes at load."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from pydantic import ValidationError
+
+from compress.compose import compose
+from compress.constants import effective_weights
+from compress.export.onnxruntime import ONNXRUNTIME
+from compress.recipe import read_steps
+from compress.share import ShareConfig, falls, lower, phases, share
+from compress.steps import Graph, Subject
+from compress.training import batch, evaluate
+from tests.compress.nets import KINDS, MLP, build, context, features
+from tests.compress.test_share import pruned
+from weighbridge.documents import RecipeSection
+from weighbridge.errors import InputError, InvariantError
+
+
+def exported(module, surroundings):
+    """The module's graph, as lowering steps get it."""
+    return ONNXRUNTIME.export(module, surroundings.data.calibration)
+
+
+def run(*steps, subject, surroundings):
+    """A recipe, run as the pipeline does."""
+    return compose(read_steps(RecipeSection(steps=list(steps)), "recipe"), subject, surroundings, ONNXRUNTIME)
+
+
+def wide():
+    """An MLP whose weights are worth storing by their values, with its context."""
+    import torch
+
+    torch.manual_seed(0)
+    module = MLP(96).eval()
+    return module, context(module, features())
+
+
+def test_hashed_file_is_smaller_and_computes_the_same():
+    """A hashed net is stored by its values: smaller by about the ratio, and stock onnxruntime gives its outputs."""
+    module, surroundings = wide()
+    dense = ONNXRUNTIME.write(exported(module, surroundings).proto)
+    config = {"method": "hash", "ratio": 0.0625, "finetune": {"epochs": 1}}
+    shared, _ = share(ShareConfig(**config), Subject(module), surroundings)
+    artifact = run({"share": config}, subject=Subject(module), surroundings=surroundings)
+    assert len(artifact.data) < 0.25 * len(dense)
+    found = ONNXRUNTIME.run(artifact.data, surroundings.data.train.inputs)[0]
+    np.testing.assert_allclose(found, evaluate(shared.module, surroundings.data.train), rtol=1e-4, atol=1e-5)
+    assert artifact.steps[0].facts["stored"] == {
+        "hidden.weight": 96, "more.weight": 576, "classes.weight": 18
+    }  # fmt: skip
+
+
+def test_hash_in_the_file_is_the_hash_of_the_module():
+    """The weights that the file computes are those of the module, bit for bit, transposed where it stores them so."""
+    module, surroundings = build("transformer")
+    config = ShareConfig(method="hash", ratio=0.25, layers=["encoder.layers.0.linear*", "classes"])
+    shared, _ = share(config, Subject(module), surroundings)
+    graph = exported(shared.module, surroundings)
+    found, facts = lower(config, Graph(graph.proto, {**graph.notes, **shared.notes}), surroundings)
+    assert set(facts["stored"]) == set(facts["stored"]) | {"encoder.layers.0.linear1.weight"}
+    assert facts["dense"] == []
+    before = sorted(value.tobytes() for value in effective_weights(graph.proto).values())
+    after = sorted(value.tobytes() for value in effective_weights(found.proto).values())
+    assert before == after
+
+
+def test_recurrent_gates_stay_dense():
+    """Gates that the exporter orders anew are not stored by their hash, and the facts say so."""
+    module, surroundings = build("recurrent")
+    config = ShareConfig(method="hash", ratio=0.25)
+    shared, _ = share(config, Subject(module), surroundings)
+    graph = exported(shared.module, surroundings)
+    _, facts = lower(config, Graph(graph.proto, {**graph.notes, **shared.notes}), surroundings)
+    assert set(facts["stored"]) == {"classes.weight"}
+    assert "gru.weight_ih_l0" in facts["dense"]
+
+
+def test_hash_that_cannot_be_stored():
+    """Where no weight can be stored by its values, because all are pruned too, the step is an error."""
+    subject, surroundings = pruned("mlp")
+    config = ShareConfig(method="hash", ratio=0.25)
+    shared, _ = share(config, subject, surroundings)
+    graph = exported(shared.module, surroundings)
+    with pytest.raises(InvariantError, match=r"no hashed weight can be stored .*hidden\.weight"):
+        lower(config, Graph(graph.proto, {**graph.notes, **shared.notes}), surroundings)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_share_a_file(kind):
+    """Without PyTorch: every weight of a file holds at most 2^bits values, and zeros stay zero."""
+    subject, surroundings = pruned(kind)
+    graph = exported(subject.module, surroundings)
+    config = ShareConfig(on="file", bits=3)
+    found, facts = lower(config, graph, surroundings)
+    assert phases(config) == ("lower",)
+    before = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.proto.graph.initializer}
+    for tensor in found.proto.graph.initializer:
+        if tensor.name in facts["tensors"]:
+            weight = numpy_helper.to_array(tensor)
+            assert len(np.unique(weight)) <= 9
+            np.testing.assert_array_equal(weight == 0, before[tensor.name] == 0)
+    assert facts["tensors"]
+    onnx.checker.check_model(found.proto)
+
+
+def test_share_a_file_then_pack():
+    """A finished ONNX model is shared and packed into a file several times smaller."""
+    module, surroundings = wide()
+    graph = exported(module, surroundings)
+    artifact = run({"share": {"on": "file", "bits": 4}}, {"pack": {}}, subject=graph, surroundings=surroundings)
+    assert len(artifact.data) < len(ONNXRUNTIME.write(graph.proto)) / 5
+
+
+def test_share_a_file_twice_or_by_wrong_names():
+    """Sharing what is shared, and names that match nothing, are errors."""
+    module, surroundings = build("mlp")
+    graph = exported(module, surroundings)
+    config = ShareConfig(on="file", bits=2)
+    found, _ = lower(config, graph, surroundings)
+    with pytest.raises(InvariantError, match="changed nothing"):
+        lower(config, found, surroundings)
+    with pytest.raises(InputError, match=r"share: layers: 'hiden' matches no layer \(did you mean 'hidden'"):
+        lower(config.model_copy(update={"layers": ["hiden"]}), graph, surroundings)
+    with pytest.raises(InputError, match="no float weight"):
+        lower(config.model_copy(update={"keep": ["*"]}), graph, surroundings)
+
+
+def test_phases_and_what_must_fall():
+    """k-means acts on the module, hashing on module and file; hashing must make the file smaller at once."""
+    hashed = ShareConfig(method="hash", ratio=0.5)
+    assert phases(ShareConfig()) == ("module",)
+    assert phases(hashed) == ("module", "lower")
+    assert (falls(ShareConfig()), falls(hashed)) == (("zstd",), ("bytes",))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"on": "file", "finetune": {}}, {"on": "file", "biases": 4}, {"on": "file", "method": "hash", "ratio": 0.5}],
+)
+def test_files_cannot_be_trained(values):
+    """What needs the module is refused on files."""
+    with pytest.raises(ValidationError, match="needs the module"):
+        ShareConfig(**values)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shared_and_packed_whole(kind):
+    """On every kind of net: share, pack, and the file computes what the shared module does."""
+    module, surroundings = build(kind)
+    try:
+        artifact = run({"share": {"bits": 2}}, {"pack": {}}, subject=Subject(module), surroundings=surroundings)
+    except InvariantError as error:
+        # These nets are tiny: decoders may weigh more than they save, which pack must say.
+        assert "nothing gets smaller" in str(error)
+        return
+    shared, _ = share(ShareConfig(bits=2), Subject(build(kind)[0]), surroundings)
+    inputs, _ = batch(surroundings.data.train, slice(0, 8))
+    found = ONNXRUNTIME.run(artifact.data, {name: value.numpy() for name, value in inputs.items()})[0]
+    expected = evaluate(shared.module, surroundings.data.train.take(slice(0, 8)))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
