@@ -32,7 +32,7 @@ def quantity(value: float | None, unit: str, digits: int = 4) -> str:
 
 
 def span(low: float | None, high: float | None, unit: str) -> str:
-    """Two bounds with their unit once: `span(-0.0083, 0.0042, "points")` is `−0.83 to 0.42 points`."""
+    """Two bounds with their unit once: `span(-0.0083, 0.0042, "points")` is `−0.830 to 0.420 points`."""
     if low is None or high is None:
         bounds = [quantity(bound, unit, 3) if bound is not None else "no bound" for bound in (low, high)]
         return " to ".join(bounds)

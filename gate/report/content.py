@@ -6,7 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gate.reasons import shown_unit
-from gate.report.blocks import Bullets, Code, Document, Inline, Mark, Paragraph, Picture, Section, Shell, Strong, Table
+from gate.report.blocks import (
+    Bullets,
+    Code,
+    Document,
+    Inline,
+    Mark,
+    Paragraph,
+    Picture,
+    Section,
+    Shell,
+    Span,
+    Strong,
+    Table,
+)
 from gate.report.evidence import device_section, flips_section, launches_section, slices_section
 from gate.report.facts import Entry, pareto_front
 from gate.wording import percent, quantity, span
@@ -72,21 +85,29 @@ def document(report: Report) -> Document:
 
 
 def _headline(report: Report) -> str:
-    counting = [entry for entry in report.entries if not entry.verdict.advisory]
-    failed = [entry for entry in counting if entry.verdict.verdict is Verdict.FAIL]
-    unjudged = [entry for entry in counting if entry.verdict.verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR)]
-    total = _count(len(counting), "compressed model")
+    counting = [entry.verdict.verdict for entry in report.entries if not entry.verdict.advisory]
+    failed = counting.count(Verdict.FAIL)
+    unjudged = counting.count(Verdict.INCONCLUSIVE) + counting.count(Verdict.ERROR)
     if report.verdict is Verdict.PASS:
-        subject = "the compressed model is" if len(counting) == 1 else f"all {total} are"
-        return f"Pass: {subject} within every limit that counts"
+        return f"Pass: {_share(report, len(counting), len(counting))} within every limit that counts"
     if report.verdict is Verdict.FAIL and failed:
-        are = "is" if len(failed) == 1 else "are"
-        return f"Fail: {len(failed)} of {total} {are} beyond a limit"
+        return f"Fail: {_share(report, failed, len(counting))} beyond a limit"
     if report.verdict is Verdict.FAIL:
         return "Fail: this change asks for less than the main branch does, and no waiver allows it"
+    if not unjudged:
+        return "Error: what this verdict rests on is not in order, so nothing passes; the notes say what to mend"
+    subject = _share(report, unjudged, len(counting)).rsplit(" ", 1)[0]
     if report.verdict is Verdict.ERROR:
-        return f"Error: {len(unjudged) or 'none'} of {total} could not be measured or computed, so nothing passes"
-    return f"Inconclusive: {len(unjudged)} of {total} could not be shown to be within its limits, nor beyond them"
+        return f"Error: {subject} could not be measured or computed, so nothing passes"
+    return f"Inconclusive: {subject} could not be shown to be within every limit, nor beyond one"
+
+
+def _share(report: Report, some: int, total: int) -> str:
+    """`2 of 3 compressed models are`, `all 3 compressed models are`, `the candidate is`."""
+    if total == 1:
+        return "the compressed model is" if report.many else "the candidate is"
+    which = f"all {total}" if some == total else f"{some} of {total}"
+    return f"{which} compressed models {'is' if some == 1 else 'are'}"
 
 
 def _lead(report: Report) -> list[Paragraph]:
@@ -147,13 +168,8 @@ def _decisive(entry: Entry) -> Inline:
     if verdict is Verdict.PASS:
         waived = sum(item.waived_by is not None for item in entry.verdict.budgets)
         return [f"{_count(waived, 'failed limit')} waived" if waived else "every required limit holds"]
-    names = [item for item in entry.verdict.budgets if item.required and item.standing is verdict]
-    if not names:
-        return ["no required limit applies"]
-    spans: list[str | Code] = []
-    for item in names[:4]:
-        spans += [", " if spans else "", Code(budget_name(item))]
-    return [*spans, f" and {len(names) - 4} more"] if len(names) > 4 else spans
+    names = [budget_name(item) for item in entry.verdict.budgets if item.required and item.standing is verdict]
+    return _listed(names, 4) if names else ["no required limit applies"]
 
 
 def _budgets(report: Report) -> Section | None:
@@ -193,13 +209,24 @@ def budget_name(item: BudgetVerdict) -> str:
 
 
 def _reasons(report: Report) -> Section | None:
+    """Every budget that did not pass; those of one model that share a reason stand together."""
+    grouped: dict[tuple[str, Verdict, str], list[str]] = {}
+    for entry in report.entries:
+        for item in entry.verdict.budgets:
+            if item.verdict is not Verdict.PASS:
+                grouped.setdefault((entry.name, item.verdict, item.reason), []).append(budget_name(item))
     items: list[Inline] = [
-        [Mark(item.verdict), " ", Code(entry.name), " ", Code(budget_name(item)), f": {item.reason}"]
-        for entry in report.entries
-        for item in entry.verdict.budgets
-        if item.verdict is not Verdict.PASS
+        [Mark(verdict), " ", Code(name), " ", *_listed(budgets), f": {reason}"]
+        for (name, verdict, reason), budgets in grouped.items()
     ]
     return Section("reasons", "Why", [Bullets(items)]) if items else None
+
+
+def _listed(names: Sequence[str], most: int = 6) -> list[Span]:
+    spans: list[Span] = []
+    for name in names[:most]:
+        spans += [", ", Code(name)] if spans else [Code(name)]
+    return [*spans, f" and {len(names) - most} more"] if len(names) > most else spans
 
 
 def _policy(report: Report) -> Section | None:

@@ -45,7 +45,7 @@ CUT_ORDER = (
 SIGNS = {Verdict.PASS: "✅", Verdict.FAIL: "❌", Verdict.INCONCLUSIVE: "❔", Verdict.ERROR: "⛔"}
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 _WORD_JOINER = "\u2060"
 
 
@@ -131,7 +131,7 @@ def _span(span: Span) -> str:
 def _escape_inside(text: str) -> str:
     """Escape a piece of running text and keep the spaces at its ends."""
     lead, trail = text[: len(text) - len(text.lstrip(" "))], text[len(text.rstrip(" ")) :]
-    return f"{lead}{escape(text)}{trail}" if text.strip() else text
+    return f"{lead}{escape(text)}{trail}" if text.strip() else " " * bool(text)
 
 
 def _code(text: str) -> str:

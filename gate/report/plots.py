@@ -89,7 +89,9 @@ def pareto(entries: Sequence[Entry]) -> Figure:
     place = first.baseline_size / 1e3, 100 * reference[1]
     axes.scatter(*place, marker="D", s=80, color=COLOURS["muted"], zorder=3)
     labels.append(("baseline", *place))
-    axes.set(xscale="log", xlabel="file size, kB", ylabel="top-1 accuracy, %")
+    axes.set(
+        xscale="log", xlabel="file size, kB   (× and colour: latency beside the baseline's)", ylabel="top-1 accuracy, %"
+    )
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:,.10g}" if f"{value:e}"[0] in "25" else "")
     axes.margins(0.18)

@@ -1,0 +1,136 @@
+"""Facts, figures for other tools, quantities as people read them, and what changed in params.yaml."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gate.judge import judge
+from gate.report.content import Edit
+from gate.report.edits import edits
+from gate.report.facts import Entry, pareto_front, sparkline
+from gate.report.tables import launches_csv, limits_csv, metrics, pareto_csv
+from gate.wording import contrast, duration, percent, quantity, span
+from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement
+
+from .test_markdown import entries
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (133_200, "bytes", "133.2 kB"),
+        (999, "bytes", "999 B"),
+        (2_500_000, "bytes", "2.5 MB"),
+        (0.000_123_4, "seconds", "123.4 µs"),
+        (0.0042, "seconds", "4.2 ms"),
+        (0.0, "seconds", "0 s"),
+        (75.0, "seconds", "1.25 min"),
+        (0.842, "ratio", "0.842×"),
+        (0.0125, "fraction", "1.25%"),
+        (0.01, "points", "1 point"),
+        (-0.0125, "points", "−1.25 points"),
+        (45_200, "count", "45.2 k"),
+        (12_300, "per_second", "12.3 k/s"),
+        (0.002, "joules", "2 mJ"),
+        (0.0, "joules", "0 J"),
+        (0.8731, "score", "0.8731"),
+        (math.inf, "ratio", "∞"),
+        (-math.inf, "ratio", "−∞"),
+        (None, "ratio", "–"),
+        (3.0, "furlongs", "3"),
+    ],
+)
+def test_quantities_read_well(value, unit, expected):
+    """A value in the scale that fits, with its unit."""
+    assert quantity(value, unit) == expected
+
+
+def test_numbers_that_differ_look_different():
+    """As many digits as it takes; equal ones stay short."""
+    assert contrast(200_001, 200_000, "bytes") == ("200.001 kB", "200 kB")
+    assert contrast(0.9, 0.9, "ratio") == ("0.9×", "0.9×")
+    first, second = contrast(1.0, math.nextafter(1.0, 2.0), "ratio")
+    assert first != second
+
+
+@given(st.floats(1e-9, 1e12), st.floats(1e-9, 1e12))
+def test_contrast_never_hides_a_difference(one, other):
+    """Two different numbers are never shown alike."""
+    shown = contrast(one, other, "bytes")
+    assert (shown[0] == shown[1]) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "unit", "expected"),
+    [
+        (-0.008345, 0.004248, "points", "−0.835 to 0.425 points"),
+        (0.6031, 0.6327, "ratio", "0.603 to 0.633×"),
+        (13.59e6, 13.63e6, "bytes", "13.590 to 13.630 MB"),
+        (None, 1.2, "ratio", "no bound to 1.2×"),
+        (0.0, 0.0, "fraction", "0 to 0%"),
+    ],
+)
+def test_intervals_read_well(low, high, unit, expected):
+    """Both bounds on one scale, the unit once, enough digits to tell them apart."""
+    assert span(low, high, unit) == expected
+
+
+def test_shares_and_times():
+    """Percentages and rough durations."""
+    assert percent(0.0512) == "5.1%"
+    assert [duration(seconds) for seconds in (0.2, 40, 100, 7200)] == ["1 s", "40 s", "2 min", "2 h"]
+
+
+def test_csv_for_plots_has_one_row_per_thing():
+    """The baseline and each model; each budget with an estimate; each launch pair."""
+    found = entries()
+    assert [line.split(",")[0] for line in pareto_csv(found).splitlines()] == ["model", "baseline", "int8", "share"]
+    assert len(limits_csv(found).splitlines()) == 1 + 12
+    assert len(launches_csv(found).splitlines()) == 1 + 32
+    assert pareto_csv([]).splitlines() == ["model,size_bytes,accuracy,latency_ratio,verdict"]
+
+
+def test_metrics_are_nested_numbers():
+    """What `dvc metrics` shows: by recipe, group and name."""
+    found = metrics(entries())
+    assert found["int8"]["size"] == {"bytes": 400, "ratio": 0.4, "gzip": 380}
+    assert found["int8"]["params"] == 100
+    assert set(found["int8"]["latency"]) == {"p50_seconds", "ratio"}
+    assert found["share"]["accuracy"]["flips"] == 0.212
+    bare = measurement(comparison(latency_p50=None, accuracy_top1=None, memory_peak=None))
+    assert set(metrics([Entry("a", judge(bare, BUDGETS), bare)])["a"]) == {"size", "verdict"}
+
+
+def test_the_front_holds_what_nothing_beats():
+    """A model that is no smaller, slower and worse is not on it; an unmeasured one neither."""
+    good, bad = measurement(comparison(latency_p50=launches(0.8))), measurement(comparison(latency_p50=launches(1.2)))
+    blind = measurement(comparison(accuracy_top1=None))
+    found = [Entry(name, judge(item, BUDGETS), item) for name, item in (("good", good), ("bad", bad), ("blind", blind))]
+    assert pareto_front(found) == ["good"]
+
+
+def test_sparklines_show_the_spread():
+    """Lowest to highest in eight heights; no spread is one height."""
+    assert sparkline([1, 2, 3]) == "▁▅█"
+    assert sparkline([2, 2]) == "▄▄"
+    assert sparkline([]) == ""
+
+
+def test_a_device_with_few_launches_has_no_null_band():
+    """Two launches of baseline against baseline bound nothing."""
+    few = measurement(comparison(pairs=10, latency_p50=launches(pairs=10), controls=controls(10)))
+    assert Entry("a", judge(few, BUDGETS), few).null_band is None
+
+
+def test_edits_are_found_leaf_by_leaf():
+    """Changed, added and removed values by their path."""
+    base = {"a": {"b": [1, {"c": 2}]}, "gone": True, "same": "x"}
+    head = {"a": {"b": [1, {"c": 3}]}, "new": [], "same": "x"}
+    assert edits(base, head) == [
+        Edit("a.b[1].c", "2", "3"),
+        Edit("gone", "true", "not there"),
+        Edit("new", "not there", "[]"),
+    ]
+    assert edits(base, base) == []
