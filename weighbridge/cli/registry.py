@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from weighbridge.cli import publish
+
 if TYPE_CHECKING:
     from registry.operate import Operator
     from registry.store import Outcome, Settings
@@ -320,6 +322,9 @@ def canary_judge(
     decision = judge(root, model, metrics, settings=_settings(no_push, remote), dry_run=dry_run)
     typer.echo(pretty_json(decision.to_json()) if as_json else decision.text(), nl=False)
     raise typer.Exit(decision.exit_code)
+
+
+publish.register(app)
 
 
 def _settings(no_push: bool, remote: str | None) -> Settings:
