@@ -1,3 +1,4 @@
+# ruff: noqa: E402  # imports follow the line that makes the right package importable
 """Which way of taking turns is quietest and right: the trial behind docs/adr/0030-interleaving.md.
 
 Compares, on real ONNX models of known relative cost and interleaved launch by launch, so that all see the same machine:
@@ -17,6 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+# `benchmarks/gate.py` has the name of the package that is measured: this folder must not come first.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 import numpy as np
 
@@ -135,8 +139,9 @@ def models(folder: Path, bound: str, blocks: int) -> tuple[Path, Path]:
 
 def quantize(reference: Path, candidate: Path) -> None:
     """Static int8, U8 activations and S8 weights per channel, by onnxruntime's own quantizer."""
-    from gate.trialmodels import examples
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    from gate.trialmodels import examples
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -190,7 +195,8 @@ def table(rows: list[dict[str, object]]) -> str:
     """Markdown."""
     lines = ["| case | method | ratio | launch sd | seconds per launch |", "|---|---|---|---|---|"]
     lines += [
-        f"| {row['case']} | {row['method']} | {row['ratio']:.3f} | {row['launch_sd_percent']:.2f} % | {row['seconds_per_launch']:.2f} |"
+        f"| {row['case']} | {row['method']} | {row['ratio']:.3f} | {row['launch_sd_percent']:.2f} % "
+        f"| {row['seconds_per_launch']:.2f} |"
         for row in rows
     ]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,9 @@ LARGE_BATCH = 128
 PROBED = 128
 """Examples that are answered at both batch sizes to see whether a large batch gives the same answers."""
 CHUNK_BYTES = 1 << 25
-CHUNK_EXAMPLES = 256
-"""Of one request, so that a worker's time-out is about a few inferences and not about the size of the data."""
+CHUNK_EXAMPLES = 512
+QUICK_SHARE = 0.05
+"""Requests grow as long as one takes less than this share of the time-out: a slow model is not taken for a hung one."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,14 @@ def _agree(worker: Worker, split: Split, feeding: Feeding, outputs: Sequence[int
 def _run(
     worker: Worker, inputs: Mapping[str, Array], feeding: Feeding, outputs: Sequence[int], batch: int
 ) -> list[Array]:
-    """All examples in chunks of whole batches; the last batch is filled up with its last example."""
+    """All examples in requests of whole batches; the last batch is filled up with its last example."""
     total = len(next(iter(inputs.values())))
     size = max(1, sum(array[:1].nbytes for array in inputs.values()))
-    step = max(1, min(CHUNK_BYTES // size, CHUNK_EXAMPLES) // batch) * batch
+    most = max(1, min(CHUNK_BYTES // size, CHUNK_EXAMPLES) // batch) * batch
+    step, begin = batch, 0
     parts: list[dict[str, Array]] = []
-    for begin in range(0, total, step):
+    while begin < total:
+        asked = time.monotonic()
         count = min(step, total - begin)
         padding = -count % batch
         chunk = {name: _padded(array[begin : begin + count], padding) for name, array in inputs.items()}
@@ -83,6 +87,9 @@ def _run(
             worker, "evaluate", chunk, batch=batch, single=list(feeding.single), outputs=list(outputs), padding=padding
         )
         parts.append(reply["arrays"])
+        begin += count
+        if time.monotonic() - asked < QUICK_SHARE * worker.timeout:
+            step = min(2 * step, most)
     joined = [np.concatenate([part[str(index)] for part in parts]) for index in outputs]
     if any(len(array) != total for array in joined):
         raise MeasurementError(f"answered {[len(array) for array in joined]} of {total} examples", where=worker.name)

@@ -39,6 +39,8 @@ class Protocol:
     throughput_batch_size: int = 32
     warm_inferences: int = 20
     warm_seconds: float = 0.3
+    warm_most_seconds: float = 2.0
+    """A model so slow that the inferences above take longer warms up for this long."""
     burst_seconds: float = 1e-3
     rounds: int = 100
     fewest_rounds: int = 15
@@ -185,7 +187,11 @@ class _Bench:
         """The same warm-up for all, in random order."""
         for role in self._shuffled():
             answer, _ = self.workers[role].ask(
-                "warm", inferences=self.protocol.warm_inferences, seconds=seconds, journey=journey
+                "warm",
+                inferences=self.protocol.warm_inferences,
+                seconds=seconds,
+                most_seconds=self.protocol.warm_most_seconds,
+                journey=journey,
             )
             self.warmed[role] = {**self.warmed.get(role, answer), "typical_ns": _positive(answer, "typical_ns", role)}
 

@@ -35,7 +35,7 @@ from weighbridge.documents import Protocol as ProtocolRecord
 from weighbridge.errors import MeasurementError
 
 Array = NDArray[Any]
-LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 5.0
+LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 15.0
 """Seconds that one request to a worker may take; within them, the time limit of the whole weighing."""
 
 
@@ -88,6 +88,7 @@ class _Weighing:
     ) -> None:
         self.job, self.progress, self.clock = job, progress, clock
         self.begin = clock()
+        self.data = job.split.digest()
         self.previous = previous if previous is not None and continues(previous, job) else None
         self.faults: list[str] = []
         self.complete = False
@@ -118,7 +119,7 @@ class _Weighing:
             baseline=job.baseline.weighed(),
             candidate=job.candidate.weighed(),
             device=job.device,
-            data=job.split.digest(),
+            data=self.data,
             examples=len(job.split),
             protocol=ProtocolRecord(
                 seed=job.weighing.seed,
@@ -238,7 +239,7 @@ class _Weighing:
             throughput_batch_size=job.weighing.throughput_batch_size,
             timeout=self._timeout,
         )
-        cores = _least_busy(protocol.threads)
+        cores = least_busy(protocol.threads)
         self.details |= {"worker_cores": list(cores.workers), "harness_cores": list(cores.harness)}
         self.details["interleaving"] = "bursts of two processes in random order"
         most = FEEDS * max(job.weighing.batch_size, job.weighing.throughput_batch_size)
@@ -257,7 +258,8 @@ class _Weighing:
         return min(LONGEST_TIMEOUT, max(SHORTEST_TIMEOUT, self.job.weighing.time_limit))
 
 
-def _least_busy(threads: int, seconds: float = 0.1) -> Cores:
+def least_busy(threads: int, seconds: float = 0.1) -> Cores:
+    """Cores for workers and harness, by what the next `seconds` show of each core's load."""
     before = busy_seconds()
     time.sleep(seconds)
     after = busy_seconds()

@@ -198,5 +198,5 @@ def test_a_users_metric_that_fails_is_a_fault(score):
 
 def test_an_unknown_metric_is_refused():
     """Nothing is measured under a name that nobody knows."""
-    with pytest.raises(InputError, match="accuracy.top2"):
+    with pytest.raises(InputError, match=r"accuracy\.top2"):
         accuracy.measure("accuracy.top2", answers(), seed=0)

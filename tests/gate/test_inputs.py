@@ -10,7 +10,10 @@ IMAGE = Port("image", "float32", ("n", 1, 8, 8))
 TEXT = Port("text", "int64", ("n", 16))
 
 
-def signature(*inputs, outputs=(Port("scores", "float32", ("n", 3)),)):
+SCORES = (Port("scores", "float32", ("n", 3)),)
+
+
+def signature(*inputs, outputs=SCORES):
     return Signature(tuple(inputs), tuple(outputs))
 
 

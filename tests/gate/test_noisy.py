@@ -45,7 +45,7 @@ class Machine:
         return Launch(values, ratios, dict.fromkeys(names, 500), self.dropped)
 
 
-def measurement(tally, complete=True):
+def measurement(tally):
     return Measurement(
         baseline=BASELINE,
         candidate=CANDIDATE,
@@ -59,7 +59,7 @@ def measurement(tally, complete=True):
             looks=list(LOOKS),
             elapsed_seconds=1,
             time_limit_seconds=60,
-            complete=complete,
+            complete=True,
         ),
         comparisons=[
             Comparison(against="baseline", reference=BASELINE, metrics=tally.evidence(()), controls=tally.controls())
@@ -131,7 +131,7 @@ def test_weighing_again_continues_and_never_starts_afresh():
     assert second.series["latency.p50"].log_ratio[:20] == first.series["latency.p50"].log_ratio
     assert second.series["latency.p50"].numbers == list(range(1, 55))
     last = Machine(1.0)
-    done, third, found = weigh(last, tally=second)
+    _, _, found = weigh(last, tally=second)
     assert last.now == 0
     assert found.verdict == "inconclusive"
 
