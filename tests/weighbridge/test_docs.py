@@ -1,0 +1,90 @@
+"""The pages say what the program does."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+PAGES = sorted(
+    path for path in [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")] if "adr" not in path.parts
+)  # fmt: skip
+
+
+def script(name):
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, PROJECT / f"docs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_what_the_program_says():
+    """A key, technique, metric or option that changed is in the reference, or this names the page."""
+    for name, text in script("make_reference").pages().items():
+        assert (PROJECT / "docs/reference" / name).read_text() == text, f"{name}: run docs/make_reference.py"
+
+
+def known_commands():
+    """From each command's words to its options."""
+    import typer
+
+    from weighbridge.cli import app
+
+    found = {}
+    for path, command in script("make_reference").commands("weighbridge", typer.main.get_command(app)):
+        found[path] = {name for item in command.params for name in [*item.opts, *item.secondary_opts]} | {"--help"}
+    return found
+
+
+def written_commands(path):
+    """Every command of ours in a page's code, with its options."""
+    for line in re.findall(r"weighbridge [a-z][^\n`|#]*", path.read_text()):
+        words = line.split()
+        yield (
+            [word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)],
+            re.findall(r"(?<=\s)--[a-z][a-z-]*", line),
+        )
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_every_command_in_a_page_exists_with_its_options(path):
+    """Nobody types from a page what the program does not know."""
+    known = known_commands()
+    groups = {" ".join(name.split()[:2]) for name in known}
+    for words, options in written_commands(path):
+        candidates = [" ".join(words[:count]) for count in range(len(words), 1, -1)]
+        name = next((item for item in candidates if item in known), None)
+        if name is None:
+            assert " ".join(words[:2]) in groups, f"{path.name}: {' '.join(words)}"
+            continue
+        for option in options:
+            assert option in known[name], f"{path.name}: {name} has no {option}"
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Every page is reached, every link and anchor leads somewhere."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
+        cwd=PROJECT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site/tutorial.html").is_file()
+    pages = "".join(path.read_text() for path in (tmp_path / "site").rglob("*.html"))
+    fetched = re.findall(
+        r'(?:src|href)="(?:https?:)?//(?!github\.com|docs\.gitlab\.com|squidfunk)[^"]+\.(?:js|css|woff2?)"', pages
+    )
+    assert fetched == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_tutorial_is_what_happens(tmp_path):
+    """Its commands, exit codes and stages come out of the same walk today."""
+    module = script("make_tutorial")
+    kept = module.skeleton((PROJECT / "docs/tutorial.md").read_text())
+    assert module.skeleton(module.walk(tmp_path)) == kept, "run docs/make_tutorial.py"
