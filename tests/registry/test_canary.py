@@ -317,5 +317,5 @@ def test_online_budgets_are_checked(budget, message):
 
 def test_the_source_of_metrics_is_named_plainly(canary):
     """Neither a log nor a server: refused before anything is read."""
-    with pytest.raises(InputError, match="neither FILE.jsonl nor prometheus=URL"):
+    with pytest.raises(InputError, match=r"neither FILE.jsonl nor prometheus=URL"):
         judge(canary, MODEL, "metrics.csv")

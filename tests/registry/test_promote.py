@@ -232,7 +232,7 @@ def test_selection_is_among_those_that_passed(project, by, recipe):
 def test_a_selection_by_what_was_not_measured_is_refused(project):
     """No latency, no fastest: a missing estimate never wins."""
     edit_json(project / "measurements/int8.json", lambda m: m["comparisons"][0]["metrics"].pop("latency.p50"))
-    with pytest.raises(InputError, match="latency.p50 of int8 was not measured"):
+    with pytest.raises(InputError, match=r"latency.p50 of int8 was not measured"):
         select(project, "fastest")
 
 

@@ -173,7 +173,7 @@ def test_rolling_back_proves_the_bytes_first(three):
     found = resolve(three, f"{MODEL}@v1")
     for path in three.rglob(f"{found.md5[2:]}"):
         path.unlink()
-    with pytest.raises(StateError, match="the bytes of tiny-cnn@v1 .* cannot be had"):
+    with pytest.raises(StateError, match=r"the bytes of tiny-cnn@v1 .* cannot be had"):
         Operator(three, MODEL).roll_back(reason="x", to="v1")
     assert resolve(three, MODEL).version == "v3"
     assert Operator(three, MODEL).roll_back(reason="x", to="baseline").channels.stable.version == "b1"
@@ -198,7 +198,7 @@ def test_rolling_back_without_quarantine(three):
 @pytest.mark.parametrize("change", ["roll_back", "abort_canary"])
 def test_a_reason_is_required(three, change):
     """The history must say why."""
-    with pytest.raises(InputError, match="needs a reason|needs a reason"):
+    with pytest.raises(InputError, match=r"needs a reason|needs a reason"):
         getattr(Operator(three, MODEL), change)(reason=" ")
 
 

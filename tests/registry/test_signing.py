@@ -124,10 +124,10 @@ def test_only_those_named_may_act(project, section):
     set_policy(project, **{section: ["*@other.org"]})
     if section == "operators":
         promote(project, Request("int8"))
-        with pytest.raises(StateError, match="Test <test@example.org> may not move channels"):
+        with pytest.raises(StateError, match=r"Test <test@example.org> may not move channels"):
             Operator(project, MODEL).roll_back(reason="x")
     else:
-        with pytest.raises(StateError, match="Test <test@example.org> may not promote"):
+        with pytest.raises(StateError, match=r"Test <test@example.org> may not promote"):
             promote(project, Request("int8"))
     set_policy(project, **{section: ["*@other.org", "test@example.org"]})
     if section == "operators":

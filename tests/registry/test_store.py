@@ -126,7 +126,7 @@ def test_a_refused_push_leaves_no_trace(remote, settings):
     hook.write_text("#!/bin/sh\necho 'branch is protected' >&2\nexit 1\n")
     hook.chmod(0o755)
     before = tips(root, remote.path)
-    with pytest.raises(StateError, match="origin refused the push: .*rejected"):
+    with pytest.raises(StateError, match=r"origin refused the push: .*rejected"):
         promote(root, Request("int8"), settings=settings)
     assert tips(root, remote.path) == before
     assert not (root / "registry").exists()
@@ -190,7 +190,7 @@ def test_hand_edited_state_stops_every_change(promoted):
     """No event is written on top of files that somebody edited."""
     path = promoted / f"registry/models/{MODEL}/events/000001.yaml"
     path.write_text(path.read_text() + "# hello\n")
-    with pytest.raises(StateError, match="000001.yaml: was edited by hand"):
+    with pytest.raises(StateError, match=r"000001.yaml: was edited by hand"):
         Operator(promoted, MODEL).roll_back(reason="x")
 
 

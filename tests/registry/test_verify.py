@@ -128,7 +128,7 @@ def test_a_history_cut_short_is_caught_by_what_was_verified_before(eventful):
     git(eventful, "checkout", "-q", "HEAD~1", "--", FOLDER)
     (eventful / FOLDER / "events/000010.yaml").unlink()
     verify_models(eventful)
-    with pytest.raises(IntegrityError, match="000010.yaml: is gone since"):
+    with pytest.raises(IntegrityError, match=r"000010.yaml: is gone since"):
         audit(eventful)
     git(eventful, "checkout", "-q", head, "--", FOLDER)
     audit(eventful)

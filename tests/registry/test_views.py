@@ -39,7 +39,7 @@ def test_history_checks_its_chain_on_the_way_back(promoted):
     """An old event that was changed does not appear in a table as if nothing was."""
     path = promoted / f"registry/models/{MODEL}/events/000001.yaml"
     path.write_text(path.read_text().replace("int8", "int9") + "#")
-    with pytest.raises(IntegrityError, match="000001.yaml"):
+    with pytest.raises(IntegrityError, match=r"000001.yaml"):
         overview.history(promoted, MODEL)
 
 
