@@ -225,7 +225,9 @@ def _groups(config: PruneConfig, module: nn.Module, examples: Split) -> list[Gro
     kept = _kept(config, module, graph)
     importance = _importance(config)
     found = []
-    for group in _every_group(graph, kept, module):
+    place = {layer: index for index, layer in enumerate(names)}
+    groups = _every_group(graph, kept, module)
+    for group in sorted(groups, key=lambda group: place[group[0].dep.target.module]):
         root = group[0].dep.target.module
         with _quiet():
             scores = importance(group)

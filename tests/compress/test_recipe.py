@@ -6,6 +6,7 @@ from compress.recipe import TECHNIQUES, phases, read_recipe, read_steps
 from weighbridge.documents import Params, RecipeSection, parse
 from weighbridge.errors import InputError
 
+AT = "params.yaml: recipes.r.steps"
 BASE = {
     "model": {"name": "tiny", "factory": "tests.compress.nets:MLP"},
     "data": {"factory": "tests.compress.nets:features"},
@@ -34,7 +35,7 @@ def test_steps_come_back_validated_and_in_order():
     assert [step.name for step in steps] == ["prune", "quantize"]
     assert [phases(step) for step in steps] == [("module",), ("lower",)]
     assert steps[0].config.scope is None
-    assert steps[1].where == "params.yaml: recipes.r.steps[1].quantize"
+    assert steps[1].where == AT + "[1].quantize"
 
 
 def test_a_technique_without_parameters_may_stand_alone():
@@ -55,58 +56,69 @@ def test_a_recipe_that_is_not_there_gets_a_suggestion():
     [
         (
             [{"prun": {"sparsity": 0.5}}],
-            "params.yaml: recipes.r.steps[0]: unknown technique 'prun' (did you mean 'prune'?)",
+            AT + "[0]: unknown technique 'prun' (did you mean 'prune'?)",
         ),
         (
             [{"prune": {"sparsty": 0.5}}],
-            "params.yaml: recipes.r.steps[0].prune: sparsty: unknown key 'sparsty' (did you mean 'sparsity'?)",
+            AT + "[0].prune: sparsty: unknown key 'sparsty' (did you mean 'sparsity'?)",
         ),
         (
             [{"prune": {"sparsity": 1}}],
-            "params.yaml: recipes.r.steps[0].prune: sparsity: input should be less than 1; found 1",
+            AT + "[0].prune: sparsity: input should be less than 1; found 1",
         ),
         (
             [{"share": {"bits": 99}}],
-            "params.yaml: recipes.r.steps[0].share: bits: input should be less than or equal to 8; found 99",
+            AT + "[0].share: bits: input should be less than or equal to 8; found 99",
         ),
         (
             [{"prune": {"sparsity": 0.5}, "share": {"bits": 2}}],
-            "params.yaml: recipes.r.steps[0]: expected one technique with its parameters; found prune, share "
-            "(write each technique as its own list item: '- technique: {parameters}')",
+            (
+                AT + "[0]: expected one technique with its parameters; found prune, share "
+                "(write each technique as its own list item: '- technique: {parameters}')"
+            ),
         ),
         (
             [{}],
-            "params.yaml: recipes.r.steps[0]: expected one technique with its parameters; found an empty mapping "
-            "(write each technique as its own list item: '- technique: {parameters}')",
+            (
+                AT + "[0]: expected one technique with its parameters; found an empty mapping "
+                "(write each technique as its own list item: '- technique: {parameters}')"
+            ),
         ),
         (
             [{"quantize": {"scheme": "static-int8"}}, {"prune": {"sparsity": 0.5}}],
-            "params.yaml: recipes.r.steps[1].prune: prune changes the PyTorch module, but quantize (steps[0]) before "
-            "it already gives a file for the runtime (put prune before quantize)",
+            (
+                AT + "[1].prune: prune changes the PyTorch module, but quantize (steps[0]) before "
+                "it already gives a file for the runtime (put prune before quantize)"
+            ),
         ),
         (
             [{"pack": {}}, {"quantize": {"scheme": "qat-int8"}}],
-            "params.yaml: recipes.r.steps[1].quantize: quantize changes the PyTorch module, but pack (steps[0]) before "
-            "it already gives a file for the runtime (put quantize before pack)",
+            (
+                AT + "[1].quantize: quantize changes the PyTorch module, but pack (steps[0]) before "
+                "it already gives a file for the runtime (put quantize before pack)"
+            ),
         ),
         (
             [{"quantize": {"scheme": "qat-int8"}}, {"prune": {"sparsity": 0.5}}],
-            "params.yaml: recipes.r.steps[1].prune: prune changes the PyTorch module, but quantize (steps[0]) before "
-            "it already gives a file for the runtime (put prune before quantize)",
+            (
+                AT + "[1].prune: prune changes the PyTorch module, but quantize (steps[0]) before "
+                "it already gives a file for the runtime (put prune before quantize)"
+            ),
         ),
         (
             [{"quantize": {"scheme": "qat-int8"}}, {"quantize": {"scheme": "qat-int8"}}],
-            "params.yaml: recipes.r.steps[1].quantize: quantize acts on module and file; a recipe takes one such step",
+            AT + "[1].quantize: quantize acts on module and file; a recipe takes one such step",
         ),
         (
             [{"prune": {"sparsity": 0.5}}, {"prune": {"method": "structured", "ratio": 0.5}}],
-            "params.yaml: recipes.r.steps[1].prune: structured pruning would remove channels from under the result of "
-            "prune; put it first",
+            (AT + "[1].prune: structured pruning would remove channels from under the result of prune; put it first"),
         ),
         (
             [{"share": {"bits": 4}}, {"prune": {"sparsity": 0.5}}],
-            "params.yaml: recipes.r.steps[1].prune: pruning would give shared weights a value outside of their "
-            "codebook; put it before share",
+            (
+                AT + "[1].prune: pruning would give shared weights a value outside of their "
+                "codebook; put it before share"
+            ),
         ),
     ],
 )
@@ -118,10 +130,10 @@ def test_refusals_say_where_what_and_how_to_mend(steps, said):
 def test_an_onnx_model_takes_steps_on_files_alone():
     """A module step on a finished file is refused by name; lowering steps are not."""
     assert refusal([{"prune": {"sparsity": 0.5}}], onnx="m.onnx").startswith(
-        "params.yaml: recipes.r.steps[0].prune: prune needs the PyTorch module, but the model is an ONNX file"
+        AT + "[0].prune: prune needs the PyTorch module, but the model is an ONNX file"
     )
     assert refusal([{"quantize": {"scheme": "qat-int8"}}], onnx="m.onnx").startswith(
-        "params.yaml: recipes.r.steps[0].quantize: quantize needs the PyTorch module"
+        AT + "[0].quantize: quantize needs the PyTorch module"
     )
     assert read_recipe(params([{"quantize": {"scheme": "static-int8"}}], onnx="m.onnx"), "r")
 

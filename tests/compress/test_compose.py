@@ -1,0 +1,245 @@
+"""Recipes end to end on many kinds of model; techniques that cheat are caught whatever they say of themselves."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from onnx import numpy_helper
+
+from compress import compose as composing
+from compress.compose import compose, export_baseline, sizes_of
+from compress.export import TARGETS
+from compress.prune.masks import Mask
+from compress.recipe import TECHNIQUES, read_steps
+from compress.steps import Graph, Step, StepConfig, Subject, Technique
+from compress.training import fit
+from tests.compress.nets import KINDS, build
+from weighbridge.documents import RecipeSection
+from weighbridge.errors import InputError, InvariantError
+from weighbridge.files import sha256_bytes
+from weighbridge.onnxfile import parse_model
+
+TARGET = TARGETS["onnxruntime"]
+TUNED = {"epochs": 1}
+RECIPES = {
+    "residual": [
+        {"prune": {"method": "structured", "ratio": 0.25, "round_to": 2, "finetune": TUNED}},
+        {"prune": {"sparsity": 0.4, "finetune": TUNED}},
+        {"quantize": {"scheme": "static-int8"}},
+    ],
+    "separable": [{"prune": {"sparsity": 0.6}}, {"share": {"bits": 2, "finetune": TUNED}}, {"pack": {}}],
+    "mlp": [{"prune": {"sparsity": 0.7}}, {"quantize": {"scheme": "qat-int8", "finetune": TUNED}}],
+    "recurrent": [{"prune": {"sparsity": 0.5, "scope": "layer", "finetune": TUNED}}],
+    "transformer": [{"prune": {"method": "structured", "ratio": 0.5, "round_to": 4}}, {"share": {"bits": 4}}],
+}
+
+
+class Empty(StepConfig):
+    """No parameters."""
+
+
+def trained(kind):
+    """A net of one kind that has learnt its examples, and its context."""
+    module, context = build(kind)
+    fit(module, context.data.train, context.train.model_copy(update={"epochs": 20}), seed=1)
+    return module, context
+
+
+def steps(*items):
+    """Validated steps."""
+    return read_steps(RecipeSection(steps=list(items)), "params.yaml: recipes.r")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_recipes_compose_on_every_kind_of_model(kind):
+    """Each step is recorded with its sizes, the file runs, and what was pruned or shared is still there."""
+    module, context = trained(kind)
+    artifact = compose(steps(*RECIPES[kind]), Subject(module), context, TARGET)
+    assert [record.technique for record in artifact.steps] == [next(iter(item)) for item in RECIPES[kind]]
+    assert artifact.steps[-1].sizes == artifact.sizes
+    assert artifact.sizes.bytes == len(artifact.data)
+    assert artifact.parity["agreement"] >= 0.8
+    answers = TARGET.run(artifact.data, context.data.test.inputs)[0]
+    assert np.mean(answers.argmax(1) == context.data.test.labels) > 0.5
+    assert parse_model(artifact.data, "artifact").graph.input[0].name == next(iter(context.data.train.inputs))
+
+
+@pytest.mark.parametrize("kind", ["residual", "mlp"])
+def test_the_same_recipe_gives_the_same_bytes(kind):
+    """Twice in one process, from two copies of one module."""
+    digests = []
+    for _ in range(2):
+        module, context = build(kind)
+        digests.append(sha256_bytes(compose(steps(*RECIPES[kind]), Subject(module), context, TARGET).data))
+    assert digests[0] == digests[1]
+
+
+def test_the_baseline_equals_its_module():
+    """Export alone: no steps, parity to the stated tolerance."""
+    module, context = trained("residual")
+    artifact = export_baseline(Subject(module), context, TARGET)
+    assert artifact.steps == ()
+    assert artifact.parity["largest_difference"] <= artifact.parity["tolerance"] == 1e-4
+    assert artifact.sizes.macs > 0
+
+
+def test_a_finished_onnx_model_is_a_baseline_too():
+    """It is brought into the form that ships, and lowering steps compare with its own outputs."""
+    module, context = trained("mlp")
+    given = Graph(TARGET.export(module, context.data.train).proto)
+    baseline = export_baseline(given, context, TARGET)
+    small = compose(steps({"quantize": {"scheme": "static-int8"}}), given, context, TARGET, baseline.sizes)
+    assert small.sizes.bytes < baseline.sizes.bytes
+    assert small.parity["agreement"] > 0.9
+
+
+def cheat(monkeypatch, technique):
+    """Put a technique into the table, and give a recipe of it alone."""
+    monkeypatch.setitem(TECHNIQUES, "cheat", technique)
+    return [Step("cheat", Empty(), "params.yaml: recipes.r.steps[0].cheat")]
+
+
+def refused(monkeypatch, technique, *, before=()):
+    """What a recipe ends with that has this technique as its last step."""
+    module, context = build("mlp")
+    recipe = [*before, *cheat(monkeypatch, technique)]
+    with pytest.raises(InvariantError) as caught:
+        compose(recipe, Subject(module), context, TARGET)
+    message = str(caught.value)
+    assert message.startswith("params.yaml: recipes.r.steps[0].cheat")
+    return message
+
+
+def idle(config, state, context):
+    """Claim to have pruned, and do nothing."""
+    return state, {"sparsity": 0.9}
+
+
+def test_a_module_step_that_did_nothing_is_caught(monkeypatch):
+    """Its facts do not help it."""
+    assert "the step changed nothing" in refused(monkeypatch, Technique(Empty, module=idle))
+
+
+def test_a_lowering_step_that_did_nothing_is_caught(monkeypatch):
+    """The file is the same to the byte."""
+    assert "the step changed nothing" in refused(monkeypatch, Technique(Empty, lower=idle))
+
+
+def test_a_step_that_makes_the_file_larger_is_caught(monkeypatch):
+    """Bytes must fall."""
+
+    def bloat(config, graph, context):
+        graph.proto.graph.initializer.append(numpy_helper.from_array(np.ones(500, np.float32), "ballast"))
+        graph.proto.graph.node.add(op_type="Identity", input=["ballast"], output=["b"])
+        return Graph(graph.proto, graph.notes), {}
+
+    assert "bytes did not fall" in refused(monkeypatch, Technique(Empty, lower=bloat))
+
+
+def test_a_step_that_does_not_lower_what_it_must_is_caught(monkeypatch):
+    """Noise is a change, but no fewer MACs."""
+
+    def noise(config, subject, context):
+        with torch.no_grad():
+            subject.module.more.weight.mul_(1.1)
+        return subject, {}
+
+    technique = Technique(Empty, module=noise, falls=lambda _: ("macs",))
+    assert "macs did not fall" in refused(monkeypatch, technique)
+
+
+def test_a_step_that_undoes_a_mask_is_caught(monkeypatch):
+    """Pruned weights that came back, and a mask that was dropped."""
+
+    def regrow(config, subject, context):
+        with torch.no_grad():
+            subject.module.more.weight.add_(0.01)
+        return subject, {}
+
+    def forget(config, subject, context):
+        with torch.no_grad():
+            subject.module.more.bias.add_(0.01)
+        return Subject(subject.module), {}
+
+    before = steps({"prune": {"sparsity": 0.5}})
+    assert "broke the prune mask of more.weight" in refused(monkeypatch, Technique(Empty, module=regrow), before=before)
+    assert "lost the prune mask of" in refused(monkeypatch, Technique(Empty, module=forget), before=before)
+
+
+def test_a_step_that_gives_nan_is_caught(monkeypatch):
+    """In the weights of a module."""
+
+    def poison(config, subject, context):
+        with torch.no_grad():
+            subject.module.more.weight[0, 0] = float("nan")
+        return subject, {}
+
+    assert "more.weight holds NaN" in refused(monkeypatch, Technique(Empty, module=poison))
+
+
+def rewrite(change):
+    """A lowering that changes the largest weight of a file and stores it in half the bytes, so that bytes fall."""
+
+    def lower(config, graph, context):
+        proto = copy.deepcopy(graph.proto)
+        tensor = max(proto.graph.initializer, key=lambda item: len(item.raw_data))
+        values = change(numpy_helper.to_array(tensor).copy()).astype(np.float16)
+        cast = proto.graph.node.add(op_type="Cast", input=["half"], output=[tensor.name])
+        cast.attribute.add(name="to", i=1, type=2)
+        proto.graph.node.insert(0, cast)
+        del proto.graph.node[-1]
+        tensor.CopyFrom(numpy_helper.from_array(values, "half"))
+        return Graph(proto, graph.notes), {}
+
+    return lower
+
+
+def test_a_file_with_other_answers_is_caught(monkeypatch):
+    """Lossy or exact: NaN, other classes, and for exact lowerings any difference beyond the tolerance."""
+    nan = Technique(Empty, lower=rewrite(lambda values: values * np.nan))
+    assert "NaN or infinite" in refused(monkeypatch, nan)
+    negated = Technique(Empty, lower=rewrite(lambda values: -3 * values[:, ::-1]))
+    assert "differs from the module" in refused(monkeypatch, Technique(Empty, lower=negated.lower, exact=True))
+
+
+def test_a_file_that_lost_its_zeros_is_caught(monkeypatch):
+    """The final file is decoded and searched for what the module had, after every lowering."""
+    module, context = build("mlp")
+    regrown = Technique(Empty, lower=rewrite(lambda values: values + (values == 0) * np.float32(1e-3)))
+    recipe = [*steps({"prune": {"sparsity": 0.6}}), *cheat(monkeypatch, regrown)]
+    with pytest.raises(InvariantError, match="zeros of 576"):
+        compose(recipe, Subject(module), context, TARGET)
+
+
+def test_errors_of_a_technique_say_where_in_params_they_arose():
+    """A pattern that matches nothing names the key in the file, and a suggestion."""
+    module, context = build("mlp")
+    with pytest.raises(InputError) as caught:
+        compose(steps({"prune": {"sparsity": 0.5, "keep": ["clases"]}}), Subject(module), context, TARGET)
+    assert str(caught.value) == (
+        "params.yaml: recipes.r.steps[0].prune.keep: 'clases' matches no layer (did you mean 'classes'?)"
+    )
+
+
+def test_the_module_is_exported_once_after_its_last_change(monkeypatch):
+    """Exports cost seconds: a recipe of one module step and one lowering step needs a single one."""
+    module, context = build("mlp")
+    exports = []
+    counted = composing.Target(
+        TARGET.name, TARGET.file, lambda *given: exports.append(1) or TARGET.export(*given), TARGET.write, TARGET.run
+    )
+    baseline = sizes_of(TARGET.export(module, context.data.train).proto, b"x" * 10_000)
+    recipe = steps({"prune": {"method": "structured", "ratio": 0.5}}, {"quantize": {"scheme": "static-int8"}})
+    compose(recipe, Subject(module), context, counted, baseline)
+    assert len(exports) == 1
+
+
+def test_a_mask_is_a_constraint_that_codebooks_keep():
+    """Prune, then share: zeros are a value of their own."""
+    module, context = trained("mlp")
+    subject = Subject(module)
+    artifact = compose(steps({"prune": {"sparsity": 0.5}}, {"share": {"bits": 2}}), subject, context, TARGET)
+    assert artifact.parity["shared"] == 3
+    assert artifact.parity["zeros"] >= round(0.5 * (16 * 24 + 24 * 24 + 24 * 3))
+    assert any(isinstance(item, Mask) for item in subject.constraints) or artifact.steps[0].facts["sparsity"] >= 0.5
