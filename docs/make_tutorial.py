@@ -68,6 +68,8 @@ recipes:
     steps:
       - quantize: {scheme: fp16}
 
+weighing: {time_limit: 60s}
+
 budgets:
   - {metric: size.bytes, max_ratio: 0.60, against: baseline}
   - {metric: accuracy.top1, max_drop: 0.02, against: baseline}

@@ -1,0 +1,249 @@
+"""The gate of a change: which projects, which exit code, which lines; the pipeline itself is a stand-in here."""
+
+import datetime as dt
+
+import pytest
+
+from weighbridge.ci import gate as gates
+from weighbridge.ci.gate import Change, Judged, exit_code, judge_all, judge_project, marks, write_out
+from weighbridge.ci.handover import FOLDER, Handover
+from weighbridge.ci.pipeline import Reproduced
+from weighbridge.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, RecipeVerdict, Verdict
+from weighbridge.errors import ExitCode, InputError
+from weighbridge.git import Git
+
+PARAMS = """\
+model: {name: m, factory: "a:b"}
+data: {factory: "c:d"}
+recipes:
+  int8: {steps: [{quantize: {scheme: fp16}}]}
+  extreme:
+    advisory: true
+    steps: [{quantize: {scheme: fp16}}]
+budgets:
+  - {metric: size.bytes, max: 10kB}
+  - {metric: accuracy.top1, max_drop: 0.01}
+"""
+LOCK = "schema: '2.0'\nstages:\n  train: {deps: [{path: nets/model.py, md5: a}]}\n"
+DIGEST = "sha256:" + "0" * 64
+TODAY = dt.date(2026, 11, 23)
+
+
+def budget(metric="size.bytes", verdict=Verdict.FAIL, **changed):
+    rule, limit, against = ("max", 1e4, None) if metric == "size.bytes" else ("max_drop", 0.01, "baseline")
+    content = {
+        "metric": metric, "against": against, "rule": rule, "limit": limit, "unit": "bytes", "estimate": 2e4,
+        "lower": 2e4, "upper": 2e4, "verdict": verdict, "reason": "twice the limit", "required": True,
+    }  # fmt: skip
+    return BudgetVerdict(**content | changed)
+
+
+def verdict(policy=(), **recipes):
+    made = {
+        name: RecipeVerdict(
+            verdict=items[0].verdict if items else Verdict.ERROR, baseline={"digest": DIGEST},
+            candidate={"digest": DIGEST}, device="d", device_fingerprint=DIGEST, measurement=DIGEST,
+            budgets=list(items), advisory=name == "extreme",
+        )
+        for name, items in recipes.items()
+    }  # fmt: skip
+    whole = made["int8"].verdict
+    return GateVerdict(verdict=whole, model="m", device="d", policy=DIGEST, recipes=made, policy_changes=list(policy))
+
+
+@pytest.fixture
+def git(tmp_path):
+    made = Git(tmp_path)
+    made.run("init", "--quiet", "--initial-branch=main")
+    made.run("config", "user.name", "test")
+    made.run("config", "user.email", "test@example.invalid")
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "dvc.yaml").write_text("stages: {judge: {cmd: weighbridge stage judge}}\n")
+    (tmp_path / "dvc.lock").write_text(LOCK)
+    commit(made, "first")
+    made.run("branch", "base")
+    return made
+
+
+def commit(git, message):
+    git.run("add", "--all")
+    git.run("commit", "--quiet", "--allow-empty", "--message", message)
+
+
+class Stand:
+    """Of `gate.summary.Checked`, what the gate uses."""
+
+    def __init__(self, found):
+        self.verdict, self.markdown = found, f"## {found.verdict}\n"
+
+    def write(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "gate.html").write_text("<html>")
+
+
+@pytest.fixture
+def pipeline(monkeypatch):
+    """Stand-ins for `dvc repro` and the judge; what they were asked."""
+    asked = {
+        "ran": [],
+        "verdict": verdict(int8=[budget(verdict=Verdict.PASS)]),
+        "done": Reproduced(("judge",), None, "", ExitCode.PASS),
+    }
+
+    def check(root, *, base, today):
+        asked["base"], asked["today"] = base, today
+        found = asked["verdict"]
+        return Stand(found)
+
+    def reproduce(root, echo):
+        asked["ran"].append(root)
+        return asked["done"]
+
+    monkeypatch.setattr(gates, "reproduce", reproduce)
+    monkeypatch.setattr(gates.summary, "check", check)
+    return asked
+
+
+def change(git, **options):
+    return Change(git, options.pop("base", "base"), TODAY, **options)
+
+
+def silent(line):
+    """Hear nothing."""
+
+
+def test_what_touches_nothing_is_not_run(git, pipeline):
+    """A change of the documentation: no pipeline, a pass that says why."""
+    (git.root / "README.md").write_text("words")
+    commit(git, "docs")
+    found = judge_project(change(git), ".", silent)
+    assert pipeline["ran"] == []
+    assert found.exit_code is ExitCode.PASS
+    assert found.checked is None
+    assert "nothing to weigh" in found.report
+    assert judge_project(change(git, everything=True), ".", silent).checked is not None
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "nets/model.py", "waivers/a.yaml", "requirements.txt"])
+def test_what_touches_something_is_judged_by_the_merge_base(git, pipeline, name):
+    """The judge is given the base's params.yaml as it stood, and today's date."""
+    path = git.root / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(path.read_text().replace("10kB", "99kB") if path.exists() else "words")
+    commit(git, "change")
+    judge_project(change(git), ".", silent)
+    assert pipeline["ran"] == [git.root / "."]
+    assert pipeline["base"].text.strip() == PARAMS.strip()
+    assert pipeline["today"] == TODAY
+
+
+def test_what_was_merged_and_never_served_is_gated_whole(git, pipeline):
+    """Nothing is compared with, so nothing can slip past."""
+    commit(git, "empty")
+    judge_project(change(git, base=None), ".", silent)
+    assert pipeline["ran"]
+    assert pipeline["base"] is None
+
+
+def test_a_first_pull_request_without_a_base_is_judged(git, pipeline):
+    """The merge base has no pipeline yet: the limits are new, which is no failure."""
+    git.run("rm", "--quiet", "params.yaml", "dvc.yaml", "dvc.lock")
+    commit(git, "before")
+    git.run("branch", "--force", "base")
+    git.run("revert", "--no-edit", "HEAD")
+    found = judge_project(change(git), ".", silent)
+    assert found.exit_code is ExitCode.PASS
+    assert pipeline["base"].text is None
+
+
+def test_a_failed_stage_is_an_error_on_its_recipe(git, pipeline):
+    """What the stage said stands on the line of the recipe; nothing is judged."""
+    (git.root / "params.yaml").write_text(PARAMS + "# words\n")
+    commit(git, "change")
+    pipeline["done"] = Reproduced(("compress@int8",), "compress@int8", "it did nothing ``` @all", ExitCode.UNJUDGED)
+    found = judge_project(change(git), ".", silent)
+    assert found.exit_code is ExitCode.UNJUDGED
+    assert [(mark.line, mark.level) for mark in found.marks] == [(4, "error")]
+    assert "it did nothing" in found.report
+    assert found.checked is None
+
+
+def test_invalid_params_are_marked_and_nothing_runs(git, pipeline):
+    """Exit code 2, on the line of the key."""
+    (git.root / "params.yaml").write_text(PARAMS.replace("max: 10kB", "maxi: 10kB"))
+    commit(git, "typo")
+    found = judge_project(change(git), ".", silent)
+    assert found.exit_code is ExitCode.USAGE
+    assert found.marks[0].line == 9
+    assert pipeline["ran"] == []
+
+
+def test_marks_stand_on_recipes_and_say_where_the_limit_is(git):
+    """Required failures are errors, advisory ones warnings, waived ones nothing."""
+    found = marks(
+        verdict(
+            int8=[budget(), budget("accuracy.top1", Verdict.INCONCLUSIVE), budget("accuracy.top1", Verdict.PASS)],
+            extreme=[budget(), budget("accuracy.top1", Verdict.FAIL, waived_by="waivers/a.yaml")],
+        ),
+        Params.read(git.root / "params.yaml"), "params.yaml", PARAMS,
+    )  # fmt: skip
+    assert [(mark.level, mark.line, mark.title) for mark in found] == [
+        ("error", 4, "int8: size.bytes fail"),
+        ("error", 4, "int8: accuracy.top1 inconclusive"),
+        ("warning", 5, "extreme: size.bytes fail"),
+    ]
+    assert "line 9" in found[0].message
+    assert "line 10" in found[1].message
+
+
+def test_policy_changes_stand_on_their_budget(git):
+    """A loosened budget on its line, a removed one on the list, a recipe on its own; waived is a notice."""
+    changes = [
+        PolicyChange(kind="loosened", budget="accuracy.top1 max_drop against baseline", base="1 %", head="2 %"),
+        PolicyChange(kind="removed", budget="latency.p50 max", base="5 ms", head="not there"),
+        PolicyChange(kind="recipe advisory", budget="recipe extreme", base="counts", head="advisory: true"),
+        PolicyChange(kind="loosened", budget="size.bytes max", base="1", head="2", waived_by="waivers/a.yaml"),
+    ]
+    found = marks(
+        verdict(changes, int8=[budget(verdict=Verdict.PASS)]), Params.read(git.root / "params.yaml"), "p", PARAMS
+    )
+    assert [(mark.level, mark.line) for mark in found] == [("error", 10), ("error", 8), ("error", 5), ("notice", 9)]
+
+
+def test_the_worst_project_decides_and_none_is_no_pass(git):
+    """A certain failure first, then what the author must mend, then what could not be judged."""
+
+    def judged(*codes):
+        return [Judged(str(code), code, "") for code in codes]
+
+    assert exit_code(judged(ExitCode.PASS, ExitCode.UNJUDGED)) is ExitCode.UNJUDGED
+    assert exit_code(judged(ExitCode.UNJUDGED, ExitCode.USAGE)) is ExitCode.USAGE
+    assert exit_code(judged(ExitCode.USAGE, ExitCode.FAIL, ExitCode.PASS)) is ExitCode.FAIL
+    assert exit_code(judged(ExitCode.PASS)) is ExitCode.PASS
+    assert exit_code([]) is ExitCode.UNJUDGED
+
+
+def test_a_repository_without_a_pipeline_is_an_error(git):
+    """Not an empty pass."""
+    git.run("rm", "--quiet", "dvc.yaml")
+    commit(git, "gone")
+    with pytest.raises(InputError, match="weighbridge init"):
+        judge_all(change(git), silent)
+
+
+def test_only_what_passed_is_handed_over(git, pipeline):
+    """A failed project leaves a report and no evidence; an older run's files are gone."""
+    stale = git.root / FOLDER / "evidence/dvc.lock"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("old")
+    (git.root / "params.yaml").write_text(PARAMS + "# words\n")
+    commit(git, "change")
+    pipeline["verdict"] = verdict(int8=[budget()])
+    write_out([judge_project(change(git), ".", silent)], git)
+    assert (git.root / FOLDER / "report/gate.md").read_text() == "## fail\n"
+    assert Handover.read(git.root / FOLDER / "evidence").weighed == ()
+    assert not stale.exists()
+    pipeline["verdict"] = verdict(int8=[budget(verdict=Verdict.PASS)])
+    write_out([judge_project(change(git), ".", silent)], git)
+    assert Handover.read(git.root / FOLDER / "evidence") == Handover(git.head(), (".",))
+    assert stale.read_text() == LOCK
