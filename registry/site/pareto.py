@@ -75,7 +75,6 @@ def chart(points: Sequence[Point], metric: str, label: str) -> Markup:
     best = front(points)
     return tag(
         "svg",
-        tag("title", label),
         _grid(x, y, unit),
         _front_line(best, x, y),
         [_interval(point, x, y) for point in points],
@@ -84,7 +83,8 @@ def chart(points: Sequence[Point], metric: str, label: str) -> Markup:
         tag("text", "file size (logarithmic)", class_="axis", x=(_LEFT + WIDTH - _RIGHT) / 2, y=HEIGHT - 8),
         tag("text", METRICS[metric].title, class_="axis", transform=f"translate(16 {HEIGHT / 2 - 16}) rotate(-90)"),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
+        role="group",
+        aria_label=label,
         class_="pareto",
     )
 
