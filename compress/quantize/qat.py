@@ -120,7 +120,9 @@ def train(config: Quantize, subject: Subject, context: Context) -> tuple[Subject
         broken = constraint.violation(module)
         if broken is not None:
             raise InvariantError(
-                f"rounding weights breaks an earlier step: {constraint.name}: {broken}", where="quantize"
+                f"rounding weights breaks an earlier step: {constraint.name}: {broken}",
+                where="quantize",
+                fix="set per_channel: false, so that equal weights stay equal",
             )
     kept = sorted(set(_layers(module)) - set(ranges))
     notes = {**subject.notes, "qat": {"kept": kept, "ranges": ranges}}
@@ -163,11 +165,15 @@ def _patched(
 ) -> Iterator[dict[str, FakeQuantized]]:
     """Let the chosen layers compute with rounding; their own forward comes back afterwards."""
     fakes = {name: FakeQuantized(layer, top, per_channel=per_channel) for name, layer in chosen.items()}
+    # In eval mode, torch's encoder layers read the weights of their linear layers without calling them.
+    fast: bool = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         for fake in fakes.values():
             fake.layer.forward = fake.forward  # type: ignore[method-assign, assignment]  # taken away again below
         yield fakes
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for fake in fakes.values():
             fake.layer.__dict__.pop("forward", None)
         module.eval()
