@@ -48,6 +48,8 @@ class Rates:
     failed: int
     inconclusive: int
     mean_pairs: float
+    budgets_passed: float
+    """Share of single budgets that passed, over all runs."""
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> Rates:
@@ -59,6 +61,7 @@ class Rates:
             found.count(Verdict.FAIL),
             found.count(Verdict.INCONCLUSIVE),
             float(np.mean([outcome.pairs for outcome in outcomes])),
+            float(np.mean([outcome.verdicts.count(Verdict.PASS) / len(outcome.verdicts) for outcome in outcomes])),
         )
 
 
