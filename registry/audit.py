@@ -9,7 +9,7 @@ from pathlib import Path
 from registry import commit as commits
 from registry.layout import CHANNELS, MODELS
 from registry.store import Store
-from registry.verify import Checked, Report, verify_models
+from registry.verify import Checked, verify_models
 from weighbridge.errors import InputError, IntegrityError
 from weighbridge.files import atomic_write
 from weighbridge.git import Git
@@ -21,14 +21,14 @@ def audit(
     models: list[str] | None = None,
     since: str | None = None,
     now: datetime | None = None,
-    report: Report | None = None,
+    deep: bool = False,
 ) -> list[Checked]:
     """Verify the working tree (see `registry.verify.verify_models`), then that it only grew since a trusted commit:
     `since`, or the last one that this clone verified, which is moved on at the end. Any defect is an error.
     """
     Store(root).repair()
     git = Git(root)
-    checked = verify_models(root, models=models, now=now, report=report)
+    checked = verify_models(root, models=models, now=now, deep=deep)
     trusted = _trusted(git, since)
     if trusted is not None:
         only_grew(git, trusted)

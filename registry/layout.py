@@ -39,10 +39,32 @@ class WorkTree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._plain: set[str] = set()
 
     def read(self, path: str) -> bytes | None:
-        """See `View.read`. Links, oversized and irregular files are an `IntegrityError`."""
+        """See `View.read`. Links, oversized and irregular files are an `IntegrityError`.
+
+        That a folder is reached without links is looked at once in the life of the view.
+        """
+        folder = path.rpartition("/")[0]
+        if folder not in self._plain:
+            refuse_links(self.root, folder)
+            self._plain.add(folder)
         return read_guarded(self.root, path)
+
+
+def home(root: Path) -> Path:
+    """Where the registry of the project in `root` lies: one registry serves all projects of one DVC repository.
+
+    The closest folder from `root` up to the Git repository's top that holds `.dvc`; `root` where there is none.
+    """
+    start = root.resolve()
+    for folder in (start, *start.parents):
+        if (folder / ".dvc").is_dir():
+            return folder
+        if (folder / ".git").exists():
+            break
+    return root
 
 
 def model_folder(model: str) -> str:
@@ -83,13 +105,16 @@ def safe_relative(path: str) -> bool:
     return bool(path) and not pure.is_absolute() and ".." not in pure.parts and "\\" not in path and "\0" not in path
 
 
-def read_guarded(root: Path, path: str) -> bytes | None:
-    """Bytes of a regular file of bounded size below `root`, reached without any link; None where there is none."""
-    folder = os.path.dirname(path)  # noqa: PTH120  # text, not a place: pathlib would cost more than the read
+def refuse_links(root: Path, folder: str) -> None:
+    """An `IntegrityError` where a folder below `root` is, or is reached through, a symbolic link."""
     if folder and os.path.realpath(root / folder) != os.path.join(os.path.realpath(root), folder):  # noqa: PTH118
-        raise IntegrityError("is reached through a symbolic link", where=path, fix="the registry holds plain files")
+        raise IntegrityError("is reached through a symbolic link", where=folder, fix="the registry holds plain files")
+
+
+def read_guarded(root: Path, path: str) -> bytes | None:
+    """Bytes of a regular file of bounded size below `root`, itself no link; None where there is none."""
     try:
-        handle = os.open(root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        handle = os.open(f"{root}/{path}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

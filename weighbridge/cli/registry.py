@@ -212,6 +212,7 @@ def verify(
     since: str | None = typer.Option(
         None, "--since", help="A trusted commit; default: the last one verified in this clone."
     ),
+    deep: bool = typer.Option(False, "--deep", help="Also read every record as a document of its schema."),
     root: Path = ROOT,
     as_json: bool = JSON,
 ) -> None:
@@ -220,7 +221,7 @@ def verify(
 
     from registry.audit import audit
 
-    rows = audit(root, models=models or None, since=since, now=datetime.now(UTC))
+    rows = audit(root, models=models or None, since=since, deep=deep, now=datetime.now(UTC))
     _table([dict(vars(row)) for row in rows], as_json, "the registry has no models yet")
 
 
