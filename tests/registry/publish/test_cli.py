@@ -1,0 +1,119 @@
+"""The commands: what they print, what they write, and with which code they end."""
+
+import hashlib
+import json
+import sys
+
+import pytest
+import yaml
+
+from weighbridge.cli import main
+
+from .project import git
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, project):
+    """Run `weighbridge registry …` in the project; exit code, standard output, standard error."""
+
+    def call(*arguments, code=0):
+        monkeypatch.chdir(project.root)
+        monkeypatch.setattr(sys, "argv", ["weighbridge", "registry", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output = capsys.readouterr()
+        assert (ended.value.code or 0) == code, output.err
+        return output.out if code == 0 else output.err
+
+    return call
+
+
+def test_pull_puts_the_version_into_a_folder_named_after_it(run, project):
+    """Without --out the folder says what is in it."""
+    answer = json.loads(run("pull", "fashion-cnn@stable", "--json"))
+    assert answer["version"] == "v1"
+    assert (project.root / "fashion-cnn@v1/model.onnx").read_bytes() == project.contents["int8"]
+    assert "vouched for by this registry's history" in run("pull", "fashion-cnn@v1", "--out", "x/y")
+
+
+def test_pull_refuses_the_quarantined_and_the_unknown(run, project):
+    """One line, exit code 2, nothing written."""
+    said = run("pull", "fashion-cnn@v2", "--out", "x", code=2)
+    assert said.startswith("weighbridge: error: fashion-cnn@v2 is quarantined")
+    assert said.count("\n") == 1
+    run("pull", "fashion-cnn@v9", "--out", "x", code=2)
+    run("pull", "fashion-cnn@v1", "--target", "litert", "--out", "x", code=2)
+    run("pull", "fashion-cnn@v1", "--policy", "p.yaml", "--out", "x", code=2)
+    assert not (project.root / "x").exists()
+    assert "v2" in run("pull", "fashion-cnn@v2", "--quarantined", "--out", "x")
+
+
+def test_push_and_pull_meet_at_an_oci_registry(run, project, oci, monkeypatch, tmp_path):
+    """Push prints the digest; pulling by it needs no clone, and a quarantined version is not pushed."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
+    place = f"oci://{oci[0]}/cli/fashion-cnn"
+    pushed = json.loads(run("push", "fashion-cnn@stable", f"{place}:v1", "--json"))
+    assert pushed["created"] is True
+    assert len(pushed["referrers"]) == 2
+    assert "(was there already)" in run("push", "fashion-cnn@v1", f"{place}:v1")
+    digest = pushed["reference"].partition("@")[2]
+    run("pull", f"{place}@{digest}", "--root", tmp_path)
+    assert (project.root / "fashion-cnn/model.onnx").read_bytes() == project.contents["int8"]
+    run("pull", "fashion-cnn@v1", "--from", f"{place}:v1", "--out", "again")
+    assert "names other content" in run("push", "fashion-cnn@v3", f"{place}:v1", code=2)
+    assert "is quarantined" in run("push", "fashion-cnn@v2", f"{place}:v2", code=2)
+    assert "a tag alone vouches for nothing" in run("pull", f"{place}:v1", "--out", "z", code=2)
+
+
+def test_card_and_export_print_or_write(run, project):
+    """The same text on the terminal and in the file."""
+    printed = run("card", "fashion-cnn@v1", "--task", "image-classification")
+    assert yaml.safe_load(printed.split("---\n")[1])["pipeline_tag"] == "image-classification"
+    run("card", "fashion-cnn@v1", "--task", "image-classification", "--out", "README.md")
+    assert (project.root / "README.md").read_text() == printed
+    materials = json.loads(run("export", "fashion-cnn@stable"))
+    record = (project.root / "registry/models/fashion-cnn/versions/v1.yaml").read_bytes()
+    properties = {item["name"]: item["value"] for item in materials["metadata"]["component"]["properties"]}
+    assert properties["weighbridge:record"] == f"sha256:{hashlib.sha256(record).hexdigest()}"
+
+
+def test_a_card_of_a_quarantined_version_says_so(run):
+    """Cards are read where the registry is not."""
+    assert "Quarantined" in run("card", "fashion-cnn@v2")
+
+
+def test_tags_are_written_then_checked(run, project):
+    """The check fails before, and passes after."""
+    assert "12 of 12 tags are missing" in run("tags", "fashion-cnn", "--check", code=2)
+    assert "12 tags written" in run("tags", "fashion-cnn")
+    assert "all as the history calls for" in run("tags", "fashion-cnn", "--check")
+    assert json.loads(run("tags", "fashion-cnn", "--json"))["missing"] == []
+    git(project.root, "tag", "-d", "fashion-cnn#canary#4")
+    assert "1 of 12" in run("tags", "fashion-cnn", "--check", code=2)
+    run("tags", "fashion-cnn", "--check", "--push", "origin", code=2)
+
+
+def test_site_is_written_and_says_where(run, project):
+    """The folder opens in a browser."""
+    assert json.loads(run("site", "public", "--json", "--quiet"))["versions"] == 4
+    assert (project.root / "public/index.html").is_file()
+    assert "public/index.html" in run("site", "public")
+    run("site", ".", code=2)
+
+
+def test_manifests_are_printed_or_written_in_order(run, project):
+    """Both documents on the terminal; in a folder, a canary that has ended is taken away."""
+    arguments = ("manifests", "fashion-cnn", "--for", "kserve", "--storage-uri", "s3://m/{model}/{version}")
+    stable, canary = yaml.safe_load_all(run(*arguments))
+    assert stable["spec"]["predictor"]["model"]["storageUri"] == "s3://m/fashion-cnn/v1"
+    assert canary["spec"]["predictor"]["canaryTrafficPercent"] == 5
+    run(*arguments, "--out", "deploy")
+    assert sorted(path.name for path in (project.root / "deploy").iterdir()) == ["canary.yaml", "stable.yaml"]
+    from registry.records import EventKind
+
+    project.move(EventKind.CANARY_ABORTED, "v3", quarantine=True, reason="slow")
+    run(*arguments, "--out", "deploy")
+    assert [path.name for path in (project.root / "deploy").iterdir()] == ["stable.yaml"]
+    assert "needs the image" in run(
+        "manifests", "fashion-cnn", "--for", "argo", "--storage-uri", "s3://m/{version}", code=2
+    )

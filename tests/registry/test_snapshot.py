@@ -1,0 +1,60 @@
+"""The whole state, read once: the chain is followed, and nothing that was changed gets through."""
+
+import pytest
+
+from registry.layout import WorkTree
+from registry.snapshot import read_model, read_models
+from weighbridge.errors import IntegrityError, StateError
+
+from .publish.project import Project, estimate
+from .publish.richproject import metrics
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project with a history."""
+    return Project(tmp_path / "project").history()
+
+
+def test_records_and_events_come_in_order(project):
+    """Versions in the order they were recorded, events from the first to the last."""
+    state = read_model(WorkTree(project.root), "fashion-cnn")
+    assert list(state.records) == ["b1", "v1", "v2", "v3"]
+    assert [event.number for event in state.events] == list(range(1, 9))
+    assert state.status("v1") == ("stable",)
+    assert state.status("v2") == ("quarantined",)
+    assert state.status("v3") == ("canary",)
+    assert state.status("b1") == ("baseline",)
+
+
+@pytest.mark.parametrize("path", ["events/000001.yaml", "events/000005.yaml", "versions/v2.yaml", "versions/b1.yaml"])
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_any_file_that_was_changed_or_is_gone_is_named(project, path, damage):
+    """Every event and every record is under a digest."""
+    file = project.root / "registry/models/fashion-cnn" / path
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_text(file.read_text() + "note: added\n")
+    with pytest.raises((IntegrityError, StateError), match=path):
+        read_model(WorkTree(project.root), "fashion-cnn")
+
+
+def test_a_model_that_is_not_there_is_named(project):
+    """No empty answer for a misspelt name."""
+    with pytest.raises(StateError, match="no model 'fashion'"):
+        read_models(project.root, ["fashion"])
+    assert [state.name for state in read_models(project.root)] == ["fashion-cnn"]
+
+
+def test_a_baselines_figures_come_from_what_was_weighed_against_it(tmp_path):
+    """The newest comparison counts; it has no interval of its own, and nothing is made up where there is none."""
+    project = Project(tmp_path / "project")
+    project.add("a", b"a", baseline=b"fp32", metrics=metrics(10, 0.8, 1e-3, baseline=(20, 0.90, 2e-3)))
+    project.add("b", b"b", metrics=metrics(10, 0.8, 1e-3, baseline=(20, 0.91, 2e-3)))
+    project.add("c", b"c", metrics={"size.bytes": estimate(1, "bytes")})
+    state = read_model(WorkTree(project.root), "fashion-cnn")
+    found = state.estimate("b1", "accuracy.top1")
+    assert (found.value, found.lower, found.upper) == (0.91, 0.91, 0.91)
+    assert state.estimate("b1", "energy") is None
+    assert state.estimate("v3", "accuracy.top1") is None
