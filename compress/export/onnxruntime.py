@@ -21,6 +21,7 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
 from compress.export.names import concise
+from compress.lowering import ORT_ERRORS
 from compress.steps import Graph
 from compress.training import batch, outputs, takes_keywords
 from weighbridge.data import Split
@@ -93,7 +94,7 @@ def run(data: bytes, inputs: Mapping[str, NDArray[Any]], batch_size: int = 64) -
             session.run(None, {name: array[start : start + width] for name, array in feeds.items()})
             for start in range(0, count - count % width if isinstance(fixed, int) else count, width)
         ]
-    except (ort.capi.onnxruntime_pybind11_state.OrtException, RuntimeError, ValueError) as error:
+    except (*ORT_ERRORS, ValueError) as error:
         raise InvariantError(f"onnxruntime does not run the artifact: {_first_line(error)}") from error
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 

@@ -1,0 +1,330 @@
+"""The stages of the pipeline on a small project: whole folders, true manifests, same bytes, clear refusals."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from torch import nn
+
+from compress import stages
+from compress.checkpoint import read_checkpoint, write_checkpoint
+from compress.explain import explain
+from compress.export import TARGETS
+from compress.project import Project, replaced_folder
+from compress.teachers import OnnxTeacher, Teachers
+from compress.training import evaluate, predict
+from tests.compress.nets import MLP
+from weighbridge.data import read_npz
+from weighbridge.documents import Manifest
+from weighbridge.errors import InputError, InvariantError, StateError, WeighbridgeError
+from weighbridge.files import sha256_file
+from weighbridge.onnxfile import load_model, serialize
+
+RECIPES = {
+    "int8": [{"quantize": {"scheme": "static-int8"}}],
+    "slim": [
+        {"prune": {"method": "structured", "ratio": 0.3, "finetune": {"epochs": 1}}},
+        {"prune": {"sparsity": 0.4, "finetune": {"epochs": 1}}},
+        {"share": {"bits": 3, "finetune": {"epochs": 1}}},
+        {"pack": {}},
+    ],
+    "taught": [{"distill": {"student": "tests.compress.factories:narrow", "finetune": {"epochs": 4}}}],
+}
+
+
+def project(root, **sections):
+    """Write `params.yaml` for a small project."""
+    content = {
+        "model": {"name": "tiny", "factory": "tests.compress.nets:MLP"},
+        "data": {"factory": "tests.compress.factories:clouds"},
+        "train": {"epochs": 12, "batch_size": 32, "lr": 0.02, "seed": 3},
+        "recipes": {name: {"steps": steps} for name, steps in RECIPES.items()},
+        "budgets": [{"metric": "size.bytes", "max": "1MB"}],
+    }
+    content.update(sections)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    return root
+
+
+def run(root, *recipes):
+    """All stages in order."""
+    stages.prepare(root)
+    stages.train(root)
+    stages.baseline(root)
+    for recipe in recipes:
+        stages.compress(root, recipe)
+    return root
+
+
+def files(root):
+    """Every file under `artifacts`, by digest."""
+    folder = root / "artifacts"
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A project after all its stages."""
+    return run(project(tmp_path_factory.mktemp("project")), *RECIPES)
+
+
+def manifest(root, name):
+    """What the stage said of one recipe's artifact."""
+    return Manifest.read(root / "artifacts" / "recipes" / name / "manifest.json")
+
+
+def test_stages_write_what_the_pipeline_names(made):
+    """And nothing else: no temporary file is left."""
+    assert sorted(files(made)) == [
+        "baseline/checkpoint.safetensors",
+        "baseline/onnxruntime/manifest.json",
+        "baseline/onnxruntime/model.onnx",
+        "baseline/training.csv",
+        "data/calibration.npz",
+        "data/data.json",
+        "data/test.npz",
+        "data/train.npz",
+        *(f"recipes/{name}/{file}" for name in sorted(RECIPES) for file in ("manifest.json", "model.onnx")),
+    ]
+
+
+def test_prepared_data_is_the_factory_s(made):
+    """Splits with their slices; calibration comes from train, class-balanced; test is untouched."""
+    test, chosen = (read_npz(made / "artifacts" / "data" / f"{name}.npz") for name in ("test", "calibration"))
+    assert len(test) == 60
+    assert sorted(test.slices) == ["class-0", "class-1", "class-2"]
+    assert np.bincount(chosen.labels).tolist() == [32, 32, 32]
+    index = json.loads((made / "artifacts" / "data" / "data.json").read_text())
+    assert index["inputs"] == ["features"]
+    assert index["splits"]["test"] == {"examples": 60, "digest": test.digest()}
+
+
+def test_manifests_speak_of_their_file_and_its_lineage(made):
+    """Digest, bytes, recipe verbatim, each step's sizes, and the baseline that it came from."""
+    baseline = Manifest.read(made / "artifacts" / "baseline" / "onnxruntime" / "manifest.json")
+    assert (baseline.recipe_name, baseline.recipe, baseline.baseline) == ("baseline", {}, None)
+    for name, steps in RECIPES.items():
+        found = manifest(made, name)
+        path = made / "artifacts" / "recipes" / name / found.artifact.path
+        assert found.artifact.digest == sha256_file(path)
+        assert found.artifact.bytes == found.sizes.bytes == path.stat().st_size
+        assert found.recipe == {"target": "onnxruntime", "steps": steps}
+        assert [step.technique for step in found.steps] == [next(iter(step)) for step in steps]
+        assert all(step.sizes is not None for step in found.steps)
+        assert found.baseline == baseline.artifact.digest
+        assert found.data == sha256_file(made / "artifacts" / "data" / "data.json")
+        assert found.parity["examples"] == 96
+        assert {"python", "torch", "onnxruntime", "isa"} <= found.environment.keys()
+    assert manifest(made, "taught").teacher == baseline.artifact.digest
+    assert manifest(made, "int8").teacher is None
+    assert manifest(made, "slim").sizes.bytes < baseline.sizes.bytes
+
+
+def test_the_artifacts_still_answer(made):
+    """Each recipe's file, run as it ships, is far above chance on the test split."""
+    test = read_npz(made / "artifacts" / "data" / "test.npz")
+    for name in RECIPES:
+        data = (made / "artifacts" / "recipes" / name / "model.onnx").read_bytes()
+        answers = TARGETS["onnxruntime"].run(data, test.inputs)[0]
+        assert np.mean(answers.argmax(1) == test.labels) > 0.6, name
+
+
+def test_no_manifest_names_a_path_or_a_time(made):
+    """A manifest is a function of its inputs: made elsewhere it is the same."""
+    for path in (made / "artifacts").rglob("*.json"):
+        assert str(made) not in path.read_text()
+        assert str(Path.cwd()) not in path.read_text()
+
+
+@pytest.mark.timeout(300)
+def test_another_process_makes_the_same_bytes(made, tmp_path):
+    """Every file, manifests included, with another hash seed, folder and number of threads."""
+    root = project(tmp_path / "elsewhere")
+    script = (
+        "import sys; from pathlib import Path; from compress import stages; root = Path(sys.argv[1])\n"
+        "stages.prepare(root); stages.train(root); stages.baseline(root)\n"
+        "for name in sys.argv[2:]: stages.compress(root, name)"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(Path.cwd())}
+    subprocess.run([sys.executable, "-c", script, str(root), *RECIPES], check=True, env=environment)
+    assert files(root) == files(made)
+
+
+def test_running_a_stage_again_replaces_it_whole(made):
+    """The same bytes again, and a stray file in the folder is gone."""
+    before = files(made)
+    stray = made / "artifacts" / "recipes" / "int8" / "stray.txt"
+    stray.write_text("left over")
+    stages.compress(made, "int8")
+    assert files(made) == before
+
+
+def test_a_failed_recipe_leaves_the_old_artifact_and_nothing_half_written(made, monkeypatch):
+    """Whatever goes wrong, the folder holds what it held."""
+    before = files(made)
+
+    def broken(*_, **__):
+        raise InvariantError("the step changed nothing", where="here")
+
+    monkeypatch.setattr(stages, "compose", broken)
+    with pytest.raises(InvariantError):
+        stages.compress(made, "int8")
+    monkeypatch.undo()
+    monkeypatch.setattr(Manifest, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StateError, match="recipes/int8: cannot be written: No space left on device"):
+        stages.compress(made, "int8")
+    assert files(made) == before
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    """An error inside leaves the old content, and no temporary folder."""
+    folder = tmp_path / "out"
+    with replaced_folder(folder) as new:
+        (new / "a").write_text("1")
+    with pytest.raises(StateError, match="cannot be written"), replaced_folder(folder) as new:
+        (new / "nowhere" / "b").write_text("2")
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["out", "out/a"]
+
+
+def refused(root, stage, *given):
+    """The one line that a stage ends with."""
+    with pytest.raises(WeighbridgeError) as caught:
+        stage(root, *given)
+    assert not list(root.rglob("*.tmp"))
+    return str(caught.value).replace(str(root), "ROOT")
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("tests.compress.nowhere:load", "tests.compress.nowhere does not import"),
+        ("tests.compress.factories:nothing", "has no callable 'nothing'"),
+        ("tests.compress.factories:no_module", "returned dict (expected a weighbridge.data.Data)"),
+        ("tests.compress.factories:one_class_calibration", "the calibration split holds one class alone (1)"),
+        ("tests.compress.factories:empty_calibration", "the calibration split is empty"),
+        ("tests.compress.factories:other_inputs", "train has the inputs features, test has other"),
+    ],
+)
+def test_wrong_data_factories_are_one_line_and_write_nothing(tmp_path, factory, said):
+    """File and key stand before what is wrong."""
+    root = project(tmp_path / "p", data={"factory": factory})
+    line = refused(root, stages.prepare)
+    assert line.startswith("ROOT/params.yaml: data.factory: ")
+    assert said in line
+    assert not (root / "artifacts" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "said"),
+    [
+        ("tests.compress.nowhere:Net", "clouds", "tests.compress.nowhere does not import"),
+        ("tests.compress.factories:no_module", "clouds", "returned dict (expected a torch.nn.Module)"),
+        ("tests.compress.nets:Residual", "clouds", "forward fails on the data (features (2, 16) float32)"),
+        ("tests.compress.nets:MLP", "eleven_classes", "the model gives 3 classes; labels go from 0 to 10"),
+        ("tests.compress.factories:Divergent", "clouds", "training diverged: the loss is nan at epoch 1, step 1 of 36"),
+    ],
+)
+def test_wrong_models_are_one_line_and_write_nothing(tmp_path, model, data, said):
+    """Import, type, shapes, classes, and a loss that is no number."""
+    root = project(
+        tmp_path / "p", model={"name": "t", "factory": model}, data={"factory": f"tests.compress.factories:{data}"}
+    )
+    stages.prepare(root)
+    assert said in refused(root, stages.train)
+    assert not (root / "artifacts" / "baseline").exists()
+
+
+def test_a_stage_without_what_it_needs_says_which_stage_makes_it(tmp_path):
+    """In the order of the pipeline."""
+    root = project(tmp_path / "p")
+    assert "the data is not prepared (dvc repro prepare)" in refused(root, stages.train)
+    stages.prepare(root)
+    assert "the baseline is not trained (dvc repro train)" in refused(root, stages.baseline)
+    assert "there is no baseline artifact (dvc repro baseline)" in refused(root, stages.compress, "int8")
+    assert "there is no recipe 'int9' (did you mean 'int8'?)" in refused(root, stages.compress, "int9")
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    """By the tensor's name and shapes; a broken file too."""
+    path = tmp_path / "c.safetensors"
+    write_checkpoint(path, MLP(width=12))
+    with pytest.raises(InputError, match=r"'classes\.weight' is \(3, 12\) here and \(3, 24\) in the model"):
+        read_checkpoint(path, MLP())
+    with pytest.raises(InputError, match="is missing in the checkpoint"):
+        read_checkpoint(path, nn.Sequential(MLP(width=12)))
+    path.write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="is not a readable safetensors file"):
+        read_checkpoint(path, MLP())
+
+
+def test_an_onnx_model_goes_down_the_same_road(made, tmp_path):
+    """No training: an empty checkpoint; the baseline is the given file as it ships; lowering steps work on it."""
+    source = tmp_path / "given.onnx"
+    source.write_bytes((made / "artifacts" / "baseline" / "onnxruntime" / "model.onnx").read_bytes())
+    root = project(tmp_path / "p", model={"name": "given", "onnx": "../given.onnx"})
+    run(root, "int8")
+    assert (root / "artifacts" / "baseline" / "training.csv").read_text() == "epoch,loss\n"
+    baseline = Manifest.read(root / "artifacts" / "baseline" / "onnxruntime" / "manifest.json")
+    assert baseline.artifact.digest == sha256_file(source)
+    assert manifest(root, "int8").sizes.bytes < baseline.sizes.bytes
+    assert "prune needs the PyTorch module, but the model is an ONNX file" in refused(root, stages.compress, "slim")
+
+
+def test_an_onnx_model_must_fit_the_data(made, tmp_path):
+    """Its inputs are named as the data's; a corrupt file is refused."""
+    proto = load_model(made / "artifacts" / "baseline" / "onnxruntime" / "model.onnx")
+    proto.graph.input[0].name = "other"
+    proto.graph.node[0].input[0] = "other"
+    root = project(tmp_path / "p", model={"name": "given", "onnx": "given.onnx"})
+    (root / "given.onnx").write_bytes(serialize(proto))
+    stages.prepare(root)
+    assert "input 'other' is not among the data's inputs (features)" in refused(root, stages.baseline)
+    (root / "given.onnx").write_bytes(serialize(proto)[:300])
+    assert "given.onnx: is not a readable ONNX model" in refused(root, stages.baseline)
+
+
+def test_teachers_are_the_baseline_or_an_artifact_by_its_digest(made):
+    """Anything else is refused; an ONNX teacher answers as its file does."""
+    teachers = Teachers(Project(made), "onnxruntime")
+    test = read_npz(made / "artifacts" / "data" / "test.npz")
+    baseline, digest = teachers("baseline")
+    by_digest, same = teachers(digest)
+    assert digest == same
+    assert teachers.used == [digest, digest]
+    np.testing.assert_allclose(predict(by_digest, test)[0], evaluate(baseline, test), atol=1e-5)
+    with pytest.raises(InputError, match="no artifact with the digest"):
+        teachers("sha256:" + "0" * 64)
+    with pytest.raises(InputError, match="'champion' is no teacher"):
+        teachers("champion")
+    data = (made / "artifacts" / "baseline" / "onnxruntime" / "model.onnx").read_bytes()
+    with pytest.raises(InputError, match="the teacher takes an input 'features'"):
+        OnnxTeacher(data, "t.onnx")(other=test.inputs)
+
+
+def test_explain_shows_each_step_without_training_or_writing(made):
+    """Rows by step and layer, the file's own line after each step, and the same before as the step before's after."""
+    before = files(made)
+    rows = explain(made, "slim")
+    assert files(made) == before
+    totals = [row for row in rows if row["layer"] == "(file)"]
+    assert [row["step"] for row in totals] == ["1 prune", "2 prune", "3 share", "4 pack"]
+    assert all(first["bytes after"] == second["bytes"] for first, second in pairwise(totals))
+    assert totals[0]["macs after"] < totals[0]["macs"]
+    assert totals[3]["bytes after"] < totals[3]["bytes"]
+    layers = [row["layer"] for row in rows if row["step"] == "1 prune"]
+    assert layers == ["hidden.weight", "more.weight", "classes.weight", "(file)"]
+
+
+def test_explain_needs_no_earlier_stage(tmp_path):
+    """A newcomer can ask before anything was prepared or trained."""
+    rows = explain(project(tmp_path / "p"), "int8")
+    assert [row["layer"] for row in rows] == ["hidden", "more", "classes", "(file)"]
+    assert all(row["bytes after"] < row["bytes"] for row in rows)
+    assert not (tmp_path / "p" / "artifacts").exists()
