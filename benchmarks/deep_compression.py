@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.compose import compose, export_baseline
+from compress.compose import Artifact, compose, export_baseline
 from compress.export.onnxruntime import ONNXRUNTIME
 from compress.recipe import read_steps
 from compress.splits import calibration
@@ -164,7 +164,7 @@ def run_case(name: str, case: Case, data: Data, say: Callable[[str], None]) -> l
     """Train the baseline, then run the recipe of every point; one row each."""
     with deterministic(SEED):
         module = case.factory()
-    began = time.process_time()
+    clock = Clock()
     fit(module, data.train, case.train, seed=SEED, stage=name)
     context = Context(
         data=data,
@@ -175,45 +175,42 @@ def run_case(name: str, case: Case, data: Data, say: Callable[[str], None]) -> l
         progress=lambda *_, **__: None,
     )
     baseline = export_baseline(Subject(copy.deepcopy(module)), context, ONNXRUNTIME)
-    rows = [row(name, case, None, baseline.data, baseline.data, accuracy(baseline.data, data.test), began)]
+    base = {"net": name, "sparsity": 0.0, "bits": 32, "headline": False, **figures(baseline, baseline, data.test)}
+    rows = [{**base, "cpu_seconds": clock.seconds()}]
     say(f"{name}: baseline {rows[0]['top1']:.4f}, {rows[0]['bytes']} B, {rows[0]['cpu_seconds']:.0f} s")
     for point in case.points:
-        began = time.process_time()
+        clock = Clock()
         steps = [
             {"prune": {"sparsity": point.sparsity, "schedule": "cubic", "finetune": case.prune}},
             {"share": {"bits": point.bits, "biases": 4, "finetune": case.share}},
             {"pack": {}},
         ]
-        artifact = compose(
-            read_steps(RecipeSection(steps=steps), name), Subject(copy.deepcopy(module)), context, ONNXRUNTIME
-        )
-        top1 = accuracy(artifact.data, data.test)
-        rows.append(row(name, case, point, baseline.data, artifact.data, top1, began, artifact.sizes.zstd))
-        say(f"{name}: {point} {top1:.4f}, {len(artifact.data)} B, {rows[-1]['ratio']:.1f}x")
+        validated = read_steps(RecipeSection(steps=steps), name)
+        artifact = compose(validated, Subject(copy.deepcopy(module)), context, ONNXRUNTIME)
+        own = {"net": name, "sparsity": point.sparsity, "bits": point.bits, "headline": point == case.headline}
+        rows.append({**own, **figures(artifact, baseline, data.test), "cpu_seconds": clock.seconds()})
+        say(f"{name}: {point} {rows[-1]['top1']:.4f}, {rows[-1]['bytes']} B, {rows[-1]['ratio']:.1f}x")
     return rows
 
 
-def row(  # noqa: PLR0913  # one value a column
-    name: str,
-    case: Case,
-    point: Point | None,
-    before: bytes,
-    after: bytes,
-    top1: float,
-    began: float,
-    zstd: int | None = None,
-) -> dict[str, Any]:
-    """One line of the table."""
+class Clock:
+    """CPU seconds of this process since it was made."""
+
+    def __init__(self) -> None:
+        self._began = time.process_time()
+
+    def seconds(self) -> float:
+        """CPU seconds."""
+        return round(time.process_time() - self._began, 1)
+
+
+def figures(artifact: Artifact, baseline: Artifact, test: Split) -> dict[str, Any]:
+    """Bytes and accuracy of one file."""
     return {
-        "net": name,
-        "sparsity": point.sparsity if point else 0.0,
-        "bits": point.bits if point else 32,
-        "bytes": len(after),
-        "ratio": len(before) / len(after),
-        "zstd": zstd,
-        "top1": top1,
-        "headline": point == case.headline,
-        "cpu_seconds": time.process_time() - began,
+        "bytes": len(artifact.data),
+        "ratio": len(baseline.data) / len(artifact.data),
+        "zstd": artifact.sizes.zstd,
+        "top1": accuracy(artifact.data, test),
     }
 
 

@@ -4,6 +4,8 @@
 - `recipe`: a recipe is an ordered list of steps; the literal table `TECHNIQUES`; refusals before anything runs
 - `compose`: runs a recipe: module steps, export, lowering steps, invariants after each, one manifest at the end
 - `prune`, `quantize`, `distill`, `factorize`, `share`, `pack`: one technique each, config and function side by side
+- `layers`, `fold`: a module's weights, what its layers cost, and normalisation folded into them
+- `codebook`, `share_graph`, `hints`, `lowrank`: what sharing, distilling and factorizing are made of
 - `training`: the one loop that trains, fine-tunes, distils and does quantization-aware training
 - `invariants`: what must hold between steps and on the final file
 - `splits`: parts of a split: calibration from train, validation held out of train
