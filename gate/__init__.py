@@ -3,11 +3,18 @@
 - `device`: the fingerprint of the machine
 - `runtimes`: one file a target: load, run, peak memory
 - `worker`: the small process that times one artifact; imports numpy and one runtime only
-- `weigh`: launch pairs, interleaving, stopping
-- `accuracy`, `sizes`: the metrics over examples and the facts of a file
+- `process`: workers as the gate sees them: started fresh, asked with a deadline, killed as a group
+- `launches`, `pairing`: one launch of all roles, interleaved; from its bursts to its values
+- `noisy`, `tally`: launch after launch until no budget is open; what they have given, continued over re-runs
+- `job`, `inputs`: what a weighing is about, checked before anything runs
+- `weigh`: the order of work, and the measurement that comes of it
+- `evaluation`, `accuracy`, `sizes`, `energy`: answers over a data set, metrics over them, facts of a file, counters
+- `alone`: the stand-alone gate for two files
+- `calibrate`, `trialmodels`: what this machine can resolve, by models of known cost
+- `turn`: two gates on one machine wait for each other
 - `statistics`: intervals and spending, small and tested against published tables
 - `judge`: pure: measurement + budgets → verdict
 - `policy`: budgets of the merge base against budgets of the head; waivers
 - `report`: markdown, HTML and plots, as functions that return strings or figures
-- `stages`: bodies of the DVC stages `device`, `weigh` and `judge`
+- `stages`: bodies of the DVC stages `device` and `weigh`
 """

@@ -245,12 +245,14 @@ def _ranked(scores: Array, positive: Array) -> Callable[[Array], float | None]:
 
     def area(weights: Array) -> float | None:
         drawn = weights[order]
-        ups = np.add.reduceat(drawn * hit, starts)
-        downs = np.add.reduceat(drawn * ~hit, starts)
-        if not ups.sum() or not downs.sum():
-            return None
-        below = np.cumsum(downs) - downs
-        return float((ups * (below + downs / 2)).sum() / (ups.sum() * downs.sum()))
+        ups = drawn * hit
+        downs = drawn - ups
+        if len(starts) < len(drawn):  # ties: examples of one score stand side by side
+            ups, downs = np.add.reduceat(ups, starts), np.add.reduceat(downs, starts)
+        below = np.cumsum(downs)
+        up, down = float(ups.sum()), float(below[-1])
+        # A tie counts half: `below` holds the own group whole.
+        return float(ups @ (below - downs / 2)) / (up * down) if up and down else None
 
     return area
 

@@ -46,7 +46,8 @@ SLOW_DOWN = SLOWER_BLOCKS / BLOCKS
 """Of the trial's slower copy, a true 10 % but for what every model costs alike."""
 EFFECTS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.10, 0.15, 0.20, 0.30, 0.50, 1.0)
 POWER = 0.9
-RUNS = 200
+RUNS, PROBES = 200, 60
+"""Resampled gate runs behind each rate, and behind each effect that is tried."""
 RESOLUTION = 0.05
 """Excess beyond a limit, and headroom within it, that the times are given for."""
 
@@ -123,16 +124,16 @@ def floor(metric: str, trial: Trial, seed: int) -> Floor:
     values = -values if METRICS[metric].better == "higher" else values
     rng = np.random.default_rng(seed)
 
-    def rates(shift: float, runs: int = RUNS) -> Rates:
+    def rates(shift: float, runs: int) -> Rates:
         return simulate(runs, _drawn(values, shift), [1.0], rng)
 
-    beyond, within = rates(math.log1p(RESOLUTION)), rates(-math.log1p(RESOLUTION))
-    smallest = next((effect for effect in EFFECTS if rates(math.log1p(effect), 60).failed >= POWER * 60), None)
+    beyond, within = (rates(sign * math.log1p(RESOLUTION), RUNS) for sign in (1, -1))
+    found = (effect for effect in EFFECTS if rates(math.log1p(effect), PROBES).failed >= POWER * PROBES)
     return Floor(
         metric,
         launch_sd(values.tolist()),
-        rates(0.0).failed / RUNS,
-        smallest,
+        rates(0.0, RUNS).failed / RUNS,
+        next(found, None),
         beyond.mean_pairs * trial.launch_seconds,
         within.mean_pairs * trial.launch_seconds,
         within.passed / RUNS,

@@ -10,6 +10,8 @@ from gate.launches import Launch
 from weighbridge.documents import Absent, Comparison, Controls, Evidence, Launches, Weighed
 
 Against = Literal["baseline", "stable"]
+BURSTS = ("latency.p50", "latency.end_to_end")
+"""The metrics whose launches consist of interleaved bursts: those carry the controls."""
 CONTROL_EVERY = 4
 """One launch in so many has a second baseline."""
 
@@ -52,7 +54,7 @@ class Tally:
                     list(evidence.numbers),
                 )
         self.null = list(earlier.controls.null_log_ratio)
-        self.shares = [earlier.controls.dropped] * max((self.count(metric) for metric in self.series), default=0)
+        self.shares = [earlier.controls.dropped] * sum(self.count(metric) for metric in BURSTS)
 
     def add(self, launch: Launch, number: int) -> None:
         """Take in one launch; `number` rises over the whole measurement, re-runs included."""
@@ -63,8 +65,10 @@ class Tally:
             item.log_ratio.append(launch.log_ratios[metric]["candidate", self.role])
             item.numbers.append(number)
             item.samples = min(item.samples or launch.samples[metric], launch.samples[metric])
-        self.shares.append(launch.dropped)
-        for metric in ("latency.p50", "latency.end_to_end"):
+        timed = [metric for metric in BURSTS if metric in launch.values]
+        if timed:  # a launch for memory alone has no bursts that could be disturbed
+            self.shares.append(launch.dropped)
+        for metric in timed:
             if ("control", "baseline") in launch.log_ratios.get(metric, {}):
                 self.null.append(launch.log_ratios[metric]["control", "baseline"])
 

@@ -3,11 +3,12 @@ import sys
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from weighbridge import cli
 from weighbridge.data import write_npz
 
-from .models import examples, linear, weights
+from .models import examples, linear, save, weights
 
 ACCURACY = "budgets:\n- {metric: accuracy.top1, max_drop: 0.05}\n- {metric: size.bytes, max: 20kB}\n"
 
@@ -91,8 +92,27 @@ def test_progress_goes_to_standard_error(weigh):
     assert "accuracy: 2/2" not in out
 
 
-def npz(path, **arrays):
-    np.savez(path, **arrays)
+def two_outputs(path, matrix):
+    """`boxes` first, `scores` second."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["scores"]), helper.make_node("Identity", ["x"], ["boxes"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["n", 4]),
+         helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(matrix, "w")],
+    )  # fmt: skip
+    return save(path, graph)
+
+
+def test_the_judged_output_can_be_named(weigh, tmp_path):
+    """The first output holds boxes; the classes are in the second."""
+    two_outputs(tmp_path / "baseline.onnx", weights())
+    two_outputs(tmp_path / "candidate.onnx", weights() * np.float32(2))
+    (tmp_path / "budgets.yaml").write_text("budgets:\n- {metric: accuracy.top1, min: 0.9}\n")
+    assert weigh("--budgets", "budgets.yaml", "-q", "--output", "scores")[0] == 0
+    assert weigh("--budgets", "budgets.yaml", "-q", "--output", "boxes")[0] == 1
+    assert weigh("--budgets", "budgets.yaml", "-q")[0] == 1
 
 
 X = examples(20).inputs["x"]

@@ -3,12 +3,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from gate.device import describe
 from gate.job import Source, default_budgets, read_job, with_metrics
 from gate.judge import judge
 from gate.launches import Protocol
 from gate.runtimes import RUNTIMES, Runtime
+from gate.sizes import read_model
 from gate.weigh import continues, weigh
 from weighbridge.documents import Absent, Budget, Launches, Proportions, Weighing
 from weighbridge.errors import InputError
@@ -120,6 +122,45 @@ def test_no_fault_of_a_candidate_passes(make, monkeypatch, name):
     assert verdict.verdict.exit_code == 3
 
 
+def endless(path):
+    """A file that onnxruntime loads and never finishes: a loop of 2^62 rounds around the linear model."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Neg", ["v"], ["u"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, None),
+        ],
+        [helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("u", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    trips = helper.make_node("Constant", [], ["trips"], value=numpy_helper.from_array(np.array(2**62)))
+    return linear(path, extra=[trips, helper.make_node("Loop", ["trips", "", "raw"], ["scores"], body=body)])
+
+
+def greedy(path):
+    """A file that asks for four terabytes while it runs."""
+    size = helper.make_node("Constant", [], ["size"], value=numpy_helper.from_array(np.array([2**40])))
+    return linear(path, extra=[
+        size,
+        helper.make_node("ConstantOfShape", ["size"], ["huge"]),
+        helper.make_node("ReduceSum", ["huge"], ["none"], keepdims=0),
+        helper.make_node("Add", ["raw", "none"], ["scores"]),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "said"), [(endless, "hung"), (greedy, "candidate: ")])
+def test_a_real_file_that_hangs_or_swallows_memory_is_an_error(make, tmp_path, monkeypatch, spoil, said):
+    """The same through onnxruntime itself, on files that are valid ONNX."""
+    monkeypatch.setattr("gate.weigh.LONGEST_TIMEOUT", 4.0)
+    job = make([TOP1], weights() * np.float32(2))
+    path = spoil(tmp_path / "spoilt" / "candidate.onnx")
+    measurement = weigh(replace(job, candidate=read_model(path, "candidate")))
+    assert said in measurement.faults[0]
+    assert judge(measurement, job.budgets).verdict == "error"
+
+
 def test_a_measurement_continues_only_what_it_is_about(make):
     """Other bytes, data, device, threads or batch start afresh; the same go on and keep their numbers."""
     job = make([P50], weights() * np.float32(2), time_limit=1.2)
@@ -156,7 +197,7 @@ def test_stable_is_a_second_reference_in_the_same_launches(make, tmp_path):
     baseline, second = (item.metrics["latency.p50"] for item in measurement.comparisons)
     assert baseline.numbers == second.numbers
     assert baseline.candidate == second.candidate
-    assert baseline.reference != second.reference
+    assert (baseline.reference, baseline.log_ratio) != (second.reference, second.log_ratio)
     assert judge(measurement, job.budgets).verdict in CALM_OR_NOT
 
 

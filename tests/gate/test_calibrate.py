@@ -1,0 +1,82 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from gate import calibrate
+from gate.calibrate import METRIC_NAMES, Request, Trial, floor
+from gate.calibration import sentences
+from gate.device import describe
+from gate.launches import Launch
+from weighbridge.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def few_runs(monkeypatch):
+    """Rates to within a few per cent, in little time."""
+    monkeypatch.setattr(calibrate, "RUNS", 40)
+    monkeypatch.setattr(calibrate, "PROBES", 20)
+
+
+def trial(sd, count=24):
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal(count)
+    drawn = sd * (drawn - np.median(drawn))
+    return Trial("a model against itself", 1.0, {name: drawn.tolist() for name in METRIC_NAMES}, 1.0)
+
+
+def test_a_quiet_machine_resolves_more_than_a_noisy_one():
+    """Spread, smallest effect and time to a verdict all grow with the noise."""
+    quiet, noisy = floor("latency.p50", trial(0.005), 1), floor("latency.p50", trial(0.06), 1)
+    assert quiet.launch_sd < noisy.launch_sd
+    assert quiet.smallest_effect < noisy.smallest_effect
+    assert quiet.seconds_to_fail == 10.0
+    assert quiet.pass_rate == 1.0
+    assert noisy.seconds_to_fail > quiet.seconds_to_fail
+
+
+def test_a_model_exactly_at_its_limit_is_not_failed():
+    """The false-fail rate of the code that decides, on these launches."""
+    assert floor("latency.p50", trial(0.02), 1).false_fail <= 0.01
+
+
+def test_throughput_is_turned_so_that_worse_is_more():
+    """A slower candidate has a lower throughput: its effect is found all the same."""
+    assert floor("throughput", trial(0.005), 1).smallest_effect <= 0.01
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Launches of one per cent noise instead of processes."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+
+    def launch(setup, metrics, rng, **_):
+        slower = setup.roles["candidate"].files[0][1] != setup.roles["baseline"].files[0][1]
+        drawn = (math.log(1.1) if slower else 0.0) + 0.01 * rng.standard_normal()
+        return Launch({}, {name: {("candidate", "baseline"): drawn} for name in metrics}, {})
+
+    monkeypatch.setattr(calibrate, "take_launch", launch)
+    return tmp_path
+
+
+def test_the_result_is_stored_by_fingerprint_and_shown_in_reports(machine, monkeypatch):
+    """JSON with everything measured, a picture, and the sentences that reports read."""
+    monkeypatch.setattr(calibrate, "METRIC_NAMES", ("latency.p50", "throughput"))
+    done = calibrate.run(Request(machine, launches=12))
+    device = describe({})
+    assert done.path.name == f"{device.fingerprint.removeprefix('sha256:')}.json"
+    content = json.loads(done.path.read_text())
+    assert len(content["trials"][0]["taken"]["latency.p50"]) == 12
+    assert {item["metric"] for item in content["floors"]} == {"latency.p50", "throughput"}
+    assert done.path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    said = sentences(machine, device.fingerprint)
+    assert "9 of 10 runs" in said[0]
+    assert "true slow-down of 10%" in said[1]
+    assert "| latency.p50 " in done.table
+
+
+def test_a_model_of_ones_own_needs_examples(machine):
+    """One clear line."""
+    with pytest.raises(InputError, match="needs examples"):
+        calibrate.run(Request(machine, model=machine / "m.onnx"))
