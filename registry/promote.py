@@ -11,7 +11,7 @@ from typing import Literal
 from registry import signing
 from registry.estimates import estimates
 from registry.evidence import Built, Evidence, gather
-from registry.layout import POLICY, read_record, version_path
+from registry.layout import POLICY, home, read_record, version_path
 from registry.location import publish
 from registry.policy import Policy, read_policy
 from registry.records import (
@@ -54,13 +54,15 @@ def promote(
     quarantined, a `stable` other than the one that it was weighed against, an identity or key that the policy
     does not name.
     """
-    store = Store(root, settings)
+    top = home(root)
+    store = Store(top, settings)
     store.repair()
     evidence = gather(root, request.recipe)
     commit = _clean_head(store.git)
+    folder = root.resolve().relative_to(top.resolve())
     if store.settings.push:
         built = (evidence.candidate, evidence.baseline)
-        publish(root, [(artifact.path, artifact.md5) for artifact in built])
+        publish(top, [((folder / artifact.path).as_posix(), artifact.md5) for artifact in built])
 
     def decide(tip: Tip, channels: Channels) -> Draft:
         policy = read_policy(tip)
@@ -68,9 +70,8 @@ def promote(
         _refuse_expired(evidence, tip.now)
         _refuse(channels, evidence, request, tip)
         by = store.git.identity()
-        made = Made(
-            evidence, commit, stamp(tip.now), by, channels.head.event + 1 if channels.head else 1, request.notes
-        )
+        number = channels.head.event + 1 if channels.head else 1
+        made = Made(evidence, commit, stamp(tip.now), by, number, request.notes, folder)
         records = made.records(tip, channels)
         signed = tuple((record, _sign(record, key, policy)) for record in records)
         version = records[-1].version
@@ -175,6 +176,8 @@ class Made:
     by: str
     event: int
     notes: str
+    folder: Path
+    """The project's, relative to the registry's."""
 
     def records(self, tip: Tip, channels: Channels) -> Sequence[VersionRecord]:
         """The candidate's record, after the baseline's where the baseline is not recorded yet."""
@@ -243,7 +246,7 @@ class Made:
         manifest = built.manifest
         artifact = StoredArtifact(
             target=manifest.target,
-            path=built.path,
+            path=(self.folder / built.path).as_posix(),
             digest=manifest.artifact.digest,
             bytes=manifest.artifact.bytes,
             gzip=built.gzip,

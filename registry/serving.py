@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from registry.layout import home
 from registry.resolve import Resolved, locate_bytes, stable_or_none
 from weighbridge.documents import Params
 from weighbridge.errors import StateError
@@ -23,14 +24,15 @@ def write_stable(root: Path, folder: Path) -> None:
     """
     params = Params.read(root / "params.yaml")
     wanted = any(budget.relative and budget.against == "stable" for budget in params.budgets)
-    served = stable_or_none(root, params.model.name) if wanted else None
+    top = home(root)
+    served = stable_or_none(top, params.model.name) if wanted else None
     folder.mkdir(parents=True, exist_ok=True)
     if served is None:
         unasked = "no budget compares with stable"
         _write(folder, {"reason": f"{params.model.name} has no stable version yet" if wanted else unasked})
         return
     try:
-        source = locate_bytes(root, served)
+        source = locate_bytes(top, served)
     except StateError as error:
         _write(folder, {"reason": str(error), **_named(served)})
         return
