@@ -55,15 +55,6 @@ class CanarySection(Written):
         return steps
 
 
-class Keyless(Written):
-    """An identity of a workload, as an OIDC issuer vouches for it through Sigstore."""
-
-    issuer: str
-    """E.g. `https://token.actions.githubusercontent.com`."""
-    identity: str
-    """Of the workflow, e.g. `https://github.com/OWNER/REPO/.github/workflows/promote.yml@refs/heads/main`."""
-
-
 class Policy(Written):
     """The whole of `registry.policy.yaml`. Without the file: anybody who can push, unsigned accepted."""
 
@@ -74,11 +65,9 @@ class Policy(Written):
     operators: list[str] | None = None
     """Patterns of identities that may move channels (roll back, canary, quarantine); None: anybody who can push."""
     require_signature: bool = False
-    """Refuse to promote, serve or pull a version without a signature by one of `keys` or `keyless`."""
+    """Refuse to promote, serve or pull a version without a signature by one of `keys`."""
     keys: dict[str, PublicKey] = {}
     """Public keys (Ed25519 or ECDSA P-256, PEM) whose signatures count, by a name of your choice."""
-    keyless: list[Keyless] = []
-    """Workload identities whose Sigstore signatures count."""
     canary_section: CanarySection = Field(default=CanarySection(), alias="canary")
 
     @property
