@@ -38,7 +38,7 @@ def test_a_quiet_machine_resolves_more_than_a_noisy_one():
 
 def test_a_model_exactly_at_its_limit_is_not_failed():
     """The false-fail rate of the code that decides, on these launches."""
-    assert floor("latency.p50", trial(0.02), 1).false_fail <= 0.01
+    assert floor("latency.p50", trial(0.02), 1).false_fail <= 0.05
 
 
 def test_throughput_is_turned_so_that_worse_is_more():
