@@ -1,5 +1,7 @@
 """The whole state, read once: the chain is followed, and nothing that was changed gets through."""
 
+import shutil
+
 import pytest
 
 from registry.layout import WorkTree
@@ -10,15 +12,22 @@ from .publish.project import Project, estimate
 from .publish.richproject import metrics
 
 
-@pytest.fixture
-def project(tmp_path):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A project with a history."""
-    return Project(tmp_path / "project").history()
+    return Project(tmp_path_factory.mktemp("made") / "project").history()
 
 
-def test_records_and_events_come_in_order(project):
+@pytest.fixture
+def root(made, tmp_path):
+    """A copy of it, to be broken."""
+    shutil.copytree(made.root, tmp_path / "project")
+    return tmp_path / "project"
+
+
+def test_records_and_events_come_in_order(root):
     """Versions in the order they were recorded, events from the first to the last."""
-    state = read_model(WorkTree(project.root), "fashion-cnn")
+    state = read_model(WorkTree(root), "fashion-cnn")
     assert list(state.records) == ["b1", "v1", "v2", "v3"]
     assert [event.number for event in state.events] == list(range(1, 9))
     assert state.status("v1") == ("stable",)
@@ -29,22 +38,22 @@ def test_records_and_events_come_in_order(project):
 
 @pytest.mark.parametrize("path", ["events/000001.yaml", "events/000005.yaml", "versions/v2.yaml", "versions/b1.yaml"])
 @pytest.mark.parametrize("damage", ["changed", "gone"])
-def test_any_file_that_was_changed_or_is_gone_is_named(project, path, damage):
+def test_any_file_that_was_changed_or_is_gone_is_named(root, path, damage):
     """Every event and every record is under a digest."""
-    file = project.root / "registry/models/fashion-cnn" / path
+    file = root / "registry/models/fashion-cnn" / path
     if damage == "gone":
         file.unlink()
     else:
         file.write_text(file.read_text() + "note: added\n")
     with pytest.raises((IntegrityError, StateError), match=path):
-        read_model(WorkTree(project.root), "fashion-cnn")
+        read_model(WorkTree(root), "fashion-cnn")
 
 
-def test_a_model_that_is_not_there_is_named(project):
+def test_a_model_that_is_not_there_is_named(root):
     """No empty answer for a misspelt name."""
     with pytest.raises(StateError, match="no model 'fashion'"):
-        read_models(project.root, ["fashion"])
-    assert [state.name for state in read_models(project.root)] == ["fashion-cnn"]
+        read_models(root, ["fashion"])
+    assert [state.name for state in read_models(root)] == ["fashion-cnn"]
 
 
 def test_a_baselines_figures_come_from_what_was_weighed_against_it(tmp_path):
