@@ -240,9 +240,11 @@ def optimized(proto: ModelProto, where: str) -> ModelProto:
 def finished(proto: ModelProto) -> ModelProto:
     """The graph in the form that is stored: no metadata, no unused initializers, only the opsets that it uses.
 
-    Nodes stand after what they read, as the standard asks and some converters forget.
+    Nodes stand after what they read, as the standard asks and some converters forget. Weights that an exporter wrote
+    as Constant nodes become initializers.
     """
     bare = strip_metadata(proto)
+    _lift_constants(bare.graph)
     _sort(bare.graph)
     used = {name for node in _all_nodes(bare) for name in node.input} | {value.name for value in bare.graph.output}
     kept = [tensor for tensor in bare.graph.initializer if tensor.name in used]
@@ -256,6 +258,38 @@ def finished(proto: ModelProto) -> ModelProto:
         helper.make_opsetid(domain, imports.get(domain, 1)) for domain in sorted(domains) if domain or "" in imports
     )
     return bare
+
+
+def at_opset(proto: ModelProto, least: int, where: str) -> ModelProto:
+    """The model, converted to opset `least` where its own is older; an `InputError` where that does not work."""
+    current = next((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), 0)
+    if current >= least:
+        return proto
+    try:
+        converted = onnx.version_converter.convert_version(proto, least)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        raise InputError(
+            f"the model uses opset {current}; this needs {least}, and the model does not convert: {error}", where=where
+        ) from error
+    converted.ir_version = max(converted.ir_version, helper.find_min_ir_version_for(converted.opset_import))
+    return converted
+
+
+def _lift_constants(graph: onnx.GraphProto) -> None:
+    """Constant nodes that hold a tensor become initializers of the same name."""
+    kept = []
+    for node in graph.node:
+        values = [item.t for item in node.attribute if item.name == "value"]
+        if node.op_type != "Constant" or node.domain or not values:
+            kept.append(NodeProto.FromString(node.SerializeToString()))
+            continue
+        tensor = TensorProto()
+        tensor.CopyFrom(values[0])
+        tensor.name = node.output[0]
+        graph.initializer.append(tensor)
+    if len(kept) < len(graph.node):
+        del graph.node[:]
+        graph.node.extend(kept)
 
 
 def _sort(graph: onnx.GraphProto) -> None:

@@ -126,11 +126,7 @@ def _inferred(proto: ModelProto) -> ModelProto:
     """A copy for one example, functions inlined, with shapes of inner values where they can be known."""
     model = ModelProto()
     model.CopyFrom(inliner.inline_local_functions(proto) if proto.functions else proto)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    for value in model.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if value.name not in weights and dims and dims[0].WhichOneof("value") != "dim_value":
-            dims[0].dim_value = 1
+    _fix_batch(model.graph)
     for value in model.graph.output:  # declared sizes of the batch would contradict the inferred ones
         value.type.tensor_type.ClearField("shape")
     model.graph.ClearField("value_info")
@@ -153,6 +149,17 @@ def _inferred(proto: ModelProto) -> ModelProto:
         if node.output and node.output[0] in restored:
             node.CopyFrom(restored[node.output[0]])
     return inferred
+
+
+def _fix_batch(graph: onnx.GraphProto) -> None:
+    """Take the open first size of every input as 1."""
+    weights = {tensor.name for tensor in graph.initializer}
+    for value in graph.input:
+        for index, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.WhichOneof("value") == "dim_value" and dim.dim_value < 0:
+                dim.Clear()  # an open size, as Paddle's exporter writes it
+            if index == 0 and value.name not in weights and dim.WhichOneof("value") != "dim_value":
+                dim.dim_value = 1
 
 
 def _widen(node: NodeProto, model: ModelProto) -> None:

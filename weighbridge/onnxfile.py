@@ -164,10 +164,11 @@ def _port(value: onnx.ValueInfoProto) -> Port:
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    # Paddle's exporter writes open sizes as -1 and "?".
     match dim.WhichOneof("value"):
-        case "dim_value":
+        case "dim_value" if dim.dim_value >= 0:
             return int(dim.dim_value)
-        case "dim_param" if dim.dim_param:
+        case "dim_param" if dim.dim_param not in ("", "?"):
             return str(dim.dim_param)
         case _:
             return None

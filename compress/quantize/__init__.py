@@ -14,7 +14,7 @@ from pathlib import Path
 
 from onnx import ModelProto, TensorProto
 
-from compress.lowering import Layer, agreement, integer_tensors, layers, run, select
+from compress.lowering import Layer, agreement, finished, integer_tensors, layers, run, select
 from compress.quantize.config import FULLY_INTEGER, Quantize
 from compress.quantize.half import half
 from compress.quantize.integer import calibrate, check_calibration, dynamic, prepared, reduces_range, static
@@ -84,7 +84,7 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
 
 def _prepared(config: Quantize, graph: Graph) -> Graph:
     needs = config.scheme in (*FULLY_INTEGER, "dynamic-int8")
-    return Graph(prepared(graph.proto), graph.notes) if needs else Graph(graph.proto, graph.notes)
+    return Graph(prepared(graph.proto) if needs else finished(graph.proto), graph.notes)
 
 
 def _patterns(config: Quantize, graph: Graph) -> list[str]:

@@ -15,7 +15,7 @@ from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from compress import isa
-from compress.lowering import Array, batches, finished, named, optimized, quiet
+from compress.lowering import Array, at_opset, batches, finished, named, optimized, quiet
 from compress.quantize.config import Quantize
 from weighbridge.data import Split
 from weighbridge.errors import InputError
@@ -46,7 +46,8 @@ class Reader:
 
 def prepared(proto: ModelProto) -> ModelProto:
     """The graph as the quantizer wants it: normalisations fused, constants folded, nodes named, shapes inferred."""
-    ready = onnx.shape_inference.infer_shapes(named(optimized(proto, WHERE)))
+    # A scale for each channel came with opset 13.
+    ready = onnx.shape_inference.infer_shapes(named(optimized(at_opset(proto, 13, WHERE), WHERE)))
     add_pre_process_metadata(ready)
     return ready
 

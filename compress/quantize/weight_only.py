@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
-from compress.lowering import Array, Layer, array_of, finished, named, quiet
+from compress.lowering import Array, Layer, array_of, at_opset, finished, named, quiet
 from compress.quantize.config import Quantize
 from weighbridge.errors import InputError
 
@@ -29,8 +28,8 @@ CLIPS = np.linspace(1.0, 0.6, 21)
 def folded(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> ModelProto:
     """Store the weights of the chosen layers in few bits, with a decoder that folds to float32 at load."""
     model = ModelProto()
-    model.CopyFrom(proto)
-    _require_opset(model, 21 if config.scheme == "weight-int4" else 13)
+    # 4-bit integers came with opset 21.
+    model.CopyFrom(at_opset(proto, 21, "quantize.scheme") if config.scheme == "weight-int4" else proto)
     decoders: list[NodeProto] = []
     for weight in dict.fromkeys(layer.weight for layer in chosen):
         layer = next(layer for layer in chosen if layer.weight == weight)
@@ -195,20 +194,3 @@ def _integers(codes: Array, name: str, bits: int) -> TensorProto:
     flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
     packed = (flat[0::2] | (flat[1::2] << 4)).astype(np.uint8)
     return helper.make_tensor(name, TensorProto.INT4, codes.shape, packed.tobytes(), raw=True)
-
-
-def _require_opset(proto: ModelProto, least: int) -> None:
-    """4-bit integers came with opset 21; an older standard graph is converted."""
-    current = next((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), 0)
-    if current >= least:
-        return
-    try:
-        converted = onnx.version_converter.convert_version(proto, least)
-    except (RuntimeError, onnx.version_converter.ConvertError) as error:
-        raise InputError(
-            f"the model uses opset {current}, 4-bit tensors need {least}, and it does not convert: {error}",
-            where="quantize.scheme",
-            fix="use weight-int8",
-        ) from error
-    proto.CopyFrom(converted)
-    proto.ir_version = max(proto.ir_version, 10)

@@ -193,6 +193,17 @@ def test_signature_names_types_and_open_sizes():
     assert found.outputs[0].dtype == "bfloat16"
 
 
+def test_open_sizes_of_other_exporters():
+    """Paddle writes open sizes as -1 and "?": they are open, and the batch counts as one example."""
+    proto = linear()
+    dims = proto.graph.input[0].type.tensor_type.shape.dim
+    dims[0].dim_value = -1
+    assert onnxfile.signature(proto).inputs[0].shape == (None, 3)
+    assert onnxfile.counts(proto) == onnxfile.Counts(6, 6, ())
+    dims[1].dim_param = "?"
+    assert onnxfile.signature(proto).inputs[0].shape == (None, None)
+
+
 def test_metadata_is_stripped():
     """Doc strings, producers, metadata and inner shapes go; what computes stays."""
     proto = linear()
