@@ -35,6 +35,8 @@ from weighbridge.documents import Protocol as ProtocolRecord
 from weighbridge.errors import MeasurementError
 
 Array = NDArray[Any]
+PROTOCOL_VERSION = 1
+"""Counts up when launches are taken in another way: their values are not mixed with those of before."""
 LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 15.0
 """Seconds that one request to a worker may take; within them, the time limit of the whole weighing."""
 
@@ -68,6 +70,7 @@ def continues(previous: Measurement, job: Job) -> bool:
         and previous.data == job.split.digest()
         and previous.protocol.threads == job.weighing.threads
         and previous.protocol.batch_size == job.weighing.batch_size
+        and previous.protocol.details.get("protocol") == PROTOCOL_VERSION
     )
 
 
@@ -92,7 +95,7 @@ class _Weighing:
         self.previous = previous if previous is not None and continues(previous, job) else None
         self.faults: list[str] = []
         self.complete = False
-        self.details: dict[str, Any] = {"runtime": job.runtime}
+        self.details: dict[str, Any] = {"runtime": job.runtime, "protocol": PROTOCOL_VERSION}
         self.artifacts = {model.name: self._stage(model, folder / f"{index}") for index, model in enumerate(job.models)}
         self.found = {model.name: _Evidence({}, {}, []) for model in job.references}
         self.tallies = {model.name: self._tally(model) for model in job.references}

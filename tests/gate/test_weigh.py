@@ -161,8 +161,8 @@ def test_a_real_file_that_hangs_or_swallows_memory_is_an_error(make, tmp_path, m
     assert judge(measurement, job.budgets).verdict == "error"
 
 
-def test_a_measurement_continues_only_what_it_is_about(make):
-    """Other bytes, data, device, threads or batch start afresh; the same go on and keep their numbers."""
+def test_a_measurement_continues_only_what_it_is_about(make, monkeypatch):
+    """Other bytes, data, device, threads, batch or protocol start afresh; the same go on and keep their numbers."""
     job = make([P50], weights() * np.float32(2), time_limit=1.2)
     first = weigh(job)
     assert continues(first, job)
@@ -175,6 +175,8 @@ def test_a_measurement_continues_only_what_it_is_about(make):
     assert not continues(first, replace(job, split=examples(399)))
     assert not continues(first, replace(job, device=describe({"WEIGHBRIDGE_DEVICE_CLASS": "other"})))
     assert not continues(first, replace(job, weighing=Weighing(threads=2)))
+    monkeypatch.setattr("gate.weigh.PROTOCOL_VERSION", 2)
+    assert not continues(first, job)
 
 
 def test_a_fault_is_not_forgotten_by_weighing_again(make):
