@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from weighbridge.errors import StateError
+from weighbridge.errors import IntegrityError, StateError
 
 MD5 = re.compile(r"[0-9a-f]{32}")
 PATIENCE = 600.0
@@ -26,8 +26,10 @@ def fetch(root: Path, md5: str, destination: Path, *, remote: str | None = None,
 
     Nothing that arrives is trusted: the caller compares its sha256 with the record before using it. A project
     without DVC or without a remote, a remote that cannot be reached, and an object that it does not have are
-    a `StateError` that says which.
+    a `StateError` that says which; a name that is no md5 is an `IntegrityError`.
     """
+    if not MD5.fullmatch(md5):
+        raise IntegrityError(f"{md5!r} is no md5, so DVC cannot have stored anything under it")
     name = remote or default_remote(root)
     url = f"remote://{name}/files/md5/{md5[:2]}/{md5[2:]}"
     done = _dvc(root, "get-url", "--force", url, str(destination), patience=patience)
@@ -86,6 +88,8 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 def push(root: Path, targets: Sequence[str], *, remote: str | None = None, patience: float = PATIENCE) -> None:
     """`dvc push` outputs of the pipeline by their paths; a remote that does not take them is a `StateError`."""
+    if not MD5.fullmatch(md5):
+        raise IntegrityError(f"{md5!r} is no md5, so DVC cannot have stored anything under it")
     name = remote or default_remote(root)
     done = _dvc(root, "push", "--remote", name, *targets, patience=patience)
     if done.returncode != 0:

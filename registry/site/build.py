@@ -35,7 +35,7 @@ class Built:
 def build(root: Path, out: Path, *, report: Report | None = None) -> Built:
     """Read the registry of `root` and write its site to `out`.
 
-    An earlier site at `out` is replaced in one step; a folder that holds anything else is a `StateError`. A registry
+    An earlier site at `out` is replaced once the new one is complete; a folder that holds anything else is a `StateError`. A registry
     whose history does not hold is an `IntegrityError`, and no site.
     """
     if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):

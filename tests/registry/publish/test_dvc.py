@@ -124,3 +124,10 @@ def test_an_ssh_remote_that_does_not_answer_is_one_clear_line(project, tmp_path)
     with pytest.raises(StateError, match=r"cannot be had.*DVC remote far"):
         take(project, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 32, "0" * 31, "0" * 33])
+def test_a_name_that_is_no_md5_never_becomes_a_place(project, tmp_path, name):
+    """The name comes from a file: it must not lead anywhere else in the remote."""
+    with pytest.raises(IntegrityError, match="is no md5"):
+        dvc.fetch(project.root, name, tmp_path / "x", remote="far")
