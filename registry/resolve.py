@@ -30,7 +30,7 @@ from registry.layout import (
     version_path,
 )
 from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import DIGEST
+from weighbridge.files import DIGEST, pretty_json
 
 CHANNEL_NAMES = ("stable", "canary", "baseline")
 _FORMS = "MODEL@stable, @canary, @baseline, @v7, @sha256:…, or @2026-11-23T20:00:00Z (what was stable then)"
@@ -67,6 +67,14 @@ class Resolved:
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values."""
         return dict(vars(self))
+
+    def json_text(self) -> str:
+        """The answer as JSON text."""
+        return pretty_json(self.to_json())
+
+    def line(self) -> str:
+        """The answer for shells: `MODEL@VERSION DIGEST`."""
+        return f"{self.model}@{self.version} {self.digest}\n"
 
 
 def resolve(root: Path, spec: str, *, view: View | None = None) -> Resolved:

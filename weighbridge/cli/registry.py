@@ -122,12 +122,7 @@ def resolve(
     from registry.resolve import resolve as find
 
     found = find(root, spec)
-    if as_json:
-        from weighbridge.files import pretty_json
-
-        typer.echo(pretty_json(found.to_json()), nl=False)
-        return
-    typer.echo(f"{found.model}@{found.version} {found.digest}")
+    typer.echo(found.json_text() if as_json else found.line(), nl=False)
     if found.quarantined:
         typer.echo(f"warning: {found.version} is quarantined", err=True)
     if found.deprecated is not None:

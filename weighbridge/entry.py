@@ -1,0 +1,43 @@
+"""Where the program starts: the command line, and a short way for the one question that deployments ask all day.
+
+`weighbridge registry resolve MODEL@CHANNEL` needs neither typer nor pydantic, whose import takes longer than the
+answer. Only a plain question that has an answer goes the short way; help, errors and all else go through
+`weighbridge.cli`, which is the one place that parses, complains and exits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from weighbridge.errors import WeighbridgeError
+
+
+def main() -> None:
+    """Answer at once, or run the command line."""
+    answer = quick_answer(sys.argv[1:])
+    if answer is not None:
+        sys.stdout.write(answer)
+        return
+    from weighbridge.cli import main as command_line  # noqa: PLC0415  # what the short way avoids
+
+    command_line()
+
+
+def quick_answer(arguments: Sequence[str]) -> str | None:
+    """What `registry resolve SPEC [--json]` prints; None where the command line has to look at it."""
+    if tuple(arguments[:2]) != ("registry", "resolve"):
+        return None
+    words = [word for word in arguments[2:] if word != "--json"]
+    if len(words) != 1 or words[0].startswith("-"):
+        return None
+    from registry.resolve import resolve  # noqa: PLC0415  # nothing of it is needed by other commands
+
+    try:
+        found = resolve(Path(), words[0])
+    except WeighbridgeError:
+        return None
+    if found.quarantined or found.deprecated is not None:
+        return None
+    return found.json_text() if "--json" in arguments else found.line()
