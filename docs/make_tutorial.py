@@ -210,7 +210,7 @@ def broken(me: Walk) -> None:
     me.edit(
         "params.yaml",
         "      - quantize: {scheme: fp16}\n",
-        "      - prune: {method: magnitude, sparsity: 0.95}\n      - quantize: {scheme: fp16}\n",
+        "      - prune: {method: magnitude, sparsity: 0.95, scope: layer}\n      - quantize: {scheme: fp16}\n",
     )
     me.run("git commit --quiet -am 'Prune 95 % of the weights'", show=False)
     me.say("On GitHub, `gate.yml` now runs one command. You can run the same here, before you push:")
@@ -242,7 +242,7 @@ def loosened(me: Walk) -> None:
     me.run("git checkout --quiet -- dvc.lock && git revert --no-edit HEAD", show=False)
     me.edit(
         "params.yaml",
-        "      - prune: {method: magnitude, sparsity: 0.95}\n      - quantize: {scheme: fp16}\n",
+        "      - prune: {method: magnitude, sparsity: 0.95, scope: layer}\n      - quantize: {scheme: fp16}\n",
         "      - quantize: {scheme: static-int8}\n",
     )
     me.run("git commit --quiet -am 'Quantize to eight bits'", show=False)

@@ -136,9 +136,7 @@ class Bench:
         """Start `act` on one workflow file."""
         path = self.home / f"event-{workflow}.json"
         path.write_text(json.dumps(content))
-        store = self.store
-        (store / "summary.md").unlink(missing_ok=True)
-        names = {**environment, "STAND_IN_STORE": store, "STAND_IN_PYTHON": self.home.parent / "python" / "bin"}
+        names = {**environment, "STAND_IN_STORE": self.store, "STAND_IN_PYTHON": self.home.parent / "python" / "bin"}
         names.setdefault("GITHUB_REPOSITORY", "octocat/clouds")
         names |= {name: self.environment[name] for name in ("OMP_NUM_THREADS", "XDG_RUNTIME_DIR")}
         command = [BIN / "act", event, "--workflows", f".github/workflows/{workflow}.yml", "--eventpath", path]
@@ -160,8 +158,8 @@ class Bench:
     def finish(self, process):
         """Wait for an `act` that was started."""
         log = process.communicate(timeout=600)[0]
-        summary = self.store / "summary.md"
-        return Finished(process.returncode, log, summary.read_text() if summary.exists() else "")
+        summary = re.search(r"Summary - (.*?)(?=^\[|\Z)", log, re.DOTALL | re.MULTILINE)
+        return Finished(process.returncode, log, summary[1] if summary else "")
 
     def pull_request(self, **head):
         """The gate on the checked-out branch, as a pull request to main."""
@@ -227,7 +225,7 @@ def make(home, public_key, private_key):
     subprocess.run(["git", "init", "--quiet", "--initial-branch=main", home / "work"], check=True)
     bench = Bench(home, {"WEIGHBRIDGE_SIGNING_KEY_PEM": private_key})
     identify(bench)
-    bench.run("git", "remote", "add", "origin", "../origin.git")
+    bench.run("git", "remote", "add", "origin", str(home / "origin.git"))
     bench.write("nets/__init__.py", "")
     bench.write("nets/data.py", DATA)
     bench.write("nets/model.py", MODEL)

@@ -85,17 +85,17 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
         params = Params.read(root / history.PARAMS)
     except InputError as error:
         note = for_input_error(error, file, text)
-        return Judged(project, error.exit_code, _failed(project, "params.yaml is not valid", str(error)), (note,))
+        return Judged(project, error.exit_code, _failed(file, "params.yaml is not valid", str(error)), (note,))
     base = change.base_of(params.model.name)
     if not change.everything:
         reasons = _reasons(change.git, base, project)
         if not reasons:
             return Judged(project, ExitCode.PASS, _untouched(project, params, base.commit))
-        echo(f"{project}: gated because of {', '.join(reasons[:5])}")
+        echo(f"{params.model.name} is gated: {', '.join(reasons[:5])}")
     done = reproduce(root, echo)
     if done.failed is not None:
         note = Annotation("error", file, _stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
-        report = _failed(project, f"the stage {done.failed} failed", done.message)
+        report = _failed(params.model.name, f"the stage {done.failed} failed", done.message)
         return Judged(project, done.exit_code, report, (note,), ran=done.ran)
     checked = summary.check(root, base=_policy_base(change.git, base, project), today=change.today)
     verdict = checked.verdict
@@ -153,7 +153,7 @@ def _reasons(git: Git, base: history.Base, project: str) -> list[str]:
         if known is None:
             return [f"{lock} is not in {revision[:12]}"]
         names |= set(known)
-    return history.touched(base.changed, project, names)
+    return [f"{path} differs" for path in history.touched(base.changed, project, names)]
 
 
 def _policy_base(git: Git, base: history.Base, project: str) -> summary.Base | None:
@@ -201,10 +201,10 @@ def _untouched(project: str, params: Params, base: str | None) -> str:
     )
 
 
-def _failed(project: str, what: str, message: str) -> str:
+def _failed(name: str, what: str, message: str) -> str:
     fence = "````"
     quoted = message.replace(fence, "` ` ` `")
-    return f"# `{project}`: error\n\nNothing was judged: {what}.\n\n{fence}text\n{quoted}\n{fence}\n"
+    return f"# `{name}`: error\n\nNothing was judged: {what}.\n\n{fence}text\n{quoted}\n{fence}\n"
 
 
 def _in(project: str, name: str) -> str:

@@ -193,7 +193,7 @@ def _append(path: Path, text: str) -> None:
 
 
 def _one_line_each(judged: list[Judged]) -> str:
-    return "".join(f"{item.project}: {item.exit_code.name.lower()}\n" for item in judged)
+    return "".join(f"{item.project}: exit code {item.exit_code.value}\n" for item in judged)
 
 
 def _say(line: str) -> None:

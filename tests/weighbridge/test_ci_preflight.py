@@ -1,0 +1,123 @@
+"""What would fail in CI, found before pushing; DVC is a stand-in that says what the test wants."""
+
+import datetime as dt
+import json
+import os
+import subprocess
+
+import pytest
+
+from weighbridge.ci.preflight import preflight
+from weighbridge.git import Git
+
+PARAMS = """\
+model: {name: m, factory: "a:b"}
+data: {factory: "c:d"}
+recipes:
+  int8: {steps: [{quantize: {scheme: static-int8}}]}
+budgets:
+  - {metric: size.bytes, max: 10kB}
+"""
+TODAY = dt.date(2026, 11, 23)
+CALM = {"device": ["always changed"]}
+
+
+@pytest.fixture
+def git(tmp_path):
+    origin = tmp_path / "origin.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", origin], check=True)
+    made = Git(tmp_path / "work")
+    subprocess.run(["git", "clone", "--quiet", origin, made.root], check=True, capture_output=True)
+    made.run("switch", "--quiet", "--create", "main") if made.branch() != "main" else None
+    made.run("config", "user.name", "test")
+    made.run("config", "user.email", "test@example.invalid")
+    (made.root / "params.yaml").write_text(PARAMS)
+    (made.root / "dvc.yaml").write_text("stages: {judge: {cmd: weighbridge stage judge}}\n")
+    (made.root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    (made.root / ".dvc").mkdir()
+    (made.root / ".dvc/config").write_text("[core]\n    remote = r\n['remote \"r\"']\n    url = ../../remote\n")
+    made.run("add", "--all")
+    made.run("commit", "--quiet", "--message", "first")
+    made.run("push", "--quiet", "--set-upstream", "origin", "main")
+    return made
+
+
+@pytest.fixture
+def dvc(tmp_path, monkeypatch):
+    """What `dvc status` and `dvc status --cloud` say."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def says(local=CALM, cloud=None, code=0):
+        (folder / "local.json").write_text(json.dumps(local))
+        (folder / "cloud.json").write_text(json.dumps(cloud or {}))
+        script = folder / "dvc"
+        script.write_text(f'#!/bin/sh\ncase "$*" in *--cloud*) cat {folder}/cloud.json; echo broken >&2; exit {code};; '
+                          f"*) cat {folder}/local.json;; esac\n")  # fmt: skip
+        script.chmod(0o755)
+
+    says()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return says
+
+
+def problems(git, base=None):
+    return {check.name: check.problem for check in preflight(git, base, TODAY) if check.problem}
+
+
+def test_nothing_is_wrong_with_what_is_in_order(git, dvc):
+    """All is well: `device` always counts as changed, and is meant to."""
+    assert problems(git) == {}
+
+
+def test_each_problem_is_found_and_says_what_to_do(git, dvc):
+    """All of them, not just the first."""
+    dvc({**CALM, "compress@int8": [{"changed deps": {"a": "modified"}}]}, {"artifacts/recipes/int8": "new"})
+    (git.root / "dvc.lock").write_text("schema: '2.0'\nstages: {x: {}}\n")
+    found = problems(git)
+    assert set(found) == {"lock file", "bytes in the remote", "committed"}
+    assert "compress@int8" in found["lock file"]
+    assert "dvc push" in found["bytes in the remote"]
+
+
+def test_a_loosened_budget_needs_a_waiver_here_too(git, dvc):
+    """The same question that CI will ask, with the same answer once a waiver is there."""
+    git.run("switch", "--quiet", "--create", "feature")
+    (git.root / "params.yaml").write_text(PARAMS.replace("10kB", "20kB"))
+    git.run("commit", "--quiet", "--all", "--message", "more")
+    assert "loosened" in problems(git)["policy"]
+    waiver = git.root / "waivers/a.yaml"
+    waiver.parent.mkdir()
+    waiver.write_text("budget: size.bytes\npolicy: true\nwho: a\nwhy: b\nexpires: 2026-11-23\n")
+    assert "policy" not in problems(git)
+    waiver.write_text(waiver.read_text().replace("2026-11-23", "2026-11-22"))
+    assert "expired" in problems(git)["policy"]
+
+
+def test_a_recipe_that_cannot_run_is_found(git, dvc):
+    """Also the steps, which params.yaml alone does not check."""
+    (git.root / "params.yaml").write_text(PARAMS.replace("static-int8", "static-int9"))
+    assert "static-int9" in problems(git)["recipes"]
+    (git.root / "params.yaml").write_text("model: {}\n")
+    assert {"params.yaml", "recipes", "policy"} <= set(problems(git))
+
+
+def test_a_remote_that_is_missing_or_does_not_answer_is_a_problem(git, dvc):
+    """Not knowing whether the bytes are there is not the same as their being there."""
+    dvc(code=1)
+    assert "broken" in problems(git)["bytes in the remote"]
+    (git.root / ".dvc/config").write_text("")
+    assert "no DVC remote" in problems(git)["bytes in the remote"]
+
+
+def test_a_shallow_clone_is_a_problem(git, dvc, tmp_path):
+    """And so is a base that is not there."""
+    (git.root / "a").write_text("1")
+    git.run("add", "a")
+    git.run("commit", "--quiet", "--message", "second")
+    git.run("push", "--quiet")
+    subprocess.run(
+        ["git", "clone", "--quiet", "--depth=1", f"file://{tmp_path}/origin.git", tmp_path / "shallow"], check=True
+    )
+    assert "shallow" in problems(Git(tmp_path / "shallow"))["history"]
+    assert "not in this clone" in problems(git, "gone")["history"]
