@@ -19,11 +19,10 @@ from gate.launches import Journey
 from gate.noisy import Progress, silent
 from gate.report.single import render
 from gate.stages import NO_JOURNEY
-from gate.turn import lock_path, turn
-from gate.weigh import weigh
+from gate.weigh import weigh_in_turn
 from gate.wording import quantity
 from weighbridge.data import Split, load_data, read_npz
-from weighbridge.documents import Budget, BudgetVerdict, Measurement, RecipeVerdict, Verdict, Weighing
+from weighbridge.documents import Budget, BudgetVerdict, RecipeVerdict, Verdict, Weighing
 from weighbridge.documents.base import parse
 from weighbridge.documents.params import read_budgets
 from weighbridge.files import atomic_write
@@ -52,16 +51,10 @@ def run(request: Request, progress: Progress = silent) -> tuple[RecipeVerdict, s
     """Weigh, judge, write `measurement.json`, `verdict.json` and `gate.md`; returns the verdict and a table."""
     job, defaults = _job(request)
     out = request.out or KEPT / f"{job.baseline.digest[7:19]}-{job.candidate.digest[7:19]}"
-    target = out / "measurement.json"
-    previous = Measurement.read(target) if target.exists() else None
-    with turn(
-        lock_path(os.environ), lambda waited: progress("waiting", 0, 1, f"another gate measures ({waited:.0f} s)")
-    ):
-        measurement = weigh(job, previous=previous, progress=progress)
+    measurement = weigh_in_turn(job, out / "measurement.json", progress)
     verdict = judge(measurement, job.budgets)
     if defaults:
         verdict = verdict.model_copy(update={"notes": [*verdict.notes, _default_note(job.budgets)]})
-    measurement.write(target)
     verdict.write(out / "verdict.json")
     report = render(
         verdict,

@@ -75,6 +75,8 @@ class Noisy:
             if any(self._count(need) >= need.look for need in needs):
                 left = [need for need in needs if self._count(need) < need.look and need.look == LOOKS[0]]
                 needs = left or self._open()
+        if self.spent:
+            self.progress("weigh", 1, 1, f"decided after {len(self.spent)} launch pairs")
         return True
 
     def _open(self) -> list[Need]:

@@ -9,8 +9,7 @@ from gate import device as device_room
 from gate.job import Source, check_stable, read_job, user_metrics
 from gate.launches import Journey
 from gate.noisy import Progress, silent
-from gate.turn import lock_path, turn
-from gate.weigh import weigh as weigh_job
+from gate.weigh import weigh_in_turn
 from weighbridge.data import load_data, read_npz
 from weighbridge.documents import Device, Manifest, Measurement, Params
 from weighbridge.errors import InputError, IntegrityError
@@ -32,7 +31,6 @@ def weigh(root: Path, recipe: str, progress: Progress = silent) -> Measurement:
     if recipe not in params.recipes:
         raise InputError(f"there is no recipe {recipe!r}", where=f"{root / 'params.yaml'}: recipes")
     target = root / "measurements" / f"{recipe}.json"
-    previous = Measurement.read(target) if target.exists() else None
     runtime = params.recipes[recipe].target
     data = root / "artifacts" / "data" / "test.npz"
     stable, reason = _stable(root / "artifacts" / "stable")
@@ -54,12 +52,7 @@ def weigh(root: Path, recipe: str, progress: Progress = silent) -> Measurement:
         model=params.model.name,
         recipe=recipe,
     )
-    with turn(
-        lock_path(os.environ), lambda waited: progress("waiting", 0, 1, f"another gate measures ({waited:.0f} s)")
-    ):
-        measurement = weigh_job(job, previous=previous, progress=progress)
-    measurement.write(target)
-    return measurement
+    return weigh_in_turn(job, target, progress)
 
 
 def _verified(folder: Path) -> Path:

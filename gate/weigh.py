@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from gate.runtimes import RUNTIMES
 from gate.sizes import Model
 from gate.statistics import LOOKS
 from gate.tally import Tally
+from gate.turn import lock_path, turn
 from weighbridge.documents import Absent, Comparison, Evidence, Measurement
 from weighbridge.documents import Protocol as ProtocolRecord
 from weighbridge.errors import MeasurementError
@@ -59,6 +61,22 @@ def weigh(
         except MeasurementError as error:
             weighing.faults.append(str(error))
         return weighing.measurement()
+
+
+def weigh_in_turn(job: Job, target: Path, progress: Progress = silent) -> Measurement:
+    """Wait until no other gate measures on this machine, then weigh, continuing the measurement in `target`.
+
+    The earlier measurement is read after the wait: whoever measured meanwhile may have written it.
+    """
+
+    def waiting(seconds: float) -> None:
+        progress("waiting", 0, 1, f"another gate measures on this machine ({seconds:.0f} s)")
+
+    with turn(lock_path(os.environ), waiting):
+        previous = Measurement.read(target) if target.exists() else None
+        measurement = weigh(job, previous=previous, progress=progress)
+        measurement.write(target)
+    return measurement
 
 
 def continues(previous: Measurement, job: Job) -> bool:

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,7 +20,7 @@ def burst(tmp_path, run, *, load="pass", timeout=20.0):
     opened, _ = open_artifact(model, timeout=timeout)
     with opened:
         send_arrays(opened, "inputs", {"x": np.ones((4, 4), np.float32)}, batch=1, single=[])
-        opened.ask("warm", inferences=20, seconds=0.0)
+        opened.ask("warm", inferences=20, seconds=0.0, most_seconds=5.0)
         return opened.ask("burst", count=30, offset=0)
 
 
@@ -135,8 +137,34 @@ def test_bytes_that_changed_since_they_were_hashed_are_not_loaded(tmp_path):
         open_artifact(weighed)
 
 
+KILLED = """
+import sys, time
+from pathlib import Path
+from gate.process import Artifact, open_artifact
+opened, _ = open_artifact(Artifact("candidate", ((sys.argv[1], sys.argv[2]),), Path(sys.argv[3])))
+opened.send("inputs")
+print(opened.process.pid, flush=True)
+time.sleep(600)
+"""
+
+
 def test_a_worker_dies_with_the_process_that_asked(tmp_path):
-    """Leaving the context kills the process; a second kill does nothing."""
+    """A gate that is killed leaves no model running, even one that hangs and reads nothing."""
+    hanging = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, "time.sleep(600)"))
+    command = [sys.executable, "-c", KILLED, *hanging.files[0], str(hanging.adapter)]
+    gate = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    child = int(gate.stdout.readline())
+    assert _alive(child)
+    gate.kill()
+    gate.communicate()
+    deadline = time.monotonic() + 5
+    while _alive(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _alive(child)
+
+
+def test_leaving_the_context_ends_the_worker(tmp_path):
+    """Leaving it kills the process; a second kill does nothing."""
     opened, _ = open_artifact(artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, HONEST)))
     with opened:
         process = opened.process.pid
