@@ -143,8 +143,11 @@ class Walk:
 
     def quote(self, markdown: str, start: str, end: str) -> None:
         """Show a part of a report as it looks in the pull request."""
-        part = markdown.partition(start)[2].partition(end)[0].strip("\n")
-        self.page.append("\n".join(f"> {line}".rstrip() for line in (start + part).splitlines()) + "\n")
+        part = markdown.partition(start)[2].partition(end)[0]
+        # Pictures are in the uploaded report, not beside this page.
+        part = re.sub(r"(?m)^!\[.*\n?", "", part).strip("\n")
+        lines = [f"**{start.lstrip('# ')}**", "", *part.splitlines()]
+        self.page.append("\n".join(f"> {line}".rstrip() for line in lines) + "\n")
 
 
 def walk(home: Path) -> str:

@@ -14,6 +14,9 @@ PAGES = sorted(
     path for path in [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")] if "adr" not in path.parts
 )  # fmt: skip
 
+CALLERS = [*PAGES, PROJECT / "docs/examples/gitlab-ci.yml", PROJECT / "action.yml"]
+CALLERS += sorted((PROJECT / ".github/workflows").glob("*.yml"))
+
 
 def script(name):
     """A script of docs/ as a module."""
@@ -51,7 +54,7 @@ def written_commands(path):
         )
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
+@pytest.mark.parametrize("path", CALLERS, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_every_command_in_a_page_exists_with_its_options(path):
     """Nobody types from a page what the program does not know."""
     known = known_commands()

@@ -29,8 +29,8 @@ from weighbridge.git import Git
 class Promoted:
     """What became of one project's evidence."""
 
-    project: str
-    recipe: str | None
+    model: str
+    recipe: str
     version: str | None
     """The new version; None where nothing was promoted."""
     reason: str
@@ -73,7 +73,7 @@ def _promote_project(git: Git, evidence: Path, project: str, choice: Choice, key
     known = _known(git, gate.model, digest)
     if known:
         git.run("checkout", "--quiet", "--", str(root / LOCK))
-        return Promoted(project, recipe, None, known)
+        return Promoted(gate.model, recipe, None, known)
     gathered = gather(root, recipe)
     _share(git, root, [str(Path(gathered.candidate.path).parent), str(Path(gathered.baseline.path).parent)])
     lock = os.path.relpath(root / LOCK, git.root)
@@ -81,7 +81,7 @@ def _promote_project(git: Git, evidence: Path, project: str, choice: Choice, key
         git.run("add", "--", lock)
         git.run("commit", "--quiet", "--message", f"{gate.model}: record what the gate weighed at {git.head()[:12]}")
     outcome = promote(root, Request(recipe), settings=Settings(push=False), key=key)
-    return Promoted(project, recipe, outcome.event.records[-1].version, "promoted")
+    return Promoted(gate.model, recipe, outcome.event.records[-1].version, "promoted")
 
 
 def _known(git: Git, model: str, digest: str) -> str | None:

@@ -85,7 +85,7 @@ def promote(
             typer.echo(f"nothing promoted: {error}")
             return
     for item in found:
-        typer.echo(f"{item.project}: {item.version or 'nothing promoted'} ({item.recipe}: {item.reason})")
+        typer.echo(f"{item.model}: {item.version or 'nothing promoted'} ({item.recipe}: {item.reason})")
     if not found:
         typer.echo("nothing was weighed, so nothing is promoted")
 
