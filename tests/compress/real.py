@@ -28,7 +28,7 @@ def watch_windows(width=64):
     raw = load_watch()
     windows, labels = [], []
     for series, label in zip(raw["X"], raw["y"], strict=True):
-        for start in range(0, len(series) - width, width):
+        for start in range(0, len(series) - width, 2 * width):
             windows.append(np.asarray(series[start : start + width], dtype=np.float32).T)
             labels.append(int(label))
     found = np.stack(windows)
@@ -36,7 +36,7 @@ def watch_windows(width=64):
     return thirds({"motion": found}, labels)
 
 
-def syllables(count=3000):
+def syllables(count=2000):
     """CMUdict words as letters (n, 14) with their number of syllables, one to four, as classes 0 … 3."""
     spelt = {}
     for word, sounds in sorted(cmudict.dict().items()):

@@ -12,7 +12,7 @@ from compress.steps import Subject
 from compress.training import Finetune, evaluate, quality
 from tests.compress.real import CASES, trained
 
-ENOUGH = {"motion": 0.85, "spelling": 0.8, "digits": 0.96}
+ENOUGH = {"motion": 0.8, "spelling": 0.75, "digits": 0.95}
 """Accuracy of the baselines on their test parts, which shows that there is something to lose."""
 
 
