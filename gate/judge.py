@@ -14,7 +14,8 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from gate.assess import NOT_MEASURED, Assessed, Open, Settled, assess
+from gate.assess import NOT_MEASURED, assess
+from gate.outcomes import Assessed, Open, Settled
 from gate.questions import Answer
 from gate.reasons import estimated, limit_unit, too_few_pairs, unfit_to_judge
 from gate.statistics.looks import FAMILY_ALPHA, next_look

@@ -22,20 +22,12 @@ from gate.report.blocks import (
 )
 from gate.report.evidence import device_section, flips_section, launches_section, slices_section
 from gate.report.facts import Entry, pareto_front
+from gate.report.governance import Edit, params_section, policy_section, waivers_section
 from gate.wording import percent, quantity, span
 from weighbridge.documents import BudgetVerdict, PolicyChange, Verdict, WaiverUse
 
 PICTURES = {"pareto": "pareto.png", "limits": "limits.png", "launches": "launches.png"}
 """Plots and their files, beside the report."""
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One value of `params.yaml` that differs from the merge base."""
-
-    key: str
-    base: str
-    head: str
 
 
 @dataclass(frozen=True)
@@ -69,9 +61,9 @@ def document(report: Report) -> Document:
         _recipes(report),
         _budgets(report),
         _reasons(report),
-        _policy(report),
-        _waivers(report),
-        _params(report),
+        policy_section(report.policy_changes),
+        waivers_section(report.waivers),
+        params_section(report.edits),
         _tradeoff(report),
         slices_section(report.entries),
         flips_section(report.entries),
@@ -106,7 +98,7 @@ def _share(report: Report, some: int, total: int) -> str:
     """`2 of 3 compressed models are`, `all 3 compressed models are`, `the candidate is`."""
     if total == 1:
         return "the compressed model is" if report.many else "the candidate is"
-    which = f"all {total}" if some == total else f"{some} of {total}"
+    which = ("both" if total == 2 else f"all {total}") if some == total else f"{some} of {total}"
     return f"{which} compressed models {'is' if some == 1 else 'are'}"
 
 
@@ -227,44 +219,6 @@ def _listed(names: Sequence[str], most: int = 6) -> list[Span]:
     for name in names[:most]:
         spans += [", ", Code(name)] if spans else [Code(name)]
     return [*spans, f" and {len(names) - most} more"] if len(names) > most else spans
-
-
-def _policy(report: Report) -> Section | None:
-    if not report.policy_changes:
-        return None
-    why = (
-        "Limits are compared with those of the merge base, so that nobody can raise a limit and jump under it in one "
-        "change. Each line below asks for less than before and needs a waiver in "
-    )
-    lead = Paragraph([why, Code("waivers/"), "."])
-    rows = [
-        (
-            [Code(change.budget)],
-            [change.kind],
-            [change.base],
-            [change.head],
-            [Code(change.waived_by)] if change.waived_by else [Mark(Verdict.FAIL, ": no waiver")],
-        )
-        for change in report.policy_changes
-    ]
-    table = Table(("budget", "change", "merge base", "here", "accepted by"), rows)
-    return Section("policy", "Loosened limits", [lead, table])
-
-
-def _waivers(report: Report) -> Section | None:
-    if not report.waivers:
-        return None
-    rows = [([Code(use.file)], [use.who], [use.why], [use.expires], ["; ".join(use.accepts)]) for use in report.waivers]
-    return Section("waivers", "Waivers in use", [Table(("file", "who", "why", "until", "accepts"), rows)])
-
-
-def _params(report: Report) -> Section | None:
-    if report.edits is None:
-        return None
-    if not report.edits:
-        return Section("params", "What changed in params.yaml", [Paragraph(["Nothing, against the merge base."])])
-    rows = [([Code(edit.key)], [Code(edit.base)], [Code(edit.head)]) for edit in report.edits]
-    return Section("params", "What changed in params.yaml", [Table(("key", "merge base", "here"), rows)])
 
 
 def _tradeoff(report: Report) -> Section | None:

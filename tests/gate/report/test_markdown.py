@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from gate.judge import judge
 from gate.report.blocks import Bullets, Code, Document, Mark, Paragraph, Section, Shell, Strong, Table
-from gate.report.content import Edit, Report, document
+from gate.report.content import Report, document
 from gate.report.facts import Entry
+from gate.report.governance import Edit
 from gate.report.markdown import CUT_ORDER, escape, render
 from gate.report.single import render as render_single
 from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement, proportions

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gate.judge import judge
-from gate.report.content import Edit
 from gate.report.edits import edits
 from gate.report.facts import Entry, pareto_front, sparkline
+from gate.report.governance import Edit
 from gate.report.tables import launches_csv, limits_csv, metrics, pareto_csv
 from gate.wording import contrast, duration, percent, quantity, span
 from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement

@@ -1,0 +1,59 @@
+"""Sections on what the change does to the rules: loosened limits, waivers, edits of `params.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gate.report.blocks import Code, Mark, Paragraph, Section, Table
+from weighbridge.documents import PolicyChange, Verdict, WaiverUse
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One value of `params.yaml` that differs from the merge base."""
+
+    key: str
+    base: str
+    head: str
+
+
+def policy_section(changes: Sequence[PolicyChange]) -> Section | None:
+    """What asks for less than the merge base does, and who accepted it."""
+    if not changes:
+        return None
+    why = (
+        "Limits are compared with those of the merge base, so that nobody can raise a limit and jump under it in one "
+        "change. Each line below asks for less than before and needs a waiver in "
+    )
+    lead = Paragraph([why, Code("waivers/"), "."])
+    rows = [
+        (
+            [Code(change.budget)],
+            [change.kind],
+            [change.base],
+            [change.head],
+            [Code(change.waived_by)] if change.waived_by else [Mark(Verdict.FAIL, ": no waiver")],
+        )
+        for change in changes
+    ]
+    table = Table(("budget", "change", "merge base", "here", "accepted by"), rows)
+    return Section("policy", "Loosened limits", [lead, table])
+
+
+def waivers_section(waivers: Sequence[WaiverUse]) -> Section | None:
+    """Every waiver that was used, with its person, reason and last day."""
+    if not waivers:
+        return None
+    rows = [([Code(use.file)], [use.who], [use.why], [use.expires], ["; ".join(use.accepts)]) for use in waivers]
+    return Section("waivers", "Waivers in use", [Table(("file", "who", "why", "until", "accepts"), rows)])
+
+
+def params_section(edits: Sequence[Edit] | None) -> Section | None:
+    """What changed in `params.yaml`; nothing where there was no merge base to compare with."""
+    if edits is None:
+        return None
+    if not edits:
+        return Section("params", "What changed in params.yaml", [Paragraph(["Nothing, against the merge base."])])
+    rows = [([Code(edit.key)], [Code(edit.base)], [Code(edit.head)]) for edit in edits]
+    return Section("params", "What changed in params.yaml", [Table(("key", "merge base", "here"), rows)])
