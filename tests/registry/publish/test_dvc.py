@@ -92,7 +92,7 @@ def test_no_default_remote_says_which_command_makes_one(project):
 
 def test_a_project_without_dvc_is_one_clear_line(project, tmp_path):
     """Not a DVC project: DVC's own words, no traceback."""
-    with pytest.raises(StateError, match=r"DVC remote far: .*not inside of a DVC repository"):
+    with pytest.raises(StateError, match=r"DVC remote far: .*remote 'far' doesn't exist"):
         dvc.fetch(project.root, "0" * 32, tmp_path / "x", remote="far")
 
 
