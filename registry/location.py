@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from registry.resolve import Resolved
 from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import atomic_path, sha256_file
+from weighbridge.files import atomic_path, atomic_write, sha256_file
 
 
 def locate(root: Path, resolved: Resolved, *, remote: bool = True) -> Path:
@@ -73,6 +73,8 @@ def _from_remote(root: Path, resolved: Resolved) -> Path:
             )
         with atomic_path(kept) as temporary:
             shutil.copyfile(arrived, temporary)
+        # A project that does not ignore the folder must not look dirty because of it.
+        atomic_write(kept.parent / ".gitignore", b"*\n")
     return kept
 
 

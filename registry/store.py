@@ -245,7 +245,12 @@ class Store:
         if not self.git.is_ancestor(head, made):
             return "the local branch has commits of its own: merge the remote's branch"
         branch = self.git.branch()
-        obstacle = commits.advance(self.git, f"refs/heads/{branch}" if branch else "HEAD", head, made)
+        try:
+            obstacle = commits.advance(self.git, f"refs/heads/{branch}" if branch else "HEAD", head, made)
+        except StateError as error:
+            if strict:
+                raise
+            obstacle = str(error)  # the remote has the change: it is made, whatever this clone can show
         if obstacle and strict:
             raise StateError(f"nothing was changed: {obstacle}", fix="commit or restore it")
         return f"{obstacle}: pull when that is settled" if obstacle else None

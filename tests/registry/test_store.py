@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from registry import commit as commits
 from registry.operate import Operator
 from registry.promote import Request, promote
 from registry.resolve import resolve
@@ -255,3 +256,19 @@ def test_the_time_of_an_event_is_the_clocks(project):
     """The clock comes in from outside and is written in UTC."""
     now = datetime(2026, 5, 4, 3, 2, 1, 999, tzinfo=UTC)
     assert promote(project, Request("int8"), settings=Settings(clock=lambda: now)).event.at == "2026-05-04T03:02:01Z"
+
+
+def test_a_clone_that_cannot_follow_says_so_and_the_change_stands(remote, settings, monkeypatch):
+    """The remote accepted; a full disk in this clone afterwards is a note, not a failure of the change."""
+    root = remote("one")
+
+    def full(*_):
+        raise StateError("cannot be written: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commits, "atomic_write", full)
+        outcome = promote(root, Request("int8"), settings=settings)
+    assert "No space left" in outcome.local
+    assert git(remote.path, "rev-parse", "main") == outcome.commit
+    git(root, "pull", "-q", "--ff-only")
+    assert resolve(root, MODEL).version == "v1"

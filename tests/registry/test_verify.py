@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -210,3 +211,16 @@ def test_the_mark_of_what_was_verified_is_not_moved_by_half_a_check(eventful):
     assert not mark.exists()
     audit(eventful)
     assert mark.exists()
+
+
+def test_an_event_of_the_future_is_found(eventful):
+    """A clock that was wrong by more than the caller allows shows; history would be stuck behind it."""
+    now = datetime.now(UTC)
+    assert verify_models(eventful, now=now + timedelta(days=1))
+    with pytest.raises(IntegrityError, match="lies in the future"):
+        verify_models(eventful, now=now - timedelta(days=1))
+
+
+def test_a_thorough_check_reads_every_record(eventful):
+    """Old records are read as documents too when asked; both ways agree on a sound history."""
+    assert verify_models(eventful, deep=True) == verify_models(eventful)
