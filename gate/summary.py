@@ -17,6 +17,7 @@ from gate.calibration import sentences
 from gate.judge import judge as judge_one
 from gate.judge import name_of
 from gate.policy import Policy, policy_changes
+from gate.reasons import shown_unit
 from gate.report import markdown, page, plots, tables
 from gate.report.content import PICTURES, Report, document, interval
 from gate.report.edits import edits
@@ -119,8 +120,8 @@ def table(verdict: GateVerdict) -> str:
         {
             "model": name,
             "budget": name_of(item),
-            "limit": quantity(item.limit, item.unit),
-            "measured": quantity(item.estimate, item.unit),
+            "limit": quantity(item.limit, shown_unit(item.rule, item.unit)),
+            "measured": quantity(item.estimate, shown_unit(item.rule, item.unit)),
             "interval": interval(item),
             "verdict": item.verdict.value + (" (waived)" if item.waived_by else "" if item.required else " (advisory)"),
         }

@@ -10,15 +10,25 @@ import typer
 def gate(
     root: Path = typer.Option(Path(), "--root", help="The project's folder.", show_default=False),
     as_json: bool = typer.Option(False, "--json", help="Print reports/verdict.json instead of a table."),
+    base: str = typer.Option(
+        None, "--base", help="Compare the budgets with those of the merge base with this revision.", show_default=False
+    ),
+    out: Path = typer.Option(
+        None, "--out", help="Write verdict.json, gate.md and gate.html here too.", show_default=False
+    ),
 ) -> None:
     """Print the verdict of the last pipeline run and exit with its code.
 
     The verdict is judged again from the measurements first: one that does not follow from them,
-    from the artifacts or from params.yaml as they are now is refused.
+    from the artifacts or from params.yaml as they are now is refused. With --base, a budget that asks for less than
+    in the merge base fails without a waiver.
     """
     from gate import summary
+    from gate.mergebase import merge_base
     from weighbridge.files import pretty_json
 
-    checked = summary.check(root)
+    checked = summary.check(root, base=merge_base(root, base) if base else None)
+    if out is not None:
+        checked.write(out)
     typer.echo(pretty_json(checked.verdict.to_json()) if as_json else checked.table, nl=False)
     raise typer.Exit(checked.verdict.verdict.exit_code)
