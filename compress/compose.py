@@ -112,6 +112,8 @@ class _Run:
     parity: Facts = field(default_factory=dict)
     exact: bool = True
     claims: list[Claim] = field(default_factory=list)
+    lowered: bool = False
+    """Whether a lowering step has run."""
     integers: int = 0
     records: list[StepRecord] = field(default_factory=list)
 
@@ -173,6 +175,9 @@ class _Run:
         assert self.graph is not None  # set by `export`
         assert self.sizes is not None  # set by `export`
         data, size = self.data, self.sizes
+        if self.lowered:
+            self.claims = invariants.claims_of_file(self.graph.proto)
+        self.lowered = True
         with placed(step):
             graph, facts = technique.lower(step.config, self.graph, self.context)
         self._store(graph)
@@ -182,6 +187,7 @@ class _Run:
             facts = {**self.records.pop().facts, **facts}
         invariants.fell(needs, size, self.sizes, step.where)
         invariants.integers_kept(self.integers, graph.proto, step.where)
+        invariants.claims_hold(self.claims, graph.proto, step.where)
         self.integers = invariants.integer_nodes(graph.proto)
         self.exact = self.exact and technique.exact
         self._compare(self._tolerance(), step.where)

@@ -86,7 +86,7 @@ def _step(step: Step, state: Subject | Graph, context: Context, target: Target) 
         assert technique.lower is not None  # by `phases`
         graph = _graph(state, context, target)
         lowered, _ = technique.lower(config, graph, context)
-        rows = _lowered(graph, lowered)
+        rows = rows or _lowered(graph, lowered)
         state = lowered
     return rows, state
 

@@ -108,9 +108,17 @@ def fell(names: Sequence[str], before: Sizes, after: Sizes, where: str) -> None:
 
 def claims(module: nn.Module) -> list[Claim]:
     """Which weights are sparse or shared, and how: read off the module after its last step."""
+    return _claims({name: parameter.detach().numpy() for name, parameter in module.named_parameters()})
+
+
+def claims_of_file(proto: ModelProto) -> list[Claim]:
+    """The same of a file, which the next lowering step must leave as it is."""
+    return _claims(effective_weights(proto))
+
+
+def _claims(weights: Mapping[str, Array]) -> list[Claim]:
     found, seen = [], set()
-    for name, parameter in module.named_parameters():
-        values = parameter.detach().numpy()
+    for name, values in weights.items():
         # Exporters store equal weights once.
         content = hashlib.sha256(np.sort(values, axis=None).tobytes()).digest()
         if values.ndim < 2 or content in seen:

@@ -84,7 +84,8 @@ def baseline(root: Path, progress: Progress = silent) -> None:
     progress("export", 0, 1, target.name)
     context = _context(project, data, Teachers(project, target.name), progress)
     artifact = export_baseline(_source(project, data), context, target)
-    manifest = _manifest(project, artifact, data_digest, recipe_name=BASELINE, target=target.name)
+    code = lineage.code_digest(_factories(project), "export")
+    manifest = _manifest(project, artifact, data_digest, recipe_name=BASELINE, target=target.name, code=code)
     _write(project.baseline_folder(target.name), target.file, artifact, manifest)
     progress("export", 1, 1, f"{artifact.sizes.bytes} B")
 
@@ -109,7 +110,7 @@ def compress(root: Path, recipe: str, progress: Progress = silent) -> None:
         target=target.name,
         baseline=parent.artifact.digest,
         teacher=teachers.used[0] if teachers.used else None,
-        factories=_students(steps),
+        code=lineage.code_digest([*_factories(project), *_students(steps)]),
     )
     _write(project.recipe_folder(recipe), target.file, artifact, manifest)
 
@@ -139,11 +140,14 @@ def _students(steps: Sequence[Step]) -> list[str]:
     return [reference for reference in named if isinstance(reference, str)]
 
 
-def _manifest(
-    project: Project, artifact: Artifact, data_digest: str, *, factories: Sequence[str] = (), **given: Any
-) -> Manifest:
+def _factories(project: Project) -> list[str]:
+    """The model's factory; what the data's factory made is covered by the data's own digest."""
+    factory = project.params.model.factory
+    return [factory] if factory is not None else []
+
+
+def _manifest(project: Project, artifact: Artifact, data_digest: str, **given: Any) -> Manifest:
     params = project.params
-    own = [params.data.factory, *([params.model.factory] if params.model.factory else [])]
     file = find_target(given["target"]).file
     return Manifest(
         model=params.model.name,
@@ -152,7 +156,6 @@ def _manifest(
         sizes=artifact.sizes,
         steps=list(artifact.steps),
         data=data_digest,
-        code=lineage.code_digest([*own, *factories]),
         seed=params.train.seed,
         environment=lineage.environment(),
         parity=artifact.parity,

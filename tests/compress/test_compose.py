@@ -243,3 +243,18 @@ def test_a_mask_is_a_constraint_that_codebooks_keep():
     assert artifact.parity["shared"] == 3
     assert artifact.parity["zeros"] >= round(0.5 * (16 * 24 + 24 * 24 + 24 * 3))
     assert any(isinstance(item, Mask) for item in subject.constraints) or artifact.steps[0].facts["sparsity"] >= 0.5
+
+
+def test_what_one_lowering_step_shared_the_next_must_keep(monkeypatch):
+    """Sharing on the file is claimed like sharing on the module: noise after it is caught."""
+    module, context = build("mlp")
+
+    def jitter(values):
+        return values + np.linspace(0, 1e-2, values.size, dtype=np.float32).reshape(values.shape)
+
+    given = Graph(TARGET.export(module, context.data.train).proto)
+    shared = steps({"share": {"bits": 2, "on": "file"}})
+    assert compose(shared, given, context, TARGET).parity["agreement"] >= 0.5
+    recipe = [*shared, *cheat(monkeypatch, Technique(Empty, lower=rewrite(jitter)))]
+    with pytest.raises(InvariantError, match="4 distinct values; the file has"):
+        compose(recipe, given, context, TARGET)
