@@ -278,6 +278,8 @@ def test_the_action_weighs_two_files_in_anybodys_workflow(bench):
     done = bench.act("push", "weigh", bench.pushed())
     assert done.code == 0, done.log
     assert "verdict is pass" in done.log
+    # The action installed what stood beside it, the templates of `init` included.
+    assert list((bench.home.parent / "python").glob("lib/*/site-packages/weighbridge/ci/templates/gate.yml"))
     bench.write("budgets.yaml", "budgets:\n  - {metric: size.bytes, max_ratio: 0.1}\n")
     bench.commit("Ask for the impossible")
     done = bench.act("push", "weigh", bench.pushed())

@@ -18,7 +18,7 @@ from weighbridge.ci.handover import Handover
 from weighbridge.ci.pipeline import Echo, reproduce
 from weighbridge.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, Verdict
 from weighbridge.errors import ExitCode, InputError
-from weighbridge.files import atomic_write
+from weighbridge.files import atomic_write, read_bytes
 from weighbridge.git import Git
 
 # A certain failure first; then what the author must mend, then what the gate could not do.
@@ -80,7 +80,7 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
     """Gate one project."""
     root = change.git.root / project
     file = _in(project, history.PARAMS)
-    text = (root / history.PARAMS).read_text(encoding="utf-8", errors="replace")
+    text = read_bytes(root / history.PARAMS).decode("utf-8", errors="replace")
     try:
         params = Params.read(root / history.PARAMS)
     except InputError as error:
