@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from weighbridge.ci.event import Run
     from weighbridge.ci.gate import Judged
 
-app = typer.Typer(help="What the workflows call; the same in any CI system.", no_args_is_help=True)
+app = typer.Typer(
+    help="What the workflows call; the same in any CI system.", no_args_is_help=True, rich_markup_mode=None
+)
 
 ROOT = typer.Option(Path(), "--root", help="A folder of the repository.", show_default=False)
 LARGEST_SUMMARY = 1_000_000
