@@ -8,7 +8,7 @@
    (with a bare remote on the same disk). GTO (`--gto`, found on PATH) on a repository with as many commits, one
    version tag each and one stage tag for each model. Medians; the processes alternate.
 2. *Races*: that many promoters in as many clones against one bare remote, all at once.
-3. *Kills*: promotions, each killed with signal 9 at a random moment of its life.
+3. *Kills*: promotions, each killed with signal 9: half at a random moment, half before a random effect.
 4. *Full disk*: promotions on a small file system (`--full-disk`, an empty folder on one) that has less and less space.
 """
 
@@ -325,23 +325,50 @@ def kills(work: Path, count: int) -> list[Row]:
     usual = timed([*COMMAND, "promote", names[0], "--no-push"], root)
     generator = random.Random(1)
     found = {"before": 0, "after": 0, "between": 0, "finished": 0}
-    for name in names[1:]:
+    for position, name in enumerate(names[1:]):
         before = len(events(root))
         seen_before = stable_or_none(root, made.MODEL)
-        process = subprocess.Popen(
-            [*COMMAND, "promote", name, "--no-push"], cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            process.wait(generator.uniform(0.3, 1.05) * usual)
-            found["finished"] += 1
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        if position % 2:
+            code = run_and_kill([*COMMAND, "promote", name, "--no-push"], root, generator.uniform(0.3, 1.6) * usual)
+        else:
+            # Between any two effects on files and processes: this covers what a clock on a busy machine misses.
+            code = run_and_kill([sys.executable, "-c", DYING, name, str(generator.randint(1, 75))], root, None)
+        found["finished"] += code == 0
         found[state_after(root, before, seen_before)] += 1
     sound = found["between"] == 0
     return [row(f"kill -9: between, of {count - 1} promotions", found["between"], "promotions", "0", met=sound)] + [
         row(f"kill -9: {name}", found[name], "promotions") for name in ("before", "after", "finished")
     ]
+
+
+DYING = """
+import os, subprocess, sys
+from pathlib import Path
+calls, deadly = 0, int(sys.argv[2])
+def dying(function):
+    def call(*arguments, **more):
+        global calls
+        calls += 1
+        if calls == deadly:
+            os.kill(os.getpid(), 9)
+        return function(*arguments, **more)
+    return call
+from registry.promote import Request, promote
+from registry.store import Settings
+subprocess.run, os.link, Path.replace = dying(subprocess.run), dying(os.link), dying(Path.replace)
+promote(Path(), Request(sys.argv[1]), settings=Settings(push=False))
+"""
+"""Promotes, and dies by signal 9 before its n-th process, link or rename."""
+
+
+def run_and_kill(command: Sequence[str], where: Path, after: float | None) -> int:
+    """Run a command and kill it after some seconds (None: it kills itself); its exit code."""
+    process = subprocess.Popen(command, cwd=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return process.wait(after)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        return process.wait()
 
 
 def state_after(root: Path, before: int, seen_before: object) -> str:

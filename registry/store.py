@@ -17,6 +17,7 @@ from typing import Any
 from registry import commit as commits
 from registry import rollout
 from registry.layout import (
+    FILE_LIMIT,
     MODELS,
     channels_path,
     event_path,
@@ -41,7 +42,7 @@ from registry.records import (
     VersionRecord,
 )
 from weighbridge.documents.base import parse
-from weighbridge.errors import StateError
+from weighbridge.errors import IntegrityError, StateError
 from weighbridge.files import dump_yaml, sha256_bytes
 from weighbridge.git import Git
 
@@ -108,8 +109,11 @@ class Tip:
     prefix: str = ""
 
     def read(self, path: str) -> bytes | None:
-        """See `registry.layout.View.read`."""
-        return self.git.blob(self.commit, f"{self.prefix}{path}")
+        """See `registry.layout.View.read`. Links are no files here; an oversized file is an `IntegrityError`."""
+        data = self.git.blob(self.commit, f"{self.prefix}{path}")
+        if data is not None and len(data) > FILE_LIMIT:
+            raise IntegrityError(f"has {len(data)} bytes; at most {FILE_LIMIT} are allowed", where=path)
+        return data
 
     def models(self) -> list[str]:
         """Names of the models."""
