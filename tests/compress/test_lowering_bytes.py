@@ -1,0 +1,60 @@
+"""Lowering steps give the same bytes in every process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+from compress.export.onnxruntime import write
+from compress.pack import Pack, pack
+from compress.quantize import Quantize, lower
+from compress.steps import Context, Graph
+from weighbridge.data import Data, Split
+from weighbridge.documents import TrainSection
+from weighbridge.files import sha256_bytes
+
+rng = np.random.default_rng(0)
+book = rng.normal(size=8).astype(np.float32)
+weights = {name: book[rng.integers(0, 8, shape)] * (rng.random(shape) < 0.5) for name, shape in
+           {"stem": (8, 1, 3, 3), "left": (8, 8, 3, 3), "right": (8, 8, 3, 3), "classes": (8, 3)}.items()}
+nodes = [
+    helper.make_node("Conv", ["x", "stem"], ["a"], pads=[1, 1, 1, 1]), helper.make_node("Relu", ["a"], ["b"]),
+    helper.make_node("Conv", ["b", "left"], ["c"], pads=[1, 1, 1, 1]),
+    helper.make_node("Conv", ["b", "right"], ["d"], pads=[1, 1, 1, 1]),
+    helper.make_node("Add", ["c", "d"], ["e"]), helper.make_node("GlobalAveragePool", ["e"], ["f"]),
+    helper.make_node("Flatten", ["f"], ["g"]), helper.make_node("MatMul", ["g", "classes"], ["y"]),
+]
+graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", 1, ["n", 1, 8, 8])],
+    [helper.make_tensor_value_info("y", 1, ["n", 3])],
+    [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()])
+proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+split = Split({"x": rng.normal(size=(24, 1, 8, 8)).astype(np.float32)}, np.arange(24) % 3)
+context = Context(Data(split, split, split), TrainSection(), 0, None, None, lambda *a, **k: None)
+found = []
+for scheme in ("fp16", "dynamic-int8", "static-int8", "weight-fp16", "weight-int8", "weight-int4"):
+    found.append(write(lower(Quantize(scheme=scheme), Graph(proto), context)[0].proto))
+operators = Quantize(scheme="static-int8", format="qoperator", calibration="entropy", keep_sensitive=1)
+found.append(write(lower(operators, Graph(proto), context)[0].proto))
+found.append(write(pack(Pack(), Graph(proto), context)[0].proto))
+print(" ".join(sha256_bytes(data) for data in found))
+"""
+
+
+def test_bytes_do_not_depend_on_the_process():
+    """Names, orders and temporary folders leave no trace: other hash seeds give the same files."""
+    root = Path(__file__).parents[2]
+    printed = []
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT], cwd=root, env=environment, capture_output=True, text=True, check=True
+        )
+        printed.append(done.stdout.split())
+    assert len(printed[0]) == 8
+    assert len(set(printed[0])) == 8
+    assert printed[0] == printed[1]
