@@ -29,7 +29,7 @@ from weighbridge.errors import InputError, IntegrityError
 from weighbridge.files import atomic_write, parse_yaml, pretty_json, read_json, read_yaml, sha256_file
 
 PARAMS = "params.yaml"
-REPRODUCE = ("make repro", "weighbridge gate")
+REPRODUCE = ("dvc repro", "weighbridge gate")
 
 
 @dataclass(frozen=True)
