@@ -123,11 +123,12 @@ def take_launch(setup: Setup, metrics: frozenset[str], rng: np.random.Generator,
     journey = setup.journey if "latency.end_to_end" in metrics else None
     with ExitStack() as stack:
         os.sched_setaffinity(0, setup.cores.harness)
-        workers = {
-            role: stack.enter_context(Worker(artifact.name, threads=protocol.threads, timeout=protocol.timeout))
-            for role, artifact in roles.items()
-        }
-        bench = _Bench(workers, setup, rng)
+        started = {}
+        # In random order too: who starts first finds other caches, and other pages mapped.
+        for role in rng.permutation(list(roles)).tolist():
+            worker = Worker(roles[role].name, threads=protocol.threads, timeout=protocol.timeout)
+            started[role] = stack.enter_context(worker)
+        bench = _Bench({role: started[role] for role in roles}, setup, rng)
         bench.load(roles)
         bench.feed(protocol.batch_size, journey)
         # The controls rest on interleaved bursts: whatever is timed at all takes them too.
@@ -163,8 +164,8 @@ class _Bench:
 
     def load(self, roles: Mapping[str, Artifact]) -> None:
         """Import the runtimes side by side, then load one after the other, in random order, on the measuring core."""
-        for role, worker in self.workers.items():
-            worker.send("start", adapter=str(roles[role].adapter))
+        for role in self._shuffled():
+            self.workers[role].send("start", adapter=str(roles[role].adapter))
         started = {role: worker.receive()[0] for role, worker in self.workers.items()}
         for role in self._shuffled():
             answer, _ = self.workers[role].ask(
