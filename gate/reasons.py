@@ -86,8 +86,8 @@ def estimated(budget: Budget, answer: Answer, basis: str, effort: Effort | None)
         text = f"{clause}, {least} {quantity(far, unit)} with 99% confidence: beyond the limit of {limit}"
     else:
         text = (
-            f"{clause}, but the true value may lie anywhere from {_bounds(answer, unit)}, on both sides of the limit of "
-            f"{limit}: neither pass nor fail is shown"
+            f"{clause}, but the true value may lie anywhere from {_bounds(answer, unit)}, "
+            f"on both sides of the limit of {limit}: neither pass nor fail is shown"
         )
     parts = [f"{text} ({basis})", *answer.remarks]
     if answer.verdict is Verdict.INCONCLUSIVE and effort is not None and answer.pairs:

@@ -10,7 +10,7 @@ CSS = """\
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+main { max-width: 68rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
 header { display: flex; align-items: center; gap: 1rem; margin-bottom: 1.25rem; padding: 1rem 1.25rem;
   border: 1px solid var(--tone); border-left-width: 6px; border-radius: 8px;
   background: color-mix(in srgb, var(--tone) 9%, var(--paper)); }
@@ -26,7 +26,7 @@ code { font: .88em/1.4 ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace; p
 pre { padding: .8rem 1rem; border-radius: 8px; background: var(--panel); overflow-x: auto; } pre code { padding: 0; }
 .table { overflow-x: auto; margin: .75rem 0; border: 1px solid var(--grid); border-radius: 8px; }
 table { width: 100%; border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .42rem .75rem; text-align: left; vertical-align: top; }
+th, td { padding: .42rem .6rem; text-align: left; vertical-align: top; }
 th { color: var(--muted); font-weight: 600; background: var(--panel); }
 tbody td { border-top: 1px solid var(--grid); }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
