@@ -132,7 +132,7 @@ def test_our_own_report_keeps_its_form():
 
 def test_links_and_pictures_leave_their_words():
     """A link's text stays readable."""
-    assert neutralise("see [the plots](plots.png) and ![Pareto](p.png)\n") == "see the plots and Pareto\n"
+    assert neutralise("see [the plots](plots.png) and ![Pareto](p.png)\n") == "see the plots and (picture: Pareto)\n"
 
 
 def test_digests_and_recipe_names_stay_readable():

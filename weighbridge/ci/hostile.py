@@ -108,7 +108,7 @@ def _folding(line: str) -> str | None:
 
 
 def _sentence(line: str) -> str:
-    return _break_apart(_LINK.sub(r"\1", _IMAGE.sub(r"\1", line)))
+    return _break_apart(_LINK.sub(r"\1", _IMAGE.sub(r"(picture: \1)", line)))
 
 
 def _break_apart(line: str) -> str:
