@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto
 from onnxruntime import quantization as ort_quantization
 from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator, save_tensors_data
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
@@ -152,15 +152,6 @@ def dynamic(ready: ModelProto, config: Quantize, *, exclude: Sequence[str] = ())
 def _even(count: int, most: int = 64) -> int:
     """The largest batch that divides `count`: onnxruntime's histograms take batches of one shape alone."""
     return max(size for size in range(1, most + 1) if count % size == 0)
-
-
-def weights_of(proto: ModelProto) -> dict[str, Array]:
-    """Integer initializers with two or more dimensions, by name: what was quantized."""
-    return {
-        tensor.name: numpy_helper.to_array(tensor)
-        for tensor in proto.graph.initializer
-        if tensor.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8) and len(tensor.dims) >= 2
-    }
 
 
 def _ordered(proto: ModelProto) -> ModelProto:
