@@ -20,14 +20,15 @@ def slices_section(entries: Sequence[Entry]) -> Section | None:
     if not rows:
         return None
     header = ("model", "slice", "examples", "baseline", "candidate", "drop", "right before, wrong now")
-    lead = Paragraph([f"The {WORST_SLICES} slices of the evaluation set that lost most."])
+    lead = Paragraph([f"Per model, the slices of the evaluation set that lost most (at most {WORST_SLICES})."])
     return Section("slices", "Worst slices", [lead, Table(header, rows, frozenset({2, 3, 4, 5, 6}))])
 
 
 def _slice_rows(entry: Entry) -> list[tuple[Inline, ...]]:
     slices = entry.comparison.slices if entry.comparison else {}
     counted = {name: _pairs(part) for name, part in slices.items() if part.examples}
-    worst = sorted(counted, key=lambda name: (-counted[name].drop, name))[:WORST_SLICES]
+    hit = [name for name, pairs in counted.items() if pairs.drop > 0 or pairs.only_reference]
+    worst = sorted(hit, key=lambda name: (-counted[name].drop, name))[:WORST_SLICES]
     return [
         (
             [Code(entry.name)],
