@@ -97,7 +97,7 @@ class Repository:
         with self._wire.send("GET", self._path("manifests", tag_or_digest), headers=accept, absent=True) as answer:
             if answer is None:
                 return None
-            data = answer.read(ANSWER_LIMIT + 1)
+            data = self._wire.read(answer, ANSWER_LIMIT + 1)
             claimed = answer.headers.get("Docker-Content-Digest")
             media_type = answer.headers.get_content_type()
         where = f"{self.where}: manifest {tag_or_digest}"
@@ -162,7 +162,7 @@ class Repository:
         accept = {"Accept": INDEX}
         with self._wire.send("GET", self._path("referrers", digest), headers=accept, absent=True) as answer:
             api = answer is not None and answer.headers.get_content_type() == INDEX
-            data = answer.read(ANSWER_LIMIT + 1) if answer is not None and api else b""
+            data = self._wire.read(answer, ANSWER_LIMIT + 1) if answer is not None and api else b""
         where = f"{self.where}: referrers of {digest}"
         if len(data) > ANSWER_LIMIT:
             raise IntegrityError(f"are listed in more than {ANSWER_LIMIT} bytes", where=where)

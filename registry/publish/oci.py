@@ -19,9 +19,9 @@ from typing import Any
 from registry.publish.distribution import EMPTY, MANIFEST, Descriptor, Fetched, Repository, describe
 from registry.publish.package import Package, plain_name, read_record
 from registry.publish.reference import Reference
-from registry.records import VersionRecord
+from registry.records import StoredArtifact, VersionRecord
 from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import canonical_json, sha256_bytes
+from weighbridge.files import canonical_json
 
 MODEL = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG = "application/vnd.cncf.model.config.v1+json"
@@ -88,48 +88,41 @@ def push(
 
 @dataclass(frozen=True)
 class Vouched:
-    """What a registry's history says of a version that is to be pulled."""
+    """What a registry's history says of the version that is to be pulled."""
 
-    record: str
-    """Digest of the record's file."""
-    statement: str | None
-    """Digest of the signed statement's file; None where the version is not signed."""
+    record: VersionRecord
+    record_bytes: bytes
+    statement: bytes | None
+    """The signed statement's file; None where the version is not signed."""
 
 
 @contextmanager
 def pulled(reference: Reference, repository: Repository, vouched: Vouched | None = None) -> Iterator[Package]:
     """A version from an OCI registry, every byte checked against its digest; its files live as long as the context.
 
-    The record is the one that refers to the artifact and names the layer's digest; without one it is not a
-    version of a registry, and an `IntegrityError`. With `vouched`, record and statement are the ones whose digests
-    the history names, whatever else refers to the artifact. Without, there must be one of each at most, and whether
-    they may be trusted is the caller's question, by the statement's signature.
+    With `vouched`, record and statement are the history's, and the OCI registry gives the model file only: what else
+    refers to the artifact cannot do harm. Without, they are those that refer to the artifact, one of each at most,
+    the record names the layer's digest, and whether it may be trusted is the caller's question, by the statement's
+    signature.
     """
+    where = str(reference)
     name = reference.digest or reference.tag
     if name is None:
-        raise InputError("names neither a tag nor a digest", where=str(reference), fix="add :tag or @sha256:…")
+        raise InputError("names neither a tag nor a digest", where=where, fix="add :tag or @sha256:…")
     found = repository.manifest(name)
     if found is None:
-        raise StateError("is not there", where=str(reference))
-    layer, title = _read_model(found, str(reference))
-    subject = found.digest
-    listed = repository.referrers(subject)
-    records = _read_attached(repository, listed, RECORD, subject)
-    statements = _read_attached(repository, listed, STATEMENT, subject)
-    if vouched is not None:
-        records = [data for data in records if sha256_bytes(data) == vouched.record]
-        statements = [data for data in statements if sha256_bytes(data) == vouched.statement]
-        if vouched.statement is not None and not statements:
-            raise IntegrityError("the version's signed statement does not refer to it", where=str(reference))
-    record_bytes, record = _fitting(records, layer, str(reference))
-    artifact = next(item for item in record.artifacts if item.digest == layer.digest)
-    if len(statements) > 1:
-        raise IntegrityError(f"{len(statements)} different statements refer to it", where=str(reference))
+        raise StateError("is not there", where=where)
+    layer, title = _read_model(found, where)
+    known = vouched or _referring(repository, found.digest, layer, where)
+    artifact = next((item for item in known.record.artifacts if _same(item, layer)), None)
+    if artifact is None:
+        version = f"{known.record.model}@{known.record.version}"
+        raise IntegrityError(f"holds {layer.digest[:19]}…, which is no artifact of {version}", where=where)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / title
         with file.open("wb") as target:
             repository.get_blob(layer, target)
-        yield Package(record, record_bytes, artifact, file, statements[0] if statements else None)
+        yield Package(known.record, known.record_bytes, artifact, file, known.statement)
 
 
 def model_manifest(package: Package) -> bytes:
@@ -231,18 +224,23 @@ def _read_model(found: Fetched, where: str) -> tuple[Descriptor, str]:
     return layer, plain_name(layer.annotations.get(FILE_PATH) or layer.annotations.get(TITLE, ""), where)
 
 
-def _fitting(records: list[bytes], layer: Descriptor, where: str) -> tuple[bytes, VersionRecord]:
-    """The record that names the layer's digest and size. Two that differ are no record at all."""
-    fitting = {}
-    for data in records:
-        record = read_record(data, where)
-        if any(item.digest == layer.digest and item.bytes == layer.size for item in record.artifacts):
-            fitting[data] = record
+def _referring(repository: Repository, subject: str, layer: Descriptor, where: str) -> Vouched:
+    """Record and statement that refer to an artifact. Two that differ are none at all."""
+    listed = repository.referrers(subject)
+    records = {data: read_record(data, where) for data in _read_attached(repository, listed, RECORD, subject)}
+    fitting = [data for data, record in records.items() if any(_same(item, layer) for item in record.artifacts)]
+    statements = _read_attached(repository, listed, STATEMENT, subject)
     if not fitting:
         raise IntegrityError("no record refers to it that names the digest of its model file", where=where)
     if len(fitting) > 1:
         raise IntegrityError(f"{len(fitting)} different records refer to it", where=where)
-    return next(iter(fitting.items()))
+    if len(statements) > 1:
+        raise IntegrityError(f"{len(statements)} different statements refer to it", where=where)
+    return Vouched(records[fitting[0]], fitting[0], statements[0] if statements else None)
+
+
+def _same(artifact: StoredArtifact, layer: Descriptor) -> bool:
+    return artifact.digest == layer.digest and artifact.bytes == layer.size
 
 
 def _read_attached(repository: Repository, listed: list[Descriptor], kind: str, subject: str) -> list[bytes]:

@@ -105,8 +105,7 @@ def packaged(root: Path, wanted: Wanted, source: Source | None = None) -> Iterat
             wanted.record, wanted.record_bytes, choose(wanted.record, wanted.resolved.target), file, wanted.statement
         )
         return
-    statement = sha256_bytes(wanted.statement) if wanted.statement is not None else None
-    vouched = oci.Vouched(sha256_bytes(wanted.record_bytes), statement)
+    vouched = oci.Vouched(wanted.record, wanted.record_bytes, wanted.statement)
     with oci.pulled(source.reference, source.repository, vouched) as package:
         if package.artifact.digest != wanted.resolved.digest:
             raise StateError(

@@ -125,10 +125,13 @@ class Wire:
             raise StateError(f"cannot be reached: {reason}", where=self.host) from error
         return answer
 
-    def read(self, answer: http.client.HTTPResponse) -> bytes:
-        """The next part of an answer; empty at its end. One that broke off ends early: sizes tell."""
+    def read(self, answer: http.client.HTTPResponse, limit: int = _CHUNK) -> bytes:
+        """The next part of an answer, of `limit` bytes at most; empty at its end.
+
+        An answer that broke off ends early: its size and its digest tell.
+        """
         try:
-            return answer.read(_CHUNK)
+            return answer.read(limit)
         except http.client.IncompleteRead as error:
             return error.partial
         except (OSError, http.client.HTTPException) as error:
@@ -157,7 +160,7 @@ class Wire:
         with self._open(request, None) as answer:
             if answer.status >= http.HTTPStatus.BAD_REQUEST:
                 raise StateError(_refusal(answer), where=realm, fix=_advice(answer.status))
-            content = parse_json(answer.read(ANSWER_LIMIT).decode(errors="replace"), realm)
+            content = parse_json(self.read(answer, ANSWER_LIMIT).decode(errors="replace"), realm)
         token = content.get("token") or content.get("access_token") if isinstance(content, dict) else None
         if not isinstance(token, str):
             raise StateError("gave no token", where=realm)

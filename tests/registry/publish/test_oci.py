@@ -109,7 +109,7 @@ def test_a_tag_is_not_moved_unless_that_is_meant(project, place, tmp_path):
         push(project, "fashion-cnn@v3", reference)
     push(project, "fashion-cnn@v3", reference, move=True)
     source = pull.Source(reference, repository(reference))
-    with pytest.raises(IntegrityError, match="no record refers to it"):
+    with pytest.raises(IntegrityError, match="no artifact of fashion-cnn@v1"):
         pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
     assert not (tmp_path / "out").exists()
 
@@ -135,18 +135,20 @@ def test_one_changed_byte_in_the_registry_is_refused_and_nothing_is_written(proj
 
 
 def test_a_changed_record_is_refused(project, place, tmp_path):
-    """What was measured cannot be rewritten where the artifact is kept."""
+    """What was measured cannot be rewritten where the artifact is kept; a clone does not even look there."""
     reference, data = place
-    push(project, "fashion-cnn@v1", reference)
+    pushed = push(project, "fashion-cnn@v1", reference)
     record = (project.root / "registry/models/fashion-cnn/versions/v1.yaml").read_bytes()
     file = blob_file(data, "sha256:" + hashlib.sha256(record).hexdigest())
+    source = pull.Source(pushed.reference, repository(reference))
     try:
         file.write_bytes(record.replace(b"seed: 7", b"seed: 8"))
-        source = pull.Source(reference, repository(reference))
         with pytest.raises(IntegrityError, match="not what its digest says"):
-            pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
+            pull.pull_reference(source, tmp_path / "out", None)
+        pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
     finally:
         file.write_bytes(record)
+    assert (tmp_path / "out/record.yaml").read_bytes() == record
 
 
 def test_a_manifest_swapped_under_a_digest_is_refused(project, place, tmp_path):
@@ -231,6 +233,117 @@ def test_two_records_that_differ_are_told_apart_by_the_history_alone(project, pl
         pull.pull_reference(pull.Source(pushed.reference, there), tmp_path / "out", None)
     pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", pull.Source(reference, there))
     assert (tmp_path / "out/record.yaml").read_bytes() == record
+
+
+def attach_raw(there, content, kind, subject, changes):
+    """A referrer made by hand, to be wrong in one way."""
+    blob = publish.describe(content, kind)
+    there.put_blob(content, blob)
+    there.put_blob(b"{}", publish.describe(b"{}", publish.EMPTY))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": publish.MANIFEST,
+        "artifactType": kind,
+        "config": publish.describe(b"{}", publish.EMPTY).to_json(),
+        "layers": [blob.to_json()],
+        "subject": {"mediaType": publish.MANIFEST, "digest": subject, "size": 1},
+        **changes,
+    }
+    there.attach(json.dumps(manifest).encode(), subject, kind)
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "said"),
+    [
+        (b"x", {"layers": []}, "does not hold exactly one file"),
+        (b"x", {"subject": {"mediaType": "m", "digest": "sha256:" + "1" * 64, "size": 1}}, "as a referrer"),
+        (b"x", {"artifactType": "application/vnd.example.other"}, "as a referrer"),
+        (b"x" * (2**20 + 1), {}, "at most 1048576 are read"),
+        (b"not: a record", {}, "is not a version's record"),
+    ],
+)
+def test_a_referrer_that_is_wrong_stops_a_stranger_but_not_a_clone(project, place, tmp_path, content, changes, said):
+    """Without history nothing doubtful is passed over; with it, nobody's referrer can get in the way."""
+    reference, _ = place
+    pushed = push(project, "fashion-cnn@v1", reference)
+    source = pull.Source(pushed.reference, repository(reference))
+    attach_raw(source.repository, content, publish.RECORD, pushed.reference.digest, changes)
+    with pytest.raises(IntegrityError, match=said):
+        pull.pull_reference(source, tmp_path / "out", None)
+    pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
+
+
+def test_two_statements_are_no_statement(tmp_path, place, key):
+    """Which of two signatures counts is not for us to guess."""
+    reference, _ = place
+    project = Project(tmp_path / "signed", key=key)
+    project.add("int8", b"twice signed", baseline=b"fp32")
+    pushed = push(project, "fashion-cnn@v1", reference)
+    source = pull.Source(pushed.reference, repository(reference))
+    attach_raw(source.repository, b"{}", publish.STATEMENT, pushed.reference.digest, {})
+    with pytest.raises(IntegrityError, match="2 different statements"):
+        pull.pull_reference(source, tmp_path / "out", policy_file(tmp_path, key))
+
+
+def test_an_artifact_without_a_record_is_no_version(place, tmp_path):
+    """A model that somebody else packed is not vouched for by anybody here."""
+    reference, _ = place
+    there = repository(reference)
+    blob = publish.describe(b"foreign weights", publish.WEIGHT)
+    there.put_blob(b"foreign weights", blob)
+    layer = {**blob.to_json(), "annotations": {publish.FILE_PATH: "model.onnx"}}
+    for layers, said in (
+        ([layer], "no record refers to it"),
+        ([layer, layer], "exactly one file"),
+        ([], "exactly one"),
+    ):
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": publish.MANIFEST,
+            "artifactType": publish.MODEL,
+            "config": blob.to_json(),
+            "layers": layers,
+        }
+        data = json.dumps(manifest).encode()
+        found = publish.describe(data, publish.MANIFEST).digest
+        there.put_manifest(data, publish.MANIFEST, found)
+        source = pull.Source(Reference(reference.host, reference.repository, None, found), there)
+        with pytest.raises(IntegrityError, match=said):
+            pull.pull_reference(source, tmp_path / "out", None)
+
+
+def test_the_loser_of_two_pushes_of_one_tag_is_told(project, place):
+    """The registry says 201 to both: the tag is read back."""
+    reference, _ = place
+    there = repository(reference)
+    put = there.put_manifest
+
+    def overtaken(data, media_type, name):
+        noted = put(data, media_type, name)
+        if name == reference.tag:  # somebody else's push of the same tag arrives right after ours
+            there.put_manifest = put
+            push(project, "fashion-cnn@v3", reference, move=True)
+        return noted
+
+    there.put_manifest = overtaken
+    with (
+        pull.packaged(project.root, pull.want(project.root, "fashion-cnn@v1")) as package,
+        pytest.raises(StateError, match="somebody else pushed this tag"),
+    ):
+        publish.push(package, reference, there)
+
+
+def test_a_reference_without_tag_and_digest_names_nothing(project, place, tmp_path):
+    """There is no silent `latest`."""
+    reference, _ = place
+    bare = Reference(reference.host, reference.repository)
+    with pytest.raises(InputError, match="neither a tag nor a digest"):
+        pull.pull(
+            project.root,
+            pull.want(project.root, "fashion-cnn@v1"),
+            tmp_path / "out",
+            pull.Source(bare, repository(bare)),
+        )
 
 
 def test_what_is_no_model_is_refused(place, tmp_path):
