@@ -215,3 +215,22 @@ def test_wrong_answers_are_one_line(repository, options, words):
     assert words in said
     assert len(said.strip().splitlines()) == 1
     assert not (repository / "params.yaml").exists()
+
+
+def test_a_person_is_asked_for_what_no_option_says(repository):
+    """At a terminal: name, model, data; then the diff of what is there already, and nothing changes on a no."""
+    (repository / "nets").mkdir()
+    for name in ("data", "model"):
+        (repository / f"nets/{name}.py").write_text("")
+    (repository / ".gitignore").write_text("*.log\n")
+    for agreed in ("n", "y"):
+        master, slave = os.openpty()
+        os.write(master, f"digits\nnets.model:Net\nnets.data:load\n{agreed}\n".encode())
+        said = run(repository, "--no-workflows", stdin=slave, expect=0 if agreed == "y" else 2)
+        os.close(master)
+        os.close(slave)
+        assert "name in the registry" in said
+        assert "+/artifacts/" in said
+        assert (repository / "params.yaml").exists() is (agreed == "y")
+    assert "name: digits" in (repository / "params.yaml").read_text()
+    assert (repository / ".gitignore").read_text().startswith("*.log\n/artifacts/")
