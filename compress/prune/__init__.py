@@ -3,6 +3,7 @@
 - `config`: what a recipe may ask
 - `masks`: which weights stay, as constraints that later steps keep
 - `magnitude`: one shot, or more and more while training
+- `tracing`: which layers lose a channel together
 - `structured`: channels by torch-pruning's dependency graph, towards a ratio, MACs or parameters
 - `iterative`: prune a little, fine-tune, measure, stop before the accuracy budget breaks
 """

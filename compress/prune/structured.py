@@ -7,10 +7,7 @@ which is decided here, so that the remaining widths are multiples that the runti
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from compress.layers import calls, matching
 from compress.prune.config import PruneConfig
+from compress.prune.tracing import OPAQUE, TRACING_ERRORS, dependency_graph, lost, makes_outputs, quiet
 from compress.steps import Context, Facts
 from compress.training import batch, default_loss, deterministic, outputs
 from weighbridge.data import Split
@@ -32,12 +30,6 @@ LEAST = 0.1
 HALVINGS = 12
 """Bisections towards a MACs or parameter budget: to 1/4096 of the channels."""
 CALIBRATION_BATCH = 64
-
-_OPAQUE = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
-"""Layers whose inner widths are not pruned: their weights are no plain matrix of inputs by outputs."""
-
-_TRACING = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
-"""What torch-pruning, and a module that it cut wrongly, may raise."""
 
 
 @dataclass(frozen=True)
@@ -126,101 +118,8 @@ def _width(layer: nn.Module) -> int | None:
     return layer.out_channels if isinstance(layer, _ConvNd) else None
 
 
-def _graph(module: nn.Module, examples: Split) -> Any:
-    inputs = batch(examples, slice(0, 2))[0]
-    with _quiet(), _closed(module), torch.enable_grad():
-        try:
-            return tp.DependencyGraph().build_dependency(
-                module,
-                example_inputs=inputs,
-                forward_fn=outputs,
-                customized_pruners={nn.GRU: _Recurrent(), nn.RNN: _Recurrent(), nn.LSTM: _Recurrent()},
-            )
-        except _TRACING as error:
-            raise _lost(module, error) from error
-
-
-class _Closed(torch.autograd.Function):
-    """A recurrent layer as one step of the traced graph: its inner products are nobody's channels."""
-
-    @staticmethod
-    def forward(_: Any, __: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, computed before."""
-        return tuple(output.clone() for output in found)
-
-    @staticmethod
-    def backward(_: Any, *__: Tensor) -> Tensor:
-        """Never called: the graph is walked, not differentiated."""
-        raise InvariantError("a traced recurrent layer was differentiated", where="prune")
-
-
-@contextlib.contextmanager
-def _closed(module: nn.Module) -> Iterator[None]:
-    """Within, recurrent layers leave a single node in the autograd graph."""
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.RNNBase)]
-
-    def close(layer: nn.RNNBase) -> None:
-        compute = layer.forward
-
-        def forward(given: Tensor, *state: Any) -> Any:
-            with torch.no_grad():
-                found, last = compute(given, *state)
-            if isinstance(last, tuple):
-                output, *states = _Closed.apply(given, found, *last)  # type: ignore[no-untyped-call]
-                return output, tuple(states)
-            return _Closed.apply(given, found, last)  # type: ignore[no-untyped-call]
-
-        layer.forward = forward
-
-    for layer in layers:
-        close(layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
-
-
-def _lost(module: nn.Module, error: Exception) -> InputError:
-    opaque = [
-        f"{name} ({type(layer).__name__})" for name, layer in module.named_modules() if isinstance(layer, _OPAQUE)
-    ]
-    through = ", ".join(opaque) or type(module).__name__
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(
-        f"channels cannot be followed through {through}: {reason}",
-        where="prune",
-        fix="keep the layers around it, or use method: magnitude",
-    )
-
-
-class _Recurrent(tp.pruner.function.BasePruningFunc):  # type: ignore[misc]  # torch-pruning has no types
-    """Recurrent layers lose inputs, never hidden units."""
-
-    def prune_in_channels(self, layer: nn.RNNBase, idxs: list[int]) -> nn.Module:
-        """Drop columns of the first layer's input matrices."""
-        kept = [index for index in range(layer.input_size) if index not in set(idxs)]
-        for name in ("weight_ih_l0", "weight_ih_l0_reverse"):
-            if hasattr(layer, name):
-                setattr(layer, name, nn.Parameter(getattr(layer, name).detach()[:, kept].contiguous()))
-        layer.input_size = len(kept)
-        return layer
-
-    def prune_out_channels(self, layer: nn.RNNBase, idxs: list[int]) -> nn.Module:
-        """Never called: recurrent layers are kept."""
-        raise InvariantError(f"{type(layer).__name__} would lose {len(idxs)} hidden units", where="prune")
-
-    def get_in_channels(self, layer: nn.RNNBase) -> int:
-        """Width of the inputs."""
-        return int(layer.input_size)
-
-    def get_out_channels(self, layer: nn.RNNBase) -> int:
-        """Width of the outputs."""
-        return int(layer.hidden_size) * (2 if layer.bidirectional else 1)
-
-
 def _groups(config: PruneConfig, module: nn.Module, examples: Split) -> list[Group]:
-    graph = _graph(module, examples)
+    graph = dependency_graph(module, examples)
     names = {layer: name for name, layer in module.named_modules()}
     kept = _kept(config, module, graph)
     importance = _importance(config)
@@ -229,7 +128,7 @@ def _groups(config: PruneConfig, module: nn.Module, examples: Split) -> list[Gro
     groups = _every_group(graph, kept, module)
     for group in sorted(groups, key=lambda group: place[group[0].dep.target.module]):
         root = group[0].dep.target.module
-        with _quiet():
+        with quiet():
             scores = importance(group)
         if scores is None:
             raise InputError(
@@ -247,10 +146,10 @@ def _groups(config: PruneConfig, module: nn.Module, examples: Split) -> list[Gro
 
 def _every_group(graph: Any, kept: set[nn.Module], module: nn.Module) -> list[Any]:
     try:
-        with _quiet():
+        with quiet():
             return list(graph.get_all_groups(ignored_layers=list(kept), root_module_types=(_ConvNd, nn.Linear)))
-    except _TRACING as error:
-        raise _lost(module, error) from error
+    except TRACING_ERRORS as error:
+        raise lost(module, error) from error
 
 
 def _importance(config: PruneConfig) -> Any:
@@ -279,47 +178,26 @@ def _parts(graph: Any, group: Any) -> int:
 def _kept(config: PruneConfig, module: nn.Module, graph: Any) -> set[nn.Module]:
     layers = dict(module.named_modules())
     widths = [name for name, layer in layers.items() if isinstance(layer, (_ConvNd, nn.Linear))]
-    named = [name for name, layer in layers.items() if name and (name in widths or isinstance(layer, _OPAQUE))]
+    named = [name for name, layer in layers.items() if name and (name in widths or isinstance(layer, OPAQUE))]
     if not widths:
         raise InputError(f"{type(module).__name__} has no convolution or linear layer to prune", where="prune")
     kept = set(matching(named, config.keep, "prune: keep"))
     if config.layers is not None:
         chosen = matching(named, config.layers, "prune: layers")
         for name in chosen:
-            if isinstance(layers[name], _OPAQUE):
+            if isinstance(layers[name], OPAQUE):
                 raise InputError(
                     f"{name!r} is {type(layers[name]).__name__}, whose hidden units are not pruned",
                     where="prune: layers",
                     fix="name convolutions and linear layers, or use method: magnitude",
                 )
         kept |= set(named) - set(chosen)
-    inside = {child for layer in layers.values() if isinstance(layer, _OPAQUE) for child in layer.modules()}
-    return {layers[name] for name in kept} | inside | _makes_outputs(graph)
-
-
-def _makes_outputs(graph: Any) -> set[nn.Module]:
-    """Layers from which an output is reached through no other weights: their width is the outputs' width."""
-    weighted = (_ConvNd, nn.Linear, nn.Embedding, *_OPAQUE)
-    found: set[nn.Module] = set()
-    for layer, start in graph.module2node.items():
-        if not isinstance(layer, weighted):
-            continue
-        stack, seen = [start], {start}
-        while stack:
-            node = stack.pop()
-            if not node.outputs:
-                found.add(layer)
-                break
-            for following in node.outputs:
-                depthwise = isinstance(following.module, _ConvNd) and following.module.groups > 1
-                if following not in seen and (depthwise or not isinstance(following.module, weighted)):
-                    seen.add(following)
-                    stack.append(following)
-    return found
+    inside = {child for layer in layers.values() if isinstance(layer, OPAQUE) for child in layer.modules()}
+    return {layers[name] for name in kept} | inside | makes_outputs(graph)
 
 
 def _reasons(module: nn.Module, kept: set[nn.Module], names: dict[nn.Module, str]) -> str:
-    opaque = [f"{name} ({type(layer).__name__})" for layer, name in names.items() if isinstance(layer, _OPAQUE)]
+    opaque = [f"{name} ({type(layer).__name__})" for layer, name in names.items() if isinstance(layer, OPAQUE)]
     rest = [names[layer] for layer in module.modules() if layer in kept and isinstance(layer, (_ConvNd, nn.Linear))]
     told = f"kept or making the outputs: {', '.join(rest)}" if rest else "every layer is tied to one that is kept"
     return f"{told}; not prunable: {', '.join(opaque)}" if opaque else told
@@ -344,7 +222,7 @@ def _left(config: PruneConfig, groups: list[Group], ratio: float) -> dict[str, i
 
 def _cut(config: PruneConfig, source: nn.Module, groups: list[Group], ratio: float, examples: Split) -> nn.Module:
     pruned = copy.deepcopy(source)
-    graph = _graph(pruned, examples)
+    graph = dependency_graph(pruned, examples)
     for group, stay in zip(groups, _left(config, groups, ratio).values(), strict=True):
         each = group.channels // group.parts
         gone = torch.sort(group.scores, stable=True).indices[: each - stay]
@@ -353,7 +231,7 @@ def _cut(config: PruneConfig, source: nn.Module, groups: list[Group], ratio: flo
         every = sorted(int(index) + part * each for part in range(group.parts) for index in gone)
         layer = pruned.get_submodule(group.root)
         pruner = graph.get_pruner_of_module(layer)
-        with _quiet():
+        with quiet():
             graph.get_pruning_group(layer, pruner.prune_out_channels, every).prune()
     return pruned
 
@@ -396,15 +274,7 @@ def _check(before: nn.Module, after: nn.Module, examples: Split) -> None:
         expected = [tuple(output.shape) for output in outputs(before, inputs)]
         try:
             found = [tuple(output.shape) for output in outputs(after, inputs)]
-        except _TRACING as error:
-            raise _lost(before, error) from error
+        except TRACING_ERRORS as error:
+            raise lost(before, error) from error
     if found != expected:
         raise InputError(f"outputs would be {found} instead of {expected}", where="prune", fix="keep the last layers")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch-pruning warns of parameters outside of layers, which `_check` covers."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
