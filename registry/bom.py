@@ -11,7 +11,7 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from registry.figures import title
+from registry.figures import in_order, title
 from registry.records import StoredArtifact, VersionOf, VersionRecord
 from weighbridge import __version__
 
@@ -105,7 +105,7 @@ def _ancestor(record: VersionRecord, name: str, origin: VersionOf) -> dict[str, 
 def _card(record: VersionRecord) -> dict[str, Any]:
     """CycloneDX's own model card: data, figures with intervals, and where they hold."""
     metrics = []
-    for name, estimate in record.metrics.items():
+    for name, estimate in in_order(record.metrics):
         entry: dict[str, Any] = {"type": f"{name} ({estimate.unit})", "value": _number(estimate.value)}
         if estimate.lower != estimate.upper:
             bounds = {"lowerBound": _number(estimate.lower), "upperBound": _number(estimate.upper)}
@@ -123,7 +123,7 @@ def _card(record: VersionRecord) -> dict[str, Any]:
 def _tradeoffs(record: VersionRecord) -> list[str]:
     return [
         f"{title(name)}: {_number(estimate.value)}, baseline {_number(estimate.baseline)} ({estimate.unit})"
-        for name, estimate in record.metrics.items()
+        for name, estimate in in_order(record.metrics)
         if estimate.baseline is not None and estimate.baseline != estimate.value
     ]
 

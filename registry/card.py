@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from registry.figures import change, interval, quantity, title
+from registry.figures import change, in_order, interval, quantity, title
 from registry.records import Estimate, VersionRecord
 from weighbridge.files import dump_yaml
 
@@ -89,7 +89,7 @@ def _result(record: VersionRecord, context: Context) -> dict[str, Any]:
         "revision": record.data,
     }
     metrics = []
-    for name, estimate in record.metrics.items():
+    for name, estimate in in_order(record.metrics):
         entry: dict[str, Any] = {
             "type": _METRIC_TYPES.get(name, name),
             "name": f"{title(name)} ({estimate.unit})",
@@ -131,7 +131,7 @@ def _metrics(record: VersionRecord) -> str:
         "| metric | value | 95 % interval | baseline | change |",
         "|---|--:|--:|--:|--:|",
     ]
-    for name, estimate in record.metrics.items():
+    for name, estimate in in_order(record.metrics):
         cells = (
             escape(title(name)),
             quantity(estimate.value, estimate.unit),

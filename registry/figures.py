@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from registry.records import Estimate
 from weighbridge.documents.metrics import METRICS
@@ -54,6 +55,12 @@ def better(metric: str, estimate: Estimate) -> bool | None:
     if metric not in METRICS or estimate.baseline is None or estimate.value == estimate.baseline:
         return None
     return (estimate.value < estimate.baseline) == (METRICS[metric].better == "lower")
+
+
+def in_order(metrics: Mapping[str, Estimate]) -> list[tuple[str, Estimate]]:
+    """Metrics in the order of the one table of metrics; those that this program does not know at the end."""
+    places = {name: place for place, name in enumerate(METRICS)}
+    return sorted(metrics.items(), key=lambda item: (places.get(item[0], len(places)), item[0]))
 
 
 def title(metric: str) -> str:

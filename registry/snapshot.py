@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from registry.layout import (
@@ -24,7 +25,7 @@ from registry.layout import (
     require_channels,
     version_path,
 )
-from registry.records import Channels, Estimate, Event, VersionRecord
+from registry.records import Channels, Estimate, Event, NewRecord, VersionRecord
 from weighbridge.documents.base import parse
 from weighbridge.errors import IntegrityError, StateError
 from weighbridge.files import sha256_bytes
@@ -58,6 +59,11 @@ class ModelState:
                 value = found.baseline
                 return Estimate(value=value, lower=value, upper=value, unit=found.unit)
         return None
+
+    @cached_property
+    def entries(self) -> Mapping[str, NewRecord]:
+        """What the events say of each version that they brought: digests of its bytes, record and signature."""
+        return {entry.version: entry for event in self.events for entry in event.records}
 
     def status(self, version: str) -> tuple[str, ...]:
         """What is said of a version: its channels, `quarantined`, `deprecated`."""

@@ -35,8 +35,8 @@ class Built:
 def build(root: Path, out: Path, *, report: Report | None = None) -> Built:
     """Read the registry of `root` and write its site to `out`.
 
-    An earlier site at `out` is replaced once the new one is complete; a folder that holds anything else is a `StateError`. A registry
-    whose history does not hold is an `IntegrityError`, and no site.
+    An earlier site at `out` is replaced once the new one is complete; a folder that holds anything else is a
+    `StateError`. A registry whose history does not hold is an `IntegrityError`, and no site.
     """
     if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise StateError("is there already and is no site of this program", where=str(out), fix="name another folder")
@@ -75,11 +75,10 @@ def _write(states: Sequence[ModelState], folder: Path, out: Path, report: Report
 def _model_files(state: ModelState) -> Mapping[str, str]:
     """Every file of one model, by name."""
     files = {"index.html": model_page(state)}
-    digests = {entry.version: entry.record for event in state.events for entry in event.records}
     for version, record in state.records.items():
         files[f"{version}.html"] = version_page(state, version)
         files[f"{version}.card.md"] = card(record, Context(status=state.status(version)))
-        files[f"{version}.cdx.json"] = pretty_json(bom(record, digests[version]))
+        files[f"{version}.cdx.json"] = pretty_json(bom(record, state.entries[version].record))
     return files
 
 

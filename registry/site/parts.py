@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from registry.figures import better, change, interval, quantity, title
+from registry.figures import better, change, in_order, interval, quantity, title
 from registry.records import Estimate, VersionRecord
 from registry.site.markup import Child, Markup, tag, text
 
@@ -107,7 +107,7 @@ def figure(estimate: Estimate | None) -> Markup:
 def metrics_table(record: VersionRecord) -> Markup:
     """All metrics of a version beside the baseline's."""
     rows = []
-    for name, estimate in record.metrics.items():
+    for name, estimate in in_order(record.metrics):
         verdict = better(name, estimate)
         trend = {True: "better", False: "worse", None: ""}[verdict]
         moved = tag("span", change(estimate), class_=trend or None)

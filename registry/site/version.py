@@ -94,6 +94,8 @@ def _lineage_section(state: ModelState, record: VersionRecord) -> Markup:
     ]
     if record.verdict:
         rows += [("verdict", digest(record.verdict.digest)), ("measurement", digest(record.verdict.measurement))]
+    signature = state.entries[record.version].signature
+    rows.append(("signed statement", digest(signature) if signature else "none: this version is not signed"))
     for name, origin in (("baseline", record.baseline), ("teacher", record.teacher)):
         if origin is not None:
             known = origin.version in state.records

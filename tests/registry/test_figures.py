@@ -72,3 +72,10 @@ def test_an_interval_without_width_is_exact():
     assert figures.interval(at(5, None)) == "exact"
     noisy = Estimate(value=2e-3, lower=1e-3, upper=3e-3, unit="seconds")
     assert figures.interval(noisy) == "1.00 ms – 3.00 ms"
+
+
+def test_metrics_come_in_the_tables_order():
+    """Size before latency before accuracy, whatever the order in the file; the unknown come last."""
+    names = ["of.tomorrow", "accuracy.top1", "latency.p50", "size.bytes"]
+    found = [name for name, _ in figures.in_order(dict.fromkeys(names, at(1, 1)))]
+    assert found == ["size.bytes", "latency.p50", "accuracy.top1", "of.tomorrow"]

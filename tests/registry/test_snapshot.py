@@ -3,10 +3,12 @@
 import shutil
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry.layout import WorkTree
 from registry.snapshot import read_model, read_models
 from weighbridge.errors import IntegrityError, StateError
+from weighbridge.files import sha256_file
 
 from .publish.project import Project, estimate
 from .publish.richproject import metrics
@@ -67,3 +69,13 @@ def test_a_baselines_figures_come_from_what_was_weighed_against_it(tmp_path):
     assert (found.value, found.lower, found.upper) == (0.91, 0.91, 0.91)
     assert state.estimate("b1", "energy") is None
     assert state.estimate("v3", "accuracy.top1") is None
+
+
+def test_a_signed_version_names_its_statement(tmp_path):
+    """The digest is the one of the file; an unsigned version has none."""
+    project = Project(tmp_path / "project", key=Ed25519PrivateKey.generate())
+    project.add("a", b"a", baseline=b"fp32")
+    state = read_model(WorkTree(project.root), "fashion-cnn")
+    statement = project.root / "registry/models/fashion-cnn/signatures/v1.json"
+    assert state.entries["v1"].signature == sha256_file(statement)
+    assert state.entries["b1"].signature is None
