@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -189,7 +190,8 @@ def write(root: Path, model: str, *, push: str | None = None) -> Compared:
     if compared.wrong or compared.unexpected:
         compared.require_same()
     if compared.missing:
-        lines = [f"create refs/tags/{tag.name} {_store(git, tag)}" for tag in compared.missing]
+        ids = _store(git, compared.missing)
+        lines = [f"create refs/tags/{tag.name} {made}" for tag, made in zip(compared.missing, ids, strict=True)]
         git.run("update-ref", "--stdin", stdin="start\n" + "\n".join(lines) + "\nprepare\ncommit\n")
     if push is not None and compared.expected:
         names = [f"refs/tags/{tag.name}" for tag in compared.expected]
@@ -228,6 +230,11 @@ def _found(git: Git, model: str) -> dict[str, str]:
     return dict(line.rsplit(" ", 1) for line in listing.splitlines())
 
 
-def _store(git: Git, tag: Tag) -> str:
-    """Store a tag's object, to which no name leads yet; its id."""
-    return git.run("hash-object", "-t", "tag", "-w", "--stdin", stdin=tag.content())
+def _store(git: Git, tags: Sequence[Tag]) -> list[str]:
+    """Store the tags' objects, to which no name leads yet; their ids. One process, however many there are."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / str(position) for position in range(len(tags))]
+        for path, tag in zip(paths, tags, strict=True):
+            path.write_text(tag.content(), encoding="utf-8")
+        listing = "".join(f"{path}\n" for path in paths)
+        return git.run("hash-object", "-t", "tag", "-w", "--stdin-paths", stdin=listing).split()
