@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,9 +11,10 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from weighbridge.ci.scaffold import Pipeline, workflows
 from weighbridge.files import sha256_file
 
-from .act_bench import Bench, make, prepared_python
+from .act_bench import Bench, identify, make, prepared_python
 from .conftest import PROJECT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -22,10 +24,29 @@ BROKEN = "prune: {method: magnitude, sparsity: 0.98, scope: layer}\n      - quan
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory):
+def home(tmp_path_factory):
+    """Where everything lies, with the environment that workflows install into."""
+    folder = tmp_path_factory.mktemp("act")
+    prepared_python(folder / "python")
+    return folder
+
+
+@pytest.fixture
+def reporter(home, tmp_path):
+    """A repository with the workflows alone: reporting needs no model."""
+    bench = Bench(home / tmp_path.name)
+    bench.store.mkdir(parents=True)
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", bench.work], check=True)
+    identify(bench)
+    for name, text in workflows(Pipeline()).items():
+        bench.write(name, text)
+    bench.commit("Workflows")
+    return bench
+
+
+@pytest.fixture(scope="session")
+def prepared(home):
     """The project once: an empty repository, `init`, `dvc repro`, pushed."""
-    home = tmp_path_factory.mktemp("act")
-    prepared_python(home / "python")
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -216,14 +237,14 @@ def report(bench, api, event):
     ],
     ids=["bytes", "markup", "marker"],
 )
-def test_a_garbage_report_becomes_a_harmless_comment(bench, github_api, garbage):
+def test_a_garbage_report_becomes_a_harmless_comment(reporter, github_api, garbage):
     """(h) What was uploaded is shown as far as it is text, does nothing, and changes nothing that GitHub knows."""
     commit = "b" * 40
     github_api.add_pull(12, "feature", commit, owner="stranger")
-    uploads = bench.store / "uploads/weighbridge-report"
+    uploads = reporter.store / "uploads/weighbridge-report"
     uploads.mkdir(parents=True)
     (uploads / "gate.md").write_bytes(garbage)
-    done = report(bench, github_api, finished(commit))
+    done = report(reporter, github_api, finished(commit))
     assert done.code == 0, done.log
     body = github_api.comments[0]["body"]
     assert "The gate did not pass" in body
@@ -234,11 +255,11 @@ def test_a_garbage_report_becomes_a_harmless_comment(bench, github_api, garbage)
     assert "::error::boo" not in done.log
 
 
-def test_a_run_that_uploaded_nothing_is_reported_as_such(bench, github_api):
+def test_a_run_that_uploaded_nothing_is_reported_as_such(reporter, github_api):
     """The download fails, the comment says that there is no report, and the workflow does not."""
     commit = "b" * 40
     github_api.add_pull(12, "feature", commit, owner="stranger")
-    done = report(bench, github_api, finished(commit, conclusion="cancelled"))
+    done = report(reporter, github_api, finished(commit, conclusion="cancelled"))
     assert done.code == 0, done.log
     assert "uploaded no report" in github_api.comments[0]["body"]
 
