@@ -1,8 +1,13 @@
 """Fixtures that more than one folder of tests uses."""
 
 import pytest
+from hypothesis import settings
 
 from .github_api import Api, description
+
+# No test asserts on wall time, and neither does hypothesis: a busy machine is no defect.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

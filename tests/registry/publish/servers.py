@@ -44,7 +44,7 @@ def running(command, ready, log):
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
-        for _ in range(200):
+        for _ in range(600):
             if process.poll() is not None:
                 raise RuntimeError(f"{command[0]} ended at once: {log.read_text()[-2000:]}")
             if ready():
