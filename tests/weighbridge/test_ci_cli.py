@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from weighbridge.ci.handover import Handover
+from weighbridge.cli.ci import app
 from weighbridge.git import Git
 
 PROJECT = Path(__file__).parents[2]
@@ -131,3 +134,25 @@ def test_the_hooks_are_what_pre_commit_accepts_and_name_our_commands():
         program, *words = hook["entry"].split()
         assert program == "weighbridge"
         subprocess.run([BIN / program, *words, "--help"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(("actions", "code"), [((), 0), (("advance", "hold"), 0), (("hold", "abort", "advance"), 1)])
+def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, actions, code):
+    """One that holds is no failure of the schedule; one that was aborted is, and the others are judged all the same."""
+    import registry.canary
+    import registry.overview
+    from registry.canary import Action
+
+    rows = [SimpleNamespace(model=f"m{number}", canary="v2") for number in range(len(actions))]
+    monkeypatch.setattr(registry.overview, "models", lambda root: [SimpleNamespace(model="calm", canary=None), *rows])
+    asked = []
+
+    def judge(root, model, metrics, *, settings):
+        action = Action(actions[len(asked)])
+        asked.append((model, metrics))
+        return SimpleNamespace(text=lambda: f"{model}: {action}\n", exit_code=action.exit_code)
+
+    monkeypatch.setattr(registry.canary, "judge", judge)
+    done = CliRunner().invoke(app, ["canary", "--metrics", "prometheus=http://127.0.0.1:9090"])
+    assert done.exit_code == code
+    assert [model for model, _ in asked] == [row.model for row in rows]
