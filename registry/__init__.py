@@ -11,14 +11,11 @@
 - `policy`, `signing`: who may, whose signatures count, statements over digests
 - `canary`, `online`, `sequential`, `telemetry`, `prometheus`: judge what is seen online
 - `overview`, `compare`, `gc`, `schemas`: rows, differences, what the cache still needs, JSON Schemas
-- `publish`: DVC remote, OCI
-
-`registry/models/`
-- `promote`: select, check and record what passed
-- `rollout`: pure transitions: start, advance, abort, roll back, quarantine
-- `verify`: the whole tree
-- `signing`: statements over digests
-- `publish`: DVC remote, OCI
+- `snapshot`: the whole state, read once along the chain of digests, for what follows
+- `publish`: what leaves: DVC remotes, OCI registries, Kubernetes manifests
+- `figures`, `card`, `bom`: figures for people, model cards, bills of materials
+- `tags`: the bridge to GTO
+- `site`: the registry as static pages
 
 `registry/models/` is the registry's state, tracked by Git; it is never shipped in a wheel.
 """
