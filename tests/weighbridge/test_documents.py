@@ -148,13 +148,13 @@ def test_a_unit_only_scales(number, unit):
 
 def test_the_worst_verdict_decides_and_nothing_is_an_error():
     """A failure outranks what could not be judged; an empty list never passes."""
-    P, F, I, E = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR  # noqa: E741
-    assert worst([P, I, F, E]) is F
-    assert worst([P, I, E]) is E
-    assert worst([P, I]) is I
-    assert worst([P, P]) is P
-    assert worst([]) is E
-    assert [verdict.exit_code for verdict in (P, F, I, E)] == [0, 1, 3, 3]
+    good, bad, open_, broken = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR
+    assert worst([good, open_, bad, broken]) is bad
+    assert worst([good, open_, broken]) is broken
+    assert worst([good, open_]) is open_
+    assert worst([good, good]) is good
+    assert worst([]) is broken
+    assert [verdict.exit_code for verdict in (good, bad, open_, broken)] == [0, 1, 3, 3]
 
 
 def test_budget_files_stand_alone(tmp_path):

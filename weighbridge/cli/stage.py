@@ -8,7 +8,9 @@ import typer
 
 from weighbridge.cli.console import progress
 
-app = typer.Typer(help="One stage of the pipeline in dvc.yaml, run by hand.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="One stage of the pipeline in dvc.yaml, run by hand.", no_args_is_help=True, rich_markup_mode=None
+)
 
 ROOT = typer.Option(Path(), "--root", help="The project's folder, where params.yaml lies.", show_default=False)
 QUIET = typer.Option(False, "--quiet", "-q", help="No progress.")
