@@ -4,13 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: repro test lint docs clean
+.PHONY: help repro pipeline test lint docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make repro   build .venv, run the pipeline, print the verdict"
 	@echo "make test    install what the tests need and run them all"
 	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make docs    build the documentation into site/"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,9 +22,11 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-repro: $(VENV)/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+repro: pipeline
 	@$(BIN)/weighbridge gate
+
+pipeline: $(VENV)/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
 test: $(VENV)/installed-dev
 	@tests/install-system-packages

@@ -74,9 +74,8 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def quickstart(checkout):
-    """The quickstart after its first `dvc repro`, weighed briefly; `stages` are those that ran."""
+    """The quickstart after its first `dvc repro`; `stages` are those that ran."""
     copy = checkout("quickstart")
-    copy.edit("params.yaml", "time_limit: 60s", "time_limit: 15s")
     # Nothing is reused: the lock of the project would be of use to a cache that is not there.
     (copy.root / "dvc.lock").unlink(missing_ok=True)
     copy.stages = copy.repro()
