@@ -112,7 +112,7 @@ def test_a_document_is_read_back_as_written(tmp_path):
             "device_fingerprint": digest,
             "measurement": digest,
             "budgets": [],
-        }  # fmt: skip
+        }
     )
     verdict.write(tmp_path / "verdict.json")
     assert load(RecipeVerdict, tmp_path / "verdict.json") == verdict
