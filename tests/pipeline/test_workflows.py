@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from weighbridge.ci.history import projects
 from weighbridge.ci.scaffold import Pipeline, workflows
+from weighbridge.git import Git
 
 from .conftest import PROJECT
 
@@ -116,3 +118,8 @@ def test_permissions_follow_the_trust_split():
     assert content["promote"]["jobs"]["gate"]["permissions"] == {"contents": "read"}
     assert content["promote"]["jobs"]["promote"]["permissions"] == {"contents": "write"}
     assert "pull_request_target" not in "".join(texts.values())
+
+
+def test_this_repository_has_one_pipeline():
+    """The templates of `init` are not taken for projects of their own."""
+    assert projects(Git(PROJECT)) == ["."]

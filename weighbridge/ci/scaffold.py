@@ -117,7 +117,7 @@ def params(answers: Answers, schema: str) -> str:
         )
     train = f"\ntrain: {{epochs: {answers.epochs}, lr: 0.001, seed: 7}}\n" if answers.model else ""
     values = {"schema": schema, "name": answers.name, "source": source, "data": answers.data, "train": train}
-    return fill(template("params.yaml"), {**values, "recipes": "\n".join(blocks)})
+    return fill(template("project-params.yaml"), {**values, "recipes": "\n".join(blocks)})
 
 
 def pipeline(answers: Answers) -> str:
@@ -125,10 +125,10 @@ def pipeline(answers: Answers) -> str:
     trained = answers.model is not None
     sources = answers.model_files if trained else (str(answers.onnx),)
     model = _items(6, *sources, REQUIREMENTS)
-    train = fill(template("train.yaml"), {"model_deps": model}) if trained else ""
+    train = fill(template("project-train.yaml"), {"model_deps": model}) if trained else ""
     checkpoint = ["artifacts/baseline/checkpoint.safetensors"] if trained else []
     return fill(
-        template("dvc.yaml"),
+        template("project-pipeline.yaml"),
         {
             "data_deps": _items(6, *answers.data_files, REQUIREMENTS),
             "train": train,
