@@ -2,7 +2,7 @@
 
 Exact metrics are compared; accuracy is judged by paired intervals; what is timed is judged by the signed-rank
 interval over launch pairs at group-sequential looks. FAIL is a union over budgets, so each family of required
-budgets (timed ones; accuracy ones) shares an error rate of 1 % by Holm's procedure; PASS is an intersection, so each
+budgets (timed ones; accuracy ones) shares an error rate of at most 1 % by Holm's procedure; PASS is an intersection, so each
 budget passes at one-sided 5 %. Whatever is missing, contradictory or no number is an error and never passes.
 """
 
@@ -18,12 +18,15 @@ from gate.assess import NOT_MEASURED, assess
 from gate.outcomes import Assessed, Open, Settled
 from gate.questions import Answer
 from gate.reasons import estimated, limit_unit, too_few_pairs, unfit_to_judge
-from gate.statistics.looks import FAMILY_ALPHA, next_look
+from gate.statistics.looks import FAMILY_ALPHA, LAUNCH_ALPHA, next_look
 from gate.statistics.multiplicity import holm
 from gate.validity import measurement_problems
 from weighbridge.documents import Budget, BudgetVerdict, Measurement, RecipeVerdict, Verdict, worst
 from weighbridge.documents.verdict import Named
 from weighbridge.errors import MeasurementError
+
+_FAMILIES = {"timed": LAUNCH_ALPHA, "examples": FAMILY_ALPHA}
+"""What the required budgets of a family spend together on FAIL."""
 
 
 def judge(
@@ -37,7 +40,7 @@ def judge(
     """
     _revalidate(measurement)
     device = measurement.device.device_class
-    applying = [budget for budget in budgets if budget.device in (None, device)]
+    applying = [budget for budget in budgets if budget.applies_to(measurement.device)]
     notes = [
         f"{name_of(budget)} is for devices of class {budget.device!r} and was not judged on {device!r}."
         for budget in budgets
@@ -58,9 +61,11 @@ def judge(
         verdict=worst(required),
         model=measurement.model,
         recipe=measurement.recipe,
+        target=measurement.target,
         baseline=Named(digest=measurement.baseline.digest),
         candidate=Named(digest=measurement.candidate.digest),
         device=device,
+        device_name=measurement.device.name,
         device_fingerprint=measurement.device.fingerprint,
         measurement=measurement.content_digest(),
         budgets=judged,
@@ -97,9 +102,9 @@ def _decide(budgets: Sequence[Budget], assessed: Sequence[Assessed]) -> list[Bud
         if isinstance(item.outcome, Open):
             families.setdefault((item.outcome.family, item.required), []).append(index)
     shares: dict[int, float] = {}
-    for members in families.values():
+    for (family, _), members in families.items():
         p_values = [_open(assessed[index]).question.p_fail for index in members]
-        for index, rejection in zip(members, holm(p_values, FAMILY_ALPHA), strict=True):
+        for index, rejection in zip(members, holm(p_values, _FAMILIES[family]), strict=True):
             shares[index] = rejection.alpha
     return [
         _settle(budget, item) if isinstance(item.outcome, Settled) else _answer(budget, item, shares[index])

@@ -179,7 +179,8 @@ class _Bench:
         wanted = FEEDS * batch
         repeats = -(-batch // min(len(array) for array in given.values()))
         chosen = {name: np.concatenate([array] * repeats)[:wanted] for name, array in given.items()}
-        for worker in self.workers.values():
+        for role in self._shuffled():
+            worker = self.workers[role]
             send_arrays(worker, "inputs", chosen, batch=batch, single=list(self.setup.single))
             if journey is not None:
                 worker.ask("code", factory=journey.factory, folder=str(journey.folder), examples=journey.examples)

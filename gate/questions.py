@@ -15,7 +15,7 @@ from typing import Protocol
 from scipy.special import ndtr
 
 from gate.statistics.location import Location
-from gate.statistics.looks import LOOKS, PASS_ALPHA, looks_reached, next_look, spend
+from gate.statistics.looks import FAIL_SHARES, PASS_ALPHA, PASS_SHARES, looks_reached, next_look
 from gate.statistics.planning import examples_needed
 from gate.statistics.proportions import (
     Pairs,
@@ -77,7 +77,7 @@ class Fact:
 class LaunchQuestion:
     """Values per launch pair, looked at group-sequentially; the first look that decides stands.
 
-    `values` and `limit` are on the scale of the analysis: natural logarithms where `logarithmic`.
+    `values`, `limit` and `grain` are on the scale of the analysis: natural logarithms where `logarithmic`.
     """
 
     values: Sequence[float]
@@ -85,20 +85,22 @@ class LaunchQuestion:
     upper_limit: bool
     location: Location
     logarithmic: bool
+    grain: float = 0.0
+    """What the instrument cannot tell apart: FAIL means beyond the limit by more, and its bound is wider by so much."""
 
     @property
     def p_fail(self) -> float:
-        """The smallest p-value of any look, times the number of looks."""
-        found = [self._p_beyond(self.values[:look]) for look in looks_reached(len(self.values))]
-        return min(1.0, len(LOOKS) * min(found, default=1.0))
+        """The smallest p-value of any look, each divided by the share of the error that its look may spend."""
+        looks = looks_reached(len(self.values))
+        return min([1.0, *(self._p_beyond(self.values[:look]) / FAIL_SHARES[look] for look in looks)])
 
     def answer(self, fail_alpha: float) -> Answer:
         """Decide at the first look that can; a measurement that passes and fails at different looks has drifted."""
         reached = looks_reached(len(self.values))
         if not reached:
             return Answer(math.nan, -math.inf, math.inf, Verdict.INCONCLUSIVE, 0, next_look(0))
-        failed = self._first(self._p_beyond, spend(fail_alpha))
-        passed = self._first(self._p_within, spend(PASS_ALPHA))
+        failed = self._first(self._p_beyond, fail_alpha, FAIL_SHARES)
+        passed = self._first(self._p_within, PASS_ALPHA, PASS_SHARES)
         if failed and passed:
             return self._at(reached[-1], fail_alpha, Verdict.INCONCLUSIVE, _DRIFT.format(passed, failed), more=False)
         if failed or passed:
@@ -106,13 +108,15 @@ class LaunchQuestion:
             return self._at(failed or passed or 0, fail_alpha, verdict, more=False)
         return self._at(reached[-1], fail_alpha, Verdict.INCONCLUSIVE, more=True)
 
-    def _first(self, p_value: _PValue, level: float) -> int | None:
+    def _first(self, p_value: _PValue, alpha: float, shares: Mapping[int, float]) -> int | None:
         looks = looks_reached(len(self.values))
-        return next((look for look in looks if p_value(self.values[:look]) <= level), None)
+        # Divided as `p_fail` is, so that the two agree to the last bit.
+        return next((look for look in looks if p_value(self.values[:look]) / shares[look] <= alpha), None)
 
     def _p_beyond(self, values: Sequence[float]) -> float:
-        test = self.location.p_above if self.upper_limit else self.location.p_below
-        return test(values, self.limit)
+        if self.upper_limit:
+            return self.location.p_above(values, self.limit + self.grain)
+        return self.location.p_below(values, self.limit - self.grain)
 
     def _p_within(self, values: Sequence[float]) -> float:
         test = self.location.p_below if self.upper_limit else self.location.p_above
@@ -120,12 +124,17 @@ class LaunchQuestion:
 
     def _at(self, look: int, fail_alpha: float, verdict: Verdict, *remarks: str, more: bool) -> Answer:
         values = self.values[:look]
-        fail_level, pass_level = spend(fail_alpha), spend(PASS_ALPHA)
-        low_level, high_level = (fail_level, pass_level) if self.upper_limit else (pass_level, fail_level)
+        fail_level, pass_level = fail_alpha * FAIL_SHARES[look], PASS_ALPHA * PASS_SHARES[look]
+        if self.upper_limit:
+            lower = self.location.lower(values, fail_level) - self.grain
+            upper = self.location.upper(values, pass_level)
+        else:
+            lower = self.location.lower(values, pass_level)
+            upper = self.location.upper(values, fail_level) + self.grain
         return Answer(
             self._back(self.location.estimate(values)),
-            self._back(self.location.lower(values, low_level)),
-            self._back(self.location.upper(values, high_level)),
+            self._back(lower),
+            self._back(upper),
             verdict,
             look,
             next_look(len(self.values)) if more else None,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gate.questions import LaunchQuestion
 from gate.statistics.location import SIGNED_RANK
-from gate.statistics.looks import FAMILY_ALPHA, LOOKS
+from gate.statistics.looks import LAUNCH_ALPHA, LOOKS
 from gate.statistics.multiplicity import holm
 from weighbridge.documents import Verdict, worst
 
@@ -65,28 +65,32 @@ class Rates:
         )
 
 
-def run_gate(log_ratios: Sequence[Sequence[float]], max_ratios: Sequence[float]) -> Outcome:
+def run_gate(
+    log_ratios: Sequence[Sequence[float]], max_ratios: Sequence[float], grains: Sequence[float] = ()
+) -> Outcome:
     """One gate run over several timed budgets: look, decide, stop as weighing does.
 
-    `log_ratios[i]` are the launch pairs of budget i, in order, at most the last look's; `max_ratios[i]` is its limit.
+    `log_ratios[i]` are the launch pairs of budget i, in order, at most the last look's; `max_ratios[i]` is its limit;
+    `grains[i]` what its instrument cannot tell apart, as a log ratio (nothing by default).
     """
     limits = [math.log(ratio) for ratio in max_ratios]
+    blurs = list(grains) or [0.0] * len(limits)
     taken = min(len(values) for values in log_ratios)
     looks = [look for look in LOOKS if look <= taken]
     verdicts: list[Verdict] = [Verdict.INCONCLUSIVE] * len(limits)
     for look in looks:
-        verdicts = _decide([values[:look] for values in log_ratios], limits)
+        verdicts = _decide([values[:look] for values in log_ratios], limits, blurs)
         if Verdict.FAIL in verdicts or Verdict.INCONCLUSIVE not in verdicts:
             return Outcome(tuple(verdicts), look)
     return Outcome(tuple(verdicts), looks[-1] if looks else taken)
 
 
-def _decide(samples: Sequence[Sequence[float]], limits: Sequence[float]) -> list[Verdict]:
+def _decide(samples: Sequence[Sequence[float]], limits: Sequence[float], grains: Sequence[float]) -> list[Verdict]:
     questions = [
-        LaunchQuestion(list(values), limit, upper_limit=True, location=SIGNED_RANK, logarithmic=True)
-        for values, limit in zip(samples, limits, strict=True)
+        LaunchQuestion(list(values), limit, upper_limit=True, location=SIGNED_RANK, logarithmic=True, grain=grain)
+        for values, limit, grain in zip(samples, limits, grains, strict=True)
     ]
-    shares = holm([question.p_fail for question in questions], FAMILY_ALPHA)
+    shares = holm([question.p_fail for question in questions], LAUNCH_ALPHA)
     return [question.answer(share.alpha).verdict for question, share in zip(questions, shares, strict=True)]
 
 
@@ -107,12 +111,21 @@ def heavy_tailed(centre: float, sd: float) -> Draw:
 
 
 def resample(
-    recorded: Sequence[Sequence[float]], runs: int, max_ratios: Sequence[float], generator: np.random.Generator
+    recorded: Sequence[Sequence[float]],
+    runs: int,
+    max_ratios: Sequence[float],
+    generator: np.random.Generator,
+    *,
+    grains: Sequence[float] = (),
+    swap: bool = False,
 ) -> list[Outcome]:
     """Gate runs made of recorded launch pairs, drawn without replacement within a run.
 
     `recorded[i]` holds one metric's log ratios over all recorded launch pairs; a drawn launch contributes its value
-    to every metric, so that metrics stay as correlated as they were. Raises `ValueError` below one full gate run.
+    to every metric, so that metrics stay as correlated as they were. With `swap` a coin decides for each drawn launch
+    which of its two models is called the candidate: right for a model against itself, whose names mean nothing, and
+    it leaves no chance offset of the recording that would be a true effect in the runs drawn from it.
+    Raises `ValueError` below one full gate run.
     """
     table = np.asarray(recorded, dtype=np.float64)
     if table.ndim != 2 or table.shape[0] != len(max_ratios):
@@ -122,5 +135,6 @@ def resample(
     outcomes = []
     for _ in range(runs):
         chosen = generator.choice(table.shape[1], size=LOOKS[-1], replace=False)
-        outcomes.append(run_gate([row[chosen].tolist() for row in table], max_ratios))
+        signs = generator.choice((-1.0, 1.0), LOOKS[-1]) if swap else np.ones(LOOKS[-1])
+        outcomes.append(run_gate([(signs * row[chosen]).tolist() for row in table], max_ratios, grains))
     return outcomes

@@ -12,11 +12,12 @@ Every function is pure; randomness comes in as a generator.
 """
 
 from gate.statistics.location import SIGN, SIGNED_RANK, Location, hodges_lehmann
-from gate.statistics.looks import FAMILY_ALPHA, LOOKS, PASS_ALPHA, looks_reached, next_look, spend
+from gate.statistics.looks import FAMILY_ALPHA, LAUNCH_ALPHA, LOOKS, PASS_ALPHA, looks_reached, next_look
 from gate.statistics.multiplicity import Rejection, holm
 
 __all__ = [
     "FAMILY_ALPHA",
+    "LAUNCH_ALPHA",
     "LOOKS",
     "PASS_ALPHA",
     "SIGN",
@@ -27,5 +28,4 @@ __all__ = [
     "holm",
     "looks_reached",
     "next_look",
-    "spend",
 ]

@@ -105,6 +105,31 @@ def test_throughput_is_better_when_higher():
     assert one(slow, budget("throughput", max_drop="100/s")).verdict is Verdict.FAIL
 
 
+@pytest.mark.parametrize(("excess_pages", "expected"), [(0, "inconclusive"), (30, "inconclusive"), (1000, "fail")])
+def test_memory_fails_beyond_what_the_kernel_counts_alone(excess_pages, expected):
+    """Thirty pages of 68 MB, shown beyond doubt by 54 quiet launches, are less than the counter itself may be off."""
+    base = 68.7e6
+    found = launches(1 + 4096 * excess_pages / base, sd=0.0007, base=base)
+    item = one(measurement(comparison(memory_peak=found)), budget("memory.peak", max_ratio=1.0))
+    assert item.verdict == expected
+    assert (item.lower > 1.0) == (expected == "fail")
+    timed = measurement(comparison(latency_p50=found.model_copy(update={"samples": 500})))
+    if excess_pages:
+        assert one(timed, budget("latency.p50", max_ratio=1.0)).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [({"max": "68600kB"}, "inconclusive"), ({"max": "68kB"}, "fail"), ({"min": "68800kB"}, "inconclusive"),
+     ({"min": "70MB"}, "fail"), ({"min_ratio": 1.001}, "inconclusive"), ({"min_ratio": 1.05}, "fail")],
+)  # fmt: skip
+def test_every_kind_of_limit_on_memory_has_the_same_grain(limits, expected):
+    """Absolute and relative, from above and from below."""
+    found = launches(1.0, sd=0.0001, base=68.7e6)
+    quiet = found.model_copy(update={"reference": [68.7e6] * 54, "candidate": [68.7e6] * 54})
+    assert one(measurement(comparison(memory_peak=quiet)), budget("memory.peak", **limits)).verdict == expected
+
+
 def test_nothing_is_decided_before_the_first_look():
     """Nine launch pairs: inconclusive, with what is missing and what it costs."""
     found = measurement(comparison(latency_p50=launches(0.5, pairs=9), controls=controls(9)))

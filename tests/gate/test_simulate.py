@@ -66,6 +66,30 @@ def test_recorded_launches_are_resampled_whole():
     assert all(outcome.pairs in LOOKS for outcome in outcomes)
 
 
+def test_swapping_names_leaves_no_chance_offset():
+    """Recorded launches that all lean one way fail as they are, and decide nothing once names are drawn by a coin."""
+    leaning = [[0.01 + 0.0001 * index for index in range(60)]]
+    plain = resample(leaning, 20, [1.0], generator())
+    assert all(outcome.whole is Verdict.FAIL for outcome in plain)
+    swapped = resample(leaning, 100, [1.0], generator(), swap=True)
+    assert sum(outcome.whole is Verdict.FAIL for outcome in swapped) <= 2
+
+
+def test_a_grain_hides_what_an_instrument_cannot_tell_apart():
+    """An excess within the grain stays open however quiet the launches are; one beyond it fails."""
+    quiet = [[0.002 + 1e-5 * index for index in range(-27, 27)]]
+    assert run_gate(quiet, [1.0]).whole is Verdict.FAIL
+    assert run_gate(quiet, [1.0], [0.0038]).whole is Verdict.INCONCLUSIVE
+    assert run_gate(quiet, [0.99], [0.0038]).whole is Verdict.FAIL
+
+
+def test_the_promise_is_kept_with_room_to_spare():
+    """Budgets at their limits: no more than a fifth of the promised 1 % of runs fail, for one budget and for five."""
+    for budgets in (1, 5):
+        rates = simulate(400, heavy_tailed(1.05, 0.03), [1.05] * budgets, generator())
+        assert rates.failed <= 0.002 * 400 + 3 * np.sqrt(0.002 * 400)
+
+
 @pytest.mark.parametrize(
     ("recorded", "limits"), [([[0.0] * 53], [1.05]), ([[0.0] * 60], [1.05, 1.05]), ([[0.0] * 60, [0.0] * 60], [1.05])]
 )

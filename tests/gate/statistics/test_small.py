@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate.statistics import LOOKS, holm, looks_reached, next_look, spend
+from gate.statistics import FAMILY_ALPHA, LAUNCH_ALPHA, LOOKS, holm, looks_reached, next_look
+from gate.statistics.looks import FAIL_SHARES, PASS_SHARES
 from gate.statistics.planning import examples_needed, pairs_needed
 from gate.statistics.resampled import percentile_lower, percentile_upper, resampled_p_above
 from gate.statistics.spread import launch_sd, two_modes
@@ -22,7 +23,20 @@ def test_looks_are_where_the_protocol_says():
     assert looks_reached(9) == ()
     assert looks_reached(23) == (10, 16)
     assert [next_look(pairs) for pairs in (0, 10, 35, 54)] == [10, 16, 36, None]
-    assert spend(0.05) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("shares", [FAIL_SHARES, PASS_SHARES])
+def test_looks_spend_the_error_once(shares):
+    """Every look has a share, and together they spend no more than there is."""
+    assert tuple(shares) == LOOKS
+    assert all(share > 0 for share in shares.values())
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_a_budget_that_stands_alone_can_fail_at_the_first_look():
+    """Ten pairs that all lie beyond the limit have a p-value of 1/1024, which half of the spent error allows."""
+    assert 2**-10 <= LAUNCH_ALPHA * FAIL_SHARES[10]
+    assert LAUNCH_ALPHA <= FAMILY_ALPHA
 
 
 def closed_test(p_values, alpha, index):
