@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from weighbridge.documents import Absent, Evidence, Exact, Weighed
+from gate.runtimes import RUNTIMES
+from weighbridge import ptefile, tflitefile
+from weighbridge.documents import Absent, Evidence, Exact, Manifest, Weighed
 from weighbridge.files import read_bytes, sha256_bytes, sha256_file, sha256_tree
 from weighbridge.onnxfile import Counts, Signature, compressed_sizes, counts, external_files, load_model, signature
+
+TARGETS = {runtime.suffix: name for name, runtime in RUNTIMES.items()}
+"""Which runtime reads a file, by its suffix."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class Model:
     """The model's file first, then files of weights beside it."""
     digest: str
     sizes: Mapping[str, int]
-    counts: Counts
+    counts: Counts | str
+    """Parameters and multiply-accumulates, or why they are not known."""
     signature: Signature
 
     def weighed(self) -> Weighed:
@@ -37,21 +43,63 @@ class Model:
         """
         placed = []
         for source in self.files:
-            target = folder / ("model.onnx" if source == self.path else source.relative_to(self.path.parent))
+            target = folder / (f"model{self.path.suffix}" if source == self.path else source.relative_to(self.path.parent))
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             placed.append((str(target), sha256_file(target)))
         return tuple(placed)
 
 
+def target_of(path: Path) -> str:
+    """The target that a file was built for, by its suffix: what is nothing else is read as ONNX."""
+    return TARGETS.get(path.suffix, "onnxruntime")
+
+
 def read_model(path: Path, name: str) -> Model:
-    """Read and check a file; corrupt, truncated or unsafe ones are an `InputError` (see `onnxfile.load_model`)."""
+    """Read and check a file; corrupt, truncated or unsafe ones are an `InputError` (see `onnxfile.load_model`).
+
+    LiteRT and ExecuTorch files are graphs of fused and delegated operators: their parameters and multiply-accumulates
+    are those of the manifest beside the file, if it speaks of these very bytes; names of ports too, where a file has none.
+    """
+    if target_of(path) == "onnxruntime":
+        return _read_onnx(path, name)
+    data = read_bytes(path)
+    digest = sha256_bytes(data)
+    manifest = _manifest(path, digest)
+    if path.suffix == ".tflite":
+        ports = tflitefile.signature(data, str(path))
+    else:
+        names = manifest.ports if manifest is not None else {}
+        ports = ptefile.signature(data, str(path), names.get("inputs", ()), names.get("outputs", ()))
+    known = _recorded(manifest, path)
+    return Model(name, path, (path,), digest, compressed_sizes(data), known, ports)
+
+
+def _read_onnx(path: Path, name: str) -> Model:
     proto = load_model(path)
     outside = external_files(path)
     files = (path, *outside)
     data = b"".join(read_bytes(file) for file in files)
     digest = sha256_tree(list(files), path.parent) if outside else sha256_bytes(data)
     return Model(name, path, files, digest, compressed_sizes(data), counts(proto), signature(proto))
+
+
+def _manifest(path: Path, digest: str) -> Manifest | None:
+    """The manifest beside a file, if it speaks of the file's bytes."""
+    beside = path.with_name("manifest.json")
+    if not beside.exists():
+        return None
+    manifest = Manifest.read(beside)
+    return manifest if manifest.artifact.digest == digest else None
+
+
+def _recorded(manifest: Manifest | None, path: Path) -> Counts | str:
+    """What the compress room counted on the network that the file was made from."""
+    if manifest is None:
+        return f"a {path.suffix} file does not say, and no manifest of these bytes lies beside it"
+    if manifest.sizes.params == 0:
+        return "its manifest records none"
+    return Counts(manifest.sizes.params, manifest.sizes.macs, ())
 
 
 def facts(candidate: Model, reference: Model) -> dict[str, Evidence]:
@@ -66,7 +114,11 @@ def facts(candidate: Model, reference: Model) -> dict[str, Evidence]:
 
 
 def _counted(key: str, candidate: Model, reference: Model) -> Evidence:
+    found = []
     for model in (reference, candidate):
+        if isinstance(model.counts, str):
+            return Absent(reason=f"not known for the {model.name}: {model.counts}")
         if key == "macs" and model.counts.unknown:
             return Absent(reason=f"cannot be computed for {', '.join(model.counts.unknown)} in the {model.name}")
-    return Exact(candidate=getattr(candidate.counts, key), reference=getattr(reference.counts, key))
+        found.append(getattr(model.counts, key))
+    return Exact(candidate=found[1], reference=found[0])

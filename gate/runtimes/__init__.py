@@ -18,8 +18,18 @@ class Runtime:
     """The distribution whose version belongs to the device's fingerprint."""
     adapter: Path
     """The file that the worker loads."""
+    suffix: str
+    """Of its artifacts' files."""
+    extra: str
+    """What installs it: `pip install 'weighbridge[<extra>]'`."""
+
+
+def _runtime(name: str, package: str, suffix: str, extra: str) -> Runtime:
+    return Runtime(name, package, Path(__file__).with_name(f"{name}.py"), suffix, extra)
 
 
 RUNTIMES: dict[str, Runtime] = {
-    "onnxruntime": Runtime("onnxruntime", "onnxruntime", Path(__file__).with_name("onnxruntime.py")),
+    "onnxruntime": _runtime("onnxruntime", "onnxruntime", ".onnx", "gate"),
+    "litert": _runtime("litert", "ai-edge-litert", ".tflite", "litert"),
+    "executorch": _runtime("executorch", "executorch", ".pte", "executorch"),
 }

@@ -62,5 +62,7 @@ class Manifest(Recorded):
     seed: int
     environment: dict[str, str]
     """Versions of Python and libraries, and the ISA."""
+    ports: dict[str, list[str]] = {}
+    """Names of the model's `inputs` and `outputs`, in the file's order, for formats that hold none (ExecuTorch)."""
     parity: dict[str, Any] = {}
     """Torch module against artifact on real inputs: largest difference, agreement, tolerance, examples."""
