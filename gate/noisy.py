@@ -14,7 +14,7 @@ import numpy as np
 from gate.judge import undecided
 from gate.launches import Launch, Setup, take_launch
 from gate.statistics import LOOKS
-from gate.tally import CONTROL_EVERY, Tally
+from gate.tally import Tally
 from weighbridge.documents import Budget, BudgetVerdict, RecipeVerdict, Verdict
 
 JOURNEY = "latency.end_to_end"
@@ -109,10 +109,9 @@ class Noisy:
 
     def _launch(self, metrics: frozenset[str]) -> None:
         number = 1 + max(tally.last_number for tally in self.tallies)
-        taken = max(tally.count(metric) for tally in self.tallies for metric in metrics)
         begin = self.clock()
         rng = np.random.default_rng([self.seed, number])
-        launch = self.launch(self.setup, metrics, rng, control=taken % CONTROL_EVERY == 0)
+        launch = self.launch(self.setup, metrics, rng, control=any(tally.control_due for tally in self.tallies))
         self.spent.append(self.clock() - begin)
         self.empty_memory = launch.empty_memory
         for tally in self.tallies:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gate.launches import Launch
+from gate.statistics.looks import controls_due
 from weighbridge.documents import Absent, Comparison, Controls, Evidence, Launches, Weighed
 
 Against = Literal["baseline", "stable"]
 BURSTS = ("latency.p50", "latency.end_to_end")
 """The metrics whose launches consist of interleaved bursts: those carry the controls."""
-CONTROL_EVERY = 4
-"""One launch in so many has a second baseline."""
 
 
 @dataclass
@@ -75,6 +74,11 @@ class Tally:
     def count(self, metric: str) -> int:
         """Launch pairs taken for a metric."""
         return len(self.series[metric].candidate) if metric in self.series else 0
+
+    @property
+    def control_due(self) -> bool:
+        """Whether the next launch must have a second baseline."""
+        return len(self.null) < controls_due(1 + sum(self.count(metric) for metric in BURSTS))
 
     @property
     def last_number(self) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from gate.statistics.location import SIGNED_RANK
+from gate.statistics.looks import CONTROL_EVERY, CONTROLS
 from weighbridge.documents import (
     Comparison,
     Exact,
@@ -24,8 +25,8 @@ from weighbridge.documents import (
 DROPPED_AT_MOST = 0.30
 """Share of burst pairs that may be lost to other work on the machine before it is not fit to judge."""
 
-NULL_ALPHA = 0.025
-"""One-sided error rate of the bounds of baseline against baseline."""
+NULL_ALPHA = 0.05
+"""One-sided error rate of the bounds of baseline against baseline. Six values then let one disagree with the others."""
 
 _AGREEMENT = 0.2
 """Largest log distance between a launch's ratio over bursts and the ratio of its two values."""
@@ -145,7 +146,7 @@ def control_problems(comparison: Comparison, pairs: int) -> list[str]:
     problems = []
     if "dropped" not in controls.model_fields_set:
         problems.append("the share of burst pairs dropped was not recorded")
-    if len(controls.null_log_ratio) < pairs // 4:
+    if len(controls.null_log_ratio) < pairs // CONTROL_EVERY:
         problems.append(
             f"only {len(controls.null_log_ratio)} launches compared the baseline with itself; "
             f"every fourth of {pairs} must"
@@ -158,7 +159,7 @@ def control_problems(comparison: Comparison, pairs: int) -> list[str]:
 def unfit(comparison: Comparison, resolution: float) -> Unfit | None:
     """Whether the device was fit to show an excess of `resolution`: other work on it, and the null control.
 
-    Below six values the null control's bounds are its extremes, so it speaks only where all of them agree.
+    Nothing is decided before the null control can speak: without it nobody knows whether the device was fit.
     """
     dropped = comparison.controls.dropped
     if dropped > DROPPED_AT_MOST:
@@ -167,9 +168,13 @@ def unfit(comparison: Comparison, resolution: float) -> Unfit | None:
             "be), so the device was not fit to judge",
             passing=True,
         )
+    taken = len(comparison.controls.null_log_ratio)
     interval = null_interval(comparison.controls.null_log_ratio)
     if interval is None:
-        return None
+        return Unfit(
+            f"only {taken} launches compared the baseline with itself; {CONTROLS} must before anything is decided",
+            passing=True,
+        )
     lower, upper = interval
     band = math.log1p(resolution / 2)
     if lower > band or upper < -band:
@@ -183,8 +188,7 @@ def unfit(comparison: Comparison, resolution: float) -> Unfit | None:
 
 
 def null_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Bounds of baseline against baseline as log ratios; None below three values."""
-    if len(values) < 3:
+    """Bounds of baseline against baseline as log ratios; None below six values."""
+    if len(values) < CONTROLS:
         return None
-    alpha = max(NULL_ALPHA, 0.5 ** len(values))
-    return SIGNED_RANK.lower(values, alpha), SIGNED_RANK.upper(values, alpha)
+    return SIGNED_RANK.lower(values, NULL_ALPHA), SIGNED_RANK.upper(values, NULL_ALPHA)

@@ -7,6 +7,8 @@ stopping at the first look that decides, or continuing a measurement in a later 
 
 from __future__ import annotations
 
+import math
+
 LOOKS = (10, 16, 24, 36, 54)
 """Launch pairs at which the gate looks. Pairs beyond the last look reached wait for the next one."""
 
@@ -29,6 +31,17 @@ are found there by a budget that stands alone.
 """
 PASS_SHARES = dict.fromkeys(LOOKS, 1 / len(LOOKS))
 """What each look may spend on PASS: equal steps."""
+
+CONTROLS = 6
+"""Null controls before any look decides: the fewest that bound the centre at one-sided 5 % and let one disagree."""
+CONTROL_EVERY = 4
+"""Afterwards, one launch in so many has a second baseline."""
+
+
+def controls_due(launches: int) -> int:
+    """Null controls that so many launches must have had: six by the first look, a quarter of the launches later."""
+    early = min(CONTROLS, math.ceil(CONTROLS * launches / LOOKS[0]))
+    return max(early, math.ceil(launches / CONTROL_EVERY))
 
 
 def looks_reached(pairs: int) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from gate.statistics.looks import controls_due
 from weighbridge.documents import (
     Budget,
     Comparison,
@@ -53,8 +54,8 @@ def launches(ratio=0.85, *, sd=0.02, pairs=54, seed=0, base=150e-6, samples=500)
 
 
 def controls(pairs=54, *, bias=0.0, sd=0.004, dropped=0.01, seed=1):
-    """Every fourth launch's baseline against itself."""
-    values = bias + sd * np.random.default_rng(seed).normal(size=max(pairs // 4, 0))
+    """Baseline against itself, as often as launches do it."""
+    values = bias + sd * np.random.default_rng(seed).normal(size=controls_due(pairs))
     return Controls(null_log_ratio=list(values), dropped=dropped)
 
 

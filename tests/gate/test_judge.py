@@ -335,6 +335,29 @@ def test_a_biased_null_control_is_inconclusive():
     assert one(found, budget("memory.peak", max="200MB")).verdict is Verdict.PASS
 
 
+def test_nothing_is_decided_before_the_null_control_can_speak():
+    """Five of ten launches compared the baseline with itself: the first look waits; one more decides."""
+    few = controls(10)
+    assert len(few.null_log_ratio) == 6
+    found = measurement(comparison(pairs=10, controls=few))
+    limit = budget("latency.p50", max_ratio=1.05)
+    assert one(found, limit).verdict is Verdict.PASS
+    fewer = few.model_copy(update={"null_log_ratio": few.null_log_ratio[:5]})
+    item = one(measurement(comparison(pairs=10, controls=fewer)), limit)
+    assert item.verdict is Verdict.INCONCLUSIVE
+    assert item.next_look == 16
+    assert "only 5 launches compared the baseline with itself; 6 must" in item.reason
+
+
+def test_a_bias_is_seen_at_the_first_look_though_one_control_disagrees():
+    """Five of six controls 5 % to 8 % off: the device is not fit, and no failure comes of it."""
+    biased = type(controls())(null_log_ratio=[0.05, 0.055, 0.06, 0.07, 0.08, 0.02], dropped=0.0)
+    found = measurement(comparison(pairs=10, controls=biased, latency_p50=launches(1.06, sd=0.005, pairs=10)))
+    item = one(found, budget("latency.p50", max_ratio=1.0))
+    assert item.verdict is Verdict.INCONCLUSIVE
+    assert "weighed against itself" in item.reason
+
+
 def test_a_disturbed_machine_is_inconclusive():
     """More than 30 % of the burst pairs dropped: not fit to judge, worth another look."""
     found = measurement(comparison(pairs=16, controls=controls(16, dropped=0.31)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gate.statistics import FAMILY_ALPHA, LAUNCH_ALPHA, LOOKS, holm, looks_reached, next_look
-from gate.statistics.looks import FAIL_SHARES, PASS_SHARES
+from gate.statistics.looks import FAIL_SHARES, PASS_SHARES, controls_due
 from gate.statistics.planning import examples_needed, pairs_needed
 from gate.statistics.resampled import percentile_lower, percentile_upper, resampled_p_above
 from gate.statistics.spread import launch_sd, two_modes
@@ -35,8 +35,13 @@ def test_looks_spend_the_error_once(shares):
 
 def test_a_budget_that_stands_alone_can_fail_at_the_first_look():
     """Ten pairs that all lie beyond the limit have a p-value of 1/1024, which half of the spent error allows."""
-    assert 2**-10 <= LAUNCH_ALPHA * FAIL_SHARES[10]
+    assert LAUNCH_ALPHA * FAIL_SHARES[10] >= 2**-10
     assert LAUNCH_ALPHA <= FAMILY_ALPHA
+
+
+def test_controls_come_early():
+    """Six by the first look, then no more until they would be fewer than a quarter of the launches."""
+    assert [controls_due(launches) for launches in (0, 1, 2, 4, 10, 24, 25, 54)] == [0, 1, 2, 3, 6, 6, 7, 14]
 
 
 def closed_test(p_values, alpha, index):
