@@ -112,7 +112,7 @@ def test_energy_is_the_counters_difference_by_inference(tmp_path, monkeypatch):
     domain.mkdir()
     (domain / "max_energy_range_uj").write_text("1000000000")
     readings = iter(range(1_000_000, 100_000_000, 1_000_000))
-    monkeypatch.setattr("gate.launches.WINDOW_SECONDS", 0.05)
+    monkeypatch.setattr("gate.bench.WINDOW_SECONDS", 0.05)
     monkeypatch.setattr(Counters, "read", lambda self: (next(readings),))
     ready = setup(tmp_path, SLOWER, energy=Counters((domain,)))
     launch = take_launch(ready, frozenset({"energy"}), np.random.default_rng(0))
