@@ -11,7 +11,9 @@ import onnx
 from numpy.typing import NDArray
 
 from compress import invariants
+from compress.control import Control, controlled
 from compress.export import Target
+from compress.finetune import recipe_teaching
 from compress.invariants import Claim
 from compress.recipe import TECHNIQUES, phases
 from compress.steps import Context, Facts, Graph, Step, Subject
@@ -52,10 +54,16 @@ def compose(
     """Run validated steps, in order, on the trained module or on a finished ONNX model.
 
     `source` is changed. `baseline` holds the sizes of the source's own artifact, where they are known already.
+    Where steps fine-tune with a teacher, the whole recipe leaves out part of train, a control without a teacher goes
+    beside it, and the facts of each step from there on compare the two on that part.
     Raises `InvariantError` that names the step where one changed nothing, undid an earlier one,
     gave values that are no numbers, or did not lower what it must (see `invariants`).
     """
-    run = _Run(context, target, _examples(context), sizes=baseline)
+    taught = recipe_teaching(steps)
+    control = controlled(taught, context) if taught is not None else None
+    if control is not None:
+        context = control.context
+    run = _Run(context, target, _examples(context), control=control, sizes=baseline)
     run.start(source)
     for number, step in enumerate(steps):
         context.progress("recipe", number, len(steps), step.name)
@@ -102,6 +110,8 @@ class _Run:
     context: Context
     target: Target
     examples: Split
+    control: Control | None = None
+    """The same steps without a teacher, where the recipe has one."""
     subject: Subject | None = None
     graph: Graph | None = None
     """Set once the module was exported; None again after a further module step."""
@@ -137,7 +147,11 @@ class _Run:
         size = self.sizes
         before, kept = invariants.state_digest(self.subject.module), list(self.subject.constraints)
         with placed(step):
+            if self.control is not None:
+                self.control.follow(step, self.subject)
             self.subject, facts = technique.module(step.config, self.subject, self.context)
+            if self.control is not None:
+                facts = {**facts, **self.control.facts(self.subject)}
         self.graph = None
         module = self.subject.module
         if "lower" not in phases(step):  # where it is, the file must change

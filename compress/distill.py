@@ -14,34 +14,31 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-import torch
-import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from compress.hints import Hint, Hinted, hinted
 from compress.layers import calls, row
+from compress.soft_targets import check_shapes, distillation_loss
 from compress.splits import holdout
 from compress.steps import Constraint, Context, Facts, Step, StepConfig, Subject
 from compress.training import (
+    TEACHER,
     Finetune,
     Loss,
     batch,
     check_module,
-    default_loss,
     deterministic,
     evaluate,
     fit,
-    outputs,
-    predict,
+    metric_name,
     quality,
 )
 from weighbridge.data import Split, call_factory
 from weighbridge.documents import TrainSection
 from weighbridge.documents.params import Factory
-from weighbridge.errors import InputError, InvariantError
 
 
 class DistillConfig(StepConfig):
@@ -49,7 +46,7 @@ class DistillConfig(StepConfig):
 
     student: Factory | None = None
     """`package.module:callable` that returns the student with fresh weights; the model as it is, where not set."""
-    teacher: str = Field(default="baseline", pattern=r"^(baseline|sha256:[0-9a-f]{64})$")
+    teacher: str = Field(default="baseline", pattern=TEACHER)
     """`baseline`, or the digest `sha256:…` of a registered version's artifact."""
     temperature: float = Field(default=4.0, gt=0, le=100)
     """Softens both distributions; 1 leaves them as they are."""
@@ -64,6 +61,12 @@ class DistillConfig(StepConfig):
     """Part of train that is held out to compare them."""
     finetune: Finetune = Finetune()
     """How both are trained; what is not set is taken from the section `train`."""
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> Self:
+        if self.finetune.distill is not None:
+            raise ValueError("the step has its teacher already; leave out finetune.distill")
+        return self
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def distill(config: DistillConfig, subject: Subject, context: Context) -> tuple[
     teacher, digest = context.teacher(config.teacher)
     student = _student(config, subject, context)
     train, validation = holdout(context.data.train, config.validation, context.seed)
-    _check_shapes(student, teacher, train)
+    check_shapes(student, teacher, train)
     loss = distillation_loss(teacher, train, settings, temperature=config.temperature, weight=config.weight)
     run = _Course(context, settings, train, validation, subject.constraints if config.student is None else ())
     distilled = run.distilled(student, teacher, loss, config.hints)
@@ -93,7 +96,7 @@ def distill(config: DistillConfig, subject: Subject, context: Context) -> tuple[
     facts: Facts = {
         "teacher": digest,
         "kept": "student" if wins else "control",
-        "metric": "top1" if settings.loss == "cross_entropy" else "negative mean squared error",
+        "metric": metric_name(settings),
         "validation": {
             "teacher": _quality(teacher, validation, settings),
             "student": distilled.quality,
@@ -127,44 +130,6 @@ def explain(config: DistillConfig, subject: Subject, context: Context) -> list[F
         name = old if old == new else f"{old} → {new}"
         rows.append(row(name, new_shape or old_shape, before, after))
     return rows
-
-
-def distillation_loss(
-    teacher: nn.Module, split: Split, settings: TrainSection, *, temperature: float, weight: float
-) -> Loss:
-    """The loss of `fit` on `split` with a teacher's answers, which are computed once, here.
-
-    For `settings.loss: mse` the soft term is the mean squared distance to the teacher's output, without
-    temperature. Raises `InvariantError` where the teacher's answers are no finite numbers.
-    """
-    answers = torch.from_numpy(evaluate(teacher, split))
-    if not bool(torch.isfinite(answers).all()):
-        raise InvariantError("the teacher's outputs are no finite numbers", where="distill: teacher")
-    task = default_loss(settings)
-
-    def soft(found: Tensor, chosen: Tensor) -> Tensor:
-        if settings.loss == "mse":
-            return F.mse_loss(found, answers[chosen])
-        expected = F.log_softmax(answers[chosen] / temperature, 1)
-        distance = F.kl_div(F.log_softmax(found / temperature, 1), expected, reduction="batchmean", log_target=True)
-        return distance * temperature**2
-
-    def loss(module: nn.Module, inputs: dict[str, Tensor], labels: Tensor, chosen: Tensor) -> Tensor:
-        once = _Once(outputs(module, inputs))
-        return (1 - weight) * task(once, inputs, labels, chosen) + weight * soft(once.found[0], chosen)
-
-    return loss
-
-
-class _Once(nn.Module):
-    """Gives outputs that were computed already, so that the task's loss does not run the student again."""
-
-    def __init__(self, found: tuple[Tensor, ...]) -> None:
-        super().__init__()
-        self.found = found
-
-    def forward(self, *_: Tensor) -> tuple[Tensor, ...]:
-        return self.found
 
 
 @dataclass(frozen=True)
@@ -216,17 +181,6 @@ def _student(config: DistillConfig, subject: Subject, context: Context) -> nn.Mo
     check_module(student, context.data.train, context.train, where)
     assert isinstance(student, nn.Module)
     return student.eval()
-
-
-def _check_shapes(student: nn.Module, teacher: nn.Module, train: Split) -> None:
-    few = train.take(slice(0, 2))
-    found, expected = predict(student, few)[0].shape[1:], predict(teacher, few)[0].shape[1:]
-    if found != expected:
-        raise InputError(
-            f"the teacher gives outputs of shape {tuple(expected)} per example, the student {tuple(found)}",
-            where="distill: teacher",
-            fix="choose a teacher that was trained for the same classes",
-        )
 
 
 def _quality(module: nn.Module, split: Split, settings: TrainSection) -> float:

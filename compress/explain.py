@@ -37,7 +37,7 @@ def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
     """
     project = Project(root)
     steps = read_recipe(project.params, recipe, str(project.params_file))
-    target = find_target(project.params.recipes[recipe].target)
+    target = find_target(project.params.recipes[recipe].targets[0])
     data = _few(project)
     module = None
     if project.params.model.factory is not None:
@@ -98,7 +98,7 @@ def untrained(config: StepConfig) -> StepConfig:
     if "finetune" in fields:
         default = fields["finetune"].default
         current = getattr(config, "finetune")  # noqa: B009  # a field of some configs alone
-        update["finetune"] = None if default is None else current.model_copy(update={"epochs": 1})
+        update["finetune"] = None if default is None else current.model_copy(update={"epochs": 1, "distill": None})
     update |= {name: value for name, value in (("schedule", "one-shot"), ("max_drop", None)) if name in fields}
     return config.model_copy(update=update)
 

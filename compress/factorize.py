@@ -17,11 +17,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from compress.finetune import facts_of, finetune
 from compress.layers import WEIGHTED, Call, calls, matching, row
 from compress.lowrank import CONVOLUTIONS, Convolution, Ranks, energy_ranks, factors, form_of, full_ranks, spectra
 from compress.prune.config import Amount
 from compress.steps import Context, Facts, Step, StepConfig, Subject
-from compress.training import Finetune, batch, fit, outputs
+from compress.training import Finetune, batch, outputs
 from weighbridge.errors import InputError, InvariantError
 
 Layer = nn.Linear | Convolution
@@ -98,17 +99,8 @@ def factorize(config: FactorizeConfig, subject: Subject, context: Context) -> tu
         "params": {"before": _params(subject.module), "after": _params(module)},
     }
     if config.finetune is not None:
-        settings = config.finetune.settings(context.train)
-        history = fit(
-            module,
-            context.data.train,
-            settings,
-            seed=context.seed,
-            constraints=subject.constraints,
-            progress=context.progress,
-            stage="factorize",
-        )
-        facts["losses"] = list(history.losses)
+        constraints = subject.constraints
+        facts |= facts_of(finetune(module, config.finetune, context, constraints=constraints, stage="factorize"))
     return replace(subject, module=module), facts
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from compress import distill, factorize, pack, prune, quantize, share
+from compress.finetune import recipe_teaching
 from compress.steps import Step, Technique
 from weighbridge.documents import Params, RecipeSection, parse
 from weighbridge.errors import InputError
@@ -68,6 +69,7 @@ def read_steps(section: RecipeSection, where: str) -> list[Step]:
         reason = refuses(step.config, steps[:index]) if refuses is not None else None
         if reason is not None:
             raise InputError(reason, where=step.where)
+    recipe_teaching(steps)
     return steps
 
 

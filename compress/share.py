@@ -23,11 +23,12 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from compress.codebook import Codebook, Init, codebook_of, hashed_codebook, shared_parameters
+from compress.finetune import facts_of, finetune
 from compress.fold import fold_batchnorm
 from compress.layers import Weight, calls, choose_weights, row
 from compress.share_graph import HASHED, hash_weights, share_weights
 from compress.steps import Context, Facts, Graph, StepConfig, Subject
-from compress.training import Finetune, batch, fit
+from compress.training import Finetune, batch
 from weighbridge.errors import InputError, InvariantError
 
 
@@ -86,23 +87,13 @@ def share(config: ShareConfig, subject: Subject, context: Context) -> tuple[Subj
     for book in books:
         book.project(module)
     shared = replace(subject, module=module, constraints=[*subject.constraints, *books])
-    losses: tuple[float, ...] = ()
+    history = None
     if config.finetune is not None:
-        settings = config.finetune.settings(context.train)
-        history = fit(
-            module,
-            context.data.train,
-            settings,
-            seed=context.seed,
-            constraints=shared.constraints,
-            progress=context.progress,
-            stage="share",
-        )
-        losses = history.losses
+        history = finetune(module, config.finetune, context, constraints=shared.constraints, stage="share")
     if config.method == "hash":
         hashed = {book.owner: {"size": book.size, "seed": context.seed} for book in books if book.signs is not None}
         shared.notes = {**shared.notes, HASHED: {**shared.notes.get(HASHED, {}), **hashed}}
-    return shared, _facts(config, books, module, losses)
+    return shared, _facts(config, books, module) | facts_of(history)
 
 
 def lower(config: ShareConfig, graph: Graph, _: Context) -> tuple[Graph, Facts]:
@@ -181,7 +172,7 @@ def _biases(module: nn.Module, chosen: list[Weight]) -> dict[str, NDArray[Any]]:
     }
 
 
-def _facts(config: ShareConfig, books: list[Codebook], module: nn.Module, losses: tuple[float, ...]) -> Facts:
+def _facts(config: ShareConfig, books: list[Codebook], module: nn.Module) -> Facts:
     parameters = dict(module.named_parameters())
     tensors = {
         name: {
@@ -192,8 +183,7 @@ def _facts(config: ShareConfig, books: list[Codebook], module: nn.Module, losses
         for book in books
         for name in book.codes
     }
-    facts: Facts = {"method": config.method, "codebooks": {book.owner: book.size for book in books}, "tensors": tensors}
-    return {**facts, "losses": list(losses)} if losses else facts
+    return {"method": config.method, "codebooks": {book.owner: book.size for book in books}, "tensors": tensors}
 
 
 def _elements(chosen: list[Weight], layer: str) -> int:

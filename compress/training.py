@@ -29,7 +29,27 @@ Loss = Callable[[nn.Module, dict[str, Tensor], Tensor, Tensor], Tensor]
 """(module, inputs by name, labels, indices into the split) → a scalar. `indices` lets distillation look up
 a teacher's answers that were computed once."""
 
+TEACHER = r"^(baseline|sha256:[0-9a-f]{64})$"
+"""How a recipe names a teacher."""
+
 _USER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
+
+
+class Teaching(Written):
+    """A teacher for fine-tuning: the loss is (1 - weight) · task + weight · T² · KL(teacher / T, model / T).
+
+    Every recipe that has one is also run without its teachers, and both are reported, compared on a part of train that
+    neither saw.
+    """
+
+    teacher: str = Field(default="baseline", pattern=TEACHER)
+    """`baseline`, or the digest `sha256:…` of a registered version's artifact. A recipe has one teacher."""
+    temperature: float = Field(default=4.0, gt=0, le=100)
+    """Softens both distributions; 1 leaves them as they are."""
+    weight: float = Field(default=0.5, gt=0, le=1)
+    """Share of the teacher in the loss; the rest is the task's own loss on the labels."""
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    """Part of train that the whole recipe leaves out to compare; the same in every step of it."""
 
 
 class Finetune(Written):
@@ -43,10 +63,12 @@ class Finetune(Written):
     """Examples in one optimizer step."""
     weight_decay: float | None = Field(default=None, ge=0, lt=1)
     """Decoupled weight decay (AdamW)."""
+    distill: Teaching | None = None
+    """Learn from a teacher as well as from the labels."""
 
     def settings(self, train: TrainSection) -> TrainSection:
         """`train` with the values that are set here."""
-        return train.model_copy(update=self.model_dump(exclude_none=True))
+        return train.model_copy(update=self.model_dump(exclude_none=True, exclude={"distill"}))
 
 
 @dataclass(frozen=True)
@@ -56,6 +78,8 @@ class History:
     losses: tuple[float, ...]
     steps: int
     """Optimizer steps in all."""
+    teacher: str | None = None
+    """Digest of the artifact that taught, where one did."""
 
 
 @contextmanager
@@ -245,6 +269,11 @@ def quality(found: NDArray[Any], labels: NDArray[Any], loss: str = "cross_entrop
     if loss == "mse":
         return -float(np.mean((found - labels.reshape(found.shape)) ** 2))
     return float(np.mean(found.argmax(1) == labels))
+
+
+def metric_name(settings: TrainSection) -> str:
+    """What `quality` measures, in words for a report."""
+    return "top1" if settings.loss == "cross_entropy" else "negative mean squared error"
 
 
 def check_module(module: nn.Module, split: Split, settings: TrainSection, where: str) -> None:

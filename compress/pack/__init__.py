@@ -8,6 +8,7 @@ without its own runtime).
 - `radix`: digits of any base in words
 - `decoders`: the functions that decode
 - `forms`: the ways to store one weight
+- `joined`: biases that share a codebook, as one
 - `plan`: which of them is smallest, for all weights together
 """
 
@@ -24,6 +25,7 @@ from compress.export.names import concise
 from compress.lowering import finished, optimized, run
 from compress.pack.decoders import DOMAIN, IR_VERSION, OPSET
 from compress.pack.forms import Form, tensor_bytes
+from compress.pack.joined import SPLIT_INPUT, Joined, join
 from compress.pack.plan import Key, Plan, key, plan
 from compress.steps import Context, Facts, Graph, StepConfig
 from weighbridge.errors import InputError, InvariantError
@@ -74,6 +76,8 @@ def pack(config: Pack, graph: Graph, context: Context) -> tuple[Graph, Facts]:
 def pack_model(source: ModelProto) -> tuple[ModelProto, dict[str, Form]]:
     """The same model with packed weights, and the form of each weight that was packed, by name.
 
+    Vectors that share values are packed as one where that is smaller, under the name `joined`.
+
     Raises `InvariantError` where the file would not get smaller, `InputError` where its opset is below 11.
     """
     proto = finished(source)
@@ -87,6 +91,13 @@ def pack_model(source: ModelProto) -> tuple[ModelProto, dict[str, Form]]:
     }
     chosen = plan(weights, opset)
     packed = _assembled(proto, chosen, opset)
+    joined = join(proto)
+    if joined is not None:
+        rest = {name: values for name, values in weights.items() if name not in joined.parts}
+        other = plan({**rest, joined.name: joined.values}, opset)
+        split = _assembled(proto, other, opset, joined) if joined.name in other.forms else packed
+        if len(serialize(concise(split))) < len(serialize(concise(packed))):
+            packed, chosen = split, other
     before, after = (len(serialize(concise(item))) for item in (proto, packed))
     if not chosen.forms or after >= before:
         raise InvariantError(
@@ -97,15 +108,18 @@ def pack_model(source: ModelProto) -> tuple[ModelProto, dict[str, Form]]:
     return packed, dict(chosen.forms)
 
 
-def _assembled(proto: ModelProto, chosen: Plan, opset: int) -> ModelProto:
+def _assembled(proto: ModelProto, chosen: Plan, opset: int, joined: Joined | None = None) -> ModelProto:
     model = ModelProto()
     model.CopyFrom(proto)
-    kept = [tensor for tensor in model.graph.initializer if tensor.name not in chosen.forms]
+    gone = {*chosen.forms, *(joined.parts if joined is not None else ())}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in gone]
     pool = _Pool({str(tensor.name) for tensor in kept} | {str(value.name) for value in model.graph.input})
     calls = [
         form.decoder.call({role: pool.name_of(value) for role, value in form.constants.items()}, name)
         for name, form in chosen.forms.items()
     ]
+    if joined is not None:
+        calls.append(joined.node(pool.name_of(joined.sizes) if opset >= SPLIT_INPUT else "", opset))
     body = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
     del model.graph.initializer[:]
     model.graph.initializer.extend([*kept, *pool.tensors])

@@ -13,13 +13,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+from compress.finetune import facts_of, finetune
 from compress.layers import calls, row, weights
 from compress.prune.config import PruneConfig
 from compress.prune.iterative import prune_until
 from compress.prune.magnitude import prune_gradually, prune_once, sparsity_facts
 from compress.prune.structured import prune_channels, reestimate_batchnorm, width_facts
 from compress.steps import Context, Facts, Step, Subject
-from compress.training import batch, fit
+from compress.training import History, batch
 
 
 def prune(config: PruneConfig, subject: Subject, context: Context) -> tuple[Subject, Facts]:
@@ -28,8 +29,8 @@ def prune(config: PruneConfig, subject: Subject, context: Context) -> tuple[Subj
     if config.max_drop is not None:
         subject, facts = prune_until(config, subject, context, lambda *given: _cut(config, *given))
     else:
-        facts = {}
-        subject = _pruned(config, subject, context)
+        subject, history = _pruned(config, subject, context)
+        facts = facts_of(history)
     if config.method == "magnitude":
         return subject, {**facts, **sparsity_facts(config, subject)}
     assert context.data.calibration is not None  # the contract of `Context.data`
@@ -54,22 +55,14 @@ def explain(config: PruneConfig, subject: Subject, context: Context) -> list[Fac
     return rows
 
 
-def _pruned(config: PruneConfig, subject: Subject, context: Context) -> Subject:
-    settings = config.finetune.settings(context.train) if config.finetune is not None else None
-    if config.schedule == "cubic" and settings is not None:
-        return prune_gradually(config, subject, context, settings)
+def _pruned(config: PruneConfig, subject: Subject, context: Context) -> tuple[Subject, History | None]:
+    if config.schedule == "cubic":
+        return prune_gradually(config, subject, context)
     subject = _cut(config, subject, None, context)
-    if settings is not None:
-        fit(
-            subject.module,
-            context.data.train,
-            settings,
-            seed=context.seed,
-            constraints=subject.constraints,
-            progress=context.progress,
-            stage="prune",
-        )
-    return subject
+    if config.finetune is None:
+        return subject, None
+    constraints = subject.constraints
+    return subject, finetune(subject.module, config.finetune, context, constraints=constraints, stage="prune")
 
 
 def _cut(config: PruneConfig, subject: Subject, amount: float | None, context: Context) -> Subject:

@@ -102,6 +102,8 @@ class PruneConfig(StepConfig):
             raise ValueError("max_drop prunes in rounds of its own; leave out 'schedule'")
         if self.max_drop is not None and self.finetune is None:
             raise ValueError("max_drop fine-tunes after each round: it needs 'finetune'")
+        if self.max_drop is not None and self.finetune is not None and self.finetune.distill is not None:
+            raise ValueError("max_drop stops by itself, so that a control without teacher would be another model")
         if self.max_drop is not None and (self.macs is not None or self.params is not None):
             raise ValueError("max_drop goes towards a ratio; give 'ratio' instead of 'macs' or 'params'")
 

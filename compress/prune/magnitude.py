@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from compress.finetune import finetune
 from compress.layers import Weight, choose_weights
 from compress.prune.config import PruneConfig
 from compress.prune.masks import Mask, pattern, smallest
 from compress.steps import Constraint, Context, Facts, Subject
-from compress.training import fit
-from weighbridge.documents import TrainSection
+from compress.training import History
 from weighbridge.errors import InvariantError
 
 RAMP = 0.6
@@ -45,22 +45,17 @@ def with_masks(subject: Subject, masks: dict[str, Tensor]) -> Subject:
     return Subject(subject.module, [*others, *mine], subject.notes)
 
 
-def prune_gradually(config: PruneConfig, subject: Subject, context: Context, settings: TrainSection) -> Subject:
+def prune_gradually(config: PruneConfig, subject: Subject, context: Context) -> tuple[Subject, History]:
     """Fine-tune while sparsity rises along the cubic schedule to `config.sparsity`; the module is trained in place."""
-    assert config.sparsity is not None  # the config demands it for this schedule
+    assert config.sparsity is not None  # the config demands both for this schedule
+    assert config.finetune is not None
+    settings = config.finetune.settings(context.train)
     chosen = choose_weights(subject.module, config.layers, config.keep, "prune")
     steps = settings.epochs * math.ceil(len(context.data.train) / settings.batch_size)
     growing = GrowingMasks(chosen, config.sparsity, scope_of(config), steps)
-    fit(
-        subject.module,
-        context.data.train,
-        settings,
-        seed=context.seed,
-        constraints=[*subject.constraints, growing],
-        progress=context.progress,
-        stage="prune",
-    )
-    return with_masks(subject, growing.masks)
+    constraints = [*subject.constraints, growing]
+    history = finetune(subject.module, config.finetune, context, constraints=constraints, stage="prune")
+    return with_masks(subject, growing.masks), history
 
 
 @dataclass

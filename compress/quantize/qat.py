@@ -21,12 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compress.finetune import facts_of, finetune
 from compress.fold import fold_batchnorm
 from compress.quantize.config import Quantize
 from compress.quantize.integer import check_calibration, reduces_range
 from compress.quantize.sensitivity import as_facts, rank, too_sensitive
 from compress.steps import Context, Facts, Subject
-from compress.training import batch, evaluate, fit
+from compress.training import batch, evaluate
 from weighbridge.data import Split
 from weighbridge.errors import InputError, InvariantError
 
@@ -103,14 +104,8 @@ def train(config: Quantize, subject: Subject, context: Context) -> tuple[Subject
     with _patched(module, _chosen(module, config), top, per_channel=config.per_channel) as fakes:
         _observe(module, fakes, calibration)
         ranking = _keep_sensitive(module, fakes, config, calibration)
-        history = fit(
-            module,
-            context.data.train,
-            config.finetune.settings(context.train),
-            seed=context.seed,
-            constraints=subject.constraints,
-            progress=context.progress,
-            stage="quantization-aware training",
+        history = finetune(
+            module, config.finetune, context, constraints=subject.constraints, stage="quantization-aware training"
         )
         with torch.no_grad():
             for fake in fakes.values():
@@ -130,7 +125,7 @@ def train(config: Quantize, subject: Subject, context: Context) -> tuple[Subject
         "layers": sorted(ranges),
         "kept": kept,
         "bits": 7 if top == 64 else 8,
-        "losses": list(history.losses),
+        **facts_of(history),
     }
     if ranking:
         facts["sensitivity"] = ranking

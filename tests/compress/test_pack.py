@@ -18,10 +18,12 @@ from compress.export.onnxruntime import export, write
 from compress.lowering import array_of, optimized, session
 from compress.pack import Pack, check_folded, pack, pack_model
 from compress.pack.forms import code, coded_forms, entries, float_forms, gap_bases
+from compress.pack.joined import Joined
 from compress.pack.plan import plan
 from compress.pack.radix import LARGEST, best_base, decode, encode
 from compress.quantize import Quantize, lower
 from compress.steps import Graph
+from weighbridge.data import Split
 from weighbridge.errors import InputError, InvariantError
 from weighbridge.onnxfile import counts, parse_model, serialize, signature
 
@@ -202,6 +204,65 @@ def test_packed_files_load_in_stock_onnxruntime(opset):
     assert signature(parse_model(data, "m")) == signature(proto)
     assert counts(packed) == counts(proto)
     assert Counter(node.op_type for node in optimized(packed, "t").graph.node) == {"MatMul": 5}
+
+
+def biased(*biases, opset=21):
+    """A chain of square layers with the biases given, all of one width, and weights of two values."""
+    width = len(biases[0])
+    rng = np.random.default_rng(0)
+    tensors = [numpy_helper.from_array(shared(rng, (width, width), 2), f"w{i}") for i in range(len(biases))]
+    tensors += [numpy_helper.from_array(bias, f"b{i}") for i, bias in enumerate(biases)]
+    values = ["x", *(f"v{i}" for i in range(len(biases) - 1)), "y"]
+    nodes = [helper.make_node("Gemm", [values[i], f"w{i}", f"b{i}"], [values[i + 1]]) for i in range(len(biases))]
+    ports = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", width])] for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", *ports, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18, 21])
+def test_biases_with_one_codebook_are_packed_as_one(opset):
+    """Their values are stored once and their codes end to end; every runtime splits them when it loads the file."""
+    rng = np.random.default_rng(4)
+    book = rng.normal(size=16).astype(np.float32)
+    proto = biased(*(book[rng.integers(0, 16, 40)] for _ in range(5)), opset=opset)
+    packed, forms = pack_model(proto)
+    assert "joined" in forms
+    assert not any(name in forms for name in ("b0", "b1", "b2", "b3", "b4"))
+    check_folded(proto, packed)
+    x = rng.normal(size=(3, 40)).astype(np.float32)
+    ours, theirs = (session(model, "t").run(None, {"x": x})[0] for model in (packed, proto))
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_allclose(ReferenceEvaluator(packed).run(None, {"x": x})[0], theirs, rtol=1e-4, atol=1e-4)
+    assert counts(packed) == counts(proto)
+    apart = {name: form for name, form in forms.items() if name != "joined"}
+    assert len(write(packed)) < len(write(proto)) - 5 * 40 * 4 + 350
+    assert set(apart) == {"w0", "w1", "w2", "w3", "w4"}
+
+
+def test_biases_of_their_own_values_stay_apart():
+    """Vectors that share nothing gain nothing from being one."""
+    rng = np.random.default_rng(5)
+    proto = biased(*(rng.normal(size=40).astype(np.float32) for _ in range(5)))
+    packed, forms = pack_model(proto)
+    assert "joined" not in forms
+    assert {"b0", "b1", "b2", "b3", "b4"} <= {tensor.name for tensor in packed.graph.initializer}
+
+
+def test_biases_in_the_wrong_order_are_caught(monkeypatch):
+    """A split that hands out the right vectors to the wrong layers gives other outputs, and is no packed model."""
+    rng = np.random.default_rng(4)
+    book = rng.normal(size=4).astype(np.float32)
+    proto = biased(*(book[rng.integers(0, 4, 40)] for _ in range(5)))
+    x = rng.normal(size=(6, 40)).astype(np.float32)
+    surroundings = nets.context(None, Split({"x": x}, np.arange(6) % 3))
+    pack(Pack(), Graph(proto), surroundings)
+
+    def crossed(joined, sizes, opset):
+        return helper.make_node("Split", [joined.name, sizes], list(joined.parts)[::-1])
+
+    monkeypatch.setattr(Joined, "node", crossed)
+    with pytest.raises(InvariantError, match="packed outputs differ"):
+        pack(Pack(), Graph(proto), surroundings)
 
 
 def test_equal_weights_are_stored_once():
