@@ -56,6 +56,8 @@ class Noisy:
     progress: Progress = silent
     clock: Callable[[], float] = time.monotonic
     launch: Callable[..., Launch] = take_launch
+    taken: Callable[[], None] = lambda: None
+    """Called after every launch: what was measured is written down before the next, so that no kill undoes it."""
     spent: list[float] = field(default_factory=list)
     """Seconds of each launch taken."""
     empty_memory: float = 0.0
@@ -116,6 +118,7 @@ class Noisy:
         self.empty_memory = launch.empty_memory
         for tally in self.tallies:
             tally.add(launch, number)
+        self.taken()
 
 
 def failed_for_certain(verdict: RecipeVerdict) -> BudgetVerdict | None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from weighbridge.errors import StateError
+from weighbridge.files import sha256_bytes
 
 WAIT_SECONDS = 900.0
 POLL_SECONDS = 0.25
@@ -20,6 +21,12 @@ def lock_path(environment: Mapping[str, str]) -> Path:
     """One file per user and machine, in the runtime directory where there is one."""
     folder = environment.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/weighbridge-{os.getuid()}"
     return Path(folder) / "weighbridge-gate.lock"
+
+
+def lock_of(target: Path, environment: Mapping[str, str]) -> Path:
+    """One file per document that gates write, beside that of the machine: nothing is left beside the document."""
+    name = sha256_bytes(str(target.resolve()).encode()).removeprefix("sha256:")[:16]
+    return lock_path(environment).with_name(f"weighbridge-{name}.lock")
 
 
 @contextmanager

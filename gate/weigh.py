@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,19 @@ from gate.inputs import timed_share
 from gate.job import Job
 from gate.judge import judge
 from gate.launches import FEEDS, Cores, Journey, Setup
-from gate.noisy import JOURNEY, Noisy, Progress, failed_for_certain, first_needs, own_cores, silent
+from gate.noisy import JOURNEY, Need, Noisy, Progress, failed_for_certain, first_needs, own_cores, silent
 from gate.process import Artifact
 from gate.runtimes import RUNTIMES
 from gate.sizes import Model
 from gate.statistics import LOOKS
 from gate.tally import Tally
-from gate.turn import lock_path, turn
+from gate.turn import lock_of, lock_path, turn
 from weighbridge.documents import Absent, Comparison, Evidence, Measurement
 from weighbridge.documents import Protocol as ProtocolRecord
 from weighbridge.errors import MeasurementError
 
 Array = NDArray[Any]
+Keep = Callable[[Measurement], None]
 PROTOCOL_VERSION = 1
 """Counts up when launches are taken in another way: their values are not mixed with those of before."""
 LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 15.0
@@ -49,13 +51,16 @@ def weigh(
     previous: Measurement | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.monotonic,
+    keep: Keep = lambda _: None,
 ) -> Measurement:
     """Measure what the job's budgets need. `previous` is continued where it is about the same bytes, data and device.
 
-    Whatever goes wrong with a worker ends in `faults`, and a verdict of `error`.
+    `keep` is given everything measured so far after each launch: a gate that is killed has spent its looks, and the
+    next one must know. Whatever goes wrong with a worker ends in `faults`, and a verdict of `error`.
     """
     with tempfile.TemporaryDirectory(prefix="weighbridge-") as folder, own_cores():
         weighing = _Weighing(job, Path(folder), previous, progress, clock)
+        weighing.keep = keep
         try:
             weighing.run()
         except MeasurementError as error:
@@ -66,17 +71,30 @@ def weigh(
 def weigh_in_turn(job: Job, target: Path, progress: Progress = silent) -> Measurement:
     """Wait until no other gate measures on this machine, then weigh, continuing the measurement in `target`.
 
-    The earlier measurement is read after the wait: whoever measured meanwhile may have written it.
+    The measurement is written as it grows, and read after the wait: whoever measured meanwhile may have written it.
+    Where nothing is timed nobody waits for the machine, only for another gate on the same `target`.
     """
 
     def waiting(seconds: float) -> None:
         progress("waiting", 0, 1, f"another gate measures on this machine ({seconds:.0f} s)")
 
-    with turn(lock_path(os.environ), waiting):
+    machine = lock_path(os.environ)
+    with turn(lock_of(target, os.environ), waiting), turn(machine, waiting) if times(job) else nullcontext():
         previous = Measurement.read(target) if target.exists() else None
-        measurement = weigh(job, previous=previous, progress=progress)
+        measurement = weigh(job, previous=previous, progress=progress, keep=lambda found: found.write(target))
         measurement.write(target)
     return measurement
+
+
+def times(job: Job) -> bool:
+    """Whether any budget needs launches: the other metrics are the same on a busy machine."""
+    return bool(_needs(job, absent={}))
+
+
+def _needs(job: Job, absent: Mapping[str, str]) -> list[Need]:
+    identical = {model.name: model.digest == job.candidate.digest for model in job.references}
+    applying = [budget for budget in job.budgets if budget.applies_to(job.device)]
+    return first_needs(applying, identical, absent)
 
 
 def continues(previous: Measurement, job: Job) -> bool:
@@ -85,6 +103,7 @@ def continues(previous: Measurement, job: Job) -> bool:
         previous.baseline.digest == job.baseline.digest
         and previous.candidate.digest == job.candidate.digest
         and previous.device.fingerprint == job.device.fingerprint
+        and (previous.device.name, previous.target) == (job.device.name, job.runtime)
         and previous.data == job.split.digest()
         and previous.protocol.threads == job.weighing.threads
         and previous.protocol.batch_size == job.weighing.batch_size
@@ -113,6 +132,7 @@ class _Weighing:
         self.previous = previous if previous is not None and continues(previous, job) else None
         self.faults: list[str] = []
         self.complete = False
+        self.keep: Keep = lambda _: None
         self.details: dict[str, Any] = {"runtime": job.runtime, "protocol": PROTOCOL_VERSION}
         self.artifacts = {model.name: self._stage(model, folder / f"{index}") for index, model in enumerate(job.models)}
         self.found = {model.name: _Evidence({}, {}, []) for model in job.references}
@@ -140,6 +160,7 @@ class _Weighing:
             baseline=job.baseline.weighed(),
             candidate=job.candidate.weighed(),
             device=job.device,
+            target=job.runtime,
             data=self.data,
             examples=len(job.split),
             protocol=ProtocolRecord(
@@ -225,9 +246,7 @@ class _Weighing:
             self.absent[JOURNEY] = job.journey
         for tally in self.tallies.values():
             tally.absent = self.absent
-        identical = {model.name: model.digest == job.candidate.digest for model in job.references}
-        applying = [budget for budget in job.budgets if budget.device in (None, job.device.device_class)]
-        needs = first_needs(applying, identical, self.absent)
+        needs = _needs(job, self.absent)
         if not needs:
             return True
         noisy = Noisy(
@@ -240,6 +259,7 @@ class _Weighing:
             thorough=job.thorough,
             progress=self.progress,
             clock=self.clock,
+            taken=lambda: self.keep(self.measurement()),
         )
         try:
             return noisy.run(needs)
