@@ -64,6 +64,15 @@ class Cores:
         workers = tuple(sorted(allowed[:threads]))
         return cls(workers, tuple(sorted(allowed[threads:])) or workers)
 
+    @classmethod
+    def of(cls, wanted: Sequence[int] | None, threads: int, load: Mapping[int, float]) -> Cores:
+        """The cores that a device's section names, or the least busy ones; `MeasurementError` for one that is not there."""
+        if not wanted:
+            return cls.choose(threads, load)
+        if missing := sorted(set(wanted) - load.keys()):
+            raise MeasurementError(f"has no core {missing[0]} (it may use {', '.join(map(str, sorted(load)))})")
+        return cls(tuple(wanted), tuple(sorted(set(load) - set(wanted))) or tuple(wanted))
+
 
 @dataclass(frozen=True)
 class Journey:
