@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import fnmatch
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
-from registry.layout import POLICY, View, WorkTree
+from registry.layout import POLICY, View, WorkTree, safe_relative
 from registry.online import OnlineBudget
 from registry.records import CanaryPlan, Weight
-from weighbridge.documents.base import Written, parse
+from weighbridge.documents.base import Written, load, parse
 from weighbridge.documents.metrics import parse_quantity
-from weighbridge.errors import StateError
+from weighbridge.errors import InputError, StateError
 from weighbridge.files import parse_yaml
 
 
@@ -28,6 +28,20 @@ def _public_key(text: str) -> str:
 
 
 PublicKey = Annotated[str, AfterValidator(_public_key)]
+GITHUB = "https://token.actions.githubusercontent.com"
+
+
+class Identity(Written):
+    """A workflow whose signatures count without a key: sigstore's CA vouched for it when it signed."""
+
+    issuer: str = Field(default=GITHUB, pattern=r"^https://[^\s*]+$")
+    """Who said that it was that workflow: the OpenID Connect issuer, exactly."""
+    workflow: str = Field(pattern=r"^https://[^\s/*]+/[^\s/*]+/[^\s/*]+/\S+$")
+    """The workflow's URI, `https://github.com/OWNER/REPOSITORY/.github/workflows/promote.yml@refs/heads/main`.
+    A `*` stands for any text without `/`; host, owner and repository are given in full."""
+    repository: str | None = Field(default=None, pattern=r"^https://[^\s*]+$")
+    """The repository that the workflow ran in, `https://github.com/OWNER/REPOSITORY`: needed where other repositories
+    can call the workflow."""
 
 
 class CanarySection(Written):
@@ -65,10 +79,16 @@ class Policy(Written):
     operators: list[str] | None = None
     """Patterns of identities that may move channels (roll back, canary, quarantine); None: anybody who can push."""
     require_signature: bool = False
-    """Refuse to promote, serve or pull a version without a signature by one of `keys`."""
+    """Refuse to promote, serve or pull a version without a signature by one of `keys` or `identities`."""
     keys: dict[str, PublicKey] = {}
     """Public keys (Ed25519 or ECDSA P-256, PEM) whose signatures count, by a name of your choice."""
+    identities: dict[str, Identity] = {}
+    """Workflows whose signatures count without a key, by a name of your choice."""
+    trust_root: str | None = None
+    """Path, beside this file, of sigstore's trust root (`weighbridge registry trust-root FILE`): by it signatures
+    without keys are checked, offline. `identities` need one."""
     canary_section: CanarySection = Field(default=CanarySection(), alias="canary")
+    _trust_root: bytes | None = PrivateAttr(default=None)
 
     @property
     def canary(self) -> CanaryPlan:
@@ -80,6 +100,39 @@ class Policy(Written):
             min_seconds=section.min_time,
             budgets=[budget.model_dump(mode="json", exclude_none=True) for budget in section.budgets],
         )
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        both = sorted(set(self.keys) & set(self.identities))
+        if both:
+            raise ValueError(f"{both[0]!r} names a key and an identity; give one of them another name")
+        if self.identities and self.trust_root is None:
+            raise ValueError("'identities' need a 'trust_root' (`weighbridge registry trust-root FILE` writes one)")
+        if self.trust_root is not None and not safe_relative(self.trust_root):
+            raise ValueError("'trust_root' is a path within the project")
+        return self
+
+    @property
+    def names_signers(self) -> bool:
+        """Whether any signature counts."""
+        return bool(self.keys or self.identities)
+
+    def with_trust_root(self, content: bytes | None) -> Self:
+        """The policy itself, knowing the content of the file that it names as its `trust_root`."""
+        self._trust_root = content
+        return self
+
+    def require_trust_root(self) -> bytes:
+        """What signatures without keys are checked by; an `InputError` where the file that is named is not there:
+        nothing could be checked.
+        """
+        if self._trust_root is None:
+            raise InputError(
+                f"names a trust root that is not there: {self.trust_root}",
+                where=f"{POLICY}: trust_root",
+                fix=f"`weighbridge registry trust-root {self.trust_root or 'FILE'}`, and commit it",
+            )
+        return self._trust_root
 
     def require_promoter(self, identity: str) -> None:
         """A `StateError` where the identity may not promote."""
@@ -101,7 +154,15 @@ def read_policy(view: View) -> Policy:
     data = view.read(POLICY)
     if data is None:
         return Policy()
-    return parse(Policy, parse_yaml(data.decode("utf-8", errors="replace"), POLICY), POLICY)
+    policy = parse(Policy, parse_yaml(data.decode("utf-8", errors="replace"), POLICY), POLICY)
+    return policy.with_trust_root(view.read(policy.trust_root) if policy.trust_root else None)
+
+
+def load_policy(path: Path) -> Policy:
+    """A policy from a file outside any registry, with the trust root that it names beside it."""
+    policy = load(Policy, path)
+    root = path.parent / policy.trust_root if policy.trust_root else None
+    return policy.with_trust_root(root.read_bytes() if root is not None and root.is_file() else None)
 
 
 def plan_with(root: Path, *, steps: str | None, min_samples: int | None, min_time: str | None) -> CanaryPlan | None:

@@ -1,8 +1,10 @@
-"""Signed statements: an in-toto statement over the artifact's digest, in a DSSE envelope, by key, offline.
+"""Signed statements: an in-toto statement over the artifact's digest, in a DSSE envelope, by key or without one.
 
-The predicate carries the verdict, the digests of policy, baseline and record, and the device. Signing the record's
-digest makes everything that the record says part of what was signed. Sources: in-toto attestation framework v1,
-DSSE v1 (pre-authentication encoding). Keys are Ed25519 or ECDSA P-256.
+By key, everything happens offline. Without one, a workflow's identity signs: the envelope then lies in a sigstore
+bundle (`registry.keyless`), which is checked offline too. The predicate carries the verdict, the digests of policy,
+baseline and record, and the device. Signing the record's digest makes everything that the record says part of what
+was signed. Sources: in-toto attestation framework v1, DSSE v1 (pre-authentication encoding). Keys are Ed25519 or
+ECDSA P-256.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from registry.keyless import KeylessSigner, verify_bundle
 from registry.layout import POLICY, View, read_record, signature_path, version_path
 from registry.policy import Policy, read_policy
 from registry.records import VersionRecord
@@ -32,6 +35,8 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+Signer = PrivateKey | KeylessSigner
+"""What a promotion can be signed with."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +45,20 @@ class Signed:
 
     statement: dict[str, Any]
     key: str
-    """The name of the key in the policy."""
+    """The name of the key, or of the identity, in the policy."""
 
 
 def statement(record: VersionRecord, record_digest: str) -> dict[str, Any]:
     """What is signed of a version. Shape: in-toto Statement v1."""
-    artifact, judged = record.artifacts[0], record.verdict
+    judged, several = record.verdict, len(record.artifacts) > 1
     return {
         "_type": STATEMENT_TYPE,
         "subject": [
             {
-                "name": f"{record.model}@{record.version}",
+                "name": f"{record.model}@{record.version}" + (f"/{artifact.target}" if several else ""),
                 "digest": {"sha256": artifact.digest.removeprefix("sha256:")},
             }
+            for artifact in record.artifacts
         ],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
@@ -109,9 +115,11 @@ def key_id(key: PublicKey) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-def sign(record: VersionRecord, record_digest: str, key: PrivateKey) -> bytes:
-    """The signed statement's file: a DSSE envelope as JSON."""
+def sign(record: VersionRecord, record_digest: str, key: Signer) -> bytes:
+    """The signed statement's file, JSON: a DSSE envelope, or the sigstore bundle of a signer without a key."""
     payload = canonical_json(statement(record, record_digest))
+    if isinstance(key, KeylessSigner):
+        return key.sign(payload)
     message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
     if isinstance(key, ed25519.Ed25519PrivateKey):
         signature = key.sign(message)
@@ -126,22 +134,44 @@ def sign(record: VersionRecord, record_digest: str, key: PrivateKey) -> bytes:
 
 
 def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: Policy, where: str) -> Signed:
-    """Check an envelope: a key of the policy signed it, and it states exactly what the record says.
-
-    Anything else is an `IntegrityError`.
+    """Check a signed statement: a key or an identity of the policy signed it, and it states exactly what the record
+    says. Anything else is an `IntegrityError`.
     """
     payload, signatures = _open(envelope, where)
-    message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
-    name = next((name for name in policy.keys if _signed_by(policy, name, message, signatures)), None)
-    if name is None:
-        raise IntegrityError("is signed by no key that the policy names", where=where, fix=f"see keys in {POLICY}")
-    require_statement(envelope, record, record_digest, where)
+    if is_bundle(envelope):
+        if not policy.identities:
+            raise IntegrityError(
+                "is signed without a key, and the policy names no identity",
+                where=where,
+                fix=f"see identities in {POLICY}",
+            )
+        vouched = verify_bundle(envelope, policy.identities, policy.require_trust_root(), where)
+        payload, name = vouched.payload, vouched.identity
+    else:
+        message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
+        found = next((name for name in policy.keys if _signed_by(policy, name, message, signatures)), None)
+        if found is None:
+            raise IntegrityError("is signed by no key that the policy names", where=where, fix=f"see keys in {POLICY}")
+        name = found
+    _require_same(payload, record, record_digest, where)
     return Signed(json.loads(payload), name)
+
+
+def is_bundle(envelope: bytes) -> bool:
+    """Whether a signed statement's file is a sigstore bundle rather than a bare envelope."""
+    try:
+        content = json.loads(envelope)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "mediaType" in content
 
 
 def require_statement(envelope: bytes, record: VersionRecord, record_digest: str, where: str) -> None:
     """Check, whoever signed it, that an envelope states exactly what the record says: else an `IntegrityError`."""
-    payload, _ = _open(envelope, where)
+    _require_same(_open(envelope, where)[0], record, record_digest, where)
+
+
+def _require_same(payload: bytes, record: VersionRecord, record_digest: str, where: str) -> None:
     if payload != canonical_json(statement(record, record_digest)):
         raise IntegrityError(f"states something else than the record of {record.model}@{record.version}", where=where)
 
@@ -157,7 +187,7 @@ def require_trusted(view: View, model: str, version: str, policy: Policy | None 
         if rules.require_signature:
             raise StateError(f"{model}@{version} is not signed, and the policy refuses that", where=POLICY)
         return None
-    if not rules.keys and not rules.require_signature:
+    if not rules.names_signers and not rules.require_signature:
         return None
     record = parse(VersionRecord, read_record(view, model, version), version_path(model, version))
     digest = sha256_bytes(view.read(version_path(model, version)) or b"")
@@ -167,12 +197,14 @@ def require_trusted(view: View, model: str, version: str, policy: Policy | None 
 def _open(envelope: bytes, where: str) -> tuple[bytes, list[bytes]]:
     try:
         content = parse_json(envelope.decode("utf-8"), where)
+        if "mediaType" in content:
+            content = content["dsseEnvelope"]
         if content["payloadType"] != PAYLOAD_TYPE:
             raise IntegrityError(f"holds {content['payloadType']!r}, no in-toto statement", where=where)
         payload = base64.b64decode(content["payload"], validate=True)
         signatures = [base64.b64decode(entry["sig"], validate=True) for entry in content["signatures"]]
     except (InputError, UnicodeDecodeError, KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise IntegrityError("is not a DSSE envelope", where=where) from error
+        raise IntegrityError("is neither a DSSE envelope nor a sigstore bundle", where=where) from error
     return payload, signatures
 
 

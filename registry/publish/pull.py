@@ -14,7 +14,7 @@ from typing import Any
 
 from registry.layout import POLICY, WorkTree, read_record, signature_path, version_path
 from registry.location import locate
-from registry.policy import Policy
+from registry.policy import Policy, load_policy
 from registry.publish import oci
 from registry.publish.distribution import Repository
 from registry.publish.package import Package, choose, unpack
@@ -22,7 +22,7 @@ from registry.publish.reference import Reference
 from registry.records import VersionRecord
 from registry.resolve import Resolved, resolve
 from registry.signing import require_trusted, verify
-from weighbridge.documents.base import load, parse
+from weighbridge.documents.base import parse
 from weighbridge.errors import StateError
 from weighbridge.files import sha256_bytes
 
@@ -136,7 +136,7 @@ def pull_reference(source: Source, out: Path, policy: Path | None) -> Pulled:
     With a policy file the signature decides. Without, the digest in the reference is what vouches for the bytes;
     a reference that is a bare tag then vouches for nothing but the transport, and is refused.
     """
-    rules = load(Policy, policy) if policy is not None else None
+    rules = load_policy(policy) if policy is not None else None
     if rules is None and source.reference.digest is None:
         raise StateError(
             "a tag alone vouches for nothing",
@@ -157,7 +157,7 @@ def _trust(package: Package, rules: Policy | None, policy: Path | None, referenc
     where = str(reference)
     if package.statement is None:
         if rules.require_signature or reference.digest is None:
-            raise StateError("is not signed", where=where, fix=f"sign it by a key of {policy}")
+            raise StateError("is not signed", where=where, fix=f"sign it by a key or identity of {policy}")
         return "the digest in the reference, for the bytes; nothing vouches for the record"
     signed = verify(package.statement, package.record, sha256_bytes(package.record_bytes), rules, where)
     return f"a signature by {signed.key}"

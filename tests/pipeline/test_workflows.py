@@ -116,7 +116,8 @@ def test_permissions_follow_the_trust_split():
     assert report["permissions"] == {"actions": "read", "contents": "read", "pull-requests": "write"}
     assert "head_sha" not in texts["report"]
     assert content["promote"]["jobs"]["gate"]["permissions"] == {"contents": "read"}
-    assert content["promote"]["jobs"]["promote"]["permissions"] == {"contents": "write"}
+    assert content["promote"]["jobs"]["promote"]["permissions"] == {"contents": "write", "id-token": "write"}
+    assert all("id-token" not in text for name, text in texts.items() if name != "promote")
     assert "pull_request_target" not in "".join(texts.values())
 
 

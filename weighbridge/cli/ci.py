@@ -74,15 +74,23 @@ def promote(
     ),
     recipe: str | None = typer.Option(None, "--recipe", help="The recipe to promote."),
     select: str = typer.Option("smallest", "--select", help="Or the smallest, fastest or most-accurate that passed."),
+    keyless: bool = typer.Option(
+        False, "--keyless", envvar="WEIGHBRIDGE_KEYLESS", help="Sign with the identity of this job, by sigstore."
+    ),
     root: Path = ROOT,
 ) -> None:
-    """Promote what the gate passed at this commit, signed with WEIGHBRIDGE_SIGNING_KEY_PEM, and push."""
+    """Promote what the gate passed at this commit, signed with WEIGHBRIDGE_SIGNING_KEY_PEM or --keyless, and push."""
+    from registry.keyless import ambient_signer
     from weighbridge.ci.promote import Choice, OvertakenError, promote_all, signing_key
+    from weighbridge.errors import InputError
     from weighbridge.git import Git
 
     with signing_key(os.environ.get("WEIGHBRIDGE_SIGNING_KEY_PEM", "")) as key:
+        if key is not None and keyless:
+            raise InputError("a version is signed by a key or without one", where="--keyless", fix="remove the secret")
+        signer = ambient_signer() if keyless else key
         try:
-            found = promote_all(Git.discover(root), evidence, Choice(recipe, select), key)
+            found = promote_all(Git.discover(root), evidence, Choice(recipe, select), signer)
         except OvertakenError as error:
             typer.echo(f"nothing promoted: {error}")
             return

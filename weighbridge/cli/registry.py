@@ -41,6 +41,10 @@ def promote(
     key: Path | None = typer.Option(
         None, "--key", envvar="WEIGHBRIDGE_SIGNING_KEY", help="Private key (PEM) to sign with.", show_default=False
     ),
+    keyless: bool = typer.Option(False, "--keyless", help="Sign with the identity of this CI job, by sigstore."),
+    trust_config: Path | None = typer.Option(
+        None, "--trust-config", help="Another sigstore instance than the public one (JSON).", show_default=False
+    ),
     no_push: bool = NO_PUSH,
     remote: str | None = REMOTE,
     root: Path = ROOT,
@@ -48,6 +52,7 @@ def promote(
 ) -> None:
     """Make what passed a version, and stable."""
     from registry.evidence import select
+    from registry.keyless import ambient_signer
     from registry.promote import Request
     from registry.promote import promote as promote_recipe
     from registry.signing import load_private_key
@@ -57,14 +62,17 @@ def promote(
     chosen = [name for name, wanted in picks.items() if wanted]
     if len(chosen) + (recipe is not None) != 1:
         raise InputError("expected a recipe, or one of --smallest, --fastest, --most-accurate")
+    if key is not None and keyless:
+        raise InputError("a version is signed by a key or without one", where="--keyless", fix="leave --key out")
+    if trust_config is not None and not keyless:
+        raise InputError("belongs to --keyless", where="--trust-config")
     if channel not in ("stable", "none"):
         raise InputError(f"{channel!r} is neither 'stable' nor 'none'", where="--channel")
     request = Request(
         recipe or select(root, chosen[0]), "stable" if channel == "stable" else "none", expect=expect, notes=notes
     )
-    outcome = promote_recipe(
-        root, request, settings=_settings(no_push, remote), key=load_private_key(key) if key else None
-    )
+    signer = ambient_signer(trust_config) if keyless else load_private_key(key) if key else None
+    outcome = promote_recipe(root, request, settings=_settings(no_push, remote), key=signer)
     _say(outcome, as_json)
 
 
@@ -242,6 +250,19 @@ def schemas(out: Path = typer.Argument(..., help="A folder for the .schema.json 
 
     for path in write(out):
         typer.echo(str(path))
+
+
+@app.command("trust-root")
+def trust_root(
+    out: Path = typer.Argument(..., help="The file that the policy names as its trust_root."),
+    offline: bool = typer.Option(False, "--offline", help="The one that came with sigstore, or was fetched last."),
+) -> None:
+    """Write the trust root of sigstore's public instance, by which signatures without keys are checked offline."""
+    from registry.keyless import public_trust_root
+    from weighbridge.files import atomic_write
+
+    atomic_write(out, public_trust_root(offline=offline))
+    typer.echo(str(out))
 
 
 @canary_app.command("start")
