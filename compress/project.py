@@ -17,7 +17,7 @@ from torch import nn
 from compress.checkpoint import read_checkpoint
 from compress.training import check_module, deterministic
 from weighbridge.data import Data, Split, call_factory, read_npz
-from weighbridge.documents import Manifest, Params
+from weighbridge.documents import Manifest, Params, baseline_folder
 from weighbridge.errors import InputError, StateError
 from weighbridge.files import read_json, sha256_file
 from weighbridge.onnxfile import load_model, signature
@@ -53,14 +53,14 @@ class Project:
     @property
     def checkpoint(self) -> Path:
         """Made by the stage `train`."""
-        return self.root / "artifacts" / "baseline" / "checkpoint.safetensors"
+        return self.root / "artifacts" / "trained" / "checkpoint.safetensors"
 
     def baseline_folder(self, target: str) -> Path:
         """Made by the stage `baseline`."""
-        return self.root / "artifacts" / "baseline" / target
+        return self.root / baseline_folder(target)
 
     def recipe_folder(self, name: str) -> Path:
-        """Made by the stage `compress`."""
+        """Made by the stage `compress`: a folder for each target."""
         return self.root / "artifacts" / "recipes" / name
 
     def data(self) -> tuple[Data, str]:

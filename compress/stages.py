@@ -11,7 +11,7 @@ from typing import Any
 from compress import lineage
 from compress.checkpoint import write_checkpoint
 from compress.compose import Artifact, compose, export_baseline
-from compress.export import find_target
+from compress.export import Target, find_target
 from compress.project import SPLITS, Project, replaced_folder
 from compress.recipe import phases, read_recipe
 from compress.splits import calibration
@@ -24,7 +24,6 @@ from weighbridge.errors import InputError
 from weighbridge.files import atomic_write, sha256_bytes, write_json
 
 BASELINE = "baseline"
-DEFAULT_TARGET = "onnxruntime"
 
 
 def silent(stage: str, done: int, total: int, detail: str = "") -> None:
@@ -76,26 +75,40 @@ def train(root: Path, progress: Progress = silent) -> None:
     atomic_write(path.with_name("training.csv"), table.getvalue().encode())
 
 
-def baseline(root: Path, progress: Progress = silent) -> None:
-    """Export the trained baseline, or bring a finished ONNX model into the form that ships, with its manifest."""
+def baseline(root: Path, name: str = "onnxruntime", progress: Progress = silent) -> None:
+    """Export the trained baseline for one target, or bring a finished ONNX model into the form that ships."""
     project = Project(root)
-    target = find_target(DEFAULT_TARGET)
+    where = f"{project.params_file}: targets"
+    if name not in project.params.targets:
+        known = ", ".join(project.params.targets)
+        raise InputError(f"{name!r} is not among them", where=where, fix=f"targets: {known}")
+    target = find_target(name, where)
     data, data_digest = project.data()
     progress("export", 0, 1, target.name)
     context = _context(project, data, Teachers(project, target.name), progress)
     artifact = export_baseline(_source(project, data), context, target)
     code = lineage.code_digest(_factories(project), "export")
     manifest = _manifest(project, artifact, data_digest, recipe_name=BASELINE, target=target.name, code=code)
-    _write(project.baseline_folder(target.name), target.file, artifact, manifest)
+    with replaced_folder(project.baseline_folder(target.name)) as folder:
+        _write(folder, target.file, artifact, manifest)
     progress("export", 1, 1, f"{artifact.sizes.bytes} B")
 
 
 def compress(root: Path, recipe: str, progress: Progress = silent) -> None:
-    """Run one recipe on the baseline; write the artifact with its manifest, or nothing."""
+    """Run one recipe on the baseline; write an artifact with its manifest for each target, or nothing."""
     project = Project(root)
-    steps = read_recipe(project.params, recipe, str(project.params_file))
+    read_recipe(project.params, recipe, str(project.params_file))
+    where = f"{project.params_file}: recipes.{recipe}.target"
+    targets = [find_target(name, where) for name in project.params.recipes[recipe].targets]
+    with replaced_folder(project.recipe_folder(recipe)) as folder:
+        for target in targets:
+            artifact, manifest = _built(project, recipe, target, progress)
+            _write(folder / target.name, target.file, artifact, manifest)
+
+
+def _built(project: Project, recipe: str, target: Target, progress: Progress) -> tuple[Artifact, Manifest]:
     section = project.params.recipes[recipe]
-    target = find_target(section.target, f"{project.params_file}: recipes.{recipe}.target")
+    steps = read_recipe(project.params, recipe, str(project.params_file))
     data, data_digest = project.data()
     parent = project.baseline_manifest(target.name)
     teachers = Teachers(project, target.name)
@@ -112,7 +125,7 @@ def compress(root: Path, recipe: str, progress: Progress = silent) -> None:
         teacher=teachers.used[0] if teachers.used else None,
         code=lineage.code_digest([*_factories(project), *_students(steps)]),
     )
-    _write(project.recipe_folder(recipe), target.file, artifact, manifest)
+    return artifact, manifest
 
 
 def _source(project: Project, data: Data) -> Subject | Graph:
@@ -164,6 +177,6 @@ def _manifest(project: Project, artifact: Artifact, data_digest: str, **given: A
 
 
 def _write(folder: Path, file: str, artifact: Artifact, manifest: Manifest) -> None:
-    with replaced_folder(folder) as new:
-        (new / file).write_bytes(artifact.data)
-        manifest.write(new / "manifest.json")
+    folder.mkdir(exist_ok=True)
+    (folder / file).write_bytes(artifact.data)
+    manifest.write(folder / "manifest.json")

@@ -62,11 +62,15 @@ data:
 
 train: {epochs: 4, lr: 0.01, seed: 7}
 
+targets: [onnxruntime]
+
 recipes:
   compact:
     target: onnxruntime
     steps:
       - quantize: {scheme: fp16}
+
+devices: {local: {}}
 
 weighing: {time_limit: 60s}
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from gate.accuracy import Score
 from gate.inputs import Feeding, feeding, find_output, same_inputs
 from gate.launches import Journey, Protocol
-from gate.sizes import Model, read_model
+from gate.sizes import Model, read_model, target_of
 from weighbridge.data import Split, import_callable
 from weighbridge.documents import METRICS, Budget, Device, Weighing
 from weighbridge.documents.metrics import find_metric
+from weighbridge.errors import InputError
 
 DEFAULT_LIMITS: dict[str, dict[str, float]] = {
     "size.bytes": {"max_ratio": 1.0},
@@ -64,7 +65,7 @@ class Job:
 
     def wanted(self, kind: str) -> set[str]:
         """Names of the metrics of one kind that the budgets for this device limit."""
-        applying = [budget for budget in self.budgets if budget.device in (None, self.device.device_class)]
+        applying = [budget for budget in self.budgets if budget.applies_to(self.device)]
         return {budget.metric for budget in applying if budget.quantity.kind == kind}
 
 
@@ -92,7 +93,14 @@ def read_job(source: Source, budgets: Sequence[Budget], device: Device, weighing
     if source.stable is not None:
         others.append(read_model(source.stable, "stable"))
     paths = {"baseline": source.baseline, "candidate": source.candidate, "stable": source.stable}
+    runtime = target_of(source.baseline)
     for model in others:
+        if target_of(model.path) != runtime:
+            raise InputError(
+                f"is built for {target_of(model.path)}; the baseline is for {runtime}",
+                where=str(model.path),
+                fix="weigh a file against the uncompressed one for the same runtime",
+            )
         same_inputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")
     outputs = {
         model.name: find_output(model.signature, source.output, str(paths[model.name])) for model in (baseline, *others)
@@ -110,7 +118,7 @@ def read_job(source: Source, budgets: Sequence[Budget], device: Device, weighing
         weighing=weighing.model_copy(update={"throughput_batch_size": throughput}),
         feeding=feed,
         outputs=outputs,
-        **rest,  # type: ignore[arg-type]  # fields of Job by name
+        **{"runtime": runtime, **rest},  # type: ignore[arg-type]  # fields of Job by name
     )
 
 

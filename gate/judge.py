@@ -2,7 +2,7 @@
 
 Exact metrics are compared; accuracy is judged by paired intervals; what is timed is judged by the signed-rank
 interval over launch pairs at group-sequential looks. FAIL is a union over budgets, so each family of required
-budgets (timed ones; accuracy ones) shares an error rate of at most 1 % by Holm's procedure; PASS is an intersection, so each
+budgets (timed ones; accuracy ones) errs in at most 1 % of runs by Holm's procedure; PASS is an intersection, so each
 budget passes at one-sided 5 %. Whatever is missing, contradictory or no number is an error and never passes.
 """
 

@@ -11,9 +11,19 @@ from gate.launches import Journey
 from gate.noisy import Progress, silent
 from gate.weigh import weigh_in_turn
 from weighbridge.data import load_data, read_npz
-from weighbridge.documents import Device, Manifest, Measurement, Params
+from weighbridge.documents import (
+    STABLE,
+    Candidate,
+    Device,
+    Manifest,
+    Measurement,
+    Params,
+    Stable,
+    baseline_folder,
+    load,
+)
 from weighbridge.errors import InputError, IntegrityError
-from weighbridge.files import read_json, sha256_file
+from weighbridge.files import sha256_file
 
 NO_JOURNEY = "the data factory gives no preprocess and raw examples"
 
@@ -25,19 +35,31 @@ def device(root: Path) -> Device:
     return found
 
 
-def weigh(root: Path, recipe: str, progress: Progress = silent) -> Measurement:
-    """Weigh one recipe's artifact and write `measurements/<recipe>.json`, continuing what stands there."""
+def weigh(root: Path, recipe: str, progress: Progress = silent) -> list[Measurement]:
+    """Weigh a recipe's artifacts, on each device, into `measurements/<recipe>/`, continuing what stands there."""
     params = Params.read(root / "params.yaml")
     if recipe not in params.recipes:
         raise InputError(f"there is no recipe {recipe!r}", where=f"{root / 'params.yaml'}: recipes")
-    target = root / "measurements" / f"{recipe}.json"
-    runtime = params.recipes[recipe].target
+    candidates = params.candidates(recipe)
+    found = [_weigh(root, params, candidate, progress) for candidate in candidates]
+    _forget(root / "measurements" / recipe, {Path(candidate.measurement).name for candidate in candidates})
+    return found
+
+
+def _forget(folder: Path, wanted: set[str]) -> None:
+    """Measurements of targets and devices that params no longer name must not linger beside those they do."""
+    for path in folder.glob("*.json"):
+        if path.name not in wanted:
+            path.unlink()
+
+
+def _weigh(root: Path, params: Params, candidate: Candidate, progress: Progress) -> Measurement:
     data = root / "artifacts" / "data" / "test.npz"
-    stable, reason = _stable(root / "artifacts" / "stable")
+    stable, reason = _stable(root / "artifacts" / "stable", candidate.target)
     job = read_job(
         Source(
-            _verified(root / "artifacts" / "baseline" / runtime),
-            _verified(root / "artifacts" / "recipes" / recipe),
+            _verified(root / baseline_folder(candidate.target)),
+            _verified(root / candidate.folder),
             read_npz(data),
             str(data),
             stable=stable if check_stable(params.budgets, None, reason) else None,
@@ -45,14 +67,14 @@ def weigh(root: Path, recipe: str, progress: Progress = silent) -> Measurement:
         params.budgets,
         device_room.describe(os.environ),
         params.weighing,
-        runtime=runtime,
+        runtime=candidate.target,
         missing=check_stable(params.budgets, stable, reason),
         users=user_metrics(params.budgets, ()),
         journey=_journey(params, root),
         model=params.model.name,
-        recipe=recipe,
+        recipe=candidate.recipe,
     )
-    return weigh_in_turn(job, target, progress)
+    return weigh_in_turn(job, root / candidate.measurement, progress)
 
 
 def _verified(folder: Path) -> Path:
@@ -65,20 +87,21 @@ def _verified(folder: Path) -> Path:
     return path
 
 
-def _stable(folder: Path) -> tuple[Path | None, str]:
-    """What the registry serves now, verified, or why there is nothing."""
-    record = folder / "stable.json"
+def _stable(folder: Path, target: str) -> tuple[Path | None, str]:
+    """What the registry serves now for a target, verified, or why there is nothing."""
+    record = folder / STABLE
     if not record.exists():
         return None, "nobody asked the registry what it serves (artifacts/stable/stable.json is not there)"
-    content = read_json(record)
-    digest = content.get("digest") if isinstance(content, dict) else None
-    if digest is None:
-        reason = content.get("reason") if isinstance(content, dict) else None
-        return None, str(reason or "the registry serves no version as stable")
-    path = folder / "model.onnx"
+    stable = load(Stable, record)
+    if not stable.artifacts:
+        return None, stable.reason or "the registry serves no version as stable"
+    if target not in stable.artifacts:
+        return None, f"{stable.version}, which is stable, was not built for {target}"
+    served = stable.artifacts[target]
+    path = folder / served.path
     found = sha256_file(path)
-    if found != digest:
-        raise IntegrityError(f"has {found}; stable.json says {digest}", where=str(path))
+    if found != served.digest:
+        raise IntegrityError(f"has {found}; stable.json says {served.digest}", where=str(path))
     return path, ""
 
 

@@ -6,7 +6,6 @@ Reads `params.yaml`, manifests, artifacts, measurements and waivers; judges; wri
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,22 @@ from gate.report.edits import edits
 from gate.report.facts import Entry
 from gate.waivers import apply_waivers, read_waivers
 from gate.wording import quantity
-from weighbridge.documents import GateVerdict, Manifest, Measurement, Params, RecipeVerdict, Verdict, worst
-from weighbridge.errors import InputError, IntegrityError
-from weighbridge.files import atomic_write, parse_yaml, pretty_json, read_json, read_yaml, sha256_file
+from weighbridge.documents import (
+    STABLE,
+    Candidate,
+    GateVerdict,
+    Manifest,
+    Measurement,
+    Params,
+    RecipeVerdict,
+    Stable,
+    Verdict,
+    baseline_folder,
+    load,
+    worst,
+)
+from weighbridge.errors import IntegrityError
+from weighbridge.files import atomic_write, parse_yaml, pretty_json, read_yaml, sha256_file
 
 PARAMS = "params.yaml"
 REPRODUCE = ("dvc repro", "weighbridge gate")
@@ -71,8 +83,8 @@ class _Inputs:
     """What a judgement is a function of."""
 
     params: Params
-    entries: tuple[tuple[str, Measurement, tuple[str, ...]], ...]
-    """Recipe, its measurement, and what is wrong with it beside its files."""
+    entries: tuple[tuple[Candidate, Measurement, tuple[str, ...]], ...]
+    """What was weighed, its measurement, and what is wrong with it beside its files."""
 
 
 def judge(root: Path, *, base: Base | None = None, today: dt.date | None = None) -> GateVerdict:
@@ -149,14 +161,14 @@ def table(verdict: GateVerdict) -> str:
 
 def _read(root: Path) -> _Inputs:
     params = Params.read(root / PARAMS)
-    baseline, problems = _artifact(root / "artifacts" / "baseline" / "onnxruntime")
-    stable = _stable_digest(root)
+    stable = _stable_digests(root)
     entries = []
-    for name in params.recipes:
-        manifest, more = _artifact(root / "artifacts" / "recipes" / name)
-        measurement = Measurement.read(root / "measurements" / f"{name}.json")
-        found = [*problems, *more, *_disagreements(name, manifest, baseline, measurement, stable)]
-        entries.append((name, measurement, tuple(found)))
+    for candidate in params.candidates():
+        baseline, problems = _artifact(root / baseline_folder(candidate.target))
+        manifest, more = _artifact(root / candidate.folder)
+        measurement = Measurement.read(root / candidate.measurement)
+        disagree = _disagreements(candidate, manifest, baseline, measurement, stable.get(candidate.target))
+        entries.append((candidate, measurement, (*problems, *more, *disagree)))
     return _Inputs(params, tuple(entries))
 
 
@@ -165,30 +177,33 @@ def _artifact(folder: Path) -> tuple[Manifest, list[str]]:
     manifest = Manifest.read(folder / "manifest.json")
     name = Path(manifest.artifact.path).name
     if sha256_file(folder / name) != manifest.artifact.digest:
-        return manifest, [f"{folder.name}/{name} is not the file that its manifest speaks of"]
+        return manifest, [f"{folder.parent.name}/{folder.name}/{name} is not the file that its manifest speaks of"]
     return manifest, []
 
 
-def _stable_digest(root: Path) -> str | None:
-    path = root / "artifacts" / "stable" / "stable.json"
+def _stable_digests(root: Path) -> dict[str, str]:
+    """By target."""
+    path = root / "artifacts" / "stable" / STABLE
     if not path.is_file():
-        return None
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise InputError("is not an object", where=str(path), fix="run `weighbridge stage device`")
-    digest = content.get("digest")
-    return digest if isinstance(digest, str) else None
+        return {}
+    return {target: file.digest for target, file in load(Stable, path).artifacts.items()}
 
 
 def _disagreements(
-    name: str, manifest: Manifest, baseline: Manifest, measurement: Measurement, stable: str | None
+    candidate: Candidate, manifest: Manifest, baseline: Manifest, measurement: Measurement, stable: str | None
 ) -> list[str]:
-    """Every document must speak of the same bytes."""
+    """Every document must speak of the same bytes, for the same target, on the device that was named."""
     problems = []
-    if manifest.recipe_name != name:
+    if manifest.recipe_name != candidate.recipe:
         problems.append(f"the manifest is of the recipe {manifest.recipe_name!r}")
-    if measurement.recipe not in (None, name):
+    if manifest.target != candidate.target:
+        problems.append(f"the manifest is of an artifact for {manifest.target}")
+    if measurement.recipe not in (None, candidate.recipe):
         problems.append(f"the measurement is of the recipe {measurement.recipe!r}")
+    if measurement.target != candidate.target:
+        problems.append(f"the measurement was taken on {measurement.target}")
+    if measurement.device.name != candidate.device:
+        problems.append(f"the measurement was taken on the device {measurement.device.name!r}")
     if measurement.candidate.digest != manifest.artifact.digest:
         problems.append("the measurement is of another file than the artifact")
     if measurement.baseline.digest != baseline.artifact.digest:
@@ -203,8 +218,10 @@ def _judge_all(inputs: _Inputs) -> GateVerdict:
     """The verdict that the evidence gives, before waivers and policy."""
     params = inputs.params
     recipes = {
-        name: judge_one(measurement, params.budgets, advisory=params.recipes[name].advisory, problems=problems)
-        for name, measurement, problems in inputs.entries
+        candidate.name: judge_one(
+            measurement, params.budgets, advisory=params.recipes[candidate.recipe].advisory, problems=problems
+        )
+        for candidate, measurement, problems in inputs.entries
     }
     counting = [recipe.verdict for recipe in recipes.values() if not recipe.advisory]
     devices = sorted({recipe.device for recipe in recipes.values()})
@@ -245,7 +262,7 @@ def _bare(verdict: RecipeVerdict) -> dict[str, Any]:
 
 
 def _report(inputs: _Inputs, verdict: GateVerdict, root: Path, base: Base | None) -> Report:
-    measurements: Mapping[str, Measurement] = {name: measurement for name, measurement, _ in inputs.entries}
+    measurements = {candidate.name: measurement for candidate, measurement, _ in inputs.entries}
     entries = tuple(Entry(name, recipe, measurements[name]) for name, recipe in verdict.recipes.items())
     changed = None
     if base is not None and base.text is not None:

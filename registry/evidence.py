@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from registry.estimates import estimates
-from weighbridge.documents import GateVerdict, Manifest, Measurement, Params, RecipeVerdict, Verdict, worst
+from weighbridge.documents import (
+    Candidate,
+    GateVerdict,
+    Manifest,
+    Measurement,
+    Params,
+    RecipeVerdict,
+    Verdict,
+    baseline_folder,
+    worst,
+)
 from weighbridge.documents.base import load, parse
 from weighbridge.errors import InputError, IntegrityError, StateError
 from weighbridge.files import parse_json, read_bytes, read_yaml, sha256_bytes
 
 VERDICT = "reports/verdict.json"
-BASELINE = "artifacts/baseline/onnxruntime"
 _RERUN = "run `dvc repro` and commit what it changed"
 
 
@@ -38,19 +47,58 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """One artifact on one device, weighed and passed; all of it speaks of the same bytes."""
+
+    candidate: Candidate
+    built: Built
+    baseline: Built
+    measurement: Measurement
+    verdict: RecipeVerdict
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """Everything that a promotion of one recipe rests on; all of it speaks of the same bytes."""
+    """Everything that a promotion of one recipe rests on."""
 
     recipe: str
     params: Params
     params_digest: str
     lock_digest: str
-    candidate: Built
-    baseline: Built
-    measurement: Measurement
+    judged: tuple[Judged, ...]
+    """For each target and device; the first is what the version's record leads with."""
     gate: GateVerdict
     gate_digest: str
-    verdict: RecipeVerdict
+
+    @property
+    def candidate(self) -> Built:
+        """The artifact for the first target."""
+        return self.judged[0].built
+
+    @property
+    def baseline(self) -> Built:
+        """The uncompressed artifact for the first target."""
+        return self.judged[0].baseline
+
+    @property
+    def measurement(self) -> Measurement:
+        """Of the first target's artifact on the first device."""
+        return self.judged[0].measurement
+
+    @property
+    def verdict(self) -> RecipeVerdict:
+        """On the first target's artifact on the first device."""
+        return self.judged[0].verdict
+
+    @property
+    def candidates(self) -> tuple[Built, ...]:
+        """The recipe's artifacts, one for each target."""
+        return tuple({item.candidate.target: item.built for item in self.judged}.values())
+
+    @property
+    def baselines(self) -> tuple[Built, ...]:
+        """The uncompressed artifacts, one for each target."""
+        return tuple({item.candidate.target: item.baseline for item in self.judged}.values())
 
     @property
     def stable_reference(self) -> str | None:
@@ -68,22 +116,40 @@ def gather(root: Path, recipe: str) -> Evidence:
         )
     gate, gate_digest = read_verdict(root)
     lock, lock_digest = _read_lock(root)
-    folder = f"artifacts/recipes/{recipe}"
+    _passed(gate, recipe, params)
     evidence = Evidence(
         recipe=recipe,
         params=params,
         params_digest=sha256_bytes(read_bytes(root / "params.yaml")),
         lock_digest=lock_digest,
-        candidate=_read_built(root, folder, lock),
-        baseline=_read_built(root, BASELINE, lock),
-        measurement=_read_measurement(root, recipe, lock),
+        judged=tuple(_judged_candidate(root, item, gate) for item in params.candidates(recipe)),
         gate=gate,
         gate_digest=gate_digest,
-        verdict=_passed(gate, recipe),
     )
+    _locked_folders(root, recipe, params, lock)
     _locked_file(root, VERDICT, lock)
-    _agree(evidence, _section(root, recipe))
+    section = _section(root, recipe)
+    for judged in evidence.judged:
+        _agree(judged, evidence, section)
     return evidence
+
+
+def _judged_candidate(root: Path, candidate: Candidate, gate: GateVerdict) -> Judged:
+    return Judged(
+        candidate=candidate,
+        built=_read_built(root, candidate.folder),
+        baseline=_read_built(root, baseline_folder(candidate.target)),
+        measurement=_read_measurement(root, candidate.measurement),
+        verdict=gate.recipes[candidate.name],
+    )
+
+
+def _locked_folders(root: Path, recipe: str, params: Params, lock: dict[str, str]) -> None:
+    """Artifacts, baselines and measurements are what the pipeline made."""
+    _locked_folder(root, f"artifacts/recipes/{recipe}", lock)
+    for target in params.recipes[recipe].targets:
+        _locked_folder(root, baseline_folder(target), lock)
+    _locked_folder(root, f"measurements/{recipe}", lock)
 
 
 def read_verdict(root: Path) -> tuple[GateVerdict, str]:
@@ -94,17 +160,27 @@ def read_verdict(root: Path) -> tuple[GateVerdict, str]:
 
 
 def passing(gate: GateVerdict) -> list[str]:
-    """Names of the recipes that passed."""
-    return [name for name, verdict in gate.recipes.items() if _judged(verdict) is Verdict.PASS]
+    """Names of the recipes that passed, on every target and device that they were judged on."""
+    verdicts: dict[str, list[Verdict]] = {}
+    for name, verdict in gate.recipes.items():
+        verdicts.setdefault(verdict.recipe or name, []).append(_judged(verdict))
+    return [recipe for recipe, found in verdicts.items() if worst(found) is Verdict.PASS]
+
+
+def first_verdict(gate: GateVerdict, recipe: str) -> RecipeVerdict:
+    """The verdict on the artifact that a recipe's version would lead with."""
+    return next(verdict for name, verdict in gate.recipes.items() if recipe == (verdict.recipe or name))
 
 
 def select(root: Path, by: str) -> str:
     """The recipe that passed and is the `smallest`, `fastest` or `most-accurate`; ties go to the smaller file.
 
-    Fastest and most accurate are by the measured estimates of latency.p50 and accuracy.top1. A `StateError` where
-    nothing passed, and an `InputError` where a passing recipe lacks that estimate.
+    Fastest and most accurate are by the measured estimates of latency.p50 and accuracy.top1, each of the artifact for
+    the recipe's first target on the first device. A `StateError` where nothing passed, and an `InputError` where a
+    passing recipe lacks that estimate.
     """
     gate, _ = read_verdict(root)
+    params = Params.read(root / "params.yaml")
     names = passing(gate)
     if not names:
         raise StateError("no recipe passed", where=VERDICT)
@@ -113,10 +189,13 @@ def select(root: Path, by: str) -> str:
         raise InputError(f"cannot select by {by!r}", fix="smallest, fastest or most-accurate")
     ranked = []
     for name in names:
-        measurement = load(Measurement, root / "measurements" / f"{name}.json")
+        if not (candidates := params.candidates(name)):
+            raise StateError(f"speaks of {name}, which params.yaml does not name", where=VERDICT, fix=_RERUN)
+        where = candidates[0].measurement
+        measurement = load(Measurement, root / where)
         found = estimates(measurement).get(metric)
         if found is None and metric != "size.bytes":
-            raise InputError(f"{metric} of {name} was not measured", where=f"measurements/{name}.json")
+            raise InputError(f"{metric} of {name} was not measured", where=where)
         value = float(measurement.candidate.bytes) if found is None else found.value
         ranked.append((-value if by == "most-accurate" else value, measurement.candidate.bytes, name))
     return min(ranked)[2]
@@ -127,16 +206,22 @@ def _judged(verdict: RecipeVerdict) -> Verdict:
     return worst([verdict.verdict, worst(budget.standing for budget in verdict.budgets if budget.required)])
 
 
-def _passed(gate: GateVerdict, recipe: str) -> RecipeVerdict:
+def _passed(gate: GateVerdict, recipe: str, params: Params) -> None:
+    """Refuse a recipe that did not pass on every target and device."""
     for change in gate.policy_changes:
         if change.waived_by is None:
             raise NotPassedError(
                 f"{change.budget} was {change.kind} and nobody has waived that ({change.base} → {change.head})",
                 where=VERDICT,
             )
-    verdict = gate.recipes.get(recipe)
+    for candidate in params.candidates(recipe):
+        _passed_candidate(gate, candidate.name)
+
+
+def _passed_candidate(gate: GateVerdict, name: str) -> None:
+    verdict = gate.recipes.get(name)
     if verdict is None:
-        raise StateError(f"holds no verdict on {recipe!r}", where=VERDICT, fix=_RERUN)
+        raise StateError(f"holds no verdict on {name!r}", where=VERDICT, fix=_RERUN)
     found = _judged(verdict)
     if found is not Verdict.PASS:
         reasons = [
@@ -145,17 +230,16 @@ def _passed(gate: GateVerdict, recipe: str) -> RecipeVerdict:
             if budget.required and budget.standing is not Verdict.PASS
         ]
         raise NotPassedError(
-            f"the verdict on {recipe!r} is {found}, not pass" + (f" ({'; '.join(reasons[:3])})" if reasons else ""),
+            f"the verdict on {name!r} is {found}, not pass" + (f" ({'; '.join(reasons[:3])})" if reasons else ""),
             where=VERDICT,
         )
-    return verdict
 
 
 class NotPassedError(StateError):
     """The gate did not let this artifact through."""
 
 
-def _read_built(root: Path, folder: str, lock: dict[str, str]) -> Built:
+def _read_built(root: Path, folder: str) -> Built:
     where = f"{folder}/manifest.json"
     data = read_bytes(root / where)
     manifest = parse(Manifest, parse_json(data.decode("utf-8", errors="replace"), where), where)
@@ -170,7 +254,6 @@ def _read_built(root: Path, folder: str, lock: dict[str, str]) -> Built:
             where=f"{folder}/{name}",
             fix=_RERUN,
         )
-    _locked_folder(root, folder, lock)
     return Built(
         manifest=manifest,
         manifest_digest=sha256_bytes(data),
@@ -180,12 +263,10 @@ def _read_built(root: Path, folder: str, lock: dict[str, str]) -> Built:
     )
 
 
-def _read_measurement(root: Path, recipe: str, lock: dict[str, str]) -> Measurement:
-    where = f"measurements/{recipe}.json"
+def _read_measurement(root: Path, where: str) -> Measurement:
     measurement = parse(
         Measurement, parse_json(read_bytes(root / where).decode("utf-8", errors="replace"), where), where
     )
-    _locked_file(root, where, lock)
     if measurement.faults:
         raise StateError(f"names a fault: {measurement.faults[0]}", where=where)
     return measurement
@@ -198,13 +279,13 @@ def _section(root: Path, recipe: str) -> dict[str, Any]:
     return section
 
 
-def _agree(evidence: Evidence, section: dict[str, Any]) -> None:
-    """All documents must speak of one model, one pair of bytes, one recipe, one data set."""
-    manifest, measurement, verdict = evidence.candidate.manifest, evidence.measurement, evidence.verdict
-    candidate, baseline = manifest.artifact.digest, evidence.baseline.manifest.artifact.digest
-    measured = f"measurements/{evidence.recipe}.json"
-    made = f"artifacts/recipes/{evidence.recipe}/manifest.json"
-    model = evidence.params.model.name
+def _agree(judged: Judged, evidence: Evidence, section: dict[str, Any]) -> None:
+    """All documents must speak of one model, one pair of bytes, one recipe, one target, one device."""
+    manifest, measurement, verdict = judged.built.manifest, judged.measurement, judged.verdict
+    candidate, baseline = manifest.artifact.digest, judged.baseline.manifest.artifact.digest
+    measured = judged.candidate.measurement
+    made = f"{judged.candidate.folder}/manifest.json"
+    target, device, model = judged.candidate.target, judged.candidate.device, evidence.params.model.name
     facts = [
         (measured, "the candidate's digest", measurement.candidate.digest, candidate),
         (measured, "the baseline's digest", measurement.baseline.digest, baseline),
@@ -216,7 +297,11 @@ def _agree(evidence: Evidence, section: dict[str, Any]) -> None:
         (made, "the baseline's digest", manifest.baseline, baseline),
         (made, "the model", manifest.model, model),
         (made, "the recipe's name", manifest.recipe_name, evidence.recipe),
-        (f"{BASELINE}/manifest.json", "the model", evidence.baseline.manifest.model, model),
+        (made, "the target", manifest.target, target),
+        (measured, "the target", measurement.target, target),
+        (measured, "the device", measurement.device.name, device),
+        (f"{baseline_folder(target)}/manifest.json", "the model", judged.baseline.manifest.model, model),
+        (f"{baseline_folder(target)}/manifest.json", "the target", judged.baseline.manifest.target, target),
         (measured, "the recipe's name", measurement.recipe or evidence.recipe, evidence.recipe),
         (measured, "the model", measurement.model or model, model),
     ]

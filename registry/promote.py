@@ -23,8 +23,9 @@ from registry.records import (
     VersionOf,
     VersionRecord,
 )
-from registry.signing import PrivateKey
+from registry.signing import Signer
 from registry.store import Draft, Outcome, Settings, Store, Tip, render, stamp
+from weighbridge.documents import RecipeVerdict
 from weighbridge.documents.base import parse
 from weighbridge.errors import StateError
 from weighbridge.files import sha256_bytes
@@ -44,9 +45,7 @@ class Request:
     notes: str = ""
 
 
-def promote(
-    root: Path, request: Request, *, settings: Settings | None = None, key: PrivateKey | None = None
-) -> Outcome:
+def promote(root: Path, request: Request, *, settings: Settings | None = None, key: Signer | None = None) -> Outcome:
     """Record a recipe's artifact as the next version; make it stable unless `channel` is `none`.
 
     Refuses (nothing is written): a verdict that is not `pass`, digests that disagree, files that are not what
@@ -61,7 +60,7 @@ def promote(
     commit = _clean_head(store.git)
     folder = root.resolve().relative_to(top.resolve())
     if store.settings.push:
-        built = (evidence.candidate, evidence.baseline)
+        built = (*evidence.candidates, *evidence.baselines)
         publish(top, [((folder / artifact.path).as_posix(), artifact.md5) for artifact in built])
 
     def decide(tip: Tip, channels: Channels) -> Draft:
@@ -92,17 +91,19 @@ def promote(
     return store.change(evidence.params.model.name, decide, published=True)
 
 
-def _sign(record: VersionRecord, key: PrivateKey | None, policy: Policy) -> bytes | None:
+def _sign(record: VersionRecord, key: Signer | None, policy: Policy) -> bytes | None:
     """The record's signed statement, checked against the policy as whoever pulls the version will."""
     name = f"{record.model}@{record.version}"
     if key is None:
         if policy.require_signature:
-            raise StateError(f"{name} would be unsigned, and the policy refuses that", where=POLICY, fix="--key FILE")
+            raise StateError(
+                f"{name} would be unsigned, and the policy refuses that", where=POLICY, fix="--key FILE, or --keyless"
+            )
         return None
     digest = sha256_bytes(render(record))
     envelope = signing.sign(record, digest, key)
-    if policy.keys:
-        signing.verify(envelope, record, digest, policy, "your key")
+    if policy.names_signers:
+        signing.verify(envelope, record, digest, policy, "your signature")
     return envelope
 
 
@@ -184,7 +185,7 @@ class Made:
         digest = self.evidence.baseline.manifest.artifact.digest
         found = []
         baseline = channels.baseline.version if channels.baseline else None
-        if channels.baseline is None or channels.baseline.digest != digest:
+        if baseline is None or not self._recorded(tip, channels.model, baseline):
             baseline = f"b{channels.baselines + 1}"
             found.append(self._baseline(channels.model, baseline))
         teacher = self.evidence.candidate.manifest.teacher
@@ -196,30 +197,40 @@ class Made:
         found.append(self._candidate(f"v{channels.versions + 1}", channels.model, of_baseline, of_teacher))
         return found
 
+    def _recorded(self, tip: Tip, model: str, version: str) -> bool:
+        """Whether the baseline's record holds the uncompressed artifact of every target."""
+        record = parse(VersionRecord, read_record(tip, model, version), version_path(model, version))
+        known = {artifact.digest for artifact in record.artifacts}
+        return known >= {built.manifest.artifact.digest for built in self.evidence.baselines}
+
     def _candidate(self, version: str, model: str, baseline: VersionOf, teacher: VersionOf | None) -> VersionRecord:
         evidence = self.evidence
-        verdict, manifest = evidence.verdict, evidence.candidate.manifest
+        manifest = evidence.candidate.manifest
         return VersionRecord(
-            **self._origin(evidence.candidate),
+            **self._origin(evidence.candidates),
             model=model,
             version=version,
             kind="compressed",
             recipe_name=evidence.recipe,
             recipe=manifest.recipe,
             metrics=estimates(evidence.measurement),
-            verdict=Judgement(
-                verdict=verdict.verdict,
-                digest=verdict.content_digest(),
-                file=evidence.gate_digest,
-                policy=evidence.gate.policy,
-                measurement=verdict.measurement,
-                device=verdict.device,
-                budgets=verdict.budgets,
-            ),
+            verdict=self._judgement(evidence.verdict),
+            others={item.candidate.name: self._judgement(item.verdict) for item in evidence.judged[1:]},
             baseline=baseline,
             teacher=teacher,
             device=evidence.measurement.device,
             notes=self.notes,
+        )
+
+    def _judgement(self, verdict: RecipeVerdict) -> Judgement:
+        return Judgement(
+            verdict=verdict.verdict,
+            digest=verdict.content_digest(),
+            file=self.evidence.gate_digest,
+            policy=self.evidence.gate.policy,
+            measurement=verdict.measurement,
+            device=verdict.device,
+            budgets=verdict.budgets,
         )
 
     def _baseline(self, model: str, version: str) -> VersionRecord:
@@ -229,7 +240,7 @@ class Made:
                 value = estimate.baseline
                 values[name] = Estimate(value=value, lower=value, upper=value, unit=estimate.unit)
         return VersionRecord(
-            **self._origin(self.evidence.baseline),
+            **self._origin(self.evidence.baselines),
             model=model,
             version=version,
             kind="baseline",
@@ -242,9 +253,9 @@ class Made:
             notes="",
         )
 
-    def _origin(self, built: Built) -> dict[str, object]:
+    def _stored(self, built: Built) -> StoredArtifact:
         manifest = built.manifest
-        artifact = StoredArtifact(
+        return StoredArtifact(
             target=manifest.target,
             path=(self.folder / built.path).as_posix(),
             digest=manifest.artifact.digest,
@@ -256,11 +267,14 @@ class Made:
             md5=built.md5,
             manifest=built.manifest_digest,
         )
+
+    def _origin(self, built: Sequence[Built]) -> dict[str, object]:
+        manifest = built[0].manifest
         return {
             "event": self.event,
             "at": self.at,
             "by": self.by,
-            "artifacts": [artifact],
+            "artifacts": [self._stored(item) for item in built],
             "commit": self.commit,
             "dvc_lock": self.evidence.lock_digest,
             "params": self.evidence.params_digest,

@@ -103,6 +103,8 @@ class VersionRecord(Recorded):
     metrics: dict[str, Estimate]
     verdict: Judgement | None
     """None for a baseline: it is what others are judged against."""
+    others: dict[str, Judgement] = {}
+    """Verdicts on further targets and devices, by candidate; `metrics` and `verdict` are the first one's."""
     baseline: VersionOf | None
     teacher: VersionOf | None = None
     commit: str = Field(pattern=r"^[0-9a-f]{40}(?:[0-9a-f]{24})?$")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 from registry.layout import home
-from registry.resolve import Resolved, locate_bytes, stable_or_none
-from weighbridge.documents import Params
+from registry.resolve import locate_bytes, stable_or_none
+from weighbridge.documents import STABLE, Params, Stable, StableFile
 from weighbridge.errors import StateError
-from weighbridge.files import atomic_path, write_json
-
-RECORD = "stable.json"
-MODEL = "model.onnx"
+from weighbridge.files import atomic_path
 
 
 def write_stable(root: Path, folder: Path) -> None:
@@ -26,26 +23,28 @@ def write_stable(root: Path, folder: Path) -> None:
     wanted = any(budget.relative and budget.against == "stable" for budget in params.budgets)
     top = home(root)
     served = stable_or_none(top, params.model.name) if wanted else None
-    folder.mkdir(parents=True, exist_ok=True)
     if served is None:
-        unasked = "no budget compares with stable"
-        _write(folder, {"reason": f"{params.model.name} has no stable version yet" if wanted else unasked})
+        reason = f"{params.model.name} has no stable version yet" if wanted else "no budget compares with stable"
+        _write(folder, Stable(version=None, reason=reason), {})
         return
     try:
-        source = locate_bytes(top, served)
+        sources = {served.target: locate_bytes(top, served)}
     except StateError as error:
-        _write(folder, {"reason": str(error), **_named(served)})
+        _write(folder, Stable(version=served.version, reason=str(error)), {})
         return
-    with atomic_path(folder / MODEL) as temporary:
-        shutil.copyfile(source, temporary)
-    write_json(folder / RECORD, {"digest": served.digest, "reason": None, **_named(served)})
+    files = {
+        target: StableFile(path=f"{target}/{PurePosixPath(served.path).name}", digest=served.digest)
+        for target in sources
+    }
+    _write(folder, Stable(version=served.version, artifacts=files), sources)
 
 
-def _named(served: Resolved) -> dict[str, Any]:
-    return {"version": served.version}
-
-
-def _write(folder: Path, content: dict[str, Any]) -> None:
-    """Say why there is nothing to compare with; bytes of an earlier stable must not linger."""
-    (folder / MODEL).unlink(missing_ok=True)
-    write_json(folder / RECORD, {"digest": None, "version": None, **content})
+def _write(folder: Path, stable: Stable, sources: Mapping[str, Path]) -> None:
+    """Write the document and the files that it speaks of; those of an earlier stable must not linger."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for target, source in sources.items():
+        path = folder / stable.artifacts[target].path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            shutil.copyfile(source, temporary)
+    stable.write(folder / STABLE)

@@ -77,21 +77,21 @@ def made(tmp_path_factory):
 
 def manifest(root, name):
     """What the stage said of one recipe's artifact."""
-    return Manifest.read(root / "artifacts" / "recipes" / name / "manifest.json")
+    return Manifest.read(root / "artifacts" / "recipes" / name / "onnxruntime" / "manifest.json")
 
 
 def test_stages_write_what_the_pipeline_names(made):
     """And nothing else: no temporary file is left."""
     assert sorted(files(made)) == [
-        "baseline/checkpoint.safetensors",
         "baseline/onnxruntime/manifest.json",
         "baseline/onnxruntime/model.onnx",
-        "baseline/training.csv",
         "data/calibration.npz",
         "data/data.json",
         "data/test.npz",
         "data/train.npz",
-        *(f"recipes/{name}/{file}" for name in sorted(RECIPES) for file in ("manifest.json", "model.onnx")),
+        *(f"recipes/{name}/onnxruntime/{file}" for name in sorted(RECIPES) for file in ("manifest.json", "model.onnx")),
+        "trained/checkpoint.safetensors",
+        "trained/training.csv",
     ]
 
 
@@ -112,7 +112,7 @@ def test_manifests_speak_of_their_file_and_its_lineage(made):
     assert (baseline.recipe_name, baseline.recipe, baseline.baseline) == ("baseline", {}, None)
     for name, steps in RECIPES.items():
         found = manifest(made, name)
-        path = made / "artifacts" / "recipes" / name / found.artifact.path
+        path = made / "artifacts" / "recipes" / name / "onnxruntime" / found.artifact.path
         assert found.artifact.digest == sha256_file(path)
         assert found.artifact.bytes == found.sizes.bytes == path.stat().st_size
         assert found.recipe == {"target": "onnxruntime", "steps": steps}
@@ -131,7 +131,7 @@ def test_the_artifacts_still_answer(made):
     """Each recipe's file, run as it ships, is far above chance on the test split."""
     test = read_npz(made / "artifacts" / "data" / "test.npz")
     for name in RECIPES:
-        data = (made / "artifacts" / "recipes" / name / "model.onnx").read_bytes()
+        data = (made / "artifacts" / "recipes" / name / "onnxruntime" / "model.onnx").read_bytes()
         answers = TARGETS["onnxruntime"].run(data, test.inputs)[0]
         assert np.mean(answers.argmax(1) == test.labels) > 0.6, name
 
@@ -270,7 +270,7 @@ def test_an_onnx_model_goes_down_the_same_road(made, tmp_path):
     source.write_bytes((made / "artifacts" / "baseline" / "onnxruntime" / "model.onnx").read_bytes())
     root = project(tmp_path / "p", model={"name": "given", "onnx": "../given.onnx"})
     run(root, "int8")
-    assert (root / "artifacts" / "baseline" / "training.csv").read_text() == "epoch,loss\n"
+    assert (root / "artifacts" / "trained" / "training.csv").read_text() == "epoch,loss\n"
     baseline = Manifest.read(root / "artifacts" / "baseline" / "onnxruntime" / "manifest.json")
     assert baseline.artifact.digest == sha256_file(source)
     assert manifest(root, "int8").sizes.bytes < baseline.sizes.bytes

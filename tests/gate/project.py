@@ -79,6 +79,6 @@ def write_project(root, params=PARAMS, **ratios):
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     write_artifact(root / "artifacts/baseline/onnxruntime", "baseline", BASELINE)
     for name in params["recipes"]:
-        write_artifact(root / "artifacts/recipes" / name, name, CANDIDATES[name])
-        evidence(name, ratio=ratios.get(name, 0.85)).write(root / "measurements" / f"{name}.json")
+        write_artifact(root / "artifacts/recipes" / name / "onnxruntime", name, CANDIDATES[name])
+        evidence(name, ratio=ratios.get(name, 0.85)).write(root / "measurements" / name / "onnxruntime@local.json")
     return root

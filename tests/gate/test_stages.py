@@ -1,4 +1,3 @@
-import json
 import os
 
 import numpy as np
@@ -29,7 +28,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     artifacts = tmp_path / "artifacts"
     _artifact(artifacts / "baseline" / "onnxruntime", "baseline", weights())
-    _artifact(artifacts / "recipes" / "twice", "twice", weights() * np.float32(2))
+    _artifact(artifacts / "recipes" / "twice" / "onnxruntime", "twice", weights() * np.float32(2))
     write_npz(artifacts / "data" / "test.npz", examples(300))
     (tmp_path / "params.yaml").write_text(PARAMS.format(against="baseline"))
     return tmp_path
@@ -53,6 +52,12 @@ def _artifact(folder, name, matrix):
     write_json(folder / "manifest.json", manifest)
 
 
+def weigh(root):
+    """Weigh the one recipe on the one device."""
+    (found,) = stages.weigh(root, "twice")
+    return found
+
+
 def test_the_device_stage_writes_the_same_bytes_twice(root):
     """`dvc repro` re-weighs only where the machine is another one."""
     assert stages.device(root) == describe(os.environ)
@@ -63,9 +68,9 @@ def test_the_device_stage_writes_the_same_bytes_twice(root):
 
 def test_a_recipe_is_weighed_into_its_measurement(root):
     """Model, recipe, digests and evidence, under measurements/."""
-    stages.weigh(root, "twice")
-    found = Measurement.read(root / "measurements" / "twice.json")
-    assert (found.model, found.recipe) == ("tiny", "twice")
+    weigh(root)
+    found = Measurement.read(root / "measurements/twice/onnxruntime@local.json")
+    assert (found.model, found.recipe, found.target, found.device.name) == ("tiny", "twice", "onnxruntime", "local")
     assert found.comparisons[0].metrics["accuracy.top1"] == Proportions(
         both=300, only_reference=0, only_candidate=0, neither=0
     )
@@ -74,7 +79,7 @@ def test_a_recipe_is_weighed_into_its_measurement(root):
 
 def test_an_artifact_that_its_manifest_does_not_know_is_not_weighed(root):
     """What was built is what is weighed."""
-    linear(root / "artifacts" / "recipes" / "twice" / "model.onnx", weights() * np.float32(3))
+    linear(root / "artifacts" / "recipes" / "twice" / "onnxruntime" / "model.onnx", weights() * np.float32(3))
     with pytest.raises(IntegrityError, match="its manifest says"):
         stages.weigh(root, "twice")
     assert not (root / "measurements").exists()
@@ -86,27 +91,42 @@ def test_an_unknown_recipe_is_refused(root):
         stages.weigh(root, "thrice")
 
 
+def serve(root, path, **more):
+    """What the stage `device` writes of the stable version."""
+    digest = more.pop("digest", None) or sha256_file(path)
+    file = {"path": "onnxruntime/model.onnx", "digest": digest}
+    write_json(root / "artifacts/stable/stable.json", {"version": "v3", "artifacts": {"onnxruntime": file}, **more})
+
+
 def test_stable_comes_from_the_device_stage(root):
     """A second comparison, with its bytes verified."""
     (root / "params.yaml").write_text(PARAMS.format(against="stable"))
-    assert "not there" in stages.weigh(root, "twice").missing["stable"]
-    folder = root / "artifacts" / "stable"
-    path = linear(folder / "model.onnx", weights() * np.float32(4))
-    record = {"digest": sha256_file(path), "version": "v3", "reason": ""}
-    (folder / "stable.json").write_text(json.dumps(record))
-    found = stages.weigh(root, "twice")
+    assert "not there" in weigh(root).missing["stable"]
+    path = linear(root / "artifacts/stable/onnxruntime/model.onnx", weights() * np.float32(4))
+    serve(root, path)
+    found = weigh(root)
     assert [item.against for item in found.comparisons] == ["baseline", "stable"]
     assert found.missing == {}
-    (folder / "stable.json").write_text(json.dumps({**record, "digest": sha256_bytes(b"other")}))
+    serve(root, path, digest=sha256_bytes(b"other"))
     with pytest.raises(IntegrityError, match=r"stable\.json says"):
-        stages.weigh(root, "twice")
-    (folder / "stable.json").write_text(json.dumps({"digest": None, "version": None, "reason": "nothing promoted yet"}))
-    assert stages.weigh(root, "twice").missing == {"stable": "nothing promoted yet"}
+        weigh(root)
+    serve(root, path, artifacts={}, reason="nothing promoted yet")
+    assert weigh(root).missing == {"stable": "nothing promoted yet"}
+    litert = {"litert": {"path": "litert/model.tflite", "digest": sha256_file(path)}}
+    serve(root, path, artifacts=litert)
+    assert weigh(root).missing == {"stable": "v3, which is stable, was not built for onnxruntime"}
 
 
 def test_a_stable_that_no_budget_names_is_not_measured(root):
     """Nobody asked."""
-    folder = root / "artifacts" / "stable"
-    path = linear(folder / "model.onnx", weights() * np.float32(4))
-    (folder / "stable.json").write_text(json.dumps({"digest": sha256_file(path), "version": "v3", "reason": ""}))
-    assert [item.against for item in stages.weigh(root, "twice").comparisons] == ["baseline"]
+    serve(root, linear(root / "artifacts/stable/onnxruntime/model.onnx", weights() * np.float32(4)))
+    assert [item.against for item in weigh(root).comparisons] == ["baseline"]
+
+
+def test_measurements_that_params_no_longer_name_go(root):
+    """A device that was taken out of params must not leave its numbers beside those that count."""
+    weigh(root)
+    stray = root / "measurements/twice/onnxruntime@gone.json"
+    stray.write_text("{}")
+    weigh(root)
+    assert not stray.exists()

@@ -12,6 +12,7 @@ from gate.report import plots
 from gate.summary import Base, check, judge
 from weighbridge.documents import GateVerdict, Measurement, Verdict
 from weighbridge.errors import InputError, IntegrityError
+from weighbridge.files import sha256_bytes
 
 from .project import CANDIDATES, PARAMS, evidence, write_artifact, write_project
 
@@ -81,11 +82,11 @@ def test_a_failed_recipe_fails_the_gate(tmp_path):
 
 
 def another_file(root):
-    (root / "artifacts/recipes/int8/model.onnx").write_bytes(b"x" * 400)
+    (root / "artifacts/recipes/int8/onnxruntime/model.onnx").write_bytes(b"x" * 400)
 
 
 def another_artifact(root):
-    write_artifact(root / "artifacts/recipes/int8", "int8", b"x" * 400)
+    write_artifact(root / "artifacts/recipes/int8/onnxruntime", "int8", b"x" * 400)
 
 
 def another_baseline(root):
@@ -93,11 +94,11 @@ def another_baseline(root):
 
 
 def another_recipes_measurement(root):
-    evidence("share").write(root / "measurements/int8.json")
+    evidence("share").write(root / "measurements/int8/onnxruntime@local.json")
 
 
 def another_recipes_artifact(root):
-    write_artifact(root / "artifacts/recipes/int8", "share", CANDIDATES["int8"])
+    write_artifact(root / "artifacts/recipes/int8/onnxruntime", "share", CANDIDATES["int8"])
 
 
 @pytest.mark.parametrize(
@@ -116,13 +117,25 @@ def test_another_stable_than_was_weighed_is_an_error(root):
     """What the registry serves has changed since: the comparison against it is void."""
     found = evidence("int8")
     against = found.comparisons[0].model_copy(update={"against": "stable"})
-    found.model_copy(update={"comparisons": [*found.comparisons, against]}).write(root / "measurements/int8.json")
+    found.model_copy(update={"comparisons": [*found.comparisons, against]}).write(
+        root / "measurements/int8/onnxruntime@local.json"
+    )
     (root / "artifacts/stable").mkdir(parents=True)
-    (root / "artifacts/stable/stable.json").write_text(json.dumps({"digest": "sha256:" + "0" * 64}))
+    (root / "artifacts/stable/stable.json").write_text(
+        json.dumps(
+            {
+                "version": "v2",
+                "artifacts": {"onnxruntime": {"path": "onnxruntime/model.onnx", "digest": sha256_bytes(b"another")}},
+            }
+        )
+    )
     assert judge(root, today=TODAY).verdict is Verdict.ERROR
 
 
-@pytest.mark.parametrize("missing", ["measurements/int8.json", "artifacts/recipes/int8/manifest.json", "params.yaml"])
+@pytest.mark.parametrize(
+    "missing",
+    ["measurements/int8/onnxruntime@local.json", "artifacts/recipes/int8/onnxruntime/manifest.json", "params.yaml"],
+)
 def test_a_missing_file_is_one_clear_error_and_writes_nothing(root, missing):
     """The file is named; no report of half the recipes is left behind."""
     (root / missing).unlink()
@@ -165,8 +178,8 @@ def edit_limit(root):
 
 
 def edit_measurement(root):
-    found = Measurement.read(root / "measurements/share.json")
-    found.model_copy(update={"examples": 999}).write(root / "measurements/share.json")
+    found = Measurement.read(root / "measurements/share/onnxruntime@local.json")
+    found.model_copy(update={"examples": 999}).write(root / "measurements/share/onnxruntime@local.json")
 
 
 def add_recipe(root):

@@ -168,7 +168,7 @@ def test_a_merge_is_promoted_signed_and_pushed_and_a_second_run_changes_nothing(
     signed = json.loads((fresh.work / "registry/models/clouds/signatures/v1.json").read_text())
     assert signed["signatures"]
     record = yaml.safe_load((fresh.work / "registry/models/clouds/versions/v1.yaml").read_text())
-    built = bench.work / "artifacts/recipes/small/model.onnx"
+    built = bench.work / "artifacts/recipes/small/onnxruntime/model.onnx"
     assert record["artifacts"][0]["digest"] == sha256_file(built)
     tip = fresh.run("git", "rev-parse", "HEAD")
     bench.run("git", "pull", "--quiet")
@@ -196,7 +196,7 @@ def test_of_two_merges_at_once_the_newer_one_is_promoted_and_the_history_is_whol
     fresh = bench.clone("fresh")
     fresh.run("weighbridge", "registry", "verify")
     record = yaml.safe_load((fresh.work / "registry/models/clouds/versions/v1.yaml").read_text())
-    assert record["artifacts"][0]["digest"] == sha256_file(bench.work / "artifacts/recipes/small/model.onnx")
+    assert record["artifacts"][0]["digest"] == sha256_file(bench.work / "artifacts/recipes/small/onnxruntime/model.onnx")
     assert not (fresh.work / "registry/models/clouds/versions/v2.yaml").exists()
 
 

@@ -18,7 +18,7 @@ RECIPES = sorted(yaml.safe_load((PROJECT / "params.yaml").read_text())["recipes"
 def digests(root):
     """Digest of every artifact's file."""
     files = [root / "artifacts/baseline/onnxruntime/model.onnx"]
-    files += [root / "artifacts/recipes" / recipe / "model.onnx" for recipe in RECIPES]
+    files += [root / "artifacts/recipes" / recipe / "onnxruntime/model.onnx" for recipe in RECIPES]
     return {str(path.relative_to(root)): sha256_file(path) for path in files}
 
 
@@ -73,7 +73,7 @@ def test_changing_one_recipe_runs_that_recipe_and_what_follows(quickstart):
     shown = quickstart.run("dvc", "metrics", "diff")
     assert "share-2bit" in shown
     after = digests(quickstart.root)
-    assert {path for path in after if after[path] != before[path]} == {"artifacts/recipes/share-2bit/model.onnx"}
+    assert {path for path in after if after[path] != before[path]} == {"artifacts/recipes/share-2bit/onnxruntime/model.onnx"}
     quickstart.edit("params.yaml", "share: {bits: 3}", "share: {bits: 2}")
     assert "train" not in quickstart.repro()
     assert digests(quickstart.root) == before
@@ -93,7 +93,7 @@ def test_what_passed_is_promoted_served_rolled_back_and_verified(quickstart):
     quickstart.commit("Reproduce")
     verdicts = json.loads((quickstart.root / "reports/verdict.json").read_text())["recipes"]
     passed = next(recipe for recipe in RECIPES if verdicts[recipe]["verdict"] == "pass")
-    digest = digests(quickstart.root)[f"artifacts/recipes/{passed}/model.onnx"]
+    digest = digests(quickstart.root)[f"artifacts/recipes/{passed}/onnxruntime/model.onnx"]
     registry = ("weighbridge", "registry")
 
     quickstart.run(*registry, "promote", passed, "--no-push")

@@ -71,7 +71,7 @@ def write_run(root, generation=1, verdicts=None, stable=None, recipes=("int8", "
     for name in recipes:
         built[name] = _write_artifact(root, name, candidate_bytes(name, generation))
         measurement = _measurement(name, built, stable)
-        measurement.write(root / f"measurements/{name}.json")
+        measurement.write(root / f"measurements/{name}/onnxruntime@local.json")
         judged[name] = _verdict(name, built, measurement, (verdicts or {}).get(name, "pass"))
     gate = GateVerdict(verdict="pass", model=MODEL, device="test", policy=SOME, recipes=judged)
     gate.write(root / "reports/verdict.json")
@@ -86,7 +86,7 @@ def commit_all(root, message="Run the pipeline"):
 
 
 def _folder(recipe):
-    return "artifacts/baseline/onnxruntime" if recipe == "baseline" else f"artifacts/recipes/{recipe}"
+    return "artifacts/baseline/onnxruntime" if recipe == "baseline" else f"artifacts/recipes/{recipe}/onnxruntime"
 
 
 def _write_artifact(root, recipe, data):
@@ -193,18 +193,17 @@ def _md5(data):
 def lock(root, recipes):
     """Write dvc.lock for what lies there, and put the bytes into DVC's cache, as DVC does."""
     outs = {}
-    for name in ("baseline", *recipes):
-        folder = root / _folder(name)
+    folders = [f"{kind}/{name}" for kind in ("artifacts/recipes", "measurements") for name in recipes]
+    for folder in (_folder("baseline"), *folders):
         entries = []
-        for path in sorted(folder.iterdir()):
+        for path in sorted(path for path in (root / folder).rglob("*") if path.is_file()):
             data = path.read_bytes()
-            entries.append({"md5": _md5(data), "relpath": path.name})
+            entries.append({"md5": _md5(data), "relpath": path.relative_to(root / folder).as_posix()})
             cache(root, _md5(data), data)
         listing = json.dumps(entries, sort_keys=True).encode()
-        outs[_folder(name)] = _md5(listing) + ".dir"
-        cache(root, outs[_folder(name)], listing)
-    for path in [*(f"measurements/{name}.json" for name in recipes), "reports/verdict.json"]:
-        outs[path] = _md5((root / path).read_bytes())
+        outs[folder] = _md5(listing) + ".dir"
+        cache(root, outs[folder], listing)
+    outs["reports/verdict.json"] = _md5((root / "reports/verdict.json").read_bytes())
     stages = {"all": {"cmd": "x", "outs": [{"path": path, "hash": "md5", "md5": md5} for path, md5 in outs.items()]}}
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 

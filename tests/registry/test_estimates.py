@@ -51,7 +51,7 @@ def test_the_median_lies_in_its_interval(values):
 def test_a_measurement_gives_each_kind_of_estimate(tmp_path):
     """Exact, launches, proportions and resamples; what is absent has no entry."""
     write_run(tmp_path)
-    content = Measurement.read(tmp_path / "measurements/int8.json").to_json()
+    content = Measurement.read(tmp_path / "measurements/int8/onnxruntime@local.json").to_json()
     metrics = content["comparisons"][0]["metrics"]
     metrics["accuracy.f1"] = {
         "kind": "resampled",

@@ -114,20 +114,36 @@ def test_an_expired_waiver_is_refused(project):
 @pytest.mark.parametrize(
     ("path", "change", "message"),
     [
-        ("artifacts/recipes/int8/model.onnx", None, "has the digest"),
+        ("artifacts/recipes/int8/onnxruntime/model.onnx", None, "has the digest"),
         ("artifacts/baseline/onnxruntime/model.onnx", None, "has the digest"),
-        ("measurements/int8.json", lambda m: m["candidate"].update(digest=SOME), "candidate's digest"),
-        ("measurements/int8.json", lambda m: m["baseline"].update(digest=SOME), "baseline's digest"),
-        ("measurements/int8.json", lambda m: m.update(examples=7), "measurement's digest"),
-        ("measurements/int8.json", lambda m: m.update(faults=["crashed"]), "names a fault: crashed"),
-        ("measurements/int8.json", lambda m: m.update(recipe="fp16"), "measurement's digest|recipe's name"),
+        (
+            "measurements/int8/onnxruntime@local.json",
+            lambda m: m["candidate"].update(digest=SOME),
+            "candidate's digest",
+        ),
+        ("measurements/int8/onnxruntime@local.json", lambda m: m["baseline"].update(digest=SOME), "baseline's digest"),
+        ("measurements/int8/onnxruntime@local.json", lambda m: m.update(examples=7), "measurement's digest"),
+        ("measurements/int8/onnxruntime@local.json", lambda m: m.update(faults=["crashed"]), "names a fault: crashed"),
+        (
+            "measurements/int8/onnxruntime@local.json",
+            lambda m: m.update(recipe="fp16"),
+            "measurement's digest|recipe's name",
+        ),
         ("reports/verdict.json", lambda v: v["recipes"]["int8"]["candidate"].update(digest=SOME), "candidate's"),
         ("reports/verdict.json", lambda v: v["recipes"]["int8"]["baseline"].update(digest=SOME), "baseline's"),
         ("reports/verdict.json", lambda v: v["recipes"]["int8"].update(measurement=SOME), "measurement's digest"),
         ("reports/verdict.json", lambda v: v.update(model="other"), "the model is other"),
-        ("artifacts/recipes/int8/manifest.json", lambda m: m.update(baseline=SOME), "baseline's digest"),
-        ("artifacts/recipes/int8/manifest.json", lambda m: m.update(recipe={"steps": []}), "the recipe is not the one"),
-        ("artifacts/recipes/int8/manifest.json", lambda m: m["artifact"].update(path="../x"), "outside its folder"),
+        ("artifacts/recipes/int8/onnxruntime/manifest.json", lambda m: m.update(baseline=SOME), "baseline's digest"),
+        (
+            "artifacts/recipes/int8/onnxruntime/manifest.json",
+            lambda m: m.update(recipe={"steps": []}),
+            "the recipe is not the one",
+        ),
+        (
+            "artifacts/recipes/int8/onnxruntime/manifest.json",
+            lambda m: m["artifact"].update(path="../x"),
+            "outside its folder",
+        ),
     ],
 )
 def test_documents_that_disagree_are_refused(project, path, change, message):
@@ -141,7 +157,12 @@ def test_documents_that_disagree_are_refused(project, path, change, message):
 
 
 @pytest.mark.parametrize(
-    "path", ["artifacts/recipes/int8/manifest.json", "measurements/int8.json", "reports/verdict.json"]
+    "path",
+    [
+        "artifacts/recipes/int8/onnxruntime/manifest.json",
+        "measurements/int8/onnxruntime@local.json",
+        "reports/verdict.json",
+    ],
 )
 def test_files_that_the_pipeline_did_not_make_are_refused(project, path):
     """A file edited after the pipeline is not what dvc.lock says, however well it fits otherwise."""
@@ -158,11 +179,11 @@ def test_a_lock_file_that_names_nothing_is_refused(project):
     refused(project, StateError, "does not name artifacts/recipes/int8")
 
 
-@pytest.mark.parametrize("path", ["dvc.lock", "reports/verdict.json", "measurements/int8.json"])
+@pytest.mark.parametrize("path", ["dvc.lock", "reports/verdict.json", "measurements/int8/onnxruntime@local.json"])
 def test_a_missing_file_is_refused(project, path):
     """Nothing missing passes."""
     (project / path).unlink()
-    if path != "measurements/int8.json":
+    if path != "measurements/int8/onnxruntime@local.json":
         commit_all(project)
     refused(project, WeighbridgeError, "is not there|cannot be read")
 
@@ -231,14 +252,17 @@ def test_selection_is_among_those_that_passed(project, by, recipe):
 
 def test_a_selection_by_what_was_not_measured_is_refused(project):
     """No latency, no fastest: a missing estimate never wins."""
-    edit_json(project / "measurements/int8.json", lambda m: m["comparisons"][0]["metrics"].pop("latency.p50"))
+    edit_json(
+        project / "measurements/int8/onnxruntime@local.json",
+        lambda m: m["comparisons"][0]["metrics"].pop("latency.p50"),
+    )
     with pytest.raises(InputError, match=r"latency.p50 of int8 was not measured"):
         select(project, "fastest")
 
 
 def test_the_teacher_is_named_by_version(project):
     """A distilled version names its teacher by digest, and by version where the registry knows it."""
-    path = project / "artifacts/recipes/int8/manifest.json"
+    path = project / "artifacts/recipes/int8/onnxruntime/manifest.json"
     edit_json(path, lambda m: m.update(teacher=sha256_bytes(BASELINE)))
     relock(project)
     promote(project, Request("int8"))

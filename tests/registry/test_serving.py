@@ -39,8 +39,10 @@ def stable(root):
 
 def test_without_a_stable_version_the_reason_is_written(project):
     """The first pull request has nothing to compare with, and says so by name."""
-    assert stable(project) == {"digest": None, "version": None, "reason": "tiny-cnn has no stable version yet"}
-    assert not (project / "artifacts/stable/model.onnx").exists()
+    written = stable(project)
+    assert (written["version"], written["artifacts"]) == (None, {})
+    assert written["reason"] == "tiny-cnn has no stable version yet"
+    assert [path.name for path in (project / "artifacts/stable").rglob("*")] == ["stable.json"]
 
 
 def test_the_bytes_that_are_served_lie_beside_their_digest(project):
@@ -48,19 +50,24 @@ def test_the_bytes_that_are_served_lie_beside_their_digest(project):
     promote(project, "int8")
     written = stable(project)
     assert written["version"] == "v1"
-    assert sha256_file(project / "artifacts/stable/model.onnx") == written["digest"]
+    file = written["artifacts"]["onnxruntime"]
+    assert file["path"] == "onnxruntime/model.onnx"
+    assert sha256_file(project / "artifacts/stable" / file["path"]) == file["digest"]
 
 
 def test_bytes_that_cannot_be_had_leave_none_lying_about(project):
     """Where artifact and cache are gone, the reason is written and an earlier copy is removed."""
     promote(project, "int8")
     stable(project)
-    for path in [*project.glob("artifacts/recipes/*/model.onnx"), *project.glob(".dvc/cache/files/md5/*/*")]:
+    for path in [
+        *project.glob("artifacts/recipes/*/onnxruntime/model.onnx"),
+        *project.glob(".dvc/cache/files/md5/*/*"),
+    ]:
         path.unlink()
     written = stable(project)
-    assert written["digest"] is None
+    assert written["artifacts"] == {}
     assert "cannot be had" in written["reason"]
-    assert not (project / "artifacts/stable/model.onnx").exists()
+    assert [path.name for path in (project / "artifacts/stable").rglob("*")] == ["stable.json"]
 
 
 def test_a_damaged_registry_is_an_error_not_an_absence(project):

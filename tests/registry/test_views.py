@@ -69,7 +69,7 @@ def test_the_cache_keeps_what_may_serve_again(promoted):
     bytes_of = {resolve(promoted, f"{MODEL}@{name}").md5: name for name in ("v1", "v2", "v3", "b1")}
     kept = {bytes_of[row.md5]: row.keep for row in gc.plan(promoted) if row.md5 in bytes_of}
     assert kept == {"v1": True, "v2": True, "v3": True, "b1": True}, "v2 is in dvc.lock still"
-    (promoted / "artifacts/recipes/int8/model.onnx").write_bytes(b"next run")
+    (promoted / "artifacts/recipes/int8/onnxruntime/model.onnx").write_bytes(b"next run")
     lock(promoted, ("int8", "fp16"))
     from .project import commit_all
 

@@ -16,7 +16,7 @@ stages:
     deps:
     - {path: nets/model.py, md5: a}
     outs:
-    - {path: artifacts/baseline/checkpoint.safetensors, md5: b}
+    - {path: artifacts/trained/checkpoint.safetensors, md5: b}
   compress@int8:
     cmd: weighbridge stage compress int8
     deps:
@@ -133,7 +133,7 @@ def test_what_touches_a_pipeline(changed, folder, hit):
 def test_dependencies_are_read_from_the_lock_file():
     """All stages count; no lock file is something else than one without dependencies."""
     found = history.dependencies(LOCK, "dvc.lock")
-    assert found == ["artifacts/baseline/checkpoint.safetensors", "nets", "nets/model.py"]
+    assert found == ["artifacts/trained/checkpoint.safetensors", "nets", "nets/model.py"]
     assert history.dependencies(None, "dvc.lock") is None
     with pytest.raises(InputError, match="no stages"):
         history.dependencies("schema: '2.0'\n", "dvc.lock")

@@ -107,7 +107,7 @@ def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[An
     """An annotation for every budget that did not pass, on its recipe's line, and for every change of policy."""
     found = []
     for name, recipe in verdict.recipes.items():
-        line = line_of(text, "recipes", name)
+        line = line_of(text, "recipes", recipe.recipe or name)
         for item in recipe.budgets:
             if item.standing is not Verdict.PASS:
                 level: Level = "error" if item.required and not recipe.advisory else "warning"
@@ -189,7 +189,9 @@ def _policy_mark(item: PolicyChange, params: Params, file: str, text: str) -> An
 def _stage_line(text: str, stage: str) -> int:
     kind, _, recipe = stage.partition("@")
     sections = {"prepare": "data", "train": "train", "baseline": "model", "judge": "budgets"}
-    return line_of(text, "recipes", recipe) if recipe else line_of(text, sections.get(kind, "model"))
+    if recipe and kind not in sections:
+        return line_of(text, "recipes", recipe)
+    return line_of(text, sections.get(kind, "model"))
 
 
 def _untouched(project: str, params: Params, base: str | None) -> str:

@@ -12,7 +12,7 @@ from weighbridge.files import read_json, write_json
 FOLDER = Path(".weighbridge") / "ci"
 """Below the repository's top: `report/` is uploaded for people, `evidence/` for promotion."""
 NOTE = "handover.json"
-FILES = ("dvc.lock", "reports", "measurements", "artifacts/recipes", "artifacts/baseline/onnxruntime")
+FILES = ("dvc.lock", "reports", "measurements", "artifacts/recipes", "artifacts/baseline")
 """Of each project, relative to its folder."""
 
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.evidence import gather, passing, read_verdict, select
+from registry.evidence import first_verdict, gather, passing, read_verdict, select
 from registry.location import cache_folder, has_remote
 from registry.promote import Request, promote
 from registry.resolve import resolve, stable_or_none
-from registry.signing import PrivateKey, load_private_key
+from registry.signing import PrivateKey, Signer, load_private_key
 from registry.store import Settings
 from weighbridge.ci.handover import Handover, inside, unpack
 from weighbridge.ci.history import LOCK
@@ -44,7 +44,7 @@ class Choice:
     by: str = "smallest"
 
 
-def promote_all(git: Git, evidence: Path, choice: Choice, key: PrivateKey | None) -> list[Promoted]:
+def promote_all(git: Git, evidence: Path, choice: Choice, key: Signer | None) -> list[Promoted]:
     """Promote what the gate weighed and passed at this very commit, then push once.
 
     Raises `StateError` where the evidence speaks of another commit, the tree is dirty, there is no DVC remote to hold
@@ -62,20 +62,21 @@ def promote_all(git: Git, evidence: Path, choice: Choice, key: PrivateKey | None
     return found
 
 
-def _promote_project(git: Git, evidence: Path, project: str, choice: Choice, key: PrivateKey | None) -> Promoted:
+def _promote_project(git: Git, evidence: Path, project: str, choice: Choice, key: Signer | None) -> Promoted:
     root, source = inside(git.root, project), inside(evidence, project)
     unpack(source, root)
     gate, _ = read_verdict(root)
     recipe = choice.recipe or select(root, choice.by)
     if recipe not in passing(gate):
         raise StateError(f"{recipe!r} did not pass", where=str(source / "reports/verdict.json"))
-    digest = gate.recipes[recipe].candidate.digest
+    digest = first_verdict(gate, recipe).candidate.digest
     known = _known(git, gate.model, digest)
     if known:
         git.run("checkout", "--quiet", "--", str(root / LOCK))
         return Promoted(gate.model, recipe, None, known)
     gathered = gather(root, recipe)
-    _share(git, root, [str(Path(gathered.candidate.path).parent), str(Path(gathered.baseline.path).parent)])
+    baselines = [str(Path(built.path).parent) for built in gathered.baselines]
+    _share(git, root, [f"artifacts/recipes/{recipe}", *baselines])
     lock = os.path.relpath(root / LOCK, git.root)
     if git.dirty():
         git.run("add", "--", lock)

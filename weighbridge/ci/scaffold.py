@@ -57,7 +57,7 @@ class Pipeline:
     device_class: str = "github-ubuntu-latest"
     select: str = "smallest"
     install_gate: str = f"python -m pip install --requirement {REQUIREMENTS}"
-    install_promote: str = f'python -m pip install "weighbridge[pipeline]=={__version__}"'
+    install_promote: str = f'python -m pip install "weighbridge[keyless,pipeline]=={__version__}"'
     install_report: str = f'python -m pip install "weighbridge=={__version__}"'
 
 
@@ -126,17 +126,15 @@ def pipeline(answers: Answers) -> str:
     sources = answers.model_files if trained else (str(answers.onnx),)
     model = _items(6, *sources, REQUIREMENTS)
     train = fill(template("project-train.yaml"), {"model_deps": model}) if trained else ""
-    checkpoint = ["artifacts/baseline/checkpoint.safetensors"] if trained else []
+    checkpoint = ["artifacts/trained/checkpoint.safetensors"] if trained else []
     return fill(
         template("project-pipeline.yaml"),
         {
             "data_deps": _items(6, *answers.data_files, REQUIREMENTS),
             "train": train,
-            "baseline_deps": _items(6, *checkpoint, "artifacts/data", *sources, REQUIREMENTS),
+            "baseline_deps": _items(8, *checkpoint, "artifacts/data", *sources, REQUIREMENTS),
             "compress_params": "        - train\n" if trained else "",
-            "compress_deps": _items(
-                8, *checkpoint, "artifacts/baseline/onnxruntime", "artifacts/data", *sources, REQUIREMENTS
-            ),
+            "compress_deps": _items(8, *checkpoint, "artifacts/baseline", "artifacts/data", *sources, REQUIREMENTS),
             "requirements": REQUIREMENTS,
         },
     )

@@ -36,17 +36,19 @@ def train(root: Path = ROOT, quiet: bool = QUIET) -> None:
 
 
 @app.command()
-def baseline(root: Path = ROOT, quiet: bool = QUIET) -> None:
-    """Export the trained baseline as an artifact with its manifest."""
+def baseline(
+    target: str = typer.Argument("onnxruntime", help="A target in params.yaml."), root: Path = ROOT, quiet: bool = QUIET
+) -> None:
+    """Export the trained baseline for one target as an artifact with its manifest."""
     from compress import stages
 
     with progress(quiet=quiet) as report:
-        stages.baseline(root, report)
+        stages.baseline(root, target, report)
 
 
 @app.command()
 def compress(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
-    """Run one recipe: module steps, export, lowering steps, invariants after each."""
+    """Run one recipe: module steps, export and lowering steps for each of its targets, invariants after each."""
     from compress import stages
 
     with progress(quiet=quiet) as report:
@@ -65,7 +67,7 @@ def device(root: Path = ROOT) -> None:
 
 @app.command()
 def weigh(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
-    """Weigh one recipe's artifact against the baseline, and against stable where a budget asks."""
+    """Weigh a recipe's artifacts on each device against the baseline, and against stable where a budget asks."""
     from gate import stages
 
     with progress(quiet=quiet) as report:

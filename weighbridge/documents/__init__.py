@@ -4,13 +4,16 @@
 - `metrics`: the one table of metrics, and quantities with units
 - `params`: `params.yaml`: model, data, training, recipes, weighing, budgets
 - `manifest`: what `compress` says of an artifact
-- `device`: where an artifact was weighed
+- `devices`: where artifacts are weighed, and the candidates that targets and devices make of a recipe
+- `device`: the machine that an artifact was weighed on
 - `measurement`: the evidence that `gate` took from two artifacts
+- `stable`: what the registry serves now
 - `verdict`: what the budgets say of that evidence
 """
 
 from weighbridge.documents.base import SCHEMA_VERSION, Digest, Recorded, Written, load, parse
 from weighbridge.documents.device import Device
+from weighbridge.documents.devices import LOCAL, Candidate, DeviceSection, Target, baseline_folder, recipe_folder
 from weighbridge.documents.manifest import ArtifactFile, Manifest, Sizes, StepRecord
 from weighbridge.documents.measurement import (
     Absent,
@@ -37,6 +40,7 @@ from weighbridge.documents.params import (
     TrainSection,
     Weighing,
 )
+from weighbridge.documents.stable import STABLE, Stable, StableFile
 from weighbridge.documents.verdict import (
     BudgetVerdict,
     GateVerdict,
@@ -48,17 +52,21 @@ from weighbridge.documents.verdict import (
 )
 
 __all__ = [
+    "LOCAL",
     "METRICS",
     "SCHEMA_VERSION",
+    "STABLE",
     "Absent",
     "ArtifactFile",
     "Budget",
     "BudgetFile",
     "BudgetVerdict",
+    "Candidate",
     "Comparison",
     "Controls",
     "DataSection",
     "Device",
+    "DeviceSection",
     "Digest",
     "Evidence",
     "Exact",
@@ -78,15 +86,20 @@ __all__ = [
     "Recorded",
     "Resampled",
     "Sizes",
+    "Stable",
+    "StableFile",
     "StepRecord",
+    "Target",
     "TrainSection",
     "Verdict",
     "WaiverUse",
     "Weighed",
     "Weighing",
     "Written",
+    "baseline_folder",
     "load",
     "parse",
     "parse_quantity",
+    "recipe_folder",
     "worst",
 ]

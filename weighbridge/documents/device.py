@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from weighbridge.documents.base import SCHEMA_VERSION, Digest, Recorded
+from weighbridge.documents.devices import LOCAL
 
 
 class Device(Recorded):
@@ -24,3 +25,5 @@ class Device(Recorded):
     """Version of Python, numpy and each installed runtime."""
     fingerprint: Digest
     """Digest over the fields above: another fingerprint is another device."""
+    name: str = LOCAL
+    """Its name under `devices:` in `params.yaml`."""

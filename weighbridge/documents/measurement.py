@@ -142,6 +142,8 @@ class Measurement(Recorded):
     schema_version: int = SCHEMA_VERSION
     model: str | None = None
     recipe: str | None = None
+    target: str = "onnxruntime"
+    """The runtime that ran both files."""
     baseline: Weighed
     candidate: Weighed
     device: Device

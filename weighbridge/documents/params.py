@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from weighbridge.documents.base import Written, load, parse
+from weighbridge.documents.device import Device
+from weighbridge.documents.devices import LOCAL, Candidate, DeviceSection, Target
 from weighbridge.documents.metrics import Metric, find_metric, parse_quantity
 from weighbridge.errors import InputError
 from weighbridge.files import read_yaml
@@ -72,12 +74,23 @@ class TrainSection(Written):
 class RecipeSection(Written):
     """An ordered list of techniques with their parameters; `compress.recipe` validates the steps."""
 
-    target: Literal["onnxruntime"] = "onnxruntime"
-    """The runtime that the artifact is built for."""
+    target: Target | Annotated[list[Target], Field(min_length=1)] = "onnxruntime"
+    """The runtime that the artifact is built for; several as a list: module steps run once for all of them."""
     steps: list[dict[str, Any]] = Field(min_length=1)
     """Each item is `technique: {parameters}`."""
     advisory: bool = False
     """Weighed and shown, but the verdict over all recipes does not depend on it."""
+
+    @model_validator(mode="after")
+    def _targets_once(self) -> Self:
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError("'target' names one runtime twice")
+        return self
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The runtimes that artifacts are built for, in order."""
+        return (self.target,) if isinstance(self.target, str) else tuple(self.target)
 
 
 class Weighing(Written):
@@ -132,7 +145,7 @@ class Budget(Written):
     mode: Literal["population", "exact"] = "population"
     """For accuracy: about all such examples (an interval), or about this very data set (a count)."""
     device: str | None = None
-    """Judge this budget on devices of this class alone."""
+    """Judge this budget on devices of this class or name alone."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -153,6 +166,10 @@ class Budget(Written):
         if "against" in self.model_fields_set and not self.relative and self.against == "stable":
             raise ValueError("'against: stable' needs a relative limit: max_ratio, min_ratio or max_drop")
         return self
+
+    def applies_to(self, device: Device) -> bool:
+        """Whether the budget is judged on that device: it names no device, or this one's class or name."""
+        return self.device in (None, device.device_class, device.name)
 
     @property
     def quantity(self) -> Metric:
@@ -189,9 +206,40 @@ class Params(Written):
     model: ModelSection
     data: DataSection
     train: TrainSection = TrainSection()
+    targets: list[Target] = Field(default=["onnxruntime"], min_length=1)
+    """The runtimes that the baseline is built for; a recipe's `target` is among them."""
     recipes: dict[Name, RecipeSection] = Field(min_length=1)
+    devices: dict[Name, DeviceSection] = Field(default={LOCAL: DeviceSection()}, min_length=1)
+    """Where artifacts are weighed; `local` is this machine."""
     weighing: Weighing = Weighing()
     budgets: list[Budget] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError("'targets' names one runtime twice")
+        if self.model.onnx is not None and self.targets != ["onnxruntime"]:
+            raise ValueError("a model given as an ONNX file has onnxruntime as its only target")
+        for name, recipe in self.recipes.items():
+            missing = [target for target in recipe.targets if target not in self.targets]
+            if missing:
+                raise ValueError(f"the target {missing[0]!r} of recipe {name!r} is not among 'targets': add it there")
+            if not self.candidates(name):
+                raise ValueError(f"no device weighs recipe {name!r}: each names other 'targets'")
+        if LOCAL in self.devices and not self.devices[LOCAL].here:
+            raise ValueError(f"the device {LOCAL!r} is this machine: it has no 'address' and no 'command'")
+        return self
+
+    def candidates(self, recipe: str | None = None) -> list[Candidate]:
+        """What is weighed and judged, of one recipe or of all, by recipe, target and device as they are written."""
+        return [
+            Candidate(name, target, device, _candidate_name(name, section, target, device))
+            for name, section in self.recipes.items()
+            if recipe in (None, name)
+            for target in section.targets
+            for device, place in self.devices.items()
+            if place.targets is None or target in place.targets
+        ]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -200,6 +248,11 @@ class Params(Written):
         if isinstance(content, dict):
             content = {key: value for key, value in content.items() if not str(key).startswith("x-")}
         return parse(cls, content, str(path))
+
+
+def _candidate_name(recipe: str, section: RecipeSection, target: str, device: str) -> str:
+    named = recipe if len(section.targets) == 1 else f"{recipe}/{target}"
+    return named if device == LOCAL else f"{named}@{device}"
 
 
 def read_budgets(path: Path) -> list[Budget]:

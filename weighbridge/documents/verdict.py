@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from weighbridge.documents.base import SCHEMA_VERSION, Digest, Recorded
+from weighbridge.documents.devices import LOCAL
 from weighbridge.errors import ExitCode
 
 
@@ -115,10 +116,13 @@ class RecipeVerdict(Recorded):
     """The worst of the required budgets."""
     model: str | None = None
     recipe: str | None = None
+    target: str = "onnxruntime"
     baseline: Named
     candidate: Named
     device: str
     """Device class."""
+    device_name: str = LOCAL
+    """Its name under `devices:` in `params.yaml`."""
     device_fingerprint: Digest
     measurement: Digest
     """Of the measurement that was judged."""
@@ -138,6 +142,7 @@ class GateVerdict(Recorded):
     policy: Digest
     """Over the budgets as they were judged."""
     recipes: dict[str, RecipeVerdict]
+    """By candidate: a recipe, with its target and device where there are several."""
     notes: list[str] = []
     policy_changes: list[PolicyChange] = []
     """Against the merge base, where one was given; any that is not waived fails the gate."""

@@ -61,7 +61,7 @@ class Project:
 
     def artifact(self, recipe, content, params=117_530, macs=1_200_000, target="onnxruntime"):
         """Write an artifact's bytes into the project; how a record names them."""
-        path = f"artifacts/recipes/{recipe}/model.onnx"
+        path = f"artifacts/recipes/{recipe}/onnxruntime/model.onnx"
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         (self.root / path).write_bytes(content)
         return {
