@@ -66,7 +66,7 @@ class Cores:
 
     @classmethod
     def of(cls, wanted: Sequence[int] | None, threads: int, load: Mapping[int, float]) -> Cores:
-        """The cores that a device's section names, or the least busy ones; `MeasurementError` for one that is not there."""
+        """The cores that a device names, or the least busy ones; `MeasurementError` for one that is not there."""
         if not wanted:
             return cls.choose(threads, load)
         if missing := sorted(set(wanted) - load.keys()):
@@ -158,7 +158,11 @@ class Bench:
         started = {role: worker.receive()[0] for role, worker in self.workers.items()}
         for role in self._shuffled():
             answer, _ = self.workers[role].ask(
-                "load", files=roles[role].files, threads=self.protocol.threads, cores=list(self.setup.cores.workers)
+                "load",
+                files=roles[role].files,
+                threads=self.protocol.threads,
+                cores=list(self.setup.cores.workers),
+                inputs=list(roles[role].inputs),
             )
             self.loaded[role] = {**answer, "empty": started[role].get("memory")}
 

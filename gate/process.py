@@ -38,23 +38,26 @@ class Artifact:
     files: tuple[tuple[str, str], ...]
     adapter: Path
     """The runtime's file, see `gate.runtimes`."""
+    inputs: tuple[str, ...] = ()
+    """Names of the model's inputs in its own order, for runtimes that know no names."""
 
 
-class Worker:
-    """One fresh process with one artifact. Use it as a context: leaving it kills the process group."""
+class Child:
+    """A process that answers frames on its pipes. Use it as a context: leaving it kills the process group.
 
-    def __init__(self, name: str, *, threads: int = 1, timeout: float = 60.0, script: Path = SCRIPT) -> None:
+    Every way in which it can go wrong is raised as what `died` and `fault` make: a `MeasurementError` here.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, timeout: float) -> None:
         self.name = name
         self.timeout = timeout
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in __exit__
-        environment = {key: os.environ[key] for key in KEPT_VARIABLES if key in os.environ}
-        environment |= dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"ORT_DISABLE_TELEMETRY": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-I", str(script)],
+            list(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env=environment,
+            env=dict(environment),
             start_new_session=True,
             bufsize=0,
         )
@@ -95,16 +98,19 @@ class Worker:
 
     def send(self, operation: str, payload: bytes = b"", *, timeout: float | None = None, **request: Any) -> None:
         """Send one request; a worker that does not take it in time is a fault."""
-        frame = memoryview(protocol.pack({"op": operation, **request}, payload))
-        deadline = time.monotonic() + (timeout or self.timeout)
-        while frame:
-            self._await(self.sink, select.POLLOUT, deadline, operation)
+        self.write(protocol.pack({"op": operation, **request}, payload), operation, timeout=timeout)
+
+    def write(self, data: bytes, what: str, *, timeout: float | None = None) -> None:
+        """Write bytes, `what` names them in faults; progress must be made within every `timeout` seconds."""
+        left = memoryview(data)
+        while left:
+            self._await(self.sink, select.POLLOUT, time.monotonic() + (timeout or self.timeout), what)
             try:
-                frame = frame[os.write(self.sink, frame) :]
+                left = left[os.write(self.sink, left) :]
             except BlockingIOError:
                 continue
             except BrokenPipeError:
-                raise self._fault(self._death()) from None
+                raise self.died() from None
 
     def receive(self, *, timeout: float | None = None) -> tuple[dict[str, Any], bytes]:
         """One answer: its JSON object and payload. Anything that is none raises `MeasurementError`."""
@@ -131,7 +137,7 @@ class Worker:
             except BlockingIOError:
                 continue
             if not part:
-                raise self._fault(self._death())
+                raise self.died()
             parts.append(part)
             count -= len(part)
         return b"".join(parts)
@@ -143,7 +149,7 @@ class Worker:
         if left <= 0 or not poller.poll(left * 1000):
             said = self._last_words()
             self.kill()
-            raise self._fault(f"hung: no progress on {what} within the time-out; it was killed{said}")
+            raise self.hung(f"hung: no progress on {what} within the time-out; it was killed{said}")
 
     def _death(self) -> str:
         """Why the process is gone, in words."""
@@ -166,8 +172,25 @@ class Worker:
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
         return f"; it said: {lines[-1][:300]}" if lines else ""
 
+    def died(self) -> MeasurementError:
+        """What is raised when the process is gone."""
+        return self._fault(self._death())
+
+    def hung(self, what: str) -> MeasurementError:
+        """What is raised when it makes no progress."""
+        return self._fault(what)
+
     def _fault(self, what: str) -> MeasurementError:
         return MeasurementError(what, where=self.name)
+
+
+class Worker(Child):
+    """One fresh process with one artifact."""
+
+    def __init__(self, name: str, *, threads: int = 1, timeout: float = 60.0, script: Path = SCRIPT) -> None:
+        environment = {key: os.environ[key] for key in KEPT_VARIABLES if key in os.environ}
+        environment |= dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"ORT_DISABLE_TELEMETRY": "1"}
+        super().__init__(name, [sys.executable, "-I", str(script)], environment, timeout=timeout)
 
 
 def open_artifact(
@@ -179,7 +202,9 @@ def open_artifact(
     opened = Worker(artifact.name, threads=threads, timeout=timeout)
     try:
         started, _ = opened.ask("start", adapter=str(artifact.adapter))
-        loaded, _ = opened.ask("load", files=artifact.files, threads=threads, cores=list(cores))
+        loaded, _ = opened.ask(
+            "load", files=artifact.files, threads=threads, cores=list(cores), inputs=list(artifact.inputs)
+        )
     except BaseException:
         opened.kill()
         raise

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from gate.machine import lock_path, lock_taken
 from weighbridge.errors import StateError
 from weighbridge.files import sha256_bytes
 
+__all__ = ["lock_of", "lock_path", "turn"]
+
 WAIT_SECONDS = 900.0
 POLL_SECONDS = 0.25
-
-
-def lock_path(environment: Mapping[str, str]) -> Path:
-    """One file per user and machine, in the runtime directory where there is one."""
-    folder = environment.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/weighbridge-{os.getuid()}"
-    return Path(folder) / "weighbridge-gate.lock"
 
 
 def lock_of(target: Path, environment: Mapping[str, str]) -> Path:
@@ -49,7 +44,7 @@ def turn(
         raise StateError(f"cannot be opened: {error.strerror}", where=str(path), fix="set XDG_RUNTIME_DIR") from error
     try:
         begin = clock()
-        while not _taken(handle):
+        while not lock_taken(handle):
             waited = clock() - begin
             if waited > limit:
                 raise StateError(
@@ -63,10 +58,3 @@ def turn(
     finally:
         os.close(handle)
 
-
-def _taken(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -104,6 +104,7 @@ class Worker:
         self.preprocess: Callable[[Any], Feed] | None = None
         self.postprocess: Callable[[list[Array]], Any] | None = None
         self.raw: list[Any] = []
+        self.order: list[str] = []
         self.loaded_ns = 0
 
     def start(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
@@ -112,7 +113,11 @@ class Worker:
         return {"version": self.runtime.version(), "memory": peak_memory()}
 
     def load(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
-        """Pin the process, verify the artifact's bytes, then load it; `load_ns` is the time of loading alone."""
+        """Pin the process, verify the artifact's bytes, then load it; `load_ns` is the time of loading alone.
+
+        `inputs` gives the order in which a runtime that knows no names takes its inputs.
+        """
+        self.order = list(request.get("inputs", []))
         if request["cores"]:
             os.sched_setaffinity(0, request["cores"])
         for path, expected in request["files"]:
@@ -127,7 +132,7 @@ class Worker:
 
     def inputs(self, request: dict[str, Any], payload: bytes) -> dict[str, Any]:
         """Cut arrays (n, …) into the feeds of single inferences: `batch` examples, or one where `single` says so."""
-        arrays = unpack_arrays(request["arrays"], payload)
+        arrays = self.ordered(unpack_arrays(request["arrays"], payload))
         self.feeds = list(feeds(arrays, request["batch"], request["single"]))
         if not self.feeds:
             raise Refusal("there is no whole batch of inputs")
@@ -171,7 +176,7 @@ class Worker:
 
     def evaluate(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """Outputs of all examples of a payload, joined over batches; `padding` of the last ones are cut off."""
-        arrays = unpack_arrays(request["arrays"], payload)
+        arrays = self.ordered(unpack_arrays(request["arrays"], payload))
         parts: list[list[Array]] = []
         for feed in feeds(arrays, request["batch"], request["single"]):
             self.fed = feed
@@ -194,6 +199,10 @@ class Worker:
         """What this process has imported and how much memory it took at most."""
         return {"memory": peak_memory(), "modules": sorted(sys.modules)}
 
+    def ordered(self, feed: Feed) -> Feed:
+        """A feed in the order of the model's inputs, where that is known."""
+        return {name: feed[name] for name in self.order} if self.order else feed
+
     def step(self, index: int) -> list[Array]:
         """One inference."""
         self.fed = self.feeds[index % len(self.feeds)]
@@ -202,7 +211,7 @@ class Worker:
     def journey(self, index: int) -> list[Array]:
         """One raw example to its answer: preprocess, inference, postprocess."""
         assert self.preprocess is not None
-        self.fed = self.preprocess(self.raw[index % len(self.raw)])
+        self.fed = self.ordered(self.preprocess(self.raw[index % len(self.raw)]))
         outputs: list[Array] = self.model.run(self.fed)
         if self.postprocess is not None:
             self.postprocess(outputs)
