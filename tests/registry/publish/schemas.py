@@ -1,96 +1,152 @@
-"""The part of the published CRD schemas that the manifests use, closed: a key that the CRD lacks is refused.
+"""The published schemas of KServe and Argo Rollouts, and how documents are held against them.
 
-Written by hand after `config/crd/full/serving.kserve.io_inferenceservices.yaml` of kserve/kserve (commit aaac4e294dae,
-KServe 0.20) and `manifests/crds/rollout-crd.yaml` of argoproj/argo-rollouts (commit 9f8d111d8f8e, Argo Rollouts 1.10).
+`tests/fixtures/crds/*.json` are the `openAPIV3Schema` of the custom resource definitions, whole: written by
+
+    python -m tests.registry.publish.schemas CRD.yaml OUT.json
+
+which keeps every rule, leaves the prose (`description`) out, and writes a part that occurs more than once one time
+only, under `$defs`. See the README beside them for where the definitions are from.
 """
 
-STRING = {"type": "string"}
-INT32 = {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1}
-INT64 = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
-INT_OR_STRING = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
-# Kubernetes itself: names are RFC 1123 labels, label values have at most 63 characters of a small alphabet.
+import hashlib
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+FIXTURES = Path(__file__).parents[2] / "fixtures/crds"
+WORTH_SHARING = 300
+"""Characters of JSON: a smaller part is written where it stands."""
+INT32 = {"minimum": -(2**31), "maximum": 2**31 - 1}
+
+# What Kubernetes itself asks of `metadata`, of which a definition only says that it is an object.
 LABEL_VALUE = {"type": "string", "maxLength": 63, "pattern": r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"}
-LABELS = {"type": "object", "additionalProperties": LABEL_VALUE}
+LABEL = {"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}
+METADATA = {
+    "type": "object",
+    "properties": {
+        "name": LABEL,
+        "namespace": LABEL,
+        "labels": {"type": "object", "additionalProperties": LABEL_VALUE},
+        "annotations": {
+            "type": "object",
+            "propertyNames": {
+                "pattern": "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+            },
+            "additionalProperties": {"type": "string"},
+        },
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+}
 
 
-def closed(required=(), **properties):
-    """An object with these properties and no others."""
+def validate(document, name):
+    """Hold a document against the definition of a fixture: a `jsonschema.ValidationError` where it does not fit.
+
+    A cluster drops a key that the schema lacks without a word; here that is an error too.
+    """
+    stored = json.loads((FIXTURES / f"{name}.json").read_text())
+    assert document["apiVersion"] == stored["apiVersion"]
+    assert document["kind"] == stored["kind"]
+    schema = {**closed(stored["schema"]), "$defs": {key: closed(part) for key, part in stored["$defs"].items()}}
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
+    jsonschema.validate(document["metadata"], METADATA)
+
+
+def closed(schema):
+    """A schema that refuses keys that it does not name, and integers that their format has no room for."""
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _closed_value(key, value) for key, value in schema.items()}
+    if "properties" in found and not found.get("x-kubernetes-preserve-unknown-fields"):
+        found.setdefault("additionalProperties", False)
+    if found.get("format") == "int32":
+        found = {**INT32, **found}
+    return found
+
+
+def _closed_value(key, value):
+    if key in ("properties", "$defs"):
+        return {name: closed(part) for name, part in value.items()}
+    if key in ("items", "additionalProperties"):
+        return closed(value)
+    return [closed(part) for part in value] if key in ("anyOf", "oneOf", "allOf") else value
+
+
+def shrink(crd):
+    """From a custom resource definition to what is stored: the schema of its stored version, without loss of rules."""
+    (version,) = [version for version in crd["spec"]["versions"] if version["storage"]]
+    schema = _without_prose(version["schema"]["openAPIV3Schema"])
+    counts = Counter()
+    _count(schema, counts)
+    parts = {}
+    shared = _share(schema, counts, parts, at_top=True)
+    group = crd["spec"]["group"]
+    return {"apiVersion": f"{group}/{version['name']}", "kind": crd["spec"]["names"]["kind"],
+            "schema": shared, "$defs": dict(sorted(parts.items()))}  # fmt: skip
+
+
+def _without_prose(schema):
+    if isinstance(schema, list):
+        return [_without_prose(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
     return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": False,
+        key: {name: _without_prose(part) for name, part in value.items()}
+        if key == "properties"
+        else _without_prose(value)
+        for key, value in schema.items()
+        if key != "description" or not isinstance(value, str)
     }
 
 
-METADATA = closed(
-    ["name"],
-    name={"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},
-    namespace={"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},
-    labels=LABELS,
-    annotations={
-        "type": "object",
-        "propertyNames": {"pattern": "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"},
-        "additionalProperties": STRING,
-    },
-)
+def _text(schema):
+    return json.dumps(schema, sort_keys=True, separators=(",", ":"))
 
-INFERENCE_SERVICE = closed(
-    ["apiVersion", "kind", "metadata", "spec"],
-    apiVersion={"const": "serving.kserve.io/v1beta1"},
-    kind={"const": "InferenceService"},
-    metadata=METADATA,
-    spec=closed(
-        ["predictor"],
-        predictor=closed(
-            canaryTrafficPercent={**INT64, "minimum": 0, "maximum": 100},
-            minReplicas=INT32,
-            model=closed(
-                modelFormat=closed(["name"], name=STRING, version=STRING),
-                storageUri=STRING,
-                runtime=STRING,
-                protocolVersion=STRING,
-            ),
-        ),
-    ),
-)
 
-_CONTAINER = closed(
-    ["name"],
-    name=STRING,
-    image=STRING,
-    env={"type": "array", "items": closed(["name"], name=STRING, value=STRING)},
-    ports={"type": "array", "items": closed(["containerPort"], containerPort=INT32, name=STRING)},
-)
+def _children(schema):
+    """Name → schema, of the schemas directly within one."""
+    yield from (schema.get("properties") or {}).values()
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield schema[key]
 
-ROLLOUT = closed(
-    ["apiVersion", "kind", "metadata", "spec"],
-    apiVersion={"const": "argoproj.io/v1alpha1"},
-    kind={"const": "Rollout"},
-    metadata=METADATA,
-    spec=closed(
-        replicas=INT32,
-        revisionHistoryLimit=INT32,
-        selector=closed(matchLabels={"type": "object", "additionalProperties": STRING}),
-        template=closed(
-            metadata=closed(labels=LABELS),
-            spec=closed(["containers"], containers={"type": "array", "minItems": 1, "items": _CONTAINER}),
-        ),
-        strategy=closed(
-            canary=closed(
-                maxSurge=INT_OR_STRING,
-                maxUnavailable=INT_OR_STRING,
-                steps={
-                    "type": "array",
-                    "items": {
-                        **closed(
-                            setWeight={**INT32, "minimum": 0, "maximum": 100}, pause=closed(duration=INT_OR_STRING)
-                        ),
-                        "maxProperties": 1,
-                        "minProperties": 1,
-                    },
-                },
-            )
-        ),
-    ),
-)
+
+def _count(schema, counts):
+    text = _text(schema)
+    if len(text) < WORTH_SHARING:
+        return
+    counts[text] += 1
+    if counts[text] == 1:
+        for child in _children(schema):
+            _count(child, counts)
+
+
+def _share(schema, counts, parts, *, at_top=False):
+    text = _text(schema)
+    if len(text) < WORTH_SHARING:
+        return schema
+    name = hashlib.sha256(text.encode()).hexdigest()[:12]
+    if counts[text] > 1 and not at_top and name in parts:
+        return {"$ref": f"#/$defs/{name}"}
+    found = dict(schema)
+    if "properties" in schema:
+        found["properties"] = {key: _share(part, counts, parts) for key, part in schema["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            found[key] = _share(schema[key], counts, parts)
+    if counts[text] > 1 and not at_top:
+        parts[name] = found
+        return {"$ref": f"#/$defs/{name}"}
+    return found
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:])
+    content = shrink(yaml.load(source.read_text(), Loader=yaml.CSafeLoader))
+    target.write_text(json.dumps(content, separators=(",", ":")) + "\n")

@@ -15,10 +15,10 @@ from registry.snapshot import read_model
 from weighbridge.errors import InputError, StateError
 
 from .project import Project
-from .schemas import INFERENCE_SERVICE, ROLLOUT
+from .schemas import closed, shrink, validate
 
 OPTIONS = Options("s3://models/{model}/{version}/{sha256}", namespace="ml", image="registry.example.org/serve:1")
-FORMS = [(inference_service, INFERENCE_SERVICE), (rollout, ROLLOUT)]
+FORMS = [(inference_service, "inferenceservice"), (rollout, "rollout")]
 
 
 def state(project):
@@ -29,17 +29,71 @@ def rendered(project, render, options=OPTIONS):
     return {name: yaml.safe_load(text) for name, text in manifests(state(project), options, render).items()}
 
 
-@pytest.mark.parametrize(("render", "schema"), FORMS)
-def test_manifests_have_the_published_form(project, render, schema):
-    """Every key is one that the CRD has, with the type that it wants; a misspelt one would be seen."""
+@pytest.mark.parametrize(("render", "schema"), FORMS, ids=["kserve", "argo"])
+def test_manifests_fit_the_published_definitions(project, render, schema):
+    """Every key is one that the custom resource definition has, with the type that it wants, canary or not."""
     for document in rendered(project, render).values():
-        jsonschema.validate(document, schema)
-    document["spec"]["canaryTrafficPercents"] = 5
+        validate(document, schema)
+
+
+CANARY = ("spec", "strategy", "canary")
+CONTAINER = ("spec", "template", "spec", "containers", 0)
+
+
+@pytest.mark.parametrize(
+    ("render", "schema", "place", "key", "value"),
+    [
+        (inference_service, "inferenceservice", ("spec",), "canaryTrafficPercent", 5),
+        (inference_service, "inferenceservice", ("spec", "predictor"), "canaryTrafficPercents", 5),
+        (inference_service, "inferenceservice", ("spec", "predictor"), "canaryTrafficPercent", "5"),
+        (inference_service, "inferenceservice", ("spec", "predictor", "model"), "storageURI", "s3://a"),
+        (inference_service, "inferenceservice", ("spec", "predictor", "model"), "storageUri", ["s3://a"]),
+        (inference_service, "inferenceservice", ("spec", "predictor", "model", "modelFormat"), "name", None),
+        (inference_service, "inferenceservice", ("metadata", "labels"), "weighbridge", "no label value!"),
+        (rollout, "rollout", ("spec",), "replicas", 2**31),
+        (rollout, "rollout", ("spec",), "selectors", {}),
+        (rollout, "rollout", CANARY, "steps", {"setWeight": 5}),
+        (rollout, "rollout", (*CANARY, "steps", 0), "setWeight", "5"),
+        (rollout, "rollout", (*CANARY, "steps", 0), "setWeights", 5),
+        (rollout, "rollout", CONTAINER, "images", "x"),
+        (rollout, "rollout", CONTAINER, "name", None),
+        (rollout, "rollout", (*CONTAINER, "ports", 0), "containerPort", "http"),
+        (rollout, "rollout", ("metadata", "annotations"), "weighbridge/event", 8),
+    ],
+)
+def test_the_definitions_catch_what_a_cluster_would_drop_or_refuse(project, render, schema, place, key, value):
+    """A misspelt key, a wrong type, a key at the wrong level: each is seen, at every depth."""
+    document = rendered(project, render)["canary.yaml"]
+    validate(document, schema)
+    found = document
+    for step in place:
+        found = found[step]
+    found[key] = value
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(document, schema)
+        validate(document, schema)
 
 
-@pytest.mark.parametrize(("render", "schema"), FORMS)
+def test_sharing_parts_of_a_definition_loses_no_rule():
+    """What is stored says the same as the definition, written shorter."""
+    part = {
+        "type": "object", "required": ["a"], "properties": {
+            "a": {"type": "string", "pattern": 400 * "x"}, "description": {"type": "string", "description": "prose"},
+        },
+    }  # fmt: skip
+    top = {"type": "object", "properties": {"one": part, "two": {"type": "array", "items": part}}}
+    crd = {"spec": {"group": "g", "names": {"kind": "K"}, "versions": [
+        {"name": "v0", "storage": False}, {"name": "v1", "storage": True, "schema": {"openAPIV3Schema": top}},
+    ]}}  # fmt: skip
+    stored = shrink(crd)
+    assert (stored["apiVersion"], stored["kind"], len(stored["$defs"])) == ("g/v1", "K", 1)
+    schema = {**closed(stored["schema"]), "$defs": {key: closed(value) for key, value in stored["$defs"].items()}}
+    jsonschema.validate({"one": {"a": 400 * "x", "description": ""}, "two": []}, schema)
+    for wrong in ({"one": {}}, {"two": [{"a": "y"}]}, {"two": [{"a": 400 * "x", "b": 1}]}, {"three": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+
+
+@pytest.mark.parametrize(("render", "schema"), FORMS, ids=["kserve", "argo"])
 def test_the_stable_manifest_comes_first_and_knows_no_canary(project, render, schema):
     """A cluster that has never seen the model must meet the stable version first."""
     files = rendered(project, render)
@@ -69,7 +123,7 @@ def test_argo_waits_at_the_present_share_until_the_registry_moves_on(project):
     assert steps == [{"setWeight": 25}, {"pause": {}}]
 
 
-@pytest.mark.parametrize(("render", "schema"), FORMS)
+@pytest.mark.parametrize(("render", "schema"), FORMS, ids=["kserve", "argo"])
 def test_after_a_roll_back_only_the_version_rolled_back_to_is_named(project, render, schema):
     """The way back is a manifest without steps and without a canary."""
     project.move(EventKind.ROLLED_BACK, "b1", quarantine=True, reason="wrong")
