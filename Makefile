@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# sigstore and the LiteRT converter need different versions of pydantic: promoting has an environment of its own.
+PROMOTE := .venv-promote
+
 .PHONY: help repro pipeline test lint docs clean
 .DEFAULT_GOAL := help
 
@@ -22,14 +25,21 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+$(PROMOTE)/installed: pyproject.toml constraints-promote.txt
+	$(PYTHON) -m venv $(PROMOTE)
+	$(PROMOTE)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints-promote.txt \
+		--editable '.[keyless,pipeline]' hypothesis jsonschema pytest pytest-timeout
+	@touch $@
+
 repro: pipeline
 	@$(BIN)/weighbridge gate
 
 pipeline: $(VENV)/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev $(PROMOTE)/installed
 	@tests/install-system-packages
+	$(PROMOTE)/bin/python -m pytest tests/registry/test_keyless.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
 
 lint: $(VENV)/installed-dev
@@ -42,4 +52,4 @@ docs: $(VENV)/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) artifacts measurements site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROMOTE) artifacts measurements site .pytest_cache .mypy_cache .ruff_cache .hypothesis
