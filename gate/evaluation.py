@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gate.inputs import Feeding
-from gate.process import Artifact, Worker, open_artifact, send_arrays
+from gate.process import Answering, Artifact, open_artifact, send_arrays
 from weighbridge.data import Split
 from weighbridge.errors import MeasurementError
 
@@ -36,16 +36,21 @@ class Manner:
     timeout: float = 60.0
 
 
-def answer(artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner) -> tuple[list[Array], str]:
+def answer(
+    artifact: Artifact,
+    split: Split,
+    outputs: Sequence[int],
+    manner: Manner,
+    start: Callable[[Artifact, float], Answering] | None = None,
+) -> tuple[list[Array], str]:
     """The chosen outputs, each (n, …), for every example, and a sentence on the batch that was used.
 
     A large batch is used only where it answers the first examples as the deployed batch does: dynamic quantization
-    takes its scales from the whole batch. Raises `MeasurementError` for a worker that goes wrong, for NaN and
-    infinities, and for a model that answers the same whatever it is given.
+    takes its scales from the whole batch. `start` opens a worker elsewhere than here. Raises `MeasurementError` for a
+    worker that goes wrong, for NaN and infinities, and for a model that answers the same whatever it is given.
     """
     feeding = manner.feeding
-    worker, _ = open_artifact(artifact, timeout=manner.timeout)
-    with worker:
+    with (start or _here)(artifact, manner.timeout) as worker:
         batch = feeding.at_most(manner.batch_size)
         note = f"evaluated at batch {batch}"
         if feeding.at_most(LARGE_BATCH) > batch and len(split) > PROBED:
@@ -59,7 +64,11 @@ def answer(artifact: Artifact, split: Split, outputs: Sequence[int], manner: Man
     return found, note
 
 
-def _agree(worker: Worker, split: Split, feeding: Feeding, outputs: Sequence[int], batch: int) -> bool:
+def _here(artifact: Artifact, timeout: float) -> Answering:
+    return open_artifact(artifact, timeout=timeout)[0]
+
+
+def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batch: int) -> bool:
     small = _run(worker, split.inputs, feeding, outputs, batch)
     large = _run(worker, split.inputs, feeding, outputs, LARGE_BATCH)
     return all(
@@ -70,7 +79,7 @@ def _agree(worker: Worker, split: Split, feeding: Feeding, outputs: Sequence[int
 
 
 def _run(
-    worker: Worker, inputs: Mapping[str, Array], feeding: Feeding, outputs: Sequence[int], batch: int
+    worker: Answering, inputs: Mapping[str, Array], feeding: Feeding, outputs: Sequence[int], batch: int
 ) -> list[Array]:
     """All examples in requests of whole batches; the last batch is filled up with its last example."""
     total = len(next(iter(inputs.values())))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from typing import Protocol as Interface
 
 from gate import worker as protocol
 from weighbridge.errors import MeasurementError
@@ -42,11 +43,33 @@ class Artifact:
     """Names of the model's inputs in its own order, for runtimes that know no names."""
 
 
+class Answering(Interface):
+    """A worker, here or at the other end of a connection."""
+
+    name: str
+    timeout: float
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def ask(
+        self, operation: str, payload: bytes = b"", *, timeout: float | None = None, **request: Any
+    ) -> tuple[dict[str, Any], bytes]:
+        """Send one request and wait for its answer."""
+        ...
+
+
 class Child:
     """A process that answers frames on its pipes. Use it as a context: leaving it kills the process group.
 
-    Every way in which it can go wrong is raised as what `died` and `fault` make: a `MeasurementError` here.
+    Every way in which it can go wrong is raised as what `died` and `hung` make: a `MeasurementError` here.
     """
+
+    most_payload = protocol.MAX_PAYLOAD
+    """Bytes of one answer at most."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, timeout: float) -> None:
         self.name = name
@@ -121,11 +144,13 @@ class Child:
             answer = json.loads(self._read(length, deadline), parse_constant=_refuse)
         except (protocol.ProtocolError, ValueError) as error:
             raise self._fault(f"sent garbage: {error}") from error
+        if size > self.most_payload:
+            raise self._fault(f"claims an answer of {size} bytes; {self.most_payload} are the most that is read")
         payload = self._read(size, deadline)
         if not isinstance(answer, dict):
             raise self._fault(f"sent garbage: {answer!r:.80} is not an object")
         if "error" in answer:
-            raise self._fault(str(answer["error"])[:800])
+            raise self.refused(answer)
         return answer, payload
 
     def _read(self, count: int, deadline: float) -> bytes:
@@ -176,6 +201,10 @@ class Child:
         """What is raised when the process is gone."""
         return self._fault(self._death())
 
+    def refused(self, answer: Mapping[str, Any]) -> MeasurementError:
+        """What is raised when it answers that it cannot."""
+        return self._fault(str(answer["error"])[:800])
+
     def hung(self, what: str) -> MeasurementError:
         """What is raised when it makes no progress."""
         return self._fault(what)
@@ -211,7 +240,7 @@ def open_artifact(
     return opened, {**started, **loaded}
 
 
-def send_arrays(opened: Worker, operation: str, arrays: Mapping[str, Any], **request: Any) -> dict[str, Any]:
+def send_arrays(opened: Answering, operation: str, arrays: Mapping[str, Any], **request: Any) -> dict[str, Any]:
     """Ask an operation that takes arrays and answers with arrays or facts; returns the answer, arrays unpacked."""
     described, payload = protocol.pack_arrays(arrays)
     answer, body = opened.ask(operation, payload, arrays=described, **request)

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.errors import InputError
-from weighbridge.files import atomic_path, sha256_bytes
 
 LABELS = "labels"
 SLICE_PREFIX = "slice:"
@@ -68,6 +67,8 @@ class Split:
 
     def digest(self) -> str:
         """SHA-256 over names, types, shapes and bytes: the same examples always give the same digest."""
+        from weighbridge.files import sha256_bytes  # noqa: PLC0415  # a device has no YAML, and this module is sent there
+
         lines = []
         named = {**self.inputs, LABELS: self.labels}
         named.update({f"{SLICE_PREFIX}{name}": mask for name, mask in self.slices.items()})
@@ -138,6 +139,8 @@ def load_data(reference: str, where: str = "params.yaml: data.factory") -> Data:
 
 def write_npz(path: Path, split: Split) -> None:
     """Write a split as `.npz`: one array per input by its name, `labels`, and `slice:<name>` masks."""
+    from weighbridge.files import atomic_path  # noqa: PLC0415  # see above
+
     arrays = {**split.inputs, LABELS: split.labels}
     arrays.update({f"{SLICE_PREFIX}{name}": mask for name, mask in split.slices.items()})
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:

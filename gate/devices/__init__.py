@@ -1,0 +1,33 @@
+"""Devices: the places where artifacts are weighed.
+
+- `place`: the interface
+- `local`: this machine
+- `ssh`, `connection`: a machine behind OpenSSH; `bootstrap` and `agent` are what runs there
+- `command`: a user's own harness
+- `claims`: what a device says, held against what can be
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gate.devices.place import Place
+from weighbridge.documents import DeviceSection
+
+
+def open_place(name: str, section: DeviceSection, root: Path) -> Place:
+    """The place that a section of `devices:` names, reached and described; leave its context to leave it.
+
+    One that cannot be reached is a `MeasurementError` that names it. A harness runs in `root`, the project's folder.
+    """
+    if section.address is not None:
+        from gate.devices.ssh import Ssh  # noqa: PLC0415  # only where a section asks for it
+
+        return Ssh(name, section)
+    if section.command is not None:
+        from gate.devices.command import Harness  # noqa: PLC0415
+
+        return Harness(name, section, root)
+    from gate.devices.local import Local  # noqa: PLC0415
+
+    return Local(section, name)

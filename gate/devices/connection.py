@@ -1,0 +1,116 @@
+"""One stream to the gate's agent on a device: a process whose pipes end there. Frames go both ways, nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gate.process import Child
+from weighbridge.errors import MeasurementError
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+STARTER = "import sys;b=sys.stdin.buffer;exec(compile(b.read(int(b.read(10))),'weighbridge','exec'))"
+"""All that the device's shell sees: Python reads the rest from its standard input, so that nothing needs quoting."""
+MODULES = (
+    "gate/bench.py",
+    "gate/devices/agent.py",
+    "gate/energy.py",
+    "gate/machine.py",
+    "gate/process.py",
+    "gate/recording.py",
+    "gate/runtimes/__init__.py",
+    "gate/worker.py",
+    "weighbridge/data.py",
+    "weighbridge/errors.py",
+)
+"""What runs there, beside numpy and the standard library; `data` is what a user's factory imports."""
+MOST_PAYLOAD = 1 << 30
+"""Bytes of one answer at most: what a device claims to send is not believed beyond this."""
+
+
+class DroppedError(MeasurementError):
+    """The connection ended, or made no progress: asking again may help."""
+
+
+class RefusedError(MeasurementError):
+    """The agent answered that it cannot: asking again would not help."""
+
+
+class Connection(Child):
+    """A connected agent. `command` starts a Python on the device with our pipes on its standard streams."""
+
+    most_payload = MOST_PAYLOAD
+
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, folder: str, timeout: float
+    ) -> None:
+        super().__init__(name, command, environment, timeout=timeout)
+        modules = {path: (ROOT / path).read_text() for path in MODULES}
+        order = json.dumps({"folder": folder, "modules": modules}).encode()
+        bootstrap = BOOTSTRAP.read_bytes()
+        try:
+            for part in (bootstrap, order):
+                self.write(f"{len(part):010d}".encode() + part, "the connection")
+            self.said, _ = self.ask("hello")
+        except BaseException:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """Close the stream, give the agent a moment to see its end, then end our process."""
+        if self.errors.closed:
+            return
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):  # killed below: at the other end the stream ends with it
+            self.process.wait(2.0)
+        super().kill()
+
+    def died(self) -> MeasurementError:
+        """The way there is cut, or was never there."""
+        return DroppedError(self._death(), where=self.name)
+
+    def refused(self, answer: Mapping[str, Any]) -> MeasurementError:
+        """What went wrong there, with the role that it concerns."""
+        role = str(answer.get("where", ""))[:80]
+        return RefusedError(str(answer["error"])[:800], where=f"{self.name}: {role}" if role else self.name)
+
+    def hung(self, what: str) -> MeasurementError:
+        """Nothing comes through."""
+        return DroppedError(what, where=self.name)
+
+    def open(self, artifact: Mapping[str, Any], *, threads: int, timeout: float) -> RemoteWorker:
+        """Start a worker there."""
+        answer, _ = self.ask("open", artifact=artifact, threads=threads, limit=timeout)
+        return RemoteWorker(self, int(answer["worker"]), str(artifact["name"]), timeout)
+
+
+class RemoteWorker:
+    """A worker at the other end: asked as `gate.process.Worker` is."""
+
+    def __init__(self, connection: Connection, number: int, name: str, timeout: float) -> None:
+        self.connection, self.number = connection, number
+        self.name, self.timeout = name, timeout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, MeasurementError):
+            self.connection.ask("close", worker=self.number)
+
+    def ask(
+        self, operation: str, payload: bytes = b"", *, timeout: float | None = None, **request: Any
+    ) -> tuple[dict[str, Any], bytes]:
+        """See `gate.process.Worker.ask`. The time-out holds there; here it is that of the way on top."""
+        question = {"op": operation, "timeout": timeout or self.timeout, **request}
+        patience = (timeout or self.timeout) + self.connection.timeout
+        return self.connection.ask("ask", payload, timeout=patience, worker=self.number, question=question)

@@ -1,0 +1,91 @@
+"""The machine that the gate runs on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gate.bench import Cores, Journey, Setup
+from gate.device import describe, document
+from gate.devices.place import Place, Waiting
+from gate.energy import Counters, counters
+from gate.evaluation import Manner, answer
+from gate.launches import Launch, take_launch
+from gate.machine import facts, lock_path, recent_load
+from gate.process import Artifact
+from gate.runtimes import RUNTIMES
+from gate.sizes import Model
+from gate.turn import turn
+from weighbridge.data import Split
+from weighbridge.documents import DeviceSection
+from weighbridge.documents.devices import LOCAL
+from weighbridge.errors import InputError, MeasurementError
+
+Array = NDArray[Any]
+
+
+class Local(Place):
+    """Weighs in processes of this machine. A section gives cores and a class."""
+
+    def __init__(self, section: DeviceSection | None = None, name: str = LOCAL) -> None:
+        self.name = name
+        self.section = section or DeviceSection()
+        declared = self.section.device_class
+        self.device = document(facts(declared), name) if declared else describe(os.environ)
+        if name != self.device.name:
+            self.device = self.device.model_copy(update={"name": name})
+        self.folder = tempfile.TemporaryDirectory(prefix="weighbridge-")
+
+    def close(self) -> None:
+        """Remove the copies of the models."""
+        self.folder.cleanup()
+
+    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, Artifact]:
+        """Copies beside each other, so that nobody changes them while they are weighed."""
+        return {
+            model.name: Artifact(
+                model.name,
+                model.stage(Path(self.folder.name) / f"{index}"),
+                RUNTIMES[runtime].adapter,
+                tuple(port.name for port in model.signature.inputs),
+            )
+            for index, model in enumerate(models)
+        }
+
+    def answer(
+        self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
+    ) -> tuple[list[Array], str]:
+        """See `gate.evaluation.answer`."""
+        return answer(artifact, split, outputs, manner)
+
+    def launch(
+        self, setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False
+    ) -> Launch:
+        """See `gate.launches.take_launch`."""
+        return take_launch(setup, metrics, rng, control=control)
+
+    def cores(self, threads: int) -> Cores:
+        """Those of the section, or the least busy ones."""
+        try:
+            return Cores.of(self.section.cores, threads, recent_load())
+        except MeasurementError as error:
+            raise InputError(f"this machine {error.what}", where=f"params.yaml: devices.{self.name}.cores") from error
+
+    def energy(self) -> Counters | str:
+        """RAPL, where it is readable."""
+        return counters()
+
+    def journey(self, journey: Journey) -> Journey | str:
+        """As it is: the user's code is here."""
+        return journey
+
+    def turn(self, waiting: Waiting) -> AbstractContextManager[None]:
+        """The machine's lock; see `gate.turn`."""
+        return turn(lock_path(os.environ), waiting)

@@ -1,0 +1,80 @@
+"""The interface of a place where artifacts are weighed: one file each implements it, `gate.weigh` knows no other."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gate.bench import Cores, Journey, Setup
+from gate.energy import Counters
+from gate.evaluation import Manner
+from gate.launches import Launch
+from gate.process import Artifact
+from gate.sizes import Model
+from weighbridge.data import Split
+from weighbridge.documents import Device
+
+Array = NDArray[Any]
+Waiting = Callable[[float], None]
+
+
+class Place(ABC):
+    """A machine, and the way to it. Use it as a context: leaving it leaves nothing of ours there.
+
+    Everything that goes wrong with the way or the machine is a `MeasurementError` that names the device.
+    """
+
+    name: str
+    """Its name under `devices:`."""
+    device: Device
+    """What it is, taken there."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Remove what was brought there."""
+
+    @abstractmethod
+    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, Artifact]:
+        """Bring the models there, each in a folder of its own, and verify their bytes there; by the models' names."""
+
+    @abstractmethod
+    def answer(
+        self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
+    ) -> tuple[list[Array], str]:
+        """Outputs over a data set, taken from the file by its runtime there; see `gate.evaluation.answer`."""
+
+    @abstractmethod
+    def launch(
+        self, setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False
+    ) -> Launch:
+        """One launch of all roles there; see `gate.launches.take_launch`."""
+
+    @abstractmethod
+    def cores(self, threads: int) -> Cores:
+        """Where workers are pinned there, and where what asks them runs."""
+
+    @abstractmethod
+    def energy(self) -> Counters | str:
+        """Energy counters, or why there are none. An empty `Counters` stands for those that another machine reads."""
+
+    @abstractmethod
+    def journey(self, journey: Journey) -> Journey | str:
+        """The user's code around the model as it can be run there, or why it cannot."""
+
+    @abstractmethod
+    def turn(self, waiting: Waiting) -> AbstractContextManager[None]:
+        """Hold the machine while it measures; `waiting` is told the seconds that the wait has lasted."""

@@ -1,0 +1,318 @@
+"""A machine behind OpenSSH: one connection, over which the gate's agent gets files and is asked for launches.
+
+`ssh` runs with the user's own configuration, keys and known hosts; it may never ask a person (BatchMode) nor accept an
+unknown host. The interleaving happens on the device: no burst waits for the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gate.bench import Cores, Journey, Setup
+from gate.device import document
+from gate.devices.claims import Witness, believed, check_clock
+from gate.devices.connection import STARTER, Connection, DroppedError, RefusedError
+from gate.devices.place import Place, Waiting
+from gate.energy import Counters
+from gate.evaluation import Manner, answer
+from gate.launches import Launch
+from gate.process import Answering, Artifact, send_arrays
+from gate.recording import from_wire
+from gate.runtimes import RUNTIMES
+from gate.sizes import Model
+from gate.turn import POLL_SECONDS, WAIT_SECONDS
+from weighbridge.data import Split
+from weighbridge.documents import DeviceSection
+from weighbridge.errors import InputError, MeasurementError
+from weighbridge.files import read_bytes, sha256_bytes
+
+Array = NDArray[Any]
+Result = TypeVar("Result")
+
+COMMAND_VARIABLE = "WEIGHBRIDGE_SSH_COMMAND"
+"""The `ssh` to use with its first options, as `GIT_SSH_COMMAND` is for git."""
+OPTIONS = (
+    "-T", "-a", "-x",  # no terminal, no agent and no screen of ours for the device
+    "-o", "BatchMode=yes",
+    "-o", "StrictHostKeyChecking=yes",
+    "-o", "ConnectTimeout=15",
+    "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=4",
+    "-o", "ClearAllForwardings=yes",
+    "-o", "PermitLocalCommand=no",
+    "-o", "EscapeChar=none",
+    "-o", "LogLevel=ERROR",
+)  # fmt: skip
+TIMEOUT = 60.0
+"""Seconds without progress after which a connection counts as dropped."""
+RETRIES = 3
+"""Times that a question is asked again over a new connection."""
+PAUSES = (0.5, 2.0, 5.0)
+"""Seconds before each."""
+SPARE_BYTES = 16 << 20
+"""Room that is left on the device beyond the files."""
+
+
+def command(section: DeviceSection, environment: Mapping[str, str]) -> list[str]:
+    """The argument list that connects; the device's shell sees one line of words that need no quoting but quotes."""
+    assert section.address is not None
+    user, _, place = section.address.removeprefix("ssh://").rpartition("@")
+    host, _, port = place.partition(":")
+    start = shlex.split(environment.get(COMMAND_VARIABLE, "ssh"))
+    words = [*start, *OPTIONS, *(["-l", user] if user else []), *(["-p", port] if port else [])]
+    return [*words, "--", host, f"exec {shlex.join([section.python, '-I', '-u', '-c', STARTER])}"]
+
+
+class Ssh(Place):
+    """Weighs on a machine behind `ssh`. Connecting describes it; a connection that drops is opened again."""
+
+    def __init__(
+        self,
+        name: str,
+        section: DeviceSection,
+        environment: Mapping[str, str] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.name, self.section = name, section
+        self.environment = os.environ if environment is None else environment
+        self.sleep = sleep
+        self.files: dict[str, bytes] = {}
+        self.sent: dict[str, str] = {}
+        self.inputs: Mapping[str, Array] = {}
+        self.locked = False
+        self.connection = self._connect()
+        self.device = document(self._facts(), name)
+
+    def close(self) -> None:
+        """End the connection; the agent's folder goes with it."""
+        self.connection.kill()
+
+    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, Artifact]:
+        """Send files and the runtime's adapter; what arrived is hashed there, and again before it is loaded."""
+        self._check_runtime(runtime)
+        adapter = f"adapter/{RUNTIMES[runtime].adapter.name}"
+        self.files[adapter] = RUNTIMES[runtime].adapter.read_bytes()
+        placed = {}
+        for index, model in enumerate(models):
+            names = [f"{index}/{path.relative_to(model.path.parent).as_posix()}" for path in model.files[1:]]
+            names.insert(0, f"{index}/model{model.path.suffix}")
+            contents = dict(zip(names, map(read_bytes, model.files), strict=True))
+            self.files |= contents
+            placed[model.name] = Artifact(
+                model.name,
+                tuple((name, sha256_bytes(content)) for name, content in contents.items()),
+                Path(adapter),
+                tuple(port.name for port in model.signature.inputs),
+            )
+        self._check_room()
+        self._persistently(self._send_files)
+        return placed
+
+    def answer(
+        self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
+    ) -> tuple[list[Array], str]:
+        """From the file, by its runtime there; the data set goes there and the answers come back."""
+
+        def start(asked: Artifact, timeout: float) -> Answering:
+            return self.connection.open(self._there(asked), threads=1, timeout=timeout)
+
+        return self._persistently(lambda: answer(artifact, split, outputs, manner, start))
+
+    def launch(
+        self, setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False
+    ) -> Launch:
+        """Both workers and what asks them run there; times come back and are held against what can be."""
+        seed = int(rng.integers(2**63))
+        request: dict[str, Any] = {
+            "roles": {role: self._there(artifact) for role, artifact in setup.roles.items()},
+            "single": list(setup.single),
+            "protocol": dataclasses.asdict(setup.protocol),
+            "workers": list(setup.cores.workers),
+            "harness": list(setup.cores.harness),
+            "journey": self._code_there(setup.journey),
+            "energy": setup.energy is not None and "energy" in metrics,
+            "metrics": sorted(metrics),
+            "seed": seed,
+            "control": control,
+        }
+        roles = [*setup.roles, *(["control"] if control else [])]
+        self.inputs = setup.inputs
+
+        def take() -> Launch:
+            self._send_inputs()
+            begin = time.perf_counter()
+            patience = 4 * setup.protocol.timeout + TIMEOUT
+            said, payload = self.connection.ask("record", timeout=patience, **request)
+            passed = time.perf_counter() - begin
+            recording = from_wire(said, payload, roles, self.name)
+            return believed(recording, setup, metrics, Witness(self.name, self._clock(), passed))
+
+        return self._persistently(take)
+
+    def cores(self, threads: int) -> Cores:
+        """Those of the section, or the least busy ones there."""
+        said, _ = self._persistently(lambda: self.connection.ask("load"))
+        try:
+            load = {int(core): float(ticks) for core, ticks in said["cores"].items()}
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise MeasurementError(f"answered no load of its cores: {said!r:.80}", where=self.name) from error
+        try:
+            return Cores.of(self.section.cores, threads, load)
+        except MeasurementError as error:
+            raise InputError(error.what, where=f"params.yaml: devices.{self.name}.cores") from error
+
+    def energy(self) -> Counters | str:
+        """An empty `Counters` where the device has some: it reads them itself."""
+        reason = self.connection.said.get("energy")
+        return Counters(()) if reason == "" else f"{self.name}: {reason or 'says nothing of energy counters'}"
+
+    def journey(self, journey: Journey) -> Journey | str:
+        """Send the one module that the configuration names, and load it there once: what fails here would fail then."""
+        module = journey.factory.partition(":")[0]
+        path = journey.folder.joinpath(*module.split(".")).with_suffix(".py")
+        if not path.is_file():
+            return f"{self.name} gets the file of the data factory alone, and {module} is not one file"
+        self.files[f"code/{module.replace('.', '/')}.py"] = read_bytes(path)
+        self._persistently(self._send_files)
+        request: dict[str, Any] = {"factory": journey.factory, "examples": journey.examples}
+        try:
+            self._persistently(lambda: self.connection.ask("code", folder=self._path("code"), **request))
+        except RefusedError as error:
+            return f"the data factory cannot be run on {self.name}: {error.what}"
+        return journey
+
+    @contextmanager
+    def turn(self, waiting: Waiting) -> Iterator[None]:
+        """The device's own lock, held by the agent: two gates on two machines must not measure each other either."""
+        self._persistently(lambda: self._lock(waiting))
+        self.locked = True
+        try:
+            yield
+        finally:
+            self.locked = False
+
+    def _connect(self) -> Connection:
+        environment = dict(self.environment)
+        try:
+            return Connection(
+                self.name,
+                command(self.section, environment),
+                environment,
+                folder=self.section.folder,
+                timeout=TIMEOUT,
+            )
+        except DroppedError as error:
+            raise DroppedError(
+                f"cannot be reached at {self.section.address}: {error.what}",
+                where=self.name,
+                fix="does `ssh -o BatchMode=yes` reach it, and does its shell print nothing?",
+            ) from error
+
+    def _facts(self) -> dict[str, Any]:
+        said = self.connection.said.get("facts")
+        if not isinstance(said, dict):
+            raise MeasurementError(f"says nothing of itself: {said!r:.80}", where=self.name)
+        return {**said, "device_class": self.section.device_class or self.name}
+
+    def _clock(self) -> int:
+        return check_clock(self.connection.said.get("clock_ns"), self.name)
+
+    def _persistently(self, act: Callable[[], Result]) -> Result:
+        """Do it, over a new connection where the old one drops; after the last retry the drop is the answer."""
+        for pause in (*PAUSES[:RETRIES], None):
+            try:
+                if self.connection.errors.closed or self.connection.process.poll() is not None:
+                    self._reconnect()
+                return act()
+            except DroppedError as error:
+                self.connection.kill()
+                if pause is None:
+                    raise MeasurementError(
+                        f"the connection dropped {RETRIES + 1} times; at last: {error.what}", where=self.name
+                    ) from error
+                self.sleep(pause)
+        raise AssertionError("the last round returns or raises")
+
+    def _reconnect(self) -> None:
+        self.connection = self._connect()
+        self.sent = {}
+        found = document(self._facts(), self.name)
+        if found.fingerprint != self.device.fingerprint:
+            raise MeasurementError("is another machine since the connection dropped", where=self.name)
+        if self.files:
+            self._send_files()
+        if self.locked:
+            self._lock(lambda _: None)
+
+    def _send_files(self) -> None:
+        for name, content in self.files.items():
+            digest = sha256_bytes(content)
+            if self.sent.get(name) == digest:
+                continue
+            said, _ = self.connection.ask("put", content, path=name, timeout=TIMEOUT)
+            if said.get("digest") != digest:
+                raise MeasurementError(
+                    f"holds {said.get('digest')!r:.80} for {name} instead of {digest}: what was sent did not arrive",
+                    where=self.name,
+                )
+            self.sent[name] = digest
+
+    def _send_inputs(self) -> None:
+        digest = sha256_bytes(b"".join(array.tobytes() for array in self.inputs.values()))
+        if self.sent.get("inputs") != digest:
+            send_arrays(self.connection, "inputs", self.inputs)
+            self.sent["inputs"] = digest
+
+    def _lock(self, waiting: Waiting) -> None:
+        begin = time.monotonic()
+        while not self.connection.ask("lock")[0].get("taken"):
+            waited = time.monotonic() - begin
+            if waited > WAIT_SECONDS:
+                raise MeasurementError(
+                    f"another gate has been measuring there for {waited:.0f} seconds", where=self.name
+                )
+            waiting(waited)
+            self.sleep(POLL_SECONDS)
+
+    def _check_runtime(self, runtime: str) -> None:
+        package = RUNTIMES[runtime].package
+        if package not in self.device.runtimes:
+            found = ", ".join(f"{name} {version}" for name, version in self.device.runtimes.items())
+            raise MeasurementError(
+                f"has no {package}, which runs {runtime} artifacts; it has {found}",
+                where=self.name,
+                fix=f"install {package} for {self.section.python} there",
+            )
+
+    def _check_room(self) -> None:
+        free = self.connection.said.get("free_bytes")
+        needed = sum(map(len, self.files.values())) + SPARE_BYTES
+        if not isinstance(free, int) or free < needed:
+            raise MeasurementError(
+                f"has {free!r:.40} bytes free in {self.section.folder}; {needed} are needed", where=self.name
+            )
+
+    def _path(self, name: str) -> str:
+        return f"{self.connection.said.get('folder')}/{name}"
+
+    def _there(self, artifact: Artifact) -> dict[str, Any]:
+        return {
+            "name": artifact.name,
+            "files": [[self._path(name), digest] for name, digest in artifact.files],
+            "adapter": self._path(str(artifact.adapter)),
+            "inputs": list(artifact.inputs),
+        }
+
+    def _code_there(self, journey: Journey | None) -> dict[str, Any] | None:
+        if journey is None:
+            return None
+        return {"factory": journey.factory, "folder": self._path("code"), "examples": journey.examples}
