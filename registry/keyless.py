@@ -92,7 +92,7 @@ class KeylessSigner:
         try:
             context = SigningContext.from_trust_config(_trust_config(self.trust))
             with context.signer(IdentityToken(self.token)) as signer:
-                return signer.sign_dsse(Statement(payload)).to_json().encode() + b"\n"
+                return f"{signer.sign_dsse(Statement(payload)).to_json()}\n".encode()
         except (IdentityError, ExpiredIdentity) as error:
             raise StateError(f"the identity token is not accepted: {error}", fix="start the job again") from error
         except (
@@ -140,7 +140,7 @@ def public_trust_root(*, offline: bool = False) -> bytes:
         root = ClientTrustConfig.production(offline=offline).trusted_root
     except Error as error:
         raise StateError(f"sigstore's trust root cannot be had: {_said(error)}", fix="check the network") from error
-    return root._inner.to_json().encode() + b"\n"  # noqa: SLF001  # the package reads roots and writes none
+    return f"{root._inner.to_json()}\n".encode()  # noqa: SLF001  # the package reads roots and writes none
 
 
 class _AnyIdentity:
