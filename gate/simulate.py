@@ -110,7 +110,7 @@ def heavy_tailed(centre: float, sd: float) -> Draw:
     return draw
 
 
-def resample(
+def resample(  # noqa: PLR0913  # the last two have the defaults of a plain record
     recorded: Sequence[Sequence[float]],
     runs: int,
     max_ratios: Sequence[float],
