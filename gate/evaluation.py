@@ -64,6 +64,12 @@ def answer(
     return found, note
 
 
+def check_answers(outputs: Sequence[Array], split: Split, name: str) -> None:
+    """Numbers, finite ones, and not the same whatever the input: anything else is a `MeasurementError`."""
+    _check_numbers(outputs, name)
+    _check_attention(outputs, split, name)
+
+
 def _here(artifact: Artifact, timeout: float) -> Answering:
     return open_artifact(artifact, timeout=timeout)[0]
 

@@ -87,11 +87,12 @@ def read_job(source: Source, budgets: Sequence[Budget], device: Device, weighing
 
     `rest` are further fields of `Job`.
     """
-    baseline = read_model(source.baseline, "baseline")
+    baseline = read_model(source.baseline, "baseline", tuple(source.split.inputs))
     feed = feeding(baseline.signature, source.split, source.where)
-    others = [read_model(source.candidate, "candidate")]
+    names = tuple(port.name for port in baseline.signature.inputs)
+    others = [read_model(source.candidate, "candidate", names)]
     if source.stable is not None:
-        others.append(read_model(source.stable, "stable"))
+        others.append(read_model(source.stable, "stable", names))
     paths = {"baseline": source.baseline, "candidate": source.candidate, "stable": source.stable}
     runtime = target_of(source.baseline)
     for model in others:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,9 @@ class Model:
         """
         placed = []
         for source in self.files:
-            target = folder / (f"model{self.path.suffix}" if source == self.path else source.relative_to(self.path.parent))
+            target = folder / (
+                f"model{self.path.suffix}" if source == self.path else source.relative_to(self.path.parent)
+            )
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             placed.append((str(target), sha256_file(target)))
@@ -55,11 +57,12 @@ def target_of(path: Path) -> str:
     return TARGETS.get(path.suffix, "onnxruntime")
 
 
-def read_model(path: Path, name: str) -> Model:
+def read_model(path: Path, name: str, inputs: Sequence[str] = ()) -> Model:
     """Read and check a file; corrupt, truncated or unsafe ones are an `InputError` (see `onnxfile.load_model`).
 
     LiteRT and ExecuTorch files are graphs of fused and delegated operators: their parameters and multiply-accumulates
-    are those of the manifest beside the file, if it speaks of these very bytes; names of ports too, where a file has none.
+    are those of the manifest beside the file, if it speaks of these very bytes. So are names of ports where a file has
+    none (ExecuTorch); `inputs` are taken where the manifest has none either and there is but one.
     """
     if target_of(path) == "onnxruntime":
         return _read_onnx(path, name)
@@ -70,7 +73,8 @@ def read_model(path: Path, name: str) -> Model:
         ports = tflitefile.signature(data, str(path))
     else:
         names = manifest.ports if manifest is not None else {}
-        ports = ptefile.signature(data, str(path), names.get("inputs", ()), names.get("outputs", ()))
+        given = names.get("inputs") or (inputs if len(inputs) == 1 else ())
+        ports = ptefile.signature(data, str(path), given, names.get("outputs", ()))
     known = _recorded(manifest, path)
     return Model(name, path, (path,), digest, compressed_sizes(data), known, ports)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from gate import device as device_room
+from gate.devices import Place, open_place
+from gate.devices.unreached import Unreached
 from gate.job import Source, check_stable, read_job, user_metrics
 from gate.launches import Journey
 from gate.noisy import Progress, silent
@@ -19,20 +22,42 @@ from weighbridge.documents import (
     Measurement,
     Params,
     Stable,
+    Weighing,
     baseline_folder,
     load,
 )
-from weighbridge.errors import InputError, IntegrityError
+from weighbridge.errors import InputError, IntegrityError, MeasurementError
 from weighbridge.files import sha256_file
 
 NO_JOURNEY = "the data factory gives no preprocess and raw examples"
 
 
 def device(root: Path) -> Device:
-    """Write `artifacts/device.json`; the same machine gives the same bytes."""
+    """Write `artifacts/device.json`; the same machines give the same bytes.
+
+    It holds this machine and, under `others`, what each further device of `params.yaml` says of itself, or that it
+    could not be reached: what was measured on one that changed is not taken for what it is now.
+    """
     found = device_room.describe(os.environ)
+    params = root / "params.yaml"
+    others = _others(Params.read(params), root) if params.exists() else {}
+    if others:
+        found = found.model_copy(update={"others": others})
     found.write(root / "artifacts" / "device.json")
     return found
+
+
+def _others(params: Params, root: Path) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    for name, section in params.devices.items():
+        if section.here:
+            continue
+        try:
+            with open_place(name, section, root) as place:
+                said[name] = place.device.to_json()
+        except MeasurementError:
+            said[name] = "not reached"  # why is no property of the device: it would change from run to run
+    return said
 
 
 def weigh(root: Path, recipe: str, progress: Progress = silent) -> list[Measurement]:
@@ -41,9 +66,23 @@ def weigh(root: Path, recipe: str, progress: Progress = silent) -> list[Measurem
     if recipe not in params.recipes:
         raise InputError(f"there is no recipe {recipe!r}", where=f"{root / 'params.yaml'}: recipes")
     candidates = params.candidates(recipe)
-    found = [_weigh(root, params, candidate, progress) for candidate in candidates]
+    found = []
+    for candidate in candidates:
+        with _place(root, params, candidate) as place:
+            found.append(_weigh(root, params, candidate, place, progress))
     _forget(root / "measurements" / recipe, {Path(candidate.measurement).name for candidate in candidates})
     return found
+
+
+def _place(root: Path, params: Params, candidate: Candidate) -> Place:
+    """Where a candidate is weighed. A device that cannot be reached ends in a fault, and does not stop the others."""
+    section = params.devices[candidate.device]
+    try:
+        return open_place(candidate.device, section, root)
+    except MeasurementError as error:
+        earlier = root / candidate.measurement
+        known = Measurement.read(earlier).device if earlier.exists() else None
+        return Unreached(candidate.device, error, section.device_class, known)
 
 
 def _forget(folder: Path, wanted: set[str]) -> None:
@@ -53,7 +92,7 @@ def _forget(folder: Path, wanted: set[str]) -> None:
             path.unlink()
 
 
-def _weigh(root: Path, params: Params, candidate: Candidate, progress: Progress) -> Measurement:
+def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progress: Progress) -> Measurement:
     data = root / "artifacts" / "data" / "test.npz"
     stable, reason = _stable(root / "artifacts" / "stable", candidate.target)
     job = read_job(
@@ -65,8 +104,8 @@ def _weigh(root: Path, params: Params, candidate: Candidate, progress: Progress)
             stable=stable if check_stable(params.budgets, None, reason) else None,
         ),
         params.budgets,
-        device_room.describe(os.environ),
-        params.weighing,
+        place.device,
+        _weighing(params, candidate),
         runtime=candidate.target,
         missing=check_stable(params.budgets, stable, reason),
         users=user_metrics(params.budgets, ()),
@@ -74,7 +113,13 @@ def _weigh(root: Path, params: Params, candidate: Candidate, progress: Progress)
         model=params.model.name,
         recipe=candidate.recipe,
     )
-    return weigh_in_turn(job, root / candidate.measurement, progress)
+    return weigh_in_turn(job, root / candidate.measurement, progress, place)
+
+
+def _weighing(params: Params, candidate: Candidate) -> Weighing:
+    """How it is measured: a device's own number of threads comes first."""
+    threads = params.devices[candidate.device].threads
+    return params.weighing if threads is None else params.weighing.model_copy(update={"threads": threads})
 
 
 def _verified(folder: Path) -> Path:

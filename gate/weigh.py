@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,21 @@ from numpy.typing import NDArray
 
 from gate import accuracy, sizes
 from gate.accuracy import Answers
-from gate.device import busy_seconds
-from gate.energy import Counters, counters
-from gate.evaluation import Manner, answer
+from gate.devices.local import Local
+from gate.devices.place import Place
+from gate.energy import Counters
+from gate.evaluation import Manner
 from gate.inputs import timed_share
 from gate.job import Job
 from gate.judge import judge
 from gate.launches import FEEDS, Cores, Journey, Setup
+from gate.machine import recent_load
 from gate.noisy import JOURNEY, Need, Noisy, Progress, failed_for_certain, first_needs, own_cores, silent
 from gate.process import Artifact
-from gate.runtimes import RUNTIMES
 from gate.sizes import Model
 from gate.statistics import LOOKS
 from gate.tally import Tally
-from gate.turn import lock_of, lock_path, turn
+from gate.turn import lock_of, turn
 from weighbridge.documents import Absent, Comparison, Evidence, Measurement
 from weighbridge.documents import Protocol as ProtocolRecord
 from weighbridge.errors import MeasurementError
@@ -45,21 +45,24 @@ LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 15.0
 """Seconds that one request to a worker may take; within them, the time limit of the whole weighing."""
 
 
-def weigh(
+def weigh(  # noqa: PLR0913  # keywords, each with a default
     job: Job,
     *,
     previous: Measurement | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.monotonic,
     keep: Keep = lambda _: None,
+    place: Place | None = None,
 ) -> Measurement:
     """Measure what the job's budgets need. `previous` is continued where it is about the same bytes, data and device.
 
     `keep` is given everything measured so far after each launch: a gate that is killed has spent its looks, and the
-    next one must know. Whatever goes wrong with a worker ends in `faults`, and a verdict of `error`.
+    next one must know. Whatever goes wrong with a worker or the way to it ends in `faults`, and a verdict of `error`.
+    `place` is where models run, this machine without one; the caller leaves its context.
     """
-    with tempfile.TemporaryDirectory(prefix="weighbridge-") as folder, own_cores():
-        weighing = _Weighing(job, Path(folder), previous, progress, clock)
+    with ExitStack() as stack, own_cores():
+        here = place if place is not None else stack.enter_context(Local())
+        weighing = _Weighing(job, here, previous, progress, clock)
         weighing.keep = keep
         try:
             weighing.run()
@@ -68,7 +71,7 @@ def weigh(
         return weighing.measurement()
 
 
-def weigh_in_turn(job: Job, target: Path, progress: Progress = silent) -> Measurement:
+def weigh_in_turn(job: Job, target: Path, progress: Progress = silent, place: Place | None = None) -> Measurement:
     """Wait until no other gate measures on this machine, then weigh, continuing the measurement in `target`.
 
     The measurement is written as it grows, and read after the wait: whoever measured meanwhile may have written it.
@@ -78,11 +81,14 @@ def weigh_in_turn(job: Job, target: Path, progress: Progress = silent) -> Measur
     def waiting(seconds: float) -> None:
         progress("waiting", 0, 1, f"another gate measures on this machine ({seconds:.0f} s)")
 
-    machine = lock_path(os.environ)
-    with turn(lock_of(target, os.environ), waiting), turn(machine, waiting) if times(job) else nullcontext():
-        previous = Measurement.read(target) if target.exists() else None
-        measurement = weigh(job, previous=previous, progress=progress, keep=lambda found: found.write(target))
-        measurement.write(target)
+    with turn(lock_of(target, os.environ), waiting), ExitStack() as stack:
+        here = place if place is not None else stack.enter_context(Local())
+        with here.turn(waiting) if times(job) else nullcontext():
+            previous = Measurement.read(target) if target.exists() else None
+            measurement = weigh(
+                job, previous=previous, progress=progress, keep=lambda found: found.write(target), place=here
+            )
+            measurement.write(target)
     return measurement
 
 
@@ -124,9 +130,9 @@ class _Weighing:
     """One weighing under way."""
 
     def __init__(
-        self, job: Job, folder: Path, previous: Measurement | None, progress: Progress, clock: Callable[[], float]
+        self, job: Job, place: Place, previous: Measurement | None, progress: Progress, clock: Callable[[], float]
     ) -> None:
-        self.job, self.progress, self.clock = job, progress, clock
+        self.job, self.place, self.progress, self.clock = job, place, progress, clock
         self.begin = clock()
         self.data = job.split.digest()
         self.previous = previous if previous is not None and continues(previous, job) else None
@@ -134,13 +140,14 @@ class _Weighing:
         self.complete = False
         self.keep: Keep = lambda _: None
         self.details: dict[str, Any] = {"runtime": job.runtime, "protocol": PROTOCOL_VERSION}
-        self.artifacts = {model.name: self._stage(model, folder / f"{index}") for index, model in enumerate(job.models)}
+        self.artifacts: Mapping[str, Artifact] = {}
         self.found = {model.name: _Evidence({}, {}, []) for model in job.references}
         self.tallies = {model.name: self._tally(model) for model in job.references}
         self.absent: dict[str, str] = {}
 
     def run(self) -> None:
         """The order of work: what is certain and cheap first."""
+        self.artifacts = self.place.stage(self.job.models, self.job.runtime)
         for reference in self.job.references:
             self.found[reference.name].metrics.update(sizes.facts(self.job.candidate, reference))
         self._examples()
@@ -189,9 +196,6 @@ class _Weighing:
             controls=tally.controls(),
         )
 
-    def _stage(self, model: Model, folder: Path) -> Artifact:
-        return Artifact(model.name, model.stage(folder), RUNTIMES[self.job.runtime].adapter)
-
     def _tally(self, reference: Model) -> Tally:
         against = "stable" if reference.name == "stable" else "baseline"
         same = reference.digest == self.job.baseline.digest
@@ -223,7 +227,7 @@ class _Weighing:
         count = len(model.signature.outputs)
         chosen = range(count) if self.job.users else [self.job.outputs[model.name]]
         manner = Manner(self.job.feeding, self.job.weighing.batch_size, self._timeout)
-        return answer(self.artifacts[model.name], self.job.split, chosen, manner)
+        return self.place.answer(self.artifacts[model.name], self.job.split, chosen, manner)
 
     def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> None:
         job, found = self.job, self.found[reference.name]
@@ -239,18 +243,21 @@ class _Weighing:
 
     def _launches(self) -> bool:
         job = self.job
-        energy = counters() if "energy" in job.wanted("launches") else "not asked for"
+        energy = self.place.energy() if "energy" in job.wanted("launches") else "not asked for"
         if isinstance(energy, str):
             self.absent["energy"] = energy
-        if isinstance(job.journey, str):
-            self.absent[JOURNEY] = job.journey
+        journey = job.journey
+        if isinstance(journey, Journey) and JOURNEY in job.wanted("launches"):
+            journey = self.place.journey(journey)
+        if isinstance(journey, str):
+            self.absent[JOURNEY] = journey
         for tally in self.tallies.values():
             tally.absent = self.absent
         needs = _needs(job, self.absent)
         if not needs:
             return True
         noisy = Noisy(
-            self._setup(energy if isinstance(energy, Counters) else None),
+            self._setup(energy if isinstance(energy, Counters) else None, journey),
             list(self.tallies.values()),
             lambda: judge(self.measurement(), job.budgets),
             seed=job.weighing.seed,
@@ -259,6 +266,7 @@ class _Weighing:
             thorough=job.thorough,
             progress=self.progress,
             clock=self.clock,
+            launch=self.place.launch,
             taken=lambda: self.keep(self.measurement()),
         )
         try:
@@ -268,7 +276,7 @@ class _Weighing:
                 self.details["launch_seconds"] = round(float(np.median(noisy.spent)), 3)
                 self.details["empty_runtime_bytes"] = int(noisy.empty_memory)
 
-    def _setup(self, energy: Counters | None) -> Setup:
+    def _setup(self, energy: Counters | None, journey: Journey | str) -> Setup:
         job = self.job
         roles = {name: self.artifacts[name] for name in ("baseline", "candidate")}
         if job.stable is not None and job.stable.digest != job.baseline.digest:
@@ -280,7 +288,7 @@ class _Weighing:
             throughput_batch_size=job.weighing.throughput_batch_size,
             timeout=self._timeout,
         )
-        cores = least_busy(protocol.threads)
+        cores = self.place.cores(protocol.threads)
         self.details |= {"worker_cores": list(cores.workers), "harness_cores": list(cores.harness)}
         self.details["interleaving"] = "bursts of two processes in random order"
         most = FEEDS * max(job.weighing.batch_size, job.weighing.throughput_batch_size)
@@ -290,7 +298,7 @@ class _Weighing:
             job.feeding.single,
             protocol,
             cores,
-            job.journey if isinstance(job.journey, Journey) else None,
+            journey if isinstance(journey, Journey) else None,
             energy,
         )
 
@@ -301,7 +309,4 @@ class _Weighing:
 
 def least_busy(threads: int, seconds: float = 0.1) -> Cores:
     """Cores for workers and harness, by what the next `seconds` show of each core's load."""
-    before = busy_seconds()
-    time.sleep(seconds)
-    after = busy_seconds()
-    return Cores.choose(threads, {core: after[core] - before[core] for core in after})
+    return Cores.choose(threads, recent_load(seconds))

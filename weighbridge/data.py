@@ -139,10 +139,14 @@ def load_data(reference: str, where: str = "params.yaml: data.factory") -> Data:
 
 def write_npz(path: Path, split: Split) -> None:
     """Write a split as `.npz`: one array per input by its name, `labels`, and `slice:<name>` masks."""
-    from weighbridge.files import atomic_path  # noqa: PLC0415  # see above
+    masks = {f"{SLICE_PREFIX}{name}": mask for name, mask in split.slices.items()}
+    write_arrays(path, {**split.inputs, LABELS: split.labels, **masks})
 
-    arrays = {**split.inputs, LABELS: split.labels}
-    arrays.update({f"{SLICE_PREFIX}{name}": mask for name, mask in split.slices.items()})
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays as `.npz`; the same arrays give the same bytes, whatever they are called."""
+    from weighbridge.files import atomic_path  # noqa: PLC0415  # see `Split.digest`
+
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             # A fixed date: the same arrays give the same bytes.

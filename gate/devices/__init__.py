@@ -14,6 +14,8 @@ from pathlib import Path
 from gate.devices.place import Place
 from weighbridge.documents import DeviceSection
 
+__all__ = ["Place", "open_place"]
+
 
 def open_place(name: str, section: DeviceSection, root: Path) -> Place:
     """The place that a section of `devices:` names, reached and described; leave its context to leave it.

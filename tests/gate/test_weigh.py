@@ -41,7 +41,7 @@ def make(tmp_path, monkeypatch):
             path = adapter(tmp_path, body, load=load.format(str(tmp_path / "w.npy")))
             np.save(tmp_path / "w.npy", weights())
             path.write_text(path.read_text().replace("self.honest", "honest").replace("self.w", "w"))
-            monkeypatch.setitem(RUNTIMES, "faulty", Runtime("faulty", "numpy", path))
+            monkeypatch.setitem(RUNTIMES, "faulty", Runtime("faulty", "numpy", path, ".faulty", "none"))
         source = Source(
             linear(tmp_path / "baseline.onnx", padding=100),
             linear(tmp_path / "candidate.onnx", candidate, padding=padding),
@@ -223,7 +223,7 @@ def test_a_missing_stable_is_an_error_that_names_it(make):
 
 def test_what_cannot_be_measured_is_absent_and_never_passes(make, monkeypatch):
     """Energy without counters, end to end without the user's code."""
-    monkeypatch.setattr("gate.weigh.counters", lambda: "this machine shows no counters")
+    monkeypatch.setattr("gate.devices.local.counters", lambda: "this machine shows no counters")
     budgets = [Budget(metric="energy", max_ratio=1.0), Budget(metric="latency.end_to_end", max_ratio=1.1)]
     job = make(budgets, weights() * np.float32(2))
     measurement = weigh(job)

@@ -1,0 +1,226 @@
+"""A user's own harness: a command that gets files, inputs and the protocol as JSON, and gives samples as JSON.
+
+For devices that no SSH reaches: a phone behind adb, a microcontroller on a wire, a farm of boards. The harness is
+started once for each request, in the project's folder, with the words of the configuration and nothing else. What it
+answers is held against its schema, against the digests of what it was given and against the clock (see `claims`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from gate.bench import Cores, Journey, Setup
+from gate.device import document
+from gate.devices.claims import Witness, believed
+from gate.devices.harness import Answered, Described, Launched, recording_of
+from gate.devices.place import Place, Waiting
+from gate.energy import Counters
+from gate.evaluation import Manner, check_answers
+from gate.launches import Launch
+from gate.machine import lock_path
+from gate.process import Artifact
+from gate.runtimes import RUNTIMES
+from gate.sizes import Model
+from gate.turn import turn
+from weighbridge.data import Split, write_arrays
+from weighbridge.documents import DeviceSection
+from weighbridge.errors import MeasurementError
+
+Array = NDArray[Any]
+Said = TypeVar("Said", Described, Answered, Launched)
+
+DESCRIBE_SECONDS, ANSWER_SECONDS, LAUNCH_SECONDS = 60.0, 1800.0, 600.0
+"""How long each kind of request may take before the harness is killed with everything that it started."""
+MOST_BYTES = 1 << 28
+"""Of an answer, on standard output or in a file; more is a fault."""
+
+
+class Harness(Place):
+    """Weighs by a command of the user's. Describing itself is the first thing that it is asked."""
+
+    def __init__(self, name: str, section: DeviceSection, root: Path) -> None:
+        assert section.command is not None
+        self.name, self.section, self.root = name, section, root
+        self.folder = tempfile.TemporaryDirectory(prefix="weighbridge-")
+        try:
+            said = self._ask(Described, {"operation": "describe"}, DESCRIBE_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        self.clock_ns = said.clock_ns
+        declared = {"device_class": section.device_class or name}
+        self.device = document({**said.model_dump(), **declared}, name)
+
+    def close(self) -> None:
+        """Remove the copies of the models and what the harness wrote beside them."""
+        self.folder.cleanup()
+
+    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, Artifact]:
+        """Copies of its own for the harness; it must say the digests of what it loaded."""
+        return {
+            model.name: Artifact(
+                model.name,
+                model.stage(Path(self.folder.name) / f"{index}"),
+                RUNTIMES[runtime].adapter,
+                tuple(port.name for port in model.signature.inputs),
+            )
+            for index, model in enumerate(models)
+        }
+
+    def answer(
+        self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
+    ) -> tuple[list[Array], str]:
+        """The harness runs the whole data set and leaves its outputs in a file."""
+        inputs, found = self._arrays("inputs.npz", split.inputs), Path(self.folder.name) / "outputs.npz"
+        found.unlink(missing_ok=True)
+        batch = manner.feeding.at_most(manner.batch_size)
+        request = {
+            "operation": "answer",
+            "model": _described(artifact),
+            "inputs": str(inputs),
+            "single": list(manner.feeding.single),
+            "batch_size": batch,
+            "outputs": list(outputs),
+            "write": str(found),
+        }
+        said = self._ask(Answered, request, ANSWER_SECONDS)
+        self._check_digests({"model": artifact}, {"model": said.digest})
+        joined = self._outputs(found, outputs, len(split))
+        check_answers(joined, split, f"{self.name}: {artifact.name}")
+        return joined, f"evaluated at batch {batch} by the harness of {self.name}"
+
+    def launch(
+        self, setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False
+    ) -> Launch:
+        """One launch of all roles by the harness."""
+        roles = dict(setup.roles)
+        if control:
+            roles["control"] = roles["baseline"]
+        request = {
+            "operation": "launch",
+            "models": {role: _described(artifact) for role, artifact in roles.items()},
+            "inputs": str(self._arrays("timed.npz", setup.inputs)),
+            "single": list(setup.single),
+            "metrics": sorted(metrics),
+            "protocol": dataclasses.asdict(setup.protocol),
+            "cores": list(setup.cores.workers),
+            "seed": int(rng.integers(2**53)),
+        }
+        begin = time.perf_counter()
+        said = self._ask(Launched, request, LAUNCH_SECONDS)
+        passed = time.perf_counter() - begin
+        self._check_digests(roles, {role: item.digest for role, item in said.roles.items()})
+        recording = recording_of(said, tuple(roles), self.name)
+        return believed(recording, setup, metrics, Witness(self.name, self.clock_ns, passed))
+
+    def cores(self, threads: int) -> Cores:
+        """Those of the section; the harness is told, and knows its cores itself where the section names none."""
+        wanted = tuple(self.section.cores or range(threads))
+        return Cores(wanted, tuple(sorted(os.sched_getaffinity(0))))
+
+    def energy(self) -> Counters | str:
+        """Not by a harness: what it would call energy nobody could check."""
+        return f"{self.name}: a harness is not asked for energy"
+
+    def journey(self, journey: Journey) -> Journey | str:
+        """The user's Python cannot be handed to a harness."""
+        return f"{self.name}: a harness runs models, not {journey.factory}"
+
+    def turn(self, waiting: Waiting) -> AbstractContextManager[None]:
+        """The lock of the machine that starts the harness."""
+        return turn(lock_path(os.environ), waiting)
+
+    def _ask(self, kind: type[Said], request: Mapping[str, Any], seconds: float) -> Said:
+        text = self._run(json.dumps({"schema_version": 1, "device": self.name, **request}).encode(), seconds)
+        try:
+            return kind.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise MeasurementError(
+                f"answered {request['operation']!r} wrongly: {key + ': ' if key else ''}{first['msg']}"[:400],
+                where=self.name,
+                fix="see docs/howto/devices.md",
+            ) from error
+
+    def _run(self, request: bytes, seconds: float) -> bytes:
+        """Start the harness, in a process group of its own, that ends with it or with the time."""
+        assert self.section.command is not None
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as given:
+            given.write(request)
+            given.seek(0)
+            try:
+                process = subprocess.Popen(
+                    self.section.command, stdin=given, stdout=out, stderr=err, cwd=self.root, start_new_session=True
+                )
+            except OSError as error:
+                raise MeasurementError(
+                    f"its command {self.section.command[0]!r} cannot be started: {error.strerror}", where=self.name
+                ) from error
+            try:
+                code = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                raise MeasurementError(f"its harness hung: no answer within {seconds:.0f} s", where=self.name) from None
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            if code != 0:
+                err.seek(0)
+                lines = err.read(1 << 20).decode(errors="replace").strip().splitlines()
+                said = f"; it said: {lines[-1][:300]}" if lines else ""
+                raise MeasurementError(f"its harness ended with exit code {code}{said}", where=self.name)
+            if (size := out.seek(0, os.SEEK_END)) > MOST_BYTES:
+                raise MeasurementError(
+                    f"answered {size} bytes; {MOST_BYTES} are the most that is read", where=self.name
+                )
+            out.seek(0)
+            return out.read()
+
+    def _arrays(self, name: str, arrays: Mapping[str, Array]) -> Path:
+        path = Path(self.folder.name) / name
+        write_arrays(path, arrays)
+        return path
+
+    def _outputs(self, path: Path, outputs: Sequence[int], examples: int) -> list[Array]:
+        try:
+            if path.stat().st_size > MOST_BYTES:
+                raise MeasurementError(f"wrote {path.stat().st_size} bytes of outputs", where=self.name)
+            with np.load(path, allow_pickle=False) as archive:
+                found = [archive[str(index)] for index in outputs]
+        except FileNotFoundError as error:
+            raise MeasurementError("wrote no outputs where it was asked to", where=self.name) from error
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise MeasurementError(f"wrote outputs that cannot be read: {error}"[:300], where=self.name) from error
+        if any(array.ndim == 0 or len(array) != examples for array in found):
+            counts = [len(array) if array.ndim else 0 for array in found]
+            raise MeasurementError(f"answered {counts} of {examples} examples", where=self.name)
+        return found
+
+    def _check_digests(self, asked: Mapping[str, Artifact], said: Mapping[str, str]) -> None:
+        if asked.keys() != said.keys():
+            raise MeasurementError(f"measured {sorted(said)} instead of {sorted(asked)}", where=self.name)
+        for role, artifact in asked.items():
+            if said[role] != artifact.files[0][1]:
+                raise MeasurementError(
+                    f"loaded {said[role]!r:.80} as {role}; it was given {artifact.files[0][1]}", where=self.name
+                )
+
+
+def _described(artifact: Artifact) -> dict[str, Any]:
+    return {"name": artifact.name, "files": [list(pair) for pair in artifact.files], "inputs": list(artifact.inputs)}
