@@ -13,6 +13,7 @@ from typing import Any
 from tabulate import tabulate
 
 from gate.calibration import sentences
+from gate.inventory import PARAMS, Inventory, take_inventory
 from gate.judge import judge as judge_one
 from gate.judge import name_of
 from gate.policy import Policy, policy_changes
@@ -24,23 +25,14 @@ from gate.report.facts import Entry
 from gate.waivers import apply_waivers, read_waivers
 from gate.wording import quantity
 from weighbridge.documents import (
-    STABLE,
-    Candidate,
     GateVerdict,
-    Manifest,
-    Measurement,
-    Params,
     RecipeVerdict,
-    Stable,
     Verdict,
-    baseline_folder,
-    load,
     worst,
 )
 from weighbridge.errors import IntegrityError
-from weighbridge.files import atomic_write, parse_yaml, pretty_json, read_yaml, sha256_file
+from weighbridge.files import atomic_write, parse_yaml, pretty_json, read_yaml
 
-PARAMS = "params.yaml"
 REPRODUCE = ("dvc repro", "weighbridge gate")
 
 
@@ -78,23 +70,14 @@ class Checked:
         atomic_write(folder / "gate.html", self.html.encode())
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """What a judgement is a function of."""
-
-    params: Params
-    entries: tuple[tuple[Candidate, Measurement, tuple[str, ...]], ...]
-    """What was weighed, its measurement, and what is wrong with it beside its files."""
-
-
 def judge(root: Path, *, base: Base | None = None, today: dt.date | None = None) -> GateVerdict:
     """Judge every recipe of `params.yaml` and write `reports/`; see DESIGN, stage `judge`.
 
     Raises `InputError` where a document is missing or malformed; digests that disagree become `error` verdicts.
     """
-    inputs = _read(root)
-    verdict = _gate_verdict(inputs, root, base, today or _today())
-    report = _report(inputs, verdict, root, base)
+    inventory = take_inventory(root)
+    verdict = _gate_verdict(inventory, root, base, today or _today())
+    report = _report(inventory, verdict, root, base)
     files = _files(report)
     folder = root / "reports"
     for name, data in files.items():
@@ -110,9 +93,9 @@ def check(root: Path, *, base: Base | None = None, today: dt.date | None = None)
     With `base`, the budgets are compared with the merge base's as well. Raises `IntegrityError` where the stored
     verdict differs from the one that the evidence gives.
     """
-    inputs = _read(root)
+    inventory = take_inventory(root)
     stored = GateVerdict.read(root / "reports" / "verdict.json")
-    bare = _judge_all(inputs)
+    bare = _judge_all(inventory)
     differing = [name for name, found in bare.recipes.items() if not _same(stored.recipes.get(name), found)]
     differing += [name for name in stored.recipes if name not in bare.recipes]
     if differing or stored.policy != bare.policy or stored.model != bare.model:
@@ -122,8 +105,8 @@ def check(root: Path, *, base: Base | None = None, today: dt.date | None = None)
             where=str(root / "reports" / "verdict.json"),
             fix="run `dvc repro`",
         )
-    verdict = _gate_verdict(inputs, root, base, today or _today())
-    return Checked(verdict, table(verdict), _report(inputs, verdict, root, base))
+    verdict = _gate_verdict(inventory, root, base, today or _today())
+    return Checked(verdict, table(verdict), _report(inventory, verdict, root, base))
 
 
 def table(verdict: GateVerdict) -> str:
@@ -159,69 +142,17 @@ def table(verdict: GateVerdict) -> str:
     return "\n".join([*parts, f"gate: {verdict.verdict.value}; the report lies in reports/gate.md", ""])
 
 
-def _read(root: Path) -> _Inputs:
-    params = Params.read(root / PARAMS)
-    stable = _stable_digests(root)
-    entries = []
-    for candidate in params.candidates():
-        baseline, problems = _artifact(root / baseline_folder(candidate.target))
-        manifest, more = _artifact(root / candidate.folder)
-        measurement = Measurement.read(root / candidate.measurement)
-        disagree = _disagreements(candidate, manifest, baseline, measurement, stable.get(candidate.target))
-        entries.append((candidate, measurement, (*problems, *more, *disagree)))
-    return _Inputs(params, tuple(entries))
-
-
-def _artifact(folder: Path) -> tuple[Manifest, list[str]]:
-    """A manifest, and whether the file beside it is still the one that it speaks of."""
-    manifest = Manifest.read(folder / "manifest.json")
-    name = Path(manifest.artifact.path).name
-    if sha256_file(folder / name) != manifest.artifact.digest:
-        return manifest, [f"{folder.parent.name}/{folder.name}/{name} is not the file that its manifest speaks of"]
-    return manifest, []
-
-
-def _stable_digests(root: Path) -> dict[str, str]:
-    """By target."""
-    path = root / "artifacts" / "stable" / STABLE
-    if not path.is_file():
-        return {}
-    return {target: file.digest for target, file in load(Stable, path).artifacts.items()}
-
-
-def _disagreements(
-    candidate: Candidate, manifest: Manifest, baseline: Manifest, measurement: Measurement, stable: str | None
-) -> list[str]:
-    """Every document must speak of the same bytes, for the same target, on the device that was named."""
-    problems = []
-    if manifest.recipe_name != candidate.recipe:
-        problems.append(f"the manifest is of the recipe {manifest.recipe_name!r}")
-    if manifest.target != candidate.target:
-        problems.append(f"the manifest is of an artifact for {manifest.target}")
-    if measurement.recipe not in (None, candidate.recipe):
-        problems.append(f"the measurement is of the recipe {measurement.recipe!r}")
-    if measurement.target != candidate.target:
-        problems.append(f"the measurement was taken on {measurement.target}")
-    if measurement.device.name != candidate.device:
-        problems.append(f"the measurement was taken on the device {measurement.device.name!r}")
-    if measurement.candidate.digest != manifest.artifact.digest:
-        problems.append("the measurement is of another file than the artifact")
-    if measurement.baseline.digest != baseline.artifact.digest:
-        problems.append("the measurement was taken against another baseline")
-    against = {comparison.against: comparison for comparison in measurement.comparisons}
-    if stable is not None and "stable" in against and against["stable"].reference.digest != stable:
-        problems.append("what is stable has changed since the measurement")
-    return problems
-
-
-def _judge_all(inputs: _Inputs) -> GateVerdict:
+def _judge_all(inventory: Inventory) -> GateVerdict:
     """The verdict that the evidence gives, before waivers and policy."""
-    params = inputs.params
+    params = inventory.params
     recipes = {
-        candidate.name: judge_one(
-            measurement, params.budgets, advisory=params.recipes[candidate.recipe].advisory, problems=problems
+        item.candidate.name: judge_one(
+            item.measurement,
+            params.budgets,
+            advisory=params.recipes[item.candidate.recipe].advisory,
+            problems=item.problems,
         )
-        for candidate, measurement, problems in inputs.entries
+        for item in inventory.weighed
     }
     counting = [recipe.verdict for recipe in recipes.values() if not recipe.advisory]
     devices = sorted({recipe.device for recipe in recipes.values()})
@@ -235,15 +166,15 @@ def _judge_all(inputs: _Inputs) -> GateVerdict:
     )
 
 
-def _gate_verdict(inputs: _Inputs, root: Path, base: Base | None, today: dt.date) -> GateVerdict:
+def _gate_verdict(inventory: Inventory, root: Path, base: Base | None, today: dt.date) -> GateVerdict:
     changes = []
     notes = []
     if base is not None and base.text is not None:
         before = Policy.parse(base.text, f"{PARAMS} at {base.revision}")
-        changes = policy_changes(before, Policy.of(inputs.params))
+        changes = policy_changes(before, Policy.of(inventory.params))
     elif base is not None:
         notes = [f"{base.revision} has no {PARAMS}: the limits are new and were compared with nothing."]
-    verdict = _judge_all(inputs)
+    verdict = _judge_all(inventory)
     verdict = verdict.model_copy(update={"notes": [*verdict.notes, *notes]})
     return apply_waivers(verdict, read_waivers(root), changes, today)
 
@@ -261,9 +192,11 @@ def _bare(verdict: RecipeVerdict) -> dict[str, Any]:
     return content
 
 
-def _report(inputs: _Inputs, verdict: GateVerdict, root: Path, base: Base | None) -> Report:
-    measurements = {candidate.name: measurement for candidate, measurement, _ in inputs.entries}
-    entries = tuple(Entry(name, recipe, measurements[name]) for name, recipe in verdict.recipes.items())
+def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base | None) -> Report:
+    entries = tuple(
+        Entry(item.candidate.name, verdict.recipes[item.candidate.name], item.measurement, item.manifest.parity)
+        for item in inventory.weighed
+    )
     changed = None
     if base is not None and base.text is not None:
         changed = edits(parse_yaml(base.text, f"{PARAMS} at {base.revision}"), read_yaml(root / PARAMS))

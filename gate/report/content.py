@@ -23,6 +23,7 @@ from gate.report.blocks import (
 from gate.report.evidence import device_section, flips_section, launches_section, slices_section
 from gate.report.facts import Entry, pareto_front
 from gate.report.governance import Edit, params_section, policy_section, waivers_section
+from gate.report.targets import targets_section
 from gate.wording import percent, quantity, span
 from weighbridge.documents import BudgetVerdict, PolicyChange, Verdict, WaiverUse
 
@@ -65,6 +66,7 @@ def document(report: Report) -> Document:
         waivers_section(report.waivers),
         params_section(report.edits),
         _tradeoff(report),
+        targets_section(report.entries),
         slices_section(report.entries),
         flips_section(report.entries),
         launches_section(report.entries, PICTURES["launches"] if report.pictures else None),
@@ -105,17 +107,19 @@ def _share(report: Report, some: int, total: int) -> str:
 def _lead(report: Report) -> list[Paragraph]:
     if not report.entries:
         return [Paragraph(["Nothing was weighed, and nothing that is missing passes."])]
-    first = report.entries[0]
     what: list[str | Code | Strong] = ["A candidate model was"]
     if report.model is not None:
         ways = "one way" if len(report.entries) == 1 else f"{len(report.entries)} ways"
         what = ["The model ", Code(report.model), f" was compressed in {ways}, and each result was"]
-    beside = f" weighed beside the uncompressed model (the baseline, {quantity(first.baseline_size, 'bytes')}) on "
+    sizes = dict.fromkeys(quantity(entry.baseline_size, "bytes") for entry in report.entries)
+    baseline = "the baseline" if len(sizes) == 1 else "the baseline of each target"
+    beside = f" weighed beside the uncompressed model ({baseline}, {', '.join(sizes)}) on "
+    places = _joined([Code(name) for name in dict.fromkeys(entry.verdict.device for entry in report.entries)])
     how = (
         ": how large the file is, how fast it answers, how often it is right. "
         "A model may go on only if what was measured lies within every required limit."
     )
-    return [Paragraph([*what, beside, Code(first.verdict.device), how])]
+    return [Paragraph([*what, beside, *places, how])]
 
 
 def _recipes(report: Report) -> Section | None:
@@ -212,6 +216,13 @@ def _reasons(report: Report) -> Section | None:
         for (name, verdict, reason), budgets in grouped.items()
     ]
     return Section("reasons", "Why", [Bullets(items)]) if items else None
+
+
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    found: list[Span] = []
+    for item in spans:
+        found += [" and ", item] if found else [item]
+    return found
 
 
 def _listed(names: Sequence[str], most: int = 6) -> list[Span]:

@@ -8,7 +8,7 @@ from gate.report.blocks import Bullets, Code, Inline, Paragraph, Picture, Sectio
 from gate.report.facts import Entry, sparkline
 from gate.statistics.proportions import Pairs
 from gate.wording import duration, percent, quantity, span
-from weighbridge.documents import Flip, Proportions
+from weighbridge.documents import LOCAL, Device, Flip, Proportions
 
 WORST_SLICES = 5
 FLIPS = 12
@@ -100,23 +100,26 @@ def device_section(entries: Sequence[Entry], calibration: Sequence[str]) -> Sect
     """Where it was weighed, how noisy it was, and what it can resolve."""
     if not entries:
         return None
-    device = entries[0].measurement.device
+    devices = {entry.measurement.device.fingerprint: entry.measurement.device for entry in entries}
+    items = [item for device in devices.values() for item in _machine(device)]
+    items += [_noise(entry) for entry in entries if entry.speed is not None]
+    items += [[sentence] for sentence in calibration]
+    if len(devices) > 1:
+        items.append([f"the models were weighed on {len(devices)} machines: ratios compare across them, times do not"])
+        return Section("device", "The machines and their noise", [Bullets(items)])
+    return Section("device", "The machine and its noise", [Bullets(items)])
+
+
+def _machine(device: Device) -> list[Inline]:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(device.runtimes.items()))
-    items: list[Inline] = [
-        [
-            Code(device.device_class),
-            f": {device.cpu}, {device.cores} cores, {quantity(device.memory_bytes, 'bytes', 3)}",
-        ],
+    named: Inline = [] if device.name in (LOCAL, device.device_class) else [Code(device.name), ", class "]
+    what = f": {device.cpu}, {device.cores} cores, {quantity(device.memory_bytes, 'bytes', 3)}"
+    return [
+        [*named, Code(device.device_class), what],
         [f"{device.system}; {', '.join(device.isa) or 'no instruction sets recorded'}"],
         [versions or "no runtime recorded"],
         ["fingerprint ", Code(device.fingerprint[:19])],
     ]
-    items += [_noise(entry) for entry in entries if entry.speed is not None]
-    items += [[sentence] for sentence in calibration]
-    others = {entry.measurement.device.fingerprint for entry in entries} - {device.fingerprint}
-    if others:
-        items.append([f"some models were weighed on {len(others)} other device(s): compare them with care"])
-    return Section("device", "The machine and its noise", [Bullets(items)])
 
 
 def _noise(entry: Entry) -> Inline:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from gate.statistics.location import SIGNED_RANK, hodges_lehmann
 from gate.statistics.looks import PASS_ALPHA
@@ -38,6 +39,8 @@ class Entry:
     name: str
     verdict: RecipeVerdict
     measurement: Measurement
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    """Of the artifact's manifest: how well the file agrees with the module that it was made from."""
 
     @property
     def comparison(self) -> Comparison | None:
@@ -78,8 +81,8 @@ class Entry:
         pairs = len(found.log_ratio)
         alpha = PASS_ALPHA if pairs >= LEAST_FOR_INTERVAL else 0.0
         return Speed(
-            _middle(found.candidate),
-            _middle(found.reference),
+            middle(found.candidate),
+            middle(found.reference),
             math.exp(hodges_lehmann(found.log_ratio)),
             math.exp(SIGNED_RANK.lower(found.log_ratio, alpha)),
             math.exp(min(SIGNED_RANK.upper(found.log_ratio, alpha), 700.0)),
@@ -109,20 +112,31 @@ class Entry:
 
 
 def pareto_front(entries: Sequence[Entry]) -> list[str]:
-    """Names of the entries that no other beats in size, accuracy and speed at once; unmeasured ones are not on it."""
-    points = {
-        entry.name: (entry.size, -entry.accuracy[0], entry.speed.ratio if entry.speed else math.inf)
-        for entry in entries
-        if entry.accuracy is not None
-    }
-    return [
-        name
-        for name, point in points.items()
-        if not any(
-            other != point and all(theirs <= ours for theirs, ours in zip(other, point, strict=True))
-            for other in points.values()
-        )
-    ]
+    """Names of the entries that no other on their device beats in size, accuracy and speed at once.
+
+    Unmeasured ones are not on it. Ratios to a baseline compare models of one target; across targets latencies do.
+    """
+    found: list[str] = []
+    for device in dict.fromkeys(entry.verdict.device_name for entry in entries):
+        here = [entry for entry in entries if entry.verdict.device_name == device and entry.accuracy is not None]
+        absolute = len({entry.verdict.target for entry in here}) > 1
+        points = {entry.name: _point(entry, absolute=absolute) for entry in here}
+        found += [
+            name
+            for name, point in points.items()
+            if not any(
+                other != point and all(theirs <= ours for theirs, ours in zip(other, point, strict=True))
+                for other in points.values()
+            )
+        ]
+    return found
+
+
+def _point(entry: Entry, *, absolute: bool) -> tuple[float, float, float]:
+    assert entry.accuracy is not None  # by `pareto_front`
+    speed = entry.speed
+    latency = math.inf if speed is None else speed.candidate if absolute else speed.ratio
+    return float(entry.size), -entry.accuracy[0], latency
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -135,7 +149,8 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * (value - low) / (high - low)))] for value in values)
 
 
-def _middle(values: Sequence[float]) -> float:
+def middle(values: Sequence[float]) -> float:
+    """The median."""
     ordered = sorted(values)
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

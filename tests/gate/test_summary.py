@@ -14,7 +14,7 @@ from weighbridge.documents import GateVerdict, Measurement, Verdict
 from weighbridge.errors import InputError, IntegrityError
 from weighbridge.files import sha256_bytes
 
-from .project import CANDIDATES, PARAMS, evidence, write_artifact, write_project
+from .project import BASELINE, CANDIDATES, PARAMS, evidence, write_artifact, write_project
 
 TODAY = dt.date(2026, 11, 23)
 
@@ -269,3 +269,72 @@ def test_calibration_is_shown_where_there_is_one(root):
     path.write_text("[]")
     with pytest.raises(InputError, match="calibrate"):
         judge(root, today=TODAY)
+
+
+def several(root, *, litert_ratio=0.85):
+    """The project with one recipe built for two targets, the second weighed on a second device as well."""
+    params = copy.deepcopy(PARAMS)
+    params["recipes"] = {"int8": {**params["recipes"]["int8"], "target": ["onnxruntime", "litert"]}}
+    params["targets"] = ["onnxruntime", "litert"]
+    params["devices"] = {"local": {}, "pi": {"address": "ssh://pi", "targets": ["litert"]}}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    for folder, name, data in (
+        ("artifacts/baseline/litert", "baseline", BASELINE),
+        ("artifacts/recipes/int8/litert", "int8", CANDIDATES["int8"]),
+    ):
+        write_artifact(root / folder, name, data)
+        edit_json(root / folder / "manifest.json", target="litert")
+    taken = evidence("int8", ratio=litert_ratio).model_copy(update={"target": "litert"})
+    there = taken.device.model_copy(update={"name": "pi"})
+    taken.write(root / "measurements/int8/litert@local.json")
+    taken.model_copy(update={"device": there}).write(root / "measurements/int8/litert@pi.json")
+    return root
+
+
+def edit_json(path, **values):
+    """Set values of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_every_target_on_every_device_is_judged(root):
+    """By name; and the report compares them on one page."""
+    verdict = judge(several(root), today=TODAY)
+    assert list(verdict.recipes) == ["int8/onnxruntime", "int8/litert", "int8/litert@pi"]
+    assert {name: (item.target, item.device_name) for name, item in verdict.recipes.items()} == {
+        "int8/onnxruntime": ("onnxruntime", "local"),
+        "int8/litert": ("litert", "local"),
+        "int8/litert@pi": ("litert", "pi"),
+    }
+    assert verdict.verdict is Verdict.PASS
+    assert "### Targets and devices" in (root / "reports/gate.md").read_text()
+
+
+def test_one_slow_target_fails_the_recipe(root):
+    """The whole is the worst of all places."""
+    verdict = judge(several(root, litert_ratio=1.3), today=TODAY)
+    assert verdict.recipes["int8/onnxruntime"].verdict is Verdict.PASS
+    assert verdict.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("measurements/int8/litert@pi.json", {"target": "onnxruntime"}),
+        ("artifacts/recipes/int8/litert/manifest.json", {"target": "onnxruntime"}),
+    ],
+)
+def test_a_document_of_another_target_is_an_error(root, path, values):
+    """A measurement on one runtime says nothing of another."""
+    several(root)
+    edit_json(root / path, **values)
+    assert judge(root, today=TODAY).recipes["int8/litert@pi"].verdict is Verdict.ERROR
+
+
+def test_a_measurement_of_another_device_is_an_error(root):
+    """What was taken here does not stand in for there."""
+    several(root)
+    (root / "measurements/int8/litert@local.json").replace(root / "measurements/int8/litert@pi.json")
+    (root / "measurements/int8/litert@local.json").write_bytes((root / "measurements/int8/litert@pi.json").read_bytes())
+    verdict = judge(root, today=TODAY)
+    assert verdict.recipes["int8/litert"].verdict is Verdict.PASS
+    assert verdict.recipes["int8/litert@pi"].verdict is Verdict.ERROR

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge.documents import BudgetFile, Params, RecipeVerdict, Verdict, load, parse, parse_quantity, worst
+from weighbridge.documents import (
+    Budget,
+    BudgetFile,
+    Device,
+    Params,
+    RecipeVerdict,
+    Verdict,
+    load,
+    parse,
+    parse_quantity,
+    worst,
+)
 from weighbridge.documents.params import read_budgets
 from weighbridge.errors import ExitCode, InputError
 from weighbridge.files import dump_yaml
@@ -164,3 +175,70 @@ def test_budget_files_stand_alone(tmp_path):
         assert read_budgets(tmp_path / "b.yaml")[0].limit == 10_000
     with pytest.raises(InputError, match="unknown key 'metrik'"):
         parse(BudgetFile, {"budgets": [{"metrik": "params", "max": 1}]}, "b.yaml")
+
+
+def with_targets(target, targets=("onnxruntime", "litert"), **devices):
+    """PARAMS with a recipe's target, the declared targets and devices."""
+    content = edited(["recipes", "int8", "target"], target)
+    return {**content, "targets": list(targets), **({"devices": devices} if devices else {})}
+
+
+def test_one_target_here_needs_no_name_but_the_recipe_s():
+    """What people had before there were targets and devices stays as it was."""
+    (candidate,) = parse(Params, PARAMS, "p.yaml").candidates()
+    assert (candidate.name, candidate.target, candidate.device) == ("int8", "onnxruntime", "local")
+    assert candidate.folder == "artifacts/recipes/int8/onnxruntime"
+    assert candidate.measurement == "measurements/int8/onnxruntime@local.json"
+
+
+def test_targets_and_devices_make_candidates():
+    """Each target on each device that takes it; names tell them apart."""
+    pi = {"address": "ssh://pi@board.local:2222", "targets": ["litert"]}
+    params = parse(Params, with_targets(["onnxruntime", "litert"], local={}, pi=pi), "p.yaml")
+    assert [candidate.name for candidate in params.candidates()] == [
+        "int8/onnxruntime",
+        "int8/litert",
+        "int8/litert@pi",
+    ]
+    assert params.candidates("int8") == params.candidates()
+    assert params.candidates("none") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (with_targets("tensorrt"), "recipes.int8.target"),
+        (with_targets([]), "recipes.int8.target"),
+        (with_targets(["litert", "litert"]), "'target' names one runtime twice"),
+        (with_targets("executorch"), "'executorch' of recipe 'int8' is not among 'targets'"),
+        (with_targets("litert", targets=["litert", "litert"]), "'targets' names one runtime twice"),
+        (with_targets("litert", pi={"address": "ssh://pi", "targets": ["onnxruntime"]}), "no device weighs recipe"),
+        (with_targets("litert", local={"address": "ssh://pi"}), "the device 'local' is this machine"),
+        (with_targets("litert", pi={"address": "pi"}), "devices.pi.address: expected ssh://[user@]host[:port]"),
+        (with_targets("litert", pi={"address": "ssh://-oProxyCommand=x"}), "expected ssh://"),
+        (with_targets("litert", pi={"address": "ssh://a;b"}), "expected ssh://"),
+        (with_targets("litert", pi={"address": "ssh://a:0"}), "expected ssh://"),
+        (with_targets("litert", pi={"address": "ssh://a", "command": ["b"]}), "at most one of 'address' and 'command'"),
+        (with_targets("litert", pi={"address": "ssh://a", "folder": "tmp"}), "expected an absolute path"),
+        (with_targets("litert", pi={"address": "ssh://a", "python": "-c"}), "devices.pi.python"),
+        (with_targets("litert", pi={"python": "python3"}), "'python' needs an 'address'"),
+        (with_targets("litert", pi={"cores": [1, 1]}), "'cores' are different numbers"),
+        (with_targets("litert", pi={"command": []}), "devices.pi.command"),
+        ({**with_targets("litert"), "model": {"name": "n", "onnx": "m.onnx"}}, "has onnxruntime as its only target"),
+    ],
+)
+def test_targets_and_devices_that_make_no_sense_are_refused(content, line):
+    """One line each, before anything is built or contacted."""
+    with pytest.raises(InputError) as caught:
+        parse(Params, content, "p.yaml")
+    assert line in str(caught.value)
+
+
+def test_a_budget_names_a_device_by_class_or_by_name():
+    """And one that names neither applies everywhere."""
+    device = Device(
+        device_class="pi5", name="pi", cpu="c", isa=[], cores=4, memory_bytes=1, system="s", runtimes={},
+        fingerprint="sha256:" + "0" * 64,
+    )  # fmt: skip
+    found = [Budget(metric="latency.p50", max="1ms", device=name) for name in (None, "pi", "pi5", "local")]
+    assert [budget.applies_to(device) for budget in found] == [True, True, True, False]

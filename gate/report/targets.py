@@ -1,0 +1,72 @@
+"""One table over targets and devices: what the model costs on each runtime and machine, in absolute numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gate.report.blocks import Code, Inline, Mark, Paragraph, Section, Table
+from gate.report.facts import Entry, middle
+from gate.wording import percent, quantity
+
+_HEADER = (
+    "device", "target", "model", "verdict", "file size", "latency", "peak memory", "accuracy", "agrees with PyTorch"
+)  # fmt: skip
+_LEAD = (
+    "Absolute values: unlike the ratios above, they compare targets with each other, within one device. "
+    "Each runtime's uncompressed model comes first. Agreement: the share of answers that the file gives as the PyTorch "
+    "module does, on the same inputs."
+)
+
+
+def targets_section(entries: Sequence[Entry]) -> Section | None:
+    """Size, latency, memory and accuracy by device and target; None where there is one of each."""
+    places = dict.fromkeys((entry.verdict.device_name, entry.verdict.target) for entry in entries)
+    if len(places) < 2:
+        return None
+    rows: list[tuple[Inline, ...]] = []
+    for place in sorted(places):
+        found = [entry for entry in entries if (entry.verdict.device_name, entry.verdict.target) == place]
+        rows += [_baseline(found[0]), *(_candidate(entry) for entry in found)]
+    return Section(
+        "targets", "Targets and devices", [Paragraph([_LEAD]), Table(_HEADER, rows, frozenset({4, 5, 6, 7}))]
+    )
+
+
+def _baseline(entry: Entry) -> tuple[Inline, ...]:
+    speed, memory, accuracy = entry.speed, entry.launches("memory.peak"), entry.accuracy
+    return (
+        *_place(entry),
+        ["baseline"],
+        ["reference"],
+        [quantity(entry.baseline_size, "bytes")],
+        [quantity(speed.reference, "seconds") if speed else "–"],
+        [quantity(middle(memory.reference), "bytes") if memory else "–"],
+        [percent(accuracy[1], 4) if accuracy else "–"],
+        ["–"],
+    )
+
+
+def _candidate(entry: Entry) -> tuple[Inline, ...]:
+    speed, memory, accuracy = entry.speed, entry.launches("memory.peak"), entry.accuracy
+    return (
+        *_place(entry),
+        [Code(entry.verdict.recipe or entry.name)],
+        [Mark(entry.verdict.verdict, " (advisory)" if entry.verdict.advisory else "")],
+        [quantity(entry.size, "bytes")],
+        [quantity(speed.candidate, "seconds") if speed else "–"],
+        [quantity(middle(memory.candidate), "bytes") if memory else "–"],
+        [percent(accuracy[0], 4) if accuracy else "–"],
+        [_agreement(entry)],
+    )
+
+
+def _place(entry: Entry) -> tuple[Inline, Inline]:
+    return [Code(entry.verdict.device_name)], [Code(entry.verdict.target)]
+
+
+def _agreement(entry: Entry) -> str:
+    agreement, difference = entry.parity.get("agreement"), entry.parity.get("largest_difference")
+    if not isinstance(agreement, int | float):
+        return "–"
+    largest = f", outputs within {difference:.2g}" if isinstance(difference, int | float) else ""
+    return f"{percent(agreement, 4)}{largest}"

@@ -1,0 +1,70 @@
+"""One page over targets and devices: absolute values, each baseline first, nothing compared across machines."""
+
+import pytest
+
+from gate.judge import judge
+from gate.report.content import Report, document
+from gate.report.facts import Entry, pareto_front
+from gate.report.markdown import render
+from gate.report.targets import targets_section
+from tests.gate.evidence import BUDGETS, DEVICE, comparison, digest, launches, measurement
+from weighbridge.documents import Verdict
+
+PI = DEVICE.model_copy(update={"name": "pi", "device_class": "pi5", "fingerprint": digest("pi")})
+PARITY = {"agreement": 0.996, "largest_difference": 0.03125, "examples": 256}
+
+
+def entry(target, device=DEVICE, *, ratio=0.8, base=1e-3, size=400):
+    """One candidate, judged."""
+    timed = comparison(candidate_bytes=size, latency_p50=launches(ratio, pairs=16, base=base))
+    found = measurement(timed, recipe="slim", device=device, candidate_bytes=size).model_copy(update={"target": target})
+    name = f"slim/{target}" + ("" if device is DEVICE else f"@{device.name}")
+    return Entry(name, judge(found, BUDGETS), found, PARITY)
+
+
+def several():
+    """Two targets here, one of them on a second machine as well."""
+    return [entry("onnxruntime"), entry("litert", base=5e-4, ratio=0.85, size=300), entry("litert", PI, base=4e-3)]
+
+
+def test_targets_stand_beside_each_other_by_device():
+    """Each place begins with its own baseline; values are absolute."""
+    section = targets_section(several())
+    rows = [[str(getattr(cell[0], "text", cell[0])) for cell in row] for row in section.blocks[1].rows]
+    assert [row[:3] for row in rows] == [
+        ["local", "litert", "baseline"],
+        ["local", "litert", "slim"],
+        ["local", "onnxruntime", "baseline"],
+        ["local", "onnxruntime", "slim"],
+        ["pi", "litert", "baseline"],
+        ["pi", "litert", "slim"],
+    ]
+    assert rows[1][4] == "300 B"
+    assert rows[1][8] == "99.6%, outputs within 0.031"
+    assert rows[0][8] == "–"
+
+
+def test_one_target_on_one_device_needs_no_such_table():
+    """The table of verdicts says it all."""
+    assert targets_section([entry("onnxruntime"), entry("onnxruntime")]) is None
+
+
+def test_models_are_unbeaten_on_their_own_device_alone():
+    """A slow machine's model is not beaten by a fast machine's; on one machine times decide across targets."""
+    found = several()
+    assert pareto_front(found) == ["slim/litert", "slim/litert@pi"]
+    ratios_alone = [entry("onnxruntime", base=5e-3, ratio=0.5), entry("litert", base=1e-3, ratio=0.9)]
+    assert pareto_front(ratios_alone) == ["slim/litert"]
+
+
+def test_the_whole_report_of_several_places(golden):
+    """Devices are named, each with its machine; the baseline is that of each target."""
+    golden("targets.md", render(document(Report(Verdict.PASS, several(), model="net"))))
+
+
+@pytest.mark.parametrize("parity", [{}, {"agreement": "all"}, {"agreement": None}])
+def test_an_agreement_that_nobody_measured_is_a_dash(parity):
+    """Never a number that was not taken."""
+    found = [entry("onnxruntime"), entry("litert")]
+    found[1] = Entry(found[1].name, found[1].verdict, found[1].measurement, parity)
+    assert targets_section(found).blocks[1].rows[1][8] == ["–"]
