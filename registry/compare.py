@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.layout import WorkTree, read_record
-from registry.resolve import resolve
+from registry.resolve import resolve_all
 
 _OWN = ("version", "event", "at", "by", "schema_version", "model")
 """Fields that differ between any two versions and say nothing."""
@@ -33,7 +33,7 @@ def compare(root: Path, old: str, new: str) -> list[Difference]:
     """Every field in which two versions differ: recipe, metrics, sizes, verdict, lineage, device, libraries."""
     sides = []
     for spec in (old, new):
-        found = resolve(root, spec)
+        found = resolve_all(root, spec)[0]
         record = read_record(WorkTree(root), found.model, found.version)
         sides.append(_flat({key: value for key, value in record.items() if key not in _OWN}))
     before, after = sides

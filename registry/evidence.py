@@ -101,10 +101,14 @@ class Evidence:
         return tuple({item.candidate.target: item.baseline for item in self.judged}.values())
 
     @property
-    def stable_reference(self) -> str | None:
-        """Digest of the stable artifact that the candidate was compared with, if it was."""
-        found = [c.reference.digest for c in self.measurement.comparisons if c.against == "stable"]
-        return found[0] if found else None
+    def stable_references(self) -> set[str]:
+        """Digests of the stable artifacts that candidates were compared with."""
+        return {
+            comparison.reference.digest
+            for item in self.judged
+            for comparison in item.measurement.comparisons
+            if comparison.against == "stable"
+        }
 
 
 def gather(root: Path, recipe: str) -> Evidence:

@@ -11,7 +11,7 @@ from registry.layout import HAND_EDITED, event_path, parse_mapping
 from registry.location import locate
 from registry.policy import Policy, read_policy
 from registry.records import CanaryPlan, Channels, EventKind, Pointer
-from registry.resolve import resolve
+from registry.resolve import resolve_all
 from registry.signing import require_trusted
 from registry.store import Decide, Draft, Outcome, Settings, Store, Tip, pointer_to
 from weighbridge.errors import InputError, IntegrityError, StateError
@@ -185,10 +185,11 @@ class Operator:
         return policy
 
     def _proven(self, tip: Tip, version: str) -> Pointer:
-        """A pointer to a version whose bytes exist and hash right, and that the policy lets serve."""
+        """A pointer to a version whose bytes, for each target, exist and hash right, and that the policy lets serve."""
         target = pointer_to(tip, self.model, version)
         require_trusted(tip, self.model, version)
-        locate(self.root, resolve(self.root, f"{self.model}@{version}", view=tip))
+        for artifact in resolve_all(self.root, f"{self.model}@{version}", view=tip):
+            locate(self.root, artifact)
         return target
 
 

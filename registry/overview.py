@@ -15,7 +15,7 @@ from registry.layout import (
     read_record,
     require_channels,
 )
-from registry.resolve import resolve, settled_channels
+from registry.resolve import resolve_all, settled_channels
 from weighbridge.errors import IntegrityError, StateError
 from weighbridge.files import sha256_bytes
 
@@ -147,8 +147,8 @@ def history(root: Path, model: str, limit: int = 0) -> list[EventRow]:
 
 
 def record(root: Path, spec: str) -> dict[str, Any]:
-    """The record of the version that `spec` names; see `registry.resolve.resolve`."""
-    found = resolve(root, spec)
+    """The record of the version that `spec` names; see `registry.resolve.resolve_all`."""
+    found = resolve_all(root, spec)[0]
     return read_record(WorkTree(root), found.model, found.version)
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from registry import signing
 from registry.estimates import estimates
 from registry.evidence import Built, Evidence, gather
-from registry.layout import POLICY, home, read_record, version_path
+from registry.layout import POLICY, home, parse_mapping, read_record, version_path
 from registry.location import publish
 from registry.policy import Policy, read_policy
 from registry.records import (
@@ -100,7 +100,8 @@ def _sign(record: VersionRecord, key: Signer | None, policy: Policy) -> bytes | 
                 f"{name} would be unsigned, and the policy refuses that", where=POLICY, fix="--key FILE, or --keyless"
             )
         return None
-    digest = sha256_bytes(render(record))
+    data = render(record)
+    digest, record = sha256_bytes(data), parse(VersionRecord, parse_mapping(data, name), name)
     envelope = signing.sign(record, digest, key)
     if policy.names_signers:
         signing.verify(envelope, record, digest, policy, "your signature")
@@ -134,20 +135,20 @@ def _refuse(channels: Channels, evidence: Evidence, request: Request, tip: Tip) 
     stable = channels.stable
     if request.expect is not None and (stable.version if stable else "none") != request.expect:
         raise StateError(f"stable is {stable.version if stable else 'none'}, expected {request.expect}")
-    weighed_against = evidence.stable_reference
-    if weighed_against is not None and (stable is None or stable.digest != weighed_against):
+    weighed_against = evidence.stable_references
+    if weighed_against and (stable is None or not weighed_against <= _digests(tip, channels.model, stable.version)):
         raise StateError(
             f"it was weighed against another stable than {stable.version if stable else 'none'}, which is stable now",
             fix="pull, run `dvc repro` and promote again",
         )
-    digest = evidence.candidate.manifest.artifact.digest
-    if digest in channels.quarantined.values():
-        version = next(name for name, bad in channels.quarantined.items() if bad == digest)
-        raise StateError(
-            f"these bytes are {channels.model}@{version}, which is quarantined",
-            fix=f"`weighbridge registry quarantine {channels.model} {version} --lift --reason …` if that was wrong",
-        )
-    known = _version_of(tip, channels, digest)
+    ours = {built.manifest.artifact.digest for built in evidence.candidates}
+    for version in channels.quarantined:
+        if ours & {channels.quarantined[version], *_digests(tip, channels.model, version)}:
+            raise StateError(
+                f"these bytes are {channels.model}@{version}, which is quarantined",
+                fix=f"`weighbridge registry quarantine {channels.model} {version} --lift --reason …` if that was wrong",
+            )
+    known = _version_of(tip, channels, ours)
     if known is not None:
         raise StateError(
             f"these bytes are {channels.model}@{known} already",
@@ -155,14 +156,23 @@ def _refuse(channels: Channels, evidence: Evidence, request: Request, tip: Tip) 
         )
 
 
-def _version_of(tip: Tip, channels: Channels, digest: str) -> str | None:
-    """The version that has these bytes, if any: one search by git over the records at the tip."""
+def _digests(tip: Tip, model: str, version: str) -> set[str]:
+    """Of all artifacts of a version; none where its record is gone, as that of a quarantined one may be."""
+    try:
+        record = parse(VersionRecord, read_record(tip, model, version), version_path(model, version))
+    except StateError:
+        return set()
+    return {artifact.digest for artifact in record.artifacts}
+
+
+def _version_of(tip: Tip, channels: Channels, digests: set[str]) -> str | None:
+    """The version that has all these bytes, if any: one search by git over the records at the tip."""
     folder = f"{tip.prefix}registry/models/{channels.model}/versions"
-    done = tip.git.attempt("grep", "-l", "-z", "--fixed-strings", digest, tip.commit, "--", f":(top,literal){folder}")
+    wanted = min(digests)
+    done = tip.git.attempt("grep", "-l", "-z", "--fixed-strings", wanted, tip.commit, "--", f":(top,literal){folder}")
     names = [name.rpartition("/")[2].removesuffix(".yaml") for name in done.stdout.split("\0") if name]
     for name in sorted(names, key=lambda name: (name[:1], int(name[1:])), reverse=True):
-        record = parse(VersionRecord, read_record(tip, channels.model, name), version_path(channels.model, name))
-        if record.artifacts[0].digest == digest:
+        if digests <= _digests(tip, channels.model, name):
             return name
     return None
 
@@ -192,7 +202,7 @@ class Made:
         of_baseline = VersionOf(version=baseline, digest=digest)
         of_teacher = None
         if teacher is not None:
-            known = baseline if teacher == digest else _version_of(tip, channels, teacher)
+            known = baseline if teacher == digest else _version_of(tip, channels, {teacher})
             of_teacher = VersionOf(version=known, digest=teacher)
         found.append(self._candidate(f"v{channels.versions + 1}", channels.model, of_baseline, of_teacher))
         return found

@@ -39,7 +39,7 @@ _HEX = re.compile(r"sha256:[0-9a-f]{8,64}")
 
 @dataclass(frozen=True)
 class Resolved:
-    """One version, and what is needed to get its bytes."""
+    """One artifact of one version, and what is needed to get its bytes."""
 
     model: str
     version: str
@@ -47,6 +47,7 @@ class Resolved:
     """SHA-256 of the artifact's bytes."""
     bytes: int
     target: str
+    """The runtime that it is for. A version has one artifact for each of its targets."""
     path: str
     """Where the artifact lies in the project at `commit`, relative to its root."""
     md5: str
@@ -77,12 +78,31 @@ class Resolved:
         return f"{self.model}@{self.version} {self.digest}\n"
 
 
-def resolve(root: Path, spec: str, *, view: View | None = None) -> Resolved:
-    """The version that `MODEL@stable|canary|baseline|v7|b1|sha256:…|TIME` names; `MODEL` alone means stable.
+def resolve(root: Path, spec: str, *, target: str | None = None, view: View | None = None) -> Resolved:
+    """The artifact that `MODEL@stable|canary|baseline|v7|b1|sha256:…|TIME` names; `MODEL` alone means stable.
 
-    A TIME is ISO 8601 (UTC where it names no zone) and asks what was stable then. A form that cannot be read is an
-    `InputError`, a model, version or channel that is not there a `StateError`, and a file that does not agree with
-    the history an `IntegrityError`. Nothing is ever replaced by a default.
+    A TIME is ISO 8601 (UTC where it names no zone) and asks what was stable then. `target` chooses among the artifacts
+    of a version that was built for several; not to choose then is an `InputError` that lists them, unless a digest
+    did. A form that cannot be read is an `InputError`, a model, version or channel that is not there a `StateError`,
+    and a file that does not agree with the history an `IntegrityError`. Nothing is ever replaced by a default.
+    """
+    found = resolve_all(root, spec, view=view)
+    what = spec.partition("@")[2]
+    if what.startswith("sha256:"):
+        found = tuple(artifact for artifact in found if artifact.digest.startswith(what))
+    fitting = tuple(artifact for artifact in found if target in (None, artifact.target))
+    if len(fitting) == 1:
+        return fitting[0]
+    name, built = f"{found[0].model}@{found[0].version}", ", ".join(artifact.target for artifact in found)
+    if not fitting:
+        raise InputError(f"{name} was not built for {target!r}", fix=f"built for: {built}")
+    raise InputError(f"{name} was built for {built}", fix="say which: --target NAME")
+
+
+def resolve_all(root: Path, spec: str, *, view: View | None = None) -> tuple[Resolved, ...]:
+    """All artifacts of the version that `spec` names, one for each target, the one that its record leads with first.
+
+    See `resolve`.
     """
     model, _, what = spec.partition("@")
     source = view or WorkTree(root)
@@ -105,14 +125,18 @@ def locate_bytes(root: Path, resolved: Resolved) -> Path:
 
 
 def stable_or_none(root: Path, model: str) -> Resolved | None:
-    """What is stable; None where the registry has no such model or nothing of it is stable yet.
-
-    Damage is an error, never None.
+    """The artifact that the stable version leads with; None where the registry has no such model or nothing of it is
+    stable yet. Damage is an error, never None.
     """
+    return next(iter(stable_artifacts(root, model)), None)
+
+
+def stable_artifacts(root: Path, model: str) -> tuple[Resolved, ...]:
+    """All artifacts of the stable version, one for each target; none where `stable_or_none` gives None."""
     if model not in model_names(root):
-        return None
+        return ()
     channels = settled_channels(root, model)
-    return None if not channels or channels.get("stable") is None else resolve(root, f"{model}@stable")
+    return () if not channels or channels.get("stable") is None else resolve_all(root, f"{model}@stable")
 
 
 def settled_channels(root: Path, model: str) -> dict[str, Any] | None:
@@ -132,7 +156,7 @@ def settled_channels(root: Path, model: str) -> dict[str, Any] | None:
     return channels
 
 
-def _by_channel(view: View, channels: dict[str, Any], channel: str) -> Resolved:
+def _by_channel(view: View, channels: dict[str, Any], channel: str) -> tuple[Resolved, ...]:
     place = channels.get(channel)
     if place is None:
         raise StateError(f"{channels['model']} has no {channel} version", where=f"{MODELS}/{channels['model']}")
@@ -149,36 +173,45 @@ def _by_channel(view: View, channels: dict[str, Any], channel: str) -> Resolved:
 
 def _resolved(
     view: View, channels: dict[str, Any], version: str, *, record: str | None = None, **facts: Any
-) -> Resolved:
+) -> tuple[Resolved, ...]:
     model = channels["model"]
     content = read_record(view, model, version, record)
     where = version_path(model, version)
     try:
-        artifact: Mapping[str, Any] = content["artifacts"][0]
         if content["model"] != model or content["version"] != version:
             raise IntegrityError(f"speaks of {content['model']}@{content['version']}", where=where, fix=HAND_EDITED)
-        if not DIGEST.fullmatch(artifact["digest"]) or not safe_relative(artifact["path"]):
-            raise IntegrityError("names no digest, or a path outside the project", where=where)
-        return Resolved(
-            model=model,
-            version=version,
-            digest=artifact["digest"],
-            bytes=int(artifact["bytes"]),
-            target=str(artifact["target"]),
-            path=artifact["path"],
-            md5=str(artifact["md5"]),
-            commit=str(content["commit"]),
-            record=where,
-            quarantined=version in channels["quarantined"],
-            deprecated=channels["deprecated"].get(version),
+        shared = {
+            "model": model,
+            "version": version,
+            "commit": str(content["commit"]),
+            "record": where,
+            "quarantined": version in channels["quarantined"],
+            "deprecated": channels["deprecated"].get(version),
             **facts,
-        )
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+        }
+        found = tuple(_artifact(item, shared, where) for item in content["artifacts"])
+    except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"is no version record: {error!r}", where=where, fix=HAND_EDITED) from error
+    if not found or len({artifact.target for artifact in found}) != len(found):
+        raise IntegrityError("names no artifact, or two for one target", where=where, fix=HAND_EDITED)
+    return found
+
+
+def _artifact(item: Mapping[str, Any], shared: Mapping[str, Any], where: str) -> Resolved:
+    if not DIGEST.fullmatch(item["digest"]) or not safe_relative(item["path"]):
+        raise IntegrityError("names no digest, or a path outside the project", where=where)
+    return Resolved(
+        digest=item["digest"],
+        bytes=int(item["bytes"]),
+        target=str(item["target"]),
+        path=item["path"],
+        md5=str(item["md5"]),
+        **shared,
+    )
 
 
 def _by_digest(view: View, channels: dict[str, Any], digest: str) -> str:
-    """The newest version whose artifact has the digest, or a digest that starts so (8 digits at least)."""
+    """The newest version with an artifact that has the digest, or a digest that starts so (8 digits at least)."""
     model = channels["model"]
     if not _HEX.fullmatch(digest):
         raise InputError(f"{digest!r} is not a digest", fix="sha256: and 8 to 64 hex digits")
@@ -189,9 +222,9 @@ def _by_digest(view: View, channels: dict[str, Any], digest: str) -> str:
             data = view.read(version_path(model, f"{kind}{number}"))
             if data is not None and needle in data:
                 content = parse_mapping(data, version_path(model, f"{kind}{number}"))
-                artifact = str(content["artifacts"][0]["digest"])
-                if artifact.startswith(digest):
-                    found.setdefault(artifact, f"{kind}{number}")
+                for artifact in content["artifacts"]:
+                    if str(artifact["digest"]).startswith(digest):
+                        found.setdefault(str(artifact["digest"]), f"{kind}{number}")
     if not found:
         raise StateError(f"{model} has no version with {digest}")
     if len(found) > 1:

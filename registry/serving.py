@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from registry.layout import home
-from registry.resolve import locate_bytes, stable_or_none
+from registry.resolve import locate_bytes, stable_artifacts
 from weighbridge.documents import STABLE, Params, Stable, StableFile
 from weighbridge.errors import StateError
 from weighbridge.files import atomic_path
@@ -22,21 +22,24 @@ def write_stable(root: Path, folder: Path) -> None:
     params = Params.read(root / "params.yaml")
     wanted = any(budget.relative and budget.against == "stable" for budget in params.budgets)
     top = home(root)
-    served = stable_or_none(top, params.model.name) if wanted else None
-    if served is None:
+    served = stable_artifacts(top, params.model.name) if wanted else ()
+    if not served:
         reason = f"{params.model.name} has no stable version yet" if wanted else "no budget compares with stable"
         _write(folder, Stable(version=None, reason=reason), {})
         return
+    version = served[0].version
     try:
-        sources = {served.target: locate_bytes(top, served)}
+        sources = {artifact.target: locate_bytes(top, artifact) for artifact in served}
     except StateError as error:
-        _write(folder, Stable(version=served.version, reason=str(error)), {})
+        _write(folder, Stable(version=version, reason=str(error)), {})
         return
     files = {
-        target: StableFile(path=f"{target}/{PurePosixPath(served.path).name}", digest=served.digest)
-        for target in sources
+        artifact.target: StableFile(
+            path=f"{artifact.target}/{PurePosixPath(artifact.path).name}", digest=artifact.digest
+        )
+        for artifact in served
     }
-    _write(folder, Stable(version=served.version, artifacts=files), sources)
+    _write(folder, Stable(version=version, artifacts=files), sources)
 
 
 def _write(folder: Path, stable: Stable, sources: Mapping[str, Path]) -> None:

@@ -49,7 +49,7 @@ class Signed:
 
 
 def statement(record: VersionRecord, record_digest: str) -> dict[str, Any]:
-    """What is signed of a version. Shape: in-toto Statement v1."""
+    """What is signed of a version, whose record was read from its file. Shape: in-toto Statement v1."""
     judged, several = record.verdict, len(record.artifacts) > 1
     return {
         "_type": STATEMENT_TYPE,
@@ -67,7 +67,8 @@ def statement(record: VersionRecord, record_digest: str) -> dict[str, Any]:
             "policy": judged.policy if judged else None,
             "measurement": judged.measurement if judged else None,
             "baseline": record.baseline.digest if record.baseline else None,
-            "device": record.device.to_json() if record.device else None,
+            # As the record's file says it: a field that a later version of this program adds must not change it.
+            "device": record.device.model_dump(mode="json", exclude_unset=True) if record.device else None,
             "record": record_digest,
             "commit": record.commit,
             "kind": record.kind,

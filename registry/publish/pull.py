@@ -5,7 +5,6 @@ What the bytes must be is said by the registry's history, its policy and, where 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,10 +69,11 @@ class Wanted:
 def want(root: Path, spec: str, *, target: str | None = None, quarantined: bool = False) -> Wanted:
     """Resolve `spec` and see that it may be taken: not quarantined (unless `quarantined`), signed as the policy asks.
 
-    A version that may not be taken is a `StateError`; a signature that does not hold an `IntegrityError`.
+    A version that was built for several targets needs one of them as `target`. A version that may not be taken is a
+    `StateError`; a signature that does not hold an `IntegrityError`.
     """
     view = WorkTree(root)
-    found = resolve(root, spec)
+    found = resolve(root, spec, target=target, view=view)
     if found.quarantined and not quarantined:
         raise StateError(
             f"{found.model}@{found.version} is quarantined",
@@ -82,18 +82,9 @@ def want(root: Path, spec: str, *, target: str | None = None, quarantined: bool 
     signed = require_trusted(view, found.model, found.version)
     where = version_path(found.model, found.version)
     record = parse(VersionRecord, read_record(view, found.model, found.version), where)
-    artifact = choose(record, target)
-    resolved = dataclasses.replace(
-        found,
-        digest=artifact.digest,
-        bytes=artifact.bytes,
-        target=artifact.target,
-        path=artifact.path,
-        md5=artifact.md5,
-    )
     trust = f"this registry's history, and a signature by {signed.key}" if signed else "this registry's history"
     statement = view.read(signature_path(found.model, found.version))
-    return Wanted(resolved, record, view.read(where) or b"", statement, trust)
+    return Wanted(found, record, view.read(where) or b"", statement, trust)
 
 
 @contextmanager

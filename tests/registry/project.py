@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from weighbridge.documents import Device, GateVerdict, Manifest, Measurement, RecipeVerdict
+from weighbridge.documents import Device, GateVerdict, Manifest, Measurement, Params, RecipeVerdict
+from weighbridge.documents.devices import baseline_folder, recipe_folder
 from weighbridge.files import sha256_bytes, write_json
 
 MODEL = "tiny-cnn"
@@ -51,31 +52,44 @@ def device():
     )
 
 
-def candidate_bytes(recipe, generation=1):
-    """What a recipe's artifact holds; not an ONNX file: the registry does not look inside."""
-    return f"{recipe} {generation} ".encode() * (10 + generation % 7 + 5 * (recipe == "fp16"))
+def candidate_bytes(recipe, generation=1, target="onnxruntime"):
+    """What a recipe's artifact holds; no model file: the registry does not look inside."""
+    return for_target(f"{recipe} {generation} ".encode() * (10 + generation % 7 + 5 * (recipe == "fp16")), target)
 
 
-def write_run(root, generation=1, verdicts=None, stable=None, recipes=("int8", "fp16")):
+def for_target(data, target):
+    """Bytes of the same model for another runtime."""
+    return data if target == "onnxruntime" else data + target.encode()
+
+
+def write_run(root, generation=1, verdicts=None, stable=None, recipes=("int8", "fp16"), targets=("onnxruntime",)):
     """Write what one run of the pipeline leaves. `verdicts`: recipe → pass, fail …; default: all pass."""
+    named = list(targets) if len(targets) > 1 else targets[0]
+    several = {} if named == "onnxruntime" else {"target": named}
     params = {
         "model": {"name": MODEL, "factory": "a.b:c", "licence": "Apache-2.0"},
         "data": {"factory": "a.b:d"},
-        "recipes": {name: {"steps": STEPS[name]} for name in recipes},
+        "targets": list(targets),
+        "recipes": {name: {**several, "steps": STEPS[name]} for name in recipes},
         "budgets": [{"metric": "size.bytes", "max": "1MB"}],
         "train": {"seed": generation},
     }
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    built = {"baseline": _write_artifact(root, "baseline", BASELINE)}
     judged = {}
-    for name in recipes:
-        built[name] = _write_artifact(root, name, candidate_bytes(name, generation))
-        measurement = _measurement(name, built, stable)
-        measurement.write(root / f"measurements/{name}/onnxruntime@local.json")
-        judged[name] = _verdict(name, built, measurement, (verdicts or {}).get(name, "pass"))
+    baselines = {target: _write_artifact(root, "baseline", for_target(BASELINE, target), target) for target in targets}
+    for candidate in Params.read(root / "params.yaml").candidates():
+        name, target = candidate.recipe, candidate.target
+        data = candidate_bytes(name, generation, target)
+        built = {"baseline": baselines[target], name: _write_artifact(root, name, data, target, baselines[target])}
+        if several:
+            built[name].recipe.update(several)
+            built[name].write(root / _folder(name, target) / "manifest.json")
+        measurement = _measurement(name, built, stable, target)
+        measurement.write(root / candidate.measurement)
+        judged[candidate.name] = _verdict(name, built, measurement, (verdicts or {}).get(candidate.name, "pass"))
     gate = GateVerdict(verdict="pass", model=MODEL, device="test", policy=SOME, recipes=judged)
     gate.write(root / "reports/verdict.json")
-    lock(root, recipes)
+    lock(root, recipes, targets)
 
 
 def commit_all(root, message="Run the pipeline"):
@@ -85,22 +99,22 @@ def commit_all(root, message="Run the pipeline"):
     return git(root, "rev-parse", "HEAD")
 
 
-def _folder(recipe):
-    return "artifacts/baseline/onnxruntime" if recipe == "baseline" else f"artifacts/recipes/{recipe}/onnxruntime"
+def _folder(recipe, target):
+    return baseline_folder(target) if recipe == "baseline" else recipe_folder(recipe, target)
 
 
-def _write_artifact(root, recipe, data):
-    folder = root / _folder(recipe)
+def _write_artifact(root, recipe, data, target, baseline=None):
+    folder = root / _folder(recipe, target)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(data)
     manifest = Manifest(
         model=MODEL,
         recipe_name=recipe,
         recipe={} if recipe == "baseline" else {"steps": STEPS[recipe]},
-        target="onnxruntime",
+        target=target,
         artifact={"path": "model.onnx", "digest": sha256_bytes(data), "bytes": len(data)},
         sizes={"bytes": len(data), "gzip": 10, "zstd": 10, "params": 100, "macs": 1000},
-        baseline=None if recipe == "baseline" else sha256_bytes(BASELINE),
+        baseline=baseline and baseline.artifact.digest,
         data=SOME,
         code=SOME,
         seed=7,
@@ -110,7 +124,7 @@ def _write_artifact(root, recipe, data):
     return manifest
 
 
-def _measurement(recipe, built, stable):
+def _measurement(recipe, built, stable, target):
     def weighed(name, manifest):
         return {"name": name, "digest": manifest.artifact.digest, "bytes": manifest.artifact.bytes}
 
@@ -141,6 +155,7 @@ def _measurement(recipe, built, stable):
     return Measurement(
         model=MODEL,
         recipe=recipe,
+        target=target,
         baseline=weighed("baseline", built["baseline"]),
         candidate=weighed("candidate", built[recipe]),
         device=device(),
@@ -190,11 +205,11 @@ def _md5(data):
     return hashlib.md5(data).hexdigest()
 
 
-def lock(root, recipes):
+def lock(root, recipes, targets=("onnxruntime",)):
     """Write dvc.lock for what lies there, and put the bytes into DVC's cache, as DVC does."""
     outs = {}
     folders = [f"{kind}/{name}" for kind in ("artifacts/recipes", "measurements") for name in recipes]
-    for folder in (_folder("baseline"), *folders):
+    for folder in (*(baseline_folder(target) for target in targets), *folders):
         entries = []
         for path in sorted(path for path in (root / folder).rglob("*") if path.is_file()):
             data = path.read_bytes()

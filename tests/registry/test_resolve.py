@@ -8,10 +8,10 @@ import pytest
 
 from registry.operate import Operator
 from registry.promote import Request, promote
-from registry.resolve import locate_bytes, resolve, stable_or_none
+from registry.resolve import locate_bytes, resolve, stable_artifacts, stable_or_none
 from registry.store import Settings
 from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import sha256_bytes
+from weighbridge.files import dump_yaml, sha256_bytes
 
 from .project import BASELINE, MODEL, candidate_bytes, commit_all, write_run
 
@@ -147,3 +147,78 @@ def test_resolving_imports_little(promoted):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def two_targets(project):
+    """One version that was built for two runtimes."""
+    write_run(project, targets=("onnxruntime", "litert"))
+    commit_all(project)
+    promote(project, Request("int8"))
+    return project
+
+
+def test_a_version_for_two_targets_needs_one_named(two_targets):
+    """The error lists them; a digest names one of them by itself."""
+    with pytest.raises(InputError, match=r"v1 was built for onnxruntime, litert \(say which: --target NAME\)"):
+        resolve(two_targets, MODEL)
+    with pytest.raises(InputError, match=r"not built for 'executorch' \(built for: onnxruntime, litert\)"):
+        resolve(two_targets, MODEL, target="executorch")
+    for target in ("onnxruntime", "litert"):
+        found = resolve(two_targets, f"{MODEL}@v1", target=target)
+        assert found.digest == sha256_bytes(candidate_bytes("int8", 1, target))
+        assert resolve(two_targets, f"{MODEL}@{found.digest}") == found
+        assert locate_bytes(two_targets, found).read_bytes() == candidate_bytes("int8", 1, target)
+    assert [found.target for found in stable_artifacts(two_targets, MODEL)] == ["onnxruntime", "litert"]
+    assert stable_or_none(two_targets, MODEL).target == "onnxruntime"
+
+
+def test_what_serves_has_its_bytes_for_every_target(two_targets):
+    """Half of a version is none: a roll-back to it is refused while the bytes of one target cannot be had."""
+    write_run(two_targets, 2, targets=("onnxruntime", "litert"))
+    commit_all(two_targets)
+    promote(two_targets, Request("int8"))
+    lost = resolve(two_targets, f"{MODEL}@v1", target="litert")
+    cached = two_targets / ".dvc/cache/files/md5" / lost.md5[:2] / lost.md5[2:]
+    content = cached.read_bytes()
+    cached.unlink()
+    with pytest.raises(StateError, match=r"bytes of tiny-cnn@v1 .* cannot be had"):
+        Operator(two_targets, MODEL).roll_back(reason="x")
+    cached.write_bytes(content)
+    assert Operator(two_targets, MODEL).roll_back(reason="x").channels.stable.version == "v1"
+
+
+def test_bytes_are_known_by_every_target(two_targets):
+    """The same bytes are no second version, quarantined ones do not come back beside others, more targets are more."""
+    with pytest.raises(StateError, match="are tiny-cnn@v1 already"):
+        promote(two_targets, Request("int8"))
+    write_run(two_targets)
+    commit_all(two_targets)
+    with pytest.raises(StateError, match="are tiny-cnn@v1 already"):
+        promote(two_targets, Request("int8"))
+    promote(two_targets, Request("fp16"))
+    Operator(two_targets, MODEL).quarantine("v1", reason="x")
+    write_run(two_targets, targets=("litert",))
+    commit_all(two_targets)
+    with pytest.raises(StateError, match="v1, which is quarantined"):
+        promote(two_targets, Request("int8"))
+    write_run(two_targets, targets=("onnxruntime", "litert"))
+    commit_all(two_targets)
+    assert promote(two_targets, Request("fp16")).channels.stable.version == "v3"
+
+
+def test_two_artifacts_for_one_target_are_damage():
+    """A record that leaves open which one is meant is no record."""
+    from registry.resolve import _resolved
+
+    item = {"digest": "sha256:" + 64 * "a", "path": "a", "bytes": 1, "target": "litert", "md5": 32 * "a"}
+
+    class Records:
+        def read(self, path):
+            return data
+
+    channels = {"model": MODEL, "quarantined": {}, "deprecated": {}}
+    for items in ([], [item, item]):
+        data = dump_yaml({"model": MODEL, "version": "v1", "commit": "c", "artifacts": items}).encode()
+        with pytest.raises(IntegrityError, match="no artifact, or two for one target"):
+            _resolved(Records(), channels, "v1", record=sha256_bytes(data))

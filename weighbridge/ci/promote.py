@@ -15,7 +15,7 @@ from pathlib import Path
 from registry.evidence import first_verdict, gather, passing, read_verdict, select
 from registry.location import cache_folder, has_remote
 from registry.promote import Request, promote
-from registry.resolve import resolve, stable_or_none
+from registry.resolve import resolve_all, stable_or_none
 from registry.signing import PrivateKey, Signer, load_private_key
 from registry.store import Settings
 from weighbridge.ci.handover import Handover, inside, unpack
@@ -91,7 +91,7 @@ def _known(git: Git, model: str, digest: str) -> str | None:
     if served is not None and served.digest == digest:
         return f"these bytes are stable already, as {model}@{served.version}"
     try:
-        version = resolve(git.root, f"{model}@{digest}")
+        version = resolve_all(git.root, f"{model}@{digest}")[0]
     except StateError:
         return None
     state = "quarantined" if version.quarantined else "a version already, which somebody has moved away from"

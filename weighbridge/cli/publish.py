@@ -115,10 +115,10 @@ def card(
     from registry.card import Context
     from registry.card import card as make
     from registry.layout import WorkTree
-    from registry.resolve import resolve
+    from registry.resolve import resolve_all
     from registry.snapshot import read_model
 
-    found = resolve(root, spec)
+    found = resolve_all(root, spec)[0]
     state = read_model(WorkTree(root), found.model)
     context = Context(task=task, dataset=dataset, status=state.status(found.version))
     _write(make(state.records[found.version], context), out)

@@ -123,13 +123,14 @@ def diff(
 @app.command()
 def resolve(
     spec: str = typer.Argument(..., help="MODEL@stable|canary|baseline|v7|sha256:…|TIME"),
+    target: str | None = publish.TARGET,
     root: Path = ROOT,
     as_json: bool = JSON,
 ) -> None:
     """The version that a name stands for; prints `MODEL@VERSION DIGEST`."""
     from registry.resolve import resolve as find
 
-    found = find(root, spec)
+    found = find(root, spec, target=target)
     typer.echo(found.json_text() if as_json else found.line(), nl=False)
     if found.quarantined:
         typer.echo(f"warning: {found.version} is quarantined", err=True)
