@@ -7,12 +7,12 @@ Pure: the caller reads the merge base's `params.yaml` from Git.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gate.judge import name_of
 from gate.reasons import limit_unit, shown_unit
 from gate.wording import quantity
-from weighbridge.documents import Budget, Params, PolicyChange, RecipeSection, parse
+from weighbridge.documents import Budget, DeviceSection, Params, PolicyChange, RecipeSection, parse
 from weighbridge.files import canonical_json, parse_yaml, sha256_bytes
 
 
@@ -22,11 +22,12 @@ class Policy:
 
     budgets: tuple[Budget, ...]
     recipes: Mapping[str, RecipeSection]
+    devices: Mapping[str, DeviceSection] = field(default_factory=dict)
 
     @classmethod
     def of(cls, params: Params) -> Policy:
         """The policy that a params file states."""
-        return cls(tuple(params.budgets), params.recipes)
+        return cls(tuple(params.budgets), params.recipes, params.devices)
 
     @classmethod
     def parse(cls, text: str, where: str) -> Policy:
@@ -72,9 +73,32 @@ def recipe_changes(base: Mapping[str, RecipeSection], head: Mapping[str, RecipeS
     ]
 
 
+def device_changes(base: Mapping[str, DeviceSection], head: Mapping[str, DeviceSection]) -> list[PolicyChange]:
+    """Devices of the base that are gone, or that are described otherwise: another machine may let through what this
+    one would not, and a harness may say anything. New devices only ask for more.
+    """
+    found = []
+    for name, section in base.items():
+        other = head.get(name)
+        if other != section:
+            kind = "removed" if other is None else "device"
+            after = "not there" if other is None else _described(other)
+            found.append(PolicyChange(kind=kind, budget=f"device {name}", base=_described(section), head=after))
+    return found
+
+
+def _described(section: DeviceSection) -> str:
+    given = section.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"{key} {value}" for key, value in given.items()) or "this machine"
+
+
 def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
     """All loosening from `base` to `head`."""
-    return changes(base.budgets, head.budgets) + recipe_changes(base.recipes, head.recipes)
+    return [
+        *changes(base.budgets, head.budgets),
+        *recipe_changes(base.recipes, head.recipes),
+        *device_changes(base.devices, head.devices),
+    ]
 
 
 def stated(budget: Budget) -> str:

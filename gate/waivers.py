@@ -39,7 +39,7 @@ class Waiver(Written):
 
     budget: Text
     """The budget's name as the report prints it (`latency.p50 max_ratio against baseline`), its metric alone, or, for
-    a policy change, `recipe <name>`.
+    a policy change, `recipe <name>` or `device <name>`.
     """
     recipe: str | None = None
     """Accept this budget's verdict on this recipe."""

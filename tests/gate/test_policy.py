@@ -2,8 +2,8 @@
 
 import pytest
 
-from gate.policy import Policy, changes, policy_changes, recipe_changes
-from weighbridge.documents import RecipeSection
+from gate.policy import Policy, changes, device_changes, policy_changes, recipe_changes
+from weighbridge.documents import DeviceSection, RecipeSection
 from weighbridge.errors import InputError
 
 from .evidence import BUDGETS, budget
@@ -73,6 +73,22 @@ def test_a_recipe_made_advisory_is_a_change():
     assert [item.kind for item in recipe_changes({"a": counts}, {"a": advisory})] == ["recipe advisory"]
     assert recipe_changes({"a": advisory}, {"a": counts}) == []
     assert recipe_changes({"a": counts}, {"b": advisory}) == []
+
+
+def test_a_device_taken_away_or_described_otherwise_is_a_change():
+    """A faster machine, or a harness that says what one wants to hear, would let through what this one does not."""
+    pi = DeviceSection(address="ssh://pi", targets=["litert"])
+    base = {"local": DeviceSection(), "pi": pi}
+    assert device_changes(base, {**base, "more": pi}) == []
+    (gone,) = device_changes(base, {"local": DeviceSection()})
+    assert (gone.kind, gone.budget, gone.head) == ("removed", "device pi", "not there")
+    assert gone.base == "address ssh://pi, targets ['litert']"
+    for other in ({"command": ["./says-yes"]}, {"address": "ssh://server"}, {"address": "ssh://pi", "threads": 8}):
+        (change,) = device_changes(base, {**base, "pi": DeviceSection(**other)})
+        assert (change.kind, change.budget) == ("device", "device pi")
+    assert [item.budget for item in policy_changes(Policy((), {}, base), Policy((), {}, {}))] == [
+        "device local", "device pi",
+    ]  # fmt: skip
 
 
 PARAMS = """

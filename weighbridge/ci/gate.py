@@ -176,7 +176,9 @@ def _index(params: Params, item: BudgetVerdict) -> int:
 def _policy_mark(item: PolicyChange, params: Params, file: str, text: str) -> Annotation:
     waived = f"; accepted by {item.waived_by}" if item.waived_by else "; it needs a waiver in waivers/"
     message = f"{item.budget}: {item.kind}, from {item.base} to {item.head}{waived}"
-    if item.kind == "recipe advisory":
+    if item.budget.startswith("device "):
+        line = line_of(text, "devices", item.budget.removeprefix("device "))
+    elif item.kind == "recipe advisory":
         line = line_of(text, "recipes", item.budget.removeprefix("recipe "))
     else:
         metric = item.budget.partition(" ")[0]

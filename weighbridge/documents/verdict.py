@@ -88,7 +88,7 @@ class PolicyChange(Recorded):
     kind: str
     """`loosened`, `removed`, `advisory`, `resolution`, `mode`, `device` or `recipe advisory`."""
     budget: str
-    """The budget's name, e.g. `latency.p50 max_ratio against baseline`, or `recipe <name>`."""
+    """The budget's name, e.g. `latency.p50 max_ratio against baseline`, or `recipe <name>`, or `device <name>`."""
     base: str
     """How it stands in the merge base."""
     head: str
