@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 import onnx
@@ -12,11 +14,12 @@ from numpy.typing import NDArray
 
 from compress import invariants
 from compress.control import Control, controlled
-from compress.export import Target
+from compress.export import ONNXRUNTIME, Program, Target
+from compress.export.target import Reading, ports, read_form
 from compress.finetune import recipe_teaching
 from compress.invariants import Claim
 from compress.recipe import TECHNIQUES, phases
-from compress.steps import Context, Facts, Graph, Step, Subject
+from compress.steps import Context, Facts, Graph, ModuleFunction, Step, Subject
 from compress.training import predict
 from weighbridge.data import Split
 from weighbridge.documents import Sizes, StepRecord
@@ -38,6 +41,9 @@ class Artifact:
     sizes: Sizes
     steps: tuple[StepRecord, ...]
     parity: Facts
+    """Of the file with the module, and under `targets` with the files of other targets."""
+    ports: dict[str, list[str]] = field(default_factory=dict)
+    """Names of inputs and outputs, in the file's order."""
 
 
 def export_baseline(source: Subject | Graph, context: Context, target: Target) -> Artifact:
@@ -45,7 +51,13 @@ def export_baseline(source: Subject | Graph, context: Context, target: Target) -
     run = _Run(context, target, _examples(context))
     run.start(source)
     run.export("baseline")
-    return run.finish(())
+    artifact = run.finish(())
+    if not isinstance(run.form, Program):
+        return artifact
+    # The network was exported to ONNX to count it: the two runtimes answer side by side.
+    theirs = ONNXRUNTIME.run(ONNXRUNTIME.write(run.form.network), run.examples.inputs)
+    compared = _compared(run.answers, theirs, 2 * invariants.FLOAT_TOLERANCE, f"baseline: {target.name}, onnxruntime")
+    return replace(artifact, parity={**artifact.parity, "targets": {ONNXRUNTIME.name: compared}})
 
 
 def compose(
@@ -59,21 +71,72 @@ def compose(
     Raises `InvariantError` that names the step where one changed nothing, undid an earlier one,
     gave values that are no numbers, or did not lower what it must (see `invariants`).
     """
+    baselines = {target.name: baseline} if baseline is not None else {}
+    return compose_all(steps, source, context, [target], baselines)[target.name]
+
+
+def compose_all(
+    steps: Sequence[Step],
+    source: Subject | Graph,
+    context: Context,
+    targets: Sequence[Target],
+    baselines: Mapping[str, Sizes] | None = None,
+) -> dict[str, Artifact]:
+    """Run one recipe for several targets; artifacts by target. See `compose`.
+
+    Steps that change the module alone run once, and are measured on its ONNX export; from the first step that lowers,
+    each target goes on from a copy. `baselines` holds the sizes of each target's uncompressed artifact, as far as they
+    are known. Each file is compared with the module and with the files of the other targets.
+    """
     taught = recipe_teaching(steps)
     control = controlled(taught, context) if taught is not None else None
     if control is not None:
         context = control.context
-    run = _Run(context, target, _examples(context), control=control, sizes=baseline)
-    run.start(source)
-    for number, step in enumerate(steps):
+    ruler = next((target for target in targets if target.read is None), ONNXRUNTIME)
+    trunk = _Run(context, ruler, _examples(context), control=control, sizes=(baselines or {}).get(ruler.name))
+    trunk.start(source)
+    shared = list(takewhile(lambda step: phases(step) == ("module",), steps))
+    for number, step in enumerate(shared):
         context.progress("recipe", number, len(steps), step.name)
-        if "module" in phases(step):
-            run.module_step(step)
-        if "lower" in phases(step):
-            run.lowering_step(step)
-    run.export(steps[-1].where)
+        trunk.module_step(step)
+    runs = {target.name: trunk if target is ruler else trunk.branch(target) for target in targets}
+    trained: dict[ModuleFunction, tuple[Subject, Facts]] = {}
+    for name, run in runs.items():
+        for number, step in enumerate(steps[len(shared) :], start=len(shared)):
+            context.progress("recipe", number, len(steps), step.name if len(runs) == 1 else f"{step.name} for {name}")
+            if "module" in phases(step):
+                run.module_step(step, trained)
+            if "lower" in phases(step):
+                run.lowering_step(step)
+        run.export(steps[-1].where)
     context.progress("recipe", len(steps), len(steps), "done")
-    return run.finish(steps)
+    artifacts = {name: run.finish(steps) for name, run in runs.items()}
+    return {name: _beside(artifact, name, runs, steps[-1].where) for name, artifact in artifacts.items()}
+
+
+def _beside(artifact: Artifact, name: str, runs: Mapping[str, _Run], where: str) -> Artifact:
+    """The artifact, its answers compared with those of the other targets' files."""
+    own = runs[name]
+    compared = {
+        other: _compared(
+            own.answers,
+            run.answers,
+            2 * invariants.FLOAT_TOLERANCE if own.exact and run.exact else None,
+            f"{where}: {name}, {other}",
+        )
+        for other, run in runs.items()
+        if other != name
+    }
+    return replace(artifact, parity={**artifact.parity, "targets": compared}) if compared else artifact
+
+
+def _compared(ours: Outputs, theirs: Outputs, tolerance: float | None, where: str) -> Facts:
+    """How two targets' files agree. Lossy ones have each been held to the module: what they differ by is reported."""
+    shorter = min(len(ours[0]), len(theirs[0]))  # a file with a fixed batch leaves out what does not fill one
+    found = invariants.parity(
+        [output[:shorter] for output in ours], [output[:shorter] for output in theirs], tolerance, where, 0.0
+    )
+    return {key: found[key] for key in ("examples", "largest_difference", "agreement")}
 
 
 @contextmanager
@@ -113,14 +176,18 @@ class _Run:
     control: Control | None = None
     """The same steps without a teacher, where the recipe has one."""
     subject: Subject | None = None
-    graph: Graph | None = None
+    form: Graph | Program | None = None
     """Set once the module was exported; None again after a further module step."""
     data: bytes = b""
     sizes: Sizes | None = None
+    answers: Outputs = ()
+    """The outputs of the file on the examples."""
     reference: Outputs = ()
     """The outputs of the module (or of the given ONNX model) that every later file is compared with."""
     parity: Facts = field(default_factory=dict)
     exact: bool = True
+    least: float = 1.0
+    """Share of examples on which the file must answer as the reference does, once a step was lossy."""
     claims: list[Claim] = field(default_factory=list)
     lowered: bool = False
     """Whether a lowering step has run."""
@@ -133,26 +200,52 @@ class _Run:
             self.subject = source
             return
         self._store(source)
-        self.reference = self.target.run(self.data, self.examples.inputs)
+        self.answers = self.reference = self.target.run(self.data, self.examples.inputs)
         self.integers = invariants.integer_nodes(source.proto)
 
-    def module_step(self, step: Step) -> None:
-        """Let a technique change the module, and check what it did."""
+    def branch(self, target: Target) -> _Run:
+        """A run for another target that goes on from here, with a copy of the module.
+
+        Sizes after the steps so far are those of another target's file, and are left out.
+        """
+        assert self.subject is not None  # recipes for targets that need the module are refused without it
+        return _Run(
+            self.context,
+            target,
+            self.examples,
+            control=copy.copy(self.control),
+            subject=copy.deepcopy(self.subject),
+            exact=self.exact,
+            least=self.least,
+            records=[record.model_copy(update={"sizes": None}) for record in self.records],
+        )
+
+    def module_step(self, step: Step, trained: dict[ModuleFunction, tuple[Subject, Facts]] | None = None) -> None:
+        """Let a technique change the module, and check what it did.
+
+        `trained` holds what other targets' runs got from the same function and the same module.
+        """
         assert self.subject is not None  # `read_recipe` refuses module steps on ONNX models
         technique = TECHNIQUES[step.name]
-        assert technique.module is not None  # by `phases`
+        function = self.target.trainings.get(step.name, technique.module)
+        assert function is not None  # by `phases`
         needs = technique.falls(step.config) if technique.falls is not None else ()
         if needs and self.sizes is None:
             self.export(step.where)
         size = self.sizes
         before, kept = invariants.state_digest(self.subject.module), list(self.subject.constraints)
         with placed(step):
-            if self.control is not None:
-                self.control.follow(step, self.subject)
-            self.subject, facts = technique.module(step.config, self.subject, self.context)
-            if self.control is not None:
-                facts = {**facts, **self.control.facts(self.subject)}
-        self.graph = None
+            if trained is not None and function in trained and self.control is None:
+                self.subject, facts = copy.deepcopy(trained[function])
+            else:
+                if self.control is not None:
+                    self.control.follow(step, self.subject, function)
+                self.subject, facts = function(step.config, self.subject, self.context)
+                if self.control is not None:
+                    facts = {**facts, **self.control.facts(self.subject)}
+                if trained is not None:
+                    trained[function] = copy.deepcopy((self.subject, facts))
+        self.form = None
         module = self.subject.module
         if "lower" not in phases(step):  # where it is, the file must change
             invariants.changed(before, invariants.state_digest(module), step.where)
@@ -161,7 +254,7 @@ class _Run:
         invariants.constraints_hold(self.subject.constraints, module, step.where)
         if "lower" in phases(step):
             # Its module may carry fake quantization that the export leaves out.
-            self.exact = False
+            self._lossy(step)
             self.records.append(_record(step, facts, None))
             return
         self.export(step.where)
@@ -172,64 +265,81 @@ class _Run:
 
     def export(self, where: str) -> None:
         """Make the module's file, once after each change of it, and compare the two on real inputs."""
-        if self.graph is not None:
+        if self.form is not None:
             return
         assert self.subject is not None  # `start` set one of the two
         exported = self.target.export(self.subject.module, self.examples)
-        self._store(Graph(exported.proto, {**self.subject.notes, **exported.notes}))
+        self._store(replace(exported, notes={**self.subject.notes, **exported.notes}))
         self.reference = predict(self.subject.module, self.examples)
         self.claims = invariants.claims(self.subject.module) if self.subject.constraints else []
         self._compare(None if not self.exact else invariants.FLOAT_TOLERANCE, where)
 
     def lowering_step(self, step: Step) -> None:
-        """Let a technique change the file's graph, and check what it did."""
+        """Let a technique change the file, and check what it did."""
         technique = TECHNIQUES[step.name]
-        assert technique.lower is not None  # by `phases`
+        lower = technique.lower if self.target.lowerings is None else self.target.lowerings[step.name]
+        assert lower is not None  # by `phases`
         self.export(step.where)
-        assert self.graph is not None  # set by `export`
+        assert self.form is not None  # set by `export`
         assert self.sizes is not None  # set by `export`
         data, size = self.data, self.sizes
         if self.lowered:
-            self.claims = invariants.claims_of_file(self.graph.proto)
+            self.claims = invariants.claims_of_file(self._read(self.form.model).weights)
         self.lowered = True
         with placed(step):
-            graph, facts = technique.lower(step.config, self.graph, self.context)
-        self._store(graph)
+            form, facts = lower(step.config, self.form, self.context)
+        self._store(form)
         invariants.changed(data, self.data, step.where)
         needs = ("bytes",) if "module" in phases(step) or technique.falls is None else technique.falls(step.config)
         if "module" in phases(step):
             facts = {**self.records.pop().facts, **facts}
         invariants.fell(needs, size, self.sizes, step.where)
-        invariants.integers_kept(self.integers, graph.proto, step.where)
-        invariants.claims_hold(self.claims, graph.proto, step.where)
-        self.integers = invariants.integer_nodes(graph.proto)
-        self.exact = self.exact and technique.exact
+        reading = self._read(form.model)
+        invariants.integers_kept(self.integers, reading.integers, step.where)
+        invariants.claims_hold(self.claims, reading.weights, step.where)
+        self.integers = reading.integers
+        if not technique.exact:
+            self._lossy(step)
         self._compare(self._tolerance(), step.where)
         self.records.append(_record(step, facts, self.sizes))
 
     def finish(self, steps: Sequence[Step]) -> Artifact:
         """Check the final file as it ships, and hand it over."""
         assert self.sizes is not None  # `export` or `start` set it
+        assert self.form is not None
         where = steps[-1].where if steps else "baseline"
-        proto = onnx.load_model_from_string(self.data)
-        kept = invariants.claims_hold(self.claims, proto, where)
-        return Artifact(self.data, self.sizes, tuple(self.records), {**self.parity, **kept})
+        reading = self._read(onnx.load_model_from_string(self.data) if self.target.read is None else self.data)
+        facts = invariants.claims_hold(self.claims, reading.weights, where)
+        if reading.kernels:
+            facts["kernels"] = reading.kernels
+        if self.records and self.records[-1].sizes is None:
+            self.records[-1] = self.records[-1].model_copy(update={"sizes": self.sizes})
+        return Artifact(self.data, self.sizes, tuple(self.records), {**self.parity, **facts}, ports(self.form))
+
+    def _read(self, model: Any) -> Reading:
+        return read_form(self.target, model)
+
+    def _lossy(self, step: Step) -> None:
+        """From here on answers are compared, by the most lenient of the lossy steps."""
+        stated = TECHNIQUES[step.name].agreement
+        self.exact = False
+        self.least = min(self.least, stated(step.config) if stated is not None else invariants.AGREEMENT)
 
     def _tolerance(self) -> float | None:
         if not self.exact:
             return None
         return invariants.FLOAT_TOLERANCE + invariants.EXACT_TOLERANCE
 
-    def _store(self, graph: Graph) -> None:
-        self.graph = graph
-        self.data = self.target.write(graph.proto)
-        self.sizes = sizes_of(graph.proto, self.data)
+    def _store(self, form: Graph | Program) -> None:
+        self.form = form
+        self.data = self.target.write(form.model)
+        self.sizes = sizes_of(form.network, self.data)
 
     def _compare(self, tolerance: float | None, where: str) -> None:
-        ours = self.target.run(self.data, self.examples.inputs)
+        ours = self.answers = self.target.run(self.data, self.examples.inputs)
         # A file with a fixed batch size leaves out the examples that do not fill a batch.
         reference = [output[: len(ours[0])] for output in self.reference]
-        self.parity = invariants.parity(ours, reference, tolerance, where)
+        self.parity = invariants.parity(ours, reference, tolerance, where, self.least)
 
 
 def _record(step: Step, facts: Facts, sizes: Sizes | None) -> StepRecord:

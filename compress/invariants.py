@@ -28,9 +28,9 @@ FLOAT_TOLERANCE = 1e-4
 """Largest difference between a float artifact and its module, as a share of the largest output (at least 1)."""
 EXACT_TOLERANCE = 1e-5
 """Largest difference that an exact lowering, such as packing, may add on the same scale."""
-AGREEMENT = 0.5
-"""Least share of examples on which a lossy lowering must answer as the module does. Below it a file is broken
-rather than compressed; how much less than 1 is acceptable is for the budgets to say."""
+AGREEMENT = 0.9
+"""Least share of examples on which a lossy lowering must answer as the model did, where its step states no other.
+Below it a file is taken for broken rather than compressed; what loss is acceptable is for the budgets to say."""
 SPARSE = 0.05
 """From this share of zeros on, a weight counts as pruned."""
 SHARED = 256
@@ -111,9 +111,9 @@ def claims(module: nn.Module) -> list[Claim]:
     return _claims({name: parameter.detach().numpy() for name, parameter in module.named_parameters()})
 
 
-def claims_of_file(proto: ModelProto) -> list[Claim]:
-    """The same of a file, which the next lowering step must leave as it is."""
-    return _claims(effective_weights(proto))
+def claims_of_file(file: ModelProto | Mapping[str, Array]) -> list[Claim]:
+    """The same of a file (ONNX, or the weights of any other), which the next lowering step must leave as it is."""
+    return _claims(file if isinstance(file, Mapping) else effective_weights(file))
 
 
 def _claims(weights: Mapping[str, Array]) -> list[Claim]:
@@ -133,8 +133,9 @@ def _claims(weights: Mapping[str, Array]) -> list[Claim]:
     return found
 
 
-def claims_hold(made: Sequence[Claim], proto: ModelProto, where: str) -> Facts:
-    """Every sparse or shared weight is found again in a file: no fewer zeros, no more distinct values.
+def claims_hold(made: Sequence[Claim], file: ModelProto | Mapping[str, Array], where: str) -> Facts:
+    """Every sparse or shared weight is found again in a file (ONNX, or the weights of any other): no fewer zeros, no
+    more distinct values.
 
     Weights are compared as the runtime computes with them (decoded, dequantized), by their number and content,
     because lowering renames, transposes and packs them. Distinct values count over the tensor or, because
@@ -142,7 +143,7 @@ def claims_hold(made: Sequence[Claim], proto: ModelProto, where: str) -> Facts:
     """
     if not made:
         return {}
-    weights = effective_weights(proto)
+    weights = dict(file) if isinstance(file, Mapping) else effective_weights(file)
     for claim in sorted(made, key=lambda item: (-item.zeros, item.distinct or SHARED + 1)):
         fits = [
             name
@@ -182,11 +183,14 @@ def _shared(values: Array, distinct: int | None) -> bool:
     )
 
 
-def parity(ours: Sequence[Array], theirs: Sequence[Array], tolerance: float | None, where: str) -> Facts:
+def parity(
+    ours: Sequence[Array], theirs: Sequence[Array], tolerance: float | None, where: str, least: float = AGREEMENT
+) -> Facts:
     """An artifact's outputs against the module's on the same examples.
 
     With a tolerance the largest difference, on the scale of the largest output (at least 1), must stay within it.
-    Without one the artifact is lossy: its answers must agree on at least `AGREEMENT` of the examples.
+    Without one the artifact is lossy: its answers must agree on at least the share `least` of the examples (a
+    regression's: 1 - relative root mean square error).
     """
     if len(ours) != len(theirs):
         raise InvariantError(f"gives {len(ours)} outputs; the module gives {len(theirs)}", where=where)
@@ -205,12 +209,13 @@ def parity(ours: Sequence[Array], theirs: Sequence[Array], tolerance: float | No
                 f"differs from the module by {worst:.2g} of the largest output; {tolerance:.0e} is allowed", where=where
             )
         return {**found, "tolerance": tolerance}
-    if agreed < AGREEMENT:
+    if agreed < least:
         raise InvariantError(
-            f"answers as the module does on {agreed:.1%} of {len(ours[0])} examples; at least {AGREEMENT:.0%} must",
+            f"answers as the model did on {agreed:.1%} of {len(ours[0])} real inputs; at least {least:.0%} must",
             where=where,
+            fix="take more bits, keep sensitive layers in float, or lower the step's 'agreement'",
         )
-    return {**found, "least_agreement": AGREEMENT}
+    return {**found, "least_agreement": least}
 
 
 def _agreement(mine: Array, reference: Array) -> float:
@@ -229,7 +234,7 @@ def integer_nodes(proto: ModelProto) -> int:
     return sum(node.op_type.startswith(_INTEGER) for node in proto.graph.node)
 
 
-def integers_kept(before: int, proto: ModelProto, where: str) -> None:
-    """A later lowering did not turn an integer model back into floats."""
-    if before and not integer_nodes(proto):
+def integers_kept(before: int, file: ModelProto | int, where: str) -> None:
+    """A later lowering did not turn an integer model back into floats: a graph, or how many operators are integer."""
+    if before and not (file if isinstance(file, int) else integer_nodes(file)):
         raise InvariantError(f"the {before} integer operators of an earlier step are gone", where=where)

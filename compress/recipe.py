@@ -29,7 +29,11 @@ TECHNIQUES: dict[str, Technique] = {
         config=prune.PruneConfig, module=prune.prune, explain=prune.explain, refuses=prune.refuses, falls=prune.falls
     ),
     "quantize": Technique(
-        config=quantize.Quantize, module=quantize.train, lower=quantize.lower, phases=quantize.phases
+        config=quantize.Quantize,
+        module=quantize.train,
+        lower=quantize.lower,
+        phases=quantize.phases,
+        agreement=quantize.agreement_of,
     ),
     "share": Technique(
         config=share.ShareConfig,
@@ -38,6 +42,7 @@ TECHNIQUES: dict[str, Technique] = {
         phases=share.phases,
         explain=share.explain,
         falls=share.falls,
+        agreement=lambda config: config.agreement,
     ),
 }
 """Every technique that a recipe can name."""

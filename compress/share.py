@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from itertools import groupby
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from torch import nn
 from compress.codebook import Codebook, Init, codebook_of, hashed_codebook, shared_parameters
 from compress.finetune import facts_of, finetune
 from compress.fold import fold_batchnorm
-from compress.layers import Weight, calls, choose_weights, row
+from compress.layers import Weight, calls, choose_weights, matching, row
 from compress.share_graph import HASHED, hash_weights, share_weights
 from compress.steps import Context, Facts, Graph, StepConfig, Subject
 from compress.training import Finetune, batch
@@ -42,6 +43,8 @@ class ShareConfig(StepConfig):
     come without PyTorch, and after quantization."""
     bits: int = Field(default=4, ge=1, le=8)
     """Bits of a code, for `kmeans`: 2^`bits` values, and zero besides on tensors that hold zeros."""
+    bits_by_layer: dict[str, Annotated[int, Field(ge=1, le=8)]] = Field(default_factory=dict)
+    """Other bits for some layers, by name or pattern: `{hidden: 2}`. The first pattern that matches decides."""
     scope: Literal["tensor", "layer", "model"] = "tensor"
     """What has one codebook: each tensor, each layer (a recurrent layer has several tensors), or all together."""
     init: Init = "linear"
@@ -55,6 +58,8 @@ class ShareConfig(StepConfig):
     """Names or patterns of layers or parameters to leave alone."""
     biases: int | None = Field(default=None, ge=1, le=8)
     """Bits of one codebook for the biases of all these layers together; they stay as they are where it is not set."""
+    agreement: float = Field(default=0.9, ge=0, le=1)
+    """For `on: file`: least share of the calibration inputs on which the file must answer as the model did before."""
     finetune: Finetune | None = None
     """Train the shared values, and all weights that are not shared, after sharing."""
 
@@ -65,7 +70,12 @@ class ShareConfig(StepConfig):
         beyond = {"finetune", "biases"} & self.model_fields_set if self.on == "file" else set()
         if beyond or (self.on == "file" and self.method == "hash"):
             raise ValueError(f"{', '.join(sorted(beyond)) or 'method hash'} needs the module; leave out 'on: file'")
-        unused = {"kmeans": {"ratio"}, "hash": {"bits", "scope", "init"}}[self.method] & self.model_fields_set
+        if self.on == "module" and "agreement" in self.model_fields_set:
+            raise ValueError("agreement is for 'on: file'; on the module, what is lost is for the budgets to say")
+        if self.bits_by_layer and (self.on == "file" or self.scope == "model"):
+            raise ValueError("bits_by_layer needs the module, and a codebook for each tensor or layer")
+        foreign = {"kmeans": {"ratio"}, "hash": {"bits", "bits_by_layer", "scope", "init"}}
+        unused = foreign[self.method] & self.model_fields_set
         if unused:
             raise ValueError(f"{', '.join(sorted(unused))} does not apply to method {self.method}")
         return self
@@ -120,11 +130,13 @@ def explain(config: ShareConfig, subject: Subject, context: Context) -> list[Fac
     chosen = choose_weights(subject.module, config.layers, config.keep, "share")
     cost = calls(subject.module, batch(context.data.train, slice(0, 1))[0])
     owners = {name: list(group) for name, group in groupby(chosen, key=lambda weight: _group(config, weight))}
+    bits = _bits(config, chosen)
     rows = []
     for weight in chosen:
         count = weight.tensor.numel()
         macs = cost[weight.layer].macs * count // _elements(chosen, weight.layer) if weight.layer in cost else 0
-        after = _stored(config, weight) + _book_bytes(config, count) // len(owners[_group(config, weight)])
+        own = bits[weight.name]
+        after = _stored(config, weight, own) + _book_bytes(config, count, own) // len(owners[_group(config, weight)])
         rows.append(row(weight.name, weight.tensor.shape, (count, macs, 4 * count), (count, macs, after)))
     if config.biases is not None:
         for name, bias in _biases(subject.module, chosen).items():
@@ -145,8 +157,21 @@ def _group(config: ShareConfig, weight: Weight) -> str:
     return {"tensor": weight.name, "layer": weight.layer, "model": "all layers"}[config.scope]
 
 
+def _bits(config: ShareConfig, chosen: list[Weight]) -> dict[str, int]:
+    """Bits of a code of each weight, by its name; a pattern that matches none is an `InputError`."""
+    names = {weight.name: {weight.name, weight.layer} for weight in chosen}
+    for pattern in config.bits_by_layer:
+        matching(sorted(set().union(*names.values())), [pattern], "share: bits_by_layer")
+    found = {}
+    for weight, known in names.items():
+        own = (bits for item, bits in config.bits_by_layer.items() if any(fnmatchcase(name, item) for name in known))
+        found[weight] = next(own, config.bits)
+    return found
+
+
 def _codebooks(config: ShareConfig, module: nn.Module, chosen: list[Weight], seed: int) -> list[Codebook]:
     books = []
+    bits = _bits(config, chosen)
     for name, group in groupby(chosen, key=lambda weight: _group(config, weight)):
         tensors = {weight.name: weight.tensor.detach().numpy() for weight in group}
         if any(not np.isfinite(tensor).all() for tensor in tensors.values()):
@@ -155,7 +180,7 @@ def _codebooks(config: ShareConfig, module: nn.Module, chosen: list[Weight], see
             assert config.ratio is not None
             books.append(hashed_codebook(name, tensors[name], config.ratio, seed))
         else:
-            books.append(codebook_of(name, tensors, 2**config.bits, config.init))
+            books.append(codebook_of(name, tensors, 2 ** bits[next(iter(tensors))], config.init))
     biases = _biases(module, chosen)
     if config.biases is not None and biases:
         books.append(codebook_of("all biases", biases, 2**config.biases, "density"))
@@ -190,17 +215,17 @@ def _elements(chosen: list[Weight], layer: str) -> int:
     return sum(weight.tensor.numel() for weight in chosen if weight.layer == layer)
 
 
-def _stored(config: ShareConfig, weight: Weight) -> int:
+def _stored(config: ShareConfig, weight: Weight, own: int) -> int:
     """Bytes of a tensor's codes; for a sparse one, a mask of one bit a weight and the codes of what is kept."""
     if config.method == "hash":
         return 0
     count, kept = weight.tensor.numel(), int((weight.tensor != 0).sum())
-    bits = kept * config.bits + (count if kept < count else 0)
+    bits = kept * own + (count if kept < count else 0)
     return -(-bits // 8)
 
 
-def _book_bytes(config: ShareConfig, count: int) -> int:
+def _book_bytes(config: ShareConfig, count: int, own: int) -> int:
     if config.method == "hash":
         assert config.ratio is not None
         return 4 * max(1, round(config.ratio * count))
-    return int(4 * 2**config.bits)
+    return int(4 * 2**own)

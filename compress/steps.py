@@ -67,6 +67,16 @@ class Graph:
     notes: Facts = field(default_factory=dict)
     """Notes of the module steps; `parameters` maps an initializer's name to the module parameter it came from."""
 
+    @property
+    def model(self) -> onnx.ModelProto:
+        """What the target writes."""
+        return self.proto
+
+    @property
+    def network(self) -> onnx.ModelProto:
+        """What parameters and multiply-accumulates are counted on."""
+        return self.proto
+
 
 class Progress(Protocol):
     """How long work reports itself: `compress` never prints."""
@@ -114,6 +124,10 @@ class Technique:
     Where it is None: `bytes` for a step that lowers, nothing for one that works on the module alone."""
     exact: bool = False
     """Whether the lowering keeps the outputs to float round-off (packing does, quantizing does not)."""
+
+    agreement: Callable[[Any], float] | None = None
+    """(config) → least share of calibration examples on which a lossy lowering must answer as the model did;
+    `invariants.AGREEMENT` where it is None."""
 
     def phases_of(self, config: StepConfig) -> tuple[str, ...]:
         """`("module",)`, `("lower",)` or both, for this config."""

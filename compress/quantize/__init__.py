@@ -25,7 +25,7 @@ from compress.steps import Context, Facts, Graph
 from weighbridge.data import Split
 from weighbridge.errors import InputError, InvariantError
 
-__all__ = ["Quantize", "lower", "phases", "train"]
+__all__ = ["Quantize", "agreement_of", "lower", "phases", "train"]
 
 WHERE = "quantize"
 Apply = Callable[[Sequence[Layer]], ModelProto]
@@ -35,6 +35,13 @@ Apply = Callable[[Sequence[Layer]], ModelProto]
 def phases(config: Quantize) -> tuple[str, ...]:
     """Quantization-aware training acts on the module and on the file, every other scheme on the file alone."""
     return ("module", "lower") if config.scheme == "qat-int8" else ("lower",)
+
+
+def agreement_of(config: Quantize) -> float:
+    """Least share of calibration inputs on which the file answers as before: as configured, or by the scheme."""
+    if config.agreement is not None:
+        return config.agreement
+    return 0.99 if config.scheme in ("fp16", "weight-fp16") else 0.9
 
 
 def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Facts]:

@@ -52,6 +52,9 @@ class Quantize(StepConfig):
     kernel: Literal["folded", "matmulnbits"] = "folded"
     """For `weight-int4` and `weight-int8`: decode at load and compute in float32; or onnxruntime's blockwise matrix
     product, which keeps weights small in memory too, for matrix products alone."""
+    agreement: float | None = Field(default=None, ge=0, le=1)
+    """Least share of the calibration inputs on which the file must answer as the model did before this step; of a
+    regression, 1 - relative root mean square error. Unset: 0.99 for half precision, 0.9 for integers."""
     finetune: Finetune = Finetune(epochs=1)
     """For `qat-int8`: how the model is trained with rounding in place."""
 
