@@ -11,12 +11,22 @@ from __future__ import annotations
 from typing import Any
 
 from registry.publish.serving import Options, Traffic, metadata
+from weighbridge.errors import InputError
 
 API_VERSION = "serving.kserve.io/v1beta1"
 
 
 def inference_service(traffic: Traffic, options: Options) -> dict[str, Any]:
-    """The object as plain values: `storageUri` is the newest version's, the canary's share `canaryTrafficPercent`."""
+    """The object as plain values: `storageUri` is the newest version's, the canary's share `canaryTrafficPercent`.
+
+    An artifact that no runtime of KServe's serves is an `InputError`.
+    """
+    if traffic.newest.target != "onnxruntime":
+        raise InputError(
+            f"KServe has no model format for {traffic.newest.target}",
+            where="--for kserve",
+            fix="--target onnxruntime, or --for argo with an image that serves it",
+        )
     predictor: dict[str, Any] = {}
     if traffic.weight is not None:
         predictor["canaryTrafficPercent"] = traffic.weight

@@ -46,14 +46,16 @@ def read_record(data: bytes, where: str) -> VersionRecord:
 
 
 def choose(record: VersionRecord, target: str | None) -> StoredArtifact:
-    """The record's artifact for a target, or its first; a target that it was not built for is an `InputError`."""
-    if target is None:
-        return record.artifacts[0]
-    found = next((artifact for artifact in record.artifacts if artifact.target == target), None)
-    if found is None:
-        built = ", ".join(artifact.target for artifact in record.artifacts)
-        raise InputError(f"{record.model}@{record.version} was not built for {target!r}", fix=f"built for: {built}")
-    return found
+    """The record's artifact for a target; None is its only one. One that it was not built for, and none named where
+    there are several, is an `InputError` that lists them.
+    """
+    fitting = [artifact for artifact in record.artifacts if target in (None, artifact.target)]
+    if len(fitting) == 1:
+        return fitting[0]
+    name, built = f"{record.model}@{record.version}", ", ".join(artifact.target for artifact in record.artifacts)
+    if not fitting:
+        raise InputError(f"{name} was not built for {target!r}", fix=f"built for: {built}")
+    raise InputError(f"{name} was built for {built}", fix="say which: --target NAME")
 
 
 def plain_name(name: str, where: str) -> str:

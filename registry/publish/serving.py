@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.records import Canary, Placed, VersionRecord
+from registry.publish.package import choose
+from registry.records import Canary, Placed, StoredArtifact, VersionRecord
 from registry.snapshot import ModelState
 from weighbridge.errors import InputError, StateError
 from weighbridge.files import dump_yaml
@@ -40,6 +41,8 @@ class Options:
     """Pods of a Rollout; the canary's share is only as fine as their number, unless a mesh splits the traffic."""
     port: int = 8080
     """That the container serves on."""
+    target: str | None = None
+    """Whose artifact serves, of versions that were built for several runtimes."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Served:
     version: str
     digest: str
     uri: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -128,12 +132,12 @@ def metadata(traffic: Traffic, options: Options) -> dict[str, Any]:
 
 def _served(state: ModelState, place: Placed, options: Options) -> Served:
     record = state.records[place.version]
-    return Served(place.version, place.digest, storage_uri(options.storage_uri, record))
+    artifact = choose(record, options.target)
+    return Served(place.version, artifact.digest, storage_uri(options.storage_uri, record, artifact), artifact.target)
 
 
-def storage_uri(template: str, record: VersionRecord) -> str:
-    """The template with the version's facts in it; a field that there is not is an `InputError`."""
-    artifact = record.artifacts[0]
+def storage_uri(template: str, record: VersionRecord, artifact: StoredArtifact) -> str:
+    """The template with the facts of a version's artifact in it; a field that there is not is an `InputError`."""
     facts = {
         "model": record.model,
         "version": record.version,

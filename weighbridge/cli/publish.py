@@ -188,6 +188,7 @@ def manifests(
     namespace: str | None = typer.Option(None, "--namespace", "-n", help="Kubernetes namespace.", show_default=False),
     replicas: int = typer.Option(2, "--replicas", help="Pods of a Rollout (argo)."),
     port: int = typer.Option(8080, "--port", min=1, max=65535, help="That the container serves on (argo)."),
+    target: str | None = TARGET,
     out: Path | None = typer.Option(
         None, "--out", "-o", help="A folder for stable.yaml and canary.yaml.", show_default=False
     ),
@@ -199,7 +200,7 @@ def manifests(
     from registry.snapshot import read_model
     from weighbridge.files import atomic_write
 
-    options = serving.Options(storage_uri, namespace=namespace, name=name, image=image, replicas=replicas, port=port)
+    options = serving.Options(storage_uri, namespace, name, image, replicas, port, target)
     render = {Platform.KSERVE: kserve.inference_service, Platform.ARGO: argo.rollout}[platform]
     files = serving.manifests(read_model(WorkTree(root), model), options, render)
     if out is None:

@@ -175,3 +175,24 @@ def test_a_share_that_is_no_whole_per_cent_is_refused(project):
     changed = dataclasses.replace(found, channels=found.channels.model_copy(update={"canary": canary}))
     with pytest.raises(InputError, match="no whole per cent"):
         manifests(changed, OPTIONS, inference_service)
+
+
+def test_of_a_version_for_several_targets_one_is_served(project):
+    """Which one is said, or the error lists them; KServe is told of none that it cannot serve."""
+    found = state(project)
+    records = {}
+    for name, record in found.records.items():
+        first = record.artifacts[0]
+        second = first.model_copy(update={"target": "litert", "digest": "sha256:" + 64 * "e"})
+        records[name] = record.model_copy(update={"artifacts": [first, second]})
+    both = dataclasses.replace(found, records=records)
+    with pytest.raises(InputError, match=r"was built for onnxruntime, litert \(say which: --target NAME\)"):
+        manifests(both, OPTIONS, rollout)
+    chosen = dataclasses.replace(OPTIONS, target="litert")
+    document = yaml.safe_load(manifests(both, chosen, rollout)["stable.yaml"])
+    assert document["metadata"]["annotations"]["weighbridge/stable-digest"] == "sha256:" + 64 * "e"
+    assert str(document).count(64 * "e") == 3
+    with pytest.raises(InputError, match="KServe has no model format for litert"):
+        manifests(both, chosen, inference_service)
+    onnx = manifests(both, dataclasses.replace(OPTIONS, target="onnxruntime"), inference_service)
+    assert onnx == manifests(found, OPTIONS, inference_service)
