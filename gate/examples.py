@@ -9,7 +9,11 @@ from gate.questions import Fact, PairedQuestion, ResampledQuestion, SliceQuestio
 from gate.reasons import fact
 from gate.statistics.planning import examples_needed
 from gate.statistics.proportions import Pairs, mcnemar_p
+from gate.statistics.resampled import Resamples, acceleration
 from weighbridge.documents import Budget, Comparison, Proportions, Resampled
+
+FEWEST_RESAMPLES = 200
+"""Bootstrap resamples below which nothing is decided: 1 % of them would be two."""
 
 
 def assess_proportions(budget: Budget, evidence: Proportions, comparison: Comparison) -> Assessed:
@@ -93,11 +97,28 @@ def assess_resampled(budget: Budget, evidence: Resampled) -> Assessed:
     kept = [value for value in values if value is not None]
     if point is None or len(kept) != len(values):
         return Assessed(Settled.error(f"The reference's {budget.quantity.title} is not positive."), budget.required)
+    shown = (evidence.candidate, evidence.reference)
     if budget.mode == "exact":
         answer = Fact(point, budget.limit, upper_limit).answer()
         on = f"the value on this very data set, {evidence.examples:,} examples"
-        outcome: Settled | Open = Settled(answer, fact(budget, answer, on=on))
-    else:
-        basis = f"{evidence.examples:,} examples, percentile bounds of {len(kept):,} paired bootstrap resamples"
-        outcome = Open(ResampledQuestion(point, kept, budget.limit, upper_limit), "examples", lambda _: basis)
-    return Assessed(outcome, budget.required, evidence.candidate, evidence.reference, mode=budget.mode)
+        return Assessed(Settled(answer, fact(budget, answer, on=on)), budget.required, *shown, mode="exact")
+    if len(kept) < FEWEST_RESAMPLES:
+        reason = (
+            f"Only {len(kept)} bootstrap resamples were made in the time that a metric may take, and a decision needs "
+            f"{FEWEST_RESAMPLES}. Make the metric faster, use fewer examples, or judge it by mode: exact."
+        )
+        return Assessed(Settled.unresolved(reason), budget.required, *shown)
+    sums = acceleration(evidence.moments, *_derivatives(budget, *shown))
+    capped = f", as many as {evidence.capped}" if evidence.capped else ""
+    basis = f"{evidence.examples:,} examples, BCa bounds of {len(kept):,} paired bootstrap resamples{capped}"
+    question = ResampledQuestion(Resamples(point, kept, sums), budget.limit, upper_limit)
+    return Assessed(Open(question, "examples", lambda _: basis), budget.required, *shown, mode=budget.mode)
+
+
+def _derivatives(budget: Budget, candidate: float, reference: float) -> tuple[float, float]:
+    """Of the value on the limit's scale, by the candidate's value and the reference's."""
+    if budget.rule == "max_drop":
+        return -1.0, 1.0
+    if budget.relative:
+        return 1 / reference, -candidate / reference**2
+    return 1.0, 0.0

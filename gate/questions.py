@@ -28,7 +28,7 @@ from gate.statistics.proportions import (
     tango_p_above,
     tango_p_below,
 )
-from gate.statistics.resampled import percentile_lower, percentile_upper, resampled_p_above
+from gate.statistics.resampled import Resamples
 from weighbridge.documents import Verdict
 
 
@@ -298,30 +298,26 @@ def _names(names: list[str], most: int = 5) -> str:
 
 @dataclass(frozen=True)
 class ResampledQuestion:
-    """Any metric over a data set, judged by percentile bounds of its paired bootstrap."""
+    """Any metric over a data set, judged by BCa bounds of its paired bootstrap, on the scale of the limit."""
 
-    point: float
-    values: Sequence[float]
-    """One per resample, on the scale of the limit."""
+    resamples: Resamples
     limit: float
     upper_limit: bool
 
     @property
     def p_fail(self) -> float:
-        """Share of resamples on the limit's good side, the sample itself counted."""
+        """One look: the examples are all there from the start."""
         return self._p(above=self.upper_limit)
 
     def answer(self, fail_alpha: float) -> Answer:
-        """Percentile bounds; too few resamples for an error rate leave that bound infinite."""
+        """BCa bounds; too few resamples for an error rate leave that bound infinite."""
         low, high = (fail_alpha, PASS_ALPHA) if self.upper_limit else (PASS_ALPHA, fail_alpha)
         verdict = Verdict.INCONCLUSIVE
         if self.p_fail <= fail_alpha:
             verdict = Verdict.FAIL
         elif self._p(above=not self.upper_limit) <= PASS_ALPHA:
             verdict = Verdict.PASS
-        lower, upper = percentile_lower(self.values, low), percentile_upper(self.values, high)
-        return Answer(self.point, lower, upper, verdict)
+        return Answer(self.resamples.point, self.resamples.lower(low), self.resamples.upper(high), verdict)
 
     def _p(self, *, above: bool) -> float:
-        sign = 1.0 if above else -1.0
-        return resampled_p_above([sign * value for value in self.values], sign * self.limit)
+        return self.resamples.p_above(self.limit) if above else self.resamples.p_below(self.limit)

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from gate.statistics.location import SIGNED_RANK
 from gate.statistics.looks import CONTROL_EVERY, CONTROLS
+from gate.statistics.resampled import MOMENTS
 from weighbridge.documents import (
     Comparison,
     Exact,
@@ -136,7 +137,10 @@ def resampled_problems(evidence: Resampled, examples: int) -> list[str]:
         return ["it holds no resample"]
     if len(evidence.candidate_resamples) != len(evidence.reference_resamples):
         return ["its resamples are not paired"]
-    values = (evidence.candidate, evidence.reference, *evidence.candidate_resamples, *evidence.reference_resamples)
+    if len(evidence.moments) not in (0, MOMENTS):
+        return ["its sums over the jackknife are not all there"]
+    resamples = (*evidence.candidate_resamples, *evidence.reference_resamples)
+    values = (evidence.candidate, evidence.reference, *resamples, *evidence.moments)
     return [] if all(math.isfinite(value) for value in values) else ["a value is not a number"]
 
 

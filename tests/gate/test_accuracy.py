@@ -1,4 +1,4 @@
-import time
+import itertools
 
 import numpy as np
 import pytest
@@ -181,11 +181,43 @@ def test_a_users_metric_sees_outputs_and_labels():
     assert found.candidate_resamples == found.reference_resamples
 
 
-def test_a_slow_users_metric_gets_fewer_resamples(monkeypatch):
-    """Its whole cost is bounded."""
-    monkeypatch.setattr(accuracy, "CALLABLE_SECONDS", 0.0)
-    found = accuracy.measure("mine:score", answers(), seed=0, user=lambda outputs, labels: time.sleep(1e-4) or 1.0)
-    assert len(found.candidate_resamples) == accuracy.FEWEST_RESAMPLES
+def ticking(step):
+    """A clock on which every look takes `step` seconds."""
+    ticks = itertools.count()
+    return lambda: step * next(ticks)
+
+
+def both(chosen):
+    """A metric of two models on the examples at these indices."""
+    return float(chosen.mean()), float(np.median(chosen))
+
+
+def test_a_slow_metric_gets_fewer_resamples_and_says_so():
+    """Its whole cost is bounded; the resamples that there are, are the first of those that there would be."""
+    full = accuracy._bootstrap(both, 50, 3, clock=ticking(0.0001))
+    assert (len(full.candidate_resamples), full.capped, len(full.moments)) == (accuracy.RESAMPLES, "", 7)
+    slow = accuracy._bootstrap(both, 50, 3, clock=ticking(0.03))
+    assert 200 < len(slow.candidate_resamples) < accuracy.RESAMPLES
+    assert slow.capped == "20 s allow"
+    assert slow.candidate_resamples == full.candidate_resamples[: len(slow.candidate_resamples)]
+    assert (slow.candidate, slow.reference) == (full.candidate, full.reference)
+
+
+def test_a_metric_slower_than_that_has_a_value_and_hardly_a_resample():
+    """One call of 30 seconds: no jackknife, one resample, and nothing that could decide."""
+    found = accuracy._bootstrap(both, 50, 3, clock=ticking(30.0))
+    assert len(found.candidate_resamples) == 1
+    assert found.moments == []
+    assert found.capped
+
+
+def test_the_jackknife_leaves_out_every_example_once():
+    """Sums of squared influences on a mean are those of the formula: sum((x - mean)^2) / (n - 1)^2."""
+    count = 40
+    found = accuracy._bootstrap(lambda chosen: (float(chosen.mean()), float(chosen.mean())), count, 0)
+    expected = np.var(np.arange(count)) * count / (count - 1) ** 2
+    assert found.moments[0] == pytest.approx(expected)
+    assert found.moments[:3] == pytest.approx([found.moments[0]] * 3)
 
 
 @pytest.mark.parametrize("score", [lambda outputs, labels: float("nan"), lambda outputs, labels: 1 / 0, lambda: 1])

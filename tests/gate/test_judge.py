@@ -269,11 +269,25 @@ def resampled(drop, *, spread=0.01, count=2000):
 
 @pytest.mark.parametrize(("drop", "expected"), [(0.0, "pass"), (0.02, "inconclusive"), (0.05, "fail")])
 def test_other_accuracies_are_judged_by_their_bootstrap(drop, expected):
-    """F1, AUC and the like: percentile bounds of the paired resamples."""
+    """F1, AUC and the like: BCa bounds of the paired resamples."""
     found = measurement(comparison(accuracy_f1=resampled(drop)))
     item = one(found, budget("accuracy.f1", max_drop=0.02))
     assert item.verdict.value == expected
-    assert "percentile" in item.reason
+    assert "BCa bounds of 2,000 paired" in item.reason
+
+
+def test_too_few_resamples_decide_nothing_and_few_are_named():
+    """A metric that was too slow stays open however good it looks; one that was capped says by what."""
+    limit = budget("accuracy.f1", max_drop=0.05)
+    few = one(measurement(comparison(accuracy_f1=resampled(0.0, count=199))), limit)
+    assert few.verdict is Verdict.INCONCLUSIVE
+    assert "Only 199 bootstrap resamples" in few.reason
+    capped = resampled(0.0, count=200).model_copy(update={"capped": "20 s allow"})
+    item = one(measurement(comparison(accuracy_f1=capped)), limit)
+    assert item.verdict is Verdict.PASS
+    assert "200 paired bootstrap resamples, as many as 20 s allow" in item.reason
+    exact = budget("accuracy.f1", max_drop=0.05, mode="exact")
+    assert one(measurement(comparison(accuracy_f1=resampled(0.0, count=2))), exact).verdict is Verdict.PASS
 
 
 def test_the_same_bytes_pass_untimed():

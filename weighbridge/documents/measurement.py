@@ -76,6 +76,12 @@ class Resampled(Recorded):
     """The metric over each resample of the examples."""
     reference_resamples: list[float]
     """The same resamples, the reference's answers."""
+    moments: list[float] = []
+    """Sums over a jackknife's groups of cc, cr, rr, ccc, ccr, crr, rrr (c and r: influences on the candidate's and the
+    reference's value), for the bounds' correction for skewness; empty where there was no time for one.
+    """
+    capped: str = ""
+    """What kept the resamples from being more, e.g. `20 s allow`; empty where nothing did."""
 
 
 class Absent(Recorded):

@@ -1,4 +1,4 @@
-"""Looks, Holm, percentile bounds, planning, spread."""
+"""Looks, Holm, planning, spread."""
 
 import itertools
 import math
@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 from gate.statistics import FAMILY_ALPHA, LAUNCH_ALPHA, LOOKS, holm, looks_reached, next_look
 from gate.statistics.looks import FAIL_SHARES, PASS_SHARES, controls_due
 from gate.statistics.planning import examples_needed, pairs_needed
-from gate.statistics.resampled import percentile_lower, percentile_upper, resampled_p_above
 from gate.statistics.spread import launch_sd, two_modes
-
-RESAMPLES = st.lists(st.floats(-100, 100), min_size=1, max_size=300)
 
 
 def test_looks_are_where_the_protocol_says():
@@ -64,19 +61,6 @@ def test_holms_levels_agree_with_its_rejections(p_values):
     for p_value, item in zip(p_values, holm(p_values, 0.01), strict=True):
         assert item.rejected == (p_value <= item.alpha)
         assert 0.01 / len(p_values) <= item.alpha <= 0.01
-
-
-@given(RESAMPLES, st.sampled_from([0.05, 0.01, 0.002]), st.floats(-100, 100))
-def test_percentile_bounds_agree_with_their_test(values, alpha, limit):
-    """The lower bound lies above a limit exactly where the share of resamples at or below it is within alpha."""
-    assert (percentile_lower(values, alpha) > limit) == (resampled_p_above(values, limit) <= alpha + 1e-12)
-    assert percentile_upper(values, alpha) == -percentile_lower([-value for value in values], alpha)
-
-
-def test_too_few_resamples_bound_nothing():
-    """98 resamples cannot show anything at 1 %; 99 can."""
-    assert percentile_lower([1.0] * 98, 0.01) == -math.inf
-    assert percentile_lower([1.0] * 99, 0.01) == 1.0
 
 
 def test_examples_needed_is_the_published_figure():
