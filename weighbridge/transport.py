@@ -7,8 +7,7 @@ deterministic, and trusted by nobody: unpacking stops at a limit and compares th
 from __future__ import annotations
 
 from pathlib import Path
-
-import zstandard
+from typing import Any
 
 from weighbridge.errors import InputError, IntegrityError
 from weighbridge.files import atomic_write, read_bytes, sha256_bytes
@@ -21,10 +20,11 @@ LIMIT = 2**31 - 1
 
 def compress(data: bytes) -> bytes:
     """One zstd frame of level 19 with its content size and checksum; equal bytes give equal frames."""
+    zstandard = _library()
     parameters = zstandard.ZstdCompressionParameters.from_level(
         LEVEL, source_size=len(data), write_checksum=True, write_content_size=True, threads=0
     )
-    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+    return bytes(zstandard.ZstdCompressor(compression_params=parameters).compress(data))
 
 
 def write_zst(path: Path, data: bytes) -> str:
@@ -39,8 +39,10 @@ def decompress(frame: bytes, digest: str, where: str, limit: int = LIMIT) -> byt
     Raises `InputError` where `frame` is not one whole zstd frame or holds more than `limit` bytes (a decompression bomb
     is stopped while it unpacks), and `IntegrityError` where the digest differs.
     """
+    zstandard = _library()
     unpacker = zstandard.ZstdDecompressor().decompressobj()
-    parts, total = [], 0
+    parts: list[bytes] = []
+    total = 0
     try:
         for start in range(0, len(frame), _STEP):
             if unpacker.eof:
@@ -66,6 +68,17 @@ def decompress(frame: bytes, digest: str, where: str, limit: int = LIMIT) -> byt
 def read_zst(path: Path, digest: str, limit: int = LIMIT) -> bytes:
     """Read, unpack and verify one file; see `decompress`."""
     return decompress(read_bytes(path), digest, str(path), limit)
+
+
+def _library() -> Any:
+    """zstandard, which an installation for the registry alone does not have."""
+    try:
+        import zstandard  # noqa: PLC0415
+    except ImportError as error:
+        raise InputError(
+            "the library zstandard is not installed", where="transport", fix="pip install zstandard"
+        ) from error
+    return zstandard
 
 
 _STEP = 2**10

@@ -5,8 +5,9 @@ What the bytes must be is said by the registry's history, its policy and, where 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,13 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """A file under zstd (`model.onnx.zst`) that brings the bytes by another way."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Wanted:
     """One version of a project's registry, resolved and found fit to be taken."""
 
@@ -88,13 +96,12 @@ def want(root: Path, spec: str, *, target: str | None = None, quarantined: bool 
 
 
 @contextmanager
-def packaged(root: Path, wanted: Wanted, source: Source | None = None) -> Iterator[Package]:
-    """The wanted version with its bytes: from the project, DVC's cache or remote, or from an OCI `source`."""
-    if source is None:
-        file = locate(root, wanted.resolved)
-        yield Package(
-            wanted.record, wanted.record_bytes, choose(wanted.record, wanted.resolved.target), file, wanted.statement
-        )
+def packaged(root: Path, wanted: Wanted, source: Source | Carried | None = None) -> Iterator[Package]:
+    """The wanted version with its bytes: from the project, DVC's cache or remote, an OCI `source`, or a file."""
+    if not isinstance(source, Source):
+        artifact = choose(wanted.record, wanted.resolved.target)
+        with _carried(source, wanted) if source is not None else nullcontext(locate(root, wanted.resolved)) as file:
+            yield Package(wanted.record, wanted.record_bytes, artifact, file, wanted.statement)
         return
     vouched = oci.Vouched(wanted.record, wanted.record_bytes, wanted.statement)
     with oci.pulled(source.reference, source.repository, vouched) as package:
@@ -106,7 +113,20 @@ def packaged(root: Path, wanted: Wanted, source: Source | None = None) -> Iterat
         yield package
 
 
-def pull(root: Path, wanted: Wanted, out: Path, source: Source | None = None) -> Pulled:
+@contextmanager
+def _carried(source: Carried, wanted: Wanted) -> Iterator[Path]:
+    """The bytes of a carried file, unpacked beside nothing else and verified by the digest in the record."""
+    from weighbridge import transport  # noqa: PLC0415  # its library is needed here alone
+
+    artifact = choose(wanted.record, wanted.resolved.target)
+    data = transport.read_zst(source.path, wanted.resolved.digest, limit=artifact.bytes)
+    with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
+        file = Path(folder) / "artifact"
+        file.write_bytes(data)
+        yield file
+
+
+def pull(root: Path, wanted: Wanted, out: Path, source: Source | Carried | None = None) -> Pulled:
     """Put a wanted version into the folder `out`: the model file, its record and its statement, or nothing."""
     with packaged(root, wanted, source) as package:
         file = unpack(package, out)
@@ -115,10 +135,20 @@ def pull(root: Path, wanted: Wanted, out: Path, source: Source | None = None) ->
         version=wanted.resolved.version,
         digest=wanted.resolved.digest,
         file=str(file),
-        source=str(source.reference) if source else "project, DVC cache or DVC remote",
+        source=_name(source),
         trust=wanted.trust,
         deprecated=wanted.resolved.deprecated,
     )
+
+
+def _name(source: Source | Carried | None) -> str:
+    match source:
+        case Source(reference=reference):
+            return str(reference)
+        case Carried(path=path):
+            return str(path)
+        case _:
+            return "project, DVC cache or DVC remote"
 
 
 def pull_reference(source: Source, out: Path, policy: Path | None) -> Pulled:

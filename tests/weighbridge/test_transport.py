@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from weighbridge import transport
+from weighbridge.cli import main
 from weighbridge.errors import InputError, IntegrityError
 from weighbridge.files import sha256_bytes
 
@@ -68,3 +72,62 @@ def test_foreign_bytes_are_refused():
     frame[-1] ^= 1
     with pytest.raises(InputError, match="is not a zstd file"):
         transport.decompress(bytes(frame), sha256_bytes(bytes(range(200))), "x")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run `weighbridge transport …` in an empty folder; what it printed."""
+
+    def call(*arguments, code=0):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["weighbridge", "transport", *map(str, arguments)])
+        with contextlib.suppress(SystemExit) if code == 0 else pytest.raises(SystemExit) as ended:
+            main()
+        output = capsys.readouterr()
+        if code:
+            assert ended.value.code == code, output.err
+        return output.err if code else output.out
+
+    return call
+
+
+def test_the_command_packs_and_unpacks(run, tmp_path):
+    """The digest that packing prints is what unpacking asks for; the file comes back byte by byte."""
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"weights " * 1000)
+    said = run("pack", "model.onnx")
+    digest = said.splitlines()[1]
+    assert digest == sha256_bytes(b"weights " * 1000)
+    packed = tmp_path / "model.onnx.zst"
+    assert f"{packed.stat().st_size} B of 8000 B" in said
+    model.unlink()
+    run("unpack", "model.onnx.zst", "--digest", digest)
+    assert model.read_bytes() == b"weights " * 1000
+    run("pack", "model.onnx", "--out", "elsewhere.zst")
+    assert (tmp_path / "elsewhere.zst").read_bytes() == packed.read_bytes()
+
+
+def test_the_command_writes_nothing_that_is_not_asked_for(run, tmp_path):
+    """Another digest, no digest, a file that is cut off or missing: one line, code 2, no file."""
+    (tmp_path / "model.onnx").write_bytes(b"weights " * 1000)
+    run("pack", "model.onnx")
+    packed = tmp_path / "model.onnx.zst"
+    other = sha256_bytes(b"other")
+    assert f"expected {other}" in run("unpack", packed, "--digest", other, "--out", "new", code=2)
+    assert "'v7' is no digest" in run("unpack", packed, "--digest", "v7", "--out", "new", code=2)
+    run("unpack", packed, "--out", "new", code=2)
+    digest = sha256_bytes(b"weights " * 1000)
+    packed.rename(tmp_path / "model.bin")
+    assert "does not end in .zst" in run("unpack", "model.bin", "--digest", digest, code=2)
+    (tmp_path / "cut.zst").write_bytes((tmp_path / "model.bin").read_bytes()[:-3])
+    assert "is truncated" in run("unpack", "cut.zst", "--digest", digest, "--out", "new", code=2)
+    run("unpack", "none.zst", "--digest", digest, "--out", "new", code=2)
+    run("pack", "none.onnx", code=2)
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_installation_without_the_library_says_so(monkeypatch):
+    """The registry alone installs without zstandard: one error that names it."""
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(InputError, match="zstandard is not installed"):
+        transport.compress(b"model")

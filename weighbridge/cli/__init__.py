@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from weighbridge import __version__
-from weighbridge.cli import calibrate, ci, registry, stage, weigh
+from weighbridge.cli import calibrate, ci, registry, stage, transport, weigh
 from weighbridge.cli import explain as explain_command
 from weighbridge.cli import gate as gate_command
 from weighbridge.cli import init as init_command
@@ -52,6 +52,7 @@ app.command("init")(init_command.init)
 app.add_typer(ci.app, name="ci")
 app.add_typer(registry.app, name="registry")
 app.add_typer(stage.app, name="stage")
+app.add_typer(transport.app, name="transport")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import typer
 from weighbridge.cli.console import progress
 
 if TYPE_CHECKING:
-    from registry.publish.pull import Source
+    from registry.publish.pull import Carried, Source
 
 ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default=False)
 JSON = typer.Option(False, "--json", help="JSON instead of text.")
@@ -41,7 +41,10 @@ def pull(
         None, "--out", "-o", help="The folder to make; MODEL@VERSION by default.", show_default=False
     ),
     source: str | None = typer.Option(
-        None, "--from", help="An OCI reference to take the bytes from, instead of DVC.", show_default=False
+        None,
+        "--from",
+        help="An OCI reference, or a file of `weighbridge transport pack`, to take the bytes from, instead of DVC.",
+        show_default=False,
     ),
     target: str | None = TARGET,
     policy: Path | None = typer.Option(
@@ -68,7 +71,7 @@ def pull(
             raise InputError("the project's own policy decides", where="--policy", fix="leave it out")
         wanted = pulling.want(root, spec, target=target, quarantined=quarantined)
         folder = out or Path(f"{wanted.resolved.model}@{wanted.resolved.version}")
-        taken = pulling.pull(root, wanted, folder, _source(source, plain_http=plain_http) if source else None)
+        taken = pulling.pull(root, wanted, folder, _place(source, plain_http=plain_http) if source else None)
     if as_json:
         _json(taken.to_json())
         return
@@ -213,6 +216,17 @@ def manifests(
             # A canary that has ended must not be applied again from an older run.
             (out / file).unlink(missing_ok=True)
     typer.echo("\n".join(str(out / file) for file in files))
+
+
+def _place(text: str, *, plain_http: bool) -> Source | Carried:
+    """Where `--from` says that bytes are: an OCI repository, or a file under zstd."""
+    from registry.publish.pull import Carried
+    from registry.publish.reference import SCHEME
+    from weighbridge.transport import SUFFIX
+
+    if text.endswith(SUFFIX) and not text.startswith(SCHEME):
+        return Carried(Path(text))
+    return _source(text, plain_http=plain_http)
 
 
 def _source(text: str, *, plain_http: bool) -> Source:

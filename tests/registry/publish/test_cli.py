@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from weighbridge.cli import main
+from weighbridge.transport import write_zst
 
 from .project import git
 
@@ -63,6 +64,24 @@ def test_push_and_pull_meet_at_an_oci_registry(run, project, oci, monkeypatch, t
     assert "names other content" in run("push", "fashion-cnn@v3", f"{place}:v1", code=2)
     assert "is quarantined" in run("push", "fashion-cnn@v2", f"{place}:v2", code=2)
     assert "a tag alone vouches for nothing" in run("pull", f"{place}:v1", "--out", "z", code=2)
+
+
+def test_pull_takes_the_bytes_from_a_file_under_zstd(run, project, tmp_path):
+    """What `transport pack` wrote is taken by the record's digest; another artifact's bytes are refused."""
+    right, wrong = tmp_path / "model.onnx.zst", tmp_path / "other.onnx.zst"
+    write_zst(right, project.contents["int8"])
+    write_zst(wrong, project.contents["int8"][:-1] + b"?")
+    answer = json.loads(run("pull", "fashion-cnn@stable", "--from", right, "--out", "carried", "--json"))
+    assert (project.root / "carried/model.onnx").read_bytes() == project.contents["int8"]
+    assert answer["source"] == str(right)
+    assert "expected sha256:" in run("pull", "fashion-cnn@stable", "--from", wrong, "--out", "x", code=2)
+    write_zst(wrong, project.contents["int8"] + bytes(10**6))
+    assert "unpacks to more than" in run("pull", "fashion-cnn@stable", "--from", wrong, "--out", "x", code=2)
+    right.write_bytes(b"no zstd")
+    assert "is not a zstd file" in run("pull", "fashion-cnn@stable", "--from", right, "--out", "x", code=2)
+    assert "quarantined" in run("pull", "fashion-cnn@v2", "--from", wrong, "--out", "x", code=2)
+    run("pull", "fashion-cnn@stable", "--from", tmp_path / "none.onnx.zst", "--out", "x", code=2)
+    assert not (project.root / "x").exists()
 
 
 def test_card_and_export_print_or_write(run, project):
