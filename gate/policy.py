@@ -9,10 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gate.judge import name_of
+from gate.judge import judge, name_of
 from gate.reasons import limit_unit, shown_unit
 from gate.wording import quantity
-from weighbridge.documents import Budget, DeviceSection, Params, PolicyChange, RecipeSection, parse
+from weighbridge.documents import (
+    Budget,
+    DeviceSection,
+    Measurement,
+    Params,
+    PolicyChange,
+    RecipeSection,
+    Verdict,
+    parse,
+)
 from weighbridge.files import canonical_json, parse_yaml, sha256_bytes
 
 
@@ -62,6 +71,21 @@ def changes(base: Sequence[Budget], head: Sequence[Budget]) -> list[PolicyChange
             for kind in _differences(budget, closest)
         ]
     return found
+
+
+def under_base(
+    changed: Sequence[PolicyChange], base: Sequence[Budget], measurements: Mapping[str, Measurement]
+) -> list[PolicyChange]:
+    """The same changes, each with what the base's budget says of every measurement that it applies to.
+
+    All budgets of the base are judged together, as they were before the change.
+    """
+    found: dict[tuple[str, str], dict[str, Verdict]] = {}
+    for name, measurement in measurements.items():
+        applying = [budget for budget in base if budget.applies_to(measurement.device)]
+        for budget, judged in zip(applying, judge(measurement, applying).budgets, strict=True):
+            found.setdefault((name_of(budget), stated(budget)), {})[name] = judged.verdict
+    return [change.model_copy(update={"under_base": found.get((change.budget, change.base), {})}) for change in changed]
 
 
 def recipe_changes(base: Mapping[str, RecipeSection], head: Mapping[str, RecipeSection]) -> list[PolicyChange]:

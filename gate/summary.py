@@ -16,7 +16,7 @@ from gate.calibration import sentences
 from gate.inventory import PARAMS, Inventory, take_inventory
 from gate.judge import judge as judge_one
 from gate.judge import name_of
-from gate.policy import Policy, policy_changes
+from gate.policy import Policy, policy_changes, under_base
 from gate.reasons import shown_unit
 from gate.report import markdown, page, plots, tables
 from gate.report.content import PICTURES, Report, document, interval
@@ -172,6 +172,8 @@ def _gate_verdict(inventory: Inventory, root: Path, base: Base | None, today: dt
     if base is not None and base.text is not None:
         before = Policy.parse(base.text, f"{PARAMS} at {base.revision}")
         changes = policy_changes(before, Policy.of(inventory.params))
+        sound = {item.candidate.name: item.measurement for item in inventory.weighed if not item.problems}
+        changes = under_base(changes, before.budgets, sound)
     elif base is not None:
         notes = [f"{base.revision} has no {PARAMS}: the limits are new and were compared with nothing."]
     verdict = _judge_all(inventory)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gate.report.blocks import Code, Mark, Paragraph, Section, Table
+from gate.report.blocks import Code, Inline, Mark, Paragraph, Section, Span, Table
 from weighbridge.documents import PolicyChange, Verdict, WaiverUse
+
+_WORST_FIRST = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
+_SHOWN = 6
+"""Models that one row of the table names."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,24 @@ def policy_section(changes: Sequence[PolicyChange]) -> Section | None:
             [change.kind],
             [change.base],
             [change.head],
+            _under_base(change),
             [Code(change.waived_by)] if change.waived_by else [Mark(Verdict.FAIL, ": no waiver")],
         )
         for change in changes
     ]
-    table = Table(("budget", "change", "merge base", "here", "accepted by"), rows)
+    table = Table(("budget", "change", "merge base", "here", "by the merge base's limit", "accepted by"), rows)
     return Section("policy", "Loosened limits", [lead, table])
+
+
+def _under_base(change: PolicyChange) -> Inline:
+    """What the old limit says of each model, the worst first."""
+    if not change.under_base:
+        return ["–"]
+    ranked = sorted(change.under_base.items(), key=lambda item: _WORST_FIRST.index(item[1]))
+    shown: list[Span] = []
+    for name, verdict in ranked[:_SHOWN]:
+        shown += [*([", "] if shown else []), Mark(verdict), " ", Code(name)]
+    return [*shown, f" and {len(ranked) - _SHOWN} more"] if len(ranked) > _SHOWN else shown
 
 
 def waivers_section(waivers: Sequence[WaiverUse]) -> Section | None:

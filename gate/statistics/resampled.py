@@ -18,7 +18,7 @@ from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
 MOMENTS = 7
-"""Sums over jackknife groups of cc, cr, rr, ccc, ccr, crr, rrr: influences on the candidate's value and the reference's."""
+"""Sums over jackknife groups of cc, cr, rr, ccc, ccr, crr, rrr: influences on the candidate and on the reference."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from gate.policy import Policy, changes, device_changes, policy_changes, recipe_changes
+from gate.policy import Policy, changes, device_changes, policy_changes, recipe_changes, under_base
 from weighbridge.documents import DeviceSection, RecipeSection
 from weighbridge.errors import InputError
 
-from .evidence import BUDGETS, budget
+from .evidence import BUDGETS, budget, comparison, launches, measurement
 
 LATENCY = budget("latency.p50", max_ratio=0.9)
 
@@ -114,3 +114,35 @@ def test_a_broken_base_is_one_clear_error():
     """A params.yaml that cannot be read in the merge base is named with its revision."""
     with pytest.raises(InputError, match="main"):
         Policy.parse(PARAMS.replace("metric", "metrik") % 0.9, "params.yaml at main")
+
+
+def test_the_old_limit_is_judged_beside_the_new_one():
+    """A loosened budget, and one that was removed, say what they would have said of each model."""
+    base = [budget("latency.p50", max_ratio=0.8), budget("size.bytes", max="100B")]
+    head = [budget("latency.p50", max_ratio=0.9)]
+    found = under_base(changes(base, head), base, {"int8": measurement(), "slow": measurement(slow())})
+    verdicts = {change.budget: change.under_base for change in found}
+    assert verdicts["latency.p50 max_ratio against baseline"] == {"int8": "fail", "slow": "fail"}
+    assert verdicts["size.bytes max"] == {"int8": "fail", "slow": "fail"}
+    unmeasured = [budget("params", max=5)]
+    (change,) = under_base(changes(unmeasured, []), unmeasured, {"int8": measurement()})
+    assert change.under_base == {"int8": "error"}
+
+
+def slow():
+    """A candidate at 0.95 of its baseline."""
+    return comparison(latency_p50=launches(0.95))
+
+
+def test_two_budgets_of_one_name_are_told_apart():
+    """The base's limits of 0.8 and 0.95 on one metric: the one that was loosened is the one that is shown."""
+    base = [budget("latency.p50", max_ratio=0.8), budget("latency.p50", max_ratio=0.95)]
+    (change,) = under_base(changes(base, [base[1]]), base, {"int8": measurement()})
+    assert change.under_base == {"int8": "fail"}
+
+
+def test_a_budget_of_another_device_says_nothing():
+    """What the base did not judge on this device either has no outcome."""
+    base = [budget("latency.p50", max_ratio=0.8, device="phone")]
+    (change,) = under_base(changes(base, []), base, {"int8": measurement()})
+    assert change.under_base == {}

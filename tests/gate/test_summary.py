@@ -204,6 +204,8 @@ def test_loosening_against_the_merge_base_fails(root):
     assert checked.verdict.verdict is Verdict.FAIL
     assert [change.kind for change in checked.verdict.policy_changes] == ["loosened"]
     assert "no waiver accepts it" in checked.table
+    assert checked.verdict.policy_changes[0].under_base == {"int8": "inconclusive", "share": "inconclusive"}
+    assert "by the merge base's limit" in checked.markdown
     assert "What changed in params.yaml" in checked.markdown
     assert "`budgets[1].max_ratio` | `0.86` | `0.9`" in checked.markdown
 

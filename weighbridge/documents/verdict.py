@@ -93,6 +93,8 @@ class PolicyChange(Recorded):
     """How it stands in the merge base."""
     head: str
     """How it stands in this change."""
+    under_base: dict[str, Verdict] = {}
+    """By recipe, what the merge base's budget says of the same measurement: what the change of the rules hides."""
     waived_by: str | None = None
 
 

@@ -41,7 +41,13 @@ def test_a_passing_pipeline(golden):
 def test_a_failing_pipeline_with_policy_and_waivers(golden):
     """What was loosened and who accepted it stand between the reasons and the samples."""
     changes = [
-        PolicyChange(kind="loosened", budget="latency.p50 max_ratio against baseline", base="0.8×", head="0.9×"),
+        PolicyChange(
+            kind="loosened",
+            budget="latency.p50 max_ratio against baseline",
+            base="0.8×",
+            head="0.9×",
+            under_base={"int8": "fail", "share": "pass"},
+        ),
         PolicyChange(kind="removed", budget="params max", base="100", head="not there", waived_by="waivers/a.yaml"),
     ]
     waivers = [
