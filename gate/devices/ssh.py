@@ -132,26 +132,15 @@ class Ssh(Place):
     ) -> Launch:
         """Both workers and what asks them run there; times come back and are held against what can be."""
         seed = int(rng.integers(2**63))
-        request: dict[str, Any] = {
-            "roles": {role: self._there(artifact) for role, artifact in setup.roles.items()},
-            "single": list(setup.single),
-            "protocol": dataclasses.asdict(setup.protocol),
-            "workers": list(setup.cores.workers),
-            "harness": list(setup.cores.harness),
-            "journey": self._code_there(setup.journey),
-            "energy": setup.energy is not None and "energy" in metrics,
-            "metrics": sorted(metrics),
-            "seed": seed,
-            "control": control,
-        }
         roles = [*setup.roles, *(["control"] if control else [])]
         self.inputs = setup.inputs
 
         def take() -> Launch:
             self._send_inputs()
+            # Each connection has a folder of its own: paths are those of this one.
+            request = self._request(setup, metrics, seed=seed, control=control)
             begin = time.perf_counter()
-            patience = 4 * setup.protocol.timeout + TIMEOUT
-            said, payload = self.connection.ask("record", timeout=patience, **request)
+            said, payload = self.connection.ask("record", timeout=4 * setup.protocol.timeout + TIMEOUT, **request)
             passed = time.perf_counter() - begin
             recording = from_wire(said, payload, roles, self.name)
             return believed(recording, setup, metrics, Witness(self.name, self._clock(), passed))
@@ -199,6 +188,20 @@ class Ssh(Place):
             yield
         finally:
             self.locked = False
+
+    def _request(self, setup: Setup, metrics: frozenset[str], *, seed: int, control: bool) -> dict[str, Any]:
+        return {
+            "roles": {role: self._there(artifact) for role, artifact in setup.roles.items()},
+            "single": list(setup.single),
+            "protocol": dataclasses.asdict(setup.protocol),
+            "workers": list(setup.cores.workers),
+            "harness": list(setup.cores.harness),
+            "journey": self._code_there(setup.journey),
+            "energy": setup.energy is not None and "energy" in metrics,
+            "metrics": sorted(metrics),
+            "seed": seed,
+            "control": control,
+        }
 
     def _connect(self) -> Connection:
         environment = dict(self.environment)

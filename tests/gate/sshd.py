@@ -91,7 +91,10 @@ def _listens(port):
 def bare_python(folder, *packages):
     """A virtual environment with nothing but numpy and the packages named; hard links, no download."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    here, there = (Path(subprocess.check_output([python, "-c", SITE], text=True).strip()) for python in (sys.executable, folder / "bin/python"))
+    here, there = (
+        Path(subprocess.check_output([python, "-c", SITE], text=True).strip())
+        for python in (sys.executable, folder / "bin/python")
+    )
     for package in ("numpy", "numpy.libs", *packages):
         for source in here.glob(package):
             target = there / source.name
