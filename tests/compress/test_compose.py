@@ -1,8 +1,10 @@
 """Recipes end to end on many kinds of model; techniques that cheat are caught whatever they say of themselves."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import numpy_helper
@@ -92,6 +94,52 @@ def test_a_finished_onnx_model_is_a_baseline_too():
     small = compose(steps({"quantize": {"scheme": "static-int8"}}), given, context, TARGET, baseline.sizes)
     assert small.sizes.bytes < baseline.sizes.bytes
     assert small.parity["agreement"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("config", "stated"),
+    [
+        ({"scheme": "fp16"}, 0.99),
+        ({"scheme": "static-int8"}, 0.9),
+        ({"scheme": "weight-int8"}, 0.9),
+        ({"scheme": "static-int8", "agreement": 0.97}, 0.97),
+    ],
+)
+def test_a_lossy_file_states_how_far_it_must_agree(config, stated):
+    """By the scheme, or as the recipe says; the manifest records it beside what was reached."""
+    module, context = trained("mlp")
+    parity = compose(steps({"quantize": config}), Subject(module), context, TARGET).parity
+    assert parity["least_agreement"] == stated <= parity["agreement"]
+
+
+def test_quantizing_that_changes_answers_is_refused(monkeypatch):
+    """A file whose classes moved round answers finite numbers of the right shape, and is not the model any more."""
+    module, context = trained("mlp")
+    real = TECHNIQUES["quantize"].lower
+
+    def moved(config, graph, context):
+        done, facts = real(config, graph, context)
+        for tensor in done.proto.graph.initializer:
+            if list(tensor.dims) == [3] and tensor.data_type == onnx.TensorProto.FLOAT:
+                values = numpy_helper.to_array(tensor) + np.array([1000, 0, 0], np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        return done, facts
+
+    recipe = steps({"quantize": {"scheme": "weight-int8"}})
+    compose(recipe, Subject(module), context, TARGET)
+    monkeypatch.setitem(TECHNIQUES, "quantize", replace(TECHNIQUES["quantize"], lower=moved))
+    with pytest.raises(InvariantError, match=r"steps\[0\].quantize: answers as the model did on .* at least 90% must"):
+        compose(recipe, Subject(module), context, TARGET)
+    loose = steps({"quantize": {"scheme": "weight-int8", "agreement": 0.1}})
+    assert compose(loose, Subject(module), context, TARGET).parity["least_agreement"] == 0.1
+
+
+def test_the_most_lenient_lossy_step_decides():
+    """Two lossy steps: what the first was allowed to lose is not held against the second."""
+    module, context = trained("mlp")
+    given = Graph(TARGET.export(module, context.data.train).proto)
+    recipe = steps({"share": {"bits": 6, "on": "file", "agreement": 0.6}}, {"quantize": {"scheme": "static-int8"}})
+    assert compose(recipe, given, context, TARGET).parity["least_agreement"] == 0.6
 
 
 def cheat(monkeypatch, technique):
@@ -253,7 +301,7 @@ def test_what_one_lowering_step_shared_the_next_must_keep(monkeypatch):
         return values + np.linspace(0, 1e-2, values.size, dtype=np.float32).reshape(values.shape)
 
     given = Graph(TARGET.export(module, context.data.train).proto)
-    shared = steps({"share": {"bits": 2, "on": "file"}})
+    shared = steps({"share": {"bits": 2, "on": "file", "agreement": 0.5}})
     assert compose(shared, given, context, TARGET).parity["agreement"] >= 0.5
     recipe = [*shared, *cheat(monkeypatch, Technique(Empty, lower=rewrite(jitter)))]
     with pytest.raises(InvariantError, match="4 distinct values; the file has"):

@@ -14,7 +14,7 @@ from compress.explain import explain_steps
 from compress.export.onnxruntime import ONNXRUNTIME
 from compress.finetune import finetune, untaught
 from compress.prune import PruneConfig
-from compress.recipe import read_steps
+from compress.recipe import TECHNIQUES, read_steps
 from compress.splits import holdout
 from compress.steps import Subject
 from compress.training import Finetune, evaluate, fit, quality
@@ -86,8 +86,6 @@ def test_the_control_is_the_recipe_without_its_teachers():
     only_part = replace(context, data=replace(context.data, train=part))
     subject = Subject(copy.deepcopy(module))
     steps = read_steps(RecipeSection(steps=items), "x")
-    from compress.recipe import TECHNIQUES
-
     for step in steps:
         subject, _ = TECHNIQUES[step.name].module(untaught(step.config), subject, only_part)
     expected = quality(evaluate(subject.module, held), held.labels)
@@ -169,28 +167,17 @@ def test_the_same_recipe_gives_the_same_bytes():
         assert run(items, module, context).data == first.data
 
 
-def test_a_control_that_diverges_says_so():
+def test_a_control_that_diverges_says_so(monkeypatch):
     """The error names the control, since the student's own training may be sound."""
     module, context = trained()
-    real = control_module.untaught
 
-    def hot(config):
-        bare = real(config)
-        return bare.model_copy(update={"finetune": bare.finetune.model_copy(update={"lr": 9.0, "epochs": 60})})
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(control_module, "untaught", hot)
-        patch.setattr(control_module, "TECHNIQUES", {"prune": _Failing()})
-        with pytest.raises(InvariantError, match=r"recipes.x.steps\[0\].prune.*in the control without a teacher"):
-            run([{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}], module, context)
-
-
-class _Failing:
-    """A technique whose training diverges."""
-
-    @staticmethod
-    def module(*_):
+    def diverges(config, *_):
+        assert config.finetune.distill is None, "the control goes first"
         raise InvariantError("training diverged: the loss is nan at epoch 1, step 2 of 4", where="prune")
+
+    monkeypatch.setitem(TECHNIQUES, "prune", replace(TECHNIQUES["prune"], module=diverges))
+    with pytest.raises(InvariantError, match=r"recipes.x.steps\[0\].prune.*in the control without a teacher"):
+        run([{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}], module, context)
 
 
 def test_distill_after_a_taught_step_trains_the_control_alone():

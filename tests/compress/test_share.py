@@ -259,3 +259,39 @@ def test_explain_layers_that_are_not_called():
     assert rows[f"{block}.out_proj.weight"]["macs"] == 0
     assert rows[f"{block}.in_proj_weight"]["macs"] == 6 * (48 * 16 + 16 * 16) + 2 * 6 * 6 * 16
     assert rows["encoder.layers.0.linear1.weight"]["macs"] == 6 * 16 * 32
+
+
+def test_layers_can_have_bits_of_their_own():
+    """A name or pattern decides the bits of its layer; the others take those of the step."""
+    module, surroundings = build("mlp")
+    config = ShareConfig(bits=3, bits_by_layer={"hidden": 1, "classes*": 4})
+    subject, facts = share(config, Subject(module), surroundings)
+    found = {name: len(np.unique(p.detach().numpy())) for name, p in subject.module.named_parameters() if p.ndim == 2}
+    assert found == {"hidden.weight": 2, "more.weight": 8, "classes.weight": 16}
+    assert facts["codebooks"] == {"hidden.weight": 2, "more.weight": 8, "classes.weight": 16}
+    rows = {row["layer"]: row for row in explain(config, Subject(build("mlp")[0]), surroundings)}
+    assert rows["hidden.weight"]["bytes after"] == 16 * 24 // 8 + 4 * 2
+
+
+def test_bits_for_a_layer_that_is_not_there():
+    """A pattern that matches nothing is refused with what there is."""
+    module, surroundings = build("mlp")
+    with pytest.raises(InputError, match=r"share: bits_by_layer: 'hiden' matches no layer .*did you mean 'hidden'"):
+        share(ShareConfig(bits_by_layer={"hiden": 2}), Subject(module), surroundings)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"bits_by_layer": {"hidden": 9}},
+        {"bits_by_layer": {"hidden": 2}, "on": "file"},
+        {"bits_by_layer": {"hidden": 2}, "scope": "model"},
+        {"bits_by_layer": {"hidden": 2}, "method": "hash", "ratio": 0.1},
+        {"agreement": 0.8},
+        {"agreement": 1.5, "on": "file"},
+    ],
+)
+def test_configs_that_make_no_sense(bad):
+    """Bits out of range, and keys that another key leaves without meaning."""
+    with pytest.raises(ValidationError):
+        ShareConfig(**bad)
