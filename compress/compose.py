@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from compress import invariants
 from compress.control import Control, controlled
 from compress.export import ONNXRUNTIME, Program, Target
-from compress.export.target import Reading, ports, read_form
+from compress.export.target import Lowering, Reading, ports, read_form
 from compress.finetune import recipe_teaching
 from compress.invariants import Claim
 from compress.recipe import TECHNIQUES, phases
@@ -277,7 +277,9 @@ class _Run:
     def lowering_step(self, step: Step) -> None:
         """Let a technique change the file, and check what it did."""
         technique = TECHNIQUES[step.name]
-        lower = technique.lower if self.target.lowerings is None else self.target.lowerings[step.name]
+        lower: Lowering | None = technique.lower
+        if self.target.lowerings is not None:
+            lower = self.target.lowerings[step.name]
         assert lower is not None  # by `phases`
         self.export(step.where)
         assert self.form is not None  # set by `export`

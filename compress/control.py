@@ -16,7 +16,7 @@ from compress.distill import DistillConfig
 from compress.finetune import teaching, untaught
 from compress.recipe import TECHNIQUES
 from compress.splits import holdout
-from compress.steps import Context, Facts, Step, StepConfig, Subject
+from compress.steps import Context, Facts, ModuleFunction, Step, StepConfig, Subject
 from compress.training import Teaching, evaluate, metric_name, quality
 from weighbridge.data import Split
 from weighbridge.errors import WeighbridgeError
@@ -33,20 +33,20 @@ class Control:
     subject: Subject | None = None
     """None before the first step with a teacher."""
 
-    def follow(self, step: Step, before: Subject) -> None:
+    def follow(self, step: Step, before: Subject, function: ModuleFunction | None = None) -> None:
         """Take the module half of `step`, without its teacher; the first time from a copy of `before`.
 
-        Errors say that they come from the control.
+        `function` is that half where it depends on the target. Errors say that they come from the control.
         """
         if self.subject is None:
             if teaching(step.config) is None:
                 return
             self.subject = copy.deepcopy(before)
-        technique = TECHNIQUES[step.name]
-        assert technique.module is not None  # the caller runs a module step
+        function = function or TECHNIQUES[step.name].module
+        assert function is not None  # the caller runs a module step
         context = replace(self.context, progress=self._progress)
         try:
-            self.subject, _ = technique.module(_alone(step.config), self.subject, context)
+            self.subject, _ = function(_alone(step.config), self.subject, context)
         except WeighbridgeError as error:
             error.what = f"{error.what} (in the control without a teacher)"
             raise

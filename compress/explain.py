@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from compress.compose import placed, sizes_of
-from compress.export import Target, find_target
+from compress.export import Program, Target, find_target
+from compress.export.target import Lowering
 from compress.layers import row
 from compress.lowering import layers
 from compress.project import Project
@@ -24,6 +25,9 @@ from compress.teachers import Teachers
 from weighbridge.data import Data, load_data
 from weighbridge.documents import Sizes
 from weighbridge.onnxcount import macs_by_node
+
+State = Subject | Graph | Program
+"""What a recipe has come to after a step."""
 
 EXAMPLES = 64
 """Examples that stand for the data."""
@@ -60,7 +64,7 @@ def explain_steps(
 ) -> list[dict[str, Any]]:
     """The rows of validated steps on a module or a finished ONNX model; see `explain`."""
     rows: list[dict[str, Any]] = []
-    state = source
+    state: State = source
     before = _sizes(state, context, target)
     for number, step in enumerate(steps, start=1):
         label = f"{number} {step.name}"
@@ -73,20 +77,23 @@ def explain_steps(
     return rows
 
 
-def _step(step: Step, state: Subject | Graph, context: Context, target: Target) -> tuple[list[Facts], Subject | Graph]:
+def _step(step: Step, state: State, context: Context, target: Target) -> tuple[list[Facts], State]:
     technique, config = TECHNIQUES[step.name], untrained(step.config)
     rows: list[Facts] = []
     if "module" in phases(step):
         assert isinstance(state, Subject)  # by the order of phases
-        assert technique.module is not None  # by `phases`
+        function = target.trainings.get(step.name, technique.module)
+        assert function is not None  # by `phases`
         if technique.explain is not None:
             rows = technique.explain(step.config, state, context)
-        state, _ = technique.module(config, state, context)
+        state, _ = function(config, state, context)
     if "lower" in phases(step):
-        assert technique.lower is not None  # by `phases`
-        graph = _graph(state, context, target)
-        lowered, _ = technique.lower(config, graph, context)
-        rows = rows or _lowered(graph, lowered)
+        lower: Lowering | None = technique.lower if target.lowerings is None else target.lowerings[step.name]
+        assert lower is not None  # by `phases`
+        form = _form(state, context, target)
+        lowered, _ = lower(config, form, context)
+        # Files of other formats hold fused operators: what a step does to them shows in the file's own row.
+        rows = rows or (_lowered(form, lowered) if isinstance(form, Graph) else [])
         state = lowered
     return rows, state
 
@@ -114,17 +121,17 @@ def _few(project: Project) -> Data:
     return replace(data, train=few[0], test=few[1], calibration=few[2], raw=None)
 
 
-def _graph(state: Subject | Graph, context: Context, target: Target) -> Graph:
-    if isinstance(state, Graph):
+def _form(state: State, context: Context, target: Target) -> Graph | Program:
+    if not isinstance(state, Subject):
         return state
     assert context.data.calibration is not None  # the contract of `Context.data`
-    exported = target.export(state.module, context.data.calibration)
-    return Graph(exported.proto, {**state.notes, **exported.notes})
+    exported: Graph | Program = target.export(state.module, context.data.calibration)
+    return replace(exported, notes={**state.notes, **exported.notes})
 
 
-def _sizes(state: Subject | Graph, context: Context, target: Target) -> Sizes:
-    proto = _graph(state, context, target).proto
-    return sizes_of(proto, target.write(proto))
+def _sizes(state: State, context: Context, target: Target) -> Sizes:
+    form = _form(state, context, target)
+    return sizes_of(form.network, target.write(form.model))
 
 
 def _lowered(before: Graph, after: Graph) -> list[Facts]:

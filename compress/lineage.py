@@ -10,6 +10,7 @@ from pathlib import Path
 
 import compress as room
 from compress import isa
+from compress.capabilities import CAPABILITIES
 from weighbridge import onnxcount, onnxfile
 from weighbridge.files import canonical_json, sha256_bytes, sha256_file
 
@@ -35,8 +36,12 @@ def code_digest(factories: Iterable[str], part: str = "") -> str:
     return sha256_bytes(canonical_json({name: sha256_file(path) for name, path in sorted(sources.items())}))
 
 
-def environment() -> dict[str, str]:
-    """Versions of Python and of the libraries that bytes depend on, and the instruction sets of this processor."""
+def environment(target: str = "onnxruntime") -> dict[str, str]:
+    """Versions of Python and of the libraries that bytes depend on, and the instruction sets of this processor.
+
+    `target` adds its converters and its runtime.
+    """
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    versions |= {name: version for name, version in CAPABILITIES[target].versions().items() if version is not None}
     flags = sorted(isa.flags() & ISA)
     return {"python": platform.python_version(), "machine": platform.machine(), "isa": " ".join(flags), **versions}

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from compress import distill, factorize, pack, prune, quantize, share
+from compress.capabilities import CAPABILITIES, refusal
 from compress.finetune import recipe_teaching
 from compress.steps import Step, Technique
 from weighbridge.documents import Params, RecipeSection, parse
@@ -62,6 +63,7 @@ def read_recipe(params: Params, name: str, file: str = "params.yaml") -> list[St
     steps = read_steps(params.recipes[name], f"{file}: recipes.{name}")
     if params.model.onnx is not None:
         _refuse_module_steps(steps)
+        _refuse_module_targets(params.recipes[name].targets, f"{file}: recipes.{name}.target")
     return steps
 
 
@@ -75,6 +77,8 @@ def read_steps(section: RecipeSection, where: str) -> list[Step]:
         if reason is not None:
             raise InputError(reason, where=step.where)
     recipe_teaching(steps)
+    for target in section.targets:
+        _refuse_for(target, steps)
     return steps
 
 
@@ -110,6 +114,27 @@ def _check_order(steps: Sequence[Step]) -> None:
             )
         if first == second == ("module", "lower"):
             raise InputError(f"{before.name} acts on module and file; a recipe takes one such step", where=after.where)
+
+
+def _refuse_for(target: str, steps: Sequence[Step]) -> None:
+    """Refuse steps whose lowering a target has no form of."""
+    for step in steps:
+        if "lower" in phases(step):
+            fields = type(step.config).model_fields.items()
+            defaults = {name: field.get_default(call_default_factory=True) for name, field in fields}
+            reason = refusal(target, step.name, step.config, defaults)
+            if reason is not None:
+                raise InputError(reason, where=step.where)
+
+
+def _refuse_module_targets(targets: Sequence[str], where: str) -> None:
+    for target in targets:
+        if CAPABILITIES[target].from_module:
+            raise InputError(
+                f"files for the target {target} are made from a PyTorch module, but the model is an ONNX file",
+                where=where,
+                fix="use target: onnxruntime, or give model.factory instead of model.onnx",
+            )
 
 
 def _refuse_module_steps(steps: Sequence[Step]) -> None:

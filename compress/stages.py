@@ -10,7 +10,7 @@ from typing import Any
 
 from compress import lineage
 from compress.checkpoint import write_checkpoint
-from compress.compose import Artifact, compose, export_baseline
+from compress.compose import Artifact, compose_all, export_baseline
 from compress.export import Target, find_target
 from compress.project import SPLITS, Project, replaced_folder
 from compress.recipe import phases, read_recipe
@@ -101,31 +101,40 @@ def compress(root: Path, recipe: str, progress: Progress = silent) -> None:
     where = f"{project.params_file}: recipes.{recipe}.target"
     targets = [find_target(name, where) for name in project.params.recipes[recipe].targets]
     with replaced_folder(project.recipe_folder(recipe)) as folder:
-        for target in targets:
-            artifact, manifest = _built(project, recipe, target, progress)
+        for target, (artifact, manifest) in zip(targets, _built(project, recipe, targets, progress), strict=True):
             _write(folder / target.name, target.file, artifact, manifest)
 
 
-def _built(project: Project, recipe: str, target: Target, progress: Progress) -> tuple[Artifact, Manifest]:
+def _built(
+    project: Project, recipe: str, targets: Sequence[Target], progress: Progress
+) -> list[tuple[Artifact, Manifest]]:
+    """Artifact and manifest for each target, in order."""
     section = project.params.recipes[recipe]
     steps = read_recipe(project.params, recipe, str(project.params_file))
     data, data_digest = project.data()
-    parent = project.baseline_manifest(target.name)
-    teachers = Teachers(project, target.name)
+    parents = {target.name: project.baseline_manifest(target.name) for target in targets}
+    teachers = Teachers(project, targets[0].name)
     context = _context(project, data, teachers, progress)
-    artifact = compose(steps, _source(project, data), context, target, parent.sizes)
-    manifest = _manifest(
-        project,
-        artifact,
-        data_digest,
-        recipe_name=recipe,
-        recipe={"target": section.target, "steps": section.steps},
-        target=target.name,
-        baseline=parent.artifact.digest,
-        teacher=teachers.used[0] if teachers.used else None,
-        code=lineage.code_digest([*_factories(project), *_students(steps)]),
-    )
-    return artifact, manifest
+    sizes = {name: parent.sizes for name, parent in parents.items()}
+    artifacts = compose_all(steps, _source(project, data), context, targets, sizes)
+    code = lineage.code_digest([*_factories(project), *_students(steps)])
+    return [
+        (
+            artifacts[name],
+            _manifest(
+                project,
+                artifacts[name],
+                data_digest,
+                recipe_name=recipe,
+                recipe={"target": section.target, "steps": section.steps},
+                target=name,
+                baseline=parent.artifact.digest,
+                teacher=teachers.used[0] if teachers.used else None,
+                code=code,
+            ),
+        )
+        for name, parent in parents.items()
+    ]
 
 
 def _source(project: Project, data: Data) -> Subject | Graph:
@@ -170,7 +179,8 @@ def _manifest(project: Project, artifact: Artifact, data_digest: str, **given: A
         steps=list(artifact.steps),
         data=data_digest,
         seed=params.train.seed,
-        environment=lineage.environment(),
+        environment=lineage.environment(given["target"]),
+        ports=artifact.ports,
         parity=artifact.parity,
         **given,
     )

@@ -28,7 +28,7 @@ def concise(proto: ModelProto) -> ModelProto:
         node.ClearField("name")
         _drop_defaults(node, opset)
     ports = {value.name for value in (*bare.graph.input, *bare.graph.output)}
-    fresh = (name for name in _short_names() if name not in ports)
+    fresh = (name for name in short_names() if name not in ports)
     _rename(bare.graph, {name: name for name in ports}, fresh)
     _drop_domains(bare)
     return bare
@@ -110,7 +110,7 @@ def _rename(graph: GraphProto, outer: dict[str, str], fresh: Iterator[str]) -> N
         value.name = scope[value.name]
 
 
-def _short_names() -> Iterator[str]:
+def short_names() -> Iterator[str]:
     """a, b, …, z, aa, ba, …"""
     for number in count():
         rest, name = number, ""

@@ -8,8 +8,7 @@ import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
 from compress.export.names import concise
+from compress.export.target import Target
 from compress.lowering import ORT_ERRORS
 from compress.steps import Graph
 from compress.training import batch, outputs, takes_keywords
@@ -33,21 +33,6 @@ OPSET = 21
 
 BATCH = "n"
 """Name of the free batch dimension."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """One runtime that artifacts are built for."""
-
-    name: str
-    file: str
-    """The artifact's file name."""
-    export: Callable[[nn.Module, Split], Graph]
-    """Module and a split to trace on → the graph that lowering steps work on, layers by name."""
-    write: Callable[[ModelProto], bytes]
-    """The bytes that ship: stripped and concise."""
-    run: Callable[[bytes, Mapping[str, NDArray[Any]]], tuple[NDArray[Any], ...]]
-    """Those bytes on inputs, by the runtime itself → all outputs."""
 
 
 def export(module: nn.Module, split: Split) -> Graph:

@@ -1,0 +1,306 @@
+"""The target `litert` (TensorFlow Lite): a file by litert-torch, quantized by ai-edge-quantizer, run by ai-edge-litert.
+
+A file takes one example, as LiteRT's shapes are fixed. Everything of LiteRT is imported when it is first needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from compress.capabilities import CAPABILITIES, installed, require
+from compress.export import onnxruntime, pt2e, tflite
+from compress.export.capture import CONVERTER_ERRORS, Example, Positional, eval_mode, example_of, refused, silenced
+from compress.export.target import Program, Reading, Target
+from compress.fold import fold_batchnorm
+from compress.lowering import agreement
+from compress.quantize.config import Quantize
+from compress.quantize.integer import check_calibration
+from compress.steps import Context, Facts
+from compress.training import batch
+from weighbridge.data import Split
+from weighbridge.errors import InputError, InvariantError
+
+Array = NDArray[Any]
+NAME = "litert"
+SIGNATURE = "serving_default"
+WHERE = "quantize"
+COMPARED = 64
+"""Calibration examples on which a quantized file is compared with the float file."""
+STORED = {
+    "fp16": "float16", "weight-fp16": "float16", "dynamic-int8": "int8", "static-int8": "int8", "weight-int8": "int8",
+    "weight-int4": "int4", "qat-int8": "int8",
+}  # fmt: skip
+"""How each scheme stores weights."""
+
+
+def export(module: nn.Module, split: Split) -> Program:
+    """Convert a module for one example; inputs are named as the split's arrays, outputs as in the ONNX export.
+
+    Normalisations are folded into the layers before them where they can be, so that weights keep their layer's name.
+    Raises `InputError` that names the extra where LiteRT is not installed, or operator and layer where one has no form.
+    """
+    require(NAME, "target")
+    network = onnxruntime.export(module, split).proto
+    with eval_mode(module):
+        example = example_of(module, split)
+        data = _converted(Positional(_folded(module, split), example.inputs).eval(), example, module)
+    return Program(module, data, split, network, example.inputs, example.outputs)
+
+
+def _folded(module: nn.Module, split: Split) -> nn.Module:
+    try:
+        return fold_batchnorm(module, batch(split, slice(0, 8))[0])
+    except InputError:  # the converter folds what it can
+        return module
+
+
+def _converted(positional: nn.Module, example: Example, module: nn.Module, quant_config: Any = None) -> bytes:
+    """A file of what is called by position, with the example's names and types in its signature."""
+    try:
+        with silenced(), torch.no_grad():
+            import litert_torch  # noqa: PLC0415  # an extra, and slow to import
+
+            edge = litert_torch.convert(positional, example.values, quant_config=quant_config)
+            data = bytes(edge.model_content())
+    except CONVERTER_ERRORS as error:
+        raise refused(error, NAME, module, example) from error
+    return tflite.with_interface(data, example.inputs, example.outputs, example.dtypes)
+
+
+def write(data: bytes) -> bytes:
+    """The bytes that ship: no names of values, no descriptions, no debug data."""
+    return tflite.stripped(data)
+
+
+def run(data: bytes, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+    """Run a file by LiteRT on one thread, one example at a time; outputs in the file's order, each (n, …).
+
+    Raises `InvariantError` where the runtime does not take the file (an older runtime than the file asks for is named
+    with both versions) or fails on the inputs.
+    """
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
+
+    check_runtime(data)
+    try:
+        with silenced():
+            interpreter = Interpreter(model_content=data, num_threads=1)
+            interpreter.allocate_tensors()
+            ports = interpreter._get_full_signature_list()[SIGNATURE]  # noqa: SLF001  # the public list leaves tensors out
+            places = [item["index"] for item in interpreter.get_output_details()]
+            rows = []
+            for index in range(len(next(iter(inputs.values())))):
+                for name, place in ports["inputs"].items():
+                    interpreter.set_tensor(place, _as(inputs[name][index : index + 1], interpreter, place))
+                interpreter.invoke()
+                rows.append([np.array(interpreter.get_tensor(place)) for place in places])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise InvariantError(f"LiteRT does not run the artifact ({_versions()}): {error}") from error
+    return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+
+
+def check_runtime(data: bytes) -> None:
+    """Refuse a file that asks for a newer runtime than is installed; the error names both versions."""
+    least, have = tflite.least_runtime(data), installed("ai-edge-litert")
+    if least is not None and have is not None and _numbers(least) > _numbers(have):
+        raise InvariantError(
+            f"the artifact needs LiteRT {least} or newer; ai-edge-litert {have} is installed",
+            fix="install converter and runtime together: pip install 'weighbridge[litert]'",
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {version}" for name, version in CAPABILITIES[NAME].versions().items() if version)
+
+
+def _as(array: Array, interpreter: Any, place: int) -> Array:
+    wanted = next(item["dtype"] for item in interpreter.get_input_details() if item["index"] == place)
+    return np.ascontiguousarray(array.astype(wanted, copy=False))
+
+
+def read(data: bytes) -> Reading:
+    """Weights and integer operators, and how many parts of the graph XNNPACK takes."""
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
+
+    with silenced():
+        interpreter = Interpreter(model_content=data, num_threads=1)
+        interpreter.allocate_tensors()
+        operators = [item["op_name"] for item in interpreter._get_ops_details()]  # noqa: SLF001  # no public list of operators
+    found = tflite.read(data)
+    delegates = operators.count("DELEGATE")
+    return replace(found, kernels={"delegates": delegates, "operators": len(operators) - delegates})
+
+
+def quantize(config: Quantize, program: Program, context: Context) -> tuple[Program, Facts]:
+    """Quantize the float file, or convert the graph that quantization-aware training left.
+
+    Raises `InputError` where a pattern matches no layer, nothing is left, or LiteRT has no form of a layer in the
+    scheme (named); `InvariantError` where a layer is not what it was to be.
+    """
+    split = context.data.calibration
+    if split is None:
+        raise InputError("there is no calibration split", where="data.calibration")
+    check_calibration(split)
+    known = tflite.layers(program.data, _parameters(program))
+    if not known:
+        raise InputError("the model has no convolution or matrix product with a stored weight", where=WHERE)
+    if config.scheme == "qat-int8":
+        data, kept = _trained(program)
+    else:
+        kept = _kept([layer.name for layer in known], config)
+        data = _quantized(config, program.data, [layer.output for layer in known if layer.name in kept], split)
+    types = _check_done(config, known, tflite.layers(data), kept)
+    few = split.take(slice(0, COMPARED)).inputs
+    facts: Facts = {
+        "scheme": config.scheme,
+        "layers": sorted({layer.name for layer in known} - set(kept)),
+        "kept": sorted(kept),
+        **types,
+        **agreement(run(data, few), run(program.data, few)),
+    }
+    return replace(program, data=data), facts
+
+
+def _parameters(program: Program) -> dict[str, Array]:
+    module = _folded(program.module, program.example)
+    return {name: tensor.detach().numpy() for name, tensor in module.named_parameters() if tensor.ndim >= 2}
+
+
+def _kept(names: Sequence[str], config: Quantize) -> list[str]:
+    for pattern in config.keep:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise InputError(
+                f"{pattern!r} matches no layer", where=f"{WHERE}.keep", fix=f"layers: {', '.join(dict.fromkeys(names))}"
+            )
+    kept = [name for name in dict.fromkeys(names) if any(fnmatchcase(name, pattern) for pattern in config.keep)]
+    if set(kept) == set(names):
+        raise InputError("no layer is left to quantize", where=f"{WHERE}.keep")
+    return kept
+
+
+def _quantized(config: Quantize, data: bytes, floats: Sequence[str], split: Split) -> bytes:
+    """`floats` names the outputs of operators that stay in float."""
+    try:
+        with silenced():
+            from ai_edge_quantizer import quantizer  # noqa: PLC0415
+
+            recipe = _recipe(config, floats)
+            job = quantizer.Quantizer(bytearray(data), recipe.get_quantization_recipe())
+            ranges = _ranges(data, recipe, split) if job.need_calibration else None
+            return bytes(job.quantize(ranges, enable_progress_report=False).quantized_model or b"")
+    except CONVERTER_ERRORS as error:
+        raise InputError(
+            f"ai-edge-quantizer refuses the model: {type(error).__name__}: {error}",
+            where=WHERE,
+            fix="name the layer under 'keep', or choose a weight-only scheme",
+        ) from error
+
+
+def _ranges(data: bytes, recipe: Any, split: Split) -> Any:
+    """The extremes of every value over the calibration split.
+
+    The quantizer's own rule is a moving average over single examples, whose ranges clip what few examples reach.
+    """
+    from ai_edge_quantizer import calibrator  # noqa: PLC0415
+
+    job = calibrator.Calibrator(bytearray(data), num_threads=1, qsv_update_func=_extremes)
+    job.calibrate({SIGNATURE: [_example(split, index) for index in range(len(split))]}, recipe)
+    return job.get_model_qsvs()
+
+
+def _extremes(before: Mapping[str, Array], now: Mapping[str, Array]) -> dict[str, Array]:
+    kept = {"min": np.minimum(before["min"], now["min"]), "max": np.maximum(before["max"], now["max"])}
+    return {**before, **kept}
+
+
+def _example(split: Split, index: int) -> dict[str, Array]:
+    few = {name: array[index : index + 1] for name, array in split.inputs.items()}
+    return {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in few.items()}
+
+
+def _recipe(config: Quantize, floats: Sequence[str]) -> Any:
+    """Inputs and outputs stay in float, as in every other target's files."""
+    from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager  # noqa: PLC0415
+
+    every, algorithms = qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_manager.AlgorithmName
+    recipe = recipe_manager.RecipeManager()
+    match config.scheme:
+        case "static-int8":
+            recipe.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
+            for port in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+                recipe.add_quantization_config(".*", port, None, algorithms.NO_QUANTIZE)
+        case "dynamic-int8":
+            recipe.add_dynamic_config(".*", every, num_bits=8)
+        case "weight-int8" | "weight-int4":
+            recipe.add_weight_only_config(".*", every, num_bits=8 if config.scheme == "weight-int8" else 4)
+        case _:
+            halves = qtyping.OpQuantizationConfig(
+                weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+                compute_precision=qtyping.ComputePrecision.FLOAT,
+                explicit_dequantize=True,
+            )
+            recipe.add_quantization_config(".*", every, halves, algorithms.FLOAT_CASTING)
+    for name in floats:
+        recipe.add_quantization_config(f"(^|;){re.escape(name)}(;|$)", every, None, algorithms.NO_QUANTIZE)
+    return recipe
+
+
+def _trained(program: Program) -> tuple[bytes, list[str]]:
+    """The file of the trained graph. Without `quant_config`, the converter would leave it in float, in silence."""
+    note = program.notes.get("pt2e")
+    if note is None:
+        raise InvariantError("the model does not come from quantization-aware training", where=WHERE)
+    example = example_of(program.module, program.example)
+    graph = pt2e.converted(note["graph"], fold=False)
+    with silenced():
+        from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config  # noqa: PLC0415
+        from litert_torch.quantize.quant_config import QuantConfig  # noqa: PLC0415
+
+        symmetric = get_symmetric_quantization_config(is_per_channel=True, is_qat=True)
+        config = QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(symmetric))
+    return _converted(graph, example, program.module, config), list(note["kept"])
+
+
+def _check_done(
+    config: Quantize, before: Sequence[tflite.Layer], after: Sequence[tflite.Layer], kept: Sequence[str]
+) -> Facts:
+    """Every layer's weight is stored as the scheme says, or in float where it was kept. Gives tensors by type."""
+    wanted = STORED[config.scheme]
+    if len(before) != len(after):
+        raise InvariantError(f"{len(before)} layers went in, {len(after)} came out", where=WHERE)
+    for was, now in zip(before, after, strict=True):
+        expected = "float32" if was.name in kept else wanted
+        if now.kind == expected:
+            continue
+        if was.name in kept:
+            raise InvariantError(f"layer {was.name} was to be kept and is {now.kind}", where=WHERE)
+        raise InputError(
+            f"{config.scheme} has no form of layer {was.name} ({was.operator}) on LiteRT: its weight is {now.kind}",
+            where=WHERE,
+            fix="name it under 'keep', or choose another scheme",
+        )
+    return {f"{wanted}_tensors": sum(layer.kind == wanted for layer in after)}
+
+
+LITERT = Target(
+    name=NAME,
+    file=CAPABILITIES[NAME].file,
+    export=export,
+    write=write,
+    run=run,
+    read=read,
+    lowerings={"quantize": quantize},
+    trainings={"quantize": pt2e.train},
+)

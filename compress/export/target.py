@@ -1,0 +1,96 @@
+"""What a target is: how a module becomes its file, how its file is run and read, and what techniques do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+from onnx import ModelProto
+from torch import nn
+
+from compress.constants import effective_weights
+from compress.invariants import integer_nodes
+from compress.steps import Context, Facts, Graph, ModuleFunction
+from weighbridge.data import Split
+from weighbridge.onnxfile import signature
+
+Array = NDArray[Any]
+
+Lowering = Callable[[Any, Any, Context], tuple[Any, Facts]]
+"""(config, form, context) → the form after a step that lowers, and what the step proved of itself."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What stands in one file, found out without the program that made it."""
+
+    weights: Mapping[str, Array]
+    """Constants of two or more axes that it computes with, decoded; of integers less their zero point."""
+    integers: int
+    """Operators that compute on integers or read integer weights."""
+    kernels: Facts = field(default_factory=dict)
+    """What runs it, where the target leaves a choice: delegates, and operators beside them."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One runtime that artifacts are built for.
+
+    Between lowering steps a model is a *form* (`Graph` or `Program`), whose `model` is what `write` takes.
+    """
+
+    name: str
+    file: str
+    """The artifact's file name."""
+    export: Callable[[nn.Module, Split], Any]
+    """Module and a split to trace on → the form that lowering steps work on."""
+    write: Callable[[Any], bytes]
+    """A form's `model` → the bytes that ship, without metadata."""
+    run: Callable[[bytes, Mapping[str, Array]], tuple[Array, ...]]
+    """Those bytes on inputs, by the runtime itself → all outputs."""
+    read: Callable[[Any], Reading] | None = None
+    """A form's `model`, or the bytes that ship. None for a form that is an ONNX graph."""
+    lowerings: Mapping[str, Lowering] | None = None
+    """Technique → its lowering for this target; None where techniques' own, which rewrite ONNX graphs, are meant."""
+    trainings: Mapping[str, ModuleFunction] = field(default_factory=dict)
+    """Technique → the module half of a step whose other half lowers, where it depends on the target."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """The model between lowering steps, for a target whose files are made from the module itself."""
+
+    module: nn.Module
+    """What the file was made from."""
+    data: bytes
+    """The converter's own file, values still named."""
+    example: Split
+    """The data that it was traced on."""
+    network: ModelProto
+    """The same module's ONNX export: parameters and multiply-accumulates are counted on it for every target alike."""
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    notes: Facts = field(default_factory=dict)
+    """Notes of the module steps."""
+
+    @property
+    def model(self) -> bytes:
+        """What `Target.write` takes."""
+        return self.data
+
+
+def ports(form: Graph | Program) -> dict[str, list[str]]:
+    """Names of inputs and outputs in the file's order, as a manifest has them."""
+    if isinstance(form, Program):
+        return {"inputs": list(form.inputs), "outputs": list(form.outputs)}
+    found = signature(form.proto)
+    return {"inputs": [port.name for port in found.inputs], "outputs": [port.name for port in found.outputs]}
+
+
+def read_form(target: Target, model: Any) -> Reading:
+    """What stands in a form's `model`: an ONNX graph, or whatever the target itself can read."""
+    if target.read is not None:
+        return target.read(model)
+    return Reading(effective_weights(model), integer_nodes(model))
