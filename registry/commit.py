@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ from weighbridge.files import atomic_write
 from weighbridge.git import Git
 
 _PLAIN = ("100644", "100755")
+_AT_ONCE = 50
+"""Files that are held in memory together."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +77,29 @@ def build(git: Git, base: str, files: Mapping[str, bytes], message: str, *, repl
     Writes objects only: until a ref names it, the commit is invisible. `replaces` is the one path that may
     exist in `base`; any other that does is a `StateError`.
     """
-    lines = []
-    for path, data in sorted(files.items()):
-        if path != replaces and git.blob(base, path) is not None:
-            raise StateError("is there already; the registry never overwrites", where=path)
-        lines.append(f"100644 {git.write_blob(data)}\t{path}")
+    paths = sorted(files)
+    taken = git.present(base, [path for path in paths if path != replaces])
+    if taken:
+        raise StateError("is there already; the registry never overwrites", where=min(taken))
     with tempfile.TemporaryDirectory(dir=workshop(git), prefix="build-") as folder:
+        blobs = git.write_blobs(_written([files[path] for path in paths], Path(folder)))
+        lines = [f"100644 {blob}\t{path}\n" for blob, path in zip(blobs, paths, strict=True)]
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         git.run("read-tree", base, env=index)
-        git.run("update-index", "--add", "--index-info", stdin="\n".join(lines) + "\n", env=index)
+        git.run("update-index", "--add", "--index-info", stdin="".join(lines), env=index)
         tree = git.run("write-tree", env=index)
     return git.run("commit-tree", tree, "-p", base, stdin=message)
+
+
+def _written(contents: Sequence[bytes], folder: Path) -> list[Path]:
+    """Contents as files of a private folder."""
+    files = [folder / str(position) for position in range(len(contents))]
+    try:
+        for file, data in zip(files, contents, strict=True):
+            file.write_bytes(data)
+    except OSError as error:
+        raise StateError(f"cannot be written: {error.strerror}", where=str(folder)) from error
+    return files
 
 
 def advance(git: Git, ref: str, old: str, new: str) -> str | None:
@@ -196,10 +210,13 @@ def _index_ids(git: Git, paths: list[str]) -> dict[str, str]:
 def _stage(git: Git, changes: list[Changed], folder: Path) -> dict[str, Path]:
     """Write the new contents beside the lock, ready to be renamed."""
     staged = {}
-    for position, change in enumerate(changes):
-        if change.new is not None:
+    added = [change for change in changes if change.new is not None]
+    for start in range(0, len(added), _AT_ONCE):
+        group = added[start : start + _AT_ONCE]
+        contents = git.objects([str(change.new) for change in group])
+        for position, (change, data) in enumerate(zip(group, contents, strict=True), start):
             target = folder / str(position)
-            atomic_write(target, git.object_bytes(change.new))
+            atomic_write(target, data)
             if change.mode == "100755":
                 target.chmod(target.stat().st_mode | 0o111)
             staged[change.path] = target

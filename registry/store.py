@@ -107,10 +107,16 @@ class Tip:
     now: datetime
     """The time of the change: never before the last event of the model."""
     prefix: str = ""
+    _seen: dict[str, bytes | None] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, path: str) -> bytes | None:
-        """See `registry.layout.View.read`. Links are no files here; an oversized file is an `IntegrityError`."""
-        data = self.git.blob(self.commit, f"{self.prefix}{path}")
+        """See `registry.layout.View.read`. Links are no files here; an oversized file is an `IntegrityError`.
+
+        A commit does not change: what was read once is kept.
+        """
+        if path not in self._seen:
+            self._seen[path] = self.git.blob(self.commit, f"{self.prefix}{path}")
+        data = self._seen[path]
         if data is not None and len(data) > FILE_LIMIT:
             raise IntegrityError(f"has {len(data)} bytes; at most {FILE_LIMIT} are allowed", where=path)
         return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from weighbridge.errors import StateError
@@ -19,6 +19,8 @@ class Git:
         self.root = root
         self._folder: Path | None = None
         self._top: Path | None = None
+        self._prefix: str | None = None
+        self._identity: str | None = None
 
     @classmethod
     def discover(cls, start: Path) -> Git:
@@ -82,7 +84,9 @@ class Git:
 
     def prefix(self) -> str:
         """Where `root` lies within the repository, as `sub/folder/`; empty at its top."""
-        return self.run("rev-parse", "--show-prefix")
+        if self._prefix is None:
+            self._prefix = self.run("rev-parse", "--show-prefix")
+        return self._prefix
 
     def commit_of(self, revision: str) -> str | None:
         """The commit that a revision names, or None where there is no such revision."""
@@ -96,14 +100,16 @@ class Git:
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `newer` contains `older`."""
-        return self.attempt("merge-base", "--is-ancestor", older, newer).returncode == 0
+        return older == newer or self.attempt("merge-base", "--is-ancestor", older, newer).returncode == 0
 
     def identity(self) -> str:
         """Who commits here, as `Name <email>`; a `StateError` where git does not know."""
-        done = self.attempt("var", "GIT_COMMITTER_IDENT")
-        if done.returncode != 0:
-            raise StateError("git does not know who commits", fix="set git config user.name and user.email")
-        return done.stdout.rpartition(">")[0] + ">"
+        if self._identity is None:
+            done = self.attempt("var", "GIT_COMMITTER_IDENT")
+            if done.returncode != 0:
+                raise StateError("git does not know who commits", fix="set git config user.name and user.email")
+            self._identity = done.stdout.rpartition(">")[0] + ">"
+        return self._identity
 
     def blob(self, revision: str, path: str) -> bytes | None:
         """A regular file's bytes at a revision, as stored; None where that revision does not have one there.
@@ -119,6 +125,32 @@ class Git:
     def object_bytes(self, blob: str) -> bytes:
         """The bytes of a blob by its id."""
         return self._bytes("cat-file", "blob", blob)
+
+    def objects(self, blobs: Sequence[str]) -> list[bytes]:
+        """The bytes of several blobs by their ids, by one process."""
+        if not blobs:
+            return []
+        answer = self._bytes("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs).encode())
+        found, start = [], 0
+        for blob in blobs:
+            end = answer.index(b"\n", start)
+            fields = answer[start:end].split()
+            if len(fields) != 3 or fields[1] != b"blob":
+                raise StateError(f"git has no file {blob[:12]}", where=str(self.root))
+            size = int(fields[2])
+            found.append(answer[end + 1 : end + 1 + size])
+            start = end + size + 2
+        return found
+
+    def present(self, revision: str, paths: Sequence[str]) -> set[str]:
+        """Which of these paths, relative to the top of the repository, a revision has."""
+        listing = self.run("ls-tree", "-z", "--full-tree", "--name-only", revision, "--", *paths)
+        return {path for path in listing.split("\0") if path}
+
+    def write_blobs(self, files: Sequence[Path]) -> list[str]:
+        """Store the bytes of files, as they are, as objects, by one process; their ids."""
+        names = "".join(f"{file}\n" for file in files)
+        return self.run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=names).split()
 
     def write_blob(self, data: bytes) -> str:
         """Store bytes, as they are, as an object; its id."""

@@ -45,3 +45,24 @@ def test_refusals_are_one_clear_error(tmp_path):
         Git(tmp_path).head()
     with pytest.raises(StateError, match="not there"):
         Git(tmp_path / "gone").run("status")
+
+
+def test_many_objects_cost_one_process(repository, tmp_path):
+    """Files become objects and objects bytes, whatever they hold; what is no file there is an error."""
+    contents = [b"", b"one\n", b"no end", b"\0\n\r\n" * 100]
+    files = [tmp_path / f"file {number}" for number in range(len(contents))]
+    for file, data in zip(files, contents, strict=True):
+        file.write_bytes(data)
+    blobs = repository.write_blobs(files)
+    assert blobs == [repository.write_blob(data) for data in contents]
+    assert repository.objects([*blobs, blobs[0]]) == [*contents, contents[0]]
+    assert repository.objects([]) == []
+    for name in ("0" * 40, repository.head()):
+        with pytest.raises(StateError, match="git has no file"):
+            repository.objects([blobs[0], name])
+
+
+def test_present_names_exact_paths_only(repository):
+    """A pattern, a folder's prefix and what is only in the working tree are not there."""
+    (repository.root / "b").write_text("x")
+    assert repository.present("HEAD", ["a.txt", "a*", "a", "b"]) == {"a.txt"}
