@@ -23,7 +23,7 @@ from weighbridge.documents import Verdict
 METRICS = ("latency.p50", "latency.p95", "latency.p99", "cold_start", "memory.peak")
 HEADROOM = (1.05, 1.5, 2.0, 2.0, 1.05)
 """Limits that the model against itself holds with room, by metric."""
-MANY = 20
+MANY = 5
 """So many times the runs of the bar, for an estimate of the rate itself."""
 Seen = Mapping[str, Any]
 

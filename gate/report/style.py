@@ -40,6 +40,8 @@ figure svg text {
 details { margin: 1.5rem 0; } summary { cursor: pointer; font-weight: 600; }
 @media print { :root { --ink: #000; --muted: #444; --grid: #bbb; --paper: #fff; --panel: #f4f4f4;
     --pass: #1a7f37; --fail: #b31d28; --inconclusive: #735c0f; --error: #5a32a3; --mark: #0550ae; }
-  main { max-width: none; padding: 0; } section, figure, tr { break-inside: avoid; } .table { overflow: visible; }
-  td.n, th.n, td code { white-space: normal; } }
+  main { max-width: none; padding: 0; } h2 { break-after: avoid; } figure, tr, li, pre { break-inside: avoid; }
+  .table { overflow: visible; } td.n, th.n, td code { white-space: normal; }
+  html { font-size: 11px; } body { font-size: 1rem; } figure svg { max-height: 21cm; } @page { margin: 14mm; }
+  details::details-content { content-visibility: visible; block-size: auto; } }
 """
