@@ -11,6 +11,7 @@
 - `evaluation`, `accuracy`, `sizes`, `energy`: answers over a data set, metrics over them, facts of a file, counters
 - `alone`: the stand-alone gate for two files
 - `calibrate`, `trialmodels`: what this machine can resolve, by models of known cost
+- `lost`: a measurement that should be continued and is gone
 - `turn`: two gates on one machine wait for each other
 - `statistics`: intervals and spending, small and tested against published tables
 - `judge`: pure: measurement + budgets → verdict

@@ -52,6 +52,8 @@ class Job:
     """How a launch is taken; threads, batches and time-out come from `weighing`."""
     thorough: bool = False
     """Measure everything, even after a required budget has failed for certain."""
+    remarks: tuple[str, ...] = ()
+    """What reports must say of a measurement that starts afresh."""
 
     @property
     def models(self) -> tuple[Model, ...]:

@@ -11,6 +11,7 @@ from gate.devices import Place, open_place
 from gate.devices.unreached import Unreached
 from gate.job import Source, check_stable, read_job, user_metrics
 from gate.launches import Journey
+from gate.lost import lost
 from gate.noisy import Progress, silent
 from gate.weigh import weigh_in_turn
 from weighbridge.data import load_data, read_npz
@@ -112,8 +113,15 @@ def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progr
         journey=_journey(params, root),
         model=params.model.name,
         recipe=candidate.recipe,
+        remarks=_remarks(root, candidate),
     )
     return weigh_in_turn(job, root / candidate.measurement, progress, place)
+
+
+def _remarks(root: Path, candidate: Candidate) -> tuple[str, ...]:
+    """What the report must say where there is no measurement to continue, and should be one."""
+    gone = None if (root / candidate.measurement).exists() else lost(root, candidate.recipe)
+    return (gone,) if gone else ()
 
 
 def _weighing(params: Params, candidate: Candidate) -> Weighing:

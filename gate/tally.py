@@ -54,6 +54,7 @@ class Tally:
                 )
         self.null = list(earlier.controls.null_log_ratio)
         self.shares = [earlier.controls.dropped] * sum(self.count(metric) for metric in BURSTS)
+        self.notes = list(earlier.controls.notes)
 
     def add(self, launch: Launch, number: int) -> None:
         """Take in one launch; `number` rises over the whole measurement, re-runs included."""

@@ -201,12 +201,14 @@ class _Weighing:
         same = reference.digest == self.job.baseline.digest
         tally = Tally(against, reference.weighed(), "baseline" if same else "stable")  # type: ignore[arg-type]
         if self.previous is None:
+            tally.notes += self.job.remarks
             return tally
         for earlier in self.previous.comparisons:
             if earlier.against == against and earlier.reference.digest == reference.digest:
                 tally.resume(earlier)
         if self.previous.faults:
-            tally.notes.append(f"An earlier run of this measurement ended in a fault: {self.previous.faults[0]}")
+            note = f"An earlier run of this measurement ended in a fault: {self.previous.faults[0]}"
+            tally.notes = list(dict.fromkeys([*tally.notes, note]))
         return tally
 
     def _examples(self) -> None:

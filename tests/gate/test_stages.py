@@ -1,3 +1,4 @@
+import hashlib
 import os
 
 import numpy as np
@@ -130,3 +131,21 @@ def test_measurements_that_params_no_longer_name_go(root):
     stray.write_text("{}")
     weigh(root)
     assert not stray.exists()
+
+
+def test_a_measurement_that_was_deleted_is_remembered(root):
+    """Its successor says that it started afresh, and goes on saying so when it is continued."""
+    device = describe(os.environ)
+    device.write(root / "artifacts" / "device.json")
+    known = {"path": "artifacts/recipes/twice", "md5": "a.dir"}
+    here = hashlib.md5((root / "artifacts" / "device.json").read_bytes(), usedforsecurity=False).hexdigest()
+    weighed = {"deps": [known, {"path": "artifacts/device.json", "md5": here}]}
+    lock = {"stages": {"compress@twice": {"outs": [known]}, "weigh@twice": weighed}}
+    write_json(root / "dvc.lock", lock)  # JSON is YAML
+    for _ in range(2):
+        (note,) = weigh(root).comparisons[0].controls.notes
+        assert "started afresh" in note
+    (root / "dvc.lock").unlink()
+    for path in (root / "measurements" / "twice").glob("*.json"):
+        path.unlink()
+    assert weigh(root).comparisons[0].controls.notes == []
