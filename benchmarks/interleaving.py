@@ -5,7 +5,9 @@ Compares, on real ONNX models of known relative cost and interleaved launch by l
 `bursts` (two processes, ~1 ms bursts in random order, warmed for 0.3 s each), `bursts-short` (0.1 s), `alternate` (one
 process, single inferences in random order) and `mix` (the mean of one launch of each of the first and third).
 
-    python benchmarks/interleaving.py --launches 16 --json figures.json
+    python benchmarks/interleaving.py --launches 9 --json interleaving.json      # about eight minutes, idle machine
+
+Cases that the file holds already are not taken again: an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -77,9 +79,14 @@ def main() -> None:
         reference, candidate, inputs, seconds, seed = arguments.child
         child(reference, candidate, inputs, float(seconds), int(seed))
         return
+    rows: list[dict[str, object]] = []
+    if arguments.json and arguments.json.exists():
+        rows = json.loads(arguments.json.read_text())
     with tempfile.TemporaryDirectory() as folder:
-        rows = []
         for name in arguments.case or CASES:
+            if any(row["case"] == name and row["launches"] == arguments.launches for row in rows):
+                continue
+            rows = [row for row in rows if row["case"] != name]
             rows += trial(name, Path(folder), arguments.launches)
             if arguments.json:
                 arguments.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gate.summary import PARAMS, Base
+from gate.inventory import PARAMS
+from gate.summary import Base
 from weighbridge.git import Git
 
 
