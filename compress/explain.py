@@ -46,7 +46,7 @@ def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
     module = None
     if project.params.model.factory is not None:
         module = project.trained_module() if project.checkpoint.is_file() else project.fresh_module().eval()
-        project.check(module, data)
+        project.check(module, data.train)
     context = Context(
         data=data,
         train=project.params.train.model_copy(update={"epochs": 1}),

@@ -15,8 +15,9 @@ import onnx
 from torch import nn
 
 from compress.checkpoint import read_checkpoint
+from compress.splits import StoredSplit
 from compress.training import check_module, deterministic
-from weighbridge.data import Data, Split, call_factory, read_npz
+from weighbridge.data import Data, Split, call_factory
 from weighbridge.documents import Manifest, Params, baseline_folder
 from weighbridge.errors import InputError, StateError
 from weighbridge.files import read_json, sha256_file
@@ -64,17 +65,16 @@ class Project:
         return self.root / "artifacts" / "recipes" / name
 
     def data(self) -> tuple[Data, str]:
-        """The prepared splits, inputs in the data factory's order, and the digest over all of them."""
+        """The prepared splits, inputs in the data factory's order, and the digest over all of them.
+
+        Each is read when a step first asks for something of it.
+        """
         index = self.data_folder / "data.json"
         if not index.is_file():
             raise StateError("the data is not prepared", where=str(self.data_folder), fix="dvc repro prepare")
         order = read_json(index)["inputs"]
-
-        def read(name: str) -> Split:
-            split = read_npz(self.data_folder / f"{name}.npz")
-            return Split({key: split.inputs[key] for key in order}, split.labels, split.slices)
-
-        data = Data(train=read("train"), test=read("test"), calibration=read("calibration"))
+        splits = {name: StoredSplit(self.data_folder / f"{name}.npz", order) for name in SPLITS}
+        data = Data(train=splits["train"], test=splits["test"], calibration=splits["calibration"])
         return data, sha256_file(index)
 
     def fresh_module(self) -> nn.Module:
@@ -87,10 +87,10 @@ class Project:
             raise InputError(f"returned {type(module).__name__}", where=where, fix="expected a torch.nn.Module")
         return module
 
-    def check(self, module: nn.Module, data: Data) -> None:
+    def check(self, module: nn.Module, split: Split) -> None:
         """Refuse a module that does not take the data, or whose outputs do not fit the labels."""
         where = f"{self.params_file}: model.factory"
-        check_module(module, data.train, self.params.train, where)
+        check_module(module, split, self.params.train, where)
 
     def trained_module(self) -> nn.Module:
         """The baseline, in eval mode; an `InputError` where the model is an ONNX file."""
@@ -105,9 +105,10 @@ class Project:
         assert self.params.model.onnx is not None  # callers ask for `factory` first
         path = self.root / self.params.model.onnx
         proto = load_model(path)
+        assert data.calibration is not None  # `data` and `explain` set it
         for port in signature(proto).inputs:
-            if port.name not in data.train.inputs:
-                names = ", ".join(data.train.inputs)
+            if port.name not in data.calibration.inputs:
+                names = ", ".join(data.calibration.inputs)
                 raise InputError(
                     f"input {port.name!r} is not among the data's inputs ({names})",
                     where=str(path),

@@ -1,17 +1,53 @@
-"""Parts of a split, chosen with every class in its share: calibration from train, validation held out of train."""
+"""Splits as they lie in a file, and parts of them, chosen with every class in its share: calibration from train,
+validation held out of train.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weighbridge.data import Split
+from weighbridge.data import Split, read_npz
 from weighbridge.errors import InputError
 
 CALIBRATION = 512
 """Examples that are taken from train where a data factory gives no calibration split."""
+
+
+class StoredSplit(Split):
+    """A split in an `.npz` file, read and checked when something of it is asked for first.
+
+    Most recipes without training look at calibration examples alone, and the other splits would be most of the
+    memory that such a recipe takes. `order` is that of the inputs. An `InputError` where the file is not readable.
+    """
+
+    def __init__(self, path: Path, order: Sequence[str]) -> None:
+        self.__dict__.update(_path=path, _order=tuple(order))
+
+    @cached_property
+    def _split(self) -> Split:
+        split = read_npz(self.__dict__["_path"])
+        return Split({name: split.inputs[name] for name in self.__dict__["_order"]}, split.labels, split.slices)
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """Arrays (n, …) by the model's input names."""
+        return self._split.inputs
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """Classes or values (n,)."""
+        return self._split.labels
+
+    @property
+    def slices(self) -> Mapping[str, NDArray[Any]]:
+        """Boolean masks (n,) by name."""
+        return self._split.slices
 
 
 def balanced(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.intp]:

@@ -62,7 +62,7 @@ def train(root: Path, progress: Progress = silent) -> None:
     if project.params.model.factory is not None:
         data, _ = project.data()
         module = project.fresh_module()
-        project.check(module, data)
+        project.check(module, data.train)
         history = fit(
             module, data.train, project.params.train, seed=project.params.train.seed, progress=progress, stage="train"
         )
@@ -141,7 +141,8 @@ def _source(project: Project, data: Data) -> Subject | Graph:
     if project.params.model.factory is None:
         return Graph(project.given_model(data))
     module = project.trained_module()
-    project.check(module, data)
+    assert data.calibration is not None  # the stage `prepare` writes it
+    project.check(module, data.calibration)  # `train` saw the rest
     return Subject(module)
 
 

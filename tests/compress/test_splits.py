@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.splits import balanced, calibration, holdout
-from weighbridge.data import Split
+from compress.splits import StoredSplit, balanced, calibration, holdout
+from weighbridge.data import Split, write_npz
 from weighbridge.errors import InputError
 
 
@@ -70,3 +70,31 @@ def test_calibration_of_no_example_or_one_class_is_refused():
     with pytest.raises(InputError, match="holds one class alone \\(1\\)"):
         calibration(train, train.take(train.labels == 1), 0, "data")
     assert len(calibration(train, train, 0, "data")) == 20
+
+
+def test_a_stored_split_is_the_split_that_was_written(tmp_path):
+    """Values, slices and digest come back, inputs in the order asked for."""
+    path = tmp_path / "some.npz"
+    there = Split(
+        {"b": np.ones((3, 2)), "a": np.zeros(3)}, np.array([0, 1, 2]), {"even": np.array([True, False, True])}
+    )
+    write_npz(path, there)
+    stored = StoredSplit(path, ["a", "b"])
+    assert list(stored.inputs) == ["a", "b"]
+    assert len(stored) == 3
+    assert stored.digest() == there.digest()
+    assert stored.take(slice(1, 2)).labels.tolist() == [1]
+
+
+def test_a_stored_split_is_read_when_it_is_used_and_then_once(tmp_path):
+    """Before the first use the file may even be missing; after it, it is not read again."""
+    path = tmp_path / "some.npz"
+    stored = StoredSplit(path, ["x"])
+    with pytest.raises(InputError, match="is not there"):
+        len(stored)
+    write_npz(path, split([0, 1]))
+    assert len(stored) == 2
+    path.write_bytes(b"broken")
+    assert stored.inputs["x"].tolist() == [0, 1]
+    with pytest.raises(InputError, match=r"some\.npz"):
+        len(StoredSplit(path, ["x"]))

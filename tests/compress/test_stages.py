@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -164,6 +165,18 @@ def test_running_a_stage_again_replaces_it_whole(made):
     stray.write_text("left over")
     stages.compress(made, "int8")
     assert files(made) == before
+
+
+def test_a_recipe_reads_no_examples_that_it_does_not_need(made, tmp_path):
+    """Static quantization looks at calibration alone: without the other splits it makes the same bytes."""
+    other = tmp_path / "project"
+    shutil.copytree(made, other)
+    for name in ("train", "test"):
+        (other / "artifacts" / "data" / f"{name}.npz").unlink()
+    stages.compress(other, "int8")
+    assert manifest(other, "int8").artifact.digest == manifest(made, "int8").artifact.digest
+    with pytest.raises(InputError, match=r"train\.npz: is not there"):
+        stages.compress(other, "slim")
 
 
 def test_a_failed_recipe_leaves_the_old_artifact_and_nothing_half_written(made, monkeypatch):
