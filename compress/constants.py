@@ -13,7 +13,7 @@ from compress.lowering import session
 
 Array = NDArray[Any]
 
-_RECURRENT = ("GRU", "LSTM", "RNN")
+_RECURRENT = ("DynamicQuantizeLSTM", "GRU", "LSTM", "RNN")
 """Their weights hold one matrix for each direction."""
 
 # Which inputs of an integer operator are its weight and that weight's zero point.

@@ -38,6 +38,7 @@ FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorPr
 # What shape inference of onnx does not know: runtime operators by the standard one whose output has their shape,
 # with the inputs that it takes.
 STAND_INS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "DynamicQuantizeLSTM": ("LSTM", (0, 1, 2)),
     "DynamicQuantizeMatMul": ("MatMul", (0, 1)),
     "FusedConv": ("Conv", (0, 1)),
     "FusedMatMul": ("MatMul", (0, 1)),
@@ -251,6 +252,14 @@ def _recurrent(gates: int) -> Callable[[NodeProto, Sequence[Shape], Shape], int]
     return rule
 
 
+def _quantized_lstm(_: NodeProto, inputs: Sequence[Shape], output: Shape) -> int:
+    # As an LSTM, but with W (directions, input, 4*hidden).
+    del output
+    time, batch = _known(inputs[0])[:2]
+    directions, size, rows = _known(inputs[1])
+    return time * batch * directions * rows * (size + rows // 4)
+
+
 def _known(shape: Shape) -> Shape:
     if not shape:
         raise KeyError("shape")
@@ -261,6 +270,7 @@ MACS: dict[str, Callable[[NodeProto, Sequence[Shape], Shape], int]] = {
     "Conv": _conv(1),
     "ConvInteger": _conv(1),
     "ConvTranspose": _conv_transpose,
+    "DynamicQuantizeLSTM": _quantized_lstm,
     "DynamicQuantizeMatMul": _product,
     "FusedConv": _conv(1),
     "FusedMatMul": _product,

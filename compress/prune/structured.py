@@ -8,6 +8,7 @@ which is decided here, so that the remaining widths are multiples that the runti
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +110,13 @@ def width_facts(before: nn.Module, after: nn.Module, examples: Split) -> Facts:
         was, now = _width(layer), _width(after.get_submodule(name))
         if was is not None and was != now:
             widths[name] = [was, now]
-    return {"channels": widths, "macs": [macs, macs_after], "params": [params, params_after]}
+    facts: Facts = {"channels": widths, "macs": [macs, macs_after], "params": [params, params_after]}
+    left = {
+        name: f"{type(layer).__name__}: {_inner(layer)} are not pruned"
+        for name, layer in before.named_modules()
+        if isinstance(layer, OPAQUE)
+    }
+    return {**facts, "left_alone": left} if left else facts
 
 
 def _width(layer: nn.Module) -> int | None:
@@ -184,16 +191,28 @@ def _kept(config: PruneConfig, module: nn.Module, graph: Any) -> set[nn.Module]:
     kept = set(matching(named, config.keep, "prune: keep"))
     if config.layers is not None:
         chosen = matching(named, config.layers, "prune: layers")
-        for name in chosen:
-            if isinstance(layers[name], OPAQUE):
-                raise InputError(
-                    f"{name!r} is {type(layers[name]).__name__}, whose hidden units are not pruned",
-                    where="prune: layers",
-                    fix="name convolutions and linear layers, or use method: magnitude",
-                )
+        _refuse_opaque(layers, chosen)
         kept |= set(named) - set(chosen)
     inside = {child for layer in layers.values() if isinstance(layer, OPAQUE) for child in layer.modules()}
     return {layers[name] for name in kept} | inside | makes_outputs(graph)
+
+
+def _refuse_opaque(layers: dict[str, nn.Module], chosen: Sequence[str]) -> None:
+    """An `InputError` for a chosen layer whose inner widths are not pruned, or that belongs to one."""
+    opaque = {name: layer for name, layer in layers.items() if isinstance(layer, OPAQUE)}
+    for name in chosen:
+        owner = next((owner for owner in opaque if name == owner or name.startswith(f"{owner}.")), None)
+        if owner is not None:
+            is_in = "is" if name == owner else f"belongs to {owner!r}, which is"
+            raise InputError(
+                f"{name!r} {is_in} {type(opaque[owner]).__name__}, whose {_inner(opaque[owner])} are not pruned",
+                where="prune: layers",
+                fix="name convolutions and linear layers, or use method: magnitude",
+            )
+
+
+def _inner(layer: nn.Module) -> str:
+    return "heads and inner widths" if isinstance(layer, nn.MultiheadAttention) else "hidden units"
 
 
 def _reasons(module: nn.Module, kept: set[nn.Module], names: dict[nn.Module, str]) -> str:

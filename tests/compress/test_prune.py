@@ -297,6 +297,19 @@ def test_recurrent_layers_lose_inputs_but_no_hidden_units():
         pruned("recurrent", method="structured", ratio=0.5, layers=["gru"])
 
 
+def test_attention_keeps_its_inner_widths_and_says_so():
+    """What is pruned around it leaves a note; a part of it that is asked for is an error that names it."""
+    _, _, facts = pruned("transformer", method="structured", ratio=0.5, round_to=4)
+    assert facts["left_alone"] == {
+        "encoder.layers.0.self_attn": "MultiheadAttention: heads and inner widths are not pruned"
+    }
+    inner = "encoder.layers.0.self_attn.out_proj"
+    with pytest.raises(InputError, match=f"'{inner}' belongs to 'encoder.layers.0.self_attn', which is Multihead"):
+        pruned("transformer", method="structured", ratio=0.5, layers=[inner, "encoder.layers.0.linear1"])
+    with pytest.raises(InputError, match=r"'encoder\.layers\.0\.self_attn' is MultiheadAttention, whose heads and"):
+        pruned("transformer", method="structured", ratio=0.5, layers=["encoder.*"])
+
+
 class Embedded(nn.Module):
     """A linear layer before a recurrent net."""
 
@@ -317,6 +330,10 @@ def test_a_layer_before_a_recurrent_one_is_pruned():
     config = PruneConfig(method="structured", ratio=0.5, round_to=4)
     subject, facts = prune(config, Subject(module), given)
     assert facts["channels"] == {"embed": [8, 4]}
+    assert facts["left_alone"] == {
+        "rest.lstm": "LSTM: hidden units are not pruned",
+        "rest.gru": "GRU: hidden units are not pruned",
+    }
     assert subject.module.rest.lstm.weight_ih_l0_reverse.shape == (32, 4)
     assert module.rest.lstm.forward.__name__ == "forward"
     assert "forward" not in vars(subject.module.rest.lstm)

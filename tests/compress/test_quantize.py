@@ -8,19 +8,24 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
+from torch import nn
 
 from compress import isa, lowering
-from compress.export.onnxruntime import export, write
+from compress.compose import compose
+from compress.export.onnxruntime import ONNXRUNTIME, export, write
 from compress.quantize import Quantize, lower, phases, weight_only
 from compress.quantize.integer import check_calibration, reduces_range
 from compress.quantize.sensitivity import rank, too_sensitive
-from compress.steps import Graph
+from compress.recipe import read_steps
+from compress.steps import Graph, Subject
 from compress.training import fit
 from weighbridge.data import Split
+from weighbridge.documents import RecipeSection
 from weighbridge.errors import InputError, InvariantError
 from weighbridge.onnxfile import counts, signature
 
@@ -265,9 +270,43 @@ def test_static_int8_on_many_kinds(graphs, kind):
     assert facts["same_class"] > 0.9
 
 
+class TwoWays(nn.Module):
+    """Sequences (n, 6, 5) → logits (n, 3): an LSTM, forwards and backwards."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(5, 16, batch_first=True, bidirectional=True)
+        self.classes = nn.Linear(32, 3)
+
+    def forward(self, sequence):
+        return self.classes(self.lstm(sequence)[0][:, -1])
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_dynamic_int8_lstm_computes_on_integers(per_channel):
+    """Both directions are stored as integers; what was pruned stays zero; parameters and MACs count as before."""
+    torch.manual_seed(0)
+    module = TwoWays()
+    context = nets.context(module, nets.sequences())
+    fit(module, context.data.train, context.train, seed=0)
+    items = [
+        {"prune": {"sparsity": 0.5}},
+        {"quantize": {"scheme": "dynamic-int8", "per_channel": per_channel}},
+    ]
+    recipe = read_steps(RecipeSection(steps=items), "x")
+    artifact = compose(recipe, Subject(module), context, ONNXRUNTIME)
+    pruned, quantized = artifact.steps
+    assert quantized.facts["DynamicQuantizeLSTM"] == 1
+    assert quantized.facts["same_class"] > 0.9
+    assert quantized.sizes.bytes < 0.6 * pruned.sizes.bytes
+    assert (quantized.sizes.params, quantized.sizes.macs) == (pruned.sizes.params, pruned.sizes.macs)
+    assert pruned.sizes.macs >= 6 * 2 * 4 * 16 * (5 + 16)
+    assert artifact.parity["zeros"] >= pruned.facts["zeros"]
+
+
 @pytest.mark.parametrize("scheme", ["static-int8", "dynamic-int8"])
 def test_what_a_scheme_cannot_do_names_the_layer(graphs, scheme):
-    """Onnxruntime has no static int8 LSTM: an error that names it, and the way out works."""
+    """Onnxruntime has no int8 GRU and no static int8 LSTM: an error that names it, and the way out works."""
     graph, context = graphs["recurrent"]
     with pytest.raises(InputError, match=r"has no form of layer (gru|lstm)\.\S+ \((GRU|LSTM)\)"):
         lower(Quantize(scheme=scheme), graph, context)
