@@ -7,6 +7,11 @@ from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
 
+KERNELS = frozenset(
+    {"avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "fma", "sse4_1", "asimd", "asimddp"}
+)
+"""Instruction sets that choose kernels and with them the last bits of a result."""
+
 VNNI = frozenset({"avx512_vnni", "avx_vnni", "avxvnni", "amx_int8"})
 """Any of these multiplies U8 by S8 into 32 bits; without them two products are first added in 16 bits and saturate."""
 

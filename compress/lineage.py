@@ -15,8 +15,7 @@ from weighbridge import onnxcount, onnxfile
 from weighbridge.files import canonical_json, sha256_bytes, sha256_file
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch", "torch-pruning")
-ISA = frozenset({"avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "fma", "sse4_1", "asimd", "asimddp"})
-"""Instruction sets that choose kernels and with them the last bits of a result."""
+ISA = isa.KERNELS
 
 
 def code_digest(factories: Iterable[str], part: str = "") -> str:

@@ -50,10 +50,10 @@ def export(module: nn.Module, split: Split) -> Program:
     form, and the operators where XNNPACK takes none of them.
     """
     require(NAME, "target")
-    network = onnxruntime.export(module, split).proto
     with eval_mode(module):
         example = example_of(module, split)
         data = _lowered(Positional(module, example.inputs).eval(), example, module)
+    network = onnxruntime.export(module, split).proto
     return Program(module, data, split, network, example.inputs, example.outputs)
 
 

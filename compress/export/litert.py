@@ -49,10 +49,10 @@ def export(module: nn.Module, split: Split) -> Program:
     Raises `InputError` that names the extra where LiteRT is not installed, or operator and layer where one has no form.
     """
     require(NAME, "target")
-    network = onnxruntime.export(module, split).proto
     with eval_mode(module):
         example = example_of(module, split)
         data = _converted(Positional(_folded(module, split), example.inputs).eval(), example, module)
+    network = onnxruntime.export(module, split).proto
     return Program(module, data, split, network, example.inputs, example.outputs)
 
 

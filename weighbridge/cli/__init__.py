@@ -15,9 +15,11 @@ import typer
 
 from weighbridge import __version__
 from weighbridge.cli import calibrate, ci, registry, stage, transport, weigh
+from weighbridge.cli import devices as devices_command
 from weighbridge.cli import explain as explain_command
 from weighbridge.cli import gate as gate_command
 from weighbridge.cli import init as init_command
+from weighbridge.cli import targets as targets_command
 from weighbridge.errors import ExitCode, WeighbridgeError
 
 app = typer.Typer(
@@ -49,6 +51,8 @@ app.command("gate")(gate_command.gate)
 app.command("explain")(explain_command.explain)
 app.command("calibrate")(calibrate.calibrate)
 app.command("init")(init_command.init)
+app.command("targets")(targets_command.targets)
+app.command("devices")(devices_command.devices)
 app.add_typer(ci.app, name="ci")
 app.add_typer(registry.app, name="registry")
 app.add_typer(stage.app, name="stage")

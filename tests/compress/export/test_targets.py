@@ -1,0 +1,268 @@
+"""One recipe for several targets: what the files hold, how they answer beside each other, and what is caught."""
+
+import copy
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress import invariants
+from compress.compose import compose_all, export_baseline
+from compress.export import TARGETS, pt2e
+from compress.export.target import ports
+from compress.recipe import TECHNIQUES
+from compress.steps import Subject
+from compress.training import predict
+from tests.compress.nets import context
+from weighbridge.data import Split
+from weighbridge.errors import InputError, InvariantError
+from weighbridge.files import sha256_bytes
+
+from .conftest import OTHERS, composed, steps
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_float_files_equal_their_module(net, programs, name):
+    """To float round-off, on one example at a time."""
+    few = net[1].data.calibration.take(slice(0, 16))
+    ours = TARGETS[name].run(TARGETS[name].write(programs[name].model), few.inputs)
+    np.testing.assert_allclose(ours[0], predict(net[0], few)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_ports_are_named_as_in_the_onnx_export(programs, name):
+    """The gate feeds by name, whatever the target."""
+    assert ports(programs[name]) == {"inputs": ["image"], "outputs": ["output"]}
+
+
+def test_integer_files_hold_integers_and_run_on_fast_kernels(pruned):
+    """Every weight is stored in 8 bits, and a delegate takes the graph."""
+    for name in OTHERS:
+        reading = TARGETS[name].read(pruned[name].data)
+        assert reading.integers == 3
+        assert reading.kernels["delegates"] >= 1
+        assert pruned[name].steps[-1].facts["int8_tensors"] == 3
+        assert pruned[name].parity["kernels"] == reading.kernels
+
+
+def test_module_steps_are_shared_and_sizes_are_each_targets_own(net, pruned):
+    """One pruning, three files; parameters and MACs are the network's, bytes the file's."""
+    counts = {(artifact.sizes.params, artifact.sizes.macs) for artifact in pruned.values()}
+    assert len(counts) == 1
+    for name, artifact in pruned.items():
+        assert [record.technique for record in artifact.steps] == ["prune", "quantize"]
+        assert artifact.sizes.bytes == len(artifact.data)
+        assert artifact.steps[-1].sizes == artifact.sizes
+        assert (artifact.steps[0].sizes is None) == (name in OTHERS)
+
+
+def test_module_halves_run_once(net, monkeypatch):
+    """Pruning runs once for all targets, training with rounding once for those that share it."""
+    calls = []
+    counted = lambda name, function: lambda *given: calls.append(name) or function(*given)  # noqa: E731
+    prune = replace(TECHNIQUES["prune"], module=counted("prune", TECHNIQUES["prune"].module))
+    monkeypatch.setitem(TECHNIQUES, "prune", prune)
+    train = counted("train", pt2e.train)
+
+    def fake(name):
+        return replace(
+            TARGETS["onnxruntime"],
+            name=name,
+            read=lambda _: invariants_reading(),
+            trainings={"quantize": train},
+            lowerings={"quantize": TECHNIQUES["quantize"].lower},
+        )
+
+    def invariants_reading():
+        raise InvariantError("far enough")
+
+    recipe = steps({"prune": {"sparsity": 0.5}}, {"quantize": {"scheme": "qat-int8", "finetune": {"epochs": 1}}})
+    with pytest.raises(InvariantError):
+        compose_all(recipe, Subject(copy.deepcopy(net[0])), net[1], [fake("one"), fake("two")])
+    assert calls.count("prune") == 1
+    assert calls.count("train") == 1
+
+
+def test_files_of_one_recipe_are_compared_with_each_other(pruned):
+    """The manifest says how every pair of targets answers on the same inputs."""
+    for name, artifact in pruned.items():
+        beside = artifact.parity["targets"]
+        assert set(beside) == set(TARGETS) - {name}
+        assert all(pair["agreement"] > 0.95 and pair["examples"] == 96 for pair in beside.values())
+
+
+def test_both_runtimes_compute_the_same_trained_integers(taught):
+    """LiteRT and ExecuTorch run one trained graph: within one step of the output's rounding."""
+    for name in OTHERS:
+        pair = taught[name].parity["targets"][next(other for other in OTHERS if other != name)]
+        assert pair["agreement"] == 1.0
+        assert pair["largest_difference"] < 0.05
+
+
+def test_pruned_and_shared_weights_survive_in_the_files(pruned, taught):
+    """Zeros and codebooks are found again in the integers, whatever the format."""
+    for name in OTHERS:
+        assert pruned[name].parity["zeros"] >= 0.55 * sum(v.size for v in weights(name, pruned[name].data))
+        assert taught[name].parity["shared"] >= 2
+
+
+def weights(name, data):
+    """Weights of a file."""
+    return list(TARGETS[name].read(data).weights.values())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_file_that_lost_its_zeros_is_caught(net, pruned, programs, name):
+    """Claims of the pruned net against the file of the net that was never pruned."""
+    reading = TARGETS[name].read(pruned[name].data)
+    made = invariants.claims_of_file(reading.weights)
+    assert made
+    invariants.claims_hold(made, reading.weights, "here")
+    dense = TARGETS[name].read(TARGETS[name].write(programs[name].model))
+    with pytest.raises(InvariantError, match="zeros"):
+        invariants.claims_hold(made, dense.weights, "here")
+    with pytest.raises(InvariantError, match="integer operators"):
+        invariants.integers_kept(reading.integers, dense.integers, "here")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_target_whose_file_answers_otherwise_is_caught(net, programs, name):
+    """A runtime that is wrong by a hundredth of the largest output, and one that gives NaN."""
+    shifted = replace(
+        TARGETS[name],
+        export=lambda *_: programs[name],
+        run=lambda data, inputs: tuple(output + 0.1 for output in TARGETS[name].run(data, inputs)),
+    )
+    with pytest.raises(InvariantError, match="differs from the module"):
+        export_baseline(Subject(net[0]), net[1], shifted)
+    broken = replace(
+        shifted, run=lambda data, inputs: tuple(output * np.nan for output in TARGETS[name].run(data, inputs))
+    )
+    with pytest.raises(InvariantError, match="NaN"):
+        export_baseline(Subject(net[0]), net[1], broken)
+
+
+def test_a_baseline_is_compared_with_onnxruntime(net, programs):
+    """The uncompressed file of another target answers as the uncompressed ONNX file does."""
+    made = replace(TARGETS["litert"], export=lambda *_: programs["litert"])
+    beside = export_baseline(Subject(net[0]), net[1], made).parity["targets"]["onnxruntime"]
+    assert beside["agreement"] == 1.0
+    assert beside["largest_difference"] < 1e-4
+
+
+class Determinant(nn.Module):
+    """A layer with an operator that ONNX has and the others lack."""
+
+    def forward(self, values):
+        return torch.linalg.det(values.reshape(-1, 4, 2, 2))
+
+
+class Odd(nn.Module):
+    """Features (n, 16) → logits (n, 4)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.odd = nn.Linear(16, 16), Determinant()
+
+    def forward(self, features):
+        return self.odd(self.first(features))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_operator_that_a_target_lacks_is_named_with_its_layer(name):
+    """Nobody searches a traceback of three frameworks."""
+    split = Split({"features": np.zeros((2, 16), np.float32)}, np.arange(2))
+    with pytest.raises(InputError) as refused:
+        TARGETS[name].export(Odd().eval(), split)
+    assert re.search(r"operator aten\.[\w.]*det[\w.]* in layer 'odd' \(Determinant\)", str(refused.value))
+    assert name in str(refused.value)
+
+
+class Branch(nn.Module):
+    """Python control flow on a tensor's value."""
+
+    def forward(self, features):
+        return features if features.sum() > 0 else -features
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_control_flow_on_values_is_refused_in_one_line(name):
+    """With the place in the user's code or the exporter's reason, and what to do."""
+    split = Split({"features": np.zeros((2, 16), np.float32)}, np.arange(2))
+    with pytest.raises(InputError, match="Python control flow") as refused:
+        TARGETS[name].export(Branch(), split)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_outputs_without_a_batch_are_refused(name):
+    """A scalar for a batch of one cannot be compared or judged."""
+
+    class Summed(nn.Module):
+        def forward(self, features):
+            return features.sum()
+
+    split = Split({"features": np.zeros((2, 16), np.float32)}, np.arange(2))
+    with pytest.raises(InputError, match="first dimension must be the batch"):
+        TARGETS[name].export(Summed(), split)
+
+
+class Words(nn.Module):
+    """Tokens (n, 4) of 64-bit integers and features (n, 8) → logits (n, 3)."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.classes = nn.Embedding(11, 8), nn.Linear(8, 3)
+
+    def forward(self, features, tokens):
+        return self.classes(self.table(tokens).mean(1) + features)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_inputs_keep_their_types_and_their_names(name):
+    """64-bit integers are fed as such, and inputs go by name though the data has another order."""
+    torch.manual_seed(0)
+    net = Words().eval()
+    rng = np.random.default_rng(0)
+    inputs = {"tokens": rng.integers(0, 11, (6, 4)), "features": rng.normal(size=(6, 8)).astype(np.float32)}
+    split = Split(inputs, np.arange(6) % 3)
+    program = TARGETS[name].export(net, split)
+    data = TARGETS[name].write(program.model)
+    assert program.inputs == ("tokens", "features")
+    np.testing.assert_allclose(TARGETS[name].run(data, inputs)[0], predict(net, split)[0], atol=1e-5)
+    assert context(net, split).data.calibration is not None
+
+
+def test_two_processes_give_the_same_bytes_without_a_trace_of_where(programs, pruned):
+    """Files are a function of model, data and code; they hold no path, no class name, no time."""
+    script = (
+        "from tests.compress.export.conftest import trained_net, composed, OTHERS\n"
+        "from weighbridge.files import sha256_bytes\n"
+        "made = composed(*trained_net(), {'prune': {'sparsity': 0.6}}, {'quantize': {'scheme': 'static-int8'}})\n"
+        "print('digests', *(sha256_bytes(made[name].data) for name in OTHERS))\n"
+    )
+    root = Path(__file__).parents[3]
+    ran = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    line = next(line for line in ran.stdout.splitlines() if line.startswith("digests"))
+    assert line.split()[1:] == [sha256_bytes(pruned[name].data) for name in OTHERS]
+    for name in OTHERS:
+        for data in (pruned[name].data, TARGETS[name].write(programs[name].model)):
+            for trace in (str(root).encode(), b"torch.nn", b"conftest", b"MLIR", b"site-packages", b".py"):
+                assert trace not in data
+
+
+def test_converters_keep_quiet(net, programs, capfd):
+    """What they print, their C++ parts included, is not a user's business."""
+    few = net[1].data.calibration.take(slice(0, 2)).inputs
+    for name in OTHERS:
+        TARGETS[name].run(TARGETS[name].write(programs[name].model), few)
+    composed(*net, {"quantize": {"scheme": "dynamic-int8"}}, targets=("litert",))
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err == ""
