@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from registry.policy import Policy
 from registry.records import Channels, Event, VersionRecord
 from weighbridge.documents import BudgetFile, Device, GateVerdict, Manifest, Measurement, Params, RecipeVerdict
+from weighbridge.documents.harness import Answered, Described, Launched
 from weighbridge.files import write_json
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
@@ -19,6 +20,9 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "measurement": Measurement,
     "recipe-verdict": RecipeVerdict,
     "gate-verdict": GateVerdict,
+    "harness-describe": Described,
+    "harness-answer": Answered,
+    "harness-launch": Launched,
     "version-record": VersionRecord,
     "channels": Channels,
     "event": Event,

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from gate.bench import Cores, Journey, Setup
 from gate.device import document
 from gate.devices.claims import Witness, believed
-from gate.devices.harness import Answered, Described, Launched, recording_of
+from gate.devices.harness import recording_of
 from gate.devices.place import Place, Waiting
 from gate.energy import Counters
 from gate.evaluation import Manner, check_answers
@@ -39,6 +39,7 @@ from gate.sizes import Model
 from gate.turn import turn
 from weighbridge.data import Split, write_arrays
 from weighbridge.documents import DeviceSection
+from weighbridge.documents.harness import Answered, Described, Launched
 from weighbridge.errors import MeasurementError
 
 Array = NDArray[Any]
