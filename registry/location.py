@@ -32,7 +32,7 @@ def locate(root: Path, resolved: Resolved, *, remote: bool = True) -> Path:
             said.append(f"other bytes in {place}")
     if remote:
         try:
-            return _from_remote(root, resolved)
+            return from_remote(root, resolved)
         except StateError as error:
             said.append(str(error))
     raise StateError(
@@ -52,11 +52,16 @@ def _kept(root: Path, resolved: Resolved) -> Path:
     return root / ".weighbridge" / "bytes" / resolved.digest.removeprefix("sha256:")
 
 
-def _from_remote(root: Path, resolved: Resolved) -> Path:
+def from_remote(root: Path, resolved: Resolved, name: str | None = None) -> Path:
+    """A file with the version's bytes, verified, that a DVC remote gave: the default one, or `name`.
+
+    It is kept under `.weighbridge/bytes/`. A remote that does not have them is a `StateError`; one that gives others
+    an `IntegrityError`.
+    """
     kept = _kept(root, resolved)
     with tempfile.TemporaryDirectory() as folder:
         arrived = Path(folder) / "bytes"
-        local = local_remote(root)
+        local = local_remote(root, name)
         if local is not None:
             source = local / "files" / "md5" / resolved.md5[:2] / resolved.md5[2:]
             if not source.is_file():
@@ -65,7 +70,7 @@ def _from_remote(root: Path, resolved: Resolved) -> Path:
         else:
             from registry.publish import dvc  # noqa: PLC0415  # needed only where nothing local has the bytes
 
-            dvc.fetch(root, resolved.md5, arrived)
+            dvc.fetch(root, resolved.md5, arrived, remote=name)
         if sha256_file(arrived) != resolved.digest:
             raise IntegrityError(
                 "what the DVC remote gave hashes wrong: it is not what was promoted",
@@ -96,10 +101,12 @@ def cache_folder(root: Path) -> Path:
     return Path(os.path.normpath(folder / named)) if named else folder / "cache"
 
 
-def local_remote(root: Path) -> Path | None:
-    """The folder of the project's default DVC remote; None where it is no local folder, or there is none."""
+def local_remote(root: Path, name: str | None = None) -> Path | None:
+    """The folder of the project's default DVC remote, or of `name`; None where it is no local folder, or there is
+    none.
+    """
     config, folder = _config(root)
-    name = config.get("core", "remote", fallback="")
+    name = name or config.get("core", "remote", fallback="")
     for section in config.sections():
         if section.strip("'").replace('"', "") == f"remote {name}":
             url = config.get(section, "url", fallback="")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from registry.layout import POLICY, WorkTree, read_record, signature_path, version_path
-from registry.location import locate
+from registry.location import from_remote, locate
 from registry.policy import Policy, load_policy
 from registry.publish import oci
 from registry.publish.distribution import Repository
@@ -57,10 +57,21 @@ class Source:
 
 
 @dataclass(frozen=True)
+class DvcRemote:
+    """A DVC remote of the project, by its name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Carried:
     """A file under zstd (`model.onnx.zst`) that brings the bytes by another way."""
 
     path: Path
+
+
+Place = Source | DvcRemote | Carried
+"""Where bytes can be taken from."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +107,11 @@ def want(root: Path, spec: str, *, target: str | None = None, quarantined: bool 
 
 
 @contextmanager
-def packaged(root: Path, wanted: Wanted, source: Source | Carried | None = None) -> Iterator[Package]:
-    """The wanted version with its bytes: from the project, DVC's cache or remote, an OCI `source`, or a file."""
+def packaged(root: Path, wanted: Wanted, source: Place | None = None) -> Iterator[Package]:
+    """The wanted version with its bytes: from the project, DVC's cache or default remote, or from `source` alone."""
     if not isinstance(source, Source):
         artifact = choose(wanted.record, wanted.resolved.target)
-        with _carried(source, wanted) if source is not None else nullcontext(locate(root, wanted.resolved)) as file:
+        with _file(root, wanted, source) as file:
             yield Package(wanted.record, wanted.record_bytes, artifact, file, wanted.statement)
         return
     vouched = oci.Vouched(wanted.record, wanted.record_bytes, wanted.statement)
@@ -111,6 +122,16 @@ def packaged(root: Path, wanted: Wanted, source: Source | Carried | None = None)
                 where=str(source.reference),
             )
         yield package
+
+
+def _file(root: Path, wanted: Wanted, source: DvcRemote | Carried | None) -> AbstractContextManager[Path]:
+    match source:
+        case None:
+            return nullcontext(locate(root, wanted.resolved))
+        case DvcRemote(name=name):
+            return nullcontext(from_remote(root, wanted.resolved, name))
+        case _:
+            return _carried(source, wanted)
 
 
 @contextmanager
@@ -126,7 +147,7 @@ def _carried(source: Carried, wanted: Wanted) -> Iterator[Path]:
         yield file
 
 
-def pull(root: Path, wanted: Wanted, out: Path, source: Source | Carried | None = None) -> Pulled:
+def pull(root: Path, wanted: Wanted, out: Path, source: Place | None = None) -> Pulled:
     """Put a wanted version into the folder `out`: the model file, its record and its statement, or nothing."""
     with packaged(root, wanted, source) as package:
         file = unpack(package, out)
@@ -141,8 +162,10 @@ def pull(root: Path, wanted: Wanted, out: Path, source: Source | Carried | None 
     )
 
 
-def _name(source: Source | Carried | None) -> str:
+def _name(source: Place | None) -> str:
     match source:
+        case DvcRemote(name=name):
+            return f"DVC remote {name}"
         case Source(reference=reference):
             return str(reference)
         case Carried(path=path):

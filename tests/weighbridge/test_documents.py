@@ -135,7 +135,7 @@ def test_a_document_is_read_back_as_written(tmp_path):
     [
         ("200kB", "bytes", 200_000), ("1KiB", "bytes", 1024), (" 1.5 MB ", "bytes", 1.5e6), (7, "bytes", 7),
         ("5ms", "seconds", 0.005), ("2 min", "seconds", 120), (".5s", "seconds", 0.5), ("1%", "fraction", 0.01),
-        ("3µs", "seconds", 3e-6), ("2M", "count", 2e6), ("1e-3", "score", 1e-3),
+        ("3µs", "seconds", 3e-6), ("6h", "seconds", 21_600), ("2M", "count", 2e6), ("1e-3", "score", 1e-3),
     ],
 )  # fmt: skip
 def test_quantities_are_read_in_either_form(text, unit, value):

@@ -46,6 +46,9 @@ def pull(
         help="An OCI reference, or a file of `weighbridge transport pack`, to take the bytes from, instead of DVC.",
         show_default=False,
     ),
+    remote: str | None = typer.Option(
+        None, "--remote", help="The DVC remote to take the bytes from, and no other place.", show_default=False
+    ),
     target: str | None = TARGET,
     policy: Path | None = typer.Option(
         None, "--policy", help="A registry.policy.yaml whose keys decide, where there is no clone.", show_default=False
@@ -61,8 +64,8 @@ def pull(
     from weighbridge.errors import InputError
 
     if spec.startswith(SCHEME):
-        if source is not None or target is not None:
-            raise InputError("an OCI reference takes neither --from nor --target")
+        if source is not None or target is not None or remote is not None:
+            raise InputError("an OCI reference takes no --from, --remote or --target")
         place = _source(spec, plain_http=plain_http)
         folder = out or Path(place.reference.repository.rpartition("/")[2])
         taken = pulling.pull_reference(place, folder, policy)
@@ -71,7 +74,10 @@ def pull(
             raise InputError("the project's own policy decides", where="--policy", fix="leave it out")
         wanted = pulling.want(root, spec, target=target, quarantined=quarantined)
         folder = out or Path(f"{wanted.resolved.model}@{wanted.resolved.version}")
-        taken = pulling.pull(root, wanted, folder, _place(source, plain_http=plain_http) if source else None)
+        if source is not None and remote is not None:
+            raise InputError("the bytes come from one place", where="--remote", fix="leave --from or --remote out")
+        named = pulling.DvcRemote(remote) if remote is not None else None
+        taken = pulling.pull(root, wanted, folder, _place(source, plain_http=plain_http) if source else named)
     if as_json:
         _json(taken.to_json())
         return

@@ -56,7 +56,7 @@ _SCALE: dict[Unit, dict[str, float]] = {
         "B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9,
         "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
     },
-    "seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60},
+    "seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60, "h": 3600},
     "count": {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9},
     "fraction": {"%": 1e-2},
     "per_second": {"/s": 1, "k/s": 1e3},

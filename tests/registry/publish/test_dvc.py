@@ -82,6 +82,23 @@ def test_dvc_itself_fetches_from_a_named_remote(project, tmp_path):
         dvc.fetch(project.root, name, tmp_path / "y", remote="nowhere")
 
 
+def test_a_remote_that_was_named_is_the_only_place(project, tmp_path):
+    """`--remote` takes the bytes from there, though the project has them; elsewhere, or unknown, is an error."""
+    with_folder(project, tmp_path / "remote")
+    near = stored(project.root / ".dvc/cache", project.contents["int8"])
+    near.parent.mkdir(parents=True)
+    near.write_bytes(project.contents["int8"])
+    config = project.root / ".dvc/config"
+    config.write_text(config.read_text() + f"['remote \"empty\"']\n    url = {tmp_path}/empty\n")
+    wanted = pull.want(project.root, "fashion-cnn@stable")
+    taken = pull.pull(project.root, wanted, tmp_path / "out", pull.DvcRemote("far"))
+    assert taken.source == "DVC remote far"
+    for name, said in (("empty", "not in the DVC remote 'empty'"), ("gone", "gone")):
+        with pytest.raises(StateError, match=said):
+            pull.pull(project.root, wanted, tmp_path / name, pull.DvcRemote(name))
+        assert not (tmp_path / name).exists()
+
+
 def test_no_default_remote_says_which_command_makes_one(project):
     """A project without a remote is told how to add one."""
     (project.root / ".dvc").mkdir()
