@@ -1,0 +1,37 @@
+"""The recipes that the figures come from: valid, within the training budget, each training with its teacher."""
+
+from pathlib import Path
+
+import pytest
+
+from compress.finetune import teaching
+from compress.recipe import read_steps
+from compress.training import Finetune
+from weighbridge.documents import Params, RecipeSection, parse
+from weighbridge.files import read_yaml
+
+ROOT = Path(__file__).parents[2]
+RECIPES = read_yaml(ROOT / "benchmarks/recipes.yaml")
+BUDGET = 10
+
+
+def steps_of(name):
+    """The validated steps of one of them."""
+    return read_steps(parse(RecipeSection, RECIPES[name], name), name)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_training_stays_within_the_budget(name):
+    """Epochs of what ships, where a step trains; the section `train` of the quickstart gives what a step leaves out."""
+    default = Params.read(ROOT / "params.yaml").train.epochs
+    tunings = [getattr(step.config, "finetune", None) for step in steps_of(name)]
+    epochs = [tuning.epochs or default for tuning in tunings if isinstance(tuning, Finetune)]
+    assert 0 < sum(epochs) <= BUDGET
+
+
+def test_every_training_has_the_one_teacher():
+    """The control of a recipe then says what the teacher is worth."""
+    for name in RECIPES:
+        for step in steps_of(name):
+            if getattr(step.config, "finetune", None) is not None:
+                assert teaching(step.config).teacher == "baseline"
