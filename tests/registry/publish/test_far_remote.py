@@ -1,0 +1,68 @@
+"""The whole road over a DVC remote that is no folder: promote pushes the bytes, a fresh clone pulls them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from registry.promote import Request, promote
+from registry.publish import pull
+from registry.resolve import resolve
+from tests.registry import project as made
+from weighbridge.errors import StateError
+
+from .test_dvc import stored
+
+FOLDERS = ("artifacts", "measurements")
+
+
+@pytest.fixture
+def far(tmp_path, monkeypatch):
+    """A pipeline run for two targets, a bare git remote of it, and a function that sets the DVC remote."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    root = made.make_repository(tmp_path / "project")
+    made.write_run(root, targets=("onnxruntime", "litert"))
+    stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
+    outs = [out["path"] for out in stages["all"]["outs"] if not out["path"].startswith("reports")]
+    outs.append({"reports/verdict.json": {"cache": False}})
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"all": {"cmd": "x", "outs": outs}}}))
+
+    def configure(url, **settings):
+        lines = ["[core]", "    analytics = false", "    remote = far", "['remote \"far\"']", f"    url = {url}"]
+        lines += [f"    {name} = {value}" for name, value in settings.items()]
+        (root / ".dvc/config").write_text("\n".join(lines) + "\n")
+        made.git(root, "add", "-f", ".dvc/config")
+        made.commit_all(root)
+        made.git(tmp_path, "clone", "-q", "--bare", str(root), str(tmp_path / "remote.git"))
+        made.git(root, "remote", "add", "origin", str(tmp_path / "remote.git"))
+        return root
+
+    return configure
+
+
+def test_promotion_pushes_the_bytes_over_ssh_and_a_clone_pulls_them(far, ssh, tmp_path):
+    """Of each target, candidate and baseline: all of them are in the remote when the version is."""
+    port, key = ssh
+    root = far(f"ssh://127.0.0.1:{port}{tmp_path / 'far'}", keyfile=key, allow_agent="false")
+    promote(root, Request("int8"))
+    made.git(tmp_path, "clone", "-q", str(tmp_path / "remote.git"), str(tmp_path / "clone"))
+    shutil.rmtree(root)
+    for target in ("onnxruntime", "litert"):
+        content = made.candidate_bytes("int8", 1, target)
+        assert stored(tmp_path / "far", content).is_file()
+        assert stored(tmp_path / "far", made.for_target(made.BASELINE, target)).is_file()
+        wanted = pull.want(tmp_path / "clone", made.MODEL, target=target)
+        file = pull.pull(tmp_path / "clone", wanted, tmp_path / f"out-{target}").file
+        assert Path(file).read_bytes() == content
+
+
+def test_a_remote_that_does_not_take_the_bytes_stops_the_promotion(far, tmp_path):
+    """Nobody else could pull that version: nothing is recorded, nothing pushed."""
+    root = far(f"ssh://127.0.0.1:1{tmp_path / 'far'}", allow_agent="false")
+    before = made.git(root, "ls-remote", "origin")
+    with pytest.raises(StateError, match="DVC remote far"):
+        promote(root, Request("int8"))
+    assert made.git(root, "ls-remote", "origin") == before
+    with pytest.raises(StateError, match="no model"):
+        resolve(root, made.MODEL)
