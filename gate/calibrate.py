@@ -31,6 +31,7 @@ from gate.simulate import Draw, Rates, simulate
 from gate.sizes import read_model
 from gate.statistics import LOOKS, hodges_lehmann
 from gate.statistics.spread import launch_sd
+from gate.timed import MEMORY_GRAIN
 from gate.trialmodels import BLOCKS, chain, examples
 from gate.turn import lock_path, turn
 from gate.weigh import least_busy
@@ -101,6 +102,8 @@ class Trial:
     true_ratio: float
     taken: Taken
     launch_seconds: float
+    memory_bytes: float = math.inf
+    """Peak of the baseline's process: what the grain of memory is a share of."""
 
 
 def run(request: Request, progress: Progress = silent) -> Done:
@@ -127,8 +130,10 @@ def floor(metric: str, trial: Trial, seed: int) -> Floor:
     values = values - hodges_lehmann(values.tolist())
     rng = np.random.default_rng(seed)
 
+    grain = math.log1p(MEMORY_GRAIN / trial.memory_bytes) if metric == "memory.peak" else 0.0
+
     def rates(shift: float, runs: int) -> Rates:
-        return simulate(runs, _drawn(values, shift), [1.0], rng)
+        return simulate(runs, _drawn(values, shift), [1.0], rng, grains=[grain])
 
     beyond, within = (rates(sign * math.log1p(RESOLUTION), RUNS) for sign in (1, -1))
     found = (effect for effect in EFFECTS if rates(math.log1p(effect), PROBES).failed >= POWER * PROBES)
@@ -194,14 +199,17 @@ class _Bench:
         inputs = timed_share(split, FEEDS * protocol.throughput_batch_size, self.request.seed)
         setup = Setup(roles, inputs, feed.single, protocol, least_busy(1))
         taken: dict[str, list[float]] = {metric: [] for metric in METRIC_NAMES}
+        peaks = []
         begin = time.monotonic()
         for number in range(self.request.launches):
             self.progress(name, number, self.request.launches)
             launch = self._launch(setup, number)
+            peaks.append(launch.values["memory.peak"]["baseline"])
             for metric, values in taken.items():
                 values.append(launch.log_ratios[metric]["candidate", "baseline"])
         self.progress(name, self.request.launches, self.request.launches)
-        return Trial(name, ratio, taken, (time.monotonic() - begin) / self.request.launches)
+        seconds = (time.monotonic() - begin) / self.request.launches
+        return Trial(name, ratio, taken, seconds, float(np.median(peaks)))
 
     def _launch(self, setup: Setup, number: int) -> Launch:
         rng = np.random.default_rng([self.request.seed, number])

@@ -94,10 +94,17 @@ def _decide(samples: Sequence[Sequence[float]], limits: Sequence[float], grains:
     return [question.answer(share.alpha).verdict for question, share in zip(questions, shares, strict=True)]
 
 
-def simulate(runs: int, draw: Draw, max_ratios: Sequence[float], generator: np.random.Generator) -> Rates:
-    """Many gate runs whose budgets' log ratios are drawn independently."""
-    outcomes = [run_gate([draw(generator, LOOKS[-1]).tolist() for _ in max_ratios], max_ratios) for _ in range(runs)]
-    return Rates.of(outcomes)
+def simulate(
+    runs: int,
+    draw: Draw,
+    max_ratios: Sequence[float],
+    generator: np.random.Generator,
+    *,
+    grains: Sequence[float] = (),
+) -> Rates:
+    """Many gate runs whose budgets' log ratios are drawn independently; `grains` as in `run_gate`."""
+    drawn = ([draw(generator, LOOKS[-1]).tolist() for _ in max_ratios] for _ in range(runs))
+    return Rates.of([run_gate(values, max_ratios, grains) for values in drawn])
 
 
 def heavy_tailed(centre: float, sd: float) -> Draw:
