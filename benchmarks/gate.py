@@ -1,7 +1,7 @@
 # ruff: noqa: E402  # imports follow the line that makes the right package importable
 """The gate's own error rates on this machine, beside those of the gate that most teams write.
 
-    python benchmarks/gate.py --json gate-figures.json       # everything; about 20 minutes on an idle machine
+    python benchmarks/gate.py --json gate-figures.json       # everything; 20 to 25 minutes on an idle machine
 
 Run it again with the same file after an interruption: it goes on where it stopped. `--part` runs some parts alone.
 
@@ -100,7 +100,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="observations, rows and bars; continued where it is there already")
     parser.add_argument("--part", action="append", choices=PARTS, help="repeatable; all without it")
     parser.add_argument("--launches", type=int, default=300, help="pairs of the model against itself, at least 54")
-    parser.add_argument("--copies", type=int, default=30, help="pairs of each slower and each greedier copy")
+    parser.add_argument("--copies", type=int, default=20, help="pairs of each slower and each greedier copy")
     parser.add_argument("--runs", type=int, default=473, help="gate runs that recorded pairs are drawn into")
     parser.add_argument("--live", type=int, default=5, help="live weighings of each case")
     parser.add_argument("--naive", type=int, default=40, help="runs of the naive gate on each copy")
