@@ -11,7 +11,7 @@ from typing import Literal
 from registry import signing
 from registry.estimates import estimates
 from registry.evidence import Built, Evidence, gather
-from registry.layout import POLICY, home, parse_mapping, read_record, version_path
+from registry.layout import HAND_EDITED, MODELS, POLICY, home, parse_mapping, read_record, version_path
 from registry.location import publish
 from registry.policy import Policy, read_policy
 from registry.records import (
@@ -110,6 +110,9 @@ def _sign(record: VersionRecord, key: Signer | None, policy: Policy) -> bytes | 
 
 def _clean_head(git: Git) -> str:
     edited = git.dirty()
+    ours = next((path for path in edited if path.startswith(f"{git.prefix()}{MODELS}/")), None)
+    if ours is not None:
+        raise StateError("was edited by hand, or is not committed", where=ours, fix=HAND_EDITED)
     if edited:
         more = f" and {len(edited) - 1} more" if len(edited) > 1 else ""
         raise StateError(

@@ -98,7 +98,7 @@ def test_the_life_of_a_version(run, tmp_path):
     run("quarantine", MODEL, "v3", "--reason", "bad", "--no-push")
     run("quarantine", MODEL, "v3", "--reason", "good", "--lift", "--no-push")
     run("release", MODEL, "v3", "--no-push")
-    assert "rolled-back v2" in run("rollback", MODEL, "--reason", "wrong", "--no-push")
+    assert "to v2, and quarantined" in run("rollback", MODEL, "--reason", "wrong", "--no-push")
     run("deprecate", MODEL, "v1", "--reason", "old", "--no-push")
     outcome = json.loads(run("rollback", MODEL, "--to", "baseline", "--reason", "drill", "--no-push", "--json"))
     assert (outcome["channels"]["stable"]["version"], outcome["pushed"]) == ("b1", False)

@@ -194,6 +194,15 @@ def test_a_dirty_tree_is_refused(project):
     refused(project, StateError, "the tree is dirty: new.py")
 
 
+def test_an_edited_record_is_not_to_be_committed(promoted):
+    """What lies in the registry's folder is restored, where other changes are committed."""
+    path = promoted / f"registry/models/{MODEL}/versions/v1.yaml"
+    path.write_text(path.read_text() + "\n")
+    (promoted / "a.py").write_text("x = 1")
+    with pytest.raises(StateError, match=r"v1\.yaml: was edited by hand.*restore them with git"):
+        promote(promoted, Request("fp16"))
+
+
 def test_the_same_bytes_do_not_become_two_versions(promoted):
     """Promoting what is a version already says which one it is."""
     with pytest.raises(StateError, match="are tiny-cnn@v2 already"):

@@ -183,7 +183,9 @@ def site(
     if as_json:
         _json({**vars(built), "folder": str(built.folder)})
     else:
-        typer.echo(f"{built.pages} pages of {built.models} models, {built.versions} versions: {out / 'index.html'}")
+        counts = {"page": built.pages, "model": built.models, "version": built.versions}
+        said = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
+        typer.echo(f"{said}: {out / 'index.html'}")
 
 
 def manifests(

@@ -373,7 +373,11 @@ def _say(outcome: Outcome, as_json: bool) -> None:
         return
     event, stable = outcome.event, outcome.channels.stable
     version = event.target.version if event.target else event.records[-1].version
-    typer.echo(f"{event.model}: {event.kind} {version} (event {event.number}, commit {outcome.commit[:12]})")
+    what = f"{event.kind} {version}"
+    if event.kind == "rolled-back":
+        left = event.evidence.get("left", "what was stable")
+        what = f"rolled back from {left} to {version}" + (f", and quarantined {left}" if event.quarantine else "")
+    typer.echo(f"{event.model}: {what} (event {event.number}, commit {outcome.commit[:12]})")
     typer.echo(f"stable: {stable.version if stable else 'none'}; {'pushed' if outcome.pushed else 'not pushed'}")
     if outcome.local:
         typer.echo(f"the working tree does not show it yet: {outcome.local}", err=True)
