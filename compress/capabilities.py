@@ -33,8 +33,6 @@ class Capability:
     """Schemes of `quantize` that it has a form of."""
     options: frozenset[str] | None = None
     """Keys of `quantize` that mean something to it besides `scheme`; all where it is None."""
-    from_module: bool = False
-    """Whether the file can only be made from a PyTorch module."""
 
     def versions(self) -> dict[str, str | None]:
         """Installed version of each distribution, the runtime last; None where it is not there."""
@@ -60,7 +58,6 @@ CAPABILITIES: dict[str, Capability] = {
         steps=("quantize",),
         schemes=("fp16", "dynamic-int8", "static-int8", "qat-int8", "weight-fp16", "weight-int8", "weight-int4"),
         options=frozenset({"agreement", "finetune", "keep"}),
-        from_module=True,
     ),
     "executorch": Capability(
         target="executorch",
@@ -71,7 +68,6 @@ CAPABILITIES: dict[str, Capability] = {
         steps=("quantize",),
         schemes=("static-int8", "qat-int8"),
         options=frozenset({"agreement", "finetune", "keep"}),
-        from_module=True,
     ),
 }
 """Every target that an artifact can be built for."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from compress import distill, factorize, pack, prune, quantize, share
-from compress.capabilities import CAPABILITIES, refusal
+from compress.capabilities import refusal
 from compress.finetune import recipe_teaching
 from compress.steps import Step, Technique
 from weighbridge.documents import Params, RecipeSection, parse
@@ -63,7 +63,6 @@ def read_recipe(params: Params, name: str, file: str = "params.yaml") -> list[St
     steps = read_steps(params.recipes[name], f"{file}: recipes.{name}")
     if params.model.onnx is not None:
         _refuse_module_steps(steps)
-        _refuse_module_targets(params.recipes[name].targets, f"{file}: recipes.{name}.target")
     return steps
 
 
@@ -125,16 +124,6 @@ def _refuse_for(target: str, steps: Sequence[Step]) -> None:
             reason = refusal(target, step.name, step.config, defaults)
             if reason is not None:
                 raise InputError(reason, where=step.where)
-
-
-def _refuse_module_targets(targets: Sequence[str], where: str) -> None:
-    for target in targets:
-        if CAPABILITIES[target].from_module:
-            raise InputError(
-                f"files for the target {target} are made from a PyTorch module, but the model is an ONNX file",
-                where=where,
-                fix="use target: onnxruntime, or give model.factory instead of model.onnx",
-            )
 
 
 def _refuse_module_steps(steps: Sequence[Step]) -> None:

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -45,6 +46,10 @@ class Captured(nn.Module):
         super().__init__()
         self.graph = graph
         self.trains = trains
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
+        with silenced():  # a deprecation within torch
+            return Captured(copy.deepcopy(self.graph, memo), trains=self.trains)
 
     def forward(self, *values: Tensor) -> Any:
         """The outputs of the module that was captured."""
@@ -154,28 +159,32 @@ def converted(graph: nn.Module, *, fold: bool) -> nn.Module:
 
     `fold`: weights as integers; else each weight stays in float with both operators after it.
     """
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e  # noqa: PLC0415  # an extra of two targets
-
     inner = graph.graph if isinstance(graph, Captured) else graph
     with silenced():
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e  # noqa: PLC0415  # an extra of two targets
+
         found: nn.Module = convert_pt2e(copy.deepcopy(inner), fold_quantize=fold)
     return found
 
 
 def prepared(module: nn.Module, split: Split, kept: Sequence[str], *, trains: bool) -> nn.Module:
     """The captured graph with fake quantization (`trains`) or observers where XNNPACK quantizes; none in `kept`."""
-    from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack  # noqa: PLC0415
-    from torchao.quantization.pt2e import quantize_pt2e  # noqa: PLC0415
-
     with silenced():
+        from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack  # noqa: PLC0415
+        from torchao.quantization.pt2e import quantize_pt2e  # noqa: PLC0415
+
         quantizer = xnnpack.XNNPACKQuantizer().set_global(
             xnnpack.get_symmetric_quantization_config(is_per_channel=True, is_qat=trains)
         )
-        for name in kept:
-            quantizer.set_module_name(f"{PREFIX}{name}", None)
+        quantizer.set_filter_function(partial(_outside, {f"{PREFIX}{name}" for name in kept}))
         prepare = quantize_pt2e.prepare_qat_pt2e if trains else quantize_pt2e.prepare_pt2e
         graph: nn.Module = prepare(captured(module, split), quantizer)
     return graph
+
+
+def _outside(kept: set[str], node: torch.fx.Node) -> bool:
+    """Whether a node of a captured graph belongs to none of the kept layers."""
+    return not any(path in kept for path, _ in node.meta.get("nn_module_stack", {}).values())
 
 
 def captured(module: nn.Module, split: Split) -> Any:

@@ -5,6 +5,7 @@ Uses the object form of the schema that comes with the runtime (`ai_edge_litert.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from compress.export.names import short_names
 from compress.export.target import Reading
+from weighbridge.errors import InvariantError
 
 Array = NDArray[Any]
 
@@ -57,10 +59,13 @@ class Layer:
 
 
 def parse(data: bytes) -> Any:
-    """The file as an object (`ModelT`)."""
+    """The file as an object (`ModelT`); bytes that are none are an `InvariantError`."""
     from ai_edge_litert.tools import flatbuffer_utils  # noqa: PLC0415  # an extra: only this target imports it
 
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    try:
+        return flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    except (struct.error, ValueError, TypeError, IndexError) as error:
+        raise InvariantError(f"is not a readable LiteRT file: {error}") from error
 
 
 def serialize(model: Any) -> bytes:
