@@ -15,6 +15,7 @@ import onnx
 from torch import nn
 
 from compress.checkpoint import read_checkpoint
+from compress.lowering import finished
 from compress.splits import StoredSplit
 from compress.training import check_module, deterministic
 from weighbridge.data import Data, Split, call_factory
@@ -101,7 +102,7 @@ class Project:
         return read_checkpoint(self.checkpoint, self.fresh_module())
 
     def given_model(self, data: Data) -> onnx.ModelProto:
-        """The finished ONNX model that params name; its inputs must be the data's."""
+        """The ONNX model that params name, in its finished form; its inputs must be the data's."""
         assert self.params.model.onnx is not None  # callers ask for `factory` first
         path = self.root / self.params.model.onnx
         proto = load_model(path)
@@ -114,7 +115,7 @@ class Project:
                     where=str(path),
                     fix="name the array in the data factory after the model's input",
                 )
-        return proto
+        return finished(proto)
 
     def baseline_manifest(self, target: str) -> Manifest:
         """What the stage `baseline` said of its artifact."""

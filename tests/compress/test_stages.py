@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 from torch import nn
@@ -36,6 +37,7 @@ RECIPES = {
         {"pack": {}},
     ],
     "taught": [{"distill": {"student": "tests.compress.factories:narrow", "finetune": {"epochs": 4}}}],
+    "tutored": [{"prune": {"sparsity": 0.5, "finetune": {"epochs": 1, "distill": {"temperature": 3, "weight": 0.7}}}}],
 }
 
 
@@ -288,6 +290,35 @@ def test_an_onnx_model_goes_down_the_same_road(made, tmp_path):
     assert baseline.artifact.digest == sha256_file(source)
     assert manifest(root, "int8").sizes.bytes < baseline.sizes.bytes
     assert "prune needs the PyTorch module, but the model is an ONNX file" in refused(root, stages.compress, "slim")
+
+
+def test_a_teacher_in_finetuning_is_part_of_the_lineage(made):
+    """The manifest pins the teacher's digest, and holds the control beside the student."""
+    tutored = manifest(made, "tutored")
+    assert tutored.teacher == tutored.baseline == tutored.steps[0].facts["teacher"]
+    assert set(tutored.steps[0].facts["validation"]) == {"teacher", "student", "control", "examples"}
+
+
+def test_weights_that_an_exporter_wrote_as_constant_nodes_are_weights(made, tmp_path):
+    """Some converters write no initializers: the given model is brought into the finished form before any step."""
+    proto = load_model(made / "artifacts" / "baseline" / "onnxruntime" / "model.onnx")
+    constants = [
+        onnx.helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in proto.graph.initializer
+    ]
+    body = [*constants, *proto.graph.node]
+    names = [tensor.name for tensor in proto.graph.initializer]
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in body]
+    del proto.graph.initializer[:], proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    recipe = {"steps": [{"share": {"bits": 4, "on": "file", "agreement": 0.5}}, {"pack": {}}]}
+    root = project(tmp_path / "p", model={"name": "given", "onnx": "given.onnx"}, recipes={"shared": recipe})
+    (root / "given.onnx").write_bytes(serialize(proto))
+    run(root, "shared")
+    given = Project(root).given_model(Project(root).data()[0])
+    assert [tensor.name for tensor in given.graph.initializer] == names
+    baseline = Manifest.read(root / "artifacts" / "baseline" / "onnxruntime" / "manifest.json")
+    assert baseline.artifact.digest == sha256_file(made / "artifacts" / "baseline" / "onnxruntime" / "model.onnx")
+    assert manifest(root, "shared").sizes.bytes < baseline.sizes.bytes
 
 
 def test_an_onnx_model_must_fit_the_data(made, tmp_path):
