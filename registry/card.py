@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.figures import change, in_order, interval, quantity, title
-from registry.records import Estimate, VersionRecord
+from registry.records import Estimate, Judgement, VersionRecord
 from weighbridge.files import dump_yaml
 
 _METRIC_TYPES = {
@@ -22,6 +22,8 @@ _METRIC_TYPES = {
     "accuracy.auc": "roc_auc",
     "accuracy.mae": "mae",
 }
+_FORMATS = {"onnxruntime": "onnx"}
+"""Of a target's files; others are called by the target's name."""
 # Licences that the Hub knows under the lower-case form of their SPDX identifier.
 _HUB_LICENCES = (
     "Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "MPL-2.0", "GPL-2.0", "GPL-3.0", "AGPL-3.0", "LGPL-3.0",
@@ -61,10 +63,11 @@ def card(record: VersionRecord, context: Context | None = None) -> str:
 
 def metadata(record: VersionRecord, context: Context) -> dict[str, Any]:
     """The card's metadata, in the Hub's keys."""
-    artifact = record.artifacts[0]
+    formats = [_FORMATS.get(item.target, item.target) for item in record.artifacts]
     techniques = [name for step in record.recipe.get("steps", []) if isinstance(step, dict) for name in step]
-    tags = ["onnx", artifact.target, *(["compressed", *map(str, techniques)] if techniques else [])]
-    found: dict[str, Any] = {**_licence(record.licence), "library_name": "onnx", "tags": list(dict.fromkeys(tags))}
+    targets = [item.target for item in record.artifacts]
+    tags = [*formats, *targets, *(["compressed", *map(str, techniques)] if techniques else [])]
+    found: dict[str, Any] = {**_licence(record.licence), "library_name": formats[0], "tags": list(dict.fromkeys(tags))}
     if context.task != "other":
         found["pipeline_tag"] = context.task
     if record.metrics:
@@ -102,17 +105,16 @@ def _result(record: VersionRecord, context: Context) -> dict[str, Any]:
 
 
 def _heading(record: VersionRecord, context: Context) -> str:
-    artifact = record.artifacts[0]
+    files = [f"{quantity(item.bytes, 'bytes')} for {escape(item.target)}" for item in record.artifacts]
+    form = "An ONNX file" if _FORMATS.get(record.artifacts[0].target) == "onnx" else "A file"
+    what = f"{form} of {files[0]}" if len(files) == 1 else f"Files of {', '.join(files)}"
     kind = "the uncompressed baseline" if record.kind == "baseline" else f"recipe {code(record.recipe_name)}"
     lines = [f"# {escape(record.model)} {record.version}", ""]
     if "quarantined" in context.status:
         lines += ["> **Quarantined.** This version must not serve.", ""]
     if "deprecated" in context.status:
         lines += ["> **Deprecated.** Take another version.", ""]
-    lines.append(
-        f"An ONNX file of {quantity(artifact.bytes, 'bytes')} for {escape(artifact.target)}, {kind}, "
-        f"recorded {record.at[:10]} by {escape(record.by)}."
-    )
+    lines.append(f"{what}, {kind}, recorded {record.at[:10]} by {escape(record.by)}.")
     channels = [name for name in context.status if name in ("stable", "canary", "baseline")]
     if channels:
         lines.append(f"It is on {' and '.join(channels)}.")
@@ -148,13 +150,16 @@ def _baseline(estimate: Estimate) -> str:
 
 
 def _budgets(record: VersionRecord) -> str:
-    judged = record.verdict
-    if judged is None:
+    if not record.verdicts:
         return ""
+    several = len(record.verdicts) > 1
+    parts = [_verdict(judged, f"{code(name)}: " if several else "") for name, judged in record.verdicts.items()]
+    return "\n\n".join(["## Verdict", *parts])
+
+
+def _verdict(judged: Judgement, whose: str) -> str:
     lines = [
-        "## Verdict",
-        "",
-        f"**{judged.verdict.value}**, judged on {escape(judged.device)} by policy {code(judged.policy[:19])}.",
+        f"{whose}**{judged.verdict.value}**, judged on {escape(judged.device)} by policy {code(judged.policy[:19])}.",
         "",
         "| budget | limit | estimate | verdict |",
         "|---|--:|--:|---|",
@@ -176,7 +181,7 @@ def _recipe(record: VersionRecord) -> str:
 
 def _lineage(record: VersionRecord) -> str:
     rows = [
-        ("artifact", record.artifacts[0].digest),
+        *((name, item.digest) for name, item in record.artifact_names.items()),
         ("commit", record.commit),
         ("data", record.data),
         ("code", record.code),

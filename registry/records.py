@@ -121,6 +121,18 @@ class VersionRecord(Recorded):
     licence: str | None = None
     notes: str = ""
 
+    @property
+    def verdicts(self) -> dict[str, Judgement]:
+        """All verdicts that let this version in, the one that it leads with first; none of a baseline."""
+        first = f"{self.recipe_name}/{self.artifacts[0].target}" if len(self.artifacts) > 1 else self.recipe_name
+        return {first: self.verdict, **self.others} if self.verdict is not None else {}
+
+    @property
+    def artifact_names(self) -> dict[str, StoredArtifact]:
+        """The artifacts by what a page calls them: `artifact`, or with the target where there are several."""
+        several = len(self.artifacts) > 1
+        return {f"artifact for {item.target}" if several else "artifact": item for item in self.artifacts}
+
 
 class Pointer(Recorded):
     """A version by name and digests."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from registry.figures import quantity
-from registry.records import VersionRecord
+from registry.records import Judgement, VersionRecord
 from registry.site.markup import Child, Markup, tag, text
 from registry.site.parts import badges, digest, facts, heading, metrics_table, number, page, table, when
 from registry.snapshot import ModelState
@@ -30,12 +30,12 @@ def version_page(state: ModelState, version: str) -> str:
 
 
 def _summary(record: VersionRecord) -> Markup:
-    artifact = record.artifacts[0]
+    sizes = ", ".join(f"{quantity(item.bytes, 'bytes')} for {item.target}" for item in record.artifacts)
     what = "The uncompressed baseline" if record.kind == "baseline" else text("Recipe ", tag("b", record.recipe_name))
     return tag(
         "p",
         what,
-        f", {quantity(artifact.bytes, 'bytes')} for {artifact.target}, recorded ",
+        f", {sizes}, recorded ",
         when(record.at),
         f" by {record.by}. ",
         tag("a", "Model card", href=f"{record.version}.card.md"),
@@ -55,9 +55,17 @@ def _warning(state: ModelState, version: str) -> Markup | None:
 
 
 def _verdict_section(record: VersionRecord) -> Markup | None:
-    judged = record.verdict
-    if judged is None:
+    if not record.verdicts:
         return None
+    several = len(record.verdicts) > 1
+    tables = [
+        _verdict_table(f"{name}, judged on {judged.device}" if several else f"Judged on {judged.device}", judged)
+        for name, judged in record.verdicts.items()
+    ]
+    return tag("section", heading(2, "Verdict", "verdict"), *tables)
+
+
+def _verdict_table(caption: str, judged: Judgement) -> Markup:
     rows = [
         tag(
             "tr",
@@ -71,9 +79,7 @@ def _verdict_section(record: VersionRecord) -> Markup | None:
         )
         for budget in judged.budgets
     ]
-    heads = ("budget", "#limit", "#estimate", "verdict", "why")
-    caption = f"Judged on {judged.device}"
-    return tag("section", heading(2, "Verdict", "verdict"), table(caption, heads, rows))
+    return table(caption, ("budget", "#limit", "#estimate", "verdict", "why"), rows)
 
 
 def _recipe_section(record: VersionRecord) -> Markup | None:
@@ -85,7 +91,7 @@ def _recipe_section(record: VersionRecord) -> Markup | None:
 
 def _lineage_section(state: ModelState, record: VersionRecord) -> Markup:
     rows: list[tuple[str, Child]] = [
-        ("artifact", digest(record.artifacts[0].digest)),
+        *((name, digest(item.digest)) for name, item in record.artifact_names.items()),
         ("commit", tag("code", record.commit)),
         ("data", digest(record.data)),
         ("code", digest(record.code)),

@@ -51,6 +51,12 @@ def project(_template, tmp_path):
 
 
 @pytest.fixture
+def pipeline_run(_template, tmp_path):
+    """As `project`, for tests whose module calls another thing so."""
+    return shutil.copytree(_template, tmp_path / "pipeline-run")
+
+
+@pytest.fixture
 def promoted(_promoted_template, tmp_path):
     """The same after two promotions: v1 was stable, v2 is."""
     return shutil.copytree(_promoted_template, tmp_path / "promoted")

@@ -10,11 +10,36 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from registry.card import Context, card, code, escape, fenced
+from registry.layout import WorkTree
+from registry.promote import Request, promote
+from registry.site.version import version_page
+from registry.snapshot import read_model
 
+from .project import MODEL, commit_all, write_run
 from .publish.project import Project
 from .publish.richproject import HOSTILE, metrics
 
 MARKDOWN = MarkdownIt("commonmark").enable("table").enable("strikethrough")
+
+
+def test_every_target_is_described(pipeline_run):
+    """Files, digests and verdicts of all targets, in the card and on the site's page; not the first one's alone."""
+    write_run(pipeline_run, targets=("litert", "onnxruntime"))
+    commit_all(pipeline_run)
+    promote(pipeline_run, Request("int8"))
+    state = read_model(WorkTree(pipeline_run), MODEL)
+    record = state.records["v1"]
+    text = card(record)
+    front = yaml.safe_load(text.split("---")[1])
+    assert (front["library_name"], front["tags"][:3]) == ("litert", ["litert", "onnx", "onnxruntime"])
+    page = version_page(state, "v1")
+    for item in record.artifacts:
+        assert f"artifact for {item.target}" in text
+        assert item.digest in text
+        assert item.digest in page
+    assert text.count("**pass**, judged on test") == 2
+    assert "int8/onnxruntime, judged on test" in page
+    assert " B for litert, " in page
 
 
 @pytest.fixture(scope="module")
