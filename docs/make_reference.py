@@ -40,6 +40,7 @@ def params_page() -> str:
     ]
     titles = {
         "ModelSection": "model", "DataSection": "data", "TrainSection": "train", "RecipeSection": "recipes.NAME",
+        "DeviceSection": "devices.NAME",
         "Weighing": "weighing", "Budget": "budgets[]",
     }  # fmt: skip
     for name, title in titles.items():
