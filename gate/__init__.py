@@ -1,10 +1,12 @@
 """Gate: artifact → verdict and report. numpy, scipy and the runtimes; no torch; starts fast.
 
-- `device`: the fingerprint of the machine
+- `machine`, `device`: what a machine says of itself; its document with the fingerprint
+- `devices`: the places where artifacts are weighed: here, behind SSH, by a user's harness
 - `runtimes`: one file a target: load, run, peak memory
 - `worker`: the small process that times one artifact; imports numpy and one runtime only
 - `process`: workers as the gate sees them: started fresh, asked with a deadline, killed as a group
-- `launches`, `pairing`: one launch of all roles, interleaved; from its bursts to its values
+- `bench`, `recording`: one launch of all roles, interleaved, on the device; what was seen, before anything is computed
+- `launches`, `pairing`: from a recording to a launch's values
 - `noisy`, `tally`: launch after launch until no budget is open; what they have given, continued over re-runs
 - `job`, `inputs`: what a weighing is about, checked before anything runs
 - `weigh`: the order of work, and the measurement that comes of it
