@@ -7,6 +7,8 @@
 - `layers`, `fold`: a module's weights, what its layers cost, and normalisation folded into them
 - `codebook`, `share_graph`, `hints`, `lowrank`: what sharing, distilling and factorizing are made of
 - `training`: the one loop that trains, fine-tunes, distils and does quantization-aware training
+- `finetune`, `soft_targets`, `control`: training within a recipe, with a teacher as well, and the control without one
+- `lowering`, `graph_form`: the layers of an exported graph, running it, and the form in which it is stored
 - `invariants`: what must hold between steps and on the final file
 - `splits`: parts of a split: calibration from train, validation held out of train
 - `export`: one file a target
