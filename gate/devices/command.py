@@ -119,7 +119,7 @@ class Harness(Place):
             "single": list(setup.single),
             "metrics": sorted(metrics),
             "protocol": dataclasses.asdict(setup.protocol),
-            "cores": list(setup.cores.workers),
+            "cores": list(self.section.cores or ()),
             "seed": int(rng.integers(2**53)),
         }
         begin = time.perf_counter()
@@ -130,7 +130,7 @@ class Harness(Place):
         return believed(recording, setup, metrics, Witness(self.name, self.clock_ns, passed))
 
     def cores(self, threads: int) -> Cores:
-        """Those of the section; the harness is told, and knows its cores itself where the section names none."""
+        """Those of the section. Where it names none the harness is told none: it knows its device."""
         wanted = tuple(self.section.cores or range(threads))
         return Cores(wanted, tuple(sorted(os.sched_getaffinity(0))))
 

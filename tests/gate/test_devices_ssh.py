@@ -481,6 +481,17 @@ def test_more_than_passed_is_not_believed(connect, models, monkeypatch):
         place.launch(ready, METRICS, np.random.default_rng(0))
 
 
+@pytest.mark.parametrize("value", ["much", 0, None, True])
+def test_facts_that_no_metric_needs_are_checked_too(connect, models, monkeypatch, tmp_path, value):
+    """End-to-end launches report no cold start; its times are held against the clock all the same."""
+    (tmp_path / "mydata.py").write_text(FACTORY.format(extra=""))
+    place = connect()
+    ready = setup(place, models, place.journey(Journey("mydata:load", tmp_path)))
+    _lie(monkeypatch, _said(["facts", "candidate", "load_ns"], value))
+    with pytest.raises(MeasurementError, match="answered load_ns"):
+        place.launch(ready, frozenset({"latency.end_to_end"}), np.random.default_rng(0))
+
+
 def test_a_wrong_digest_is_found_when_a_file_arrives(connect, models, monkeypatch):
     """The device says what lies on its disk; another digest ends it."""
     original = Connection.ask

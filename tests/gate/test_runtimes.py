@@ -1,6 +1,8 @@
 """LiteRT and ExecuTorch: files read without running them, and run by their adapters in workers."""
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -264,3 +266,10 @@ def test_targets_go_by_suffix():
     assert [target_of(Path(f"m{suffix}")) for suffix in (".onnx", ".tflite", ".pte", ".bin")] == [
         "onnxruntime", "litert", "executorch", "onnxruntime",
     ]  # fmt: skip
+
+
+def test_the_gate_itself_loads_no_runtime():
+    """Adapters are loaded by path, in workers: what weighs starts without torch, LiteRT and ONNX Runtime."""
+    code = "import sys, gate.stages, gate.devices.ssh, gate.devices.command; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "ai_edge_litert", "executorch", "onnxruntime"} & set(done.stdout.split())
