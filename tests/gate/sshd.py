@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ Host *
   IdentitiesOnly yes
   UserKnownHostsFile {folder}/known_hosts
   GlobalKnownHostsFile /dev/null
+  HostKeyAlias [127.0.0.1]:{port}
 """
 
 
@@ -61,7 +63,7 @@ def server(folder):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     (folder / "sshd_config").write_text(CONFIG.format(port=port, folder=folder))
-    (folder / "client").write_text(CLIENT.format(folder=folder))
+    (folder / "client").write_text(CLIENT.format(folder=folder, port=port))
     kind, key = (folder / "host_key.pub").read_text().split()[:2]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
     with contextlib.suppress(PermissionError):  # where sshd separates its privileges; it needs it to start as root
@@ -80,6 +82,43 @@ def server(folder):
         process.terminate()
         process.wait(10)
         log.close()
+
+
+class Cable:
+    """A way to a port that can be cut: what goes through it is dropped in the middle, as networks drop it."""
+
+    def __init__(self, port):
+        self.port, self.ends = port, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.own = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.port))
+                self.ends += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+    def cut(self):
+        """Reset every connection that is open now."""
+        for end in self.ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self.ends = []
+
+    def close(self):
+        self.cut()
+        self.listener.close()
+
+
+def _pump(source, sink):
+    with contextlib.suppress(OSError):
+        while part := source.recv(1 << 16):
+            sink.sendall(part)
 
 
 def _listens(port):

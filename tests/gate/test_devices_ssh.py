@@ -202,6 +202,23 @@ def test_a_dropped_connection_is_opened_again(connect, models):
     assert again.values["latency.p50"]["candidate"] > 0
 
 
+def test_a_cut_cable_is_survived(connect, models, server, tmp_path):
+    """The network goes away in the middle of a launch: it is taken again, and the first agent leaves nothing."""
+    cable = sshd.Cable(server.port)
+    try:
+        place = connect(address=server.address.replace(str(server.port), str(cable.own)))
+        ready = setup(place, models)
+        first = next((tmp_path / "device").iterdir())
+        slow = dataclasses.replace(ready, protocol=dataclasses.replace(QUICK, launch_seconds=1.5, rounds=5000))
+        threading.Timer(1.0, cable.cut).start()
+        launch = place.launch(slow, METRICS, np.random.default_rng(0))
+        assert launch.values["latency.p50"]["candidate"] > 0
+        (second,) = (tmp_path / "device").iterdir()
+        assert second != first
+    finally:
+        cable.close()
+
+
 def test_a_connection_that_keeps_dropping_is_a_fault(connect, models, monkeypatch):
     """After the retries nothing is invented: the last drop is what is reported."""
     place = connect()
