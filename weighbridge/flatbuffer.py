@@ -91,5 +91,5 @@ def root(data: bytes, identifier: bytes, kind: str, where: str) -> Table:
     if not data:
         raise InputError("is empty", where=where)
     if data[4:8] != identifier:
-        raise InputError(f"is not a {kind} file", where=where, fix=f"its bytes 4 to 8 are not {identifier.decode()!r}")
+        raise InputError(f"is no {kind} file", where=where, fix=f"its bytes 4 to 8 are not {identifier.decode()!r}")
     return Table(data, struct.unpack_from("<I", data)[0], where)

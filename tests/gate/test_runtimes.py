@@ -101,7 +101,7 @@ def test_executorch_files_have_no_names(tmp_path):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
-    ("data", "said"), [(b"", "is empty"), (b"not a model", "is not a"), (b"\x10\0\0\0ABCD", "is not a")]
+    ("data", "said"), [(b"", "is empty"), (b"not a model", "is no "), (b"\x10\0\0\0ABCD", "is no ")]
 )
 def test_other_files_are_one_error(tmp_path, target, data, said):
     """Empty, text, and a FlatBuffers file of another kind."""

@@ -1,4 +1,4 @@
-"""`weighbridge weigh BASELINE CANDIDATE`: the gate for any two ONNX files, no pipeline needed."""
+"""`weighbridge weigh BASELINE CANDIDATE`: the gate for any two files of one runtime, no pipeline needed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from weighbridge.cli.console import progress
 
 
 def weigh(
-    baseline: Path = typer.Argument(..., help="The artifact to compare with (ONNX)."),
-    candidate: Path = typer.Argument(..., help="The artifact to judge (ONNX)."),
+    baseline: Path = typer.Argument(..., help="The artifact to compare with (.onnx, .tflite or .pte)."),
+    candidate: Path = typer.Argument(..., help="The artifact to judge, for the same runtime."),
     data: str = typer.Option(..., "--data", help="eval.npz, or module:callable of a data factory."),
     budgets: Path = typer.Option(None, "--budgets", help="YAML with a list under 'budgets:'.", show_default=False),
     out: Path = typer.Option(
