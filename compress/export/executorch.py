@@ -59,7 +59,8 @@ def export(module: nn.Module, split: Split) -> Program:
 
 def _lowered(positional: nn.Module, example: Example, module: nn.Module) -> bytes:
     try:
-        with silenced(), torch.no_grad():
+        # Lowering draws random numbers; they are not the caller's.
+        with silenced(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner  # noqa: PLC0415
             from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower  # noqa: PLC0415
 

@@ -35,11 +35,17 @@ SIGNATURE = "serving_default"
 WHERE = "quantize"
 COMPARED = 64
 """Calibration examples on which a quantized file is compared with the float file."""
-STORED = {
-    "fp16": "float16", "weight-fp16": "float16", "dynamic-int8": "int8", "static-int8": "int8", "weight-int8": "int8",
-    "weight-int4": "int4", "qat-int8": "int8",
-}  # fmt: skip
-"""How each scheme stores weights."""
+FORMS = {
+    "fp16": ("float16", "float32", True),
+    "weight-fp16": ("float16", "float32", True),
+    "dynamic-int8": ("int8", "float32", False),
+    "static-int8": ("int8", "int8", False),
+    "qat-int8": ("int8", "int8", False),
+    "weight-int8": ("int8", "float32", True),
+    "weight-int4": ("int4", "float32", True),
+}
+"""Of each scheme: the type of stored weights, that of the values beside them, and whether weights are decoded first."""
+FLOAT = ("float32", "float32", False)
 
 
 def export(module: nn.Module, split: Split) -> Program:
@@ -277,21 +283,22 @@ def _check_done(
     config: Quantize, before: Sequence[tflite.Layer], after: Sequence[tflite.Layer], kept: Sequence[str]
 ) -> Facts:
     """Every layer's weight is stored as the scheme says, or in float where it was kept. Gives tensors by type."""
-    wanted = STORED[config.scheme]
+    wanted = FORMS[config.scheme]
     if len(before) != len(after):
         raise InvariantError(f"{len(before)} layers went in, {len(after)} came out", where=WHERE)
     for was, now in zip(before, after, strict=True):
-        expected = "float32" if was.name in kept else wanted
-        if now.kind == expected:
+        found = (now.kind, now.computes, now.decoded)
+        if found == (FLOAT if was.name in kept else wanted):
             continue
         if was.name in kept:
             raise InvariantError(f"layer {was.name} was to be kept and is {now.kind}", where=WHERE)
         raise InputError(
-            f"{config.scheme} has no form of layer {was.name} ({was.operator}) on LiteRT: its weight is {now.kind}",
+            f"{config.scheme} has no form of layer {was.name} ({was.operator}) on LiteRT: "
+            f"its weight is {now.kind}, and it computes in {now.computes}",
             where=WHERE,
             fix="name it under 'keep', or choose another scheme",
         )
-    return {f"{wanted}_tensors": sum(layer.kind == wanted for layer in after)}
+    return {f"{wanted[0]}_tensors": sum(layer.kind == wanted[0] for layer in after)}
 
 
 LITERT = Target(

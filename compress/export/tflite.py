@@ -34,7 +34,7 @@ NUMPY = {
 }
 CODES = {name: code for code, name in NUMPY.items()}
 INTEGERS = {INT8: "int8", UINT8: "uint8", INT4: "int4"}
-CAST, DEQUANTIZE, QUANTIZE = 53, 6, 114
+CAST, DEQUANTIZE, QUANTIZE, TRANSPOSE_CONV = 53, 6, 114, 67
 WEIGHT = 1
 """Which input of an operator with weights holds them."""
 OPERATORS = {
@@ -53,7 +53,11 @@ class Layer:
     output: str
     """The name of the operator's output."""
     kind: str
-    """The weight's type, e.g. `float32` or `int8`."""
+    """The weight's stored type, e.g. `float32` or `int8`."""
+    computes: str
+    """The type in which the operator gets its other input and, if the weight is decoded first, its weight."""
+    decoded: bool
+    """Whether another operator turns the weight into floats before this one reads it."""
     values: Array
     """As stored, less the zero point."""
 
@@ -203,19 +207,22 @@ def layers(data: bytes, parameters: Mapping[str, Array] | None = None) -> list[L
         made = {int(output): operator for operator in graph.operators for output in operator.outputs}
         for operator, builtin in _weighted(model, graph):
             tensor = graph.tensors[operator.inputs[WEIGHT]]
-            values = constant(model, tensor)
-            if values is None:  # decoded by an operator of its own?
-                maker = made.get(int(operator.inputs[WEIGHT]))
-                if maker is None or builtin_of(model.operatorCodes[maker.opcodeIndex]) != DEQUANTIZE:
-                    continue
+            values, decoded = constant(model, tensor), False
+            maker = made.get(int(operator.inputs[WEIGHT]))
+            if maker is not None and builtin_of(model.operatorCodes[maker.opcodeIndex]) == DEQUANTIZE:
                 tensor = graph.tensors[maker.inputs[0]]
-                values = constant(model, tensor)
-            if values is None:
+                values, decoded = constant(model, tensor), True
+            if values is None:  # a product of two computed values
                 continue
+            # A transposed convolution's first input is its output's shape.
+            given = graph.tensors[operator.inputs[2 if builtin == TRANSPOSE_CONV else 0]]
             output = graph.tensors[operator.outputs[0]].name.decode()
-            kind = INTEGERS.get(tensor.type, NUMPY.get(tensor.type, "unknown"))
-            found.append(Layer(output, OPERATORS[builtin], output, kind, values))
+            found.append(Layer(output, OPERATORS[builtin], output, _kind(tensor), _kind(given), decoded, values))
     return _named(found, parameters or {})
+
+
+def _kind(tensor: Any) -> str:
+    return INTEGERS.get(tensor.type, NUMPY.get(tensor.type, "unknown"))
 
 
 def _named(found: list[Layer], parameters: Mapping[str, Array]) -> list[Layer]:

@@ -1,14 +1,17 @@
 """Each scheme on each target: what is stored, what stays, and what is caught where a converter did something else."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from compress.export import TARGETS, executorch, litert, pt2e, pte, tflite
+from compress.export.capture import example_of
 from compress.export.pt2e import Within, kept_layers
 from compress.lowering import agreement
 from compress.quantize import Quantize
+from compress.steps import Subject
 from weighbridge.errors import InputError, InvariantError
 
 STORED = {"fp16": "float16", "weight-fp16": "float16", "dynamic-int8": "int8", "weight-int8": "int8"}
@@ -79,13 +82,28 @@ def test_a_layer_that_a_converter_left_in_float_is_caught(programs):
     layers = tflite.layers(programs["litert"].data)
     with pytest.raises(InputError, match="its weight is float32"):
         litert._check_done(Quantize(scheme="static-int8"), layers, layers, [])
-    integers = [replace(layer, kind="int8") for layer in layers]
+    integers = [replace(layer, kind="int8", computes="int8") for layer in layers]
+    assert litert._check_done(Quantize(scheme="static-int8"), layers, integers, []) == {"int8_tensors": 3}
+    with pytest.raises(InputError, match="computes in float32"):
+        litert._check_done(Quantize(scheme="static-int8"), layers, [replace(layers[0], kind="int8"), *integers[1:]], [])
     with pytest.raises(InvariantError, match="was to be kept and is int8"):
         litert._check_done(Quantize(scheme="static-int8"), layers, integers, [layers[0].name])
     with pytest.raises(InvariantError, match="went in"):
         litert._check_done(Quantize(scheme="static-int8"), layers, integers[1:], [])
     with pytest.raises(InvariantError, match="0 weights as 8-bit integers"):
         executorch._check_done(programs["executorch"].data, 3, programs["executorch"].data)
+
+
+def test_a_trained_graph_that_was_converted_in_float_is_caught(net, programs):
+    """Without its own configuration the converter takes the graph, in silence, as float convolutions."""
+    config = Quantize(scheme="qat-int8", finetune={"epochs": 1})
+    subject, facts = pt2e.train(config, Subject(copy.deepcopy(net[0])), net[1])
+    assert facts["layers"] == ["body.0", "classes", "stem"]
+    assert facts["losses"]
+    example = example_of(subject.module, net[1].data.calibration)
+    data = litert._converted(pt2e.converted(subject.notes["pt2e"]["graph"], fold=False), example, subject.module)
+    with pytest.raises(InvariantError, match="3 layers went in, 0 came out"):
+        litert._check_done(config, tflite.layers(programs["litert"].data), tflite.layers(data), [])
 
 
 @pytest.mark.parametrize("name", ["litert", "executorch"])
