@@ -101,10 +101,11 @@ def _sign(record: VersionRecord, key: Signer | None, policy: Policy) -> bytes | 
             )
         return None
     data = render(record)
-    digest, record = sha256_bytes(data), parse(VersionRecord, parse_mapping(data, name), name)
+    digest, written = sha256_bytes(data), parse(VersionRecord, parse_mapping(data, name), name)
     envelope = signing.sign(record, digest, key)
+    signing.require_statement(envelope, written, digest, "your signature")
     if policy.names_signers:
-        signing.verify(envelope, record, digest, policy, "your signature")
+        signing.verify(envelope, written, digest, policy, "your signature")
     return envelope
 
 
@@ -145,17 +146,19 @@ def _refuse(channels: Channels, evidence: Evidence, request: Request, tip: Tip) 
             fix="pull, run `dvc repro` and promote again",
         )
     ours = {built.manifest.artifact.digest for built in evidence.candidates}
-    for version in channels.quarantined:
-        if ours & {channels.quarantined[version], *_digests(tip, channels.model, version)}:
+    holders = [_holders(tip, channels.model, digest) for digest in sorted(ours)]
+    for version, digest in channels.quarantined.items():
+        if digest in ours or any(version in names for names in holders):
             raise StateError(
                 f"these bytes are {channels.model}@{version}, which is quarantined",
                 fix=f"`weighbridge registry quarantine {channels.model} {version} --lift --reason …` if that was wrong",
             )
-    known = _version_of(tip, channels, ours)
-    if known is not None:
+    known = set(holders[0]).intersection(*holders)
+    if known:
+        version = _newest(known)
         raise StateError(
-            f"these bytes are {channels.model}@{known} already",
-            fix=f"`weighbridge registry release {channels.model} {known}` makes it stable",
+            f"these bytes are {channels.model}@{version} already",
+            fix=f"`weighbridge registry release {channels.model} {version}` makes it stable",
         )
 
 
@@ -168,16 +171,16 @@ def _digests(tip: Tip, model: str, version: str) -> set[str]:
     return {artifact.digest for artifact in record.artifacts}
 
 
-def _version_of(tip: Tip, channels: Channels, digests: set[str]) -> str | None:
-    """The version that has all these bytes, if any: one search by git over the records at the tip."""
-    folder = f"{tip.prefix}registry/models/{channels.model}/versions"
-    wanted = min(digests)
-    done = tip.git.attempt("grep", "-l", "-z", "--fixed-strings", wanted, tip.commit, "--", f":(top,literal){folder}")
+def _holders(tip: Tip, model: str, digest: str) -> set[str]:
+    """The versions with an artifact of these bytes: one search by git over the records at the tip."""
+    folder = f"{tip.prefix}{MODELS}/{model}/versions"
+    done = tip.git.attempt("grep", "-l", "-z", "--fixed-strings", digest, tip.commit, "--", f":(top,literal){folder}")
     names = [name.rpartition("/")[2].removesuffix(".yaml") for name in done.stdout.split("\0") if name]
-    for name in sorted(names, key=lambda name: (name[:1], int(name[1:])), reverse=True):
-        if digests <= _digests(tip, channels.model, name):
-            return name
-    return None
+    return {name for name in names if digest in _digests(tip, model, name)}
+
+
+def _newest(versions: set[str]) -> str:
+    return max(versions, key=lambda name: (name[:1], int(name[1:])))
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,8 @@ class Made:
         of_baseline = VersionOf(version=baseline, digest=digest)
         of_teacher = None
         if teacher is not None:
-            known = baseline if teacher == digest else _version_of(tip, channels, {teacher})
+            taught = {baseline} if teacher == digest else _holders(tip, channels.model, teacher)
+            known = _newest(taught) if taught else None
             of_teacher = VersionOf(version=known, digest=teacher)
         found.append(self._candidate(f"v{channels.versions + 1}", channels.model, of_baseline, of_teacher))
         return found

@@ -117,8 +117,11 @@ def key_id(key: PublicKey) -> str:
 
 
 def sign(record: VersionRecord, record_digest: str, key: Signer) -> bytes:
-    """The signed statement's file, JSON: a DSSE envelope, or the sigstore bundle of a signer without a key."""
-    payload = canonical_json(statement(record, record_digest))
+    """The signed statement's file, JSON: a DSSE envelope, or the sigstore bundle of a signer without a key.
+
+    `record` is the one that is about to be written: it is signed as whoever reads its file will see it.
+    """
+    payload = canonical_json(statement(VersionRecord.model_validate(record.to_json()), record_digest))
     if isinstance(key, KeylessSigner):
         return key.sign(payload)
     message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
