@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gate.energy import WINDOW_SECONDS, Counters
-from gate.process import Artifact, Worker, send_arrays
+from gate.process import Answering, Artifact, Worker, send_arrays
 from gate.recording import Burst, Bursts, Phase, Recording
 from weighbridge.errors import MeasurementError
 
@@ -81,6 +81,20 @@ class Journey:
     factory: str
     folder: Path
     examples: int = FEEDS
+    preprocess: str | None = None
+    """Name of the function within the factory's module, where the factory itself is not to be called."""
+    postprocess: str | None = None
+    raw: Array | None = None
+    """Raw examples (n, …), where `preprocess` is named."""
+
+    def load_into(self, worker: Answering) -> None:
+        """Import the code in a worker; `MeasurementError` where it does not run there."""
+        rest: dict[str, Any] = {"factory": self.factory, "folder": str(self.folder), "examples": self.examples}
+        if self.raw is None:
+            worker.ask("code", **rest)
+        else:
+            named = {"preprocess": self.preprocess, "postprocess": self.postprocess}
+            send_arrays(worker, "code", {"raw": self.raw}, **rest, **named)
 
 
 @dataclass(frozen=True)
@@ -176,7 +190,7 @@ class Bench:
             worker = self.workers[role]
             send_arrays(worker, "inputs", chosen, batch=batch, single=list(self.setup.single))
             if journey is not None:
-                worker.ask("code", factory=journey.factory, folder=str(journey.folder), examples=journey.examples)
+                journey.load_into(worker)
 
     def warm(self, seconds: float, *, journey: bool = False) -> None:
         """The same warm-up for all, in random order."""

@@ -137,11 +137,21 @@ class Worker:
             raise Refusal("there is no whole batch of inputs")
         return {"feeds": len(self.feeds)}
 
-    def code(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
-        """Import the user's data factory for end-to-end latency; only then is a user's code loaded here."""
+    def code(self, request: dict[str, Any], payload: bytes) -> dict[str, Any]:
+        """Import the user's data factory for end-to-end latency; only then is a user's code loaded here.
+
+        Where `preprocess` names a function of the factory's module, that is taken and the raw examples are the
+        payload's: a device need not have the data set that the factory would load.
+        """
         sys.path.insert(0, request["folder"])
-        module, _, name = request["factory"].partition(":")
-        data = getattr(importlib.import_module(module), name)()
+        name, _, factory = request["factory"].partition(":")
+        module = importlib.import_module(name)
+        if request.get("preprocess"):
+            self.preprocess = getattr(module, request["preprocess"])
+            self.postprocess = getattr(module, request["postprocess"]) if request["postprocess"] else None
+            self.raw = list(unpack_arrays(request["arrays"], payload)["raw"])
+            return {"examples": len(self.raw)}
+        data = getattr(module, factory)()
         if data.preprocess is None or data.raw is None:
             raise Refusal(f"{request['factory']} gives no preprocess and raw examples")
         self.preprocess, self.postprocess = data.preprocess, data.postprocess

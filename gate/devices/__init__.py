@@ -3,8 +3,10 @@
 - `place`: the interface
 - `local`: this machine
 - `ssh`, `connection`: a machine behind OpenSSH; `bootstrap` and `agent` are what runs there
-- `command`: a user's own harness
+- `travelling`: the user's code around the model, made ready for the way there
+- `command`, `harness`: a user's own harness
 - `claims`: what a device says, held against what can be
+- `survey`, `unreached`: which devices are reached, and what stands for one that is not
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ class Agent:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.arrays: dict[str, Any] = {}
+        self.raw: dict[str, Any] = {}
         self.workers: dict[int, Worker] = {}
         self.lock: int | None = None
 
@@ -65,6 +66,11 @@ class Agent:
         self.arrays = protocol.unpack_arrays(request["arrays"], payload)
         return {}, b""
 
+    def examples(self, request: Mapping[str, Any], payload: bytes) -> Answer:
+        """Keep raw examples for the user's code."""
+        self.raw = protocol.unpack_arrays(request["arrays"], payload)
+        return {}, b""
+
     def take_lock(self, _: Mapping[str, Any], __: bytes) -> Answer:
         """Whether this connection is now the only one that measures on the machine."""
         if self.lock is None:
@@ -86,7 +92,7 @@ class Agent:
             tuple(request["single"]),
             Protocol(**request["protocol"]),
             Cores(tuple(request["workers"]), tuple(request["harness"])),
-            _journey(request["journey"]),
+            self._journey(request["journey"]),
             energy if isinstance(energy, Counters) else None,
         )
         rng = np.random.default_rng(request["seed"])
@@ -112,10 +118,18 @@ class Agent:
         return {}, b""
 
     def code(self, request: Mapping[str, Any], _: bytes) -> Answer:
-        """Run the user's data factory once, in a process of its own, to see whether it runs here at all."""
+        """Load the user's code once, in a process of its own, to see whether it runs here at all."""
+        journey = self._journey(request["journey"])
+        assert journey is not None
         with Worker("the data factory", timeout=CODE_SECONDS) as worker:
-            worker.ask("code", **{key: request[key] for key in ("factory", "folder", "examples")})
+            journey.load_into(worker)
         return {}, b""
+
+    def _journey(self, said: Mapping[str, Any] | None) -> Journey | None:
+        if said is None:
+            return None
+        named = said["preprocess"], said["postprocess"], self.raw.get("raw") if said["preprocess"] else None
+        return Journey(said["factory"], Path(said["folder"]), said["examples"], *named)
 
     def _inside(self, name: str) -> Path:
         path = (self.folder / name).resolve()
@@ -129,10 +143,6 @@ def _artifact(said: Mapping[str, Any]) -> Artifact:
     return Artifact(said["name"], files, Path(said["adapter"]), tuple(said["inputs"]))
 
 
-def _journey(said: Mapping[str, Any] | None) -> Journey | None:
-    return None if said is None else Journey(said["factory"], Path(said["folder"]), said["examples"])
-
-
 def main(folder: str, source: BinaryIO, sink: BinaryIO) -> None:
     """Answer frames until the stream ends; a reader of its own sees the end while a launch is under way."""
     agent = Agent(Path(folder))
@@ -142,6 +152,7 @@ def main(folder: str, source: BinaryIO, sink: BinaryIO) -> None:
         "hello": agent.hello,
         "put": agent.put,
         "inputs": agent.inputs,
+        "examples": agent.examples,
         "lock": agent.take_lock,
         "load": agent.load,
         "record": agent.record,

@@ -23,6 +23,7 @@ from gate.device import document
 from gate.devices.claims import Witness, believed, check_clock
 from gate.devices.connection import STARTER, Connection, DroppedError, RefusedError
 from gate.devices.place import Place, Waiting
+from gate.devices.travelling import made_ready, source_of
 from gate.energy import Counters
 from gate.evaluation import Manner, answer
 from gate.launches import Launch
@@ -88,6 +89,7 @@ class Ssh(Place):
         self.files: dict[str, bytes] = {}
         self.sent: dict[str, str] = {}
         self.inputs: Mapping[str, Array] = {}
+        self.raw: Mapping[str, Array] = {}
         self.locked = False
         self.connection = self._connect()
         self.device = document(self._facts(), name)
@@ -165,19 +167,25 @@ class Ssh(Place):
         return Counters(()) if reason == "" else f"{self.name}: {reason or 'says nothing of energy counters'}"
 
     def journey(self, journey: Journey) -> Journey | str:
-        """Send the one module that the configuration names, and load it there once: what fails here would fail then."""
+        """Send the one file that the configuration names, and load it there once: what fails now would fail then."""
         module = journey.factory.partition(":")[0]
-        path = journey.folder.joinpath(*module.split(".")).with_suffix(".py")
-        if not path.is_file():
+        path = source_of(journey)
+        if path is None:
             return f"{self.name} gets the file of the data factory alone, and {module} is not one file"
         self.files[f"code/{module.replace('.', '/')}.py"] = read_bytes(path)
-        self._persistently(self._send_files)
-        request: dict[str, Any] = {"factory": journey.factory, "examples": journey.examples}
+        ready = made_ready(journey)
+        self.raw = {} if ready.raw is None else {"raw": ready.raw}
+
+        def attempt() -> None:
+            self._send_files()
+            self._send_arrays("examples", self.raw)
+            self.connection.ask("code", journey=self._code_there(ready))
+
         try:
-            self._persistently(lambda: self.connection.ask("code", folder=self._path("code"), **request))
+            self._persistently(attempt)
         except RefusedError as error:
             return f"the data factory cannot be run on {self.name}: {error.what}"
-        return journey
+        return ready
 
     @contextmanager
     def turn(self, waiting: Waiting) -> Iterator[None]:
@@ -270,10 +278,14 @@ class Ssh(Place):
             self.sent[name] = digest
 
     def _send_inputs(self) -> None:
-        digest = sha256_bytes(b"".join(array.tobytes() for array in self.inputs.values()))
-        if self.sent.get("inputs") != digest:
-            send_arrays(self.connection, "inputs", self.inputs)
-            self.sent["inputs"] = digest
+        self._send_arrays("inputs", self.inputs)
+        self._send_arrays("examples", self.raw)
+
+    def _send_arrays(self, operation: str, arrays: Mapping[str, Array]) -> None:
+        digest = sha256_bytes(b"".join(array.tobytes() for array in arrays.values()))
+        if arrays and self.sent.get(operation) != digest:
+            send_arrays(self.connection, operation, arrays)
+            self.sent[operation] = digest
 
     def _lock(self, waiting: Waiting) -> None:
         begin = time.monotonic()
@@ -318,4 +330,10 @@ class Ssh(Place):
     def _code_there(self, journey: Journey | None) -> dict[str, Any] | None:
         if journey is None:
             return None
-        return {"factory": journey.factory, "folder": self._path("code"), "examples": journey.examples}
+        return {
+            "factory": journey.factory,
+            "folder": self._path("code"),
+            "examples": journey.examples,
+            "preprocess": journey.preprocess if journey.raw is not None else None,
+            "postprocess": journey.postprocess,
+        }

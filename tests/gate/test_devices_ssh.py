@@ -403,6 +403,49 @@ def test_the_users_code_is_timed_there(connect, models, tmp_path):
     assert sent == ["data.py"]
 
 
+LOADS = """\
+from pathlib import Path
+import numpy as np
+from weighbridge.data import Data, Split
+
+def load():
+    rows = np.load(Path(__file__).with_name("rows.npy"))
+    split = Split({"x": rows.astype(np.float32)}, np.zeros(len(rows), np.int64))
+    return Data(train=split, test=split, preprocess=preprocess, postprocess=POST, raw=rows)
+
+def preprocess(raw):
+    return {"x": raw[None].astype(np.float32)}
+
+def postprocess(outputs):
+    return int(outputs[0].argmax())
+"""
+
+
+def test_the_data_set_need_not_be_there(connect, models, tmp_path, monkeypatch):
+    """Functions of the module itself go by their names, and raw examples with them: the factory is not called there."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "loads.py").write_text(LOADS.replace("POST", "postprocess"))
+    np.save(tmp_path / "rows.npy", np.arange(160, dtype=np.uint8).reshape(40, 4))
+    place = connect()
+    journey = place.journey(Journey("loads:load", tmp_path))
+    assert (journey.preprocess, journey.postprocess, journey.raw.shape) == ("preprocess", "postprocess", (32, 4))
+    ready = setup(place, models, journey)
+    drop(place)  # examples are sent again too
+    launch = place.launch(ready, frozenset({"latency.end_to_end"}), np.random.default_rng(0))
+    assert launch.values["latency.end_to_end"]["candidate"] > 0
+    assert not list(next((tmp_path / "device").iterdir()).rglob("*.npy"))
+
+
+def test_a_closure_cannot_go_by_name(connect, tmp_path, monkeypatch):
+    """Then the factory is called there, and what it lacks is the reason."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "closes.py").write_text(LOADS.replace("POST", "lambda outputs: 1"))
+    np.save(tmp_path / "rows.npy", np.arange(160, dtype=np.uint8).reshape(40, 4))
+    said = connect().journey(Journey("closes:load", tmp_path))
+    assert "cannot be run on pi" in said
+    assert "rows.npy" in said
+
+
 def test_code_that_cannot_run_there_is_a_reason(connect, tmp_path):
     """A package that the device lacks: absent with what it said, not a fault of the models."""
     (tmp_path / "mydata.py").write_text(FACTORY.format(extra="import pandas"))
