@@ -69,17 +69,24 @@ def recipe_teaching(steps: Sequence[Step]) -> Teaching | None:
     a later step would train on examples that an earlier one held out.
     """
     first: Teaching | None = None
+    teacher: str | None = None
     for step in steps:
         own = teaching(step.config)
-        if own is None:
-            continue
-        first = first or own
-        for name in ("teacher", "validation"):
-            mine, theirs = getattr(own, name), getattr(first, name)
-            if mine != theirs:
-                raise InputError(
-                    f"is {mine}, but an earlier step has {theirs}",
-                    where=f"{step.where}.finetune.distill.{name}",
-                    fix=f"say the same {name} in every step of the recipe",
-                )
+        name = own.teacher if own is not None else getattr(step.config, "teacher", None)  # of the step `distill`
+        if isinstance(name, str):
+            key = f"{step.where}.finetune.distill.teacher" if own is not None else f"{step.where}.teacher"
+            _same("teacher", name, teacher or name, key)
+            teacher = teacher or name
+        if own is not None:
+            first = first or own
+            _same("validation", own.validation, first.validation, f"{step.where}.finetune.distill.validation")
     return first
+
+
+def _same(name: str, mine: object, theirs: object, where: str) -> None:
+    if mine != theirs:
+        raise InputError(
+            f"is {mine}, but an earlier step has {theirs}",
+            where=where,
+            fix=f"say the same {name} in every step of the recipe",
+        )

@@ -227,6 +227,12 @@ def test_a_recipe_has_one_teacher():
     )
     assert "recipes.x.steps[1].share.finetune.distill.teacher: is sha256:2222" in text
     assert "an earlier step has baseline" in text
+    distilled = {"distill": {"teacher": "sha256:" + "2" * 64, "finetune": ALONE}}
+    text = refusal([{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}, distilled])
+    assert "recipes.x.steps[1].distill.teacher: is sha256:2222" in text
+    assert "steps[1].prune.finetune.distill.teacher: is baseline" in refusal(
+        [distilled, {"prune": {"sparsity": 0.5, "finetune": TAUGHT}}]
+    )
 
 
 def test_a_recipe_holds_out_one_part():
