@@ -26,7 +26,7 @@ def describe(environment: Mapping[str, str], proc: Path = Path("/proc")) -> Devi
 
 
 def document(said: Mapping[str, Any], name: str = LOCAL) -> Device:
-    """The document of what a machine said of itself. What is no description is a `MeasurementError` naming the device."""
+    """The document of what a machine said of itself. What is none is a `MeasurementError` that names the device."""
     found = {key: said.get(key) for key in FACTS}
     try:
         fingerprint = sha256_bytes(canonical_json(found))

@@ -57,4 +57,3 @@ def turn(
         yield
     finally:
         os.close(handle)
-

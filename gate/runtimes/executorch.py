@@ -1,7 +1,8 @@
 """ExecuTorch on the CPU with its XNNPACK delegate, with every thread declared.
 
 The runtime's Python binding takes and gives torch tensors: importing torch is part of an empty process here (see
-docs/adr/0075-runtimes.md). The binding itself is imported, not `executorch.runtime`, which would import the exporter too.
+docs/adr/0075-one-runtime-a-worker.md). The binding itself is imported, not `executorch.runtime`, which would import
+the exporter too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from importlib import metadata
 from typing import Any
 
 import torch
-from executorch.extension.pybindings import _C as binding
+from executorch.extension.pybindings import _C as binding  # noqa: N811  # a module, whatever it looks like
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
