@@ -188,7 +188,7 @@ def test_a_failed_recipe_leaves_the_old_artifact_and_nothing_half_written(made, 
     def broken(*_, **__):
         raise InvariantError("the step changed nothing", where="here")
 
-    monkeypatch.setattr(stages, "compose", broken)
+    monkeypatch.setattr(stages, "compose_all", broken)
     with pytest.raises(InvariantError):
         stages.compress(made, "int8")
     monkeypatch.undo()
