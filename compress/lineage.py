@@ -18,15 +18,15 @@ LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch
 ISA = isa.KERNELS
 
 
-def code_digest(factories: Iterable[str], part: str = "") -> str:
-    """SHA-256 over the source of this room, or of a part of it, the ONNX reader, and the modules of factories.
+def code_digest(factories: Iterable[str]) -> str:
+    """SHA-256 over the source of this room, the ONNX reader, and the modules of factories.
 
     It covers what the pipeline's stage depends on and no more: else a change that does not run the stage again would
     leave another digest here than in a clean clone. Sources go by their module's name, so that the digest does not
     depend on where anything is installed.
     """
     folder = Path(room.__file__).parent
-    sources = {f"compress/{path.relative_to(folder).as_posix()}": path for path in (folder / part).rglob("*.py")}
+    sources = {f"compress/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*.py")}
     names = [onnxcount.__name__, onnxfile.__name__, *(reference.partition(":")[0] for reference in factories)]
     for name in names:
         file = importlib.import_module(name).__file__

@@ -87,7 +87,7 @@ def baseline(root: Path, name: str = "onnxruntime", progress: Progress = silent)
     progress("export", 0, 1, target.name)
     context = _context(project, data, Teachers(project, target.name), progress)
     artifact = export_baseline(_source(project, data), context, target)
-    code = lineage.code_digest(_factories(project), "export")
+    code = lineage.code_digest(_factories(project))
     manifest = _manifest(project, artifact, data_digest, recipe_name=BASELINE, target=target.name, code=code)
     with replaced_folder(project.baseline_folder(target.name)) as folder:
         _write(folder, target.file, artifact, manifest)

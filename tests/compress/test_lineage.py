@@ -26,12 +26,6 @@ def test_the_digest_sees_the_user_s_code_and_not_where_it_lies(tmp_path, monkeyp
     assert factory_digest(tmp_path / "c", monkeypatch, "width = 2\n") != first
 
 
-def test_the_baseline_depends_on_export_alone():
-    """A change of a technique does not run the baseline again, so its digest must not contain techniques."""
-    assert lineage.code_digest([], "export") != lineage.code_digest([])
-    assert lineage.code_digest([], "export") == lineage.code_digest([], "export")
-
-
 def test_the_environment_names_versions_and_instruction_sets():
     """All values are text, and nothing of the machine beyond its instruction sets is told."""
     found = lineage.environment()
