@@ -53,11 +53,15 @@ PARAMS = """\
 model: {name: clouds, factory: "nets.model:Net"}
 data: {factory: "nets.data:load"}
 train: {epochs: 3, lr: 0.01, seed: 7}
+targets: [onnxruntime]
+
 recipes:
   small:
     target: onnxruntime
     steps:
       - quantize: {scheme: fp16}
+devices: {local: {}}
+
 weighing: {time_limit: 30s}
 budgets:
   - {metric: size.bytes, max_ratio: 0.6, against: baseline}

@@ -210,7 +210,7 @@ def test_a_fork_is_gated_without_secrets_or_the_remote(bench):
     bench.secrets = {}
     done = bench.pull_request(repo={"fork": True, "full_name": "stranger/clouds"})
     assert done.code == 0, done.log
-    assert {"prepare", "train", "baseline", "compress@small", "weigh@small"} <= set(done.stages)
+    assert {"prepare", "train", "baseline@onnxruntime", "compress@small", "weigh@small"} <= set(done.stages)
 
 
 def finished(commit, **changed):
@@ -272,7 +272,7 @@ def test_the_action_weighs_two_files_in_anybodys_workflow(bench):
                         dirs_exist_ok=True)  # fmt: skip
     for name in ("pyproject.toml", "LICENSE"):
         shutil.copy(PROJECT / name, bench.work)
-    for source, name in (("baseline/onnxruntime", "baseline"), ("recipes/small", "candidate")):
+    for source, name in (("baseline/onnxruntime", "baseline"), ("recipes/small/onnxruntime", "candidate")):
         shutil.copy(bench.work / "artifacts" / source / "model.onnx", bench.work / f"{name}.onnx")
     shutil.copy(bench.work / "artifacts/data/test.npz", bench.work / "eval.npz")
     bench.write("budgets.yaml", "budgets:\n  - {metric: size.bytes, max_ratio: 0.6}\n")

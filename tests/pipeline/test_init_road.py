@@ -67,7 +67,7 @@ def test_a_foreign_onnx_file_becomes_a_promoted_version(tmp_path):
     bench.write("params.yaml", yaml.safe_dump(params, sort_keys=False))
     bench.commit("A model and its gate")
     ran = re.findall(r"Running stage '(\S+)'", bench.run("dvc", "repro"))
-    assert set(ran) == {"greet", "prepare", "baseline", "compress@fp16", "device", "weigh@fp16", "judge"}
+    assert set(ran) == {"greet", "prepare", "baseline@onnxruntime", "compress@fp16", "device", "weigh@fp16", "judge"}
     assert (bench.work / "hello.txt").is_file()
     assert "gate: pass" in bench.run("weighbridge", "gate")
     bench.commit("Reproduce")

@@ -25,7 +25,7 @@ def digests(root):
 def test_the_first_run_builds_weighs_and_judges_every_recipe(quickstart):
     """Each stage runs once, and the report and the verdict speak of every recipe."""
     assert sorted(quickstart.stages) == sorted(
-        ["prepare", "train", "baseline", "device", "judge"]
+        ["prepare", "train", "baseline@onnxruntime", "device", "judge"]
         + [f"{stage}@{recipe}" for stage in ("compress", "weigh") for recipe in RECIPES]
     )
     verdict = json.loads((quickstart.root / "reports/verdict.json").read_text())
