@@ -32,9 +32,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import onnx
 
 from benchmarks.beside import overhead
-from benchmarks.beside.peers import PEERS
+from benchmarks.beside.peers import FLOAT, PEERS
 from benchmarks.beside.process import Spent, StepError, run_step
-from benchmarks.beside.project import FLOAT, artifact, open_project, recipes
+from benchmarks.beside.project import artifact, open_project, recipes
 from benchmarks.beside.rows import Baseline, Figures, Row, as_json, bars, bars_table, table
 from benchmarks.beside.weights import Weigher
 from gate.device import describe

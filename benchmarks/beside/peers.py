@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 FLOAT = Path("artifacts/baseline/onnxruntime/model.onnx")
-CHECKPOINT = Path("artifacts/baseline/checkpoint.safetensors")
+CHECKPOINT = Path("artifacts/trained/checkpoint.safetensors")
 DATA = Path("artifacts/data")
 PARAMS = Path("params.yaml")
 

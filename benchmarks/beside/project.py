@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.beside.peers import FLOAT
 from benchmarks.beside.process import ROOT, run_step
 from weighbridge.errors import InputError
 from weighbridge.files import atomic_write, dump_yaml, read_yaml, sha256_bytes, sha256_tree
@@ -16,7 +17,6 @@ BEST = ROOT / "benchmarks" / "recipes.yaml"
 SECTIONS = ("model", "data", "train")
 SOURCES = ("compress/export", "compress/training.py", "examples/fashion")
 """What the baseline's bytes are made by."""
-FLOAT = Path("artifacts/baseline/onnxruntime/model.onnx")
 
 Say = Callable[[str], None]
 
