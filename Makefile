@@ -40,7 +40,7 @@ pipeline: $(VENV)/installed
 test: $(VENV)/installed-dev $(PROMOTE)/installed
 	@tests/install-system-packages
 	$(PROMOTE)/bin/python -m pytest tests/registry/test_keyless.py
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -24,6 +24,12 @@ def github_api(openapi):
         assert api.refused == []
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: at the end, one of them would keep one core busy and the other idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_addoption(parser):
     """`--update-goldens` writes what renderers print now over the files that tests compare with."""
     parser.addoption("--update-goldens", action="store_true", help="write golden files anew instead of comparing")
