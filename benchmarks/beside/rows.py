@@ -22,7 +22,7 @@ WORKS: dict[str, tuple[str, ...]] = {
     "half of the channels, int8": ("torch-pruning-50-int8", "structured-50-int8"),
 }
 """Which rows do the same work. Recipes of ours that stand nowhere here are the best ones, and come last."""
-BEST = "Weighbridge's own"
+BEST = "our best"
 
 TARGETS = {
     "smallest_ratio": 40.0,
