@@ -196,7 +196,8 @@ def test_of_two_merges_at_once_the_newer_one_is_promoted_and_the_history_is_whol
     fresh = bench.clone("fresh")
     fresh.run("weighbridge", "registry", "verify")
     record = yaml.safe_load((fresh.work / "registry/models/clouds/versions/v1.yaml").read_text())
-    assert record["artifacts"][0]["digest"] == sha256_file(bench.work / "artifacts/recipes/small/onnxruntime/model.onnx")
+    built = bench.work / "artifacts/recipes/small/onnxruntime/model.onnx"
+    assert record["artifacts"][0]["digest"] == sha256_file(built)
     assert not (fresh.work / "registry/models/clouds/versions/v2.yaml").exists()
 
 
