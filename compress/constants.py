@@ -91,7 +91,8 @@ def _less_zero_point(name: str, node: NodeProto, values: dict[str, Array]) -> Ar
     if slots and name == node.input[slots[0]]:
         given = node.input[slots[1]] if len(node.input) > slots[1] else ""
         zero = values.get(given, np.zeros((), weight.dtype)).astype(np.int32)
-        axis = 0 if "Conv" in node.op_type else weight.ndim - 1
+        transposed = any(item.name == "transB" and item.i for item in node.attribute)
+        axis = 0 if "Conv" in node.op_type or transposed else weight.ndim - 1
         shape = [-1 if index == axis else 1 for index in range(weight.ndim)] if zero.size > 1 else []
         return (weight.astype(np.int32) - zero.reshape(shape)).astype(np.float32)
     return weight.astype(np.float32)
