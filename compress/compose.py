@@ -19,6 +19,7 @@ from compress.export.target import Lowering, Reading, ports, read_form
 from compress.finetune import recipe_teaching
 from compress.invariants import Claim
 from compress.recipe import TECHNIQUES, phases
+from compress.splits import forget
 from compress.steps import Context, Facts, Graph, ModuleFunction, Step, Subject
 from compress.training import predict
 from weighbridge.data import Split
@@ -268,9 +269,10 @@ class _Run:
         if self.form is not None:
             return
         assert self.subject is not None  # `start` set one of the two
+        forget(self.context.data)  # exporting takes as much memory as training: not both at once
         exported = self.target.export(self.subject.module, self.examples)
         self._store(replace(exported, notes={**self.subject.notes, **exported.notes}))
-        self.reference = predict(self.subject.module, self.examples)
+        self.reference = predict(self.subject.module, self.examples, batch_size=64)
         self.claims = invariants.claims(self.subject.module) if self.subject.constraints else []
         self._compare(None if not self.exact else invariants.FLOAT_TOLERANCE, where)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weighbridge.data import Split, read_npz
+from weighbridge.data import Data, Split, read_npz
 from weighbridge.errors import InputError
 
 CALIBRATION = 512
@@ -48,6 +48,17 @@ class StoredSplit(Split):
     def slices(self) -> Mapping[str, NDArray[Any]]:
         """Boolean masks (n,) by name."""
         return self._split.slices
+
+    def forget(self) -> None:
+        """Drop the arrays; they are read again when somebody asks."""
+        self.__dict__.pop("_split", None)
+
+
+def forget(data: Data) -> None:
+    """Drop what stored splits hold, calibration apart, which every step and comparison looks at."""
+    for split in (data.train, data.test):
+        if isinstance(split, StoredSplit):
+            split.forget()
 
 
 def balanced(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.intp]:

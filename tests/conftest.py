@@ -1,13 +1,20 @@
 """Fixtures that more than one folder of tests uses."""
 
+import gc
+
 import pytest
 from hypothesis import settings
+
+from weighbridge.entry import COLLECT_AFTER
 
 from .github_api import Api, description
 
 # No test asserts on wall time, and neither does hypothesis: a busy machine is no defect.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+# As the command line does, for the same reason.
+gc.set_threshold(COLLECT_AFTER)
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,11 @@ from compress.compose import compose, export_baseline, sizes_of
 from compress.export import TARGETS
 from compress.prune.masks import Mask
 from compress.recipe import TECHNIQUES, read_steps
+from compress.splits import StoredSplit
 from compress.steps import Graph, Step, StepConfig, Subject, Technique
 from compress.training import fit
 from tests.compress.nets import KINDS, build
+from weighbridge.data import write_npz
 from weighbridge.documents import RecipeSection
 from weighbridge.errors import InputError, InvariantError
 from weighbridge.files import sha256_bytes
@@ -65,6 +67,26 @@ def test_recipes_compose_on_every_kind_of_model(kind):
     answers = TARGET.run(artifact.data, context.data.test.inputs)[0]
     assert np.mean(answers.argmax(1) == context.data.test.labels) > 0.5
     assert parse_model(artifact.data, "artifact").graph.input[0].name == next(iter(context.data.train.inputs))
+
+
+def test_the_training_split_is_out_of_memory_while_a_model_is_exported(tmp_path):
+    """Exporting takes as much memory as training: the two never come together."""
+    module, context = trained("mlp")
+    path = tmp_path / "train.npz"
+    write_npz(path, context.data.train)
+    stored = StoredSplit(path, list(context.data.train.inputs))
+    context = replace(context, data=replace(context.data, train=stored))
+    held = []
+
+    def export(module, split):
+        held.append("_split" in vars(stored))
+        return TARGET.export(module, split)
+
+    recipe = steps({"prune": {"sparsity": 0.4, "finetune": TUNED}}, {"share": {"bits": 4, "finetune": TUNED}})
+    compose(recipe, Subject(module), context, replace(TARGET, export=export))
+    assert held
+    assert not any(held)
+    assert len(stored) == len(context.data.test)
 
 
 @pytest.mark.parametrize("kind", ["mlp"])

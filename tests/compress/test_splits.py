@@ -1,12 +1,14 @@
 """Parts of a split: balanced, disjoint, repeatable; a calibration set of one class or none is refused."""
 
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.splits import StoredSplit, balanced, calibration, holdout
-from weighbridge.data import Split, write_npz
+from compress.splits import StoredSplit, balanced, calibration, forget, holdout
+from weighbridge.data import Data, Split, write_npz
 from weighbridge.errors import InputError
 
 
@@ -98,3 +100,15 @@ def test_a_stored_split_is_read_when_it_is_used_and_then_once(tmp_path):
     assert stored.inputs["x"].tolist() == [0, 1]
     with pytest.raises(InputError, match=r"some\.npz"):
         len(StoredSplit(path, ["x"]))
+
+
+def test_a_stored_split_that_was_dropped_is_read_again(tmp_path):
+    """Its arrays go out of memory; whoever asks next gets those of the file. Calibration stays, and plain splits do."""
+    path = tmp_path / "some.npz"
+    write_npz(path, split([0, 1]))
+    stored, calibrating = StoredSplit(path, ["x"]), StoredSplit(path, ["x"])
+    plain = split([3])
+    held = [weakref.ref(part.inputs["x"]) for part in (stored, calibrating, plain)]
+    forget(Data(train=stored, test=plain, calibration=calibrating))
+    assert [reference() is not None for reference in held] == [False, True, True]
+    assert stored.labels.tolist() == [0, 1]
