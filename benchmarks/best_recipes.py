@@ -26,9 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import nn
 
-from compress.compose import Artifact, compose, export_baseline
+from compress.compose import compose, export_baseline
 from compress.export.onnxruntime import ONNXRUNTIME
 from compress.recipe import read_steps
+from compress.run import Artifact
 from compress.splits import calibration
 from compress.steps import Context, Subject
 from compress.training import deterministic, fit

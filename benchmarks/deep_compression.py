@@ -33,9 +33,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.compose import Artifact, compose, export_baseline
+from compress.compose import compose, export_baseline
 from compress.export.onnxruntime import ONNXRUNTIME
 from compress.recipe import read_steps
+from compress.run import Artifact
 from compress.splits import calibration
 from compress.steps import Context, Subject
 from compress.training import deterministic, fit

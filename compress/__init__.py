@@ -2,7 +2,8 @@
 
 - `steps`: what a technique is: its config, its functions, its phase; what travels between steps
 - `recipe`: a recipe is an ordered list of steps; the literal table `TECHNIQUES`; refusals before anything runs
-- `compose`: runs a recipe: module steps, export, lowering steps, invariants after each, one manifest at the end
+- `compose`: runs a recipe for its targets: module steps, export, lowering steps
+- `run`: the state of a recipe between its steps, and what must hold after each
 - `prune`, `quantize`, `distill`, `factorize`, `share`, `pack`: one technique each, config and function side by side
 - `layers`, `fold`: a module's weights, what its layers cost, and normalisation folded into them
 - `codebook`, `share_graph`, `hints`, `lowrank`: what sharing, distilling and factorizing are made of

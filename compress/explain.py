@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.compose import placed, sizes_of
 from compress.export import Program, Target, find_target
 from compress.export.target import Lowering
 from compress.layers import row
 from compress.lowering import layers
 from compress.project import Project
 from compress.recipe import TECHNIQUES, phases, read_recipe
+from compress.run import placed, sizes_of
 from compress.splits import balanced, calibration
 from compress.stages import silent
 from compress.steps import Context, Facts, Graph, Step, StepConfig, Subject

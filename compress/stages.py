@@ -10,10 +10,11 @@ from typing import Any
 
 from compress import lineage
 from compress.checkpoint import write_checkpoint
-from compress.compose import Artifact, compose_all, export_baseline
+from compress.compose import compose_all, export_baseline
 from compress.export import Target, find_target
 from compress.project import SPLITS, Project, replaced_folder
 from compress.recipe import phases, read_recipe
+from compress.run import Artifact
 from compress.splits import calibration
 from compress.steps import Context, Graph, Progress, Step, Subject
 from compress.teachers import Teachers

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from weighbridge.errors import WeighbridgeError
 
-
 COLLECT_AFTER = 100_000
 """New objects after which cycles are collected, instead of Python's 700.
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from compress import compose as composing
-from compress.compose import compose, export_baseline, sizes_of
-from compress.export import TARGETS
+from compress.compose import compose, export_baseline
+from compress.export import TARGETS, Target
 from compress.prune.masks import Mask
 from compress.recipe import TECHNIQUES, read_steps
+from compress.run import sizes_of
 from compress.splits import StoredSplit
 from compress.steps import Graph, Step, StepConfig, Subject, Technique
 from compress.training import fit
@@ -296,7 +296,7 @@ def test_the_module_is_exported_once_after_its_last_change(monkeypatch):
     """Exports cost seconds: a recipe of one module step and one lowering step needs a single one."""
     module, context = build("mlp")
     exports = []
-    counted = composing.Target(
+    counted = Target(
         TARGET.name, TARGET.file, lambda *given: exports.append(1) or TARGET.export(*given), TARGET.write, TARGET.run
     )
     baseline = sizes_of(TARGET.export(module, context.data.train).proto, b"x" * 10_000)
