@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -14,6 +14,8 @@ from weighbridge.documents import Manifest, baseline_folder, recipe_folder
 
 TARGETS = ("onnxruntime", "litert", "executorch")
 SCHEMES = {"int8": "static-int8", "qat-int8": "qat-int8"}
+OPENVINO = "openvino"
+"""No target of the project's (docs/adr/0073-no-openvino.md): timed to see whether it should be one."""
 NETWORKS = {
     "quickstart": "examples.fashion.model:FashionCNN",
     "residual": "benchmarks.targeting.models:Residual",
@@ -67,6 +69,15 @@ def build(folder: Path, network: str, epochs: int, say: Callable[[str], None]) -
         stages.compress(folder, name)
     found = [_built(folder, target, "float", baseline_folder(target)) for target in TARGETS]
     return found + [_built(folder, target, name, recipe_folder(name, target)) for target in TARGETS for name in SCHEMES]
+
+
+def through_openvino(built: list[Built]) -> list[Built]:
+    """The ONNX files once more, for OpenVINO to read."""
+    return [
+        replace(item, target=OPENVINO, model=replace(item.model, name=f"{OPENVINO}/{item.form}"), parity={})
+        for item in built
+        if item.target == "onnxruntime"
+    ]
 
 
 def _step(scheme: str) -> dict[str, object]:
