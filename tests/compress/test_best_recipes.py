@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.best_recipes import bars
 from compress.finetune import teaching
 from compress.recipe import read_steps
 from compress.training import Finetune
@@ -35,3 +36,22 @@ def test_every_training_has_the_one_teacher():
         for step in steps_of(name):
             if getattr(step.config, "finetune", None) is not None:
                 assert teaching(step.config).teacher == "baseline"
+
+
+def rows(*figures):
+    """What the benchmark keeps of a run, as far as bars look at it."""
+    return [{"recipe": name, "ratio": ratio, "change": change} for name, ratio, change in figures]
+
+
+def test_the_worst_seed_decides_every_bar():
+    """One seed below 40 times, or one that lost more than a point, and the bar is missed."""
+    good = rows(("smallest", 42.0, -0.005), ("smallest", 41.0, -0.009), ("fastest", 4.0, -0.007))
+    assert [bar["met"] for bar in bars(good).values()] == [True, True]
+    assert bars([*good, *rows(("smallest", 39.9, -0.001))])["smallest_ratio"] == {
+        "value": 39.9,
+        "target": 40.0,
+        "met": False,
+    }
+    lossy = bars([*good, *rows(("fastest", 4.5, -0.0101))])
+    assert lossy["points_lost"]["value"] == pytest.approx(1.01)
+    assert not lossy["points_lost"]["met"]

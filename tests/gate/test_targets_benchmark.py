@@ -1,0 +1,47 @@
+"""`benchmarks/targets.py`: its bar can be missed, and its rows compare each file with the same baseline."""
+
+import numpy as np
+import pytest
+
+from benchmarks.targeting.files import Built, through_openvino
+from benchmarks.targets import Taken, row, shown, ssh_bar
+from gate.sizes import read_model
+
+from .models import linear
+
+
+@pytest.mark.parametrize(("ssh", "met"), [(12.9, True), (13.1, False)])
+def test_the_bar_on_ssh_can_be_missed(ssh, met):
+    """Medians of the rounds, so that one slow round decides nothing."""
+    found = ssh_bar({"local": [10.0, 10.0, 90.0], "ssh": [ssh, ssh, 1.0]})
+    assert (found["value"], found["met"], found["rounds"]) == (pytest.approx(ssh / 10), met, 3)
+
+
+@pytest.fixture
+def built(tmp_path):
+    """The fp32 ONNX file and one of another form."""
+    path = linear(tmp_path / "m.onnx")
+    return [
+        Built("onnxruntime", form, read_model(path, name), {})
+        for form, name in (("float", "baseline"), ("int8", "onnxruntime/int8"))
+    ]
+
+
+def test_a_row_says_what_the_file_lost_against_the_baseline(built):
+    """Twenty of a hundred examples are wrong now; a launch takes 0.8 times as long."""
+    right = {item.name: np.ones(100, bool) for item in built}
+    right[built[1].name][:20] = False
+    taken = Taken(logs=[float(np.log(0.8))] * 12, peaks=[60e6] * 12, over=[10e6] * 12)
+    found = row(built[1], right, taken)
+    assert found["accuracy_drop"] == pytest.approx(0.2)
+    assert found["accuracy_drop_interval"][0] > 0.1
+    assert found["latency_ratio_to_fp32_onnx"] == pytest.approx(0.8)
+    assert shown({"network": "n", **found})["drop, points"].startswith("+20.00 [")
+
+
+def test_openvino_reads_the_same_files_under_names_of_its_own(built):
+    """No row of the project's own targets is replaced."""
+    beside = through_openvino(built)
+    assert [item.name for item in beside] == ["openvino/float", "openvino/int8"]
+    assert [item.model.name for item in beside] == ["openvino/float", "openvino/int8"]
+    assert [item.model.digest for item in beside] == [item.model.digest for item in built]
