@@ -141,13 +141,13 @@ def main() -> None:
     for row in rows:
         print(f"| {row.change} | {row.gate_seconds:.1f} | {row.pipeline_seconds:.1f} | {row.overhead_seconds:.1f} |")
     docs = next(row for row in rows if row.change == "documentation only")
-    bars = [{"name": "documentation-only gate, s", "limit": BAR_SECONDS, "value": docs.gate_seconds,
-             "holds": docs.gate_seconds < BAR_SECONDS}]  # fmt: skip
+    met = docs.gate_seconds < BAR_SECONDS
+    bars = {"documentation_only_gate_seconds": {"value": docs.gate_seconds, "target": BAR_SECONDS, "met": met}}
     print(f"\ndocumentation only: {docs.gate_seconds:.1f} s (bar: under {BAR_SECONDS:.0f} s)")
     if options.json:
         figures = [{**asdict(row), "overhead_seconds": row.overhead_seconds} for row in rows]
         options.json.write_text(json.dumps({"startup_seconds": start, "rows": figures, "bars": bars}, indent=2) + "\n")
-    if not bars[0]["holds"]:
+    if not met:
         raise SystemExit(1)
 
 

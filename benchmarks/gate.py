@@ -49,7 +49,9 @@ def main() -> int:
             _take(part, store, models, arguments)
     found = rows(store, parts, arguments)
     missed = [row.name for row in found if row.met is False]
-    store.content["bars"] = {row.name: row.met for row in found if row.bar}
+    store.content["bars"] = {
+        row.name: {"value": row.value, "target": row.bar, "met": row.met} for row in found if row.bar
+    }
     store.content["rows"] = [row.to_json() for row in found]
     store.save()
     print(table(found))

@@ -81,7 +81,7 @@ def main() -> None:
         return
     rows: list[dict[str, object]] = []
     if arguments.json and arguments.json.exists():
-        rows = json.loads(arguments.json.read_text())
+        rows = json.loads(arguments.json.read_text())["rows"]
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.case or CASES:
             if any(row["case"] == name and row["launches"] == arguments.launches for row in rows):
@@ -89,7 +89,7 @@ def main() -> None:
             rows = [row for row in rows if row["case"] != name]
             rows += trial(name, Path(folder), arguments.launches)
             if arguments.json:
-                arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+                arguments.json.write_text(json.dumps({"rows": rows, "bars": {}}, indent=2) + "\n")
     print(table(rows))
 
 

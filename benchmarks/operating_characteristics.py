@@ -123,7 +123,15 @@ def main() -> None:
     for table in (rows, covered, checks):
         print(tabulate(table, headers="keys", tablefmt="github", floatfmt=".4g"), end="\n\n")
     if arguments.json:
-        figures = {"runs": arguments.runs, "seed": arguments.seed, "rows": rows, "coverage": covered, "bars": checks}
+        named = {
+            f"{check['bar']}, launch sd {check['launch_sd']}": {
+                "value": check["found"],
+                "target": check["wanted"],
+                "met": check["met"],
+            }
+            for check in checks
+        }
+        figures = {"runs": arguments.runs, "seed": arguments.seed, "rows": rows, "coverage": covered, "bars": named}
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 

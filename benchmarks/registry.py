@@ -74,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(rows))
     met = all(item["met"] is not False for item in rows)
     if options.json:
-        options.json.write_text(json.dumps({"rows": rows, "met": met}, indent=2) + "\n")
+        judged = [item for item in rows if item["bar"]]
+        bars = {item["name"]: {"value": item["value"], "target": item["bar"], "met": item["met"]} for item in judged}
+        options.json.write_text(json.dumps({"rows": rows, "bars": bars}, indent=2) + "\n")
     raise SystemExit(0 if met else 1)
 
 

@@ -30,6 +30,7 @@ sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path or ".").resol
 import numpy as np  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
+from benchmarks.plots import save, targets  # noqa: E402
 from benchmarks.targeting.files import NETWORKS, OPENVINO, Built, build, through_openvino  # noqa: E402
 from gate.bench import Protocol, Setup, record  # noqa: E402
 from gate.devices.local import Local  # noqa: E402
@@ -60,6 +61,8 @@ def main() -> int:
     except WeighbridgeError as error:
         say(f"error: {error}")
         return int(error.exit_code)
+    if options.plot is not None:
+        save(targets(rows), options.plot)
     print(tabulate([shown(row) for row in rows], headers="keys", tablefmt="github"))
     print()
     print(tabulate([{"bar": name, **bar} for name, bar in bars.items()], headers="keys", tablefmt="github"))
@@ -86,6 +89,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write rows and bars there, as they come")
+    parser.add_argument("--plot", type=Path, help="draw latency over bytes into this file")
     parser.add_argument("--network", action="append", choices=list(NETWORKS))
     parser.add_argument("--launches", type=int, default=12)
     parser.add_argument("--epochs", type=int, default=6)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.plots import targets
 from benchmarks.targeting.files import Built, through_openvino
 from benchmarks.targets import Taken, row, shown, ssh_bar
 from gate.sizes import read_model
@@ -45,3 +46,14 @@ def test_openvino_reads_the_same_files_under_names_of_its_own(built):
     assert [item.name for item in beside] == ["openvino/float", "openvino/int8"]
     assert [item.model.name for item in beside] == ["openvino/float", "openvino/int8"]
     assert [item.model.digest for item in beside] == [item.model.digest for item in built]
+
+
+def test_the_picture_has_a_point_for_every_file_of_every_network(built):
+    """A panel a network, and nothing drawn twice."""
+    taken = Taken(logs=[0.1, -0.1] * 6, peaks=[60e6] * 12, over=[10e6] * 12)
+    right = {item.name: np.ones(100, bool) for item in built}
+    rows = [{"network": name, **row(item, right, taken)} for name in ("one", "two") for item in built]
+    panels = targets(rows).axes
+    assert [panel.get_title() for panel in panels] == ["one", "two"]
+    for panel in panels:
+        assert [entry.get_label() for entry in panel.containers] == ["onnxruntime, float", "onnxruntime, int8"]
