@@ -273,6 +273,15 @@ def test_equal_weights_are_stored_once():
     assert twice - once < 200
 
 
+def test_equal_weights_that_are_stored_twice_are_decoded_once():
+    """The runtime merges the decoders of equal weights: fewer constants than before, and none that is missing."""
+    rng = np.random.default_rng(3)
+    proto = linear(*[shared(rng, (64, 64), 16, 0.8)] * 2)
+    packed, forms = pack_model(proto)
+    assert len(forms) == 2
+    check_folded(proto, packed)
+
+
 def test_integer_weights_pack_too():
     """Pruned int8 weights of a quantized net are stored sparse; the runtime computes on integers as before."""
     module, context = nets.build("residual")
