@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -113,7 +114,18 @@ def sparsity_facts(config: PruneConfig, subject: Subject) -> Facts:
     counts = {weight.name: weight.tensor.numel() for weight in chosen}
     total = sum(counts.values())
     reached = sum(zeros.values()) / total
-    if config.max_drop is None and config.sparsity is not None and sum(zeros.values()) < round(config.sparsity * total):
-        raise InvariantError(f"sparsity is {reached:.4f}; {config.sparsity} was asked for", where="prune")
+    if config.max_drop is None and sum(zeros.values()) < _asked(config, counts.values()):
+        raise InvariantError(
+            f"sparsity is {reached:.4f}; {config.pattern or config.sparsity} was asked for", where="prune"
+        )
     by_layer = {name: round(zeros[name] / counts[name], 4) for name in counts}
     return {"sparsity": round(reached, 6), "zeros": sum(zeros.values()), "weights": total, "by_layer": by_layer}
+
+
+def _asked(config: PruneConfig, counts: Iterable[int]) -> int:
+    """Zeros that the config asks of tensors of so many weights, rounded where `smallest` and `pattern` round."""
+    if config.sparsity is None:
+        kept, of = config.kept_of()
+        return sum(count - count * kept // of for count in counts)
+    parts = counts if scope_of(config) == "layer" else [sum(counts)]
+    return sum(round(config.sparsity * part) for part in parts)

@@ -11,12 +11,13 @@ from torch import nn
 
 from compress.layers import weights
 from compress.prune import PruneConfig, explain, prune
-from compress.prune.magnitude import GrowingMasks
+from compress.prune.magnitude import GrowingMasks, sparsity_facts
 from compress.prune.masks import Mask, pattern, smallest
 from compress.prune.structured import cost, reestimate_batchnorm
 from compress.steps import Subject
 from compress.training import Finetune, evaluate, fit, outputs, quality
 from tests.compress.nets import KINDS, MLP, Recurrent, Residual, build, context, images
+from weighbridge.data import Split
 from weighbridge.errors import InputError, InvariantError
 
 TUNED = Finetune(epochs=1)
@@ -73,6 +74,27 @@ def test_magnitude_pruning_on_every_kind_of_model(kind):
     masks = [item for item in subject.constraints if isinstance(item, Mask)]
     assert {mask.parameter for mask in masks} == {weight.name for weight in weights(subject.module)}
     assert all(mask.violation(subject.module) is None for mask in masks)
+
+
+def test_layers_that_each_round_down_are_what_was_asked_for():
+    """Sparsity by layer is rounded in each: 4 of 9 and 4 of 9 at 0.49 are all there is to ask, not 9 of 18."""
+    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    surroundings = context(module, Split({"features": np.eye(3, dtype=np.float32)}, np.arange(3)))
+    _, facts = prune(PruneConfig(sparsity=0.49, scope="layer"), Subject(module), surroundings)
+    assert facts["zeros"] == 8
+
+
+@pytest.mark.parametrize("config", [{"sparsity": 0.5}, {"sparsity": 0.5, "scope": "layer"}, {"pattern": "2:4"}])
+def test_fewer_zeros_than_were_asked_for_are_an_error(config):
+    """One weight that is not zero after all."""
+    chosen = PruneConfig(**config)
+    module, context = build("mlp")
+    subject, facts = prune(chosen, Subject(module), context)
+    assert sparsity_facts(chosen, subject)["sparsity"] == facts["sparsity"] == 0.5
+    weight = module.hidden.weight.detach()
+    weight[tuple(torch.nonzero(weight == 0)[0])] = 1.0
+    with pytest.raises(InvariantError, match=r"sparsity is 0\.49\d+; (0\.5|2:4) was asked for"):
+        sparsity_facts(chosen, subject)
 
 
 def test_pruning_again_keeps_earlier_zeros():
