@@ -60,7 +60,7 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
     if not known:
         raise InputError("the model has no convolution or matrix product with a stored float weight", where=WHERE)
     reference = run(source.proto, split, WHERE)
-    kept = {layer.weight for layer in select(known, _patterns(config, graph), f"{WHERE}.keep")}
+    kept = {layer.weight for layer in _kept(config, graph, known)}
     with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
         apply = _rewriter(config, source, known, split, Path(folder) / "ranges.json")
         ranking = []
@@ -94,14 +94,20 @@ def _prepared(config: Quantize, graph: Graph) -> Graph:
     return Graph(prepared(graph.proto) if needs else finished(graph.proto), graph.notes)
 
 
-def _patterns(config: Quantize, graph: Graph) -> list[str]:
+def _kept(config: Quantize, graph: Graph, known: Sequence[Layer]) -> list[Layer]:
     """What to keep: as configured, or for trained quantization the layers that training left in float."""
     if config.scheme != "qat-int8":
-        return list(config.keep)
+        return select(known, config.keep, f"{WHERE}.keep")
     trained = graph.notes.get("qat")
     if trained is None:
         raise InvariantError("the graph does not come from quantization-aware training", where=WHERE)
-    return list(trained["kept"])
+    # A module with several weights (`gru`) is a layer for each of them in the file (`gru.weight_hh_l0`).
+    prefixes = tuple(f"{name}." for name in trained["kept"])
+    return [
+        layer
+        for layer in known
+        if any(f"{name}.".startswith(prefixes) for name in (layer.name, layer.node, layer.weight))
+    ]
 
 
 def _rewriter(config: Quantize, source: Graph, known: Sequence[Layer], split: Split, ranges: Path) -> Apply:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from compress.finetune import facts_of, finetune
 from compress.fold import fold_batchnorm
+from compress.layers import WEIGHTED
 from compress.quantize.config import Quantize
 from compress.quantize.integer import check_calibration, reduces_range
 from compress.quantize.sensitivity import as_facts, rank, too_sensitive
@@ -93,7 +94,8 @@ def fake_activation(values: Tensor, low: float, high: float) -> Tensor:
 def train(config: Quantize, subject: Subject, context: Context) -> tuple[Subject, Facts]:
     """Fine-tune with onnxruntime's rounding in place; leaves the weights on their grids and notes what was kept.
 
-    Raises `InputError` where the model has no layer to quantize or a pattern under `keep` matches none, and
+    Raises `InputError` where the model has no layer to quantize, a pattern under `keep` matches none or a layer has
+    no integer form (named; before any training), and
     `InvariantError` where training diverges or the rounded weights break a constraint of an earlier step.
     """
     calibration = _calibration(context)
@@ -101,7 +103,8 @@ def train(config: Quantize, subject: Subject, context: Context) -> tuple[Subject
     example = batch(calibration, slice(0, 8))[0]
     module = fold_batchnorm(subject.module, example)
     top = 64 if reduces_range(config) else 127
-    with _patched(module, _chosen(module, config), top, per_channel=config.per_channel) as fakes:
+    named = _named(module, config.keep)
+    with _patched(module, _chosen(module, named), top, per_channel=config.per_channel) as fakes:
         _observe(module, fakes, calibration)
         ranking = _keep_sensitive(module, fakes, config, calibration)
         history = finetune(
@@ -119,7 +122,7 @@ def train(config: Quantize, subject: Subject, context: Context) -> tuple[Subject
                 where="quantize",
                 fix="set per_channel: false, so that equal weights stay equal",
             )
-    kept = sorted(set(_layers(module)) - set(ranges))
+    kept = sorted((named | set(_layers(module))) - set(ranges))
     notes = {**subject.notes, "qat": {"kept": kept, "ranges": ranges}}
     facts: Facts = {
         "layers": sorted(ranges),
@@ -142,15 +145,35 @@ def _layers(module: nn.Module) -> dict[str, Layer]:
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, LAYERS)}
 
 
-def _chosen(module: nn.Module, config: Quantize) -> dict[str, Layer]:
-    known = _layers(module)
-    for pattern in config.keep:
-        if not any(fnmatchcase(name, pattern) for name in known):
+def _named(module: nn.Module, patterns: Sequence[str]) -> set[str]:
+    """The layers with weights of any kind that a pattern names: by themselves, or by a parameter of theirs."""
+    known = {
+        name: [name, *(f"{name}.{own}" for own, _ in layer.named_parameters(recurse=False))]
+        for name, layer in module.named_modules()
+        if isinstance(layer, WEIGHTED)
+    }
+    named = {
+        pattern: {layer for layer, names in known.items() if any(fnmatchcase(name, pattern) for name in names)}
+        for pattern in patterns
+    }
+    for pattern, found in named.items():
+        if not found:
             names = ", ".join(known) or "none"
             raise InputError(f"{pattern!r} matches no layer", where="quantize.keep", fix=f"layers: {names}")
-    chosen = {name: layer for name, layer in known.items() if not any(fnmatchcase(name, item) for item in config.keep)}
+    return set().union(*named.values())
+
+
+def _chosen(module: nn.Module, kept: set[str]) -> dict[str, Layer]:
+    chosen = {name: layer for name, layer in _layers(module).items() if name not in kept}
     if not chosen:
         raise InputError("no convolution or linear layer is left to quantize", where="quantize")
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.RNNBase) and name not in kept:
+            raise InputError(
+                f"qat-int8 has no form of layer {name} ({type(layer).__name__})",
+                where="quantize",
+                fix="name it under 'keep', or choose a weight-only scheme",
+            )
     return chosen
 
 

@@ -153,6 +153,31 @@ def test_layers_that_are_not_called_are_named():
     assert lowered(CONFIG, subject, context)[1]["same_class"] > 0.9
 
 
+def test_recurrent_layers_stay_in_float_where_they_are_kept():
+    """They have no integer form with ranges fixed ahead: refused before training, with a way out that works."""
+    module, context = nets.build("recurrent")
+    with pytest.raises(InputError, match=r"no form of layer lstm \(LSTM\).*keep"):
+        train(CONFIG, Subject(copy.deepcopy(module)), context)
+    for keep in (("lstm", "gru"), ("lstm.weight_*", "gru*")):
+        config = CONFIG.model_copy(update={"keep": keep})
+        subject, facts = train(config, Subject(copy.deepcopy(module)), context)
+        assert (facts["layers"], facts["kept"]) == (["classes"], ["gru", "lstm"])
+        _, found = lowered(config, subject, context)
+        assert found["layers"] == ["classes"]
+        assert set(found["kept"]) >= {"gru.weight_hh_l0", "lstm.weight_ih_l0"}
+
+
+def test_attention_is_kept_whole_where_it_is_named():
+    """The projections that no layer of its own holds stay in float with the one that has a layer."""
+    module, context = nets.build("transformer")
+    config = CONFIG.model_copy(update={"keep": ("*self_attn",)})
+    with pytest.raises(InputError, match=r"out_proj is not called"):
+        train(config, Subject(copy.deepcopy(module)), context)
+    config = CONFIG.model_copy(update={"keep": ("*self_attn*",)})
+    subject, _ = train(config, Subject(module), context)
+    assert "encoder.layers.0.self_attn.in_proj_weight" in lowered(config, subject, context)[1]["kept"]
+
+
 def test_training_is_deterministic(learned):
     """The same seed gives the same weights."""
     module, context = learned
