@@ -38,7 +38,7 @@ LEAST = 16
 """Weights with fewer elements are never smaller packed."""
 TOLERANCE = 1e-5
 """Largest difference of outputs, relative to the largest output."""
-TYPES = {TensorProto.FLOAT, TensorProto.INT8, TensorProto.UINT8}
+TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.UINT8}
 
 
 class Pack(StepConfig):

@@ -102,14 +102,16 @@ def coded_forms(weight: Coded) -> Iterator[Form]:
 
 
 def float_forms(values: Array) -> Iterator[Form]:
-    """Every form of a sparse float32 weight without a codebook."""
+    """Every form of a sparse float32 or float16 weight without a codebook."""
     flat, shape = values.reshape(-1), np.array(values.shape, np.int64)
     kept = np.flatnonzero(flat)
-    if values.dtype != np.float32 or len(kept) == len(flat):
+    if values.dtype.kind != "f" or len(kept) == len(flat):
         return
     common = {"shape": shape, "all": _ALL, "zero": _ZERO}
-    stored = np.concatenate([np.zeros(1, np.float32), flat[kept]])
+    stored = np.concatenate([np.zeros(1, values.dtype), flat[kept]])
     yield Form("bitmask floats", MASK_RAW, _mask(flat != 0) | {"values": stored} | common)
+    if values.dtype != np.float32:  # zeros that are scattered into are of ConstantOfShape's own type
+        return
     for radix in gap_bases(kept, len(flat), 1, value_bits=32):
         places = entries(flat != 0, radix.base, radix.digits)
         if places is not None:

@@ -63,7 +63,7 @@ def decoded(form):
         [numpy_helper.from_array(value, inputs[role]) for role, value in form.constants.items()],
     )
     graph.output[0].type.tensor_type.elem_type = numpy_helper.from_array(
-        form.constants.get("book", np.zeros(1, np.float32))
+        form.constants["book" if "book" in form.constants else "values"]
     ).data_type
     model = helper.make_model(
         graph,
@@ -122,14 +122,14 @@ def test_places_can_be_walked(seed, count, density, limit, multiple):
     st.sampled_from([(1, 1), (5,), (7, 3), (4, 3, 3, 3), (40, 33)]),
     st.integers(1, 40),
     st.sampled_from([0.0, 0.3, 0.9, 0.99]),
-    st.sampled_from([np.float32, np.int8, np.uint8]),
+    st.sampled_from([np.float32, np.float16, np.int8, np.uint8]),
 )
 def test_every_form_decodes_to_the_weight(seed, shape, levels, sparsity, kind):
     """Whatever form a weight is stored in, onnxruntime and the standard's own evaluator decode its bits."""
     rng = np.random.default_rng(seed)
     values = (shared(rng, shape, levels, sparsity) * 30).astype(kind)
     coded = code(values)
-    forms = list(coded_forms(coded)) + (list(float_forms(values)) if kind is np.float32 else [])
+    forms = [*coded_forms(coded), *(float_forms(values) if values.dtype.kind == "f" else ())]
     assert forms
     for form in forms:
         found, model = decoded(form)
@@ -300,6 +300,20 @@ def test_integer_weights_pack_too():
     full = [session(item.proto, "t", save=None) for item in (quantized, packed)]
     feed = {"image": context.data.train.inputs["image"][:4]}
     np.testing.assert_array_equal(full[0].run(None, feed)[0], full[1].run(None, feed)[0])
+
+
+@pytest.mark.parametrize("scheme", ["fp16", "weight-fp16"])
+@pytest.mark.parametrize(("levels", "forms"), [(400, {"bitmask floats"}), (4, {"delta", "bitmask"})])
+def test_half_precision_weights_pack_too(scheme, levels, forms):
+    """Pruned or shared weights in float16 are stored sparse or as codes, and computed with as before."""
+    weights = [shared(np.random.default_rng(seed), (64, 64), levels, 0.8) / 8 for seed in (1, 2)]
+    context = nets.context(None, Split({"x": weights[0][:32]}, np.arange(32) % 3))
+    half, _ = lower(Quantize(scheme=scheme), Graph(linear(*weights)), context)
+    packed, facts = pack(Pack(), half, context)
+    assert facts["largest_difference"] == 0
+    assert facts["after"]["bytes"] < (0.5 if levels == 400 else 0.2) * facts["before"]["bytes"]
+    assert {fact["form"] for fact in facts["tensors"]} <= forms
+    onnx.checker.check_model(packed.proto, full_check=True)
 
 
 def test_a_shared_net_packs_through_the_step():
