@@ -217,10 +217,8 @@ def _elements(chosen: list[Weight], layer: str) -> int:
 
 def _stored(config: ShareConfig, weight: Weight, own: int) -> int:
     """Bytes of a tensor's codes; for a sparse one, a mask of one bit a weight and the codes of what is kept."""
-    if config.method == "hash":
-        return 0
     count, kept = weight.tensor.numel(), int((weight.tensor != 0).sum())
-    bits = kept * own + (count if kept < count else 0)
+    bits = (0 if config.method == "hash" else kept * own) + (count if kept < count else 0)
     return -(-bits // 8)
 
 

@@ -1,7 +1,8 @@
 """Sharing in a file: k-means on the weights of a finished ONNX model, and weights that are hashed as it is loaded.
 
 Hashed weights need no codes: a function of standard operators computes the bucket and the sign of every position, and
-the runtime folds it into the dense weight when it loads the file. What is stored is the shared values alone.
+the runtime folds it into the dense weight when it loads the file. What is stored is the shared values alone, and for
+pruned weights which of them are zero, in a form of `pack`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from compress.codebook import MULTIPLIERS, SHIFTS, Init, codebook_of, hash_posit
 from compress.layers import matching
 from compress.lowering import array_of, finished, layers
 from compress.pack import check_folded
-from compress.pack.decoders import DOMAIN, IR_VERSION
+from compress.pack.decoders import DOMAIN, IR_VERSION, Decoder
+from compress.pack.forms import code, coded_forms, tensor_bytes
 from compress.steps import Facts, Graph
 from weighbridge.errors import InputError, InvariantError
 
@@ -75,8 +77,9 @@ def _nearest(name: str, weight: NDArray[Any], size: int, init: Init) -> NDArray[
 def hash_weights(graph: Graph) -> tuple[Graph, Facts]:
     """Hashed parameters, by `notes["hashed"]`, stored as their shared values; the file computes where they go.
 
-    A parameter that the exporter laid out anew (gates of recurrent layers) or that is pruned too stays dense, and is
-    named in the facts. Raises `InvariantError` where none is left or the runtime does not fold the hash away.
+    Of a pruned parameter the places of its zeros are stored too. One that the exporter laid out anew (gates of
+    recurrent layers) stays dense, and is named in the facts. Raises `InvariantError` where none is left or the
+    runtime does not fold the hash away.
     """
     origins: dict[str, str] = graph.notes.get("parameters", {})
     opset = next((item.version for item in graph.proto.opset_import if item.domain == ""), 0)
@@ -85,6 +88,7 @@ def hash_weights(graph: Graph) -> tuple[Graph, Facts]:
     proto = ModelProto()
     proto.CopyFrom(graph.proto)
     calls: list[NodeProto] = []
+    decoders: dict[str, Decoder] = {}
     stored: dict[str, int] = {}
     dense: list[str] = []
     seed = 0
@@ -98,6 +102,7 @@ def hash_weights(graph: Graph) -> tuple[Graph, Facts]:
         if not nodes:
             dense.append(parameter)
             continue
+        decoders |= _masked(str(tensor.name), array_of(proto, tensor.name), nodes, constants)
         calls += nodes
         stored[parameter] = hashed["size"]
         _replace(proto, str(tensor.name), constants)
@@ -106,7 +111,7 @@ def hash_weights(graph: Graph) -> tuple[Graph, Facts]:
     body = [NodeProto.FromString(node.SerializeToString()) for node in proto.graph.node]
     del proto.graph.node[:]
     proto.graph.node.extend([*calls, *body])
-    proto.functions.append(_function(opset, seed))
+    proto.functions.extend([_function(opset, seed), *(decoder.function(opset) for decoder in decoders.values())])
     proto.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     proto.ir_version = max(proto.ir_version, IR_VERSION)
     proto = finished(proto)
@@ -115,14 +120,18 @@ def hash_weights(graph: Graph) -> tuple[Graph, Facts]:
 
 
 def _call(name: str, weight: NDArray[Any], size: int, seed: int) -> tuple[list[NodeProto], dict[str, NDArray[Any]]]:
-    """The nodes that compute a weight from its shared values, as it is or transposed; none where neither fits."""
+    """The nodes that compute a weight from its shared values, as it is or transposed; none where neither fits.
+
+    What they give in the place of a zero does not matter: `_masked` sees to those.
+    """
     for transposed in (False, True) if weight.ndim == 2 else (False,):
         source = weight.T if transposed else weight
         codes, signs = hash_positions(source.size, size, seed)
-        flat = source.ravel() * signs.astype(np.float32)
+        kept = source.ravel() != 0
+        codes, flat = codes[kept], (source.ravel() * signs.astype(np.float32))[kept]
         values = np.zeros(size, dtype=np.float32)
         values[codes] = flat
-        if np.array_equal(values[codes], flat):
+        if len(flat) and np.array_equal(values[codes], flat):
             constants: dict[str, NDArray[Any]] = {f"{name}/values": values, f"{name}/shape": np.array(source.shape)}
             result = f"{name}/rows" if transposed else name
             nodes = [helper.make_node(FUNCTION, list(constants), [result], domain=DOMAIN)]
@@ -130,6 +139,27 @@ def _call(name: str, weight: NDArray[Any], size: int, seed: int) -> tuple[list[N
                 nodes.append(helper.make_node("Transpose", [result], [name]))
             return nodes, constants
     return [], {}
+
+
+def _masked(
+    name: str, weight: NDArray[Any], nodes: list[NodeProto], constants: dict[str, NDArray[Any]]
+) -> dict[str, Decoder]:
+    """Let `nodes`, which compute a hashed weight, give zero where it is zero; the decoders that this takes, by name."""
+    if weight.all():
+        return {}
+    coded = code((weight != 0).astype(np.float32))
+    assert coded is not None  # zeros and ones are few enough values
+    form = min(
+        coded_forms(coded), key=lambda form: sum(tensor_bytes(item).ByteSize() for item in form.constants.values())
+    )
+    names = {role: f"{name}/mask {role}" for role in form.constants}
+    constants |= {names[role]: value for role, value in form.constants.items()}
+    nodes[-1].output[0] = f"{name}/hashed"
+    nodes += [
+        form.decoder.call(names, f"{name}/mask"),
+        helper.make_node("Mul", [f"{name}/hashed", f"{name}/mask"], [name]),
+    ]
+    return {form.decoder.name: form.decoder}
 
 
 def _replace(proto: ModelProto, name: str, constants: dict[str, NDArray[Any]]) -> None:

@@ -125,7 +125,8 @@ def _assembled(proto: ModelProto, chosen: Plan, opset: int, joined: Joined | Non
     model.graph.initializer.extend([*kept, *pool.tensors])
     del model.graph.node[:]
     model.graph.node.extend([*calls, *body])
-    model.functions.extend(decoder.function(opset) for decoder in chosen.decoders)
+    there = {function.name for function in model.functions if function.domain == DOMAIN}  # of a hashed, pruned weight
+    model.functions.extend(decoder.function(opset) for decoder in chosen.decoders if decoder.name not in there)
     if chosen.forms:
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     model.ir_version = max(model.ir_version, IR_VERSION)

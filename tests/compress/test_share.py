@@ -244,6 +244,8 @@ def test_explain_rows():
         "bytes": 4 * 384,
         "bytes after": -(-(kept * 4 + 384) // 8) + 64,
     }
+    rows = explain(ShareConfig(method="hash", ratio=0.25), subject, context)
+    assert rows[0]["bytes after"] == 4 * 96 + 384 // 8
     module, context = build("recurrent")
     rows = explain(ShareConfig(method="hash", ratio=0.25, keep=["classes"]), Subject(module), context)
     assert [row["layer"] for row in rows] == [w.name for w in weights(module) if w.layer != "classes"]

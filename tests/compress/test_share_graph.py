@@ -1,10 +1,13 @@
 """Sharing in files: k-means without PyTorch, and hashed weights that stock onnxruntime decodes at load."""
 
+import copy
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 from pydantic import ValidationError
 
 from compress.compose import compose
@@ -82,13 +85,48 @@ def test_recurrent_gates_stay_dense():
 
 
 def test_hash_that_cannot_be_stored():
-    """Where no weight can be stored by its values, because all are pruned too, the step is an error."""
-    subject, surroundings = pruned("mlp")
-    config = ShareConfig(method="hash", ratio=0.25)
-    shared, _ = share(config, subject, surroundings)
+    """Where no weight can be stored by its values, because the exporter orders all anew, the step is an error."""
+    module, surroundings = build("recurrent")
+    config = ShareConfig(method="hash", ratio=0.25, layers=["lstm", "gru"])
+    shared, _ = share(config, Subject(module), surroundings)
     graph = exported(shared.module, surroundings)
-    with pytest.raises(InvariantError, match=r"no hashed weight can be stored .*hidden\.weight"):
+    with pytest.raises(InvariantError, match=r"no hashed weight can be stored .*lstm\.weight_ih_l0"):
         lower(config, Graph(graph.proto, {**graph.notes, **shared.notes}), surroundings)
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.95])
+def test_hashing_composes_with_pruning(sparsity):
+    """Zeros stay zero, and the file stores which they are; it is smaller than the pruned net packed without hashing."""
+    module, surroundings = wide()
+    pruning = {"sparsity": sparsity, "scope": "layer", "finetune": {"epochs": 1}}
+    hashing = {"method": "hash", "ratio": (1 - sparsity) / 8, "finetune": {"epochs": 1}}
+    steps = [{"prune": pruning}, {"share": hashing}]
+    artifact = run(*steps, subject=Subject(copy.deepcopy(module)), surroundings=surroundings)
+    assert set(artifact.steps[1].facts["stored"]) == {"hidden.weight", "more.weight", "classes.weight"}
+    assert artifact.parity["zeros"] == artifact.steps[0].facts["zeros"]
+    proto = onnx.load_model_from_string(artifact.data)
+    onnx.checker.check_model(proto, full_check=True)
+    inputs = surroundings.data.train.inputs
+    found = ReferenceEvaluator(proto).run(None, dict(inputs))[0]
+    np.testing.assert_allclose(found, ONNXRUNTIME.run(artifact.data, inputs)[0], rtol=1e-4, atol=1e-5)
+    packed = run(steps[0], {"pack": {}}, subject=Subject(module), surroundings=surroundings)
+    assert len(artifact.data) < len(packed.data)
+
+
+def test_hashed_pruned_and_packed():
+    """One decoder serves the zeros of a hashed weight and the codes of another, and stands in the file once."""
+    module, surroundings = wide()
+    artifact = run(
+        {"prune": {"sparsity": 0.5, "scope": "layer"}},
+        {"share": {"method": "kmeans", "bits": 2, "layers": ["hidden"]}},
+        {"share": {"method": "hash", "ratio": 0.1, "keep": ["hidden"]}},
+        {"pack": {}},
+        subject=Subject(module),
+        surroundings=surroundings,
+    )
+    names = [function.name for function in onnx.load_model_from_string(artifact.data).functions]
+    assert "h" in names
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("kind", ["separable", "recurrent"])
