@@ -157,6 +157,8 @@ def _candidates(config: FactorizeConfig, module: nn.Module, inputs: Mapping[str,
     named = config.layers is not None
     chosen = matching(list(layers), config.layers, "factorize: layers") if config.layers is not None else list(layers)
     cost = calls(module, inputs)
+    above: dict[str, int] = {}
+    fit = False
     for name in chosen:
         reason = _unsupported(name, layers, cost)
         if name in kept or (reason and not named):
@@ -164,14 +166,22 @@ def _candidates(config: FactorizeConfig, module: nn.Module, inputs: Mapping[str,
         layer = layers[name]
         if reason or not isinstance(layer, nn.Linear | Convolution):
             raise InputError(f"layer {name!r} {reason}", where="factorize: layers", fix="name it in 'keep'")
-        full = full_ranks(layer, config.method)
-        if config.rank is not None and config.rank > min(full):
+        full = min(full_ranks(layer, config.method))
+        if config.rank is not None and config.rank > full:
+            above[name] = full
             if not named:
                 continue
-            raise InputError(
-                f"rank {config.rank} is above the full rank {min(full)} of layer {name!r}", where="factorize: rank"
-            )
+            raise _above_full(config.rank, above)
+        fit = True
         yield _Candidate(name, layer, cost[name], spectra(layer, config.method))
+    if config.rank is not None and above and not fit:
+        raise _above_full(config.rank, above)
+
+
+def _above_full(rank: int, full: Mapping[str, int]) -> InputError:
+    """Says which layer comes closest."""
+    name = max(full, key=lambda name: full[name])
+    return InputError(f"rank {rank} is above the full rank {full[name]} of layer {name!r}", where="factorize: rank")
 
 
 def _unsupported(name: str, layers: Mapping[str, nn.Module], cost: Mapping[str, Call]) -> str:

@@ -185,6 +185,7 @@ def test_same_bits_twice():
     ("kind", "values", "message"),
     [
         ("mlp", {"rank": 17, "layers": ["hidden"]}, "rank 17 is above the full rank 16 of layer 'hidden'"),
+        ("mlp", {"rank": 25}, "rank 25 is above the full rank 24 of layer 'more'"),
         ("mlp", {"rank": 1, "layers": ["hiddn"]}, "'hiddn' matches no layer .*did you mean 'hidden'"),
         ("mlp", {"rank": 1, "keep": ["nothing*"]}, r"factorize: keep: 'nothing\*' matches no layer"),
         ("separable", {"rank": 1, "layers": ["depthwise"]}, "'depthwise' is a convolution of 8 groups"),
