@@ -91,9 +91,9 @@ def _step(step: Step, state: State, context: Context, target: Target) -> tuple[l
         lower: Lowering | None = technique.lower if target.lowerings is None else target.lowerings[step.name]
         assert lower is not None  # by `phases`
         form = _form(state, context, target)
-        lowered, _ = lower(config, form, context)
+        lowered, facts = lower(config, form, context)
         # Files of other formats hold fused operators: what a step does to them shows in the file's own row.
-        rows = rows or (_lowered(form, lowered) if isinstance(form, Graph) else [])
+        rows = rows or (_lowered(form, lowered, facts) if isinstance(form, Graph) else [])
         state = lowered
     return rows, state
 
@@ -134,20 +134,33 @@ def _sizes(state: State, context: Context, target: Target) -> Sizes:
     return sizes_of(form.network, target.write(form.model))
 
 
-def _lowered(before: Graph, after: Graph) -> list[Facts]:
-    """Each layer with a float weight before, and what of it is stored after, by the weight's name."""
+def _lowered(before: Graph, after: Graph, facts: Facts) -> list[Facts]:
+    """Each layer with a float weight before, and what of it is stored after: by the weight's name, or where constants
+    are of several weights, by what the step itself says.
+    """
     stored = {tensor.name: len(_stored(tensor)) for tensor in after.proto.graph.initializer}
+    origins = before.notes.get("parameters", {})
+    tensors = facts.get("tensors", [])
+    packed = {fact["weight"]: fact["bytes"] for fact in tensors} if isinstance(tensors, list) else {}
     macs = macs_by_node(before.proto)
     rows = []
     for layer in layers(before):
         count = 1
         for size in layer.shape:
             count *= size
-        own = [size for name, size in stored.items() if name.startswith(layer.weight)]
+        own = [size for name, size in stored.items() if _of(name, layer.weight)]
+        weight = origins.get(layer.weight, layer.weight)
+        if not own and weight in packed:
+            own = [packed[weight]]
         computed = macs.get(layer.node, 0)
         line = row(layer.name, layer.shape, (count, computed, 4 * count), (count, computed, sum(own)))
         rows.append(line if own else {**line, "bytes after": "in the file's total"})
     return rows
+
+
+def _of(name: str, weight: str) -> bool:
+    """Whether a tensor is named after a weight: `val_1_scale` is of `val_1`, `val_11_scale` is not."""
+    return name.startswith(weight) and not name.removeprefix(weight)[:1].isalnum()
 
 
 def _stored(tensor: Any) -> bytes:

@@ -12,18 +12,21 @@ import numpy as np
 import onnx
 import pytest
 import yaml
+from onnx import helper, numpy_helper
 from torch import nn
 
 from compress import stages
 from compress.checkpoint import read_checkpoint, write_checkpoint
-from compress.explain import explain
+from compress.explain import explain, explain_steps
 from compress.export import TARGETS
 from compress.project import Project, replaced_folder
+from compress.recipe import read_steps
+from compress.steps import Graph
 from compress.teachers import OnnxTeacher, Teachers
 from compress.training import evaluate, predict
-from tests.compress.nets import MLP
-from weighbridge.data import read_npz
-from weighbridge.documents import Manifest
+from tests.compress.nets import MLP, context
+from weighbridge.data import Split, read_npz
+from weighbridge.documents import Manifest, RecipeSection
 from weighbridge.errors import InputError, InvariantError, StateError, WeighbridgeError
 from weighbridge.files import sha256_file
 from weighbridge.onnxfile import load_model, serialize
@@ -364,6 +367,30 @@ def test_explain_shows_each_step_without_training_or_writing(made):
     assert totals[3]["bytes after"] < totals[3]["bytes"]
     layers = [row["layer"] for row in rows if row["step"] == "1 prune"]
     assert layers == ["hidden.weight", "more.weight", "classes.weight", "(file)"]
+    packed = {row["layer"]: row["bytes after"] for row in rows if row["step"] == "4 pack"}
+    assert set(packed) == {"hidden", "more", "classes", "(file)"}
+    assert 0 < packed["classes"] < packed["hidden"] < packed["(file)"]
+
+
+def test_explain_gives_each_layer_its_own_bytes():
+    """Names that begin alike are of different weights."""
+    weights = {"w1": 16, "w11": 64}
+    nodes = [helper.make_node("MatMul", [a, w], [b]) for a, w, b in (("x", "w1", "h"), ("h", "w11", "y"))]
+    values = [np.random.default_rng(0).normal(size=(16, size)).astype(np.float32) for size in weights.values()]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 16])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 64])],
+        [numpy_helper.from_array(value, name) for name, value in zip(weights, values, strict=True)],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    split = Split({"x": np.eye(16, dtype=np.float32)[:6]}, np.arange(6) % 3)
+    steps = read_steps(RecipeSection(steps=[{"quantize": {"scheme": "weight-int8"}}]), "recipe")
+    rows = explain_steps(steps, Graph(proto), context(None, split), TARGETS["onnxruntime"])
+    after = {row["layer"]: row["bytes after"] for row in rows}
+    assert 16 * 16 < after["w1"] < 16 * 16 + 200
+    assert 16 * 64 < after["w11"] < 16 * 64 + 400
 
 
 def test_explain_needs_no_earlier_stage(tmp_path):
