@@ -72,7 +72,8 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
             kept |= {layer.weight for layer in known if layer.name in sensitive}
         chosen = [layer for layer in known if layer.weight not in kept]
         if not chosen:
-            raise InputError("no layer is left to quantize", where=f"{WHERE}.keep")
+            key = "keep" if config.keep_sensitive is None else "keep_sensitive"
+            raise InputError("no layer is left to quantize", where=f"{WHERE}.{key}")
         proto = apply(chosen)
     _check_done(config, Graph(proto, graph.notes), chosen)
     facts: Facts = {

@@ -12,6 +12,7 @@ grid's end.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -27,7 +28,7 @@ from compress.layers import WEIGHTED
 from compress.quantize.config import Quantize
 from compress.quantize.integer import check_calibration, reduces_range
 from compress.quantize.sensitivity import as_facts, rank, too_sensitive
-from compress.steps import Context, Facts, Subject
+from compress.steps import Constraint, Context, Facts, Subject
 from compress.training import batch, evaluate
 from weighbridge.data import Split
 from weighbridge.errors import InputError, InvariantError
@@ -95,8 +96,8 @@ def train(config: Quantize, subject: Subject, context: Context) -> tuple[Subject
     """Fine-tune with onnxruntime's rounding in place; leaves the weights on their grids and notes what was kept.
 
     Raises `InputError` where the model has no layer to quantize, a pattern under `keep` matches none or a layer has
-    no integer form (named; before any training), and
-    `InvariantError` where training diverges or the rounded weights break a constraint of an earlier step.
+    no integer form (named; before any training), and `InvariantError` where training diverges or the rounded weights
+    break a constraint of an earlier step (before any training, where they do so already).
     """
     calibration = _calibration(context)
     check_calibration(calibration)
@@ -107,21 +108,15 @@ def train(config: Quantize, subject: Subject, context: Context) -> tuple[Subject
     with _patched(module, _chosen(module, named), top, per_channel=config.per_channel) as fakes:
         _observe(module, fakes, calibration)
         ranking = _keep_sensitive(module, fakes, config, calibration)
+        # What rounding breaks now it breaks after training too: said before hours are spent.
+        before = copy.deepcopy(module.state_dict())
+        _round(module, fakes, subject.constraints)
+        module.load_state_dict(before)
         history = finetune(
             module, config.finetune, context, constraints=subject.constraints, stage="quantization-aware training"
         )
-        with torch.no_grad():
-            for fake in fakes.values():
-                fake.layer.weight.copy_(fake.weight())
+        _round(module, fakes, subject.constraints)
         ranges = {name: list(fake.range or (0.0, 0.0)) for name, fake in fakes.items()}
-    for constraint in subject.constraints:
-        broken = constraint.violation(module)
-        if broken is not None:
-            raise InvariantError(
-                f"rounding weights breaks an earlier step: {constraint.name}: {broken}",
-                where="quantize",
-                fix="set per_channel: false, so that equal weights stay equal",
-            )
     kept = sorted((named | set(_layers(module))) - set(ranges))
     notes = {**subject.notes, "qat": {"kept": kept, "ranges": ranges}}
     facts: Facts = {
@@ -133,6 +128,21 @@ def train(config: Quantize, subject: Subject, context: Context) -> tuple[Subject
     if ranking:
         facts["sensitivity"] = ranking
     return Subject(module, subject.constraints, notes), facts
+
+
+def _round(module: nn.Module, fakes: dict[str, FakeQuantized], constraints: Sequence[Constraint]) -> None:
+    """Put the weights onto their grids, which must leave masks and codebooks of earlier steps intact."""
+    with torch.no_grad():
+        for fake in fakes.values():
+            fake.layer.weight.copy_(fake.weight())
+    for constraint in constraints:
+        broken = constraint.violation(module)
+        if broken is not None:
+            raise InvariantError(
+                f"rounding weights breaks an earlier step: {constraint.name}: {broken}",
+                where="quantize",
+                fix="set per_channel: false, so that equal weights stay equal",
+            )
 
 
 def _calibration(context: Context) -> Split:

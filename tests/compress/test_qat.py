@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from compress.export.onnxruntime import export, write
 from compress.lowering import run
 from compress.prune import PruneConfig, prune
-from compress.quantize import Quantize, lower, train
+from compress.quantize import Quantize, lower, qat, train
 from compress.quantize.qat import fake_activation, fake_weight
 from compress.share import ShareConfig, share
 from compress.steps import Graph, Subject
@@ -118,6 +118,20 @@ def test_codebooks_need_one_scale_a_tensor(learned):
     file, _ = lowered(config, after, context)
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in file.proto.graph.initializer}
     assert all(len(np.unique(tensors[f"{name}.weight_quantized"])) <= 4 for name in ("stem", "one", "two"))
+
+
+def test_what_rounding_breaks_is_refused_before_training(learned, monkeypatch):
+    """Nobody trains for hours to learn that codebooks need one scale a tensor; trying leaves the weights alone."""
+    module, context = learned
+    subject, _ = share(ShareConfig(bits=2), Subject(copy.deepcopy(module)), context)
+    fit_to = []
+    monkeypatch.setattr(qat, "finetune", lambda module, *_, **__: fit_to.append(copy.deepcopy(module.state_dict())))
+    monkeypatch.setattr(qat, "facts_of", lambda _: {})
+    with pytest.raises(InvariantError, match="breaks an earlier step"):
+        train(CONFIG, subject, context)
+    assert not fit_to
+    train(CONFIG.model_copy(update={"per_channel": False}), subject, context)
+    assert all(torch.equal(value, fit_to[0][name]) for name, value in subject.module.state_dict().items())
 
 
 def test_kept_layers_are_kept_in_both_halves(learned):

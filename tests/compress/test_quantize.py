@@ -211,7 +211,7 @@ def test_sensitivity_limits():
 def test_no_layer_below_the_threshold_is_refused(trained):
     """Where every layer exceeds the threshold, nothing would be quantized."""
     graph, context = trained
-    with pytest.raises(InputError, match="no layer is left"):
+    with pytest.raises(InputError, match=r"quantize\.keep_sensitive: no layer is left"):
         lower(Quantize(scheme="weight-int4", keep_sensitive=1e-9), graph, context)
 
 
