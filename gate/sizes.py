@@ -103,7 +103,8 @@ def _recorded(manifest: Manifest | None, path: Path) -> Counts | str:
         return f"a {path.suffix} file does not say, and no manifest of these bytes lies beside it"
     if manifest.sizes.params == 0:
         return "its manifest records none"
-    return Counts(manifest.sizes.params, manifest.sizes.macs, ())
+    unknown = getattr(manifest.sizes, "macs_unknown", ())  # recorded where there are such operators alone
+    return Counts(manifest.sizes.params, manifest.sizes.macs, tuple(unknown))
 
 
 def facts(candidate: Model, reference: Model) -> dict[str, Evidence]:

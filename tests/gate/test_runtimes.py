@@ -1,5 +1,6 @@
 """LiteRT and ExecuTorch: files read without running them, and run by their adapters in workers."""
 
+import json
 import struct
 import subprocess
 import sys
@@ -84,6 +85,20 @@ def test_counts_are_the_manifests_or_absent(tmp_path, target):
     assert isinstance(found["params"], Absent)
     assert "no manifest of these bytes" in found["macs"].reason
     assert isinstance(found["size.bytes"], Exact)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_macs_that_the_manifest_could_not_count_are_absent(tmp_path, target):
+    """A sum without the operators that nobody could count is no number to hold a budget against."""
+    path = placed(tmp_path, "net", target)
+    beside = path.with_name("manifest.json")
+    manifest = json.loads(beside.read_text())
+    manifest["sizes"]["macs_unknown"] = ["Einsum"]
+    beside.write_text(json.dumps(manifest))
+    model = read_model(path, "candidate")
+    found = facts(model, model)
+    assert found["params"] == Exact(candidate=811, reference=811)
+    assert "cannot be computed for Einsum" in found["macs"].reason
 
 
 def test_executorch_files_have_no_names(tmp_path):
