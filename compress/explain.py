@@ -14,7 +14,7 @@ from typing import Any
 from compress.export import Program, Target, find_target
 from compress.export.target import Lowering
 from compress.layers import row
-from compress.lowering import layers
+from compress.lowering import layers, named
 from compress.project import Project
 from compress.recipe import TECHNIQUES, phases, read_recipe
 from compress.run import placed, sizes_of
@@ -24,10 +24,13 @@ from compress.steps import Context, Facts, Graph, Step, StepConfig, Subject
 from compress.teachers import Teachers
 from weighbridge.data import Data, load_data
 from weighbridge.documents import Sizes
-from weighbridge.onnxcount import macs_by_node
+from weighbridge.onnxcount import counts, macs_by_node
 
 State = Subject | Graph | Program
 """What a recipe has come to after a step."""
+
+UNKNOWN = "unknown"
+"""Stands for multiply-accumulates that cannot be counted, as of a convolution over images of any size."""
 
 EXAMPLES = 64
 """Examples that stand for the data."""
@@ -142,9 +145,10 @@ def _lowered(before: Graph, after: Graph, facts: Facts) -> list[Facts]:
     origins = before.notes.get("parameters", {})
     tensors = facts.get("tensors", [])
     packed = {fact["weight"]: fact["bytes"] for fact in tensors} if isinstance(tensors, list) else {}
-    macs = macs_by_node(before.proto)
+    proto = named(before.proto)  # layers find their cost by their node's name, which models of others leave out
+    macs, unknown = macs_by_node(proto), counts(proto).unknown
     rows = []
-    for layer in layers(before):
+    for layer in layers(replace(before, proto=proto)):
         count = 1
         for size in layer.shape:
             count *= size
@@ -154,6 +158,8 @@ def _lowered(before: Graph, after: Graph, facts: Facts) -> list[Facts]:
             own = [packed[weight]]
         computed = macs.get(layer.node, 0)
         line = row(layer.name, layer.shape, (count, computed, 4 * count), (count, computed, sum(own)))
+        if layer.node not in macs and layer.op_type in unknown:
+            line |= {"macs": UNKNOWN, "macs after": UNKNOWN}
         rows.append(line if own else {**line, "bytes after": "in the file's total"})
     return rows
 
@@ -171,6 +177,9 @@ def _stored(tensor: Any) -> bytes:
 def _file(before: Sizes, after: Sizes) -> Facts:
     sizes = [(item.params, item.macs, item.bytes) for item in (before, after)]
     line = row("(file)", (), sizes[0], sizes[1])
+    for key, item in (("macs", before), ("macs after", after)):
+        if getattr(item, "macs_unknown", ()):  # a part of the sum would pass for the whole
+            line[key] = UNKNOWN
     return {**line, "zstd": before.zstd, "zstd after": after.zstd}
 
 

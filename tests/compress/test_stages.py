@@ -393,6 +393,30 @@ def test_explain_gives_each_layer_its_own_bytes():
     assert 16 * 64 < after["w11"] < 16 * 64 + 400
 
 
+def test_explain_says_which_macs_are_unknown():
+    """A convolution over images of any size costs nobody knows what, not nothing; the product behind it is counted."""
+    rng = np.random.default_rng(0)
+    values = {"c": rng.normal(size=(16, 1, 3, 3)), "w": rng.normal(size=(16, 8))}
+    nodes = [
+        helper.make_node("Conv", ["x", "c"], ["h"]),
+        helper.make_node("GlobalAveragePool", ["h"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 1, "height", "width"])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 8])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    split = Split({"x": rng.normal(size=(6, 1, 8, 8)).astype(np.float32)}, np.arange(6) % 3)
+    steps = read_steps(RecipeSection(steps=[{"quantize": {"scheme": "weight-int8"}}]), "recipe")
+    rows = explain_steps(steps, Graph(proto), context(None, split), TARGETS["onnxruntime"])
+    assert {row["layer"]: row["macs"] for row in rows} == {"c": "unknown", "w": 128, "(file)": "unknown"}
+
+
 def test_explain_needs_no_earlier_stage(tmp_path):
     """A newcomer can ask before anything was prepared or trained."""
     rows = explain(project(tmp_path / "p"), "int8")
