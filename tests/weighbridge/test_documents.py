@@ -68,6 +68,8 @@ def test_a_whole_params_file_is_read(tmp_path):
         (["budgets", 1, "max_ration"], 1, "p.yaml: budgets[1].max_ration: unknown key 'max_ration'"),
         (["train", "epochs"], 0, "p.yaml: train.epochs: input should be greater than or equal to 1; found 0"),
         (["train", "epochs"], "many", "p.yaml: train.epochs: input should be a valid integer"),
+        (["train", "epochs"], True, "p.yaml: train.epochs: neither true nor false has a meaning here; found True"),
+        (["budgets", 0, "max"], True, "p.yaml: budgets[0].max: neither true nor false has a meaning here"),
         (["model", "factory"], "no colon", "p.yaml: model.factory: expected 'package.module:callable'"),
         (["model", "onnx"], "a.onnx", "p.yaml: model: expected exactly one of 'factory' and 'onnx'"),
         (["model", "name"], "../up", "p.yaml: model.name: expected letters, digits, '-' and '_'"),

@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from weighbridge.errors import InputError
@@ -23,6 +23,19 @@ class Written(BaseModel):
     """A document, or part of one, that people write: an unknown key is an error, never ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`bits: true` would otherwise be taken for 1."""
+        if isinstance(value, bool) and not _takes_truth(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("neither true nor false has a meaning here")
+        return value
+
+
+def _takes_truth(annotation: Any) -> bool:
+    """Whether true and false are among the values of a field."""
+    return annotation in (bool, Any) or any(map(_takes_truth, get_args(annotation)))
 
 
 class Recorded(BaseModel):
