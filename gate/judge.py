@@ -21,7 +21,7 @@ from gate.reasons import estimated, limit_unit, too_few_pairs, unfit_to_judge
 from gate.statistics.looks import FAMILY_ALPHA, LAUNCH_ALPHA, next_look
 from gate.statistics.multiplicity import holm
 from gate.validity import measurement_problems
-from weighbridge.documents import Budget, BudgetVerdict, Measurement, RecipeVerdict, Verdict, worst
+from weighbridge.documents import Budget, BudgetVerdict, Device, Measurement, RecipeVerdict, Verdict, worst
 from weighbridge.documents.verdict import Named
 from weighbridge.errors import MeasurementError
 
@@ -30,13 +30,19 @@ _FAMILIES = {"timed": LAUNCH_ALPHA, "examples": FAMILY_ALPHA}
 
 
 def judge(
-    measurement: Measurement, budgets: Sequence[Budget], *, advisory: bool = False, problems: Sequence[str] = ()
+    measurement: Measurement,
+    budgets: Sequence[Budget],
+    *,
+    advisory: bool = False,
+    problems: Sequence[str] = (),
+    unanswered: Sequence[Budget] = (),
 ) -> RecipeVerdict:
     """Judge every budget that applies to the measurement's device, and the whole by the worst required one.
 
     `advisory` marks a recipe that the verdict over all recipes does not depend on. `problems` are the caller's own
     reasons why the measurement cannot be used (its digests are not those of the artifact); any makes every budget an
-    error. Raises `MeasurementError` where the measurement is no valid document (NaN where numbers must be).
+    error. `unanswered` are budgets for devices that nothing was weighed on (see `unanswered_by`): errors, as nobody
+    else judges them. Raises `MeasurementError` where the measurement is no valid document (NaN where numbers must be).
     """
     _revalidate(measurement)
     device = measurement.device.device_class
@@ -44,7 +50,7 @@ def judge(
     notes = [
         f"{name_of(budget)} is for devices of class {budget.device!r} and was not judged on {device!r}."
         for budget in budgets
-        if budget not in applying
+        if budget not in applying and budget not in unanswered
     ]
     problems = [*problems, *measurement_problems(measurement)]
     if problems:
@@ -53,7 +59,7 @@ def judge(
         assessed = [assess(budget, measurement) for budget in applying]
         judged = _decide(applying, assessed)
         notes += [note for item in assessed for note in item.notes]
-    judged = _explain_skipped(judged)
+    judged = _explain_skipped(judged) + [_error(budget, _nobodys(budget)) for budget in unanswered]
     required = [item.verdict for item in judged if item.required]
     if not required:
         notes.append("No required budget applies here, and nothing that is missing ever passes.")
@@ -72,6 +78,17 @@ def judge(
         advisory=advisory,
         notes=list(dict.fromkeys(notes)),
     )
+
+
+def unanswered_by(budgets: Sequence[Budget], devices: Sequence[Device]) -> list[Budget]:
+    """The required budgets that apply to none of the devices: a misspelt name, or a machine that is not there."""
+    return [
+        budget for budget in budgets if budget.required and not any(budget.applies_to(device) for device in devices)
+    ]
+
+
+def _nobodys(budget: Budget) -> str:
+    return f"Not judged: no model was weighed on a device of the class or name {budget.device!r}; is it misspelt?"
 
 
 def undecided(verdict: RecipeVerdict) -> list[BudgetVerdict]:

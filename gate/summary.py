@@ -15,7 +15,7 @@ from tabulate import tabulate
 from gate.calibration import sentences
 from gate.inventory import PARAMS, Inventory, take_inventory
 from gate.judge import judge as judge_one
-from gate.judge import name_of
+from gate.judge import name_of, unanswered_by
 from gate.policy import Policy, policy_changes, under_base
 from gate.reasons import shown_unit
 from gate.report import markdown, page, plots, tables
@@ -145,12 +145,14 @@ def table(verdict: GateVerdict) -> str:
 def _judge_all(inventory: Inventory) -> GateVerdict:
     """The verdict that the evidence gives, before waivers and policy."""
     params = inventory.params
+    nobodys = unanswered_by(params.budgets, [item.measurement.device for item in inventory.weighed])
     recipes = {
         item.candidate.name: judge_one(
             item.measurement,
             params.budgets,
             advisory=params.recipes[item.candidate.recipe].advisory,
             problems=item.problems,
+            unanswered=nobodys,
         )
         for item in inventory.weighed
     }

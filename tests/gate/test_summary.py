@@ -311,6 +311,25 @@ def test_every_target_on_every_device_is_judged(root):
     assert "### Targets and devices" in (root / "reports/gate.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("device", "required", "expected"),
+    [("pi", True, Verdict.PASS), ("pie", True, Verdict.ERROR), ("pie", False, Verdict.PASS)],
+)
+def test_a_budget_that_no_device_answers_to_never_passes(root, device, required, expected):
+    """A misspelt name must not switch a required budget off: each verdict says so, and none can be promoted."""
+    several(root)
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["budgets"].append({"metric": "latency.p50", "max": "1s", "device": device, "required": required})
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    verdict = judge(root, today=TODAY)
+    assert verdict.verdict is expected
+    assert {item.verdict for item in verdict.recipes.values()} == {expected}
+    said = [item.reason for item in verdict.recipes["int8/litert"].budgets if item.verdict is Verdict.ERROR]
+    assert all("no model was weighed on a device of the class or name 'pie'" in reason for reason in said)
+    assert bool(said) == (expected is Verdict.ERROR)
+    assert check(root, today=TODAY).verdict.verdict is expected
+
+
 def test_one_slow_target_fails_the_recipe(root):
     """The whole is the worst of all places."""
     verdict = judge(several(root, litert_ratio=1.3), today=TODAY)
