@@ -1,10 +1,10 @@
-"""One table over targets and devices: what the model costs on each runtime and machine, in absolute numbers."""
+"""Tables over targets and devices: what a model costs on each, in absolute numbers, and how alike its files answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from gate.report.blocks import Code, Inline, Mark, Paragraph, Section, Table
+from gate.report.blocks import Block, Code, Inline, Mark, Paragraph, Section, Table
 from gate.report.facts import Entry, middle
 from gate.wording import percent, quantity
 
@@ -16,6 +16,8 @@ _LEAD = (
     "Each runtime's uncompressed model comes first. Agreement: the share of answers that the file gives as the PyTorch "
     "module does, on the same inputs."
 )
+_PAIRS_HEADER = ("model", "file for", "beside file for", "same answers")
+_PAIRS_LEAD = "How alike the files of one recipe answer, each run by its own runtime on the same inputs:"
 
 
 def targets_section(entries: Sequence[Entry]) -> Section | None:
@@ -27,9 +29,23 @@ def targets_section(entries: Sequence[Entry]) -> Section | None:
     for place in sorted(places):
         found = [entry for entry in entries if (entry.verdict.device_name, entry.verdict.target) == place]
         rows += [_baseline(found[0]), *(_candidate(entry) for entry in found)]
-    return Section(
-        "targets", "Targets and devices", [Paragraph([_LEAD]), Table(_HEADER, rows, frozenset({4, 5, 6, 7}))]
-    )
+    blocks: list[Block] = [Paragraph([_LEAD]), Table(_HEADER, rows, frozenset({4, 5, 6, 7}))]
+    if pairs := list(_pairs(entries)):
+        blocks += [Paragraph([_PAIRS_LEAD]), Table(_PAIRS_HEADER, pairs, frozenset({3}))]
+    return Section("targets", "Targets and devices", blocks)
+
+
+def _pairs(entries: Sequence[Entry]) -> Iterator[tuple[Inline, ...]]:
+    """Each pair of one recipe's files once, whatever devices they were weighed on."""
+    seen: set[tuple[str, frozenset[str]]] = set()
+    for entry in entries:
+        recipe, target = entry.verdict.recipe or entry.name, entry.verdict.target
+        compared = entry.parity.get("targets")
+        for other, found in sorted(compared.items()) if isinstance(compared, Mapping) else ():
+            pair = (recipe, frozenset({target, other}))
+            if pair not in seen and isinstance(found, Mapping):
+                seen.add(pair)
+                yield [Code(recipe)], [Code(target)], [Code(other)], [_agreement(found)]
 
 
 def _baseline(entry: Entry) -> tuple[Inline, ...]:
@@ -56,7 +72,7 @@ def _candidate(entry: Entry) -> tuple[Inline, ...]:
         [quantity(speed.candidate, "seconds") if speed else "–"],
         [quantity(middle(memory.candidate), "bytes") if memory else "–"],
         [percent(accuracy[0], 4) if accuracy else "–"],
-        [_agreement(entry)],
+        [_agreement(entry.parity)],
     )
 
 
@@ -64,8 +80,8 @@ def _place(entry: Entry) -> tuple[Inline, Inline]:
     return [Code(entry.verdict.device_name)], [Code(entry.verdict.target)]
 
 
-def _agreement(entry: Entry) -> str:
-    agreement, difference = entry.parity.get("agreement"), entry.parity.get("largest_difference")
+def _agreement(parity: Mapping[str, object]) -> str:
+    agreement, difference = parity.get("agreement"), parity.get("largest_difference")
     if not isinstance(agreement, int | float):
         return "–"
     largest = f", outputs within {difference:.2g}" if isinstance(difference, int | float) else ""

@@ -14,12 +14,16 @@ PI = DEVICE.model_copy(update={"name": "pi", "device_class": "pi5", "fingerprint
 PARITY = {"agreement": 0.996, "largest_difference": 0.03125, "examples": 256}
 
 
+BESIDE = {"agreement": 0.98, "largest_difference": 0.0625, "examples": 256}
+
+
 def entry(target, device=DEVICE, *, ratio=0.8, base=1e-3, size=400):
     """One candidate, judged."""
     timed = comparison(candidate_bytes=size, latency_p50=launches(ratio, pairs=16, base=base))
     found = measurement(timed, recipe="slim", device=device, candidate_bytes=size).model_copy(update={"target": target})
     name = f"slim/{target}" + ("" if device is DEVICE else f"@{device.name}")
-    return Entry(name, judge(found, BUDGETS), found, PARITY)
+    others = {other: BESIDE for other in ("onnxruntime", "litert") if other != target}
+    return Entry(name, judge(found, BUDGETS), found, {**PARITY, "targets": others})
 
 
 def several():
@@ -42,6 +46,20 @@ def test_targets_stand_beside_each_other_by_device():
     assert rows[1][4] == "300 B"
     assert rows[1][8] == "99.6%, outputs within 0.031"
     assert rows[0][8] == "–"
+
+
+def test_files_of_one_recipe_are_compared_with_each_other():
+    """Each pair once, though one of the two was weighed on two machines."""
+    table = targets_section(several()).blocks[3]
+    rows = [[str(getattr(cell[0], "text", cell[0])) for cell in row] for row in table.rows]
+    assert rows == [["slim", "onnxruntime", "litert", "98%, outputs within 0.062"]]
+
+
+@pytest.mark.parametrize("targets", [None, "litert", {"litert": 1.0}])
+def test_pairs_that_nobody_compared_have_no_table(targets):
+    """A manifest of another program's making is read for what it has."""
+    found = [Entry(e.name, e.verdict, e.measurement, {**PARITY, "targets": targets}) for e in several()]
+    assert len(targets_section(found).blocks) == 2
 
 
 def test_one_target_on_one_device_needs_no_such_table():
