@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from weighbridge.errors import InputError
 
 LABELS = "labels"
 SLICE_PREFIX = "slice:"
+NO_ARCHIVE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, TokenError)
+"""What `numpy.load` raises for archives that are cut off, damaged, encrypted or made up."""
 
 Array = NDArray[Any]
 
@@ -161,7 +165,7 @@ def read_npz(path: Path) -> Split:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise InputError("is not there", where=str(path)) from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+    except NO_ARCHIVE as error:
         problem = "holds pickled objects" if "pickle" in str(error).lower() else "is not a readable .npz file"
         raise InputError(problem, where=str(path), fix="write it with numpy.savez from plain numeric arrays") from error
     if LABELS not in arrays:

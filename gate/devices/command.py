@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -37,7 +38,7 @@ from gate.process import Artifact
 from gate.runtimes import RUNTIMES
 from gate.sizes import Model
 from gate.turn import turn
-from weighbridge.data import Split, write_arrays
+from weighbridge.data import NO_ARCHIVE, Split, write_arrays
 from weighbridge.documents import DeviceSection
 from weighbridge.documents.harness import Answered, Described, Launched
 from weighbridge.errors import MeasurementError
@@ -200,13 +201,17 @@ class Harness(Place):
 
     def _outputs(self, path: Path, outputs: Sequence[int], examples: int) -> list[Array]:
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise MeasurementError(f"wrote {path.stat().st_size} bytes of outputs", where=self.name)
+            with zipfile.ZipFile(path) as packed:
+                size = sum(item.file_size for item in packed.infolist())  # no more is unpacked, whatever is in it
+            if size > MOST_BYTES:
+                raise MeasurementError(
+                    f"wrote {size} bytes of outputs; {MOST_BYTES} are the most that is read", where=self.name
+                )
             with np.load(path, allow_pickle=False) as archive:
                 found = [archive[str(index)] for index in outputs]
         except FileNotFoundError as error:
             raise MeasurementError("wrote no outputs where it was asked to", where=self.name) from error
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (*NO_ARCHIVE, MemoryError) as error:
             raise MeasurementError(f"wrote outputs that cannot be read: {error}"[:300], where=self.name) from error
         if any(array.ndim == 0 or len(array) != examples for array in found):
             counts = [len(array) if array.ndim else 0 for array in found]

@@ -115,6 +115,17 @@ def test_what_cannot_be_is_not_believed(tmp_path, models, name):
     assert caught.value.exit_code == ExitCode.UNJUDGED
 
 
+DAMAGED = """
+np.savez_compressed(request['write'], **{'0': np.random.default_rng(0).random((200, 3))})
+with open(request['write'], 'r+b') as file:
+    file.seek(200)
+    file.write(b'x' * 40)
+"""
+ENDLESS = """
+import zipfile
+with zipfile.ZipFile(request['write'], 'w') as file, file.open('0.npy', 'w') as head:
+    np.lib.format.write_array_header_1_0(head, dict(descr='<f8', fortran_order=False, shape=(200, 10**13)))
+"""
 ANSWERS = {
     "of another file": ("said['digest'] = 'sha256:' + '0' * 64", "it was given"),
     "not written": ("import os; os.unlink(request['write'])", "wrote no outputs"),
@@ -124,6 +135,16 @@ ANSWERS = {
     "NaN": ("np.savez(request['write'], **{'0': np.full((200, 3), np.nan)})", "NaN or infinite"),
     "the same for all": ("np.savez(request['write'], **{'0': np.ones((200, 3))})", "ignores its input"),
     "cut off": ("open(request['write'], 'wb').write(b'PK')", "cannot be read"),
+    "cut off in the middle": (
+        "data = open(request['write'], 'rb').read(); open(request['write'], 'wb').write(data[: len(data) // 2])",
+        "cannot be read",
+    ),
+    "damaged": (DAMAGED, "cannot be read"),
+    "a bomb": ("np.savez_compressed(request['write'], **{'0': np.zeros((200, 2 * 10**5))})", "bytes of outputs"),
+    "of a shape without end": (ENDLESS, "cannot be read"),
+    "no archive": ("np.save(open(request['write'], 'wb'), np.ones((200, 3)))", "cannot be read"),
+    "of text": ("np.savez(request['write'], **{'0': np.full((200, 3), 'a')})", "numbers"),
+    "of complex numbers": ("np.savez(request['write'], **{'0': np.full((200, 3), 1j)})", "numbers"),
 }
 
 
@@ -131,7 +152,7 @@ ANSWERS = {
 def test_wrong_answers_are_faults(tmp_path, models, name):
     """Accuracy rests on what the harness wrote: it must be whole, numeric and of the file that it was given."""
     trick, said = ANSWERS[name]
-    with harness(tmp_path, ONLY.format("answer") + trick) as place:
+    with harness(tmp_path, f"if request['operation'] == 'answer': exec({trick!r})") as place:
         artifact = place.stage(models, "onnxruntime")["candidate"]
         with pytest.raises(MeasurementError, match=said):
             place.answer(artifact, examples(), [0], MANNER)

@@ -65,6 +65,18 @@ def test_examples_that_do_not_fit_are_refused(inputs, labels, slices, problem):
         Split(inputs, labels, slices)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_damaged_npz_is_one_error(tmp_path, seed):
+    """Whatever the damage makes numpy trip over: the archive, the compression, the header of an array."""
+    path = tmp_path / "damaged.npz"
+    np.savez_compressed(path, x=np.random.default_rng(seed).random((200, 3)), labels=np.zeros(200, np.int64))
+    with path.open("r+b") as file:
+        file.seek(200)
+        file.write(b"x" * 40)
+    with pytest.raises(InputError, match=r"is not a readable \.npz file"):
+        read_npz(path)
+
+
 def test_npz_without_labels_pickled_or_broken_is_refused(tmp_path):
     """Each says what is wrong with the file; a pickle is never loaded."""
     np.savez(tmp_path / "nolabels.npz", x=X)
