@@ -260,8 +260,8 @@ class Bench:
 def positive(answer: Mapping[str, Any], key: str, role: str) -> float:
     """A whole number above zero that a worker answered; anything else is a `MeasurementError`."""
     value = answer.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise MeasurementError(f"answered {key} = {value!r}: the clock jumped, or the worker is broken", where=role)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**63:
+        raise MeasurementError(f"answered {key} = {value!r:.80}: the clock jumped, or the worker is broken", where=role)
     return float(value)
 
 

@@ -101,15 +101,27 @@ def _run(
         reply = send_arrays(
             worker, "evaluate", chunk, batch=batch, single=list(feeding.single), outputs=list(outputs), padding=padding
         )
-        parts.append(reply["arrays"])
+        parts.append(_answered(reply, outputs, worker.name))
         begin += count
         if time.monotonic() - asked < QUICK_SHARE * worker.timeout:
             step = min(2 * step, most)
-    joined = [np.concatenate([part[str(index)] for part in parts]) for index in outputs]
+    try:
+        joined = [np.concatenate([part[str(index)] for part in parts]) for index in outputs]
+    except ValueError as error:
+        raise MeasurementError(f"answered outputs of differing shapes: {error}", where=worker.name) from error
     if any(len(array) != total for array in joined):
         raise MeasurementError(f"answered {[len(array) for array in joined]} of {total} examples", where=worker.name)
     _check_numbers(joined, worker.name)
     return joined
+
+
+def _answered(reply: Mapping[str, Any], outputs: Sequence[int], name: str) -> dict[str, Array]:
+    """The arrays of a reply: a worker elsewhere may answer anything."""
+    arrays: dict[str, Array] = reply.get("arrays", {})
+    lacking = [index for index in outputs if str(index) not in arrays or arrays[str(index)].ndim == 0]
+    if lacking:
+        raise MeasurementError(f"answered nothing for output {lacking[0]}", where=name)
+    return arrays
 
 
 def _padded(array: Array, padding: int) -> Array:

@@ -142,7 +142,7 @@ class Child:
         try:
             length, size = protocol.unpack_header(header)
             answer = json.loads(self._read(length, deadline), parse_constant=_refuse)
-        except (protocol.ProtocolError, ValueError) as error:
+        except (protocol.ProtocolError, ValueError, RecursionError) as error:
             raise self._fault(f"sent garbage: {error}") from error
         if size > self.most_payload:
             raise self._fault(f"claims an answer of {size} bytes; {self.most_payload} are the most that is read")

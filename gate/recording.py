@@ -82,7 +82,7 @@ def from_wire(answer: Mapping[str, Any], payload: bytes, roles: Sequence[str], w
     """The recording that an answer holds; anything that is none is a `MeasurementError` that names `where`."""
     try:
         return _recording(answer, payload, roles)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise MeasurementError(f"answered no launch: {type(error).__name__}: {error}"[:400], where=where) from error
 
 

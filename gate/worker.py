@@ -81,7 +81,7 @@ def unpack_arrays(described: Any, payload: bytes) -> dict[str, Array]:
             count = int(np.prod(shape, dtype=np.int64)) if shape else 1
             arrays[str(item["name"])] = np.frombuffer(payload, dtype, count, offset).reshape(shape)
             offset += count * dtype.itemsize
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError, SyntaxError) as error:  # numpy parses words as types
         raise ProtocolError(f"arrays that do not fit their payload: {error}") from error
     if offset != len(payload):
         raise ProtocolError(f"{len(payload)} bytes of payload, {offset} described")

@@ -88,7 +88,10 @@ class Connection(Child):
     def open(self, artifact: Mapping[str, Any], *, threads: int, timeout: float) -> RemoteWorker:
         """Start a worker there."""
         answer, _ = self.ask("open", artifact=artifact, threads=threads, limit=timeout)
-        return RemoteWorker(self, int(answer["worker"]), str(artifact["name"]), timeout)
+        number = answer.get("worker")
+        if not isinstance(number, int):
+            raise MeasurementError(f"started no worker: it answered {answer!r:.80}", where=self.name)
+        return RemoteWorker(self, number, f"{self.name}: {artifact['name']}", timeout)
 
 
 class RemoteWorker:

@@ -509,6 +509,8 @@ LIES = {
     "memory in words": (_said(["facts", "candidate", "memory"], "much"), "memory = 'much'"),
     "a load before its begin": (_said(["facts", "candidate", "load_ns"], -1), "load_ns = -1"),
     "a load of days": (_said(["facts", "candidate", "load_ns"], 10**15), "s of inferences within"),
+    "a load beyond all numbers": (_said(["facts", "candidate", "load_ns"], 10**400), "load_ns = 1000"),
+    "joules beyond all numbers": (_said(["joules"], {"baseline": 10**400, "candidate": 1}), "answered no launch"),
     "no facts": (_said(["facts"], {}), "answered no launch"),
 }
 
@@ -564,6 +566,29 @@ def test_a_wrong_digest_is_found_when_a_file_arrives(connect, models, monkeypatc
     monkeypatch.setattr(Connection, "ask", ask)
     with pytest.raises(MeasurementError, match="instead of sha256"):
         place.stage(models, "onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("operation", "reply", "said"),
+    [
+        ("open", {}, "^pi: started no worker"),
+        ("open", {"worker": "one"}, "^pi: started no worker"),
+        ("ask", {}, "^pi: baseline: answered nothing for output 0"),
+    ],
+)
+def test_answers_that_are_none_name_the_device(connect, models, monkeypatch, operation, reply, said):
+    """What is missing in an answer is a fault of the device, not a traceback here."""
+    original = Connection.ask
+
+    def ask(self, asked, *args, **rest):
+        found = original(self, asked, *args, **rest)
+        return (reply, b"") if asked == operation else found
+
+    place = connect()
+    artifact = place.stage(models, "onnxruntime")["baseline"]
+    monkeypatch.setattr(Connection, "ask", ask)
+    with pytest.raises(MeasurementError, match=said):
+        place.answer(artifact, examples(), [0], MANNER)
 
 
 @pytest.mark.parametrize("said", [0, -1, None, True, "5", 1.5, 10**12])

@@ -4,6 +4,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gate.evaluation import LARGE_BATCH, Manner, answer
 from gate.inputs import Feeding
+from gate.worker import pack_arrays
 from weighbridge.data import Split
 from weighbridge.errors import MeasurementError
 
@@ -91,3 +92,44 @@ def test_the_same_examples_may_be_answered_the_same(tmp_path):
     weighed = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, HONEST))
     (scores,), _ = answer(weighed, split, [0], OPEN)
     assert len(scores) == 20
+
+
+class Stranger:
+    """A worker elsewhere that answers `evaluate` with what it was given."""
+
+    name, timeout = "pi", 60.0
+
+    def __init__(self, *replies):
+        self.replies = list(replies)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, *_, **__):
+        arrays = self.replies.pop(0)
+        if arrays is None:
+            return {}, b""
+        described, payload = pack_arrays(arrays)
+        return {"arrays": described}, payload
+
+
+STRANGE = {
+    "nothing": ([None], "answered nothing for output 0"),
+    "another output": ([{"1": np.ones((1, 3))}], "answered nothing for output 0"),
+    "a scalar": ([{"0": np.float64(1)}], "answered nothing for output 0"),
+    "one shape, then another": ([{"0": np.ones((1, 3))}, {"0": np.ones((1, 4))}], "differing shapes"),
+    "too many": ([{"0": np.ones((2, 3))}, {"0": np.ones((1, 3))}], "3.* of 2 examples"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_a_stranger_answers_is_looked_at(tmp_path, name):
+    """A device that is not ours answers anything: each is a fault that names it, and no traceback."""
+    replies, said = STRANGE[name]
+    file = artifact(linear(tmp_path / "m.onnx", batch=1))
+    with pytest.raises(MeasurementError, match=said) as caught:
+        answer(file, examples(2), [0], Manner(Feeding((), 1)), lambda *_: Stranger(*replies))
+    assert caught.value.where == "pi"

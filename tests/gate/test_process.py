@@ -113,6 +113,7 @@ FAKES = {
     "a frame cut off": (f"os.write(1, {protocol.pack({'version': 'one'})[:-3]!r})", "exit code 0"),
     "NaN in JSON": (f"os.write(1, {_framed(b'[NaN]')!r})", "sent garbage"),
     "a list": (f"os.write(1, {_framed(b'[]')!r})", "is not an object"),
+    "brackets without end": ("text = b'[' * 10**6; os.write(1, HEADER.pack(b'WBW1', len(text), 0) + text)", "garbage"),
     "a length beyond all bounds": (f"os.write(1, {protocol.HEADER.pack(b'WBW1', 4_000_000_000, 0)!r})", "sent garbage"),
     "silence": ("pass", "ended with exit code 0"),
 }
@@ -123,7 +124,7 @@ def test_garbage_on_the_pipe_is_never_an_answer(tmp_path, name):
     """A process that is no worker is told from one."""
     code, said = FAKES[name]
     script = tmp_path / "fake.py"
-    script.write_text(f"import os, sys\nos.read(0, 1 << 16)\n{code}\n")
+    script.write_text(f"import os, struct, sys\nHEADER = struct.Struct('<4sIQ')\nos.read(0, 1 << 16)\n{code}\n")
     with Worker("candidate", script=script, timeout=10.0) as fake, pytest.raises(MeasurementError, match=said):
         fake.ask("start", adapter="none")
 

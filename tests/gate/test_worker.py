@@ -45,6 +45,8 @@ def test_no_bytes_but_a_frame_are_a_header(data):
         [{"name": "a", "dtype": "O", "shape": [1]}],
         [{"name": "a", "dtype": "<f4", "shape": [-2]}],
         [{"name": "a", "dtype": "nonsense", "shape": [2]}],
+        [{"name": "a", "dtype": "<f4", "shape": [10**400]}],
+        [{"name": "a", "dtype": "f4,(", "shape": [2]}],
         [{"dtype": "<f4", "shape": [2]}],
         [7],
         None,
