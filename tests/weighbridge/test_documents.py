@@ -20,7 +20,7 @@ from weighbridge.documents import (
 )
 from weighbridge.documents.params import read_budgets
 from weighbridge.errors import ExitCode, InputError
-from weighbridge.files import dump_yaml
+from weighbridge.files import dump_yaml, parse_yaml
 
 PARAMS = {
     "model": {"name": "net", "factory": "nets:Net"},
@@ -234,6 +234,15 @@ def test_targets_and_devices_that_make_no_sense_are_refused(content, line):
     with pytest.raises(InputError) as caught:
         parse(Params, content, "p.yaml")
     assert line in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "found"), [("off", "False"), ("7", "7")])
+def test_a_name_that_yaml_takes_for_something_else_is_named(key, found):
+    """`off` and `no` are words to people and truth values to YAML."""
+    content = with_targets("litert")
+    content["devices"] = parse_yaml(f"local: {{}}\n{key}: {{address: ssh://pi}}", "p.yaml")
+    with pytest.raises(InputError, match=rf"p\.yaml: devices: a name is {found} to YAML, not text \(put it in quotes"):
+        parse(Params, content, "p.yaml")
 
 
 def test_a_budget_names_a_device_by_class_or_by_name():

@@ -96,6 +96,9 @@ def explain(error: ValidationError, kind: type[BaseModel], where: str) -> InputE
         return _unknown_key(first, kind, location)
     if first["type"] == "missing":
         return InputError("is missing", where=location)
+    if first["loc"] and first["loc"][-1] == "[key]" and not isinstance(first["input"], str):
+        section = f"{where}: {_key_path(first['loc'][:-2])}"
+        return InputError(f"a name is {first['input']!r} to YAML, not text", where=section, fix="put it in quotes")
     message = first["msg"].removeprefix("Value error, ")
     found = "" if isinstance(first["input"], dict | list) else f"; found {first['input']!r}"
     return InputError(f"{message[:1].lower()}{message[1:]}{found}", where=location)
