@@ -118,6 +118,12 @@ def refused(error: Exception, target: str, module: nn.Module, example: Example) 
             where="model.factory",
             fix="write that layer with operators that the target has, or leave the target out",
         )
+    if (shaped := _shaped_by_values(module, example)) is not None:
+        return InputError(
+            f"the target {target} takes no shapes that depend on values, as those of {shaped}",
+            where="model.factory",
+            fix="give that layer's values a fixed shape, or leave the target out",
+        )
     line = re.search(r'File "[^"]*?([^"/]+)", line (\d+), in forward\n[ \t]+(\S.*)', text)
     code = f" at {line[1]}:{line[2]} `{line[3].strip()}`" if line else ""
     reason = next((part.strip() for part in str(error).splitlines() if part.strip()), type(error).__name__)
@@ -139,17 +145,31 @@ def _chain(error: BaseException | None) -> str:
 def _layer_of(operator: str, module: nn.Module, example: Example) -> str:
     """The path of the first layer in which the traced program uses an operator."""
     wanted = operator.replace("::", ".")
-    try:
-        with silenced(), torch.no_grad():
-            traced = torch.export.export(Positional(module, example.inputs), example.values)
-            programs = (traced, traced.run_decompositions())
-    except CONVERTER_ERRORS:
-        return "(unknown)"
-    for program in programs:
+    for program in _traced(module, example):
         for node in program.graph.nodes:
             if _same_operator(str(node.target), wanted) and node.meta.get("nn_module_stack"):
                 return _described(node.meta["nn_module_stack"], module)
     return "(unknown)"
+
+
+def _shaped_by_values(module: nn.Module, example: Example) -> str | None:
+    """The first operator whose result has a size that only its values tell, with its layer."""
+    for program in _traced(module, example)[:1]:
+        for node in program.graph.nodes:
+            value, stack = node.meta.get("val"), node.meta.get("nn_module_stack")
+            if isinstance(value, Tensor) and stack and any(isinstance(size, torch.SymInt) for size in value.shape):
+                return f"the operator {node.target} in layer {_described(stack, module)}"
+    return None
+
+
+def _traced(module: nn.Module, example: Example) -> tuple[Any, ...]:
+    """The captured program, as it is and in core operators; nothing where it cannot be captured."""
+    try:
+        with silenced(), torch.no_grad():
+            traced = torch.export.export(Positional(module, example.inputs), example.values)
+            return traced, traced.run_decompositions()
+    except CONVERTER_ERRORS:
+        return ()
 
 
 def _same_operator(found: str, wanted: str) -> bool:

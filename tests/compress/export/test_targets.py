@@ -186,6 +186,34 @@ def test_an_operator_that_a_target_lacks_is_named_with_its_layer(name):
     assert name in str(refused.value)
 
 
+class Picked(nn.Module):
+    """As many rows as values are positive."""
+
+    def forward(self, features):
+        return features[:, torch.nonzero(features[0] > 0).flatten()].sum(1, keepdim=True)
+
+
+class Picky(nn.Module):
+    """Features (n, 16) → (n, 1)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.pick = nn.Linear(16, 16), Picked()
+
+    def forward(self, features):
+        return self.pick(self.first(features))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_shape_that_depends_on_values_is_named_with_its_layer(name):
+    """LiteRT lacks the operator; ExecuTorch has it, and no place for what it gives."""
+    split = Split({"features": np.ones((2, 16), np.float32)}, np.arange(2))
+    with pytest.raises(InputError) as refused:
+        TARGETS[name].export(Picky().eval(), split)
+    said = rf"target {name} .* operator aten\.nonzero\.default in layer 'pick' \(Picked\)"
+    assert re.search(said, str(refused.value))
+
+
 class Branch(nn.Module):
     """Python control flow on a tensor's value."""
 
