@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from gate.report.content import budget_name
-from gate.report.facts import Entry, pareto_front
+from gate.report.facts import Entry
 from weighbridge.documents import BudgetVerdict, Verdict
 
 COLOURS = {
@@ -72,14 +72,14 @@ def svg(plot: Plot, entries: Sequence[Entry], name: str) -> str:
 
 
 def pareto(entries: Sequence[Entry]) -> Figure:
-    """File size against accuracy, colour by latency beside the baseline's; a line through what nothing beats."""
+    """Size against accuracy, colour by latency beside the baseline's; a line through what nothing smaller beats."""
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
     points = [(entry, entry.accuracy) for entry in entries if entry.accuracy is not None]
     if not points:
         return _empty(figure, axes, "no accuracy was measured")
-    front = sorted((entry.size, shares[0]) for entry, shares in points if entry.name in pareto_front(entries))
-    axes.plot(*zip(*[(size / 1e3, 100 * share) for size, share in front], strict=True), color=COLOURS["grid"], zorder=1)
+    front = frontier([(entry.size / 1e3, 100 * shares[0]) for entry, shares in points])
+    axes.plot(*zip(*front, strict=True), color=COLOURS["grid"], zorder=1)
     labels = []
     for entry, shares in points:
         place = entry.size / 1e3, 100 * shares[0]
@@ -98,6 +98,18 @@ def pareto(entries: Sequence[Entry]) -> Figure:
     axes.grid(visible=True, which="major")
     _label(axes, labels)
     return figure
+
+
+def frontier(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of (size, accuracy) those that are more accurate than everything smaller, by size: the line only rises.
+
+    Speed, which the picture tells by colour, would make it fall back and cross itself.
+    """
+    found: list[tuple[float, float]] = []
+    for size, share in sorted(places, key=lambda place: (place[0], -place[1])):
+        if not found or share > found[-1][1]:
+            found.append((size, share))
+    return found
 
 
 _OFFSETS = (
@@ -164,7 +176,7 @@ def limits(entries: Sequence[Entry]) -> Figure:
         range(len(rows)), [_safe(f"{entry.name}   {budget_name(item)}") for entry, item, _ in reversed(rows)]
     )
     axes.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"], labelsize=8.5)
-    axes.set(xlabel="share of the limit used, %  (beyond 100 is over the limit; clipped at 250)", xlim=_span(rows))
+    axes.set(xlabel="share of the limit used, %\nbeyond 100: over the limit; clipped at 250", xlim=_span(rows))
     axes.grid(visible=True, axis="x")
     axes.set_axisbelow(True)
     return figure

@@ -10,6 +10,7 @@ from gate.judge import judge
 from gate.report.edits import edits
 from gate.report.facts import Entry, pareto_front, sparkline
 from gate.report.governance import Edit
+from gate.report.plots import frontier
 from gate.report.tables import launches_csv, limits_csv, metrics, pareto_csv
 from gate.wording import contrast, duration, percent, quantity, span
 from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement
@@ -134,3 +135,9 @@ def test_edits_are_found_leaf_by_leaf():
         Edit("new", "not there", "[]"),
     ]
     assert edits(base, base) == []
+
+
+def test_the_line_of_the_trade_off_only_rises():
+    """What is larger and no better is off it, however fast it is; of one size the better one is on it."""
+    places = [(100.0, 90.0), (30.0, 88.0), (50.0, 87.0), (30.0, 89.0), (70.0, 89.0), (120.0, 91.0)]
+    assert frontier(places) == [(30.0, 89.0), (100.0, 90.0), (120.0, 91.0)]
