@@ -1,9 +1,9 @@
-"""`benchmarks/targets.py`: its bar can be missed, and its rows compare each file with the same baseline."""
+"""`benchmarks/targets.py`: its bar can be missed, its rows compare each file with the same baseline; and the pictures."""
 
 import numpy as np
 import pytest
 
-from benchmarks.plots import targets
+from benchmarks.plots import deep_compression, targets
 from benchmarks.targeting.files import Built, through_openvino
 from benchmarks.targets import Taken, row, shown, ssh_bar
 from gate.sizes import read_model
@@ -57,3 +57,15 @@ def test_the_picture_has_a_point_for_every_file_of_every_network(built):
     assert [panel.get_title() for panel in panels] == ["one", "two"]
     for panel in panels:
         assert [entry.get_label() for entry in panel.containers] == ["onnxruntime, float", "onnxruntime, int8"]
+
+
+def test_the_curve_of_a_net_goes_by_how_much_smaller_its_files_are():
+    """Points against that net's own fp32 file; a net without one is not drawn."""
+    rows = [
+        {"net": "one", "bits": bits, "ratio": ratio, "top1": top1}
+        for bits, ratio, top1 in ((3, 50.0, 0.89), (32, 1.0, 0.90), (4, 20.0, 0.905))
+    ]
+    axes = deep_compression([*rows, {"net": "two", "bits": 3, "ratio": 9.0, "top1": 0.5}], {"one": 40, "two": 39}, 0.5)
+    line = next(line for line in axes.axes[0].lines if line.get_label() == "one")
+    np.testing.assert_allclose(line.get_xydata(), [(1, 0), (20, 0.5), (50, -1)], atol=1e-9)
+    assert "two" not in {line.get_label() for line in axes.axes[0].lines}
