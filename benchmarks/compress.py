@@ -2,7 +2,7 @@
 """Weighbridge's recipes beside other tools: the same trained model, the same data, the same conditions.
 
     pip install 'weighbridge[bench]'
-    python benchmarks/compress.py --json compress.json            # about a quarter of an hour on two quiet cores
+    python benchmarks/compress.py --json compress.json            # about twenty minutes on two quiet cores
     python benchmarks/compress.py --quick --only 'static-*' --only ort-static
 
 One baseline is trained by the quickstart's own settings and kept in `--workdir`. Each tool then compresses it in a

@@ -1,6 +1,6 @@
 """Every target × {float, int8, QAT int8}: bytes, latency against fp32 ONNX, accuracy, peak memory; what SSH costs.
 
-    python benchmarks/targets.py --json figures.json            # three networks, 12 launches: about 25 minutes
+    python benchmarks/targets.py --json figures.json            # three networks, 12 launches: about 12 minutes
     python benchmarks/targets.py --network quickstart --launches 5 --epochs 1 --ssh-rounds 1   # a small look
     python benchmarks/targets.py --openvino               # the ONNX files through OpenVINO too (pip install openvino)
 

@@ -1,4 +1,4 @@
-"""`benchmarks/targets.py`: its bar can be missed, its rows compare each file with the same baseline; and the pictures."""
+"""`benchmarks/targets.py`: its bar can be missed, rows compare each file with one baseline; and the pictures."""
 
 import numpy as np
 import pytest
