@@ -17,8 +17,9 @@ from weighbridge.errors import WeighbridgeError
 COLLECT_AFTER = 100_000
 """New objects after which cycles are collected, instead of Python's 700.
 
-Importing torch and exporting a model make millions of objects that stay: going over them hundreds of times took a
-seventh of a short recipe's processor time, and freed nothing (`benchmarks/compress.py` prints what a recipe takes).
+Importing torch and exporting a model make millions of objects that stay: going over them hundreds of times costs a
+short recipe processor time and frees next to nothing. `benchmarks/compress.py` prints what a recipe takes beside the
+bare library calls.
 """
 
 
