@@ -25,17 +25,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import nn
 
-from compress.compose import compose, export_baseline
-from compress.export.onnxruntime import ONNXRUNTIME
-from compress.recipe import read_steps
-from compress.run import Artifact
-from compress.splits import calibration
-from compress.steps import Context, Subject
-from compress.training import deterministic, fit
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
+from weighbridge.compress.recipe.compose import compose, export_baseline
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.compress.recipe.run import Artifact
+from weighbridge.compress.steps import Context, Subject
+from weighbridge.compress.training.loop import deterministic, fit
+from weighbridge.compress.training.splits import calibration
+from weighbridge.core.documents import Params, RecipeSection, parse
+from weighbridge.core.errors import InputError, WeighbridgeError
+from weighbridge.core.files import read_yaml, sha256_bytes, write_json
 from weighbridge.data import Data, Split, call_factory, load_data
-from weighbridge.documents import Params, RecipeSection, parse
-from weighbridge.errors import InputError, WeighbridgeError
-from weighbridge.files import read_yaml, sha256_bytes, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "benchmarks" / "recipes.yaml"

@@ -37,11 +37,11 @@ from benchmarks.beside.process import Spent, StepError, run_step
 from benchmarks.beside.project import artifact, open_project, recipes
 from benchmarks.beside.rows import Baseline, Figures, Row, as_json, bars, bars_table, table
 from benchmarks.beside.weights import Weigher
-from gate.device import describe
+from weighbridge.core.errors import ExitCode, InputError, MeasurementError, WeighbridgeError
+from weighbridge.core.files import atomic_write, read_bytes, write_json
+from weighbridge.core.formats.onnx_file import compressed_sizes, serialize, strip_metadata
 from weighbridge.data import read_npz
-from weighbridge.errors import ExitCode, InputError, MeasurementError, WeighbridgeError
-from weighbridge.files import atomic_write, read_bytes, write_json
-from weighbridge.onnxfile import compressed_sizes, serialize, strip_metadata
+from weighbridge.gate.measure.device import describe
 
 LAUNCHES, RUNS = 12, 5
 QUICK_LAUNCHES, QUICK_RUNS = 5, 3

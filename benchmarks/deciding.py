@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from benchmarks.gating.models import ITSELF
-from gate.simulate import Rates, resample
-from gate.statistics import LAUNCH_ALPHA, LOOKS, PASS_ALPHA, SIGNED_RANK
-from gate.statistics.looks import FAIL_SHARES, PASS_SHARES, controls_due
-from gate.timed import MEMORY_GRAIN
-from gate.validity import NULL_ALPHA
+from weighbridge.gate.calibrate.simulate import Rates, resample
+from weighbridge.gate.statistics import LAUNCH_ALPHA, LOOKS, PASS_ALPHA, SIGNED_RANK
+from weighbridge.gate.statistics.looks import FAIL_SHARES, PASS_SHARES, controls_due
+from weighbridge.gate.verdict.launch_metrics import MEMORY_GRAIN
+from weighbridge.gate.verdict.validity import NULL_ALPHA
 
 Floats = NDArray[np.float64]
 RULES: dict[str, tuple[float, Mapping[int, float]]] = {

@@ -35,16 +35,16 @@ from torch import Tensor, nn
 
 from benchmarks.plots import deep_compression as curve
 from benchmarks.plots import save
-from compress.compose import compose, export_baseline
-from compress.export.onnxruntime import ONNXRUNTIME
-from compress.recipe import read_steps
-from compress.run import Artifact
-from compress.splits import calibration
-from compress.steps import Context, Subject
-from compress.training import deterministic, fit
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
+from weighbridge.compress.recipe.compose import compose, export_baseline
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.compress.recipe.run import Artifact
+from weighbridge.compress.steps import Context, Subject
+from weighbridge.compress.training.loop import deterministic, fit
+from weighbridge.compress.training.splits import calibration
+from weighbridge.core.documents import RecipeSection, TrainSection
+from weighbridge.core.errors import InputError, WeighbridgeError
 from weighbridge.data import Data, Split
-from weighbridge.documents import RecipeSection, TrainSection
-from weighbridge.errors import InputError, WeighbridgeError
 
 PACKAGE = "dataset-fashion-mnist"
 SEED = 7

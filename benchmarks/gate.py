@@ -32,7 +32,7 @@ from benchmarks.gating import coverage, live, naive, quickstart, recorded
 from benchmarks.gating.models import Models, write_models
 from benchmarks.gating.rows import Row, table
 from benchmarks.gating.store import Store
-from gate.device import describe
+from weighbridge.gate.measure.device import describe
 
 PARTS = ("record", "live", "naive", "loaded", "rerun", "quickstart", "coverage")
 

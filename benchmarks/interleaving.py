@@ -95,7 +95,7 @@ def main() -> None:
 
 def trial(name: str, folder: Path, launches: int) -> list[dict[str, object]]:
     """One case under all methods."""
-    from gate.trialmodels import examples
+    from weighbridge.gate.calibrate.trial_models import examples
 
     bound, blocks = CASES[name]
     reference, candidate = models(folder, bound, blocks)
@@ -132,7 +132,7 @@ def trial(name: str, folder: Path, launches: int) -> list[dict[str, object]]:
 
 def models(folder: Path, bound: str, blocks: int) -> tuple[Path, Path]:
     """The baseline of forty blocks, and a slower copy, or for eight "blocks" its static int8 form."""
-    from gate.trialmodels import BLOCKS, chain
+    from weighbridge.gate.calibrate.trial_models import BLOCKS, chain
 
     reference = folder / f"{bound}-reference.onnx"
     candidate = folder / f"{bound}-{blocks}.onnx"
@@ -148,7 +148,7 @@ def quantize(reference: Path, candidate: Path) -> None:
     """Static int8, U8 activations and S8 weights per channel, by onnxruntime's own quantizer."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    from gate.trialmodels import examples
+    from weighbridge.gate.calibrate.trial_models import examples
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -171,11 +171,11 @@ def quantize(reference: Path, candidate: Path) -> None:
 
 def bursts(reference: Path, candidate: Path, bound: str, seed: int, warm: float) -> float:
     """One launch pair as the gate takes it."""
-    from gate.launches import Cores, Protocol, Setup, take_launch
-    from gate.process import Artifact
-    from gate.runtimes import RUNTIMES
-    from gate.trialmodels import examples
-    from weighbridge.files import sha256_file
+    from weighbridge.core.files import sha256_file
+    from weighbridge.gate.calibrate.trial_models import examples
+    from weighbridge.gate.measure.launches import Cores, Protocol, Setup, take_launch
+    from weighbridge.gate.measure.process import Artifact
+    from weighbridge.gate.measure.runtimes import RUNTIMES
 
     allowed = os.sched_getaffinity(0)
     last = max(allowed)

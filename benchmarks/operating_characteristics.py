@@ -27,10 +27,10 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Pa
 import numpy as np
 from tabulate import tabulate
 
-from gate.simulate import Rates, heavy_tailed, run_gate
-from gate.statistics.location import SIGNED_RANK
-from gate.statistics.looks import LOOKS
-from gate.statistics.proportions import Pairs, newcombe_interval, tango_interval
+from weighbridge.gate.calibrate.simulate import Rates, heavy_tailed, run_gate
+from weighbridge.gate.statistics.location import SIGNED_RANK
+from weighbridge.gate.statistics.looks import LOOKS
+from weighbridge.gate.statistics.proportions import Pairs, newcombe_interval, tango_interval
 
 LIMIT = 1.05
 SPREADS = (0.015, 0.03, 0.06, 0.15)

@@ -40,17 +40,17 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Pa
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from registry import rollout
-from registry.layout import MODELS, channels_path, event_path, version_path
-from registry.promote import Request, promote
-from registry.records import NO_EVENT, Channels, Event, Head, NewRecord, VersionRecord
-from registry.resolve import stable_or_none
-from registry.store import Settings, Store, render
-from registry.verify import verify_models
 from tests.registry import project as made
-from weighbridge.errors import StateError
-from weighbridge.files import dump_yaml, parse_yaml, sha256_bytes
-from weighbridge.git import Git
+from weighbridge.core.errors import StateError
+from weighbridge.core.files import dump_yaml, parse_yaml, sha256_bytes
+from weighbridge.core.git import Git
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lookup.resolve import stable_or_none
+from weighbridge.registry.state import rollout
+from weighbridge.registry.state.layout import MODELS, channels_path, event_path, version_path
+from weighbridge.registry.state.records import NO_EVENT, Channels, Event, Head, NewRecord, VersionRecord
+from weighbridge.registry.state.store import Settings, Store, render
+from weighbridge.registry.trust.verify import verify_models
 
 MODEL_COUNT = 20
 COMMAND = (sys.executable, "-m", "weighbridge", "registry")

@@ -32,19 +32,19 @@ from tabulate import tabulate  # noqa: E402
 
 from benchmarks.plots import save, targets  # noqa: E402
 from benchmarks.targeting.files import NETWORKS, OPENVINO, Built, build, through_openvino  # noqa: E402
-from gate.bench import Protocol, Setup, record  # noqa: E402
-from gate.devices.local import Local  # noqa: E402
-from gate.devices.place import Place  # noqa: E402
-from gate.evaluation import Manner  # noqa: E402
-from gate.inputs import feeding, timed_share  # noqa: E402
-from gate.launches import summarise  # noqa: E402
-from gate.noisy import own_cores  # noqa: E402
-from gate.statistics import SIGNED_RANK  # noqa: E402
-from gate.statistics.proportions import Pairs, tango_interval  # noqa: E402
+from weighbridge.core.documents import DeviceSection  # noqa: E402
+from weighbridge.core.errors import ExitCode, WeighbridgeError  # noqa: E402
+from weighbridge.core.files import write_json  # noqa: E402
 from weighbridge.data import Split, read_npz  # noqa: E402
-from weighbridge.documents import DeviceSection  # noqa: E402
-from weighbridge.errors import ExitCode, WeighbridgeError  # noqa: E402
-from weighbridge.files import write_json  # noqa: E402
+from weighbridge.gate.devices.local import Local  # noqa: E402
+from weighbridge.gate.devices.place import Place  # noqa: E402
+from weighbridge.gate.measure.bench import Protocol, Setup, record  # noqa: E402
+from weighbridge.gate.measure.evaluation import Manner  # noqa: E402
+from weighbridge.gate.measure.feeding import feeding, timed_share  # noqa: E402
+from weighbridge.gate.measure.launches import summarise  # noqa: E402
+from weighbridge.gate.statistics import SIGNED_RANK  # noqa: E402
+from weighbridge.gate.statistics.proportions import Pairs, tango_interval  # noqa: E402
+from weighbridge.gate.weighing.sampling import own_cores  # noqa: E402
 
 ALPHA = 0.025
 SSH_BAR = 1.3
@@ -207,7 +207,7 @@ def ssh_bar(seconds: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def _reach(way: str, section: DeviceSection, environment: dict[str, str]) -> Place:
-    from gate.devices.ssh import Ssh
+    from weighbridge.gate.devices.ssh import Ssh
 
     return Local() if way == "local" else Ssh("loopback", section, environment)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
 
 
 @dataclass(frozen=True)

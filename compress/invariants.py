@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import nn
 
-from compress.constants import effective_weights
-from compress.steps import Constraint, Facts
-from weighbridge.documents import Sizes
-from weighbridge.errors import InvariantError
+from weighbridge.compress.graph.constants import effective_weights
+from weighbridge.compress.steps import Constraint, Facts
+from weighbridge.core.documents import Sizes
+from weighbridge.core.errors import InvariantError
 
 Array = NDArray[Any]
 

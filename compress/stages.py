@@ -8,27 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compress import lineage
-from compress.checkpoint import write_checkpoint
-from compress.compose import compose_all, export_baseline
-from compress.export import Target, find_target
-from compress.project import SPLITS, Project, replaced_folder
-from compress.recipe import phases, read_recipe
-from compress.run import Artifact
-from compress.splits import calibration
-from compress.steps import Context, Graph, Progress, Step, Subject
-from compress.teachers import Teachers
-from compress.training import fit
+from weighbridge.compress.export import Target, find_target
+from weighbridge.compress.recipe import lineage
+from weighbridge.compress.recipe.compose import compose_all, export_baseline
+from weighbridge.compress.recipe.project import SPLITS, Project, replaced_folder
+from weighbridge.compress.recipe.recipe import phases, read_recipe
+from weighbridge.compress.recipe.run import Artifact
+from weighbridge.compress.recipe.teachers import Teachers
+from weighbridge.compress.steps import Context, Graph, Step, Subject
+from weighbridge.compress.training.checkpoint import write_checkpoint
+from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.splits import calibration
+from weighbridge.core.documents import ArtifactFile, Manifest
+from weighbridge.core.errors import InputError
+from weighbridge.core.files import atomic_write, sha256_bytes, write_json
+from weighbridge.core.progress import Progress, silent
 from weighbridge.data import Data, load_data, write_npz
-from weighbridge.documents import ArtifactFile, Manifest
-from weighbridge.errors import InputError
-from weighbridge.files import atomic_write, sha256_bytes, write_json
 
 BASELINE = "baseline"
-
-
-def silent(stage: str, done: int, total: int, detail: str = "") -> None:
-    """A `Progress` that says nothing."""
 
 
 def prepare(root: Path, progress: Progress = silent) -> None:

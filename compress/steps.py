@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import onnx
 from torch import nn
 
+from weighbridge.core.documents import TrainSection, Written
+from weighbridge.core.progress import Progress
 from weighbridge.data import Data
-from weighbridge.documents import TrainSection, Written
 
 Facts = dict[str, Any]
 """What a step proved of itself, as JSON values: sparsity, distinct values, channels, ranks, tensors …"""
@@ -76,14 +77,6 @@ class Graph:
     def network(self) -> onnx.ModelProto:
         """What parameters and multiply-accumulates are counted on."""
         return self.proto
-
-
-class Progress(Protocol):
-    """How long work reports itself: `compress` never prints."""
-
-    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        """`done` of `total` units of `stage` are finished."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import click
 import typer
 
-from compress.recipe import TECHNIQUES
 from weighbridge.cli import app
-from weighbridge.documents import METRICS, Params
+from weighbridge.compress.recipe.recipe import TECHNIQUES
+from weighbridge.core.documents import METRICS, Params
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- written by docs/make_reference.py -->\n"

@@ -2,10 +2,10 @@
 
 The hallway between the three rooms (`compress`, `gate`, `registry`), which never import one another:
 
-- `weighbridge.documents`: what travels between rooms (params, manifest, measurement, verdict)
+- `weighbridge.core.documents`: what travels between rooms (params, manifest, measurement, verdict)
 - `weighbridge.data`: the contract of a user's data factory, and the `.npz` form of an evaluation set
-- `weighbridge.files`, `weighbridge.git`: YAML and JSON, atomic writes, digests; a thin wrapper around git
-- `weighbridge.errors`: one base class, exit codes in one place
+- `weighbridge.core.files`, `weighbridge.core.git`: YAML and JSON, atomic writes, digests; a thin wrapper around git
+- `weighbridge.core.errors`: one base class, exit codes in one place
 - `weighbridge.ci`: pull requests: the gate of a change, its comment, promotion from CI, `init`
 - `weighbridge.cli`: parse, one call into a room, print, exit
 """

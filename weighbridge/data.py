@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
 
 LABELS = "labels"
 SLICE_PREFIX = "slice:"
@@ -71,7 +71,7 @@ class Split:
 
     def digest(self) -> str:
         """SHA-256 over names, types, shapes and bytes: the same examples always give the same digest."""
-        from weighbridge.files import sha256_bytes  # noqa: PLC0415  # a device has no YAML, and this module is sent there
+        from weighbridge.core.files import sha256_bytes  # noqa: PLC0415  # a device has no YAML, and this module is sent there
 
         lines = []
         named = {**self.inputs, LABELS: self.labels}
@@ -149,7 +149,7 @@ def write_npz(path: Path, split: Split) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write arrays as `.npz`; the same arrays give the same bytes, whatever they are called."""
-    from weighbridge.files import atomic_path  # noqa: PLC0415  # see `Split.digest`
+    from weighbridge.core.files import atomic_path  # noqa: PLC0415  # see `Split.digest`
 
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):

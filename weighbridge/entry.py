@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from weighbridge.errors import WeighbridgeError
+from weighbridge.core.errors import WeighbridgeError
 
 COLLECT_AFTER = 100_000
 """New objects after which cycles are collected, instead of Python's 700.
@@ -42,7 +42,7 @@ def quick_answer(arguments: Sequence[str]) -> str | None:
     words = [word for word in arguments[2:] if word != "--json"]
     if len(words) != 1 or words[0].startswith("-"):
         return None
-    from registry.resolve import resolve  # noqa: PLC0415  # nothing of it is needed by other commands
+    from weighbridge.registry.lookup.resolve import resolve  # noqa: PLC0415  # nothing of it is needed by other commands
 
     try:
         found = resolve(Path(), words[0])

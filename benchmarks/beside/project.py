@@ -9,13 +9,13 @@ from typing import Any
 
 from benchmarks.beside.peers import FLOAT
 from benchmarks.beside.process import ROOT, run_step
-from weighbridge.errors import InputError
-from weighbridge.files import atomic_write, dump_yaml, read_yaml, sha256_bytes, sha256_tree
+from weighbridge.core.errors import InputError
+from weighbridge.core.files import atomic_write, dump_yaml, read_yaml, sha256_bytes, sha256_tree
 
 MATCHED = Path(__file__).with_name("matched.yaml")
 BEST = ROOT / "benchmarks" / "recipes.yaml"
 SECTIONS = ("model", "data", "train")
-SOURCES = ("compress/export", "compress/training.py", "examples/fashion")
+SOURCES = ("compress/export", "compress/training", "examples/fashion")
 """What the baseline's bytes are made by."""
 
 Say = Callable[[str], None]

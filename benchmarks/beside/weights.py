@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.beside.rows import Interval
-from gate.evaluation import Manner, answer
-from gate.inputs import Feeding, timed_share
-from gate.launches import FEEDS, Protocol, Setup, take_launch
-from gate.noisy import own_cores
-from gate.process import Artifact
-from gate.runtimes import RUNTIMES
-from gate.statistics.location import SIGNED_RANK
-from gate.turn import lock_path, turn
-from gate.weigh import least_busy
+from weighbridge.core.errors import MeasurementError
+from weighbridge.core.files import sha256_file
 from weighbridge.data import Split
-from weighbridge.errors import MeasurementError
-from weighbridge.files import sha256_file
+from weighbridge.gate.measure.evaluation import Manner, answer
+from weighbridge.gate.measure.feeding import Feeding, timed_share
+from weighbridge.gate.measure.launches import FEEDS, Protocol, Setup, take_launch
+from weighbridge.gate.measure.machine_lock import lock_path, turn
+from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.statistics.location import SIGNED_RANK
+from weighbridge.gate.weighing.sampling import own_cores
+from weighbridge.gate.weighing.weigh import least_busy
 
 METRIC = "latency.p50"
 SEED = 11

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.gating.rows import Row, below
 from benchmarks.operating_characteristics import coverage
-from gate.statistics import SIGNED_RANK, hodges_lehmann
-from gate.statistics.proportions import Pairs, newcombe_interval, tango_interval, tango_z
+from weighbridge.gate.statistics import SIGNED_RANK, hodges_lehmann
+from weighbridge.gate.statistics.proportions import Pairs, newcombe_interval, tango_interval, tango_z
 
 CRITICAL = {
     6: 0,

@@ -18,13 +18,13 @@ from benchmarks.gating.models import ITSELF, Models, alone
 from benchmarks.gating.recorded import Seen, word
 from benchmarks.gating.rows import Row, at_least, below, none_of
 from benchmarks.gating.store import Store
-from gate.device import describe
-from gate.job import Job, Source, read_job
-from gate.judge import judge
-from gate.trialmodels import examples
-from gate.weigh import weigh
+from weighbridge.core.documents import Budget, Measurement, Weighing
 from weighbridge.data import Split
-from weighbridge.documents import Budget, Measurement, Weighing
+from weighbridge.gate.calibrate.trial_models import examples
+from weighbridge.gate.measure.device import describe
+from weighbridge.gate.verdict.judge import judge
+from weighbridge.gate.weighing.job import Job, Source, read_job
+from weighbridge.gate.weighing.weigh import weigh
 
 TIME_LIMIT = 60.0
 AT_LIMIT_SECONDS = 30.0

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gate.launches import Launch, Protocol, Setup, take_launch
-from gate.noisy import own_cores
-from gate.process import Artifact
-from gate.runtimes import RUNTIMES
-from gate.trialmodels import BLOCKS, chain, examples
-from gate.turn import lock_path, turn
-from gate.weigh import least_busy
-from weighbridge.files import sha256_file
+from weighbridge.core.files import sha256_file
+from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
+from weighbridge.gate.measure.launches import Launch, Protocol, Setup, take_launch
+from weighbridge.gate.measure.machine_lock import lock_path, turn
+from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.weighing.sampling import own_cores
+from weighbridge.gate.weighing.weigh import least_busy
 
 ITSELF = "+0 %"
 SLOWER = {ITSELF: 40, "+5 %": 42, "+10 %": 44, "+30 %": 52}

@@ -12,7 +12,7 @@ from benchmarks.gating.models import ITSELF, Models, alone
 from benchmarks.gating.recorded import Seen, word
 from benchmarks.gating.rows import Row
 from benchmarks.gating.store import Store
-from gate.trialmodels import examples
+from weighbridge.gate.calibrate.trial_models import examples
 
 RUNS, THRESHOLD = 300, 1.10
 

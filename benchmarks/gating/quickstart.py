@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.gating.recorded import Seen
 from benchmarks.gating.rows import Row, below
 from benchmarks.gating.store import Store
-from weighbridge.documents import Params
+from weighbridge.core.documents import Params
 
 ROOT = Path(__file__).resolve().parents[2]
 BAR_SECONDS = 180.0

@@ -15,10 +15,10 @@ import numpy as np
 from benchmarks.gating.models import GREEDIER, ITSELF, SLOWER, Models, ballasts, launch
 from benchmarks.gating.rows import Row, at_least, at_most
 from benchmarks.gating.store import Store
-from gate.simulate import Rates, resample, simulate
-from gate.statistics import LOOKS
-from gate.timed import MEMORY_GRAIN
-from weighbridge.documents import Verdict
+from weighbridge.core.documents import Verdict
+from weighbridge.gate.calibrate.simulate import Rates, resample, simulate
+from weighbridge.gate.statistics import LOOKS
+from weighbridge.gate.verdict.launch_metrics import MEMORY_GRAIN
 
 METRICS = ("latency.p50", "latency.p95", "latency.p99", "cold_start", "memory.peak")
 HEADROOM = (1.05, 1.5, 2.0, 2.0, 1.05)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from weighbridge.errors import InputError
-from weighbridge.files import write_json
+from weighbridge.core.errors import InputError
+from weighbridge.core.files import write_json
 
 
 class Store:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from gate.sizes import Model, read_model
-from weighbridge.documents import Manifest, baseline_folder, recipe_folder
+from weighbridge.core.documents import Manifest, baseline_folder, recipe_folder
+from weighbridge.gate.measure.sizes import Model, read_model
 
 TARGETS = ("onnxruntime", "litert", "executorch")
 SCHEMES = {"int8": "static-int8", "qat-int8": "qat-int8"}
@@ -42,7 +42,7 @@ class Built:
 
 def build(folder: Path, network: str, epochs: int, say: Callable[[str], None]) -> list[Built]:
     """Train a network for `epochs` and export it to every target; quantize it there, after training and within it."""
-    from compress import stages
+    from weighbridge.compress import stages
 
     params = {
         "model": {"name": network, "factory": NETWORKS[network]},

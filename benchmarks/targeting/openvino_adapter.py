@@ -1,6 +1,6 @@
 """OpenVINO on the CPU, reading ONNX files: what `benchmarks/targets.py --openvino` times beside the targets.
 
-Loaded by its path into a worker, as the gate's own adapters are; see `gate.runtimes`.
+Loaded by its path into a worker, as the gate's own adapters are; see `weighbridge.gate.measure.runtimes`.
 """
 
 from __future__ import annotations

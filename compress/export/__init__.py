@@ -10,12 +10,12 @@
 
 from __future__ import annotations
 
-from compress.capabilities import require
-from compress.export.executorch import EXECUTORCH
-from compress.export.litert import LITERT
-from compress.export.onnxruntime import ONNXRUNTIME
-from compress.export.target import Program, Reading, Target
-from weighbridge.errors import InputError
+from weighbridge.compress.capabilities import require
+from weighbridge.compress.export.executorch import EXECUTORCH
+from weighbridge.compress.export.litert import LITERT
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
+from weighbridge.compress.export.target import Program, Reading, Target
+from weighbridge.core.errors import InputError
 
 TARGETS: dict[str, Target] = {"onnxruntime": ONNXRUNTIME, "litert": LITERT, "executorch": EXECUTORCH}
 """Every target that an artifact can be built for."""

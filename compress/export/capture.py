@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.training import batch, outputs
+from weighbridge.compress.graph.forward import outputs
+from weighbridge.compress.training.loop import batch
+from weighbridge.core.errors import InputError
 from weighbridge.data import Split
-from weighbridge.errors import InputError
 
 PREFIX = "module."
 """Where a captured program has the parameters of the module that it was captured from."""

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compress.capabilities import CAPABILITIES, require
-from compress.export import onnxruntime, pt2e, pte
-from compress.export.capture import (
+from weighbridge.compress.capabilities import CAPABILITIES, require
+from weighbridge.compress.export import onnxruntime, pt2e, pte
+from weighbridge.compress.export.capture import (
     CONVERTER_ERRORS,
     Example,
     Positional,
@@ -26,12 +26,12 @@ from compress.export.capture import (
     refused,
     silenced,
 )
-from compress.export.target import Program, Reading, Target
-from compress.lowering import agreement
-from compress.quantize.config import Quantize
-from compress.steps import Context, Facts
+from weighbridge.compress.export.target import Program, Reading, Target
+from weighbridge.compress.graph.lowering import agreement
+from weighbridge.compress.steps import Context, Facts
+from weighbridge.compress.techniques.quantize.config import Quantize
+from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
-from weighbridge.errors import InputError, InvariantError
 
 Array = NDArray[Any]
 NAME = "executorch"

@@ -16,18 +16,26 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compress.capabilities import CAPABILITIES, installed, require
-from compress.export import onnxruntime, pt2e, tflite
-from compress.export.capture import CONVERTER_ERRORS, Example, Positional, eval_mode, example_of, refused, silenced
-from compress.export.target import Program, Reading, Target
-from compress.fold import fold_batchnorm
-from compress.lowering import agreement
-from compress.quantize.config import Quantize
-from compress.quantize.integer import check_calibration
-from compress.steps import Context, Facts
-from compress.training import batch
+from weighbridge.compress.capabilities import CAPABILITIES, installed, require
+from weighbridge.compress.export import onnxruntime, pt2e, tflite
+from weighbridge.compress.export.capture import (
+    CONVERTER_ERRORS,
+    Example,
+    Positional,
+    eval_mode,
+    example_of,
+    refused,
+    silenced,
+)
+from weighbridge.compress.export.target import Program, Reading, Target
+from weighbridge.compress.graph.fold import fold_batchnorm
+from weighbridge.compress.graph.lowering import agreement
+from weighbridge.compress.steps import Context, Facts
+from weighbridge.compress.techniques.quantize.config import Quantize
+from weighbridge.compress.techniques.quantize.integer import check_calibration
+from weighbridge.compress.training.loop import batch
+from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
-from weighbridge.errors import InputError, InvariantError
 
 Array = NDArray[Any]
 NAME = "litert"

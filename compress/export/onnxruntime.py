@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
-from compress.export.names import concise
-from compress.export.target import Target
-from compress.lowering import ORT_ERRORS
-from compress.steps import Graph
-from compress.training import batch, outputs, takes_keywords
+from weighbridge.compress.export.target import Target
+from weighbridge.compress.graph.forward import outputs, takes_keywords
+from weighbridge.compress.graph.lowering import ORT_ERRORS
+from weighbridge.compress.graph.names import concise
+from weighbridge.compress.steps import Graph
+from weighbridge.compress.training.loop import batch
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.formats.onnx_file import parse_model, serialize, strip_metadata
 from weighbridge.data import Split
-from weighbridge.errors import InputError, InvariantError
-from weighbridge.onnxfile import parse_model, serialize, strip_metadata
 
 OPSET = 21
 """First opset with 4-bit integer tensors; onnxruntime reads it since 1.20."""

@@ -18,17 +18,17 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from compress.capabilities import CAPABILITIES, installed
-from compress.export.capture import CONVERTER_ERRORS, PREFIX, Positional, eval_mode, silenced
-from compress.finetune import facts_of, finetune
-from compress.fold import fold_batchnorm
-from compress.quantize.config import Quantize
-from compress.quantize.integer import check_calibration
-from compress.quantize.qat import LAYERS
-from compress.steps import Constraint, Context, Facts, Subject
-from compress.training import batch, deterministic
+from weighbridge.compress.capabilities import CAPABILITIES, installed
+from weighbridge.compress.export.capture import CONVERTER_ERRORS, PREFIX, Positional, eval_mode, silenced
+from weighbridge.compress.graph.fold import fold_batchnorm
+from weighbridge.compress.steps import Constraint, Context, Facts, Subject
+from weighbridge.compress.techniques.quantize.config import Quantize
+from weighbridge.compress.techniques.quantize.integer import check_calibration
+from weighbridge.compress.techniques.quantize.qat import LAYERS
+from weighbridge.compress.training.finetune import facts_of, finetune
+from weighbridge.compress.training.loop import batch, deterministic
+from weighbridge.core.errors import InputError
 from weighbridge.data import Split
-from weighbridge.errors import InputError
 
 WHERE = "quantize"
 TRACED = 8

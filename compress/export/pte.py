@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.export.capture import silenced
-from compress.export.target import Reading
+from weighbridge.compress.export.capture import silenced
+from weighbridge.compress.export.target import Reading
 
 Array = NDArray[Any]
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import nn
 
-from compress.constants import effective_weights
-from compress.invariants import integer_nodes
-from compress.steps import Context, Facts, Graph, ModuleFunction
+from weighbridge.compress.graph.constants import effective_weights
+from weighbridge.compress.invariants import integer_nodes
+from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction
+from weighbridge.core.formats.onnx_file import signature
 from weighbridge.data import Split
-from weighbridge.onnxfile import signature
 
 Array = NDArray[Any]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.export.names import short_names
-from compress.export.target import Reading
-from weighbridge.errors import InvariantError
+from weighbridge.compress.export.target import Reading
+from weighbridge.compress.graph.names import short_names
+from weighbridge.core.errors import InvariantError
 
 Array = NDArray[Any]
 

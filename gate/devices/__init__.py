@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gate.devices.place import Place
-from weighbridge.documents import DeviceSection
+from weighbridge.core.documents import DeviceSection
+from weighbridge.gate.devices.place import Place
 
 __all__ = ["Place", "open_place"]
 
@@ -25,13 +25,13 @@ def open_place(name: str, section: DeviceSection, root: Path) -> Place:
     One that cannot be reached is a `MeasurementError` that names it. A harness runs in `root`, the project's folder.
     """
     if section.address is not None:
-        from gate.devices.ssh import Ssh  # noqa: PLC0415  # only where a section asks for it
+        from weighbridge.gate.devices.ssh import Ssh  # noqa: PLC0415  # only where a section asks for it
 
         return Ssh(name, section)
     if section.command is not None:
-        from gate.devices.command import Harness  # noqa: PLC0415
+        from weighbridge.gate.devices.command import Harness  # noqa: PLC0415
 
         return Harness(name, section, root)
-    from gate.devices.local import Local  # noqa: PLC0415
+    from weighbridge.gate.devices.local import Local  # noqa: PLC0415
 
     return Local(section, name)

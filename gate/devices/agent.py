@@ -18,13 +18,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gate import machine
-from gate import worker as protocol
-from gate.bench import Cores, Journey, Protocol, Setup, record
-from gate.energy import Counters, counters
-from gate.process import Artifact, Worker, open_artifact
-from gate.recording import to_wire
-from weighbridge.errors import MeasurementError, WeighbridgeError
+from weighbridge.core.errors import MeasurementError, WeighbridgeError
+from weighbridge.gate.measure import machine
+from weighbridge.gate.measure import worker as protocol
+from weighbridge.gate.measure.bench import Cores, Journey, Protocol, Setup, record
+from weighbridge.gate.measure.energy import Counters, counters
+from weighbridge.gate.measure.process import Artifact, Worker, open_artifact
+from weighbridge.gate.measure.recording import to_wire
 
 Answer = tuple[dict[str, Any], bytes]
 CODE_SECONDS = 50.0

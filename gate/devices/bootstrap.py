@@ -36,7 +36,7 @@ def begin(source: BinaryIO, sink: BinaryIO) -> None:
             file.write(text)
     sys.path.insert(0, os.path.join(folder, "code"))
     try:
-        from gate.devices import agent
+        from weighbridge.gate.devices import agent
     except ImportError as error:
         return _refuse(sink, "its Python ({}) lacks what measuring needs: {}".format(sys.executable, error))
     return agent.main(folder, source, sink)

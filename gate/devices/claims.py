@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gate.bench import Setup, positive
-from gate.launches import Launch, summarise
-from gate.recording import Recording
-from weighbridge.errors import MeasurementError
+from weighbridge.core.errors import MeasurementError
+from weighbridge.gate.measure.bench import Setup, positive
+from weighbridge.gate.measure.launches import Launch, summarise
+from weighbridge.gate.measure.recording import Recording
 
 ENOUGH_TO_DIFFER = 50
 """So many durations are never all equal on a clock fine enough to compare models with."""

@@ -25,23 +25,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from gate.bench import Cores, Journey, Setup
-from gate.device import document
-from gate.devices.claims import Witness, believed
-from gate.devices.harness import recording_of
-from gate.devices.place import Place, Waiting
-from gate.energy import Counters
-from gate.evaluation import Manner, check_answers
-from gate.launches import Launch
-from gate.machine import lock_path
-from gate.process import Artifact
-from gate.runtimes import RUNTIMES
-from gate.sizes import Model
-from gate.turn import turn
+from weighbridge.core.documents import DeviceSection
+from weighbridge.core.documents.harness import Answered, Described, Launched
+from weighbridge.core.errors import MeasurementError
 from weighbridge.data import NO_ARCHIVE, Split, write_arrays
-from weighbridge.documents import DeviceSection
-from weighbridge.documents.harness import Answered, Described, Launched
-from weighbridge.errors import MeasurementError
+from weighbridge.gate.devices.claims import Witness, believed
+from weighbridge.gate.devices.harness import recording_of
+from weighbridge.gate.devices.place import Place, Waiting
+from weighbridge.gate.measure.bench import Cores, Journey, Setup
+from weighbridge.gate.measure.device import document
+from weighbridge.gate.measure.energy import Counters
+from weighbridge.gate.measure.evaluation import Manner, check_answers
+from weighbridge.gate.measure.launches import Launch
+from weighbridge.gate.measure.machine import lock_path
+from weighbridge.gate.measure.machine_lock import turn
+from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
 Said = TypeVar("Said", Described, Answered, Launched)

@@ -10,24 +10,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gate.process import Child
-from weighbridge.errors import MeasurementError
+from weighbridge.core.errors import MeasurementError
+from weighbridge.gate.measure.process import Child
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).absolute().parents[3]
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 STARTER = "import sys;b=sys.stdin.buffer;exec(compile(b.read(int(b.read(10))),'weighbridge','exec'))"
 """All that the device's shell sees: Python reads the rest from its standard input, so that nothing needs quoting."""
 MODULES = (
-    "gate/bench.py",
-    "gate/devices/agent.py",
-    "gate/energy.py",
-    "gate/machine.py",
-    "gate/process.py",
-    "gate/recording.py",
-    "gate/runtimes/__init__.py",
-    "gate/worker.py",
+    "weighbridge/core/errors.py",
     "weighbridge/data.py",
-    "weighbridge/errors.py",
+    "weighbridge/gate/devices/agent.py",
+    "weighbridge/gate/measure/bench.py",
+    "weighbridge/gate/measure/energy.py",
+    "weighbridge/gate/measure/machine.py",
+    "weighbridge/gate/measure/process.py",
+    "weighbridge/gate/measure/recording.py",
+    "weighbridge/gate/measure/runtimes/__init__.py",
+    "weighbridge/gate/measure/worker.py",
 )
 """What runs there, beside numpy and the standard library; `data` is what a user's factory imports."""
 MOST_PAYLOAD = 1 << 30
@@ -95,7 +95,7 @@ class Connection(Child):
 
 
 class RemoteWorker:
-    """A worker at the other end: asked as `gate.process.Worker` is."""
+    """A worker at the other end: asked as `weighbridge.gate.measure.process.Worker` is."""
 
     def __init__(self, connection: Connection, number: int, name: str, timeout: float) -> None:
         self.connection, self.number = connection, number
@@ -113,7 +113,7 @@ class RemoteWorker:
     def ask(
         self, operation: str, payload: bytes = b"", *, timeout: float | None = None, **request: Any
     ) -> tuple[dict[str, Any], bytes]:
-        """See `gate.process.Worker.ask`. The time-out holds there; here it is that of the way on top."""
+        """See `gate.measure.process.Worker.ask`. The time-out holds there; here it is that of the way on top."""
         question = {"op": operation, "timeout": timeout or self.timeout, **request}
         patience = (timeout or self.timeout) + self.connection.timeout
         return self.connection.ask("ask", payload, timeout=patience, worker=self.number, question=question)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gate.recording import Burst, Bursts, Phase, Recording
-from weighbridge.documents.harness import HarnessBurst, HarnessPhase, Launched
-from weighbridge.errors import MeasurementError
+from weighbridge.core.documents.harness import HarnessBurst, HarnessPhase, Launched
+from weighbridge.core.errors import MeasurementError
+from weighbridge.gate.measure.recording import Burst, Bursts, Phase, Recording
 
 
 def recording_of(said: Launched, roles: Sequence[str], where: str) -> Recording:

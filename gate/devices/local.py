@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gate.bench import Cores, Journey, Setup
-from gate.device import describe, document
-from gate.devices.place import Place, Waiting
-from gate.energy import Counters, counters
-from gate.evaluation import Manner, answer
-from gate.launches import Launch, take_launch
-from gate.machine import facts, lock_path, recent_load
-from gate.process import Artifact
-from gate.runtimes import RUNTIMES
-from gate.sizes import Model
-from gate.turn import turn
+from weighbridge.core.documents import DeviceSection
+from weighbridge.core.documents.devices import LOCAL
+from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.data import Split
-from weighbridge.documents import DeviceSection
-from weighbridge.documents.devices import LOCAL
-from weighbridge.errors import InputError, MeasurementError
+from weighbridge.gate.devices.place import Place, Waiting
+from weighbridge.gate.measure.bench import Cores, Journey, Setup
+from weighbridge.gate.measure.device import describe, document
+from weighbridge.gate.measure.energy import Counters, counters
+from weighbridge.gate.measure.evaluation import Manner, answer
+from weighbridge.gate.measure.launches import Launch, take_launch
+from weighbridge.gate.measure.machine import facts, lock_path, recent_load
+from weighbridge.gate.measure.machine_lock import turn
+from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
 
@@ -62,13 +62,13 @@ class Local(Place):
     def answer(
         self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
     ) -> tuple[list[Array], str]:
-        """See `gate.evaluation.answer`."""
+        """See `weighbridge.gate.measure.evaluation.answer`."""
         return answer(artifact, split, outputs, manner)
 
     def launch(
         self, setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False
     ) -> Launch:
-        """See `gate.launches.take_launch`."""
+        """See `weighbridge.gate.measure.launches.take_launch`."""
         return take_launch(setup, metrics, rng, control=control)
 
     def cores(self, threads: int) -> Cores:
@@ -87,5 +87,5 @@ class Local(Place):
         return journey
 
     def turn(self, waiting: Waiting) -> AbstractContextManager[None]:
-        """The machine's lock; see `gate.turn`."""
+        """The machine's lock; see `weighbridge.gate.measure.machine_lock`."""
         return turn(lock_path(os.environ), waiting)

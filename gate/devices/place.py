@@ -1,4 +1,4 @@
-"""The interface of a place where artifacts are weighed: one file each implements it, `gate.weigh` knows no other."""
+"""The interface of a place where artifacts are weighed: one file each implements it, `weigh` knows no other."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gate.bench import Cores, Journey, Setup
-from gate.energy import Counters
-from gate.evaluation import Manner
-from gate.launches import Launch
-from gate.process import Artifact
-from gate.sizes import Model
+from weighbridge.core.documents import Device
 from weighbridge.data import Split
-from weighbridge.documents import Device
+from weighbridge.gate.measure.bench import Cores, Journey, Setup
+from weighbridge.gate.measure.energy import Counters
+from weighbridge.gate.measure.evaluation import Manner
+from weighbridge.gate.measure.launches import Launch
+from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
 Waiting = Callable[[float], None]
@@ -55,13 +55,13 @@ class Place(ABC):
     def answer(
         self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
     ) -> tuple[list[Array], str]:
-        """Outputs over a data set, taken from the file by its runtime there; see `gate.evaluation.answer`."""
+        """Outputs over a data set, taken from the file by its runtime there; see `measure.evaluation.answer`."""
 
     @abstractmethod
     def launch(
         self, setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False
     ) -> Launch:
-        """One launch of all roles there; see `gate.launches.take_launch`."""
+        """One launch of all roles there; see `weighbridge.gate.measure.launches.take_launch`."""
 
     @abstractmethod
     def cores(self, threads: int) -> Cores:

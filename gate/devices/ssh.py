@@ -18,24 +18,24 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gate.bench import Cores, Journey, Setup
-from gate.device import document
-from gate.devices.claims import Witness, believed, check_clock
-from gate.devices.connection import STARTER, Connection, DroppedError, RefusedError
-from gate.devices.place import Place, Waiting
-from gate.devices.travelling import made_ready, source_of
-from gate.energy import Counters
-from gate.evaluation import Manner, answer
-from gate.launches import Launch
-from gate.process import Answering, Artifact, send_arrays
-from gate.recording import from_wire
-from gate.runtimes import RUNTIMES
-from gate.sizes import Model
-from gate.turn import POLL_SECONDS, WAIT_SECONDS
+from weighbridge.core.documents import DeviceSection
+from weighbridge.core.errors import InputError, MeasurementError
+from weighbridge.core.files import read_bytes, sha256_bytes
 from weighbridge.data import Split
-from weighbridge.documents import DeviceSection
-from weighbridge.errors import InputError, MeasurementError
-from weighbridge.files import read_bytes, sha256_bytes
+from weighbridge.gate.devices.claims import Witness, believed, check_clock
+from weighbridge.gate.devices.connection import STARTER, Connection, DroppedError, RefusedError
+from weighbridge.gate.devices.place import Place, Waiting
+from weighbridge.gate.devices.travelling import made_ready, source_of
+from weighbridge.gate.measure.bench import Cores, Journey, Setup
+from weighbridge.gate.measure.device import document
+from weighbridge.gate.measure.energy import Counters
+from weighbridge.gate.measure.evaluation import Manner, answer
+from weighbridge.gate.measure.launches import Launch
+from weighbridge.gate.measure.machine_lock import POLL_SECONDS, WAIT_SECONDS
+from weighbridge.gate.measure.process import Answering, Artifact, send_arrays
+from weighbridge.gate.measure.recording import from_wire
+from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
 Result = TypeVar("Result")

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gate.devices import Place, open_place
-from gate.runtimes import RUNTIMES
-from weighbridge.documents import DeviceSection, Params
-from weighbridge.errors import MeasurementError
+from weighbridge.core.documents import DeviceSection, Params
+from weighbridge.core.errors import MeasurementError
+from weighbridge.gate.devices import Place, open_place
+from weighbridge.gate.measure.runtimes import RUNTIMES
 
 Opener = Callable[[str, DeviceSection, Path], Place]
 
@@ -17,7 +17,7 @@ Opener = Callable[[str, DeviceSection, Path], Place]
 def survey(root: Path, opener: Opener = open_place) -> list[dict[str, Any]]:
     """One row a device, in the order of `params.yaml`; raises `InputError` for a file that is none.
 
-    `reachable`, then either `device` (the document of `gate.device`), `targets` that it has the runtimes for and
+    `reachable`, then either `device` (the document of `measure.device`), `targets` that it has the runtimes for and
     `missing` ones that it is to weigh, or `problem`, the one sentence why it was not reached.
     """
     params = Params.read(root / "params.yaml")

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gate.bench import Journey
+from weighbridge.core.errors import InputError
 from weighbridge.data import load_data
-from weighbridge.errors import InputError
+from weighbridge.gate.measure.bench import Journey
 
 Array = NDArray[Any]
 

@@ -10,17 +10,17 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from gate.bench import Cores, Journey, Setup
-from gate.device import document
-from gate.devices.place import Place, Waiting
-from gate.energy import Counters
-from gate.evaluation import Manner
-from gate.launches import Launch
-from gate.process import Artifact
-from gate.sizes import Model
+from weighbridge.core.documents import Device
+from weighbridge.core.errors import MeasurementError
 from weighbridge.data import Split
-from weighbridge.documents import Device
-from weighbridge.errors import MeasurementError
+from weighbridge.gate.devices.place import Place, Waiting
+from weighbridge.gate.measure.bench import Cores, Journey, Setup
+from weighbridge.gate.measure.device import document
+from weighbridge.gate.measure.energy import Counters
+from weighbridge.gate.measure.evaluation import Manner
+from weighbridge.gate.measure.launches import Launch
+from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
 UNKNOWN = {

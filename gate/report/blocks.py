@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from weighbridge.documents import Verdict
+from weighbridge.core.documents import Verdict
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gate.reasons import shown_unit
-from gate.report.blocks import (
+from weighbridge.core.documents import BudgetVerdict, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.formatting import percent, quantity, span
+from weighbridge.gate.report.blocks import (
     Bullets,
     Code,
     Document,
@@ -20,12 +21,11 @@ from gate.report.blocks import (
     Strong,
     Table,
 )
-from gate.report.evidence import device_section, flips_section, launches_section, slices_section
-from gate.report.facts import Entry, pareto_front
-from gate.report.governance import Edit, params_section, policy_section, waivers_section
-from gate.report.targets import targets_section
-from gate.wording import percent, quantity, span
-from weighbridge.documents import BudgetVerdict, PolicyChange, Verdict, WaiverUse
+from weighbridge.gate.report.evidence import device_section, flips_section, launches_section, slices_section
+from weighbridge.gate.report.facts import Entry, pareto_front
+from weighbridge.gate.report.governance import Edit, params_section, policy_section, waivers_section
+from weighbridge.gate.report.targets import targets_section
+from weighbridge.gate.verdict.reasons import shown_unit
 
 PICTURES = {"pareto": "pareto.png", "limits": "limits.png", "launches": "launches.png"}
 """Plots and their files, beside the report."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from gate.report.governance import Edit
+from weighbridge.gate.report.governance import Edit
 
 ABSENT = "not there"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gate.report.blocks import Bullets, Code, Inline, Paragraph, Picture, Section, Table
-from gate.report.facts import Entry, sparkline
-from gate.statistics.proportions import Pairs
-from gate.wording import duration, percent, quantity, span
-from weighbridge.documents import LOCAL, Device, Flip, Proportions
+from weighbridge.core.documents import LOCAL, Device, Flip, Proportions
+from weighbridge.core.formatting import duration, percent, quantity, span
+from weighbridge.gate.report.blocks import Bullets, Code, Inline, Paragraph, Picture, Section, Table
+from weighbridge.gate.report.facts import Entry, sparkline
+from weighbridge.gate.statistics.proportions import Pairs
 
 WORST_SLICES = 5
 FLIPS = 12

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gate.statistics.location import SIGNED_RANK, hodges_lehmann
-from gate.statistics.looks import PASS_ALPHA
-from gate.statistics.spread import launch_sd
-from gate.validity import launch_problems, null_interval
-from weighbridge.documents import Comparison, Exact, Launches, Measurement, Proportions, RecipeVerdict
+from weighbridge.core.documents import Comparison, Exact, Launches, Measurement, Proportions, RecipeVerdict
+from weighbridge.gate.statistics.location import SIGNED_RANK, hodges_lehmann
+from weighbridge.gate.statistics.looks import PASS_ALPHA
+from weighbridge.gate.statistics.spread import launch_sd
+from weighbridge.gate.verdict.validity import launch_problems, null_interval
 
 LEAST_FOR_INTERVAL = 5
 

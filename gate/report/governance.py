@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gate.report.blocks import Code, Inline, Mark, Paragraph, Section, Span, Table
-from weighbridge.documents import PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents import PolicyChange, Verdict, WaiverUse
+from weighbridge.gate.report.blocks import Code, Inline, Mark, Paragraph, Section, Span, Table
 
 _WORST_FIRST = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
 _SHOWN = 6

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from gate.report.blocks import (
+from weighbridge.core.documents import Verdict
+from weighbridge.gate.report.blocks import (
     Block,
     Bullets,
     Code,
@@ -20,7 +21,6 @@ from gate.report.blocks import (
     Strong,
     Table,
 )
-from weighbridge.documents import Verdict
 
 LONGEST = 60_000
 """Characters. GitHub refuses comments beyond 65,536."""

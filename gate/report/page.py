@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
-from gate.report.blocks import (
+from weighbridge.core.documents import Verdict
+from weighbridge.gate.report.blocks import (
     Block,
     Bullets,
     Code,
@@ -20,8 +21,7 @@ from gate.report.blocks import (
     Strong,
     Table,
 )
-from gate.report.style import CSS
-from weighbridge.documents import Verdict
+from weighbridge.gate.report.style import CSS
 
 _SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✕", Verdict.INCONCLUSIVE: "?", Verdict.ERROR: "!"}
 

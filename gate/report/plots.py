@@ -14,9 +14,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from gate.report.content import budget_name
-from gate.report.facts import Entry
-from weighbridge.documents import BudgetVerdict, Verdict
+from weighbridge.core.documents import BudgetVerdict, Verdict
+from weighbridge.gate.report.content import budget_name
+from weighbridge.gate.report.facts import Entry
 
 COLOURS = {
     "ink": "#1f2328", "muted": "#6e7781", "grid": "#d8dee4", "paper": "#ffffff",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gate.report import markdown, page, plots
-from gate.report.content import PICTURES, Report, document
-from gate.report.facts import Entry
-from weighbridge.documents import Measurement, RecipeVerdict
+from weighbridge.core.documents import Measurement, RecipeVerdict
+from weighbridge.gate.report import markdown, page, plots
+from weighbridge.gate.report.content import PICTURES, Report, document
+from weighbridge.gate.report.facts import Entry
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gate.report.content import budget_name
-from gate.report.facts import Entry
+from weighbridge.gate.report.content import budget_name
+from weighbridge.gate.report.facts import Entry
 
 
 def pareto_csv(entries: Sequence[Entry]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from gate.report.blocks import Block, Code, Inline, Mark, Paragraph, Section, Table
-from gate.report.facts import Entry, middle
-from gate.wording import percent, quantity
+from weighbridge.core.formatting import percent, quantity
+from weighbridge.gate.report.blocks import Block, Code, Inline, Mark, Paragraph, Section, Table
+from weighbridge.gate.report.facts import Entry, middle
 
 _HEADER = (
     "device", "target", "model", "verdict", "file size", "latency", "peak memory", "accuracy", "agrees with PyTorch"

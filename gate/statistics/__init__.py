@@ -11,9 +11,9 @@
 Every function is pure; randomness comes in as a generator.
 """
 
-from gate.statistics.location import SIGN, SIGNED_RANK, Location, hodges_lehmann
-from gate.statistics.looks import FAMILY_ALPHA, LAUNCH_ALPHA, LOOKS, PASS_ALPHA, looks_reached, next_look
-from gate.statistics.multiplicity import Rejection, holm
+from weighbridge.gate.statistics.location import SIGN, SIGNED_RANK, Location, hodges_lehmann
+from weighbridge.gate.statistics.looks import FAMILY_ALPHA, LAUNCH_ALPHA, LOOKS, PASS_ALPHA, looks_reached, next_look
+from weighbridge.gate.statistics.multiplicity import Rejection, holm
 
 __all__ = [
     "FAMILY_ALPHA",

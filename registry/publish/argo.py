@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.publish.serving import Options, Traffic, metadata
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
+from weighbridge.registry.publish.manifests import Options, Traffic, metadata
 
 API_VERSION = "argoproj.io/v1alpha1"
 

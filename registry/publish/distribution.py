@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from registry.publish.reference import Reference
-from registry.publish.wire import ANSWER_LIMIT, Wire
-from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import DIGEST, parse_json, sha256_bytes
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.files import DIGEST, parse_json, sha256_bytes
+from weighbridge.registry.publish.reference import Reference
+from weighbridge.registry.publish.wire import ANSWER_LIMIT, Wire
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

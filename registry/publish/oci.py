@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.publish.distribution import EMPTY, MANIFEST, Descriptor, Fetched, Repository, describe
-from registry.publish.package import Package, plain_name, read_record
-from registry.publish.reference import Reference
-from registry.records import StoredArtifact, VersionRecord
-from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import canonical_json
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.files import canonical_json
+from weighbridge.registry.publish.distribution import EMPTY, MANIFEST, Descriptor, Fetched, Repository, describe
+from weighbridge.registry.publish.package import Package, plain_name, read_record
+from weighbridge.registry.publish.reference import Reference
+from weighbridge.registry.state.records import StoredArtifact, VersionRecord
 
 MODEL = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG = "application/vnd.cncf.model.config.v1+json"

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from registry.records import StoredArtifact, VersionRecord
-from weighbridge.documents.base import parse
-from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import parse_yaml, sha256_file
+from weighbridge.core.documents.base import parse
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.files import parse_yaml, sha256_file
+from weighbridge.registry.state.records import StoredArtifact, VersionRecord
 
 RECORD = "record.yaml"
 STATEMENT = "statement.json"

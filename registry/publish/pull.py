@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.layout import POLICY, WorkTree, read_record, signature_path, version_path
-from registry.location import from_remote, locate
-from registry.policy import Policy, load_policy
-from registry.publish import oci
-from registry.publish.distribution import Repository
-from registry.publish.package import Package, choose, unpack
-from registry.publish.reference import Reference
-from registry.records import VersionRecord
-from registry.resolve import Resolved, resolve
-from registry.signing import require_trusted, verify
-from weighbridge.documents.base import parse
-from weighbridge.errors import StateError
-from weighbridge.files import sha256_bytes
+from weighbridge.core.documents.base import parse
+from weighbridge.core.errors import StateError
+from weighbridge.core.files import sha256_bytes
+from weighbridge.registry.lookup.location import from_remote, locate
+from weighbridge.registry.lookup.resolve import Resolved, resolve
+from weighbridge.registry.publish import oci
+from weighbridge.registry.publish.distribution import Repository
+from weighbridge.registry.publish.package import Package, choose, unpack
+from weighbridge.registry.publish.reference import Reference
+from weighbridge.registry.state.layout import POLICY, WorkTree, read_record, signature_path, version_path
+from weighbridge.registry.state.records import VersionRecord
+from weighbridge.registry.trust.policy import Policy, load_policy
+from weighbridge.registry.trust.signing import require_trusted, verify
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _file(root: Path, wanted: Wanted, source: DvcRemote | Carried | None) -> Abs
 @contextmanager
 def _carried(source: Carried, wanted: Wanted) -> Iterator[Path]:
     """The bytes of a carried file, unpacked beside nothing else and verified by the digest in the record."""
-    from weighbridge import transport  # noqa: PLC0415  # its library is needed here alone
+    from weighbridge.core import transport  # noqa: PLC0415  # its library is needed here alone
 
     artifact = choose(wanted.record, wanted.resolved.target)
     data = transport.read_zst(source.path, wanted.resolved.digest, limit=artifact.bytes)

@@ -6,8 +6,8 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from weighbridge.errors import InputError
-from weighbridge.files import DIGEST
+from weighbridge.core.errors import InputError
+from weighbridge.core.files import DIGEST
 
 SCHEME = "oci://"
 # OCI distribution specification 1.1, "Pulling manifests".

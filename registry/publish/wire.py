@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from registry.publish.credentials import Credentials
-from registry.publish.reference import Reference
-from weighbridge.errors import StateError
-from weighbridge.files import parse_json
+from weighbridge.core.errors import StateError
+from weighbridge.core.files import parse_json
+from weighbridge.registry.publish.credentials import Credentials
+from weighbridge.registry.publish.reference import Reference
 
 ANSWER_LIMIT = 4 * 2**20
 """Bytes: the specification's own advice for the largest manifest, and more than any other answer needs."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from registry.bom import bom
-from registry.card import Context, card
-from registry.site.pages import index_page, model_page
-from registry.site.version import version_page
-from registry.snapshot import ModelState, read_models
-from weighbridge.errors import StateError
-from weighbridge.files import pretty_json
+from weighbridge.core.errors import StateError
+from weighbridge.core.files import pretty_json
+from weighbridge.registry.site.pages import index_page, model_page
+from weighbridge.registry.site.version import version_page
+from weighbridge.registry.state.snapshot import ModelState, read_models
+from weighbridge.registry.views.bom import bom
+from weighbridge.registry.views.card import Context, card
 
 MARK = ".weighbridge-site"
 ASSETS = ("style.css", "script.js")
@@ -58,7 +58,9 @@ def _write(states: Sequence[ModelState], folder: Path, out: Path, report: Report
     (folder / MARK).write_text("A site of `weighbridge registry site`: the next one replaces it.\n")
     (folder / "_").mkdir()
     for name in ASSETS:
-        (folder / "_" / name).write_bytes(resources.files("registry.site").joinpath("assets", name).read_bytes())
+        (folder / "_" / name).write_bytes(
+            resources.files("weighbridge.registry.site").joinpath("assets", name).read_bytes()
+        )
     (folder / "index.html").write_text(index_page(states), encoding="utf-8")
     versions = 0
     for done, state in enumerate(states):

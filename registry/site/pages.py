@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry.figures import quantity
-from registry.records import Estimate, Event, Placed, VersionRecord
-from registry.site.markup import Child, Markup, tag, text
-from registry.site.pareto import Point, accuracy_metric, chart, front
-from registry.site.parts import badges, digest, facts, figure, heading, number, page, table, when
-from registry.snapshot import ModelState
-from weighbridge.documents.metrics import METRICS
+from weighbridge.core.facts.metrics import METRICS
+from weighbridge.registry.site.markup import Child, Markup, tag, text
+from weighbridge.registry.site.pareto import Point, accuracy_metric, chart, front
+from weighbridge.registry.site.parts import badges, digest, facts, figure, heading, number, page, table, when
+from weighbridge.registry.state.records import Estimate, Event, Placed, VersionRecord
+from weighbridge.registry.state.snapshot import ModelState
+from weighbridge.registry.views.figures import quantity
 
 LATENCY = "latency.p50"
 _KINDS = ("stable", "canary", "baseline", "quarantined", "deprecated")

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from registry.figures import quantity
-from registry.records import Estimate, VersionRecord
-from registry.site.markup import Markup, tag, text
-from weighbridge.documents.metrics import METRICS
+from weighbridge.core.facts.metrics import METRICS
+from weighbridge.registry.site.markup import Markup, tag, text
+from weighbridge.registry.state.records import Estimate, VersionRecord
+from weighbridge.registry.views.figures import quantity
 
 WIDTH, HEIGHT = 760, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 24, 18, 52

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from registry.figures import better, change, in_order, interval, quantity, title
-from registry.records import Estimate, VersionRecord
-from registry.site.markup import Child, Markup, tag, text
+from weighbridge.registry.site.markup import Child, Markup, tag, text
+from weighbridge.registry.state.records import Estimate, VersionRecord
+from weighbridge.registry.views.figures import better, change, in_order, interval, quantity, title
 
 # Everything comes from the site's own folder; nothing is ever fetched from elsewhere.
 _CONTENT_POLICY = "default-src 'none'; style-src 'self' file:; script-src 'self' file:; base-uri 'none'"

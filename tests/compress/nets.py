@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress.splits import calibration
-from compress.steps import Context
+from weighbridge.compress.steps import Context
+from weighbridge.compress.training.splits import calibration
+from weighbridge.core.documents import TrainSection
+from weighbridge.core.errors import InputError
 from weighbridge.data import Data, Split
-from weighbridge.documents import TrainSection
-from weighbridge.errors import InputError
 
 
 class Residual(nn.Module):

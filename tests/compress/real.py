@@ -7,8 +7,8 @@ from seglearn.datasets import load_watch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from compress.training import fit
 from tests.compress.nets import context
+from weighbridge.compress.training.loop import fit
 from weighbridge.data import Split
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz'-."

@@ -12,9 +12,9 @@ from benchmarks.beside.process import Spent, StepError, run_step
 from benchmarks.beside.rows import Baseline, Figures, Interval, Row, bars, bars_table, in_order, table
 from benchmarks.beside.weights import interval
 from benchmarks.compress import FOR_OVERHEAD, wanted, weighed
-from compress.recipe import read_steps
-from weighbridge.documents import RecipeSection
-from weighbridge.errors import InputError, MeasurementError
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.core.documents import RecipeSection
+from weighbridge.core.errors import InputError, MeasurementError
 
 BASELINE = Baseline(bytes=400_000, gzip=360_000, zstd=350_000, top1=0.90)
 FIGURES = Figures(10_000, 9_000, 8_900, 0.895, Interval(0.5, 0.48, 0.52), Spent(4.0, 3.5, 600_000_000))

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.best_recipes import bars
-from compress.finetune import teaching
-from compress.recipe import read_steps
-from compress.training import Finetune
-from weighbridge.documents import Params, RecipeSection, parse
-from weighbridge.files import read_yaml
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.compress.training.finetune import teaching
+from weighbridge.compress.training.loop import Finetune
+from weighbridge.core.documents import Params, RecipeSection, parse
+from weighbridge.core.files import read_yaml
 
 ROOT = Path(__file__).parents[2]
 RECIPES = read_yaml(ROOT / "benchmarks/recipes.yaml")

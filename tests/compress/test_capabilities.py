@@ -7,13 +7,13 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from compress import capabilities
-from compress.capabilities import CAPABILITIES, describe, mismatches, require
-from compress.export import TARGETS, find_target
-from compress.recipe import TECHNIQUES, read_steps
 from weighbridge.cli import app
-from weighbridge.documents import RecipeSection
-from weighbridge.errors import InputError
+from weighbridge.compress import capabilities
+from weighbridge.compress.capabilities import CAPABILITIES, describe, mismatches, require
+from weighbridge.compress.export import TARGETS, find_target
+from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
+from weighbridge.core.documents import RecipeSection
+from weighbridge.core.errors import InputError
 
 
 def steps(target, *items):

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
-from compress.codebook import Codebook, assign, codebook_of, hash_positions, hashed_codebook, kmeans, shared_parameters
+from weighbridge.compress.techniques.share.codebook import (
+    Codebook,
+    assign,
+    codebook_of,
+    hash_positions,
+    hashed_codebook,
+    kmeans,
+    shared_parameters,
+)
 
 VALUES = arrays(np.float32, st.integers(1, 200), elements=st.floats(-4, 4, width=32))
 

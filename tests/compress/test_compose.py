@@ -9,20 +9,20 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from compress.compose import compose, export_baseline
-from compress.export import TARGETS, Target
-from compress.prune.masks import Mask
-from compress.recipe import TECHNIQUES, read_steps
-from compress.run import sizes_of
-from compress.splits import StoredSplit
-from compress.steps import Graph, Step, StepConfig, Subject, Technique
-from compress.training import fit
 from tests.compress.nets import KINDS, build
+from weighbridge.compress.export import TARGETS, Target
+from weighbridge.compress.recipe.compose import compose, export_baseline
+from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
+from weighbridge.compress.recipe.run import sizes_of
+from weighbridge.compress.steps import Graph, Step, StepConfig, Subject, Technique
+from weighbridge.compress.techniques.prune.masks import Mask
+from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.splits import StoredSplit
+from weighbridge.core.documents import RecipeSection
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.files import sha256_bytes
+from weighbridge.core.formats.onnx_file import parse_model
 from weighbridge.data import write_npz
-from weighbridge.documents import RecipeSection
-from weighbridge.errors import InputError, InvariantError
-from weighbridge.files import sha256_bytes
-from weighbridge.onnxfile import parse_model
 
 TARGET = TARGETS["onnxruntime"]
 TUNED = {"epochs": 1}

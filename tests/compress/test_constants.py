@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.constants import effective_weights
+from weighbridge.compress.graph.constants import effective_weights
 
 
 @pytest.mark.parametrize("transposed", [0, 1])

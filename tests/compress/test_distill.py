@@ -9,14 +9,14 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from compress.distill import DistillConfig, distill, distillation_loss, explain, refuses
-from compress.hints import hinted
-from compress.share import ShareConfig, share
-from compress.steps import Step, Subject
-from compress.training import Finetune, batch, evaluate, fit
 from tests.compress.nets import KINDS, MLP, Residual, build, context, features, images
 from tests.compress.test_share import pruned
-from weighbridge.errors import InputError, InvariantError
+from weighbridge.compress.steps import Step, Subject
+from weighbridge.compress.techniques.distill import DistillConfig, distill, distillation_loss, explain, refuses
+from weighbridge.compress.techniques.distill.hints import hinted
+from weighbridge.compress.techniques.share import ShareConfig, share
+from weighbridge.compress.training.loop import Finetune, batch, evaluate, fit
+from weighbridge.core.errors import InputError, InvariantError
 
 
 def small_mlp():
@@ -114,7 +114,7 @@ def test_soft_gradients_do_not_shrink_with_temperature():
 
 def test_control_is_training_without_a_teacher():
     """The control equals the same student trained by the plain loop on the same part of train."""
-    from compress.splits import holdout
+    from weighbridge.compress.training.splits import holdout
 
     module, surroundings = trained()
     student = copy.deepcopy(module)

@@ -7,13 +7,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from compress.export import TARGETS, find_target
-from compress.export.names import concise
-from compress.training import predict
 from tests.compress.nets import KINDS, Residual, build, features, images, sequences
+from weighbridge.compress.export import TARGETS, find_target
+from weighbridge.compress.graph.names import concise
+from weighbridge.compress.training.loop import predict
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.formats.onnx_file import parse_model, serialize, signature
 from weighbridge.data import Split
-from weighbridge.errors import InputError, InvariantError
-from weighbridge.onnxfile import parse_model, serialize, signature
 
 TARGET = TARGETS["onnxruntime"]
 

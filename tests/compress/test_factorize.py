@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
-from compress.factorize import FactorizeConfig, explain, factorize, refuses
-from compress.fold import fold_batchnorm
-from compress.lowrank import Ranks, energy_ranks, factors, full_ranks, spectra, tucker2
-from compress.prune.config import PruneConfig
-from compress.share import ShareConfig
-from compress.steps import Step, Subject
-from compress.training import Finetune, batch, evaluate, fit, quality
 from tests.compress.nets import KINDS, build, context, features, images
-from weighbridge.errors import InputError, InvariantError
+from weighbridge.compress.graph.fold import fold_batchnorm
+from weighbridge.compress.steps import Step, Subject
+from weighbridge.compress.techniques.factorize import FactorizeConfig, explain, factorize, refuses
+from weighbridge.compress.techniques.factorize.lowrank import Ranks, energy_ranks, factors, full_ranks, spectra, tucker2
+from weighbridge.compress.techniques.prune.config import PruneConfig
+from weighbridge.compress.techniques.share import ShareConfig
+from weighbridge.compress.training.loop import Finetune, batch, evaluate, fit, quality
+from weighbridge.core.errors import InputError, InvariantError
 
 LAYERS = {
     "linear": (lambda: nn.Linear(9, 7), (2, 9)),

@@ -8,19 +8,19 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from compress import control as control_module
-from compress.compose import compose
-from compress.explain import explain_steps
-from compress.export.onnxruntime import ONNXRUNTIME
-from compress.finetune import finetune, untaught
-from compress.prune import PruneConfig
-from compress.recipe import TECHNIQUES, read_steps
-from compress.splits import holdout
-from compress.steps import Subject
-from compress.training import Finetune, evaluate, fit, quality
 from tests.compress.nets import MLP, build
-from weighbridge.documents import RecipeSection
-from weighbridge.errors import InputError, InvariantError
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
+from weighbridge.compress.recipe import control as control_module
+from weighbridge.compress.recipe.compose import compose
+from weighbridge.compress.recipe.explain import explain_steps
+from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
+from weighbridge.compress.steps import Subject
+from weighbridge.compress.techniques.prune import PruneConfig
+from weighbridge.compress.training.finetune import finetune, untaught
+from weighbridge.compress.training.loop import Finetune, evaluate, fit, quality
+from weighbridge.compress.training.splits import holdout
+from weighbridge.core.documents import RecipeSection
+from weighbridge.core.errors import InputError, InvariantError
 
 TAUGHT = {"epochs": 2, "distill": {"temperature": 3, "weight": 0.7, "validation": 0.2}}
 ALONE = {"epochs": 2}
@@ -105,7 +105,7 @@ def test_what_ships_never_saw_the_part_held_out():
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compress.compose.controlled", noting)
+        patch.setattr("weighbridge.compress.recipe.compose.controlled", noting)
         artifact = run(
             [{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}, {"share": {"bits": 3, "finetune": ALONE}}],
             module,

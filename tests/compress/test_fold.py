@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from compress.fold import batchnorm_pairs, fold_batchnorm
-from weighbridge.errors import InputError, InvariantError
+from weighbridge.compress.graph.fold import batchnorm_pairs, fold_batchnorm
+from weighbridge.core.errors import InputError, InvariantError
 
 
 def lively(module):

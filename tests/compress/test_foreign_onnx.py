@@ -9,16 +9,16 @@ import zipfile
 import numpy as np
 import pytest
 
-from compress.export.onnxruntime import write
-from compress.lowering import agreement, finished, layers, run
-from compress.pack import Pack, pack
-from compress.quantize import Quantize, lower
-from compress.share_graph import share_weights
-from compress.steps import Context, Graph
+from weighbridge.compress.export.onnxruntime import write
+from weighbridge.compress.graph.lowering import agreement, finished, layers, run
+from weighbridge.compress.steps import Context, Graph
+from weighbridge.compress.techniques.pack import Pack, pack
+from weighbridge.compress.techniques.quantize import Quantize, lower
+from weighbridge.compress.techniques.share.share_graph import share_weights
+from weighbridge.core.documents import TrainSection
+from weighbridge.core.files import sha256_file
+from weighbridge.core.formats.onnx_file import counts, load_model
 from weighbridge.data import Data, Split
-from weighbridge.documents import TrainSection
-from weighbridge.files import sha256_file
-from weighbridge.onnxfile import counts, load_model
 
 PACKAGE = "rapidocr-onnxruntime==1.4.4"
 MEMBER = "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx"

@@ -8,13 +8,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from compress import invariants
-from compress.constants import effective_weights
-from compress.invariants import Claim
-from compress.prune.masks import Mask
 from tests.compress.nets import MLP
-from weighbridge.documents import Sizes
-from weighbridge.errors import InvariantError
+from weighbridge.compress import invariants
+from weighbridge.compress.graph.constants import effective_weights
+from weighbridge.compress.invariants import Claim
+from weighbridge.compress.techniques.prune.masks import Mask
+from weighbridge.core.documents import Sizes
+from weighbridge.core.errors import InvariantError
 
 WHERE = "params.yaml: recipes.r.steps[0].prune"
 

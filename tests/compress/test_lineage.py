@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from compress import lineage
+from weighbridge.compress.recipe import lineage
 
 
 def factory_digest(tmp_path, monkeypatch, text, name="user_model_of_a_test"):

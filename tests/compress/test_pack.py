@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from compress import pack as package
-from compress.export.onnxruntime import export, write
-from compress.lowering import array_of, optimized, session
-from compress.pack import Pack, check_folded, pack, pack_model
-from compress.pack.forms import code, coded_forms, entries, float_forms, gap_bases
-from compress.pack.joined import Joined
-from compress.pack.plan import plan
-from compress.pack.radix import LARGEST, best_base, decode, encode
-from compress.quantize import Quantize, lower
-from compress.steps import Graph
+from weighbridge.compress.export.onnxruntime import export, write
+from weighbridge.compress.graph.lowering import array_of, optimized, session
+from weighbridge.compress.steps import Graph
+from weighbridge.compress.techniques import pack as package
+from weighbridge.compress.techniques.pack import Pack, check_folded, pack, pack_model
+from weighbridge.compress.techniques.pack.forms import code, coded_forms, entries, float_forms, gap_bases
+from weighbridge.compress.techniques.pack.joined import Joined
+from weighbridge.compress.techniques.pack.plan import plan
+from weighbridge.compress.techniques.pack.radix import LARGEST, best_base, decode, encode
+from weighbridge.compress.techniques.quantize import Quantize, lower
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.formats.onnx_file import counts, parse_model, serialize, signature
 from weighbridge.data import Split
-from weighbridge.errors import InputError, InvariantError
-from weighbridge.onnxfile import counts, parse_model, serialize, signature
 
 from . import nets
 

@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compress.layers import weights
-from compress.prune import PruneConfig, explain, prune
-from compress.prune.magnitude import GrowingMasks, sparsity_facts
-from compress.prune.masks import Mask, pattern, smallest
-from compress.prune.structured import cost, reestimate_batchnorm
-from compress.steps import Subject
-from compress.training import Finetune, evaluate, fit, outputs, quality
 from tests.compress.nets import KINDS, MLP, Recurrent, Residual, build, context, images
+from weighbridge.compress.graph.forward import outputs
+from weighbridge.compress.graph.layers import weights
+from weighbridge.compress.steps import Subject
+from weighbridge.compress.techniques.prune import PruneConfig, explain, prune
+from weighbridge.compress.techniques.prune.magnitude import GrowingMasks, sparsity_facts
+from weighbridge.compress.techniques.prune.masks import Mask, pattern, smallest
+from weighbridge.compress.techniques.prune.structured import cost, reestimate_batchnorm
+from weighbridge.compress.training.loop import Finetune, evaluate, fit, quality
+from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
-from weighbridge.errors import InputError, InvariantError
 
 TUNED = Finetune(epochs=1)
 

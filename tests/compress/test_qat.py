@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from compress.export.onnxruntime import export, write
-from compress.lowering import run
-from compress.prune import PruneConfig, prune
-from compress.quantize import Quantize, lower, qat, train
-from compress.quantize.qat import fake_activation, fake_weight
-from compress.share import ShareConfig, share
-from compress.steps import Graph, Subject
-from compress.training import Finetune, fit, predict
-from weighbridge.errors import InputError, InvariantError
+from weighbridge.compress.export.onnxruntime import export, write
+from weighbridge.compress.graph.lowering import run
+from weighbridge.compress.steps import Graph, Subject
+from weighbridge.compress.techniques.prune import PruneConfig, prune
+from weighbridge.compress.techniques.quantize import Quantize, lower, qat, train
+from weighbridge.compress.techniques.quantize.qat import fake_activation, fake_weight
+from weighbridge.compress.techniques.share import ShareConfig, share
+from weighbridge.compress.training.loop import Finetune, fit, predict
+from weighbridge.core.errors import InputError, InvariantError
 
 from . import nets
 

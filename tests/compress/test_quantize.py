@@ -15,19 +15,20 @@ from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
 from torch import nn
 
-from compress import isa, lowering
-from compress.compose import compose
-from compress.export.onnxruntime import ONNXRUNTIME, export, write
-from compress.quantize import Quantize, lower, phases, weight_only
-from compress.quantize.integer import check_calibration, reduces_range
-from compress.quantize.sensitivity import rank, too_sensitive
-from compress.recipe import read_steps
-from compress.steps import Graph, Subject
-from compress.training import fit
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME, export, write
+from weighbridge.compress.graph import lowering
+from weighbridge.compress.recipe.compose import compose
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.compress.steps import Graph, Subject
+from weighbridge.compress.techniques.quantize import Quantize, lower, phases, weight_only
+from weighbridge.compress.techniques.quantize.integer import check_calibration, reduces_range
+from weighbridge.compress.techniques.quantize.sensitivity import rank, too_sensitive
+from weighbridge.compress.training.loop import fit
+from weighbridge.core.documents import RecipeSection
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.facts import isa
+from weighbridge.core.formats.onnx_file import counts, signature
 from weighbridge.data import Split
-from weighbridge.documents import RecipeSection
-from weighbridge.errors import InputError, InvariantError
-from weighbridge.onnxfile import counts, signature
 
 from . import nets
 

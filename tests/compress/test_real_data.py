@@ -4,13 +4,13 @@ import copy
 
 import pytest
 
-from compress.distill import DistillConfig, distill
-from compress.factorize import FactorizeConfig, factorize
-from compress.prune import PruneConfig, prune
-from compress.share import ShareConfig, share
-from compress.steps import Subject
-from compress.training import Finetune, evaluate, quality
 from tests.compress.real import CASES, trained
+from weighbridge.compress.steps import Subject
+from weighbridge.compress.techniques.distill import DistillConfig, distill
+from weighbridge.compress.techniques.factorize import FactorizeConfig, factorize
+from weighbridge.compress.techniques.prune import PruneConfig, prune
+from weighbridge.compress.techniques.share import ShareConfig, share
+from weighbridge.compress.training.loop import Finetune, evaluate, quality
 
 ENOUGH = {"motion": 0.8, "spelling": 0.75, "digits": 0.95}
 """Accuracy of the baselines on their test parts, which shows that there is something to lose."""

@@ -2,9 +2,9 @@
 
 import pytest
 
-from compress.recipe import TECHNIQUES, phases, read_recipe, read_steps
-from weighbridge.documents import Params, RecipeSection, parse
-from weighbridge.errors import InputError
+from weighbridge.compress.recipe.recipe import TECHNIQUES, phases, read_recipe, read_steps
+from weighbridge.core.documents import Params, RecipeSection, parse
+from weighbridge.core.errors import InputError
 
 AT = "params.yaml: recipes.r.steps"
 BASE = {

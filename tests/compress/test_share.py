@@ -8,13 +8,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from compress.codebook import shared_parameters
-from compress.layers import weights
-from compress.share import ShareConfig, explain, share
-from compress.steps import Subject
-from compress.training import Finetune, evaluate, fit, quality
 from tests.compress.nets import KINDS, build
-from weighbridge.errors import InputError, InvariantError
+from weighbridge.compress.graph.layers import weights
+from weighbridge.compress.steps import Subject
+from weighbridge.compress.techniques.share import ShareConfig, explain, share
+from weighbridge.compress.techniques.share.codebook import shared_parameters
+from weighbridge.compress.training.loop import Finetune, evaluate, fit, quality
+from weighbridge.core.errors import InputError, InvariantError
 
 
 @dataclass

@@ -10,18 +10,18 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from pydantic import ValidationError
 
-from compress.compose import compose
-from compress.constants import effective_weights
-from compress.export.onnxruntime import ONNXRUNTIME
-from compress.pack import Pack, pack
-from compress.recipe import read_steps
-from compress.share import ShareConfig, falls, lower, phases, share
-from compress.steps import Graph, Subject
-from compress.training import batch, evaluate
 from tests.compress.nets import MLP, build, context, features
 from tests.compress.test_share import pruned
-from weighbridge.documents import RecipeSection
-from weighbridge.errors import InputError, InvariantError
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
+from weighbridge.compress.graph.constants import effective_weights
+from weighbridge.compress.recipe.compose import compose
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.compress.steps import Graph, Subject
+from weighbridge.compress.techniques.pack import Pack, pack
+from weighbridge.compress.techniques.share import ShareConfig, falls, lower, phases, share
+from weighbridge.compress.training.loop import batch, evaluate
+from weighbridge.core.documents import RecipeSection
+from weighbridge.core.errors import InputError, InvariantError
 
 
 def exported(module, surroundings):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.splits import StoredSplit, balanced, calibration, forget, holdout
+from weighbridge.compress.training.splits import StoredSplit, balanced, calibration, forget, holdout
+from weighbridge.core.errors import InputError
 from weighbridge.data import Data, Split, write_npz
-from weighbridge.errors import InputError
 
 
 def split(labels):

@@ -15,21 +15,21 @@ import yaml
 from onnx import helper, numpy_helper
 from torch import nn
 
-from compress import stages
-from compress.checkpoint import read_checkpoint, write_checkpoint
-from compress.explain import explain, explain_steps
-from compress.export import TARGETS
-from compress.project import Project, replaced_folder
-from compress.recipe import read_steps
-from compress.steps import Graph
-from compress.teachers import OnnxTeacher, Teachers
-from compress.training import evaluate, predict
 from tests.compress.nets import MLP, context
+from weighbridge.compress import stages
+from weighbridge.compress.export import TARGETS
+from weighbridge.compress.recipe.explain import explain, explain_steps
+from weighbridge.compress.recipe.project import Project, replaced_folder
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.compress.recipe.teachers import OnnxTeacher, Teachers
+from weighbridge.compress.steps import Graph
+from weighbridge.compress.training.checkpoint import read_checkpoint, write_checkpoint
+from weighbridge.compress.training.loop import evaluate, predict
+from weighbridge.core.documents import Manifest, RecipeSection
+from weighbridge.core.errors import InputError, InvariantError, StateError, WeighbridgeError
+from weighbridge.core.files import sha256_file
+from weighbridge.core.formats.onnx_file import load_model, serialize
 from weighbridge.data import Split, read_npz
-from weighbridge.documents import Manifest, RecipeSection
-from weighbridge.errors import InputError, InvariantError, StateError, WeighbridgeError
-from weighbridge.files import sha256_file
-from weighbridge.onnxfile import load_model, serialize
 
 RECIPES = {
     "int8": [{"quantize": {"scheme": "static-int8"}}],

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compress.prune.masks import Mask
-from compress.training import (
+from tests.compress.nets import MLP, Residual, features, images
+from weighbridge.compress.techniques.prune.masks import Mask
+from weighbridge.compress.training.loop import (
     Finetune,
     check_module,
     deterministic,
@@ -23,10 +24,9 @@ from compress.training import (
     quality,
     takes_keywords,
 )
-from tests.compress.nets import MLP, Residual, features, images
+from weighbridge.core.documents import TrainSection
+from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
-from weighbridge.documents import TrainSection
-from weighbridge.errors import InputError, InvariantError
 
 SETTINGS = TrainSection(epochs=2, batch_size=32, lr=0.01)
 

@@ -4,8 +4,7 @@ import hashlib
 
 import numpy as np
 
-from gate.statistics.looks import controls_due
-from weighbridge.documents import (
+from weighbridge.core.documents import (
     Budget,
     Comparison,
     Controls,
@@ -18,6 +17,7 @@ from weighbridge.documents import (
     Protocol,
     Weighed,
 )
+from weighbridge.gate.statistics.looks import controls_due
 
 SLICES = ("ankle-boot", "bag", "coat", "shirt")
 

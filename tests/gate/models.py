@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from gate.process import Artifact
-from gate.runtimes import RUNTIMES
 from weighbridge.data import Split
+from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.runtimes import RUNTIMES
 
 FEATURES, CLASSES = 4, 3
 DTYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int64": TensorProto.INT64}

@@ -2,8 +2,8 @@
 
 import yaml
 
-from weighbridge.documents import ArtifactFile, Exact, Manifest, Sizes, Weighed
-from weighbridge.files import sha256_bytes
+from weighbridge.core.documents import ArtifactFile, Exact, Manifest, Sizes, Weighed
+from weighbridge.core.files import sha256_bytes
 
 from .evidence import comparison, controls, digest, launches, measurement, proportions
 

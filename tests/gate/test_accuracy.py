@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate import accuracy
-from gate.accuracy import Answers
-from weighbridge.documents import Absent, Proportions, Resampled
-from weighbridge.errors import InputError, MeasurementError
+from weighbridge.core.documents import Absent, Proportions, Resampled
+from weighbridge.core.errors import InputError, MeasurementError
+from weighbridge.gate.weighing import accuracy
+from weighbridge.gate.weighing.accuracy import Answers
 
 
 def answers(count=120, classes=4, noise=1.0, seed=0, **rest):

@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_no_half_of_a_verdict(weigh, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("weighbridge.files._sync", full)
+    monkeypatch.setattr("weighbridge.core.files._sync", full)
     code, _, err = weigh("--budgets", "budgets.yaml", "-q")
     assert code == 2
     assert "No space left on device" in err

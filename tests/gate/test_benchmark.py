@@ -8,8 +8,8 @@ import pytest
 from benchmarks.gating import coverage, live, naive, quickstart, recorded
 from benchmarks.gating.models import GREEDIER, ITSELF, SLOWER
 from benchmarks.gating.store import Store
-from gate.statistics import hodges_lehmann
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
+from weighbridge.gate.statistics import hodges_lehmann
 
 HERE = {"fingerprint": "sha256:a"}
 

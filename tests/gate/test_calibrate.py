@@ -5,19 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gate import calibrate
-from gate.calibrate import METRIC_NAMES, Request, Trial, floor
-from gate.calibration import sentences
-from gate.device import describe
-from gate.launches import Launch
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
+from weighbridge.gate.calibrate import trials
+from weighbridge.gate.calibrate.calibration import sentences
+from weighbridge.gate.calibrate.trials import METRIC_NAMES, Request, Trial, floor
+from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.launches import Launch
 
 
 @pytest.fixture(autouse=True)
 def few_runs(monkeypatch):
     """Rates to within a few per cent, in little time."""
-    monkeypatch.setattr(calibrate, "RUNS", 40)
-    monkeypatch.setattr(calibrate, "PROBES", 20)
+    monkeypatch.setattr(trials, "RUNS", 40)
+    monkeypatch.setattr(trials, "PROBES", 20)
 
 
 def trial(sd, count=24):
@@ -58,14 +58,14 @@ def machine(monkeypatch, tmp_path):
         memory = {"memory.peak": {"baseline": 6e7, "candidate": 6e7}}
         return Launch(memory, {name: {("candidate", "baseline"): drawn} for name in metrics}, {})
 
-    monkeypatch.setattr(calibrate, "take_launch", launch)
+    monkeypatch.setattr(trials, "take_launch", launch)
     return tmp_path
 
 
 def test_the_result_is_stored_by_fingerprint_and_shown_in_reports(machine, monkeypatch):
     """JSON with everything measured, a picture, and the sentences that reports read."""
-    monkeypatch.setattr(calibrate, "METRIC_NAMES", ("latency.p50", "throughput"))
-    done = calibrate.run(Request(machine, launches=12))
+    monkeypatch.setattr(trials, "METRIC_NAMES", ("latency.p50", "throughput"))
+    done = trials.run(Request(machine, launches=12))
     device = describe({})
     assert done.path.name == f"{device.fingerprint.removeprefix('sha256:')}.json"
     content = json.loads(done.path.read_text())
@@ -81,7 +81,7 @@ def test_the_result_is_stored_by_fingerprint_and_shown_in_reports(machine, monke
 def test_a_model_of_ones_own_needs_examples(machine):
     """One clear line."""
     with pytest.raises(InputError, match="needs examples"):
-        calibrate.run(Request(machine, model=machine / "m.onnx"))
+        trials.run(Request(machine, model=machine / "m.onnx"))
 
 
 def test_the_floor_of_memory_is_not_below_what_the_kernel_tells_apart():

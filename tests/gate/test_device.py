@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from gate import device
-from gate.launches import Cores, steal_ticks
+from weighbridge.gate.measure import device
+from weighbridge.gate.measure.launches import Cores, steal_ticks
 
 CPUINFO = """\
 processor	: 0

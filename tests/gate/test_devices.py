@@ -8,15 +8,15 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from gate import stages
-from gate.devices import open_place
-from gate.devices.local import Local
-from gate.devices.survey import survey
-from gate.judge import judge
 from weighbridge.cli import app
+from weighbridge.core.documents import Device, DeviceSection, Measurement, Params
+from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.data import write_npz
-from weighbridge.documents import Device, DeviceSection, Measurement, Params
-from weighbridge.errors import InputError, MeasurementError
+from weighbridge.gate.devices import open_place
+from weighbridge.gate.devices.local import Local
+from weighbridge.gate.devices.survey import survey
+from weighbridge.gate.stages import pipeline
+from weighbridge.gate.verdict.judge import judge
 
 from . import sshd
 from .models import examples, weights
@@ -65,7 +65,7 @@ def reached(server, **rest):
 def test_a_pipeline_weighs_here_and_there(root, server):
     """One measurement a device, each judged by the budgets that apply to it."""
     params = write(root, {"local": {}, "pi": reached(server)})
-    here, there = stages.weigh(root, "twice")
+    here, there = pipeline.weigh(root, "twice")
     assert (here.device.name, there.device.name) == ("local", "pi")
     assert here.faults == there.faults == []
     verdicts = [judge(found, params.budgets) for found in (here, there)]
@@ -77,7 +77,7 @@ def test_a_pipeline_weighs_here_and_there(root, server):
 def test_a_device_that_is_off_is_an_error_and_stops_no_other(root):
     """Its verdict says why; the machine here is weighed all the same."""
     params = write(root, {"pi": OFF, "local": {}})
-    there, here = stages.weigh(root, "twice")
+    there, here = pipeline.weigh(root, "twice")
     verdict = judge(there, params.budgets)
     assert verdict.verdict == "error"
     assert "cannot be reached at ssh://127.0.0.1:1" in " ".join(item.reason for item in verdict.budgets)
@@ -87,14 +87,14 @@ def test_a_device_that_is_off_is_an_error_and_stops_no_other(root):
 def test_what_a_device_measured_before_it_went_off_is_kept(root, server):
     """The launches are there when it is back, and it is an error until then."""
     params = write(root, {"pi": reached(server)})
-    (first,) = stages.weigh(root, "twice")
+    (first,) = pipeline.weigh(root, "twice")
     taken = first.comparisons[0].metrics["memory.peak"].candidate
     write(root, {"pi": OFF})
-    (off,) = stages.weigh(root, "twice")
+    (off,) = pipeline.weigh(root, "twice")
     assert judge(off, params.budgets).verdict == "error"
     assert off.comparisons[0].metrics["memory.peak"].candidate == taken
     write(root, {"pi": reached(server)})
-    (back,) = stages.weigh(root, "twice")
+    (back,) = pipeline.weigh(root, "twice")
     assert back.faults == []
     assert back.comparisons[0].metrics["memory.peak"].candidate[: len(taken)] == taken
     assert any("ended in a fault" in note for note in back.comparisons[0].controls.notes)
@@ -103,7 +103,7 @@ def test_what_a_device_measured_before_it_went_off_is_kept(root, server):
 def test_a_harness_weighs_in_the_pipeline(root):
     """The same stage, the same documents."""
     write(root, {"board": {"command": [sys.executable, str(SCRIPT)]}})
-    (found,) = stages.weigh(root, "twice")
+    (found,) = pipeline.weigh(root, "twice")
     assert found.faults == []
     assert found.device.cpu == "Test board"
     assert found.comparisons[0].metrics["accuracy.top1"].examples == 300
@@ -112,13 +112,13 @@ def test_a_harness_weighs_in_the_pipeline(root):
 def test_the_device_stage_describes_them_all(root, server):
     """Measurements are taken again where a device changed or came back; the same devices give the same bytes."""
     write(root, {"local": {}, "pi": reached(server), "off": OFF})
-    stages.device(root)
+    pipeline.device(root)
     before = (root / "artifacts" / "device.json").read_bytes()
     said = json.loads(before)
     assert said["others"]["pi"]["name"] == "pi"
     assert said["others"]["off"] == "not reached"
     assert Device.read(root / "artifacts" / "device.json").name == "local"
-    stages.device(root)
+    pipeline.device(root)
     assert (root / "artifacts" / "device.json").read_bytes() == before
 
 
@@ -126,7 +126,7 @@ def test_threads_and_cores_of_a_section_are_used(root):
     """Instead of those of `weighing`."""
     allowed = sorted(Local().cores(1).workers + Local().cores(1).harness)
     write(root, {"local": {"threads": 2, "cores": [allowed[0]], "device_class": "ci"}})
-    (found,) = stages.weigh(root, "twice")
+    (found,) = pipeline.weigh(root, "twice")
     assert found.protocol.threads == 2
     assert found.device.device_class == "ci"
 
@@ -180,7 +180,7 @@ def test_a_device_without_the_runtime_is_not_fit(root, server, monkeypatch):
 
 def test_a_place_that_was_not_reached_refuses_everything(root):
     """Whatever is asked of it, the answer is why."""
-    from gate.devices.unreached import Unreached
+    from weighbridge.gate.devices.unreached import Unreached
 
     error = MeasurementError("is off", where="pi")
     place = Unreached("pi", error, None, None)

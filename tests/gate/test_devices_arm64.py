@@ -8,13 +8,13 @@ import os
 import numpy as np
 import pytest
 
-from gate.devices.local import Local
-from gate.devices.ssh import Ssh
-from gate.evaluation import Manner
-from gate.inputs import Feeding, feeding
-from gate.sizes import read_model
+from weighbridge.core.documents import DeviceSection
 from weighbridge.data import Split
-from weighbridge.documents import DeviceSection
+from weighbridge.gate.devices.local import Local
+from weighbridge.gate.devices.ssh import Ssh
+from weighbridge.gate.measure.evaluation import Manner
+from weighbridge.gate.measure.feeding import Feeding, feeding
+from weighbridge.gate.measure.sizes import read_model
 
 from . import sshd
 from .models import examples, linear

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gate.bench import Journey, Protocol, Setup
-from gate.devices import open_place
-from gate.devices.command import Harness
-from gate.evaluation import Manner
-from gate.inputs import Feeding
-from gate.sizes import read_model
-from weighbridge.documents import DeviceSection
-from weighbridge.errors import ExitCode, MeasurementError
+from weighbridge.core.documents import DeviceSection
+from weighbridge.core.errors import ExitCode, MeasurementError
+from weighbridge.gate.devices import open_place
+from weighbridge.gate.devices.command import Harness
+from weighbridge.gate.measure.bench import Journey, Protocol, Setup
+from weighbridge.gate.measure.evaluation import Manner
+from weighbridge.gate.measure.feeding import Feeding
+from weighbridge.gate.measure.sizes import read_model
 
 from .models import examples, linear, weights
 
@@ -182,7 +182,7 @@ def test_a_command_that_is_not_there_is_one_error(tmp_path):
 
 def test_a_hanging_harness_is_killed_with_its_children(tmp_path, models, monkeypatch):
     """At the end of its time, and whatever it started too."""
-    monkeypatch.setattr("gate.devices.command.LAUNCH_SECONDS", 3.0)
+    monkeypatch.setattr("weighbridge.gate.devices.command.LAUNCH_SECONDS", 3.0)
     note = tmp_path / "child"
     child = "import subprocess; c = subprocess.Popen(['sleep', '600'])"
     trick = f"{child}; open({str(note)!r}, 'w').write(str(c.pid)); time.sleep(600)"
@@ -203,7 +203,7 @@ def _alive(process):
 
 def test_an_endless_answer_is_not_read(tmp_path, models, monkeypatch):
     """More than any answer has is a fault."""
-    monkeypatch.setattr("gate.devices.command.MOST_BYTES", 1 << 16)
+    monkeypatch.setattr("weighbridge.gate.devices.command.MOST_BYTES", 1 << 16)
     with (
         harness(tmp_path, ONLY.format("launch") + "print('x' * (1 << 17))") as place,
         pytest.raises(MeasurementError, match="are the most"),

@@ -10,18 +10,18 @@ import time
 import numpy as np
 import pytest
 
-from gate.bench import Journey, Protocol, Setup
-from gate.devices import connection as wire
-from gate.devices import open_place
-from gate.devices.claims import check_clock
-from gate.devices.connection import Connection, DroppedError
-from gate.devices.local import Local
-from gate.devices.ssh import Ssh, command
-from gate.evaluation import Manner
-from gate.inputs import Feeding
-from gate.sizes import read_model
-from weighbridge.documents import DeviceSection
-from weighbridge.errors import ExitCode, InputError, MeasurementError
+from weighbridge.core.documents import DeviceSection
+from weighbridge.core.errors import ExitCode, InputError, MeasurementError
+from weighbridge.gate.devices import connection as wire
+from weighbridge.gate.devices import open_place
+from weighbridge.gate.devices.claims import check_clock
+from weighbridge.gate.devices.connection import Connection, DroppedError
+from weighbridge.gate.devices.local import Local
+from weighbridge.gate.devices.ssh import Ssh, command
+from weighbridge.gate.measure.bench import Journey, Protocol, Setup
+from weighbridge.gate.measure.evaluation import Manner
+from weighbridge.gate.measure.feeding import Feeding
+from weighbridge.gate.measure.sizes import read_model
 
 from . import sshd
 from .models import examples, linear, weights

@@ -1,6 +1,6 @@
 import pytest
 
-from gate.energy import Counters, counters
+from weighbridge.gate.measure.energy import Counters, counters
 
 
 def domain(folder, name, energy, most=1_000_000):

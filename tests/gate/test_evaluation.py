@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from gate.evaluation import LARGE_BATCH, Manner, answer
-from gate.inputs import Feeding
-from gate.worker import pack_arrays
+from weighbridge.core.errors import MeasurementError
 from weighbridge.data import Split
-from weighbridge.errors import MeasurementError
+from weighbridge.gate.measure.evaluation import LARGE_BATCH, Manner, answer
+from weighbridge.gate.measure.feeding import Feeding
+from weighbridge.gate.measure.worker import pack_arrays
 
 from .models import CLASSES, FEATURES, HONEST, adapter, artifact, examples, linear, save, weights
 

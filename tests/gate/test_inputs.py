@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from gate.inputs import feeding, find_output, same_inputs, timed_share
+from weighbridge.core.errors import InputError
+from weighbridge.core.formats.onnx_file import Port, Signature
 from weighbridge.data import Split
-from weighbridge.errors import InputError
-from weighbridge.onnxfile import Port, Signature
+from weighbridge.gate.measure.feeding import feeding, find_output, same_inputs, timed_share
 
 IMAGE = Port("image", "float32", ("n", 1, 8, 8))
 TEXT = Port("text", "int64", ("n", 16))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate.judge import judge, undecided
-from weighbridge.documents import Absent, Exact, Resampled, Verdict
-from weighbridge.errors import ExitCode, MeasurementError
+from weighbridge.core.documents import Absent, Exact, Resampled, Verdict
+from weighbridge.core.errors import ExitCode, MeasurementError
+from weighbridge.gate.verdict.judge import judge, undecided
 
 from .evidence import (
     BUDGETS,

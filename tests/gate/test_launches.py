@@ -4,9 +4,9 @@ import os
 import numpy as np
 import pytest
 
-from gate.energy import Counters
-from gate.launches import Cores, Journey, Protocol, Setup, take_launch
-from weighbridge.errors import MeasurementError
+from weighbridge.core.errors import MeasurementError
+from weighbridge.gate.measure.energy import Counters
+from weighbridge.gate.measure.launches import Cores, Journey, Protocol, Setup, take_launch
 
 from .models import HONEST, adapter, artifact, examples, linear
 
@@ -112,7 +112,7 @@ def test_energy_is_the_counters_difference_by_inference(tmp_path, monkeypatch):
     domain.mkdir()
     (domain / "max_energy_range_uj").write_text("1000000000")
     readings = iter(range(1_000_000, 100_000_000, 1_000_000))
-    monkeypatch.setattr("gate.bench.WINDOW_SECONDS", 0.05)
+    monkeypatch.setattr("weighbridge.gate.measure.bench.WINDOW_SECONDS", 0.05)
     monkeypatch.setattr(Counters, "read", lambda self: (next(readings),))
     ready = setup(tmp_path, SLOWER, energy=Counters((domain,)))
     launch = take_launch(ready, frozenset({"energy"}), np.random.default_rng(0))

@@ -7,8 +7,8 @@ import sys
 import pytest
 import yaml
 
-from gate.lost import lost
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
+from weighbridge.gate.stages.missing import lost
 
 DEVICE = b'{"device_class": "test"}\n'
 

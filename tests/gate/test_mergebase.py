@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from gate.mergebase import merge_base
-from weighbridge.errors import StateError
+from weighbridge.core.errors import StateError
+from weighbridge.gate.stages.merge_base import merge_base
 
 
 def git(root, *arguments):

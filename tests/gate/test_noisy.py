@@ -3,12 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from gate.judge import judge
-from gate.launches import Launch
-from gate.noisy import Need, Noisy, first_needs
-from gate.statistics import LOOKS
-from gate.tally import Tally
-from weighbridge.documents import Budget, Comparison, Device, Measurement, Protocol, Weighed
+from weighbridge.core.documents import Budget, Comparison, Device, Measurement, Protocol, Weighed
+from weighbridge.gate.measure.launches import Launch
+from weighbridge.gate.statistics import LOOKS
+from weighbridge.gate.verdict.judge import judge
+from weighbridge.gate.weighing.accumulator import Tally
+from weighbridge.gate.weighing.sampling import Need, Noisy, first_needs
 
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abcd"]
 DEVICE = Device(

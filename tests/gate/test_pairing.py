@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate import pairing
-from gate.pairing import Round
-from weighbridge.errors import MeasurementError
+from weighbridge.core.errors import MeasurementError
+from weighbridge.gate.measure import pairing
+from weighbridge.gate.measure.pairing import Round
 
 SECONDS = st.lists(st.floats(1e-6, 1e-2), min_size=1, max_size=6).map(np.array)
 ROUNDS = st.lists(

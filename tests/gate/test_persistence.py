@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gate.device import describe
-from gate.job import Source, read_job
-from gate.judge import judge
-from gate.launches import Protocol
-from gate.statistics import LOOKS
-from gate.turn import lock_of, lock_path, turn
-from gate.weigh import times, weigh, weigh_in_turn
-from weighbridge.documents import Budget, Measurement, Weighing
-from weighbridge.errors import StateError
+from weighbridge.core.documents import Budget, Measurement, Weighing
+from weighbridge.core.errors import StateError
+from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.launches import Protocol
+from weighbridge.gate.measure.machine_lock import lock_of, lock_path, turn
+from weighbridge.gate.statistics import LOOKS
+from weighbridge.gate.verdict.judge import judge
+from weighbridge.gate.weighing.job import Source, read_job
+from weighbridge.gate.weighing.weigh import times, weigh, weigh_in_turn
 
 from .models import examples, linear, weights
 

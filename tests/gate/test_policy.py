@@ -2,9 +2,9 @@
 
 import pytest
 
-from gate.policy import Policy, changes, device_changes, policy_changes, recipe_changes, under_base
-from weighbridge.documents import DeviceSection, RecipeSection
-from weighbridge.errors import InputError
+from weighbridge.core.documents import DeviceSection, RecipeSection
+from weighbridge.core.errors import InputError
+from weighbridge.gate.verdict.policy import Policy, changes, device_changes, policy_changes, recipe_changes, under_base
 
 from .evidence import BUDGETS, budget, comparison, launches, measurement
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gate import worker as protocol
-from gate.process import Worker, open_artifact, send_arrays
-from weighbridge.errors import ExitCode, MeasurementError
+from weighbridge.core.errors import ExitCode, MeasurementError
+from weighbridge.gate.measure import worker as protocol
+from weighbridge.gate.measure.process import Worker, open_artifact, send_arrays
 
 from .models import HONEST, adapter, artifact, linear
 

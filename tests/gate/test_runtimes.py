@@ -11,22 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate.bench import Protocol, Setup
-from gate.devices.local import Local
-from gate.evaluation import Manner
-from gate.inputs import feeding
-from gate.job import Source, read_job
-from gate.judge import judge
-from gate.process import Artifact, open_artifact, send_arrays
-from gate.runtimes import RUNTIMES
-from gate.sizes import facts, read_model, target_of
-from gate.weigh import weigh
-from weighbridge import ptefile, tflitefile
+from weighbridge.core.documents import Absent, ArtifactFile, Budget, Exact, Manifest, Sizes, Weighing
+from weighbridge.core.errors import InputError, MeasurementError
+from weighbridge.core.files import sha256_bytes
+from weighbridge.core.formats import pte_file, tflite_file
+from weighbridge.core.formats.onnx_file import Port, Signature
 from weighbridge.data import Split
-from weighbridge.documents import Absent, ArtifactFile, Budget, Exact, Manifest, Sizes, Weighing
-from weighbridge.errors import InputError, MeasurementError
-from weighbridge.files import sha256_bytes
-from weighbridge.onnxfile import Port, Signature
+from weighbridge.gate.devices.local import Local
+from weighbridge.gate.measure.bench import Protocol, Setup
+from weighbridge.gate.measure.evaluation import Manner
+from weighbridge.gate.measure.feeding import feeding
+from weighbridge.gate.measure.process import Artifact, open_artifact, send_arrays
+from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.sizes import facts, read_model, target_of
+from weighbridge.gate.verdict.judge import judge
+from weighbridge.gate.weighing.job import Source, read_job
+from weighbridge.gate.weighing.weigh import weigh
 
 from .models import artifact, linear
 
@@ -127,7 +127,7 @@ def test_other_files_are_one_error(tmp_path, target, data, said):
     assert caught.value.where == str(path)
 
 
-@pytest.mark.parametrize(("reader", "file"), [(tflitefile, "two.tflite"), (ptefile, "net.pte")])
+@pytest.mark.parametrize(("reader", "file"), [(tflite_file, "two.tflite"), (pte_file, "net.pte")])
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_damaged_file_is_an_input_error_or_a_signature(reader, file, data):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gate.simulate import heavy_tailed, resample, run_gate, simulate
-from gate.statistics import LOOKS
-from weighbridge.documents import Verdict
+from weighbridge.core.documents import Verdict
+from weighbridge.gate.calibrate.simulate import heavy_tailed, resample, run_gate, simulate
+from weighbridge.gate.statistics import LOOKS
 
 
 def generator():

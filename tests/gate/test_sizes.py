@@ -3,10 +3,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from gate.sizes import facts, read_model
-from weighbridge.documents import Absent, Exact
-from weighbridge.errors import InputError
-from weighbridge.files import sha256_file
+from weighbridge.core.documents import Absent, Exact
+from weighbridge.core.errors import InputError
+from weighbridge.core.files import sha256_file
+from weighbridge.gate.measure.sizes import facts, read_model
 
 from .models import linear
 

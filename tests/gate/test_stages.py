@@ -4,12 +4,12 @@ import os
 import numpy as np
 import pytest
 
-from gate import stages
-from gate.device import describe
+from weighbridge.core.documents import Measurement, Proportions
+from weighbridge.core.errors import InputError, IntegrityError
+from weighbridge.core.files import sha256_bytes, sha256_file, write_json
 from weighbridge.data import write_npz
-from weighbridge.documents import Measurement, Proportions
-from weighbridge.errors import InputError, IntegrityError
-from weighbridge.files import sha256_bytes, sha256_file, write_json
+from weighbridge.gate.measure.device import describe
+from weighbridge.gate.stages import pipeline
 
 from .models import examples, linear, weights
 
@@ -55,15 +55,15 @@ def _artifact(folder, name, matrix):
 
 def weigh(root):
     """Weigh the one recipe on the one device."""
-    (found,) = stages.weigh(root, "twice")
+    (found,) = pipeline.weigh(root, "twice")
     return found
 
 
 def test_the_device_stage_writes_the_same_bytes_twice(root):
     """`dvc repro` re-weighs only where the machine is another one."""
-    assert stages.device(root) == describe(os.environ)
+    assert pipeline.device(root) == describe(os.environ)
     before = (root / "artifacts" / "device.json").read_bytes()
-    stages.device(root)
+    pipeline.device(root)
     assert (root / "artifacts" / "device.json").read_bytes() == before
 
 
@@ -75,21 +75,21 @@ def test_a_recipe_is_weighed_into_its_measurement(root):
     assert found.comparisons[0].metrics["accuracy.top1"] == Proportions(
         both=300, only_reference=0, only_candidate=0, neither=0
     )
-    stages.weigh(root, "twice")
+    pipeline.weigh(root, "twice")
 
 
 def test_an_artifact_that_its_manifest_does_not_know_is_not_weighed(root):
     """What was built is what is weighed."""
     linear(root / "artifacts" / "recipes" / "twice" / "onnxruntime" / "model.onnx", weights() * np.float32(3))
     with pytest.raises(IntegrityError, match="its manifest says"):
-        stages.weigh(root, "twice")
+        pipeline.weigh(root, "twice")
     assert not (root / "measurements").exists()
 
 
 def test_an_unknown_recipe_is_refused(root):
     """The error names the file and the key."""
     with pytest.raises(InputError, match="no recipe 'thrice'"):
-        stages.weigh(root, "thrice")
+        pipeline.weigh(root, "thrice")
 
 
 def serve(root, path, **more):

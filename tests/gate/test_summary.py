@@ -8,11 +8,11 @@ import json
 import pytest
 import yaml
 
-from gate.report import plots
-from gate.summary import Base, check, judge
-from weighbridge.documents import GateVerdict, Measurement, Verdict
-from weighbridge.errors import InputError, IntegrityError
-from weighbridge.files import sha256_bytes
+from weighbridge.core.documents import GateVerdict, Measurement, Verdict
+from weighbridge.core.errors import InputError, IntegrityError
+from weighbridge.core.files import sha256_bytes
+from weighbridge.gate.report import plots
+from weighbridge.gate.stages.summary import Base, check, judge
 
 from .project import BASELINE, CANDIDATES, PARAMS, evidence, write_artifact, write_project
 
@@ -249,7 +249,11 @@ def test_what_was_checked_can_be_written_elsewhere(root, tmp_path):
     """For a comment on a pull request: verdict, markdown and page in a folder of their own."""
     judge(root, today=TODAY)
     check(root, today=TODAY).write(tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"verdict.json", "gate.md", "gate.html"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "verdict.json",
+        "gate.md",
+        "gate.html",
+    }
 
 
 def test_only_advisory_recipes_is_an_error(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.plots import deep_compression, targets
 from benchmarks.targeting.files import Built, through_openvino
 from benchmarks.targets import Taken, row, shown, ssh_bar
-from gate.sizes import read_model
+from weighbridge.gate.measure.sizes import read_model
 
 from .models import linear
 

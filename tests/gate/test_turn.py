@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from gate.turn import lock_path, turn
-from weighbridge.errors import StateError
+from weighbridge.core.errors import StateError
+from weighbridge.gate.measure.machine_lock import lock_path, turn
 
 HOLDER = """
 import sys

@@ -4,10 +4,10 @@ import datetime as dt
 
 import pytest
 
-from gate.judge import judge
-from gate.waivers import FiledWaiver, Waiver, apply_waivers, read_waivers
-from weighbridge.documents import GateVerdict, PolicyChange, Verdict
-from weighbridge.errors import InputError
+from weighbridge.core.documents import GateVerdict, PolicyChange, Verdict
+from weighbridge.core.errors import InputError
+from weighbridge.gate.verdict.judge import judge
+from weighbridge.gate.verdict.waivers import FiledWaiver, Waiver, apply_waivers, read_waivers
 
 from .evidence import BUDGETS, budget, comparison, digest, launches, measurement
 

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from gate.device import describe
-from gate.job import Source, default_budgets, read_job, with_metrics
-from gate.judge import judge
-from gate.launches import Protocol
-from gate.runtimes import RUNTIMES, Runtime
-from gate.sizes import read_model
-from gate.weigh import continues, weigh
-from weighbridge.documents import Absent, Budget, Launches, Proportions, Weighing
-from weighbridge.errors import InputError
+from weighbridge.core.documents import Absent, Budget, Launches, Proportions, Weighing
+from weighbridge.core.errors import InputError
+from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.launches import Protocol
+from weighbridge.gate.measure.runtimes import RUNTIMES, Runtime
+from weighbridge.gate.measure.sizes import read_model
+from weighbridge.gate.verdict.judge import judge
+from weighbridge.gate.weighing.job import Source, default_budgets, read_job, with_metrics
+from weighbridge.gate.weighing.weigh import continues, weigh
 
 from .models import adapter, examples, linear, weights
 
@@ -109,8 +109,8 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_no_fault_of_a_candidate_passes(make, monkeypatch, name):
     """Every fault is recorded, and the verdict is an error: exit 3."""
-    monkeypatch.setattr("gate.weigh.SHORTEST_TIMEOUT", 1.0)
-    monkeypatch.setattr("gate.weigh.LONGEST_TIMEOUT", 1.5)
+    monkeypatch.setattr("weighbridge.gate.weighing.weigh.SHORTEST_TIMEOUT", 1.0)
+    monkeypatch.setattr("weighbridge.gate.weighing.weigh.LONGEST_TIMEOUT", 1.5)
     job = make([TOP1, P50], run=FAULTS[name])
     job = replace(job, protocol=replace(QUICK, warm_inferences=400)) if "timed" in name else job
     measurement = weigh(job)
@@ -153,7 +153,7 @@ def greedy(path):
 @pytest.mark.parametrize(("spoil", "said"), [(endless, "hung"), (greedy, "candidate: ")])
 def test_a_real_file_that_hangs_or_swallows_memory_is_an_error(make, tmp_path, monkeypatch, spoil, said):
     """The same through onnxruntime itself, on files that are valid ONNX."""
-    monkeypatch.setattr("gate.weigh.LONGEST_TIMEOUT", 4.0)
+    monkeypatch.setattr("weighbridge.gate.weighing.weigh.LONGEST_TIMEOUT", 4.0)
     job = make([TOP1], weights() * np.float32(2))
     path = spoil(tmp_path / "spoilt" / "candidate.onnx")
     measurement = weigh(replace(job, candidate=read_model(path, "candidate")))
@@ -175,7 +175,7 @@ def test_a_measurement_continues_only_what_it_is_about(make, monkeypatch):
     assert not continues(first, replace(job, split=examples(399)))
     assert not continues(first, replace(job, device=describe({"WEIGHBRIDGE_DEVICE_CLASS": "other"})))
     assert not continues(first, replace(job, weighing=Weighing(threads=2)))
-    monkeypatch.setattr("gate.weigh.PROTOCOL_VERSION", 2)
+    monkeypatch.setattr("weighbridge.gate.weighing.weigh.PROTOCOL_VERSION", 2)
     assert not continues(first, job)
 
 
@@ -223,7 +223,7 @@ def test_a_missing_stable_is_an_error_that_names_it(make):
 
 def test_what_cannot_be_measured_is_absent_and_never_passes(make, monkeypatch):
     """Energy without counters, end to end without the user's code."""
-    monkeypatch.setattr("gate.devices.local.counters", lambda: "this machine shows no counters")
+    monkeypatch.setattr("weighbridge.gate.devices.local.counters", lambda: "this machine shows no counters")
     budgets = [Budget(metric="energy", max_ratio=1.0), Budget(metric="latency.end_to_end", max_ratio=1.1)]
     job = make(budgets, weights() * np.float32(2))
     measurement = weigh(job)

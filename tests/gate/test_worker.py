@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gate import worker
-from gate.process import open_artifact
+from weighbridge.gate.measure import worker
+from weighbridge.gate.measure.process import open_artifact
 
 from .models import artifact, linear
 

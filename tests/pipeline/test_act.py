@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from weighbridge.ci.scaffold import Pipeline, workflows
-from weighbridge.files import sha256_file
+from weighbridge.core.files import sha256_file
 
 from .act_bench import Bench, identify, make, prepared_python
 from .conftest import PROJECT

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from weighbridge.files import sha256_file
+from weighbridge.core.files import sha256_file
 
 from .conftest import PROJECT
 

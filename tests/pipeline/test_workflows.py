@@ -12,7 +12,7 @@ import yaml
 
 from weighbridge.ci.history import projects
 from weighbridge.ci.scaffold import Pipeline, workflows
-from weighbridge.git import Git
+from weighbridge.core.git import Git
 
 from .conftest import PROJECT
 

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from registry.promote import Request, promote
-from registry.store import Settings
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.state.store import Settings
 
 from . import project as made
 

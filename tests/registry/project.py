@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from weighbridge.documents import Device, GateVerdict, Manifest, Measurement, Params, RecipeVerdict
-from weighbridge.documents.devices import baseline_folder, recipe_folder
-from weighbridge.files import sha256_bytes, write_json
+from weighbridge.core.documents import Device, GateVerdict, Manifest, Measurement, Params, RecipeVerdict
+from weighbridge.core.documents.devices import baseline_folder, recipe_folder
+from weighbridge.core.files import sha256_bytes, write_json
 
 MODEL = "tiny-cnn"
 SOME = "sha256:" + 64 * "a"

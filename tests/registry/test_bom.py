@@ -6,10 +6,10 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from registry.bom import bom
-from registry.layout import WorkTree
-from registry.snapshot import read_model
-from weighbridge.files import pretty_json
+from weighbridge.core.files import pretty_json
+from weighbridge.registry.state.layout import WorkTree
+from weighbridge.registry.state.snapshot import read_model
+from weighbridge.registry.views.bom import bom
 
 from .publish.project import Project, digest_of
 from .publish.richproject import HOSTILE, metrics

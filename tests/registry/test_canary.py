@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import yaml
 
-from registry.canary import Action, decide, judge
-from registry.layout import WorkTree, event_path, parse_mapping
-from registry.online import OnlineBudget
-from registry.operate import Operator
-from registry.promote import Request, promote
-from registry.records import Canary, CanaryPlan
-from registry.resolve import resolve
-from registry.store import Settings
-from registry.telemetry import Arm, Observed, Window, read_log
-from weighbridge.errors import InputError, StateError
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.registry.canary.judge import Action, decide, judge
+from weighbridge.registry.canary.telemetry import Arm, Observed, Window, read_log
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.state.layout import WorkTree, event_path, parse_mapping
+from weighbridge.registry.state.records import Canary, CanaryPlan
+from weighbridge.registry.state.store import Settings
+from weighbridge.registry.trust.online_budgets import OnlineBudget
 
 from .project import MODEL, commit_all
 
@@ -226,7 +226,7 @@ def test_a_bad_canary_is_aborted_soon():
 
 def test_every_decision_is_an_event_with_its_evidence(canary, log):
     """Hold, advance and abort stand in the history with counts, bounds and the digest of what was read."""
-    from registry.layout import channels_path, require_channels
+    from weighbridge.registry.state.layout import channels_path, require_channels
 
     assert require_channels(WorkTree(canary), MODEL)["canary"]["step_since"] >= "2026-11-01"
     began = datetime.fromisoformat(require_channels(WorkTree(canary), MODEL)["canary"]["step_since"])

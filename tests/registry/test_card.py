@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from registry.card import Context, card, code, escape, fenced
-from registry.layout import WorkTree
-from registry.promote import Request, promote
-from registry.site.version import version_page
-from registry.snapshot import read_model
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.site.version import version_page
+from weighbridge.registry.state.layout import WorkTree
+from weighbridge.registry.state.snapshot import read_model
+from weighbridge.registry.views.card import Context, card, code, escape, fenced
 
 from .project import MODEL, commit_all, write_run
 from .publish.project import Project
@@ -53,8 +53,8 @@ def project(tmp_path_factory):
 @pytest.fixture
 def record(project):
     """Its record."""
-    from registry.layout import WorkTree
-    from registry.snapshot import read_model
+    from weighbridge.registry.state.layout import WorkTree
+    from weighbridge.registry.state.snapshot import read_model
 
     return read_model(WorkTree(project.root), project.model).records["v1"]
 
@@ -115,8 +115,8 @@ def test_a_quarantined_version_says_so_first(record):
 
 def test_a_baselines_card_has_no_verdict_and_no_recipe(project):
     """What others are judged against was not judged itself, and the card does not pretend."""
-    from registry.layout import WorkTree
-    from registry.snapshot import read_model
+    from weighbridge.registry.state.layout import WorkTree
+    from weighbridge.registry.state.snapshot import read_model
 
     text = card(read_model(WorkTree(project.root), project.model).records["b1"])
     assert "## Verdict" not in text

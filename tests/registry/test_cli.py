@@ -6,9 +6,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from registry.promote import Request, promote
 from weighbridge.cli.registry import app
-from weighbridge.errors import WeighbridgeError
+from weighbridge.core.errors import WeighbridgeError
+from weighbridge.registry.lifecycle.promote import Request, promote
 
 from .project import MODEL, commit_all, write_run
 from .test_canary import write_log

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from registry import commit as commits
-from registry.promote import Request, promote
-from registry.resolve import resolve, stable_or_none
-from registry.store import Store
-from registry.verify import verify_models
-from weighbridge.errors import StateError
-from weighbridge.git import Git
+from weighbridge.core.errors import StateError
+from weighbridge.core.git import Git
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lookup.resolve import resolve, stable_or_none
+from weighbridge.registry.state import commit as commits
+from weighbridge.registry.state.store import Store
+from weighbridge.registry.trust.verify import verify_models
 
 from .project import MODEL, git
 
@@ -128,7 +128,7 @@ def test_a_full_disk_before_the_commit_changes_nothing(project, monkeypatch):
 def test_files_that_the_user_changed_meanwhile_are_not_overwritten(promoted, monkeypatch):
     """What was edited after the crash is the user's: it is left, and shows as an edit."""
     path = promoted / f"registry/models/{MODEL}/channels.yaml"
-    from registry.operate import Operator
+    from weighbridge.registry.lifecycle.operate import Operator
 
     with monkeypatch.context() as patch:
         kill_at(patch, "_check_out", after=False)
@@ -143,7 +143,7 @@ def test_files_that_the_user_changed_meanwhile_are_not_overwritten(promoted, mon
 
 def test_staged_work_of_the_user_survives(promoted):
     """Only the registry's files move in the index: what the user has staged stays staged."""
-    from registry.operate import Operator
+    from weighbridge.registry.lifecycle.operate import Operator
 
     (promoted / "work.py").write_text("x = 1")
     git(promoted, "add", "work.py")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from registry.operate import Operator
 from weighbridge.cli.registry import app
 from weighbridge.entry import quick_answer
+from weighbridge.registry.lifecycle.operate import Operator
 
 from .project import MODEL
 

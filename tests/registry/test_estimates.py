@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.estimates import estimates, median_interval, wilson
-from weighbridge.documents import Measurement
+from weighbridge.core.documents import Measurement
+from weighbridge.registry.lifecycle.estimates import estimates, median_interval, wilson
 
 from .project import write_run
 

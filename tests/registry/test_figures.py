@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import figures
-from registry.records import Estimate
+from weighbridge.registry.state.records import Estimate
+from weighbridge.registry.views import figures
 
 
 @pytest.mark.parametrize(

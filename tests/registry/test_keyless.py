@@ -11,19 +11,19 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from registry import signing
-from registry.keyless import KeylessSigner, ambient_signer, public_trust_root, verify_bundle
-from registry.layout import POLICY, WorkTree, read_record, signature_path, version_path
-from registry.operate import Operator
-from registry.policy import Identity, Policy, load_policy, read_policy
-from registry.promote import Request, promote
-from registry.publish.pull import want
-from registry.records import VersionRecord
-from registry.verify import verify_models
 from weighbridge.cli.ci import app as ci_app
 from weighbridge.cli.registry import app
-from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import sha256_bytes
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.files import sha256_bytes
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.publish.pull import want
+from weighbridge.registry.state.layout import POLICY, WorkTree, read_record, signature_path, version_path
+from weighbridge.registry.state.records import VersionRecord
+from weighbridge.registry.trust import signing
+from weighbridge.registry.trust.keyless import KeylessSigner, ambient_signer, public_trust_root, verify_bundle
+from weighbridge.registry.trust.policy import Identity, Policy, load_policy, read_policy
+from weighbridge.registry.trust.verify import verify_models
 
 from .project import MODEL, commit_all
 from .sigstore_instance import GITHUB, REPOSITORY, WORKFLOW, Instance, served

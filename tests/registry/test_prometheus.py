@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from registry.canary import Action, decide
-from registry.online import OnlineBudget
-from registry.prometheus import read_prometheus
-from registry.telemetry import Window
-from weighbridge.errors import InputError, StateError
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.registry.canary.judge import Action, decide
+from weighbridge.registry.canary.prometheus import read_prometheus
+from weighbridge.registry.canary.telemetry import Window
+from weighbridge.registry.trust.online_budgets import OnlineBudget
 
 from .test_canary import plan_canary
 

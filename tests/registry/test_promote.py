@@ -5,14 +5,14 @@ import json
 import pytest
 import yaml
 
-from registry.evidence import select
-from registry.layout import WorkTree, read_record
-from registry.operate import Operator
-from registry.promote import Request, promote
-from registry.resolve import resolve
-from registry.verify import verify_models
-from weighbridge.errors import InputError, IntegrityError, StateError, WeighbridgeError
-from weighbridge.files import sha256_bytes, sha256_file
+from weighbridge.core.errors import InputError, IntegrityError, StateError, WeighbridgeError
+from weighbridge.core.files import sha256_bytes, sha256_file
+from weighbridge.registry.lifecycle.evidence import select
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.state.layout import WorkTree, read_record
+from weighbridge.registry.trust.verify import verify_models
 
 from .project import BASELINE, MODEL, SOME, candidate_bytes, commit_all, edit_json, git, lock, write_run
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from registry.operate import Operator
-from registry.promote import Request, promote
-from registry.resolve import locate_bytes, resolve, stable_artifacts, stable_or_none
-from registry.store import Settings
-from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import dump_yaml, sha256_bytes
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.files import dump_yaml, sha256_bytes
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lookup.resolve import locate_bytes, resolve, stable_artifacts, stable_or_none
+from weighbridge.registry.state.store import Settings
 
 from .project import BASELINE, MODEL, candidate_bytes, commit_all, write_run
 
@@ -209,7 +209,7 @@ def test_bytes_are_known_by_every_target(two_targets):
 
 def test_two_artifacts_for_one_target_are_damage():
     """A record that leaves open which one is meant is no record."""
-    from registry.resolve import _resolved
+    from weighbridge.registry.lookup.resolve import _resolved
 
     item = {"digest": "sha256:" + 64 * "a", "path": "a", "bytes": 1, "target": "litert", "md5": 32 * "a"}
 

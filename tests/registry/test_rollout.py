@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry import rollout
-from registry.operate import Expected, Operator
-from registry.promote import Request, promote
-from registry.records import CanaryPlan, Channels, Event, EventKind, NewRecord, Pointer
-from registry.resolve import resolve
-from weighbridge.errors import InputError, StateError
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.registry.lifecycle.operate import Expected, Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.state import rollout
+from weighbridge.registry.state.records import CanaryPlan, Channels, Event, EventKind, NewRecord, Pointer
 
 from .project import MODEL, commit_all, write_run
 

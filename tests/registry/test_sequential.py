@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.sequential import difference, log_mixture, proportion, radius, total_variation
+from weighbridge.registry.canary.sequential import difference, log_mixture, proportion, radius, total_variation
 
 
 def ever_missed(p, steps, alpha, generator):

@@ -6,9 +6,9 @@ import sys
 import pytest
 import yaml
 
-from registry.serving import write_stable
-from weighbridge.errors import WeighbridgeError
-from weighbridge.files import read_json, sha256_file
+from weighbridge.core.errors import WeighbridgeError
+from weighbridge.core.files import read_json, sha256_file
+from weighbridge.registry.lookup.stable import write_stable
 
 from .project import commit_all, make_repository, write_run
 

@@ -8,17 +8,17 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from registry import signing
-from registry.audit import audit
-from registry.layout import POLICY, WorkTree, read_record, signature_path, version_path
-from registry.operate import Operator
-from registry.policy import Policy, plan_with, read_policy
-from registry.promote import Request, promote
-from registry.records import VersionRecord
-from registry.store import Settings
-from registry.verify import verify_models
-from weighbridge.errors import InputError, IntegrityError, StateError
-from weighbridge.files import sha256_bytes
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.files import sha256_bytes
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.state.layout import POLICY, WorkTree, read_record, signature_path, version_path
+from weighbridge.registry.state.records import VersionRecord
+from weighbridge.registry.state.store import Settings
+from weighbridge.registry.trust import signing
+from weighbridge.registry.trust.audit import audit
+from weighbridge.registry.trust.policy import Policy, plan_with, read_policy
+from weighbridge.registry.trust.verify import verify_models
 
 from .project import MODEL, commit_all, git
 

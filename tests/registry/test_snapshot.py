@@ -5,10 +5,10 @@ import shutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from registry.layout import WorkTree
-from registry.snapshot import read_model, read_models
-from weighbridge.errors import IntegrityError, StateError
-from weighbridge.files import sha256_file
+from weighbridge.core.errors import IntegrityError, StateError
+from weighbridge.core.files import sha256_file
+from weighbridge.registry.state.layout import WorkTree
+from weighbridge.registry.state.snapshot import read_model, read_models
 
 from .publish.project import Project, estimate
 from .publish.richproject import metrics

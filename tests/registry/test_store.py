@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from registry import commit as commits
-from registry.operate import Operator
-from registry.promote import Request, promote
-from registry.resolve import resolve
-from registry.store import Settings
-from registry.verify import verify_models
-from weighbridge.errors import StateError
+from weighbridge.core.errors import StateError
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.state import commit as commits
+from weighbridge.registry.state.store import Settings
+from weighbridge.registry.trust.verify import verify_models
 
 from .project import MODEL, commit_all, git, make_repository, write_run
 
@@ -57,7 +57,7 @@ def test_a_decision_is_taken_again_on_the_new_tip(remote, settings):
 def test_the_loser_of_a_race_starts_over(remote, settings, monkeypatch):
     """Somebody pushes between the fetch and the push: refused, decided again, accepted, exactly once each."""
     first, second = remote("one"), remote("two")
-    from registry.store import Store
+    from weighbridge.registry.state.store import Store
 
     publish, raced = Store._publish, []
 
@@ -77,7 +77,7 @@ def test_the_loser_of_a_race_starts_over(remote, settings, monkeypatch):
 def test_the_loser_of_a_race_is_told_where_its_condition_fell(remote, settings, monkeypatch):
     """With `--expect`, the second decision no longer holds: it is refused and leaves no trace."""
     first, second = remote("one"), remote("two")
-    from registry.store import Store
+    from weighbridge.registry.state.store import Store
 
     publish = Store._publish
     raced = []
@@ -146,7 +146,7 @@ def test_an_unreachable_remote_leaves_no_trace(remote, settings):
 def test_a_push_whose_answer_was_lost_is_found_to_have_worked(remote, settings, monkeypatch):
     """The connection breaks after the remote accepted: the event is there once, and the command says so."""
     root = remote("one")
-    from weighbridge.git import Git
+    from weighbridge.core.git import Git
 
     attempt = Git.attempt
 
@@ -200,7 +200,7 @@ def test_committed_edits_of_the_channels_stop_every_change(promoted):
     path = promoted / f"registry/models/{MODEL}/channels.yaml"
     path.write_text(path.read_text().replace("versions: 2", "versions: 3"))
     commit_all(promoted)
-    from weighbridge.errors import IntegrityError
+    from weighbridge.core.errors import IntegrityError
 
     with pytest.raises(IntegrityError, match="is not what the last event left"):
         Operator(promoted, MODEL).roll_back(reason="x")
@@ -224,7 +224,7 @@ def test_a_project_in_a_folder_of_its_repository(tmp_path, project):
 def test_a_model_whose_name_differs_in_case_is_refused(promoted):
     """`Tiny-CNN` beside `tiny-cnn` would be one folder on some file systems."""
     params = promoted / "params.yaml"
-    from registry.store import Draft, Store
+    from weighbridge.registry.state.store import Draft, Store
 
     with pytest.raises(Exception, match="differ in case alone"):
         Store(promoted).change("Tiny-CNN", lambda tip, channels: Draft("recorded", "x"))
@@ -243,7 +243,7 @@ def test_a_clone_without_identity_is_told(project, monkeypatch):
 def test_too_many_races_end_in_an_error(remote, monkeypatch):
     """After its attempts a command gives up and says that nothing was changed; waits grow and are random."""
     root = remote("one")
-    from registry.store import Store
+    from weighbridge.registry.state.store import Store
 
     waits = []
     monkeypatch.setattr(Store, "_publish", lambda *_: False)

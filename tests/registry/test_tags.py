@@ -8,11 +8,11 @@ import gto.api
 import pytest
 from gto.tag import parse_name
 
-from registry import tags
-from registry.layout import WorkTree
-from registry.records import EventKind
-from registry.snapshot import read_model
-from weighbridge.errors import InputError, IntegrityError, StateError
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.registry.publish import tags
+from weighbridge.registry.state.layout import WorkTree
+from weighbridge.registry.state.records import EventKind
+from weighbridge.registry.state.snapshot import read_model
 
 from .publish.project import Project, git
 

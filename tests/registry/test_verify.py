@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.audit import audit
-from registry.operate import Operator
-from registry.promote import Request, promote
-from registry.verify import verify_models
-from weighbridge.errors import IntegrityError, StateError, WeighbridgeError
+from weighbridge.core.errors import IntegrityError, StateError, WeighbridgeError
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.trust.audit import audit
+from weighbridge.registry.trust.verify import verify_models
 
 from .project import MODEL, commit_all, git, write_run
 

@@ -7,15 +7,16 @@ import jsonschema
 import pytest
 import yaml
 
-from registry import gc, overview, schemas
-from registry.compare import compare
-from registry.layout import WorkTree, model_names, read_channels
-from registry.operate import Operator
-from registry.promote import Request, promote
-from registry.records import Channels, Event, VersionRecord
-from registry.resolve import resolve
-from registry.verify import verify_models
-from weighbridge.errors import InputError, IntegrityError, StateError
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.registry.lifecycle import gc
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.state.layout import WorkTree, model_names, read_channels
+from weighbridge.registry.state.records import Channels, Event, VersionRecord
+from weighbridge.registry.trust.verify import verify_models
+from weighbridge.registry.views import overview, schemas
+from weighbridge.registry.views.compare import compare
 
 from .project import BASELINE, MODEL, candidate_bytes, lock
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weighbridge.ci.annotations import Annotation, for_input_error, line_of
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
 
 PARAMS = """\
 model: {name: m}

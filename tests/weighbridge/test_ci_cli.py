@@ -11,9 +11,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from weighbridge.ci.handover import Handover
+from weighbridge.ci.evidence_bundle import Handover
 from weighbridge.cli.ci import app
-from weighbridge.git import Git
+from weighbridge.core.git import Git
 
 PROJECT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -139,12 +139,11 @@ def test_the_hooks_are_what_pre_commit_accepts_and_name_our_commands():
 @pytest.mark.parametrize(("actions", "code"), [((), 0), (("advance", "hold"), 0), (("hold", "abort", "advance"), 1)])
 def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, actions, code):
     """One that holds is no failure of the schedule; one that was aborted is, and the others are judged all the same."""
-    import registry.canary
-    import registry.overview
-    from registry.canary import Action
+    from weighbridge.registry.canary.judge import Action
 
     rows = [SimpleNamespace(model=f"m{number}", canary="v2") for number in range(len(actions))]
-    monkeypatch.setattr(registry.overview, "models", lambda root: [SimpleNamespace(model="calm", canary=None), *rows])
+    everything = [SimpleNamespace(model="calm", canary=None), *rows]
+    monkeypatch.setattr("weighbridge.registry.views.overview.models", lambda root: everything)
     asked = []
 
     def judge(root, model, metrics, *, settings):
@@ -152,7 +151,7 @@ def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, acti
         asked.append((model, metrics))
         return SimpleNamespace(text=lambda: f"{model}: {action}\n", exit_code=action.exit_code)
 
-    monkeypatch.setattr(registry.canary, "judge", judge)
+    monkeypatch.setattr("weighbridge.registry.canary.judge.judge", judge)
     done = CliRunner().invoke(app, ["canary", "--metrics", "prometheus=http://127.0.0.1:9090"])
     assert done.exit_code == code
     assert [model for model, _ in asked] == [row.model for row in rows]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from weighbridge.ci.comment import LARGEST, Outcome, cut, post, read_report, render
 from weighbridge.ci.event import FinishedRun, finished_run
 from weighbridge.ci.github import GitHub
-from weighbridge.errors import InputError, StateError
+from weighbridge.core.errors import InputError, StateError
 
 SHA = "a" * 40
 RUN = FinishedRun(SHA, "octocat", "feature", "success", "https://github.com/o/r/actions/runs/7", 7, 1, True)

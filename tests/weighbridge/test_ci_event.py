@@ -5,7 +5,7 @@ import json
 import pytest
 
 from weighbridge.ci.event import this_run
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
 
 SHA = "c" * 40
 

@@ -4,13 +4,13 @@ import datetime as dt
 
 import pytest
 
-from weighbridge.ci import gate as gates
-from weighbridge.ci.gate import Change, Judged, exit_code, judge_all, judge_project, marks, write_out
-from weighbridge.ci.handover import FOLDER, Handover
+from weighbridge.ci import change_gate as gates
+from weighbridge.ci.change_gate import Change, Judged, exit_code, judge_all, judge_project, marks, write_out
+from weighbridge.ci.evidence_bundle import FOLDER, Handover
 from weighbridge.ci.pipeline import Reproduced
-from weighbridge.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, RecipeVerdict, Verdict
-from weighbridge.errors import ExitCode, InputError
-from weighbridge.git import Git
+from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, RecipeVerdict, Verdict
+from weighbridge.core.errors import ExitCode, InputError
+from weighbridge.core.git import Git
 
 PARAMS = """\
 model: {name: m, factory: "a:b"}
@@ -71,7 +71,7 @@ def commit(git, message):
 
 
 class Stand:
-    """Of `gate.summary.Checked`, what the gate uses."""
+    """Of `weighbridge.gate.stages.summary.Checked`, what the gate uses."""
 
     def __init__(self, found):
         self.verdict, self.markdown = found, f"## {found.verdict}\n"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from weighbridge.ci.handover import FILES, NOTE, Handover, inside, pack, unpack
-from weighbridge.errors import InputError, IntegrityError
+from weighbridge.ci.evidence_bundle import FILES, NOTE, Handover, inside, pack, unpack
+from weighbridge.core.errors import InputError, IntegrityError
 
 
 @pytest.fixture

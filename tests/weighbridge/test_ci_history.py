@@ -5,8 +5,8 @@ import subprocess
 import pytest
 
 from weighbridge.ci import history
-from weighbridge.errors import InputError, StateError
-from weighbridge.git import Git
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.git import Git
 
 LOCK = """\
 schema: '2.0'

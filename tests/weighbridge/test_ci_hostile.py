@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from weighbridge.ci.hostile import BREAK, neutralise, plain
+from weighbridge.ci.sanitize import BREAK, neutralise, plain
 
 RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from weighbridge.ci.pipeline import read_output, reproduce
-from weighbridge.errors import ExitCode, StateError
+from weighbridge.core.errors import ExitCode, StateError
 
 FAILED = """\
 Stage 'prepare' didn't change, skipping

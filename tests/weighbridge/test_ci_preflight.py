@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from weighbridge.ci.preflight import preflight
-from weighbridge.git import Git
+from weighbridge.core.git import Git
 
 PARAMS = """\
 model: {name: m, factory: "a:b"}

@@ -6,14 +6,14 @@ import subprocess
 
 import pytest
 
-from registry.operate import Operator
-from registry.resolve import locate_bytes, resolve
-from registry.store import Settings
 from tests.registry.project import MODEL, git, identify, make_repository, write_run
-from weighbridge.ci.handover import Handover, pack
-from weighbridge.ci.promote import Choice, OvertakenError, promote_all
-from weighbridge.errors import IntegrityError, StateError
-from weighbridge.git import Git
+from weighbridge.ci.evidence_bundle import Handover, pack
+from weighbridge.ci.promotion import Choice, OvertakenError, promote_all
+from weighbridge.core.errors import IntegrityError, StateError
+from weighbridge.core.git import Git
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lookup.resolve import locate_bytes, resolve
+from weighbridge.registry.state.store import Settings
 
 IGNORED = "/artifacts/\n/measurements/\n/reports/\n.weighbridge/\n/.dvc/cache/\n"
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from weighbridge.core.errors import InputError
 from weighbridge.data import Data, Split, import_callable, load_data, read_npz, write_npz
-from weighbridge.errors import InputError
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 Y = np.array([0, 1, 0, 1])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge.documents import (
+from weighbridge.core.documents import (
     Budget,
     BudgetFile,
     Device,
@@ -18,9 +18,9 @@ from weighbridge.documents import (
     parse_quantity,
     worst,
 )
-from weighbridge.documents.params import read_budgets
-from weighbridge.errors import ExitCode, InputError
-from weighbridge.files import dump_yaml, parse_yaml
+from weighbridge.core.documents.params import read_budgets
+from weighbridge.core.errors import ExitCode, InputError
+from weighbridge.core.files import dump_yaml, parse_yaml
 
 PARAMS = {
     "model": {"name": "net", "factory": "nets:Net"},

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge import files
-from weighbridge.errors import InputError, StateError
+from weighbridge.core import files
+from weighbridge.core.errors import InputError, StateError
 
 JSON = st.recursive(
     st.none()

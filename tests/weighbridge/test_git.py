@@ -2,8 +2,8 @@
 
 import pytest
 
-from weighbridge.errors import StateError
-from weighbridge.git import Git
+from weighbridge.core.errors import StateError
+from weighbridge.core.git import Git
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import yaml
 
 from weighbridge.ci import scaffold, setup
 from weighbridge.ci.scaffold import Answers, Pipeline
-from weighbridge.documents import Params, parse
-from weighbridge.errors import InputError, StateError
+from weighbridge.core.documents import Params, parse
+from weighbridge.core.errors import InputError, StateError
 
 TORCH = Answers("digits", "nets.data:load", ("nets/data.py",), "nets.model:Net", ("nets/model.py",), licence="MIT")
 ONNX = Answers("digits", "evaluation:load", ("evaluation.py", "eval.npz"), onnx="model.onnx")

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from weighbridge import onnxfile
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
+from weighbridge.core.formats import onnx_file
 
 FLOAT = TensorProto.FLOAT
 
@@ -55,7 +55,7 @@ def external(folder, location, **entries):
 
 def test_loads_what_was_saved(tmp_path):
     """A sound file loads as the model that it holds."""
-    assert onnxfile.load_model(save(tmp_path / "m.onnx", linear())) == linear()
+    assert onnx_file.load_model(save(tmp_path / "m.onnx", linear())) == linear()
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_refuses_what_is_no_model(tmp_path, data, message):
     path = tmp_path / "bad.onnx"
     path.write_bytes(data)
     with pytest.raises(InputError, match=message) as caught:
-        onnxfile.load_model(path)
+        onnx_file.load_model(path)
     assert str(path) in str(caught.value)
 
 
 def test_refuses_a_missing_file(tmp_path):
     """A path without a file is one clear error."""
     with pytest.raises(InputError, match="cannot be read"):
-        onnxfile.load_model(tmp_path / "none.onnx")
+        onnx_file.load_model(tmp_path / "none.onnx")
 
 
 @settings(max_examples=60, deadline=None)
@@ -88,24 +88,24 @@ def test_every_truncation_is_refused_or_sound(cut):
     """However short a file is cut, it loads as a whole model or is an InputError, nothing else."""
     data = linear().SerializeToString()
     try:
-        proto = onnxfile.parse_model(data[: -min(cut, len(data) - 1)], "cut.onnx")
+        proto = onnx_file.parse_model(data[: -min(cut, len(data) - 1)], "cut.onnx")
     except InputError:
         return
     assert proto.graph.node
-    assert onnxfile.signature(proto).outputs
+    assert onnx_file.signature(proto).outputs
 
 
 def test_refuses_inconsistent_graphs():
     """Values that nothing writes, and values written twice, are named."""
     dangling = model([helper.make_node("MatMul", ["x", "V"], ["y"])], {})
     with pytest.raises(InputError, match="reads 'V', which nothing"):
-        onnxfile.parse_model(dangling.SerializeToString(), "m")
+        onnx_file.parse_model(dangling.SerializeToString(), "m")
     twice = model([helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Relu", ["x"], ["y"])], {})
     with pytest.raises(InputError, match="writes 'y', which is already there"):
-        onnxfile.parse_model(twice.SerializeToString(), "m")
+        onnx_file.parse_model(twice.SerializeToString(), "m")
     silent = model([helper.make_node("Relu", ["x"], ["z"])], {})
     with pytest.raises(InputError, match="output 'y' is written by no node"):
-        onnxfile.parse_model(silent.SerializeToString(), "m")
+        onnx_file.parse_model(silent.SerializeToString(), "m")
 
 
 def test_refuses_tensors_of_the_wrong_length():
@@ -115,7 +115,7 @@ def test_refuses_tensors_of_the_wrong_length():
         del proto.graph.initializer[0].dims[:]
         proto.graph.initializer[0].dims.extend(dims)
         with pytest.raises(InputError, match="tensor W holds 24 bytes"):
-            onnxfile.parse_model(proto.SerializeToString(), "m")
+            onnx_file.parse_model(proto.SerializeToString(), "m")
 
 
 def test_refuses_unknown_and_negative_tensors():
@@ -123,11 +123,11 @@ def test_refuses_unknown_and_negative_tensors():
     proto = linear()
     proto.graph.initializer[0].data_type = 9999
     with pytest.raises(InputError, match="unknown type 9999"):
-        onnxfile.parse_model(proto.SerializeToString(), "m")
+        onnx_file.parse_model(proto.SerializeToString(), "m")
     proto = linear()
     proto.graph.initializer[0].dims[0] = -1
     with pytest.raises(InputError, match="negative size"):
-        onnxfile.parse_model(proto.SerializeToString(), "m")
+        onnx_file.parse_model(proto.SerializeToString(), "m")
 
 
 def test_external_data_inside_the_folder_is_inlined(tmp_path):
@@ -136,7 +136,7 @@ def test_external_data_inside_the_folder_is_inlined(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "w.bin").write_bytes(b"1234" + weight)
     path = external(tmp_path, "sub/w.bin", offset=4, length=len(weight))
-    assert onnxfile.load_model(path).graph.initializer[0].raw_data == weight
+    assert onnx_file.load_model(path).graph.initializer[0].raw_data == weight
 
 
 def test_external_data_outside_the_folder_is_refused(tmp_path):
@@ -149,9 +149,9 @@ def test_external_data_outside_the_folder_is_refused(tmp_path):
     (inside / "folder").symlink_to(tmp_path)
     for location in ("../secret.bin", str(secret), "", "link.bin", "folder/secret.bin", "..\\secret.bin"):
         with pytest.raises(InputError, match="outside the model's folder"):
-            onnxfile.load_model(external(inside, location))
+            onnx_file.load_model(external(inside, location))
     with pytest.raises(InputError, match="which is not there"):
-        onnxfile.load_model(external(inside, "none.bin"))
+        onnx_file.load_model(external(inside, "none.bin"))
 
 
 def test_external_data_of_the_wrong_extent_is_refused(tmp_path):
@@ -164,22 +164,22 @@ def test_external_data_of_the_wrong_extent_is_refused(tmp_path):
         ({"length": "x"}, "not a number of bytes"),
     ):
         with pytest.raises(InputError, match=message):
-            onnxfile.load_model(external(tmp_path, "w.bin", **entries))
+            onnx_file.load_model(external(tmp_path, "w.bin", **entries))
 
 
 def test_bytes_that_are_given_must_be_complete(tmp_path):
     """A model in memory cannot refer to other files."""
     path = external(tmp_path, "w.bin")
     with pytest.raises(InputError, match="keeps its data in another file"):
-        onnxfile.parse_model(path.read_bytes(), "m")
+        onnx_file.parse_model(path.read_bytes(), "m")
 
 
 def test_signature_leaves_initializers_out():
     """Old files list weights among the inputs; callers do not feed them."""
     proto = linear()
     proto.graph.input.append(helper.make_tensor_value_info("W", FLOAT, [3, 2]))
-    port = onnxfile.Port("x", "float32", ("n", 3))
-    assert onnxfile.signature(proto) == onnxfile.Signature((port,), (onnxfile.Port("y", "float32", ("...",)),))
+    port = onnx_file.Port("x", "float32", ("n", 3))
+    assert onnx_file.signature(proto) == onnx_file.Signature((port,), (onnx_file.Port("y", "float32", ("...",)),))
 
 
 def test_signature_names_types_and_open_sizes():
@@ -188,8 +188,8 @@ def test_signature_names_types_and_open_sizes():
     proto.graph.input[0].type.tensor_type.shape.dim[0].Clear()
     proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
     proto.graph.output[0].type.tensor_type.elem_type = TensorProto.BFLOAT16
-    found = onnxfile.signature(proto)
-    assert found.inputs[0] == onnxfile.Port("x", "int64", (None, 3))
+    found = onnx_file.signature(proto)
+    assert found.inputs[0] == onnx_file.Port("x", "int64", (None, 3))
     assert found.outputs[0].dtype == "bfloat16"
 
 
@@ -198,10 +198,10 @@ def test_open_sizes_of_other_exporters():
     proto = linear()
     dims = proto.graph.input[0].type.tensor_type.shape.dim
     dims[0].dim_value = -1
-    assert onnxfile.signature(proto).inputs[0].shape == (None, 3)
-    assert onnxfile.counts(proto) == onnxfile.Counts(6, 6, ())
+    assert onnx_file.signature(proto).inputs[0].shape == (None, 3)
+    assert onnx_file.counts(proto) == onnx_file.Counts(6, 6, ())
     dims[1].dim_param = "?"
-    assert onnxfile.signature(proto).inputs[0].shape == (None, None)
+    assert onnx_file.signature(proto).inputs[0].shape == (None, None)
 
 
 def test_metadata_is_stripped():
@@ -216,7 +216,7 @@ def test_metadata_is_stripped():
     proto.graph.input[0].doc_string = "doc"
     proto.graph.initializer[0].doc_string = "doc"
     proto.graph.value_info.append(helper.make_tensor_value_info("t", FLOAT, [1]))
-    assert onnxfile.serialize(onnxfile.strip_metadata(proto)) == plain
+    assert onnx_file.serialize(onnx_file.strip_metadata(proto)) == plain
 
 
 def test_counts_a_convolution_and_a_linear_layer():
@@ -232,8 +232,8 @@ def test_counts_a_convolution_and_a_linear_layer():
         helper.make_node("Reshape", ["1", "s"], ["2"]),
         helper.make_node("Gemm", ["2", "g"], ["y"], transB=1),
     ]
-    found = onnxfile.counts(model(nodes, weights, inputs=(("x", ["n", 2, 5, 5]),)))
-    assert found == onnxfile.Counts(params=72 + 4 + 1000, macs=4 * 25 * 18 + 1000, unknown=())
+    found = onnx_file.counts(model(nodes, weights, inputs=(("x", ["n", 2, 5, 5]),)))
+    assert found == onnx_file.Counts(params=72 + 4 + 1000, macs=4 * 25 * 18 + 1000, unknown=())
 
 
 def test_counts_quantized_forms_like_the_float_one():
@@ -265,12 +265,12 @@ def test_counts_quantized_forms_like_the_float_one():
         {"w": np.zeros((2, 1, 8), np.uint8), "s": np.ones(2, np.float32)},
         extra=("com.microsoft",),
     )
-    dense = onnxfile.counts(linear())
-    assert dense == onnxfile.Counts(6, 6, ())
-    assert onnxfile.counts(qdq) == dense
-    assert onnxfile.counts(integer) == dense
-    assert onnxfile.counts(blocks).macs == dense.macs
-    assert onnxfile.counts(blocks).params == dense.params
+    dense = onnx_file.counts(linear())
+    assert dense == onnx_file.Counts(6, 6, ())
+    assert onnx_file.counts(qdq) == dense
+    assert onnx_file.counts(integer) == dense
+    assert onnx_file.counts(blocks).macs == dense.macs
+    assert onnx_file.counts(blocks).params == dense.params
 
 
 def test_counts_what_decodes_itself_as_its_dense_form():
@@ -279,34 +279,34 @@ def test_counts_what_decodes_itself_as_its_dense_form():
         [helper.make_node("Gather", ["book", "index"], ["W"]), helper.make_node("MatMul", ["x", "W"], ["y"])],
         {"book": np.array([0, 1.5], np.float32), "index": np.zeros((3, 2), np.int32)},
     )
-    assert onnxfile.counts(proto) == onnxfile.Counts(6, 6, ())
+    assert onnx_file.counts(proto) == onnx_file.Counts(6, 6, ())
 
 
 def test_counts_name_what_they_cannot_know():
     """Products of unknown size and hidden bodies are named, not guessed."""
     odd = model([helper.make_node("Exotic", ["x"], ["y"], domain="my.own")], {}, extra=("my.own",))
-    assert onnxfile.counts(odd).unknown == ("Exotic",)
+    assert onnx_file.counts(odd).unknown == ("Exotic",)
     shapeless = model(
         [helper.make_node("Exotic", ["x"], ["t"], domain="my.own"), helper.make_node("MatMul", ["t", "W"], ["y"])],
         {"W": np.ones((3, 2), np.float32)},
         extra=("my.own",),
     )
-    assert onnxfile.counts(shapeless).unknown == ("Exotic", "MatMul")
-    assert onnxfile.counts(shapeless).params == 6
+    assert onnx_file.counts(shapeless).unknown == ("Exotic", "MatMul")
+    assert onnx_file.counts(shapeless).params == 6
 
 
 def test_counts_a_recurrent_layer():
     """GRU of 4 inputs and 5 units over 7 steps: 3·5·(4+5) MACs a step."""
     weights = {"w": np.zeros((1, 15, 4), np.float32), "r": np.zeros((1, 15, 5), np.float32)}
     proto = model([helper.make_node("GRU", ["x", "w", "r"], ["y"], hidden_size=5)], weights, inputs=(("x", [7, 1, 4]),))
-    assert onnxfile.counts(proto) == onnxfile.Counts(params=135, macs=7 * 135, unknown=())
+    assert onnx_file.counts(proto) == onnx_file.Counts(params=135, macs=7 * 135, unknown=())
 
 
 def test_compressed_sizes_are_those_of_the_tools():
     """Sizes are stable, and what compresses well is smaller."""
     data = bytes(10_000)
-    sizes = onnxfile.compressed_sizes(data)
-    assert sizes == onnxfile.compressed_sizes(data)
+    sizes = onnx_file.compressed_sizes(data)
+    assert sizes == onnx_file.compressed_sizes(data)
     assert sizes["bytes"] == 10_000
     assert sizes["gzip"] == len(gzip.compress(data, 9, mtime=0)) < 100
     assert sizes["zstd"] < 100

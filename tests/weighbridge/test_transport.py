@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge import transport
 from weighbridge.cli import main
-from weighbridge.errors import InputError, IntegrityError
-from weighbridge.files import sha256_bytes
+from weighbridge.core import transport
+from weighbridge.core.errors import InputError, IntegrityError
+from weighbridge.core.files import sha256_bytes
 
 
 @given(st.binary(max_size=5000))

@@ -11,7 +11,7 @@ from typing import Literal
 
 import yaml
 
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
 
 Level = Literal["error", "warning", "notice"]
 

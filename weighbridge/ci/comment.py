@@ -14,8 +14,8 @@ from pathlib import Path
 
 from weighbridge.ci.event import FinishedRun
 from weighbridge.ci.github import Comment, GitHub
-from weighbridge.ci.hostile import neutralise
-from weighbridge.errors import InputError
+from weighbridge.ci.sanitize import neutralise
+from weighbridge.core.errors import InputError
 
 LARGEST = 60_000
 """Characters (UTF-16 units, the stricter count) of a whole comment; GitHub refuses more than 65,536."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weighbridge.errors import InputError
-from weighbridge.files import read_json
+from weighbridge.core.errors import InputError
+from weighbridge.core.files import read_json
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from http.client import HTTPException
 from typing import Any
 
 from weighbridge import __version__
-from weighbridge.errors import InputError, StateError
+from weighbridge.core.errors import InputError, StateError
 
 API_VERSION = "2022-11-28"
 PAGE = 100

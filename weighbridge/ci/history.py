@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from weighbridge.errors import InputError, StateError
-from weighbridge.files import parse_yaml
-from weighbridge.git import Git
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.files import parse_yaml
+from weighbridge.core.git import Git
 
 PARAMS = "params.yaml"
 PIPELINE = "dvc.yaml"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from weighbridge.errors import ExitCode, StateError
+from weighbridge.core.errors import ExitCode, StateError
 
 Echo = Callable[[str], None]
 """Takes one line of a running command."""

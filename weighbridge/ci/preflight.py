@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gate.policy import Policy, policy_changes
-from gate.waivers import read_waivers
-from registry.location import has_remote
 from weighbridge.ci import history
-from weighbridge.documents import Params
-from weighbridge.errors import StateError, WeighbridgeError
-from weighbridge.git import Git
+from weighbridge.core.documents import Params
+from weighbridge.core.errors import StateError, WeighbridgeError
+from weighbridge.core.git import Git
+from weighbridge.gate.verdict.policy import Policy, policy_changes
+from weighbridge.gate.verdict.waivers import read_waivers
+from weighbridge.registry.lookup.location import has_remote
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _params(root: Path) -> str | None:
 def _recipes(root: Path) -> str | None:
     """Every recipe is one that can run; needs the compress room, and says so where that is not installed."""
     try:
-        from compress.recipe import read_recipe  # noqa: PLC0415  # torch, which this machine may not have
+        from weighbridge.compress.recipe.recipe import read_recipe  # noqa: PLC0415  # torch, which this machine may not have
     except ModuleNotFoundError as error:
         return f"cannot be checked: {error.name} is not installed (pip install 'weighbridge[compress]')"
     params = Params.read(root / history.PARAMS)

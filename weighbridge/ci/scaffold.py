@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from weighbridge import __version__
-from weighbridge.documents import Params
-from weighbridge.errors import InputError
+from weighbridge.core.documents import Params
+from weighbridge.core.errors import InputError
 
 REQUIREMENTS = "requirements-weighbridge.txt"
 SCHEMA = ".vscode/weighbridge-params.schema.json"

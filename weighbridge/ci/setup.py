@@ -20,10 +20,10 @@ from ruamel.yaml.error import YAMLError
 from weighbridge.ci import scaffold
 from weighbridge.ci.history import projects
 from weighbridge.ci.scaffold import Answers, Pipeline
-from weighbridge.documents import Params, parse
-from weighbridge.errors import InputError, StateError
-from weighbridge.files import atomic_write, parse_yaml
-from weighbridge.git import Git
+from weighbridge.core.documents import Params, parse
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.files import atomic_write, parse_yaml
+from weighbridge.core.git import Git
 
 _REGISTRY_README = """\
 # The registry

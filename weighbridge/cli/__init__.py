@@ -20,7 +20,7 @@ from weighbridge.cli import explain as explain_command
 from weighbridge.cli import gate as gate_command
 from weighbridge.cli import init as init_command
 from weighbridge.cli import targets as targets_command
-from weighbridge.errors import ExitCode, WeighbridgeError
+from weighbridge.core.errors import ExitCode, WeighbridgeError
 
 app = typer.Typer(
     name="weighbridge",

@@ -21,7 +21,7 @@ def calibrate(
 
     The result lies under .weighbridge/calibration/, by the device's fingerprint, and is shown in reports.
     """
-    from gate import calibrate as room
+    from weighbridge.gate.calibrate import trials as room
 
     request = room.Request(root=root, model=model, data=data, launches=launches, seed=seed)
     with progress(quiet=quiet) as report:

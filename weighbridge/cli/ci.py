@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from weighbridge.ci.change_gate import Judged
     from weighbridge.ci.event import Run
-    from weighbridge.ci.gate import Judged
 
 app = typer.Typer(
     help="What the workflows call; the same in any CI system.", no_args_is_help=True, rich_markup_mode=None
@@ -31,9 +31,9 @@ def gate(
     """Reproduce, weigh and judge what a change touches, by the budgets of its merge base."""
     import datetime as dt
 
-    from weighbridge.ci import gate as gates
+    from weighbridge.ci import change_gate as gates
     from weighbridge.ci.event import this_run
-    from weighbridge.git import Git
+    from weighbridge.core.git import Git
 
     run = this_run(os.environ)
     git = Git.discover(root)
@@ -80,10 +80,10 @@ def promote(
     root: Path = ROOT,
 ) -> None:
     """Promote what the gate passed at this commit, signed with WEIGHBRIDGE_SIGNING_KEY_PEM or --keyless, and push."""
-    from registry.keyless import ambient_signer
-    from weighbridge.ci.promote import Choice, OvertakenError, promote_all, signing_key
-    from weighbridge.errors import InputError
-    from weighbridge.git import Git
+    from weighbridge.ci.promotion import Choice, OvertakenError, promote_all, signing_key
+    from weighbridge.core.errors import InputError
+    from weighbridge.core.git import Git
+    from weighbridge.registry.trust.keyless import ambient_signer
 
     with signing_key(os.environ.get("WEIGHBRIDGE_SIGNING_KEY_PEM", "")) as key:
         if key is not None and keyless:
@@ -106,10 +106,10 @@ def canary(
     root: Path = ROOT,
 ) -> None:
     """Judge every running canary. Exits 1 if one was aborted, 0 otherwise."""
-    from registry.canary import judge
-    from registry.overview import models
-    from registry.store import Settings
-    from weighbridge.errors import ExitCode
+    from weighbridge.core.errors import ExitCode
+    from weighbridge.registry.canary.judge import judge
+    from weighbridge.registry.state.store import Settings
+    from weighbridge.registry.views.overview import models
 
     aborted = False
     for row in models(root):
@@ -132,8 +132,8 @@ def preflight(
     import datetime as dt
 
     from weighbridge.ci.preflight import preflight as check
-    from weighbridge.errors import ExitCode
-    from weighbridge.git import Git
+    from weighbridge.core.errors import ExitCode
+    from weighbridge.core.git import Git
 
     checks = check(Git.discover(root), base, dt.datetime.now(dt.UTC).date())
     for item in checks:
@@ -147,8 +147,8 @@ def preflight(
 @app.command()
 def params(files: list[Path] = typer.Argument(..., help="params.yaml files.")) -> None:
     """Validate params files; every one that is wrong is named. For pre-commit."""
-    from weighbridge.documents import Params
-    from weighbridge.errors import ExitCode, InputError
+    from weighbridge.core.documents import Params
+    from weighbridge.core.errors import ExitCode, InputError
 
     wrong = False
     for file in files:
@@ -166,9 +166,9 @@ def summary(
     code: int = typer.Option(..., "--code", help="The exit code of `weighbridge weigh`."),
 ) -> None:
     """Say what a stand-alone weighing found: annotations, the job's summary, the step's outputs."""
-    from weighbridge.ci.alone import marks, outcome
     from weighbridge.ci.event import this_run
-    from weighbridge.ci.hostile import neutralise
+    from weighbridge.ci.sanitize import neutralise
+    from weighbridge.ci.standalone import marks, outcome
 
     run = this_run(os.environ)
     said = outcome(out, code)
@@ -183,8 +183,8 @@ def summary(
 
 def _publish(run: Run, judged: list[Judged], report: str) -> None:
     """Annotations to the log, the report to the job's summary, the verdict to the step's outputs."""
-    from weighbridge.ci.gate import exit_code
-    from weighbridge.ci.hostile import neutralise
+    from weighbridge.ci.change_gate import exit_code
+    from weighbridge.ci.sanitize import neutralise
 
     if run.annotate:
         for item in judged:

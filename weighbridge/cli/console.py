@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """How rooms report long work; see `compress.steps.Progress`."""
+    """How rooms report long work; see `weighbridge.compress.steps.Progress`."""
 
     def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
         """`done` of `total` units of `stage` are finished."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from weighbridge.errors import ExitCode
+from weighbridge.core.errors import ExitCode
 
 
 def devices(
@@ -20,8 +20,8 @@ def devices(
     """
     from tabulate import tabulate
 
-    from gate.devices.survey import survey
-    from weighbridge.files import pretty_json
+    from weighbridge.core.files import pretty_json
+    from weighbridge.gate.devices.survey import survey
 
     rows = survey(root)
     if as_json:

@@ -15,8 +15,8 @@ def explain(
     """Show what each step of a recipe will do to each layer: shape, parameters, MACs, bytes before and after."""
     from tabulate import tabulate
 
-    from compress.explain import explain as explain_recipe
-    from weighbridge.files import pretty_json
+    from weighbridge.compress.recipe.explain import explain as explain_recipe
+    from weighbridge.core.files import pretty_json
 
     rows = explain_recipe(root, recipe)
     typer.echo(pretty_json(rows) if as_json else tabulate(rows, headers="keys", tablefmt="github"))

@@ -23,9 +23,9 @@ def gate(
     from the artifacts or from params.yaml as they are now is refused. With --base, a budget that asks for less than
     in the merge base fails without a waiver.
     """
-    from gate import summary
-    from gate.mergebase import merge_base
-    from weighbridge.files import pretty_json
+    from weighbridge.core.files import pretty_json
+    from weighbridge.gate.stages import summary
+    from weighbridge.gate.stages.merge_base import merge_base
 
     checked = summary.check(root, base=merge_base(root, base) if base else None)
     if out is not None:

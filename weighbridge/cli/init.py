@@ -39,7 +39,7 @@ def init(
     """
     from weighbridge.ci import setup
     from weighbridge.ci.scaffold import Pipeline
-    from weighbridge.errors import InputError
+    from weighbridge.core.errors import InputError
 
     if select not in ("smallest", "fastest", "most-accurate"):
         raise InputError(f"{select!r} is not smallest, fastest or most-accurate", where="--select")
@@ -68,8 +68,8 @@ def _answers(
 ) -> Answers:
     from weighbridge.ci.scaffold import Answers
     from weighbridge.ci.setup import factory_files
-    from weighbridge.documents import DataSection, ModelSection, parse
-    from weighbridge.errors import InputError
+    from weighbridge.core.documents import DataSection, ModelSection, parse
+    from weighbridge.core.errors import InputError
 
     name = name or _ask("The model's name in the registry", "--name", folder.resolve().name)
     if model is None and onnx is None:
@@ -100,7 +100,7 @@ def _answers(
 
 
 def _ask(question: str, option: str, default: str | None = None) -> str:
-    from weighbridge.errors import InputError
+    from weighbridge.core.errors import InputError
 
     if not sys.stdin.isatty():
         raise InputError("is needed where nobody can be asked", where=option)
@@ -108,7 +108,7 @@ def _ask(question: str, option: str, default: str | None = None) -> str:
 
 
 def _agree(plan: Plan, yes: bool) -> None:
-    from weighbridge.errors import InputError
+    from weighbridge.core.errors import InputError
 
     overwrites = plan.overwrites
     for change in overwrites:

@@ -12,7 +12,7 @@ import typer
 from weighbridge.cli.console import progress
 
 if TYPE_CHECKING:
-    from registry.publish.pull import Carried, Source
+    from weighbridge.registry.publish.pull import Carried, Source
 
 ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default=False)
 JSON = typer.Option(False, "--json", help="JSON instead of text.")
@@ -59,9 +59,9 @@ def pull(
     as_json: bool = JSON,
 ) -> None:
     """Get a version's bytes, verified by their SHA-256 before they are moved into place."""
-    from registry.publish import pull as pulling
-    from registry.publish.reference import SCHEME
-    from weighbridge.errors import InputError
+    from weighbridge.core.errors import InputError
+    from weighbridge.registry.publish import pull as pulling
+    from weighbridge.registry.publish.reference import SCHEME
 
     if spec.startswith(SCHEME):
         if source is not None or target is not None or remote is not None:
@@ -96,9 +96,9 @@ def push(
     as_json: bool = JSON,
 ) -> None:
     """Push a version as an OCI artifact, with its record, signed statement and bill of materials as referrers."""
-    from registry.bom import bom
-    from registry.publish import oci, pull
-    from weighbridge.files import pretty_json, sha256_bytes
+    from weighbridge.core.files import pretty_json, sha256_bytes
+    from weighbridge.registry.publish import oci, pull
+    from weighbridge.registry.views.bom import bom
 
     place = _source(reference, plain_http=plain_http)
     wanted = pull.want(root, spec, target=target)
@@ -121,11 +121,11 @@ def card(
     root: Path = ROOT,
 ) -> None:
     """A version's model card, in Hugging Face's metadata form."""
-    from registry.card import Context
-    from registry.card import card as make
-    from registry.layout import WorkTree
-    from registry.resolve import resolve_all
-    from registry.snapshot import read_model
+    from weighbridge.registry.lookup.resolve import resolve_all
+    from weighbridge.registry.state.layout import WorkTree
+    from weighbridge.registry.state.snapshot import read_model
+    from weighbridge.registry.views.card import Context
+    from weighbridge.registry.views.card import card as make
 
     found = resolve_all(root, spec)[0]
     state = read_model(WorkTree(root), found.model)
@@ -135,9 +135,9 @@ def card(
 
 def export(spec: str = SPEC, out: Path | None = OUT_FILE, root: Path = ROOT) -> None:
     """A version's bill of materials: CycloneDX 1.6 JSON."""
-    from registry.bom import bom
-    from registry.publish.pull import want
-    from weighbridge.files import pretty_json, sha256_bytes
+    from weighbridge.core.files import pretty_json, sha256_bytes
+    from weighbridge.registry.publish.pull import want
+    from weighbridge.registry.views.bom import bom
 
     wanted = want(root, spec, quarantined=True)
     _write(pretty_json(bom(wanted.record, sha256_bytes(wanted.record_bytes))), out)
@@ -153,8 +153,8 @@ def tags(
     as_json: bool = JSON,
 ) -> None:
     """Write the annotated tags that GTO and DVC Studio read (`model@v7.0.0#1`, `model#stable#2`), or check them."""
-    from registry import tags as bridge
-    from weighbridge.errors import InputError
+    from weighbridge.core.errors import InputError
+    from weighbridge.registry.publish import tags as bridge
 
     if check and push_to is not None:
         raise InputError("--check writes nothing, so there is nothing to --push")
@@ -176,7 +176,7 @@ def site(
     as_json: bool = JSON,
 ) -> None:
     """Write a static site of the registry: models, versions, channels, history, charts, cards."""
-    from registry.site.build import build
+    from weighbridge.registry.site.build import build
 
     with progress(quiet=quiet) as report:
         built = build(root, out, report=report)
@@ -206,18 +206,18 @@ def manifests(
     root: Path = ROOT,
 ) -> None:
     """Kubernetes manifests that say what the channels say; apply stable.yaml first, then canary.yaml."""
-    from registry.layout import WorkTree
-    from registry.publish import argo, kserve, serving
-    from registry.snapshot import read_model
-    from weighbridge.files import atomic_write
+    from weighbridge.core.files import atomic_write
+    from weighbridge.registry.publish import argo, kserve, manifests
+    from weighbridge.registry.state.layout import WorkTree
+    from weighbridge.registry.state.snapshot import read_model
 
-    options = serving.Options(storage_uri, namespace, name, image, replicas, port, target)
+    options = manifests.Options(storage_uri, namespace, name, image, replicas, port, target)
     render = {Platform.KSERVE: kserve.inference_service, Platform.ARGO: argo.rollout}[platform]
-    files = serving.manifests(read_model(WorkTree(root), model), options, render)
+    files = manifests.manifests(read_model(WorkTree(root), model), options, render)
     if out is None:
         typer.echo("---\n".join(f"# {file}\n{content}" for file, content in files.items()), nl=False)
         return
-    for file in serving.FILES:
+    for file in manifests.FILES:
         if file in files:
             atomic_write(out / file, files[file].encode())
         else:
@@ -228,9 +228,9 @@ def manifests(
 
 def _place(text: str, *, plain_http: bool) -> Source | Carried:
     """Where `--from` says that bytes are: an OCI repository, or a file under zstd."""
-    from registry.publish.pull import Carried
-    from registry.publish.reference import SCHEME
-    from weighbridge.transport import SUFFIX
+    from weighbridge.core.transport import SUFFIX
+    from weighbridge.registry.publish.pull import Carried
+    from weighbridge.registry.publish.reference import SCHEME
 
     if text.endswith(SUFFIX) and not text.startswith(SCHEME):
         return Carried(Path(text))
@@ -239,11 +239,11 @@ def _place(text: str, *, plain_http: bool) -> Source | Carried:
 
 def _source(text: str, *, plain_http: bool) -> Source:
     """An OCI repository, with the login that `docker login` left for its host."""
-    from registry.publish.credentials import config_path, find
-    from registry.publish.distribution import Repository
-    from registry.publish.pull import Source
-    from registry.publish.reference import parse_reference
-    from registry.publish.wire import Wire
+    from weighbridge.registry.publish.credentials import config_path, find
+    from weighbridge.registry.publish.distribution import Repository
+    from weighbridge.registry.publish.pull import Source
+    from weighbridge.registry.publish.reference import parse_reference
+    from weighbridge.registry.publish.wire import Wire
 
     reference = parse_reference(text)
     login = find(reference.host, config_path(os.environ))
@@ -251,7 +251,7 @@ def _source(text: str, *, plain_http: bool) -> Source:
 
 
 def _write(content: str, out: Path | None) -> None:
-    from weighbridge.files import atomic_write
+    from weighbridge.core.files import atomic_write
 
     if out is None:
         typer.echo(content, nl=False)
@@ -261,6 +261,6 @@ def _write(content: str, out: Path | None) -> None:
 
 
 def _json(value: dict[str, Any]) -> None:
-    from weighbridge.files import pretty_json
+    from weighbridge.core.files import pretty_json
 
     typer.echo(pretty_json(value), nl=False)

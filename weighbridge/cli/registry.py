@@ -10,8 +10,8 @@ import typer
 from weighbridge.cli import publish
 
 if TYPE_CHECKING:
-    from registry.operate import Operator
-    from registry.store import Outcome, Settings
+    from weighbridge.registry.lifecycle.operate import Operator
+    from weighbridge.registry.state.store import Outcome, Settings
 
 app = typer.Typer(help="Versions, channels and their history, in plain Git.", no_args_is_help=True)
 canary_app = typer.Typer(
@@ -51,12 +51,12 @@ def promote(
     as_json: bool = JSON,
 ) -> None:
     """Make what passed a version, and stable."""
-    from registry.evidence import select
-    from registry.keyless import ambient_signer
-    from registry.promote import Request
-    from registry.promote import promote as promote_recipe
-    from registry.signing import load_private_key
-    from weighbridge.errors import InputError
+    from weighbridge.core.errors import InputError
+    from weighbridge.registry.lifecycle.evidence import select
+    from weighbridge.registry.lifecycle.promote import Request
+    from weighbridge.registry.lifecycle.promote import promote as promote_recipe
+    from weighbridge.registry.trust.keyless import ambient_signer
+    from weighbridge.registry.trust.signing import load_private_key
 
     picks = {"smallest": smallest, "fastest": fastest, "most-accurate": most_accurate}
     chosen = [name for name, wanted in picks.items() if wanted]
@@ -79,7 +79,7 @@ def promote(
 @app.command("list")
 def list_(root: Path = ROOT, as_json: bool = JSON) -> None:
     """All models with their channels."""
-    from registry.overview import models
+    from weighbridge.registry.views.overview import models
 
     _table([row.to_json() for row in models(root)], as_json, "the registry has no models yet")
 
@@ -87,7 +87,7 @@ def list_(root: Path = ROOT, as_json: bool = JSON) -> None:
 @app.command()
 def versions(model: str = MODEL, root: Path = ROOT, as_json: bool = JSON) -> None:
     """All versions of a model, newest first."""
-    from registry.overview import versions as rows
+    from weighbridge.registry.views.overview import versions as rows
 
     _table([row.to_json() for row in rows(root, model)], as_json, "no versions yet")
 
@@ -99,8 +99,8 @@ def show(
     as_json: bool = JSON,
 ) -> None:
     """One version's record."""
-    from registry.overview import record
-    from weighbridge.files import dump_yaml, pretty_json
+    from weighbridge.core.files import dump_yaml, pretty_json
+    from weighbridge.registry.views.overview import record
 
     content = record(root, spec)
     typer.echo(pretty_json(content) if as_json else dump_yaml(content), nl=False)
@@ -115,7 +115,7 @@ def diff(
     as_json: bool = JSON,
 ) -> None:
     """What differs between two versions: recipe, metrics, sizes, lineage."""
-    from registry.compare import compare
+    from weighbridge.registry.views.compare import compare
 
     _table([row.to_json() for row in compare(root, f"{model}@{old}", f"{model}@{new}")], as_json, "no difference")
 
@@ -128,7 +128,7 @@ def resolve(
     as_json: bool = JSON,
 ) -> None:
     """The version that a name stands for; prints `MODEL@VERSION DIGEST`."""
-    from registry.resolve import resolve as find
+    from weighbridge.registry.lookup.resolve import resolve as find
 
     found = find(root, spec, target=target)
     typer.echo(found.json_text() if as_json else found.line(), nl=False)
@@ -146,7 +146,7 @@ def history(
     as_json: bool = JSON,
 ) -> None:
     """What happened to a model, newest first."""
-    from registry.overview import history as rows
+    from weighbridge.registry.views.overview import history as rows
 
     _table([row.to_json() for row in rows(root, model, limit)], as_json, "nothing happened yet")
 
@@ -223,7 +223,7 @@ def verify(
     """Check chain, digests, channels, signatures, and that history only grew."""
     from datetime import UTC, datetime, timedelta
 
-    from registry.audit import audit
+    from weighbridge.registry.trust.audit import audit
 
     rows = audit(root, models=models or None, since=since, deep=deep, now=datetime.now(UTC) + timedelta(days=1))
     _table([dict(vars(row)) for row in rows], as_json, "the registry has no models yet")
@@ -236,8 +236,8 @@ def gc(
     as_json: bool = JSON,
 ) -> None:
     """Which bytes in DVC's cache the registry still needs, and which it does not."""
-    from registry.gc import plan
-    from weighbridge.errors import InputError
+    from weighbridge.core.errors import InputError
+    from weighbridge.registry.lifecycle.gc import plan
 
     if not dry_run:
         raise InputError("nothing is deleted here", where="gc", fix="run it with --dry-run to see what could go")
@@ -247,7 +247,7 @@ def gc(
 @app.command()
 def schemas(out: Path = typer.Argument(..., help="A folder for the .schema.json files.")) -> None:
     """Write the JSON Schemas of all documents."""
-    from registry.schemas import write
+    from weighbridge.registry.views.schemas import write
 
     for path in write(out):
         typer.echo(str(path))
@@ -259,8 +259,8 @@ def trust_root(
     offline: bool = typer.Option(False, "--offline", help="The one that came with sigstore, or was fetched last."),
 ) -> None:
     """Write the trust root of sigstore's public instance, by which signatures without keys are checked offline."""
-    from registry.keyless import public_trust_root
-    from weighbridge.files import atomic_write
+    from weighbridge.core.files import atomic_write
+    from weighbridge.registry.trust.keyless import public_trust_root
 
     atomic_write(out, public_trust_root(offline=offline))
     typer.echo(str(out))
@@ -280,7 +280,7 @@ def canary_start(
     as_json: bool = JSON,
 ) -> None:
     """Give a version its first share of traffic."""
-    from registry.policy import plan_with
+    from weighbridge.registry.trust.policy import plan_with
 
     plan = plan_with(root, steps=steps, min_samples=min_samples, min_time=min_time)
     _say(_operator(root, model, no_push, remote).start_canary(version, plan, reason=reason), as_json)
@@ -316,8 +316,8 @@ def canary_abort(
 @canary_app.command("status")
 def canary_status(model: str = MODEL, root: Path = ROOT, as_json: bool = JSON) -> None:
     """The canary's step, weight and plan."""
-    from registry.overview import canary
-    from weighbridge.files import dump_yaml, pretty_json
+    from weighbridge.core.files import dump_yaml, pretty_json
+    from weighbridge.registry.views.overview import canary
 
     content = canary(root, model)
     typer.echo(pretty_json(content) if as_json else dump_yaml(content), nl=False)
@@ -334,8 +334,8 @@ def canary_judge(
     as_json: bool = JSON,
 ) -> None:
     """Decide advance, hold or abort from what was seen online. Exits 0 advance, 1 abort, 3 hold."""
-    from registry.canary import judge
-    from weighbridge.files import pretty_json
+    from weighbridge.core.files import pretty_json
+    from weighbridge.registry.canary.judge import judge
 
     decision = judge(root, model, metrics, settings=_settings(no_push, remote), dry_run=dry_run)
     typer.echo(pretty_json(decision.to_json()) if as_json else decision.text(), nl=False)
@@ -346,19 +346,19 @@ publish.register(app)
 
 
 def _settings(no_push: bool, remote: str | None) -> Settings:
-    from registry.store import Settings
+    from weighbridge.registry.state.store import Settings
 
     return Settings(push=not no_push, remote=remote)
 
 
 def _operator(root: Path, model: str, no_push: bool, remote: str | None) -> Operator:
-    from registry.operate import Operator
+    from weighbridge.registry.lifecycle.operate import Operator
 
     return Operator(root, model, _settings(no_push, remote))
 
 
 def _say(outcome: Outcome, as_json: bool) -> None:
-    from weighbridge.files import pretty_json
+    from weighbridge.core.files import pretty_json
 
     if as_json:
         facts = {
@@ -384,7 +384,7 @@ def _say(outcome: Outcome, as_json: bool) -> None:
 
 
 def _table(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
-    from weighbridge.files import pretty_json
+    from weighbridge.core.files import pretty_json
 
     if as_json:
         typer.echo(pretty_json(rows), nl=False)

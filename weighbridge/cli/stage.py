@@ -20,7 +20,7 @@ RECIPE = typer.Argument(..., help="A recipe's name in params.yaml.")
 @app.command()
 def prepare(root: Path = ROOT, quiet: bool = QUIET) -> None:
     """Call the data factory, check its splits and write them as .npz files."""
-    from compress import stages
+    from weighbridge.compress import stages
 
     with progress(quiet=quiet) as report:
         stages.prepare(root, report)
@@ -29,7 +29,7 @@ def prepare(root: Path = ROOT, quiet: bool = QUIET) -> None:
 @app.command()
 def train(root: Path = ROOT, quiet: bool = QUIET) -> None:
     """Train the baseline; write its checkpoint as safetensors."""
-    from compress import stages
+    from weighbridge.compress import stages
 
     with progress(quiet=quiet) as report:
         stages.train(root, report)
@@ -40,7 +40,7 @@ def baseline(
     target: str = typer.Argument("onnxruntime", help="A target in params.yaml."), root: Path = ROOT, quiet: bool = QUIET
 ) -> None:
     """Export the trained baseline for one target as an artifact with its manifest."""
-    from compress import stages
+    from weighbridge.compress import stages
 
     with progress(quiet=quiet) as report:
         stages.baseline(root, target, report)
@@ -49,7 +49,7 @@ def baseline(
 @app.command()
 def compress(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
     """Run one recipe: module steps, export and lowering steps for each of its targets, invariants after each."""
-    from compress import stages
+    from weighbridge.compress import stages
 
     with progress(quiet=quiet) as report:
         stages.compress(root, recipe, report)
@@ -58,25 +58,25 @@ def compress(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> No
 @app.command()
 def device(root: Path = ROOT) -> None:
     """Write down what the outside world is: this machine, and what the registry serves now."""
-    from gate import stages
-    from registry import serving
+    from weighbridge.gate.stages import pipeline
+    from weighbridge.registry.lookup import stable
 
-    stages.device(root)
-    serving.write_stable(root, root / "artifacts" / "stable")
+    pipeline.device(root)
+    stable.write_stable(root, root / "artifacts" / "stable")
 
 
 @app.command()
 def weigh(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
     """Weigh a recipe's artifacts on each device against the baseline, and against stable where a budget asks."""
-    from gate import stages
+    from weighbridge.gate.stages import pipeline
 
     with progress(quiet=quiet) as report:
-        stages.weigh(root, recipe, report)
+        pipeline.weigh(root, recipe, report)
 
 
 @app.command()
 def judge(root: Path = ROOT) -> None:
     """Judge every measurement by the budgets; write reports/. Exits 0: `weighbridge gate` has the verdict's code."""
-    from gate import summary
+    from weighbridge.gate.stages import summary
 
     summary.judge(root)

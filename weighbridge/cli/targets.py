@@ -11,9 +11,9 @@ def targets(as_json: bool = typer.Option(False, "--json", help="Rows as JSON."))
     """Show each target: whether artifacts can be built and weighed here, versions, and what it can quantize."""
     from tabulate import tabulate
 
-    from compress import isa
-    from compress.capabilities import describe
-    from weighbridge.files import pretty_json
+    from weighbridge.compress.capabilities import describe
+    from weighbridge.core.facts import isa
+    from weighbridge.core.files import pretty_json
 
     rows = describe(sorted(isa.flags() & isa.KERNELS))
     if as_json:

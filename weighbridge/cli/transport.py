@@ -20,8 +20,8 @@ def pack(
     out: Path | None = typer.Option(None, "--out", "-o", help="Where to; FILE.zst by default.", show_default=False),
 ) -> None:
     """Write FILE.zst and print the digest that unpacking asks for. What is weighed and recorded is the file itself."""
-    from weighbridge import transport
-    from weighbridge.files import read_bytes
+    from weighbridge.core import transport
+    from weighbridge.core.files import read_bytes
 
     data = read_bytes(file)
     path = out or file.with_name(file.name + transport.SUFFIX)
@@ -38,9 +38,9 @@ def unpack(
     ),
 ) -> None:
     """Unpack an artifact whose SHA-256 is --digest; nothing is written where it is not."""
-    from weighbridge import transport
-    from weighbridge.errors import InputError
-    from weighbridge.files import DIGEST, atomic_write
+    from weighbridge.core import transport
+    from weighbridge.core.errors import InputError
+    from weighbridge.core.files import DIGEST, atomic_write
 
     if not DIGEST.fullmatch(digest):
         raise InputError(f"{digest!r} is no digest", where="--digest", fix="sha256: and 64 hexadecimal digits")

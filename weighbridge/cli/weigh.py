@@ -31,9 +31,9 @@ def weigh(
     Without --budgets the candidate must be no larger, at most 5 % slower (median), lose at most one point of top-1
     accuracy and flip at most 5 % of the answers. Running it again continues the measurement in --out.
     """
-    from gate import alone
+    from weighbridge.gate.stages import standalone
 
-    request = alone.Request(
+    request = standalone.Request(
         baseline=baseline,
         candidate=candidate,
         data=data,
@@ -50,6 +50,6 @@ def weigh(
         thorough=everything,
     )
     with progress(quiet=quiet) as report:
-        verdict, table = alone.run(request, report)
+        verdict, table = standalone.run(request, report)
     typer.echo(table, nl=False)
     raise typer.Exit(verdict.verdict.exit_code)

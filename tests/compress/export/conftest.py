@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from compress.compose import compose_all
-from compress.export import TARGETS
-from compress.recipe import read_steps
-from compress.steps import Subject
-from compress.training import fit
 from tests.compress.nets import context, images
-from weighbridge.documents import RecipeSection
+from weighbridge.compress.export import TARGETS
+from weighbridge.compress.recipe.compose import compose_all
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.compress.steps import Subject
+from weighbridge.compress.training.loop import fit
+from weighbridge.core.documents import RecipeSection
 
 OTHERS = ("litert", "executorch")
 

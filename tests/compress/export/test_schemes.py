@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compress.export import TARGETS, executorch, litert, pt2e, pte, tflite
-from compress.export.capture import example_of
-from compress.export.pt2e import Within, kept_layers
-from compress.lowering import agreement
-from compress.quantize import Quantize
-from compress.steps import Subject
-from weighbridge.errors import InputError, InvariantError
+from weighbridge.compress.export import TARGETS, executorch, litert, pt2e, pte, tflite
+from weighbridge.compress.export.capture import example_of
+from weighbridge.compress.export.pt2e import Within, kept_layers
+from weighbridge.compress.graph.lowering import agreement
+from weighbridge.compress.steps import Subject
+from weighbridge.compress.techniques.quantize import Quantize
+from weighbridge.core.errors import InputError, InvariantError
 
 STORED = {"fp16": "float16", "weight-fp16": "float16", "dynamic-int8": "int8", "weight-int8": "int8"}
 
@@ -118,7 +118,7 @@ def test_a_program_without_delegates_is_refused(net):
     import torch
     from executorch.exir import to_edge_transform_and_lower
 
-    from compress.export.capture import Positional, silenced
+    from weighbridge.compress.export.capture import Positional, silenced
 
     with silenced():
         captured = torch.export.export(Positional(torch.nn.ReLU(), ("x",)).eval(), (torch.zeros(1, 4),))
@@ -159,7 +159,7 @@ def test_constraints_reach_into_the_captured_graph():
     import torch
     from torch import nn
 
-    from compress.prune.masks import Mask
+    from weighbridge.compress.techniques.prune.masks import Mask
 
     inner = nn.Linear(2, 2)
     outer = nn.Module()

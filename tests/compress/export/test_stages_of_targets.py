@@ -3,12 +3,12 @@
 import pytest
 import yaml
 
-from compress import stages
-from compress.explain import explain
-from weighbridge import ptefile, tflitefile
-from weighbridge.documents import Manifest
-from weighbridge.errors import InputError, InvariantError
-from weighbridge.files import sha256_file
+from weighbridge.compress import stages
+from weighbridge.compress.recipe.explain import explain
+from weighbridge.core.documents import Manifest
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.files import sha256_file
+from weighbridge.core.formats import pte_file, tflite_file
 
 TARGETS = ("onnxruntime", "litert", "executorch")
 FILES = {"onnxruntime": "model.onnx", "litert": "model.tflite", "executorch": "model.pte"}
@@ -59,9 +59,9 @@ def test_each_target_has_its_file_its_manifest_and_its_baseline(made, name):
 def test_files_can_be_read_without_their_runtime(made):
     """Names and shapes, as the gate takes them: from the file, or from the manifest where the file has none."""
     folder = made / "artifacts" / "recipes" / "int8"
-    lite = tflitefile.signature((folder / "litert" / "model.tflite").read_bytes(), "model.tflite")
+    lite = tflite_file.signature((folder / "litert" / "model.tflite").read_bytes(), "model.tflite")
     ports = Manifest.read(folder / "executorch" / "manifest.json").ports
-    torch = ptefile.signature(
+    torch = pte_file.signature(
         (folder / "executorch" / "model.pte").read_bytes(), "model.pte", ports["inputs"], ports["outputs"]
     )
     for found in (lite, torch):
@@ -78,7 +78,7 @@ def test_a_recipe_that_one_target_cannot_do_writes_nothing(made):
 
 def test_a_target_that_fails_writes_nothing(made, monkeypatch):
     """The last of three: the first two files do not stay behind either."""
-    from compress.export import executorch
+    from weighbridge.compress.export import executorch
 
     before = {path: path.read_bytes() for path in (made / "artifacts" / "recipes").rglob("*") if path.is_file()}
     monkeypatch.setattr(executorch.pte, "weights_by_kind", lambda _: {"float32": 3})

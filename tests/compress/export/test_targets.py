@@ -12,18 +12,18 @@ import pytest
 import torch
 from torch import nn
 
-from compress import invariants
-from compress.compose import compose_all, export_baseline
-from compress.export import TARGETS
-from compress.export.target import ports
-from compress.quantize import Quantize
-from compress.recipe import TECHNIQUES
-from compress.steps import Subject
-from compress.training import predict
 from tests.compress.nets import context
+from weighbridge.compress import invariants
+from weighbridge.compress.export import TARGETS
+from weighbridge.compress.export.target import ports
+from weighbridge.compress.recipe.compose import compose_all, export_baseline
+from weighbridge.compress.recipe.recipe import TECHNIQUES
+from weighbridge.compress.steps import Subject
+from weighbridge.compress.techniques.quantize import Quantize
+from weighbridge.compress.training.loop import predict
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.files import sha256_bytes
 from weighbridge.data import Split
-from weighbridge.errors import InputError, InvariantError
-from weighbridge.files import sha256_bytes
 
 from .conftest import OTHERS, composed, steps
 

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate.judge import judge
-from gate.report.blocks import Bullets, Code, Document, Mark, Paragraph, Section, Shell, Strong, Table
-from gate.report.content import Report, document
-from gate.report.facts import Entry
-from gate.report.governance import Edit
-from gate.report.markdown import CUT_ORDER, escape, render
-from gate.report.single import render as render_single
 from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement, proportions
 from tests.gate.project import PARAMS, evidence
-from weighbridge.documents import Budget, Flip, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents import Budget, Flip, PolicyChange, Verdict, WaiverUse
+from weighbridge.gate.report.blocks import Bullets, Code, Document, Mark, Paragraph, Section, Shell, Strong, Table
+from weighbridge.gate.report.content import Report, document
+from weighbridge.gate.report.facts import Entry
+from weighbridge.gate.report.governance import Edit
+from weighbridge.gate.report.markdown import CUT_ORDER, escape, render
+from weighbridge.gate.report.single import render as render_single
+from weighbridge.gate.verdict.judge import judge
 
 LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]
 

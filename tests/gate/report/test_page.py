@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate.report.blocks import Code, Document, Mark, Paragraph, Picture, Section, Table
-from gate.report.content import PICTURES, document
-from gate.report.page import render
-from gate.report.plots import COLOURS, PLOTS, png, svg
-from gate.report.style import CSS
-from weighbridge.documents import Verdict
+from weighbridge.core.documents import Verdict
+from weighbridge.gate.report.blocks import Code, Document, Mark, Paragraph, Picture, Section, Table
+from weighbridge.gate.report.content import PICTURES, document
+from weighbridge.gate.report.page import render
+from weighbridge.gate.report.plots import COLOURS, PLOTS, png, svg
+from weighbridge.gate.report.style import CSS
 
 from .test_markdown import HOSTILE, entries, report
 

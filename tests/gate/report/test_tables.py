@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate.judge import judge
-from gate.report.edits import edits
-from gate.report.facts import Entry, pareto_front, sparkline
-from gate.report.governance import Edit
-from gate.report.plots import frontier
-from gate.report.tables import launches_csv, limits_csv, metrics, pareto_csv
-from gate.wording import contrast, duration, percent, quantity, span
 from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement
+from weighbridge.core.formatting import contrast, duration, percent, quantity, span
+from weighbridge.gate.report.edits import edits
+from weighbridge.gate.report.facts import Entry, pareto_front, sparkline
+from weighbridge.gate.report.governance import Edit
+from weighbridge.gate.report.plots import frontier
+from weighbridge.gate.report.tables import launches_csv, limits_csv, metrics, pareto_csv
+from weighbridge.gate.verdict.judge import judge
 
 from .test_markdown import entries
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from gate.judge import judge
-from gate.report.content import Report, document
-from gate.report.facts import Entry, pareto_front
-from gate.report.markdown import render
-from gate.report.targets import targets_section
 from tests.gate.evidence import BUDGETS, DEVICE, comparison, digest, launches, measurement
-from weighbridge.documents import Verdict
+from weighbridge.core.documents import Verdict
+from weighbridge.gate.report.content import Report, document
+from weighbridge.gate.report.facts import Entry, pareto_front
+from weighbridge.gate.report.markdown import render
+from weighbridge.gate.report.targets import targets_section
+from weighbridge.gate.verdict.judge import judge
 
 PI = DEVICE.model_copy(update={"name": "pi", "device_class": "pi5", "fingerprint": digest("pi")})
 PARITY = {"agreement": 0.996, "largest_difference": 0.03125, "examples": 256}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gate.report.tables import launches_csv, limits_csv, pareto_csv
+from weighbridge.gate.report.tables import launches_csv, limits_csv, pareto_csv
 
 from .test_markdown import entries
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, wilcoxon
 
-from gate.statistics import SIGN, SIGNED_RANK, hodges_lehmann
+from weighbridge.gate.statistics import SIGN, SIGNED_RANK, hodges_lehmann
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 SAMPLES = st.lists(FINITE, min_size=1, max_size=20)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest, multinomial
 
-from gate.statistics.proportions import (
+from weighbridge.gate.statistics.proportions import (
     Pairs,
     clopper_pearson,
     mcnemar_p,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from gate.statistics.resampled import MOMENTS, Resamples, acceleration, moments
+from weighbridge.gate.statistics.resampled import MOMENTS, Resamples, acceleration, moments
 
 VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=300)
 ALPHAS = st.sampled_from([0.05, 0.01, 0.002])

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate.statistics import FAMILY_ALPHA, LAUNCH_ALPHA, LOOKS, holm, looks_reached, next_look
-from gate.statistics.looks import FAIL_SHARES, PASS_SHARES, controls_due
-from gate.statistics.planning import examples_needed, pairs_needed
-from gate.statistics.spread import launch_sd, two_modes
+from weighbridge.gate.statistics import FAMILY_ALPHA, LAUNCH_ALPHA, LOOKS, holm, looks_reached, next_look
+from weighbridge.gate.statistics.looks import FAIL_SHARES, PASS_SHARES, controls_due
+from weighbridge.gate.statistics.planning import examples_needed, pairs_needed
+from weighbridge.gate.statistics.spread import launch_sd, two_modes
 
 
 def test_looks_are_where_the_protocol_says():

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from registry.policy import read_policy
-from registry.records import CanaryPlan, EventKind, Pointer, VersionRecord
-from registry.signing import sign
-from registry.store import Draft, Settings, Store, pointer_to, render
-from weighbridge.files import sha256_bytes
+from weighbridge.core.files import sha256_bytes
+from weighbridge.registry.state.records import CanaryPlan, EventKind, Pointer, VersionRecord
+from weighbridge.registry.state.store import Draft, Settings, Store, pointer_to, render
+from weighbridge.registry.trust.policy import read_policy
+from weighbridge.registry.trust.signing import sign
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 

@@ -1,6 +1,6 @@
 """A registry worth looking at: two models, a dozen versions, a canary, a roll-back."""
 
-from registry.records import EventKind
+from weighbridge.registry.state.records import EventKind
 
 from .project import Project
 from .richproject import HOSTILE, metrics

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from registry.publish.credentials import Credentials, config_path, find
-from weighbridge.errors import InputError, StateError
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.registry.publish.credentials import Credentials, config_path, find
 
 
 def encoded(text):

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from registry.publish import dvc, pull
-from weighbridge.errors import IntegrityError, StateError
+from weighbridge.core.errors import IntegrityError, StateError
+from weighbridge.registry.lookup import dvc_remotes
+from weighbridge.registry.publish import pull
 
 
 def run_dvc(root, *arguments):
@@ -68,7 +69,7 @@ def test_a_remote_without_the_bytes_says_so(project, tmp_path):
     with_folder(project, tmp_path / "remote")
     missing = "0" * 32
     with pytest.raises(StateError, match=rf"DVC remote far: does not hold {missing}"):
-        dvc.fetch(project.root, missing, tmp_path / "x")
+        dvc_remotes.fetch(project.root, missing, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
@@ -76,10 +77,10 @@ def test_dvc_itself_fetches_from_a_named_remote(project, tmp_path):
     """DVC writes the object where it was told to."""
     with_folder(project, tmp_path / "remote")
     name = hashlib.md5(project.contents["int8"], usedforsecurity=False).hexdigest()
-    dvc.fetch(project.root, name, tmp_path / "x", remote="far")
+    dvc_remotes.fetch(project.root, name, tmp_path / "x", remote="far")
     assert (tmp_path / "x").read_bytes() == project.contents["int8"]
     with pytest.raises(StateError, match="nowhere"):
-        dvc.fetch(project.root, name, tmp_path / "y", remote="nowhere")
+        dvc_remotes.fetch(project.root, name, tmp_path / "y", remote="nowhere")
 
 
 def test_a_remote_that_was_named_is_the_only_place(project, tmp_path):
@@ -104,20 +105,20 @@ def test_no_default_remote_says_which_command_makes_one(project):
     (project.root / ".dvc").mkdir()
     (project.root / ".dvc/config").write_text("")
     with pytest.raises(StateError, match=r"no default DVC remote is configured.*dvc remote add"):
-        dvc.default_remote(project.root)
+        dvc_remotes.default_remote(project.root)
 
 
 def test_a_project_without_dvc_is_one_clear_line(project, tmp_path):
     """Not a DVC project: DVC's own words, no traceback."""
     with pytest.raises(StateError, match=r"DVC remote far: .*remote 'far' doesn't exist"):
-        dvc.fetch(project.root, "0" * 32, tmp_path / "x", remote="far")
+        dvc_remotes.fetch(project.root, "0" * 32, tmp_path / "x", remote="far")
 
 
 def test_a_remote_that_hangs_is_given_up(project, tmp_path):
     """A process that does not end is ended, and the error says after how long."""
     with_folder(project, tmp_path / "remote")
     with pytest.raises(StateError, match=r"did not end within 0\.01 s"):
-        dvc.fetch(project.root, "0" * 32, tmp_path / "x", remote="far", patience=0.01)
+        dvc_remotes.fetch(project.root, "0" * 32, tmp_path / "x", remote="far", patience=0.01)
 
 
 def test_what_dvc_pushed_over_ssh_comes_back_over_ssh(project, ssh, tmp_path):
@@ -147,4 +148,4 @@ def test_an_ssh_remote_that_does_not_answer_is_one_clear_line(project, tmp_path)
 def test_a_name_that_is_no_md5_never_becomes_a_place(project, tmp_path, name):
     """The name comes from a file: it must not lead anywhere else in the remote."""
     with pytest.raises(IntegrityError, match="is no md5"):
-        dvc.fetch(project.root, name, tmp_path / "x", remote="far")
+        dvc_remotes.fetch(project.root, name, tmp_path / "x", remote="far")

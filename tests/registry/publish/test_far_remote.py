@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from registry.promote import Request, promote
-from registry.publish import pull
-from registry.resolve import resolve
 from tests.registry import project as made
-from weighbridge.errors import StateError
+from weighbridge.core.errors import StateError
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.publish import pull
 
 from .test_dvc import stored
 

@@ -6,13 +6,13 @@ import jsonschema
 import pytest
 import yaml
 
-from registry.layout import WorkTree
-from registry.publish.argo import rollout
-from registry.publish.kserve import inference_service
-from registry.publish.serving import Options, manifests
-from registry.records import EventKind
-from registry.snapshot import read_model
-from weighbridge.errors import InputError, StateError
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.registry.publish.argo import rollout
+from weighbridge.registry.publish.kserve import inference_service
+from weighbridge.registry.publish.manifests import Options, manifests
+from weighbridge.registry.state.layout import WorkTree
+from weighbridge.registry.state.records import EventKind
+from weighbridge.registry.state.snapshot import read_model
 
 from .project import Project
 from .schemas import closed, shrink, validate

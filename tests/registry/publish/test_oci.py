@@ -8,13 +8,13 @@ from pathlib import Path
 import oras.client
 import pytest
 
-from registry.publish import oci as publish
-from registry.publish import pull
-from registry.publish.distribution import INDEX, Repository, referrers_tag
-from registry.publish.reference import Reference, parse_reference
-from registry.publish.wire import Wire
-from registry.records import EventKind
-from weighbridge.errors import InputError, IntegrityError, StateError
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.registry.publish import oci as publish
+from weighbridge.registry.publish import pull
+from weighbridge.registry.publish.distribution import INDEX, Repository, referrers_tag
+from weighbridge.registry.publish.reference import Reference, parse_reference
+from weighbridge.registry.publish.wire import Wire
+from weighbridge.registry.state.records import EventKind
 
 from .project import Project
 

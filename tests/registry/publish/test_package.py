@@ -2,9 +2,9 @@
 
 import pytest
 
-from registry.publish import pull
-from registry.publish.package import choose, plain_name, read_record, unpack
-from weighbridge.errors import InputError, IntegrityError, StateError
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.registry.publish import pull
+from weighbridge.registry.publish.package import choose, plain_name, read_record, unpack
 
 
 @pytest.fixture

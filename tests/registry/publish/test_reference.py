@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.publish.reference import parse_reference
-from weighbridge.errors import InputError
+from weighbridge.core.errors import InputError
+from weighbridge.registry.publish.reference import parse_reference
 
 DIGEST = "sha256:" + "a" * 64
 

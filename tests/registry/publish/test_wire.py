@@ -10,11 +10,11 @@ import threading
 
 import pytest
 
-from registry.publish.credentials import Credentials
-from registry.publish.distribution import INDEX, MANIFEST, Descriptor, Repository, describe, referrers_tag
-from registry.publish.reference import Reference
-from registry.publish.wire import Wire
-from weighbridge.errors import IntegrityError, StateError
+from weighbridge.core.errors import IntegrityError, StateError
+from weighbridge.registry.publish.credentials import Credentials
+from weighbridge.registry.publish.distribution import INDEX, MANIFEST, Descriptor, Repository, describe, referrers_tag
+from weighbridge.registry.publish.reference import Reference
+from weighbridge.registry.publish.wire import Wire
 
 BLOB = b"weights " * 100
 EMPTY = b"{}"
@@ -138,7 +138,7 @@ def test_a_redirect_away_from_tls_is_refused():
     """What was asked for over https is not fetched over http."""
     import urllib.request
 
-    from registry.publish.wire import _Redirects
+    from weighbridge.registry.publish.wire import _Redirects
 
     request = urllib.request.Request("https://registry.example/v2/m/blobs/x")
     with pytest.raises(StateError, match="redirects from https to http"):

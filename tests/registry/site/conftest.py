@@ -2,8 +2,8 @@
 
 import pytest
 
-from registry.site.build import build
 from tests.registry.publish.showcase import showcase
+from weighbridge.registry.site.build import build
 
 
 @pytest.fixture(scope="package")

@@ -8,10 +8,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from registry.site.build import build
 from tests.registry.publish.project import Project
 from tests.registry.publish.richproject import HOSTILE
-from weighbridge.errors import IntegrityError, StateError
+from weighbridge.core.errors import IntegrityError, StateError
+from weighbridge.registry.site.build import build
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 # SVG shapes written as `<path …></path>` are elements like any other.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.site.markup import Markup, tag, text
+from weighbridge.registry.site.markup import Markup, tag, text
 
 
 class Reader(html.parser.HTMLParser):

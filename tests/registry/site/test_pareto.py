@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.records import Estimate
-from registry.site.pareto import HEIGHT, WIDTH, Point, chart, front
+from weighbridge.registry.site.pareto import HEIGHT, WIDTH, Point, chart, front
+from weighbridge.registry.state.records import Estimate
 
 KINDS = ["stable", "canary", "baseline", "quarantined", "deprecated", "other"]
 

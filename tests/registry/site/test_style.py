@@ -5,7 +5,7 @@ from importlib import resources
 
 import pytest
 
-STYLE = resources.files("registry.site").joinpath("assets", "style.css").read_text()
+STYLE = resources.files("weighbridge.registry.site").joinpath("assets", "style.css").read_text()
 LIGHT, DARK = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block)) for block in re.findall(
     r":root \{(.*?)\}", STYLE, re.DOTALL))  # fmt: skip
 PAIRS = [

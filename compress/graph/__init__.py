@@ -1,0 +1,1 @@
+"""Weights and layers, of a module and of an exported graph."""

@@ -1,0 +1,1 @@
+"""Recipes: validated, composed, run and explained."""

@@ -1,0 +1,186 @@
+"""What each step of a recipe will do to each layer, found out without training.
+
+Every step is applied to a copy of the model in its turn, so that a later step sees the shapes that an earlier one
+leaves; where a step would train, it sees a few examples once instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from weighbridge.compress.export import Program, Target, find_target
+from weighbridge.compress.export.target import Lowering
+from weighbridge.compress.graph.layers import row
+from weighbridge.compress.graph.lowering import layers, named
+from weighbridge.compress.recipe.project import Project
+from weighbridge.compress.recipe.recipe import TECHNIQUES, phases, read_recipe
+from weighbridge.compress.recipe.run import placed, sizes_of
+from weighbridge.compress.recipe.teachers import Teachers
+from weighbridge.compress.steps import Context, Facts, Graph, Step, StepConfig, Subject
+from weighbridge.compress.training.splits import balanced, calibration
+from weighbridge.core.documents import Sizes
+from weighbridge.core.formats.onnx_count import counts, macs_by_node
+from weighbridge.core.progress import silent
+from weighbridge.data import Data, load_data
+
+State = Subject | Graph | Program
+"""What a recipe has come to after a step."""
+
+UNKNOWN = "unknown"
+"""Stands for multiply-accumulates that cannot be counted, as of a convolution over images of any size."""
+
+EXAMPLES = 64
+"""Examples that stand for the data."""
+
+
+def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
+    """Rows of a table: step, layer, shape, and parameters, MACs and bytes before and after; the file last.
+
+    Needs no earlier stage: without a trained baseline the factory's fresh weights stand for it (which decides which
+    weights a step touches, not how many).
+    """
+    project = Project(root)
+    steps = read_recipe(project.params, recipe, str(project.params_file))
+    target = find_target(project.params.recipes[recipe].targets[0])
+    data = _few(project)
+    module = None
+    if project.params.model.factory is not None:
+        module = project.trained_module() if project.checkpoint.is_file() else project.fresh_module().eval()
+        project.check(module, data.train)
+    context = Context(
+        data=data,
+        train=project.params.train.model_copy(update={"epochs": 1}),
+        seed=project.params.train.seed,
+        baseline=project.trained_module,
+        teacher=Teachers(project, target.name),
+        progress=silent,
+    )
+    source = Subject(module) if module is not None else Graph(project.given_model(data))
+    return explain_steps(steps, source, context, target)
+
+
+def explain_steps(
+    steps: Sequence[Step], source: Subject | Graph, context: Context, target: Target
+) -> list[dict[str, Any]]:
+    """The rows of validated steps on a module or a finished ONNX model; see `explain`."""
+    rows: list[dict[str, Any]] = []
+    state: State = source
+    before = _sizes(state, context, target)
+    for number, step in enumerate(steps, start=1):
+        label = f"{number} {step.name}"
+        with placed(step):
+            found, state = _step(step, state, context, target)
+        after = _sizes(state, context, target)
+        rows += [{"step": label, **line} for line in found]
+        rows.append({"step": label, **_file(before, after)})
+        before = after
+    return rows
+
+
+def _step(step: Step, state: State, context: Context, target: Target) -> tuple[list[Facts], State]:
+    technique, config = TECHNIQUES[step.name], untrained(step.config)
+    rows: list[Facts] = []
+    if "module" in phases(step):
+        assert isinstance(state, Subject)  # by the order of phases
+        function = target.trainings.get(step.name, technique.module)
+        assert function is not None  # by `phases`
+        if technique.explain is not None:
+            rows = technique.explain(step.config, state, context)
+        state, _ = function(config, state, context)
+    if "lower" in phases(step):
+        lower: Lowering | None = technique.lower if target.lowerings is None else target.lowerings[step.name]
+        assert lower is not None  # by `phases`
+        form = _form(state, context, target)
+        lowered, facts = lower(config, form, context)
+        # Files of other formats hold fused operators: what a step does to them shows in the file's own row.
+        rows = rows or (_lowered(form, lowered, facts) if isinstance(form, Graph) else [])
+        state = lowered
+    return rows, state
+
+
+def untrained(config: StepConfig) -> StepConfig:
+    """The config without its training where it can do without, else with a single epoch; rounds become one cut."""
+    fields = type(config).model_fields
+    update: dict[str, Any] = {}
+    if "finetune" in fields:
+        default = fields["finetune"].default
+        current = getattr(config, "finetune")  # noqa: B009  # a field of some configs alone
+        update["finetune"] = None if default is None else current.model_copy(update={"epochs": 1, "distill": None})
+    update |= {name: value for name, value in (("schedule", "one-shot"), ("max_drop", None)) if name in fields}
+    return config.model_copy(update=update)
+
+
+def _few(project: Project) -> Data:
+    if (project.data_folder / "data.json").is_file():
+        data, _ = project.data()
+    else:
+        data = load_data(project.params.data.factory, f"{project.params_file}: data.factory")
+    where = f"{project.params_file}: data.factory"
+    chosen = calibration(data.train, data.calibration, project.params.train.seed, where)
+    few = [split.take(balanced(split.labels, EXAMPLES, 0)) for split in (data.train, data.test, chosen)]
+    return replace(data, train=few[0], test=few[1], calibration=few[2], raw=None)
+
+
+def _form(state: State, context: Context, target: Target) -> Graph | Program:
+    if not isinstance(state, Subject):
+        return state
+    assert context.data.calibration is not None  # the contract of `Context.data`
+    exported: Graph | Program = target.export(state.module, context.data.calibration)
+    return replace(exported, notes={**state.notes, **exported.notes})
+
+
+def _sizes(state: State, context: Context, target: Target) -> Sizes:
+    form = _form(state, context, target)
+    return sizes_of(form.network, target.write(form.model))
+
+
+def _lowered(before: Graph, after: Graph, facts: Facts) -> list[Facts]:
+    """Each layer with a float weight before, and what of it is stored after: by the weight's name, or where constants
+    are of several weights, by what the step itself says.
+    """
+    stored = {tensor.name: len(_stored(tensor)) for tensor in after.proto.graph.initializer}
+    origins = before.notes.get("parameters", {})
+    tensors = facts.get("tensors", [])
+    packed = {fact["weight"]: fact["bytes"] for fact in tensors} if isinstance(tensors, list) else {}
+    proto = named(before.proto)  # layers find their cost by their node's name, which models of others leave out
+    macs, unknown = macs_by_node(proto), counts(proto).unknown
+    rows = []
+    for layer in layers(replace(before, proto=proto)):
+        count = 1
+        for size in layer.shape:
+            count *= size
+        own = [size for name, size in stored.items() if _of(name, layer.weight)]
+        weight = origins.get(layer.weight, layer.weight)
+        if not own and weight in packed:
+            own = [packed[weight]]
+        computed = macs.get(layer.node, 0)
+        line = row(layer.name, layer.shape, (count, computed, 4 * count), (count, computed, sum(own)))
+        if layer.node not in macs and layer.op_type in unknown:
+            line |= {"macs": UNKNOWN, "macs after": UNKNOWN}
+        rows.append(line if own else {**line, "bytes after": "in the file's total"})
+    return rows
+
+
+def _of(name: str, weight: str) -> bool:
+    """Whether a tensor is named after a weight: `val_1_scale` is of `val_1`, `val_11_scale` is not."""
+    return name.startswith(weight) and not name.removeprefix(weight)[:1].isalnum()
+
+
+def _stored(tensor: Any) -> bytes:
+    """A tensor as the file stores it."""
+    return bytes(tensor.SerializeToString(deterministic=True))
+
+
+def _file(before: Sizes, after: Sizes) -> Facts:
+    sizes = [(item.params, item.macs, item.bytes) for item in (before, after)]
+    line = row("(file)", (), sizes[0], sizes[1])
+    for key, item in (("macs", before), ("macs after", after)):
+        if getattr(item, "macs_unknown", ()):  # a part of the sum would pass for the whole
+            line[key] = UNKNOWN
+    return {**line, "zstd": before.zstd, "zstd after": after.zstd}
+
+
+__all__ = ["explain", "explain_steps", "untrained"]

@@ -1,0 +1,148 @@
+"""A project's folder: where the stages read and write, and how its data and model are loaded."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+from torch import nn
+
+from weighbridge.compress.graph.lowering import finished
+from weighbridge.compress.training.checkpoint import read_checkpoint
+from weighbridge.compress.training.loop import check_module, deterministic
+from weighbridge.compress.training.splits import StoredSplit
+from weighbridge.core.documents import Manifest, Params, baseline_folder
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.files import read_json, sha256_file
+from weighbridge.core.formats.onnx_file import load_model, signature
+from weighbridge.data import Data, Split, call_factory
+
+SPLITS = ("train", "calibration", "test")
+
+
+@dataclass(frozen=True)
+class Project:
+    """Paths and loaders of one project; `root` holds its `params.yaml`."""
+
+    root: Path
+
+    @cached_property
+    def params(self) -> Params:
+        """The whole of `params.yaml`."""
+        params = Params.read(self.params_file)
+        # The project's own modules are found whatever folder the command was started in.
+        if str(self.root.resolve()) not in sys.path:
+            sys.path.insert(0, str(self.root.resolve()))
+        return params
+
+    @property
+    def params_file(self) -> Path:
+        """`params.yaml`."""
+        return self.root / "params.yaml"
+
+    @property
+    def data_folder(self) -> Path:
+        """Made by the stage `prepare`."""
+        return self.root / "artifacts" / "data"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Made by the stage `train`."""
+        return self.root / "artifacts" / "trained" / "checkpoint.safetensors"
+
+    def baseline_folder(self, target: str) -> Path:
+        """Made by the stage `baseline`."""
+        return self.root / baseline_folder(target)
+
+    def recipe_folder(self, name: str) -> Path:
+        """Made by the stage `compress`: a folder for each target."""
+        return self.root / "artifacts" / "recipes" / name
+
+    def data(self) -> tuple[Data, str]:
+        """The prepared splits, inputs in the data factory's order, and the digest over all of them.
+
+        Each is read when a step first asks for something of it.
+        """
+        index = self.data_folder / "data.json"
+        if not index.is_file():
+            raise StateError("the data is not prepared", where=str(self.data_folder), fix="dvc repro prepare")
+        order = read_json(index)["inputs"]
+        splits = {name: StoredSplit(self.data_folder / f"{name}.npz", order) for name in SPLITS}
+        data = Data(train=splits["train"], test=splits["test"], calibration=splits["calibration"])
+        return data, sha256_file(index)
+
+    def fresh_module(self) -> nn.Module:
+        """The factory's module with weights by the seed; an `InputError` where it gives anything else."""
+        where = f"{self.params_file}: model.factory"
+        assert self.params.model.factory is not None  # callers ask for `onnx` first
+        with deterministic(self.params.train.seed):
+            module = call_factory(self.params.model.factory, where)
+        if not isinstance(module, nn.Module):
+            raise InputError(f"returned {type(module).__name__}", where=where, fix="expected a torch.nn.Module")
+        return module
+
+    def check(self, module: nn.Module, split: Split) -> None:
+        """Refuse a module that does not take the data, or whose outputs do not fit the labels."""
+        where = f"{self.params_file}: model.factory"
+        check_module(module, split, self.params.train, where)
+
+    def trained_module(self) -> nn.Module:
+        """The baseline, in eval mode; an `InputError` where the model is an ONNX file."""
+        if self.params.model.factory is None:
+            raise InputError("the model is an ONNX file, not a PyTorch module", where=f"{self.params_file}: model.onnx")
+        if not self.checkpoint.is_file():
+            raise StateError("the baseline is not trained", where=str(self.checkpoint), fix="dvc repro train")
+        return read_checkpoint(self.checkpoint, self.fresh_module())
+
+    def given_model(self, data: Data) -> onnx.ModelProto:
+        """The ONNX model that params name, in its finished form; its inputs must be the data's."""
+        assert self.params.model.onnx is not None  # callers ask for `factory` first
+        path = self.root / self.params.model.onnx
+        proto = load_model(path)
+        assert data.calibration is not None  # `data` and `explain` set it
+        for port in signature(proto).inputs:
+            if port.name not in data.calibration.inputs:
+                names = ", ".join(data.calibration.inputs)
+                raise InputError(
+                    f"input {port.name!r} is not among the data's inputs ({names})",
+                    where=str(path),
+                    fix="name the array in the data factory after the model's input",
+                )
+        return finished(proto)
+
+    def baseline_manifest(self, target: str) -> Manifest:
+        """What the stage `baseline` said of its artifact."""
+        path = self.baseline_folder(target) / "manifest.json"
+        if not path.is_file():
+            raise StateError("there is no baseline artifact", where=str(path), fix="dvc repro baseline")
+        return Manifest.read(path)
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty temporary folder beside `folder`; it takes its place on success and goes on any error."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    except OSError as error:
+        raise StateError(f"cannot be written: {error.strerror or error}", where=str(folder)) from error
+    new, old = temporary / "new", temporary / "old"
+    try:
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except OSError as error:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise StateError(f"cannot be written: {error.strerror or error}", where=str(folder)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""One technique each: config class and function side by side."""

@@ -1,0 +1,154 @@
+"""Quantize: fp16, int8 (dynamic, static, trained) and weight-only int8, int4 and fp16 for onnxruntime.
+
+- `config`: what a recipe can ask for
+- `half`, `integer`, `weight_only`: how a graph is rewritten, by family of schemes
+- `qat`: the module half of quantization-aware training
+- `sensitivity`: which layers suffer most
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from onnx import ModelProto, TensorProto
+
+from weighbridge.compress.graph.lowering import Layer, agreement, finished, integer_tensors, layers, run, select
+from weighbridge.compress.steps import Context, Facts, Graph
+from weighbridge.compress.techniques.quantize.config import FULLY_INTEGER, Quantize
+from weighbridge.compress.techniques.quantize.half import half
+from weighbridge.compress.techniques.quantize.integer import (
+    calibrate,
+    check_calibration,
+    dynamic,
+    prepared,
+    reduces_range,
+    static,
+)
+from weighbridge.compress.techniques.quantize.qat import train
+from weighbridge.compress.techniques.quantize.sensitivity import as_facts, rank, too_sensitive
+from weighbridge.compress.techniques.quantize.weight_only import blockwise, folded
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.data import Split
+
+__all__ = ["Quantize", "agreement_of", "lower", "phases", "train"]
+
+WHERE = "quantize"
+Apply = Callable[[Sequence[Layer]], ModelProto]
+"""The layers to quantize → the graph in which they are."""
+
+
+def phases(config: Quantize) -> tuple[str, ...]:
+    """Quantization-aware training acts on the module and on the file, every other scheme on the file alone."""
+    return ("module", "lower") if config.scheme == "qat-int8" else ("lower",)
+
+
+def agreement_of(config: Quantize) -> float:
+    """Least share of calibration inputs on which the file answers as before: as configured, or by the scheme."""
+    if config.agreement is not None:
+        return config.agreement
+    return 0.99 if config.scheme in ("fp16", "weight-fp16") else 0.9
+
+
+def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Facts]:
+    """Quantize an exported graph; inputs and outputs keep their names and types.
+
+    Raises `InputError` where nothing can be quantized, a pattern matches no layer, a layer has no form in the
+    scheme (named), or the calibration set is empty or of one class; `InvariantError` where a layer that was to be
+    quantized is not, or outputs are not finite.
+    """
+    split = context.data.calibration
+    if split is None:
+        raise InputError("there is no calibration split", where="data.calibration")
+    check_calibration(split)
+    source = _prepared(config, graph)
+    known = layers(source)
+    if not known:
+        raise InputError("the model has no convolution or matrix product with a stored float weight", where=WHERE)
+    reference = run(source.proto, split, WHERE)
+    kept = {layer.weight for layer in _kept(config, graph, known)}
+    with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
+        apply = _rewriter(config, source, known, split, Path(folder) / "ranges.json")
+        ranking = []
+        if config.keep_sensitive is not None and config.scheme != "qat-int8":
+            free = [layer for layer in known if layer.weight not in kept]
+            by_name = {layer.name: [one for one in free if one.name == layer.name] for layer in free}
+            ranking = rank(list(by_name), lambda name: run(apply(by_name[name]), split, WHERE), reference)
+            sensitive = too_sensitive(ranking, config.keep_sensitive)
+            kept |= {layer.weight for layer in known if layer.name in sensitive}
+        chosen = [layer for layer in known if layer.weight not in kept]
+        if not chosen:
+            key = "keep" if config.keep_sensitive is None else "keep_sensitive"
+            raise InputError("no layer is left to quantize", where=f"{WHERE}.{key}")
+        proto = apply(chosen)
+    _check_done(config, Graph(proto, graph.notes), chosen)
+    facts: Facts = {
+        "scheme": config.scheme,
+        "layers": sorted({layer.name for layer in chosen}),
+        "kept": sorted({layer.name for layer in known if layer.weight in kept}),
+        **integer_tensors(proto),
+        **agreement(run(proto, split, WHERE), reference),
+    }
+    if config.scheme in FULLY_INTEGER:
+        facts["reduce_range"] = reduces_range(config)
+    if ranking:
+        facts["sensitivity"] = as_facts(ranking)
+    return Graph(proto, graph.notes), facts
+
+
+def _prepared(config: Quantize, graph: Graph) -> Graph:
+    needs = config.scheme in (*FULLY_INTEGER, "dynamic-int8")
+    return Graph(prepared(graph.proto) if needs else finished(graph.proto), graph.notes)
+
+
+def _kept(config: Quantize, graph: Graph, known: Sequence[Layer]) -> list[Layer]:
+    """What to keep: as configured, or for trained quantization the layers that training left in float."""
+    if config.scheme != "qat-int8":
+        return select(known, config.keep, f"{WHERE}.keep")
+    trained = graph.notes.get("qat")
+    if trained is None:
+        raise InvariantError("the graph does not come from quantization-aware training", where=WHERE)
+    # A module with several weights (`gru`) is a layer for each of them in the file (`gru.weight_hh_l0`).
+    prefixes = tuple(f"{name}." for name in trained["kept"])
+    return [
+        layer
+        for layer in known
+        if any(f"{name}.".startswith(prefixes) for name in (layer.name, layer.node, layer.weight))
+    ]
+
+
+def _rewriter(config: Quantize, source: Graph, known: Sequence[Layer], split: Split, ranges: Path) -> Apply:
+    """How the config's scheme turns chosen layers of `source` into a graph."""
+
+    def others(chosen: Sequence[Layer]) -> list[str]:
+        nodes = {layer.node for layer in chosen}
+        return [layer.node for layer in known if layer.node not in nodes]
+
+    if config.scheme in FULLY_INTEGER:
+        calibrate(source.proto, config, split, ranges)
+        return lambda chosen: static(source.proto, config, ranges, exclude=others(chosen))
+    if config.scheme == "dynamic-int8":
+        return lambda chosen: dynamic(source.proto, config, exclude=others(chosen))
+    if config.scheme == "fp16":
+        return lambda chosen: half(source.proto, exclude=others(chosen))
+    rewrite = blockwise if config.kernel == "matmulnbits" else folded
+    return lambda chosen: rewrite(source.proto, chosen, config)
+
+
+def _check_done(config: Quantize, graph: Graph, chosen: Sequence[Layer]) -> None:
+    """Every chosen layer's weight is really stored in fewer bits."""
+    left = {layer.name for layer in layers(graph)} & {layer.name for layer in chosen}
+    if left:
+        name = min(left)
+        layer = next(layer for layer in chosen if layer.name == name)
+        raise InputError(
+            f"{config.scheme} has no form of layer {name} ({layer.op_type}): its weight is still float32",
+            where=WHERE,
+            fix="name it under 'keep', or choose a weight-only scheme",
+        )
+    wanted = TensorProto.FLOAT16 if config.scheme in ("fp16", "weight-fp16") else None
+    types = {tensor.data_type for tensor in graph.proto.graph.initializer if len(tensor.dims) >= 2}
+    integers = {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4}
+    if not ({wanted} & types if wanted else integers & types):
+        raise InvariantError(f"{config.scheme} left no weight of its type in the file", where=WHERE)

@@ -1,0 +1,85 @@
+"""What a person can ask of quantization."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from weighbridge.compress.steps import StepConfig
+from weighbridge.compress.training.loop import Finetune
+
+Scheme = Literal["fp16", "dynamic-int8", "static-int8", "qat-int8", "weight-fp16", "weight-int8", "weight-int4"]
+
+FULLY_INTEGER = ("static-int8", "qat-int8")
+"""Schemes whose convolutions and matrix products run on integers with ranges fixed ahead."""
+
+WEIGHT_ONLY = ("weight-fp16", "weight-int8", "weight-int4")
+
+
+class Quantize(StepConfig):
+    """Fewer bits for weights, and for activations where the scheme says so.
+
+    The defaults are those that serve onnxruntime on CPUs best: unsigned 8-bit activations, signed 8-bit weights
+    with a scale per output channel, ranges that do not saturate on the processor at hand.
+    """
+
+    scheme: Scheme
+    """`static-int8`: activations and weights, ranges from calibration data. `qat-int8`: the same after
+    quantization-aware training. `dynamic-int8`: activation ranges found at every inference (slow on convolutions).
+    `weight-int8`, `weight-int4`, `weight-fp16`: small weights that are decoded once, when the file is loaded; the
+    model computes in float32 as fast as before. `fp16`: weights and computation in half precision, inputs and
+    outputs in float32."""
+    calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
+    """How a range is taken from calibration data: its extremes; least Kullback-Leibler divergence; or a percentile."""
+    percentile: float = Field(default=99.99, gt=50, le=100)
+    """For `calibration: percentile`: the share of values, in percent, that the range holds."""
+    per_channel: bool = True
+    """One scale for each output channel of a weight instead of one for the whole tensor."""
+    reduce_range: Literal["auto", "always", "never"] = "auto"
+    """7-bit weights. Without VNNI instructions, 8-bit products saturate (onnxruntime#6004): `auto` asks the processor
+    that compresses; `always` gives a file that answers alike everywhere."""
+    format: Literal["qdq", "qoperator"] = "qdq"
+    """For the integer schemes: standard operators between quantize and dequantize nodes, or fused integer operators."""
+    keep: tuple[str, ...] = ()
+    """Layers that stay in float32: names or patterns (`features.*`)."""
+    keep_sensitive: int | float | None = None
+    """Also keep the layers whose quantization alone changes the outputs most: so many of them (a whole number), or all
+    whose relative error exceeds this (a number below 1). The ranking is recorded."""
+    block_size: int | None = Field(default=None, ge=16, le=1024)
+    """For `weight-int4`: weights of one output channel that share a scale (a multiple of 16; a power of two for
+    `kernel: matmulnbits`); the whole channel where it is unset."""
+    kernel: Literal["folded", "matmulnbits"] = "folded"
+    """For `weight-int4` and `weight-int8`: decode at load and compute in float32; or onnxruntime's blockwise matrix
+    product, which keeps weights small in memory too, for matrix products alone."""
+    agreement: float | None = Field(default=None, ge=0, le=1)
+    """Least share of the calibration inputs on which the file must answer as the model did before this step; of a
+    regression, 1 - relative root mean square error. Unset: 0.99 for half precision, 0.9 for integers."""
+    finetune: Finetune = Finetune(epochs=1)
+    """For `qat-int8`: how the model is trained with rounding in place."""
+
+    @model_validator(mode="after")
+    def _fits_scheme(self) -> Self:
+        belongs = {
+            "calibration": FULLY_INTEGER,
+            "percentile": FULLY_INTEGER,
+            "per_channel": (*FULLY_INTEGER, "dynamic-int8", "weight-int8", "weight-int4"),
+            "reduce_range": (*FULLY_INTEGER, "dynamic-int8"),
+            "format": FULLY_INTEGER,
+            "block_size": ("weight-int4", "weight-int8"),
+            "kernel": ("weight-int8", "weight-int4"),
+            "finetune": ("qat-int8",),
+        }
+        for key, schemes in belongs.items():
+            if key in self.model_fields_set and self.scheme not in schemes:
+                raise ValueError(f"{key!r} has no meaning for scheme {self.scheme}; it belongs to {', '.join(schemes)}")
+        if self.block_size is not None and self.block_size % 16:
+            raise ValueError("block_size is a multiple of 16")
+        if self.kernel == "matmulnbits" and self.block_size is not None and self.block_size & (self.block_size - 1):
+            raise ValueError("block_size is a power of two for kernel: matmulnbits")
+        sensitive = self.keep_sensitive
+        if isinstance(sensitive, int) and sensitive < 1:
+            raise ValueError("keep_sensitive is at least 1 layer, or a relative error between 0 and 1")
+        if isinstance(sensitive, float) and not 0 < sensitive < 1:
+            raise ValueError("keep_sensitive is a whole number of layers, or a relative error between 0 and 1")
+        return self

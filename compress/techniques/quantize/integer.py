@@ -1,0 +1,182 @@
+"""8-bit weights and activations by onnxruntime's quantizer: static (ranges from data) and dynamic."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto
+from onnxruntime import quantization as ort_quantization
+from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator, save_tensors_data
+from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+from weighbridge.compress.graph.lowering import Array, at_opset, batches, finished, named, optimized, quiet
+from weighbridge.compress.techniques.quantize.config import Quantize
+from weighbridge.core.errors import InputError
+from weighbridge.core.facts import isa
+from weighbridge.data import Split
+
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+ENTROPY_BINS = 512
+"""Bins of an activation's histogram; thresholds from 1/4 of the largest value up are tried."""
+ORT_QUANTIZER_ERRORS = (ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, KeyError, IndexError)
+"""What onnxruntime's quantizer raises on graphs that it cannot handle."""
+
+WHERE = "quantize"
+
+
+class Reader:
+    """Feeds a split to onnxruntime's calibration, batch by batch: the one method that it calls."""
+
+    def __init__(self, feeds: Iterator[dict[str, Array]]) -> None:
+        self._feeds = feeds
+
+    def get_next(self) -> dict[str, Array] | None:
+        """The next feed, or None after the last."""
+        return next(self._feeds, None)
+
+
+def prepared(proto: ModelProto) -> ModelProto:
+    """The graph as the quantizer wants it: normalisations fused, constants folded, nodes named, shapes inferred."""
+    # A scale for each channel came with opset 13.
+    ready = onnx.shape_inference.infer_shapes(named(optimized(at_opset(proto, 13, WHERE), WHERE)))
+    add_pre_process_metadata(ready)
+    return ready
+
+
+def check_calibration(split: Split) -> None:
+    """Refuse data that gives no ranges to trust: no examples, or classification with one class."""
+    if len(split) == 0:
+        raise InputError("the calibration set is empty", where="data.calibration")
+    labels = split.labels
+    if labels.dtype.kind in "iu" and len(split) > 1 and (labels == labels[0]).all():
+        raise InputError(
+            f"all {len(split)} examples of the calibration set have the class {int(labels[0])}",
+            where="data.calibration",
+            fix="draw it from all classes",
+        )
+
+
+def reduces_range(config: Quantize) -> bool:
+    """Whether weights take 7 bits: as the config says, or by the instruction sets of this processor."""
+    if config.reduce_range == "auto":
+        return isa.saturates(isa.flags())
+    return config.reduce_range == "always"
+
+
+def calibrate(ready: ModelProto, config: Quantize, split: Split, ranges: Path) -> None:
+    """Run a prepared graph on `split` and write the range of every activation to the file `ranges`.
+
+    Not left to `quantize_static`, whose entropy calibration has as many bins as quantization levels, so that no
+    threshold but the extremes is ever tried, and whose percentiles are symmetric, which wastes half the levels
+    behind a ReLU.
+    """
+    extra: dict[str, object] = {"symmetric": False}
+    if config.calibration == "entropy":
+        extra |= {"num_bins": ENTROPY_BINS, "num_quantized_bins": 128}
+    if config.calibration == "percentile":
+        extra |= {"percentile": config.percentile}
+    with _scratch() as folder:
+        source = folder / "float.onnx"
+        onnx.save(ready, source)
+        calibrator = create_calibrator(
+            source,
+            sorted({*QLinearOpsRegistry, *QDQRegistry}),
+            augmented_model_path=str(folder / "augmented.onnx"),
+            calibrate_method=METHODS[config.calibration],
+            extra_options=extra,
+        )
+        _guarded(calibrator.collect_data, Reader(batches(ready, split, _even(len(split)))))
+        save_tensors_data(calibrator.compute_data(), ranges)
+
+
+def static(ready: ModelProto, config: Quantize, ranges: Path, *, exclude: Sequence[str] = ()) -> ModelProto:
+    """Quantize a prepared graph to U8 activations and S8 weights, with the ranges that `calibrate` wrote.
+
+    `exclude` names nodes that stay in float.
+    """
+    qdq = config.format == "qdq"
+    with _scratch() as folder:
+        path, source = folder / "quantized.onnx", folder / "float.onnx"
+        onnx.save(ready, source)  # given a model in memory, the quantizer moves its weights into a temporary file
+        _guarded(
+            ort_quantization.quantize_static,
+            source,
+            path,
+            None,
+            quant_format=ort_quantization.QuantFormat.QDQ if qdq else ort_quantization.QuantFormat.QOperator,
+            per_channel=config.per_channel,
+            reduce_range=reduces_range(config),
+            activation_type=ort_quantization.QuantType.QUInt8,
+            weight_type=ort_quantization.QuantType.QInt8,
+            nodes_to_exclude=list(exclude),
+            calibrate_method=METHODS[config.calibration],
+            # Products of two activations are rare, small and the most sensitive part of attention.
+            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True, "MatMulConstBOnly": True},
+            calibration_cache_path=ranges,
+        )
+        return _ordered(finished(onnx.load(path)))
+
+
+def dynamic(ready: ModelProto, config: Quantize, *, exclude: Sequence[str] = ()) -> ModelProto:
+    """Quantize weights to 8 bits; activations are quantized at every inference, by their own range.
+
+    Weights of convolutions are unsigned: onnxruntime has no fast kernel for U8 x S8 `ConvInteger`.
+    """
+    with _scratch() as folder:
+        path, source = folder / "quantized.onnx", folder / "float.onnx"
+        onnx.save(ready, source)
+        convolves = any(node.op_type == "Conv" and node.name not in exclude for node in ready.graph.node)
+        _guarded(
+            ort_quantization.quantize_dynamic,
+            source,
+            path,
+            per_channel=config.per_channel,
+            reduce_range=reduces_range(config),
+            weight_type=ort_quantization.QuantType.QUInt8 if convolves else ort_quantization.QuantType.QInt8,
+            # The quantizer first rewrites Gemm as MatMul, under this name.
+            nodes_to_exclude=[*exclude, *(f"{name}_MatMul" for name in exclude)],
+            extra_options={"MatMulConstBOnly": True},
+        )
+        return _ordered(finished(onnx.load(path)))
+
+
+def _even(count: int, most: int = 64) -> int:
+    """The largest batch that divides `count`: onnxruntime's histograms take batches of one shape alone."""
+    return max(size for size in range(1, most + 1) if count % size == 0)
+
+
+def _ordered(proto: ModelProto) -> ModelProto:
+    """Initializers by name: the quantizer walks over sets, whose order is not the same in two processes."""
+    tensors = sorted(proto.graph.initializer, key=lambda tensor: str(tensor.name))
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(tensors)
+    return proto
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder, with the quantizer's advice to the log held back."""
+    with quiet(), tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
+        yield Path(folder)
+
+
+def _guarded(function: object, *arguments: object, **options: object) -> None:
+    """Call onnxruntime's quantizer; what it cannot do is an `InputError`."""
+    assert callable(function)
+    try:
+        function(*arguments, **options)
+    except ORT_QUANTIZER_ERRORS as error:
+        raise InputError(
+            f"onnxruntime's quantizer refuses the model: {type(error).__name__}: {error}",
+            where=WHERE,
+            fix="name the layer under 'keep', or choose a weight-only scheme",
+        ) from error

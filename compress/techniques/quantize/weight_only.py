@@ -1,0 +1,196 @@
+"""Weights alone in few bits; what computes stays float32.
+
+*Folded*: a weight is stored as int8, int4 or float16 and decoded by standard operators that the runtime folds once,
+when it loads the file. Steady-state speed is that of float32, and any operator's weight can be stored so. The decoder
+is Cast and Mul rather than DequantizeLinear, which onnxruntime keeps, or turns into a blockwise kernel, at run time.
+
+*MatMulNBits*: onnxruntime's blockwise matrix product (com.microsoft), small in memory too. It takes MatMul alone, and
+the exporter writes linear layers as Gemm, so Gemm is rewritten first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
+
+from weighbridge.compress.graph.lowering import Array, Layer, array_of, at_opset, finished, named, quiet
+from weighbridge.compress.techniques.quantize.config import Quantize
+from weighbridge.core.errors import InputError
+
+CLIPS = np.linspace(1.0, 0.6, 21)
+"""Shares of a channel's largest weight that are tried as the end of its range."""
+
+
+def folded(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> ModelProto:
+    """Store the weights of the chosen layers in few bits, with a decoder that folds to float32 at load."""
+    model = ModelProto()
+    # 4-bit integers came with opset 21.
+    model.CopyFrom(at_opset(proto, 21, "quantize.scheme") if config.scheme == "weight-int4" else proto)
+    decoders: list[NodeProto] = []
+    for weight in dict.fromkeys(layer.weight for layer in chosen):
+        layer = next(layer for layer in chosen if layer.weight == weight)
+        values = array_of(model, weight)
+        if config.scheme == "weight-fp16":
+            stored, nodes = _as_half(values, weight)
+        else:
+            bits = 8 if config.scheme == "weight-int8" else 4
+            axis = layer.axis if config.per_channel else None
+            stored, nodes = _as_integers(values, weight, axis, bits, config.block_size)
+        kept = [tensor for tensor in model.graph.initializer if tensor.name != weight]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend([*kept, *stored])
+        decoders.extend(nodes)
+    body = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*decoders, *body])
+    return finished(model)
+
+
+def blockwise(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> ModelProto:
+    """Replace the chosen layers' matrix products by MatMulNBits; a convolution among them is an `InputError`."""
+    odd = [layer for layer in chosen if layer.op_type not in ("Gemm", "MatMul")]
+    if odd:
+        raise InputError(
+            f"MatMulNBits has no form of layer {odd[0].name} ({odd[0].op_type})",
+            where="quantize.kernel",
+            fix="name it under 'keep', or use kernel: folded",
+        )
+    model = matmuls(named(proto))
+    nodes = {layer.node for layer in chosen}
+    others = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name not in nodes]
+    quantizer = MatMulNBitsQuantizer(
+        model,
+        nodes_to_exclude=others,
+        algo_config=DefaultWeightOnlyQuantConfig(
+            block_size=config.block_size or 32,
+            is_symmetric=True,
+            accuracy_level=0,
+            bits=8 if config.scheme == "weight-int8" else 4,
+        ),
+    )
+    with quiet():
+        quantizer.process()
+    return finished(quantizer.model.model)
+
+
+def matmuls(proto: ModelProto) -> ModelProto:
+    """Rewrite every Gemm with a stored weight as MatMul and Add, which keep its name.
+
+    Factors alpha and beta go into weight and bias; a transposed left side stays a Gemm.
+    """
+    model = ModelProto()
+    model.CopyFrom(proto)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    body: list[NodeProto] = []
+    for node in model.graph.node:
+        options = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        if node.op_type != "Gemm" or node.input[1] not in stored or options.get("transA", 0):
+            body.append(node)
+            continue
+        body.extend(_as_matmul(model, node, options))
+    kept = [NodeProto.FromString(node.SerializeToString()) for node in body]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    return finished(model)
+
+
+def _as_matmul(model: ModelProto, node: NodeProto, options: dict[str, float]) -> list[NodeProto]:
+    weight = array_of(model, node.input[1])
+    weight = (weight.T if options.get("transB", 0) else weight) * np.float32(options.get("alpha", 1.0))
+    name = f"{node.input[1]}^T"
+    if all(tensor.name != name for tensor in model.graph.initializer):
+        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(weight), name))
+    if len(node.input) < 3 or not node.input[2]:
+        return [helper.make_node("MatMul", [node.input[0], name], list(node.output), name=node.name)]
+    product, bias = f"{node.output[0]}/product", node.input[2]
+    beta = np.float32(options.get("beta", 1.0))
+    nodes = [helper.make_node("MatMul", [node.input[0], name], [product], name=node.name)]
+    if beta != 1:
+        bias = f"{node.output[0]}/bias"
+        model.graph.initializer.append(numpy_helper.from_array(array_of(model, node.input[2]) * beta, bias))
+    return [*nodes, helper.make_node("Add", [product, bias], list(node.output), name=f"{node.name}/bias")]
+
+
+def _as_half(values: Array, name: str) -> tuple[list[TensorProto], list[NodeProto]]:
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16)
+    if not np.isfinite(halves).all():
+        raise InputError(f"the weight {name} has values beyond float16", where="quantize", fix="keep its layer")
+    cast = helper.make_node("Cast", [f"{name}/half"], [name], to=TensorProto.FLOAT)
+    return [numpy_helper.from_array(halves, f"{name}/half")], [cast]
+
+
+def _as_integers(
+    values: Array, name: str, axis: int | None, bits: int, block: int | None
+) -> tuple[list[TensorProto], list[NodeProto]]:
+    """Integers, scales and the nodes that turn them into `name`."""
+    rows, restore = _rows(values, axis, block)
+    codes, scales = round_to_grid(rows, bits, np.float32 if block is None else np.float16)
+    if block is not None:
+        shaped, scale = codes, scales[:, None]
+    else:
+        shaped = restore(codes)
+        scale = scales
+        if axis is not None:
+            scale = scale.reshape([-1 if index == axis else 1 for index in range(values.ndim)])
+    code_name, scale_name = f"{name}/codes", f"{name}/scale"
+    stored = [_integers(shaped, code_name, bits), numpy_helper.from_array(scale, scale_name)]
+    decoded = name if block is None else f"{name}/blocks"
+    nodes = [helper.make_node("Cast", [code_name], [f"{name}/float"], to=TensorProto.FLOAT)]
+    if block is not None:  # so many scales that their own size counts: float16
+        nodes.append(helper.make_node("Cast", [scale_name], [f"{name}/scales"], to=TensorProto.FLOAT))
+        scale_name = f"{name}/scales"
+    nodes.append(helper.make_node("Mul", [f"{name}/float", scale_name], [decoded]))
+    if block is not None:
+        stored.append(numpy_helper.from_array(np.array(values.shape, np.int64), f"{name}/shape"))
+        nodes.append(helper.make_node("Reshape", [decoded, f"{name}/shape"], [name]))
+    return stored, nodes
+
+
+def _rows(values: Array, axis: int | None, block: int | None) -> tuple[Array, Callable[[Array], Array]]:
+    """The weight as rows that share a scale, and how rows become the weight's shape again."""
+    if block is not None:
+        if values.size % block:
+            raise InputError(
+                f"the weight has {values.size} values, which blocks of {block} do not divide",
+                where="quantize.block_size",
+            )
+        return values.reshape(-1, block), lambda codes: codes
+    if axis is None:
+        return values.reshape(1, -1), lambda codes: codes.reshape(values.shape)
+    moved = np.moveaxis(values, axis, 0)
+    return moved.reshape(len(moved), -1), lambda codes: np.moveaxis(codes.reshape(moved.shape), 0, axis)
+
+
+def round_to_grid(rows: Array, bits: int, kind: type[np.floating[Any]] = np.float32) -> tuple[Array, Array]:
+    """Symmetric integers and scales (one a row, of type `kind`) for weights (rows, n); zero stays zero.
+
+    The end of each row's range is the share of its largest weight that gives the least squared error.
+    """
+    top = 2 ** (bits - 1) - 1
+    largest = np.abs(rows).max(axis=1).astype(np.float64)
+    largest[largest == 0] = 1.0
+    best = np.full(len(rows), np.inf)
+    scales = largest / top
+    for clip in CLIPS if bits < 8 else CLIPS[:1]:
+        trial = clip * largest / top
+        rounded = np.clip(np.rint(rows / trial[:, None]), -top, top) * trial[:, None]
+        error = np.square(rounded - rows).sum(axis=1)
+        scales = np.where(error < best, trial, scales)
+        best = np.minimum(error, best)
+    stored = np.maximum(scales, np.finfo(kind).tiny).astype(kind)
+    codes = np.clip(np.rint(rows / stored[:, None].astype(np.float32)), -top, top).astype(np.int8)
+    return codes, stored
+
+
+def _integers(codes: Array, name: str, bits: int) -> TensorProto:
+    if bits == 8:
+        return numpy_helper.from_array(np.ascontiguousarray(codes), name)
+    flat = np.ascontiguousarray(codes).reshape(-1).view(np.uint8) & 0xF
+    flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
+    packed = (flat[0::2] | (flat[1::2] << 4)).astype(np.uint8)
+    return helper.make_tensor(name, TensorProto.INT4, codes.shape, packed.tobytes(), raw=True)

@@ -1,0 +1,108 @@
+"""Splits as they lie in a file, and parts of them, chosen with every class in its share: calibration from train,
+validation held out of train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighbridge.core.errors import InputError
+from weighbridge.data import Data, Split, read_npz
+
+CALIBRATION = 512
+"""Examples that are taken from train where a data factory gives no calibration split."""
+
+
+class StoredSplit(Split):
+    """A split in an `.npz` file, read and checked when something of it is asked for first.
+
+    Most recipes without training look at calibration examples alone, and the other splits would be most of the
+    memory that such a recipe takes. `order` is that of the inputs. An `InputError` where the file is not readable.
+    """
+
+    def __init__(self, path: Path, order: Sequence[str]) -> None:
+        self.__dict__.update(_path=path, _order=tuple(order))
+
+    @cached_property
+    def _split(self) -> Split:
+        split = read_npz(self.__dict__["_path"])
+        return Split({name: split.inputs[name] for name in self.__dict__["_order"]}, split.labels, split.slices)
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """Arrays (n, …) by the model's input names."""
+        return self._split.inputs
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """Classes or values (n,)."""
+        return self._split.labels
+
+    @property
+    def slices(self) -> Mapping[str, NDArray[Any]]:
+        """Boolean masks (n,) by name."""
+        return self._split.slices
+
+    def forget(self) -> None:
+        """Drop the arrays; they are read again when somebody asks."""
+        self.__dict__.pop("_split", None)
+
+
+def forget(data: Data) -> None:
+    """Drop what stored splits hold, calibration apart, which every step and comparison looks at."""
+    for split in (data.train, data.test):
+        if isinstance(split, StoredSplit):
+            split.forget()
+
+
+def balanced(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.intp]:
+    """Indices of `count` examples at most, the classes in equal numbers as far as they go, sorted.
+
+    Labels that are no classes (floats) are drawn without regard to their values.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        return np.sort(order[:count])
+    # How many of its class come before an example: taking by that rank deals the classes out in turn.
+    rank = np.empty(len(labels), dtype=np.intp)
+    for label in np.unique(labels):
+        of_class = order[labels[order] == label]
+        rank[of_class] = np.arange(len(of_class))
+    return np.sort(order[np.argsort(rank[order], kind="stable")][:count])
+
+
+def holdout(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """`split` as (the part to train on, a validation part of about `fraction`), classes balanced in the latter.
+
+    Slices go with their examples. An `InputError` where either part would be empty.
+    """
+    count = round(len(split) * fraction)
+    if not 0 < count < len(split):
+        raise InputError(f"a validation part of {fraction:.0%} of {len(split)} examples leaves a part empty")
+    held = np.zeros(len(split), dtype=bool)
+    held[balanced(split.labels, count, seed)] = True
+    return split.take(~held), split.take(held)
+
+
+def calibration(train: Split, given: Split | None, seed: int, where: str) -> Split:
+    """The calibration split: as given, or drawn class-balanced from train.
+
+    One without examples, or with a single class where train has several, is an `InputError`: ranges observed on
+    it would clip what the other classes need.
+    """
+    chosen = given if given is not None else train.take(balanced(train.labels, CALIBRATION, seed))
+    if len(chosen) == 0:
+        raise InputError("the calibration split is empty", where=where, fix="give examples, or leave it None")
+    if chosen.labels.dtype.kind in "iu" and len(np.unique(chosen.labels)) == 1 and len(np.unique(train.labels)) > 1:
+        raise InputError(
+            f"the calibration split holds one class alone ({chosen.labels.flat[0]})",
+            where=where,
+            fix="give examples of every class, or leave it None",
+        )
+    return chosen

@@ -1,0 +1,1 @@
+"""What this machine can resolve, by models of known cost."""

@@ -1,0 +1,1 @@
+"""One launch and one evaluation on one machine, below every decision."""

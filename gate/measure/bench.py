@@ -1,0 +1,276 @@
+"""One launch, taken: a fresh process per role, equal warm-up, rounds of interleaved bursts.
+
+The launch, not the inference, is the independent unit: memory layout is drawn anew with each process
+(Kalibera and Jones, "Rigorous benchmarking in reasonable time", ISMM 2013). This module runs on the machine that is
+measured, here or behind SSH: it imports numpy and the standard library alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighbridge.core.errors import MeasurementError
+from weighbridge.gate.measure.energy import WINDOW_SECONDS, Counters
+from weighbridge.gate.measure.process import Answering, Artifact, Worker, send_arrays
+from weighbridge.gate.measure.recording import Burst, Bursts, Phase, Recording
+
+Array = NDArray[Any]
+
+FEEDS = 32
+"""Different inputs that a timing loop goes through."""
+MOST_IN_A_BURST = 1000
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a launch is taken. The defaults are those of docs/adr/0030-interleaving.md."""
+
+    threads: int = 1
+    batch_size: int = 1
+    throughput_batch_size: int = 32
+    warm_inferences: int = 20
+    warm_seconds: float = 0.3
+    warm_most_seconds: float = 2.0
+    """A model so slow that the inferences above take longer warms up for this long."""
+    burst_seconds: float = 1e-3
+    rounds: int = 100
+    fewest_rounds: int = 15
+    launch_seconds: float = 1.0
+    """Slow models get fewer rounds (never below `fewest_rounds`), so that a launch takes about this long."""
+    timeout: float = 60.0
+    """Seconds for one request; a worker that needs longer is killed."""
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Where workers are pinned, and where the asking process runs meanwhile."""
+
+    workers: tuple[int, ...]
+    harness: tuple[int, ...]
+
+    @classmethod
+    def choose(cls, threads: int, busy: Mapping[int, float]) -> Cores:
+        """The `threads` least busy of the allowed cores for the workers, the others for this process."""
+        allowed = sorted(busy, key=lambda core: (busy[core], -core))
+        workers = tuple(sorted(allowed[:threads]))
+        return cls(workers, tuple(sorted(allowed[threads:])) or workers)
+
+    @classmethod
+    def of(cls, wanted: Sequence[int] | None, threads: int, load: Mapping[int, float]) -> Cores:
+        """The cores that a device names, or the least busy ones; `MeasurementError` for one that is not there."""
+        if not wanted:
+            return cls.choose(threads, load)
+        if missing := sorted(set(wanted) - load.keys()):
+            raise MeasurementError(f"has no core {missing[0]} (it may use {', '.join(map(str, sorted(load)))})")
+        return cls(tuple(wanted), tuple(sorted(set(load) - set(wanted))) or tuple(wanted))
+
+
+@dataclass(frozen=True)
+class Journey:
+    """The user's code around the model, for end-to-end latency."""
+
+    factory: str
+    folder: Path
+    examples: int = FEEDS
+    preprocess: str | None = None
+    """Name of the function within the factory's module, where the factory itself is not to be called."""
+    postprocess: str | None = None
+    raw: Array | None = None
+    """Raw examples (n, …), where `preprocess` is named."""
+
+    def load_into(self, worker: Answering) -> None:
+        """Import the code in a worker; `MeasurementError` where it does not run there."""
+        rest: dict[str, Any] = {"factory": self.factory, "folder": str(self.folder), "examples": self.examples}
+        if self.raw is None:
+            worker.ask("code", **rest)
+        else:
+            named = {"preprocess": self.preprocess, "postprocess": self.postprocess}
+            send_arrays(worker, "code", {"raw": self.raw}, **rest, **named)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is the same for every launch of one weighing."""
+
+    roles: Mapping[str, Artifact]
+    """`baseline`, `candidate`, and `stable` where a budget asks for it."""
+    inputs: Mapping[str, Array]
+    """Real examples (n, …) by input name."""
+    single: tuple[str, ...]
+    """Inputs without an axis for examples."""
+    protocol: Protocol
+    cores: Cores
+    journey: Journey | None = None
+    energy: Counters | None = None
+
+
+def record(setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False) -> Recording:
+    """Take one launch of all roles, each in a fresh process; with `control` a second baseline joins them.
+
+    `latency.end_to_end` needs a launch of its own: its bursts run the user's code around each inference. Raises
+    `MeasurementError` for whatever a worker does wrong.
+    """
+    roles = dict(setup.roles)
+    if control:
+        roles["control"] = roles["baseline"]
+    protocol = setup.protocol
+    journey = setup.journey if "latency.end_to_end" in metrics else None
+    with ExitStack() as stack:
+        os.sched_setaffinity(0, setup.cores.harness)
+        started = {}
+        # In random order too: who starts first finds other caches, and other pages mapped.
+        for role in rng.permutation(list(roles)).tolist():
+            worker = Worker(roles[role].name, threads=protocol.threads, timeout=protocol.timeout)
+            started[role] = stack.enter_context(worker)
+        bench = Bench({role: started[role] for role in roles}, setup, rng)
+        bench.load(roles)
+        bench.feed(protocol.batch_size, journey)
+        # The controls rest on interleaved bursts: whatever is timed at all takes them too.
+        timed = bool(metrics - {"memory.peak"})
+        bench.warm(protocol.warm_seconds if timed else 0.0, journey=journey is not None)
+        phases: dict[str, Phase] = {}
+        joules: dict[str, float] = {}
+        facts = bench.facts()
+        if journey is not None:
+            return Recording(facts, {"journey": bench.rounds(journey=True)})
+        if timed:
+            phases["latency"] = bench.rounds()
+        if setup.energy is not None and "energy" in metrics:
+            joules = bench.energy(setup.energy)
+        if "throughput" in metrics:
+            bench.feed(protocol.throughput_batch_size)
+            bench.warm(0.0)
+            phases["throughput"] = bench.rounds()
+        return Recording(facts, phases, joules)
+
+
+class Bench:
+    """The workers of one launch and what they have said so far. Raises `MeasurementError` for what they do wrong."""
+
+    def __init__(self, workers: Mapping[str, Worker], setup: Setup, rng: np.random.Generator) -> None:
+        self.workers = workers
+        self.setup = setup
+        self.protocol = setup.protocol
+        self.rng = rng
+        self.loaded: dict[str, dict[str, Any]] = {}
+        self.warmed: dict[str, dict[str, Any]] = {}
+        self.count = 0
+
+    def load(self, roles: Mapping[str, Artifact]) -> None:
+        """Import the runtimes side by side, then load one after the other, in random order, on the measuring core."""
+        for role in self._shuffled():
+            self.workers[role].send("start", adapter=str(roles[role].adapter))
+        started = {role: worker.receive()[0] for role, worker in self.workers.items()}
+        for role in self._shuffled():
+            answer, _ = self.workers[role].ask(
+                "load",
+                files=roles[role].files,
+                threads=self.protocol.threads,
+                cores=list(self.setup.cores.workers),
+                inputs=list(roles[role].inputs),
+            )
+            self.loaded[role] = {**answer, "empty": started[role].get("memory")}
+
+    def feed(self, batch: int, journey: Journey | None = None) -> None:
+        """Give every worker the same real inputs, repeated where there are fewer than one batch."""
+        given = self.setup.inputs
+        wanted = FEEDS * batch
+        repeats = -(-batch // min(len(array) for array in given.values()))
+        chosen = {name: np.concatenate([array] * repeats)[:wanted] for name, array in given.items()}
+        for role in self._shuffled():
+            worker = self.workers[role]
+            send_arrays(worker, "inputs", chosen, batch=batch, single=list(self.setup.single))
+            if journey is not None:
+                journey.load_into(worker)
+
+    def warm(self, seconds: float, *, journey: bool = False) -> None:
+        """The same warm-up for all, in random order."""
+        for role in self._shuffled():
+            answer, _ = self.workers[role].ask(
+                "warm",
+                inferences=self.protocol.warm_inferences,
+                seconds=seconds,
+                most_seconds=self.protocol.warm_most_seconds,
+                journey=journey,
+            )
+            self.warmed[role] = {**self.warmed.get(role, answer), "typical_ns": positive(answer, "typical_ns", role)}
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What each role's process has said up to here; see `weighbridge.gate.measure.recording.FACTS`."""
+        return {
+            role: {
+                "load_ns": self.loaded[role].get("load_ns"),
+                "first_ns": self.warmed[role].get("first_ns"),
+                "memory": self.warmed[role].get("memory"),
+                "empty": self.loaded[role].get("empty"),
+            }
+            for role in self.workers
+        }
+
+    def energy(self, counters: Counters) -> dict[str, float]:
+        """Joules of the package per inference, over one window of each role in random order."""
+        found = {}
+        for role in self._shuffled():
+            count = 1 + int(WINDOW_SECONDS * 1.1e9 / self.warmed[role]["typical_ns"])
+            before = counters.read()
+            self.workers[role].ask("burst", count=count, offset=0, timeout=self.protocol.timeout + 10 * WINDOW_SECONDS)
+            found[role] = counters.joules(before, counters.read()) / count
+        return found
+
+    def rounds(self, *, journey: bool = False) -> Phase:
+        """Rounds of bursts; each starts every role at the same input."""
+        typical = min(self.warmed[role]["typical_ns"] for role in self.workers) / 1e9
+        slowest = max(self.warmed[role]["typical_ns"] for role in self.workers) / 1e9
+        self.count = int(np.clip(np.ceil(self.protocol.burst_seconds / typical), 1, MOST_IN_A_BURST)) + 1
+        length = len(self.workers) * self.count * slowest
+        number = int(np.clip(self.protocol.launch_seconds / length, self.protocol.fewest_rounds, self.protocol.rounds))
+        return Phase(self.count, tuple(self._round(index, journey=journey) for index in range(number)))
+
+    def _round(self, index: int, *, journey: bool) -> Bursts:
+        stolen = steal_ticks(self.setup.cores.workers)
+        switches = 0
+        bursts = {}
+        for role in self._shuffled():
+            worker = self.workers[role]
+            begin = time.perf_counter_ns()
+            answer, payload = worker.ask("burst", count=self.count, offset=index * self.count, journey=journey)
+            elapsed = time.perf_counter_ns() - begin
+            if len(payload) != 8 * self.count:
+                raise MeasurementError(
+                    f"sent garbage: {len(payload)} bytes instead of {self.count} durations", where=worker.name
+                )
+            bursts[role] = Burst(np.frombuffer(payload, np.int64), elapsed)
+            switches += int(answer.get("switches", 0))
+        return Bursts(bursts, disturbed=switches > 0 or steal_ticks(self.setup.cores.workers) != stolen)
+
+    def _shuffled(self) -> list[str]:
+        roles = list(self.workers)
+        return [roles[index] for index in self.rng.permutation(len(roles))]
+
+
+def positive(answer: Mapping[str, Any], key: str, role: str) -> float:
+    """A whole number above zero that a worker answered; anything else is a `MeasurementError`."""
+    value = answer.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**63:
+        raise MeasurementError(f"answered {key} = {value!r:.80}: the clock jumped, or the worker is broken", where=role)
+    return float(value)
+
+
+def steal_ticks(cores: Sequence[int], path: Path = Path("/proc/stat")) -> int:
+    """Clock ticks that the hypervisor took from these cores since boot; 0 where the kernel does not say."""
+    wanted = {f"cpu{core}" for core in cores}
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    fields = [line.split() for line in lines if line.startswith("cpu")]
+    return sum(int(parts[8]) for parts in fields if parts[0] in wanted and len(parts) > 8)

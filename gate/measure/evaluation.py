@@ -1,0 +1,143 @@
+"""Outputs of an artifact over a data set, taken from the file by its runtime in a worker process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighbridge.core.errors import MeasurementError
+from weighbridge.data import Split
+from weighbridge.gate.measure.feeding import Feeding
+from weighbridge.gate.measure.process import Answering, Artifact, open_artifact, send_arrays
+
+Array = NDArray[Any]
+
+LARGE_BATCH = 128
+PROBED = 128
+"""Examples that are answered at both batch sizes to see whether a large batch gives the same answers."""
+CHUNK_BYTES = 1 << 25
+CHUNK_EXAMPLES = 512
+QUICK_SHARE = 0.05
+"""Requests grow as long as one takes less than this share of the time-out: a slow model is not taken for a hung one."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How examples are put to a model."""
+
+    feeding: Feeding
+    batch_size: int = 1
+    """The batch that is deployed and timed."""
+    timeout: float = 60.0
+
+
+def answer(
+    artifact: Artifact,
+    split: Split,
+    outputs: Sequence[int],
+    manner: Manner,
+    start: Callable[[Artifact, float], Answering] | None = None,
+) -> tuple[list[Array], str]:
+    """The chosen outputs, each (n, …), for every example, and a sentence on the batch that was used.
+
+    A large batch is used only where it answers the first examples as the deployed batch does: dynamic quantization
+    takes its scales from the whole batch. `start` opens a worker elsewhere than here. Raises `MeasurementError` for a
+    worker that goes wrong, for NaN and infinities, and for a model that answers the same whatever it is given.
+    """
+    feeding = manner.feeding
+    with (start or _here)(artifact, manner.timeout) as worker:
+        batch = feeding.at_most(manner.batch_size)
+        note = f"evaluated at batch {batch}"
+        if feeding.at_most(LARGE_BATCH) > batch and len(split) > PROBED:
+            if _agree(worker, split.take(slice(PROBED)), feeding, outputs, batch):
+                note = f"evaluated at batch {LARGE_BATCH}, which answers like batch {batch}"
+                batch = LARGE_BATCH
+            else:
+                note += f": a batch of {LARGE_BATCH} answers differently"
+        found = _run(worker, split.inputs, feeding, outputs, batch)
+    _check_attention(found, split, artifact.name)
+    return found, note
+
+
+def check_answers(outputs: Sequence[Array], split: Split, name: str) -> None:
+    """Numbers, finite ones, and not the same whatever the input: anything else is a `MeasurementError`."""
+    _check_numbers(outputs, name)
+    _check_attention(outputs, split, name)
+
+
+def _here(artifact: Artifact, timeout: float) -> Answering:
+    return open_artifact(artifact, timeout=timeout)[0]
+
+
+def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batch: int) -> bool:
+    small = _run(worker, split.inputs, feeding, outputs, batch)
+    large = _run(worker, split.inputs, feeding, outputs, LARGE_BATCH)
+    return all(
+        ours.shape == theirs.shape
+        and np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(np.abs(ours).max(initial=0)))
+        for ours, theirs in zip(small, large, strict=True)
+    )
+
+
+def _run(
+    worker: Answering, inputs: Mapping[str, Array], feeding: Feeding, outputs: Sequence[int], batch: int
+) -> list[Array]:
+    """All examples in requests of whole batches; the last batch is filled up with its last example."""
+    total = len(next(iter(inputs.values())))
+    size = max(1, sum(array[:1].nbytes for array in inputs.values()))
+    most = max(1, min(CHUNK_BYTES // size, CHUNK_EXAMPLES) // batch) * batch
+    step, begin = batch, 0
+    parts: list[dict[str, Array]] = []
+    while begin < total:
+        asked = time.monotonic()
+        count = min(step, total - begin)
+        padding = -count % batch
+        chunk = {name: _padded(array[begin : begin + count], padding) for name, array in inputs.items()}
+        reply = send_arrays(
+            worker, "evaluate", chunk, batch=batch, single=list(feeding.single), outputs=list(outputs), padding=padding
+        )
+        parts.append(_answered(reply, outputs, worker.name))
+        begin += count
+        if time.monotonic() - asked < QUICK_SHARE * worker.timeout:
+            step = min(2 * step, most)
+    try:
+        joined = [np.concatenate([part[str(index)] for part in parts]) for index in outputs]
+    except ValueError as error:
+        raise MeasurementError(f"answered outputs of differing shapes: {error}", where=worker.name) from error
+    if any(len(array) != total for array in joined):
+        raise MeasurementError(f"answered {[len(array) for array in joined]} of {total} examples", where=worker.name)
+    _check_numbers(joined, worker.name)
+    return joined
+
+
+def _answered(reply: Mapping[str, Any], outputs: Sequence[int], name: str) -> dict[str, Array]:
+    """The arrays of a reply: a worker elsewhere may answer anything."""
+    arrays: dict[str, Array] = reply.get("arrays", {})
+    lacking = [index for index in outputs if str(index) not in arrays or arrays[str(index)].ndim == 0]
+    if lacking:
+        raise MeasurementError(f"answered nothing for output {lacking[0]}", where=name)
+    return arrays
+
+
+def _padded(array: Array, padding: int) -> Array:
+    return np.concatenate([array, np.repeat(array[-1:], padding, axis=0)]) if padding else array
+
+
+def _check_numbers(outputs: Sequence[Array], name: str) -> None:
+    for index, array in enumerate(outputs):
+        if array.dtype.kind not in "iufb":
+            raise MeasurementError(f"output {index} is {array.dtype}, not numbers", where=name)
+        bad = len(array) - int(np.isfinite(array.reshape(len(array), -1)).all(axis=1).sum())
+        if bad:
+            raise MeasurementError(f"{bad} of {len(array)} answers hold NaN or infinite values", where=name)
+
+
+def _check_attention(outputs: Sequence[Array], split: Split, name: str) -> None:
+    differs = any((array != array[:1]).any() for array in split.inputs.values())
+    if differs and all((array == array[:1]).all() for array in outputs):
+        raise MeasurementError("answers the same whatever it is given: it ignores its input", where=name)

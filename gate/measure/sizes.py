@@ -1,0 +1,137 @@
+"""The facts of a file: bytes as stored and compressed, parameters, multiply-accumulates."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weighbridge.core.documents import Absent, Evidence, Exact, Manifest, Weighed
+from weighbridge.core.files import read_bytes, sha256_bytes, sha256_file, sha256_tree
+from weighbridge.core.formats import pte_file, tflite_file
+from weighbridge.core.formats.onnx_file import (
+    Counts,
+    Signature,
+    compressed_sizes,
+    counts,
+    external_files,
+    load_model,
+    signature,
+)
+from weighbridge.gate.measure.runtimes import RUNTIMES
+
+TARGETS = {runtime.suffix: name for name, runtime in RUNTIMES.items()}
+"""Which runtime reads a file, by its suffix."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """An artifact as the gate reads it, without running it."""
+
+    name: str
+    path: Path
+    files: tuple[Path, ...]
+    """The model's file first, then files of weights beside it."""
+    digest: str
+    sizes: Mapping[str, int]
+    counts: Counts | str
+    """Parameters and multiply-accumulates, or why they are not known."""
+    signature: Signature
+
+    def weighed(self) -> Weighed:
+        """How a measurement names it."""
+        return Weighed(name=self.name, digest=self.digest, bytes=self.sizes["bytes"])
+
+    def stage(self, folder: Path) -> tuple[tuple[str, str], ...]:
+        """Copy the files into a folder of their own, so that nobody changes them while they are weighed.
+
+        Returns (path, digest) of each. All folders are of equal depth and length: a longer path would move the
+        worker's stack (Mytkowicz et al., "Producing wrong data without doing anything obviously wrong", 2009).
+        """
+        placed = []
+        for source in self.files:
+            target = folder / (
+                f"model{self.path.suffix}" if source == self.path else source.relative_to(self.path.parent)
+            )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            placed.append((str(target), sha256_file(target)))
+        return tuple(placed)
+
+
+def target_of(path: Path) -> str:
+    """The target that a file was built for, by its suffix: what is nothing else is read as ONNX."""
+    return TARGETS.get(path.suffix, "onnxruntime")
+
+
+def read_model(path: Path, name: str, inputs: Sequence[str] = ()) -> Model:
+    """Read and check a file; corrupt, truncated or unsafe ones are an `InputError` (see `onnxfile.load_model`).
+
+    LiteRT and ExecuTorch files are graphs of fused and delegated operators: their parameters and multiply-accumulates
+    are those of the manifest beside the file, if it speaks of these very bytes. So are names of ports where a file has
+    none (ExecuTorch); `inputs` are taken where the manifest has none either and there is but one.
+    """
+    if target_of(path) == "onnxruntime":
+        return _read_onnx(path, name)
+    data = read_bytes(path)
+    digest = sha256_bytes(data)
+    manifest = _manifest(path, digest)
+    if path.suffix == ".tflite":
+        ports = tflite_file.signature(data, str(path))
+    else:
+        names = manifest.ports if manifest is not None else {}
+        given = names.get("inputs") or (inputs if len(inputs) == 1 else ())
+        ports = pte_file.signature(data, str(path), given, names.get("outputs", ()))
+    known = _recorded(manifest, path)
+    return Model(name, path, (path,), digest, compressed_sizes(data), known, ports)
+
+
+def _read_onnx(path: Path, name: str) -> Model:
+    proto = load_model(path)
+    outside = external_files(path)
+    files = (path, *outside)
+    data = b"".join(read_bytes(file) for file in files)
+    digest = sha256_tree(list(files), path.parent) if outside else sha256_bytes(data)
+    return Model(name, path, files, digest, compressed_sizes(data), counts(proto), signature(proto))
+
+
+def _manifest(path: Path, digest: str) -> Manifest | None:
+    """The manifest beside a file, if it speaks of the file's bytes."""
+    beside = path.with_name("manifest.json")
+    if not beside.exists():
+        return None
+    manifest = Manifest.read(beside)
+    return manifest if manifest.artifact.digest == digest else None
+
+
+def _recorded(manifest: Manifest | None, path: Path) -> Counts | str:
+    """What the compress room counted on the network that the file was made from."""
+    if manifest is None:
+        return f"a {path.suffix} file does not say, and no manifest of these bytes lies beside it"
+    if manifest.sizes.params == 0:
+        return "its manifest records none"
+    unknown = getattr(manifest.sizes, "macs_unknown", ())  # recorded where there are such operators alone
+    return Counts(manifest.sizes.params, manifest.sizes.macs, tuple(unknown))
+
+
+def facts(candidate: Model, reference: Model) -> dict[str, Evidence]:
+    """Evidence of every exact metric."""
+    found: dict[str, Evidence] = {
+        f"size.{key}": Exact(candidate=candidate.sizes[key], reference=reference.sizes[key])
+        for key in ("bytes", "gzip", "zstd")
+    }
+    for key in ("params", "macs"):
+        found[key] = _counted(key, candidate, reference)
+    return found
+
+
+def _counted(key: str, candidate: Model, reference: Model) -> Evidence:
+    found = []
+    for model in (reference, candidate):
+        if isinstance(model.counts, str):
+            return Absent(reason=f"not known for the {model.name}: {model.counts}")
+        if key == "macs" and model.counts.unknown:
+            return Absent(reason=f"cannot be computed for {', '.join(model.counts.unknown)} in the {model.name}")
+        found.append(getattr(model.counts, key))
+    return Exact(candidate=found[1], reference=found[0])

@@ -1,0 +1,168 @@
+"""Bodies of the DVC stages `device` and `weigh`; `weighbridge.gate.stages.summary` has `judge`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from weighbridge.core.documents import (
+    STABLE,
+    Candidate,
+    Device,
+    Manifest,
+    Measurement,
+    Params,
+    Stable,
+    Weighing,
+    baseline_folder,
+    load,
+)
+from weighbridge.core.errors import InputError, IntegrityError, MeasurementError
+from weighbridge.core.files import sha256_file
+from weighbridge.core.progress import Progress, silent
+from weighbridge.data import load_data, read_npz
+from weighbridge.gate.devices import Place, open_place
+from weighbridge.gate.devices.unreached import Unreached
+from weighbridge.gate.measure import device as device_room
+from weighbridge.gate.measure.launches import Journey
+from weighbridge.gate.stages.missing import lost
+from weighbridge.gate.weighing.job import Source, check_stable, read_job, user_metrics
+from weighbridge.gate.weighing.weigh import weigh_in_turn
+
+NO_JOURNEY = "the data factory gives no preprocess and raw examples"
+
+
+def device(root: Path) -> Device:
+    """Write `artifacts/device.json`; the same machines give the same bytes.
+
+    It holds this machine and, under `others`, what each further device of `params.yaml` says of itself, or that it
+    could not be reached: what was measured on one that changed is not taken for what it is now.
+    """
+    found = device_room.describe(os.environ)
+    params = root / "params.yaml"
+    others = _others(Params.read(params), root) if params.exists() else {}
+    if others:
+        found = found.model_copy(update={"others": others})
+    found.write(root / "artifacts" / "device.json")
+    return found
+
+
+def _others(params: Params, root: Path) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    for name, section in params.devices.items():
+        if section.here:
+            continue
+        try:
+            with open_place(name, section, root) as place:
+                said[name] = place.device.to_json()
+        except MeasurementError:
+            said[name] = "not reached"  # why is no property of the device: it would change from run to run
+    return said
+
+
+def weigh(root: Path, recipe: str, progress: Progress = silent) -> list[Measurement]:
+    """Weigh a recipe's artifacts, on each device, into `measurements/<recipe>/`, continuing what stands there."""
+    params = Params.read(root / "params.yaml")
+    if recipe not in params.recipes:
+        raise InputError(f"there is no recipe {recipe!r}", where=f"{root / 'params.yaml'}: recipes")
+    candidates = params.candidates(recipe)
+    found = []
+    for candidate in candidates:
+        with _place(root, params, candidate) as place:
+            found.append(_weigh(root, params, candidate, place, progress))
+    _forget(root / "measurements" / recipe, {Path(candidate.measurement).name for candidate in candidates})
+    return found
+
+
+def _place(root: Path, params: Params, candidate: Candidate) -> Place:
+    """Where a candidate is weighed. A device that cannot be reached ends in a fault, and does not stop the others."""
+    section = params.devices[candidate.device]
+    try:
+        return open_place(candidate.device, section, root)
+    except MeasurementError as error:
+        earlier = root / candidate.measurement
+        known = Measurement.read(earlier).device if earlier.exists() else None
+        return Unreached(candidate.device, error, section.device_class, known)
+
+
+def _forget(folder: Path, wanted: set[str]) -> None:
+    """Measurements of targets and devices that params no longer name must not linger beside those they do."""
+    for path in folder.glob("*.json"):
+        if path.name not in wanted:
+            path.unlink()
+
+
+def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progress: Progress) -> Measurement:
+    data = root / "artifacts" / "data" / "test.npz"
+    stable, reason = _stable(root / "artifacts" / "stable", candidate.target)
+    job = read_job(
+        Source(
+            _verified(root / baseline_folder(candidate.target)),
+            _verified(root / candidate.folder),
+            read_npz(data),
+            str(data),
+            stable=stable if check_stable(params.budgets, None, reason) else None,
+        ),
+        params.budgets,
+        place.device,
+        _weighing(params, candidate),
+        runtime=candidate.target,
+        missing=check_stable(params.budgets, stable, reason),
+        users=user_metrics(params.budgets, ()),
+        journey=_journey(params, root),
+        model=params.model.name,
+        recipe=candidate.recipe,
+        remarks=_remarks(root, candidate),
+    )
+    return weigh_in_turn(job, root / candidate.measurement, progress, place)
+
+
+def _remarks(root: Path, candidate: Candidate) -> tuple[str, ...]:
+    """What the report must say where there is no measurement to continue, and should be one."""
+    gone = None if (root / candidate.measurement).exists() else lost(root, candidate.recipe)
+    return (gone,) if gone else ()
+
+
+def _weighing(params: Params, candidate: Candidate) -> Weighing:
+    """How it is measured: a device's own number of threads comes first."""
+    threads = params.devices[candidate.device].threads
+    return params.weighing if threads is None else params.weighing.model_copy(update={"threads": threads})
+
+
+def _verified(folder: Path) -> Path:
+    """An artifact's file, if its bytes are those of its manifest."""
+    manifest = Manifest.read(folder / "manifest.json")
+    path = folder / manifest.artifact.path
+    found = sha256_file(path)
+    if found != manifest.artifact.digest:
+        raise IntegrityError(f"has {found}; its manifest says {manifest.artifact.digest}", where=str(path))
+    return path
+
+
+def _stable(folder: Path, target: str) -> tuple[Path | None, str]:
+    """What the registry serves now for a target, verified, or why there is nothing."""
+    record = folder / STABLE
+    if not record.exists():
+        return None, "nobody asked the registry what it serves (artifacts/stable/stable.json is not there)"
+    stable = load(Stable, record)
+    if not stable.artifacts:
+        return None, stable.reason or "the registry serves no version as stable"
+    if target not in stable.artifacts:
+        return None, f"{stable.version}, which is stable, was not built for {target}"
+    served = stable.artifacts[target]
+    path = folder / served.path
+    found = sha256_file(path)
+    if found != served.digest:
+        raise IntegrityError(f"has {found}; stable.json says {served.digest}", where=str(path))
+    return path, ""
+
+
+def _journey(params: Params, root: Path) -> Journey | str:
+    """The user's code around the model; loaded only where a budget asks for it."""
+    if not any(budget.metric == "latency.end_to_end" for budget in params.budgets):
+        return NO_JOURNEY
+    data = load_data(params.data.factory)
+    if data.preprocess is None or data.raw is None:
+        return NO_JOURNEY
+    return Journey(params.data.factory, root.resolve())

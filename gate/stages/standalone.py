@@ -1,0 +1,142 @@
+"""The stand-alone gate: two ONNX files, examples, a verdict, and a folder with what it rests on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from weighbridge.core.documents import Budget, BudgetVerdict, RecipeVerdict, Verdict, Weighing
+from weighbridge.core.documents.base import parse
+from weighbridge.core.documents.params import read_budgets
+from weighbridge.core.files import atomic_write
+from weighbridge.core.formatting import quantity
+from weighbridge.core.progress import Progress, silent
+from weighbridge.data import Split, load_data, read_npz
+from weighbridge.gate.calibrate.calibration import sentences
+from weighbridge.gate.measure import device as device_room
+from weighbridge.gate.measure.launches import Journey
+from weighbridge.gate.report.single import render
+from weighbridge.gate.stages.pipeline import NO_JOURNEY
+from weighbridge.gate.verdict.judge import judge, name_of
+from weighbridge.gate.weighing.job import (
+    Job,
+    Source,
+    check_stable,
+    default_budgets,
+    read_job,
+    user_metrics,
+    with_metrics,
+)
+from weighbridge.gate.weighing.weigh import weigh_in_turn
+
+KEPT = Path(".weighbridge") / "weighed"
+"""Where measurements go without `--out`, by digests: weighing again must continue, not start afresh."""
+NO_STABLE = "a stand-alone weighing knows of no registry; weigh against what is stable by giving it as the baseline"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line."""
+
+    baseline: Path
+    candidate: Path
+    data: str
+    budgets: Path | None = None
+    out: Path | None = None
+    metrics: tuple[str, ...] = ()
+    output: str | None = None
+    weighing: Mapping[str, Any] | None = None
+    thorough: bool = False
+
+
+def run(request: Request, progress: Progress = silent) -> tuple[RecipeVerdict, str]:
+    """Weigh, judge, write `measurement.json`, `verdict.json` and `gate.md`; returns the verdict and a table."""
+    job, defaults = _job(request)
+    out = request.out or KEPT / f"{job.baseline.digest[7:19]}-{job.candidate.digest[7:19]}"
+    measurement = weigh_in_turn(job, out / "measurement.json", progress)
+    verdict = judge(measurement, job.budgets)
+    if defaults:
+        verdict = verdict.model_copy(update={"notes": [*verdict.notes, _default_note(job.budgets)]})
+    verdict.write(out / "verdict.json")
+    report = render(
+        verdict,
+        measurement,
+        name=request.candidate.name,
+        reproduce=[_command(request, out)],
+        calibration=sentences(Path(), job.device.fingerprint),
+    )
+    atomic_write(out / "gate.md", report.markdown.encode())
+    atomic_write(out / "gate.html", report.html.encode())
+    return verdict, _table(verdict, out)
+
+
+def _job(request: Request) -> tuple[Job, bool]:
+    split, journey = _examples(request.data)
+    budgets = read_budgets(request.budgets) if request.budgets else default_budgets(split)
+    budgets = with_metrics(budgets, request.metrics)
+    source = Source(request.baseline, request.candidate, split, request.data, output=request.output)
+    job = read_job(
+        source,
+        budgets,
+        device_room.describe(os.environ),
+        parse(Weighing, dict(request.weighing or {}), "arguments"),
+        missing=check_stable(budgets, None, NO_STABLE),
+        users=user_metrics(budgets, request.metrics),
+        journey=journey,
+        thorough=request.thorough,
+    )
+    return job, request.budgets is None
+
+
+def _examples(data: str) -> tuple[Split, Journey | str]:
+    """The evaluation set: an `.npz` file, or the test split of a data factory."""
+    if data.endswith(".npz") or ":" not in data:
+        return read_npz(Path(data)), NO_JOURNEY
+    loaded = load_data(data, "--data")
+    if loaded.preprocess is None or loaded.raw is None:
+        return loaded.test, NO_JOURNEY
+    return loaded.test, Journey(data, Path.cwd())
+
+
+def _default_note(budgets: Sequence[Budget]) -> str:
+    named = "; ".join(f"{budget.metric} {budget.rule} {budget.limit:g}" for budget in budgets)
+    return f"No --budgets were given; judged by the default ones: {named}."
+
+
+def _table(verdict: RecipeVerdict, out: Path) -> str:
+    """For a terminal: the verdict, one line per budget, and where the report lies."""
+    rows = [
+        {
+            "budget": name_of(item),
+            "limit": quantity(item.limit, item.unit),
+            "measured": _measured(item),
+            "verdict": item.verdict.value + ("" if item.required else " (advisory)"),
+        }
+        for item in verdict.budgets
+    ]
+    reasons = [f"{name_of(item)}: {item.reason}" for item in verdict.budgets if item.verdict is not Verdict.PASS]
+    parts = [tabulate(rows, headers="keys", tablefmt="github"), *reasons, *verdict.notes]
+    return "\n".join([*parts, f"{verdict.verdict.value}: the report lies in {out / 'gate.md'}", ""])
+
+
+def _measured(item: BudgetVerdict) -> str:
+    if item.estimate is None:
+        return "-"
+    bounds = [quantity(bound, item.unit) if bound is not None else "?" for bound in (item.lower, item.upper)]
+    exact = item.lower == item.upper == item.estimate
+    return quantity(item.estimate, item.unit) + ("" if exact else f" [{bounds[0]}, {bounds[1]}]")
+
+
+def _command(request: Request, out: Path) -> str:
+    """The command line that asks the same again, and so continues the measurement."""
+    words = ["weighbridge", "weigh", str(request.baseline), str(request.candidate), "--data", request.data]
+    words += ["--budgets", str(request.budgets)] if request.budgets else []
+    words += [word for name in request.metrics for word in ("--metric", name)]
+    words += ["--output", request.output] if request.output else []
+    return shlex.join([*words, "--out", str(out)])

@@ -1,0 +1,238 @@
+"""Body of the DVC stage `judge`, and the check that a verdict still follows from what lies on disk.
+
+Reads `params.yaml`, manifests, artifacts, measurements and waivers; judges; writes `reports/`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from weighbridge.core.documents import GateVerdict, RecipeVerdict, Verdict, worst
+from weighbridge.core.errors import IntegrityError
+from weighbridge.core.files import atomic_write, parse_yaml, pretty_json, read_yaml
+from weighbridge.core.formatting import quantity
+from weighbridge.gate.calibrate.calibration import sentences
+from weighbridge.gate.report import markdown, page, plots, tables
+from weighbridge.gate.report.content import PICTURES, Report, document, interval
+from weighbridge.gate.report.edits import edits
+from weighbridge.gate.report.facts import Entry
+from weighbridge.gate.stages.inventory import PARAMS, Inventory, take_inventory
+from weighbridge.gate.verdict.judge import judge as judge_one
+from weighbridge.gate.verdict.judge import name_of, unanswered_by
+from weighbridge.gate.verdict.policy import Policy, policy_changes, under_base
+from weighbridge.gate.verdict.reasons import shown_unit
+from weighbridge.gate.verdict.waivers import apply_waivers, read_waivers
+
+REPRODUCE = ("dvc repro", "weighbridge gate")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The merge base that budgets are compared with."""
+
+    revision: str
+    text: str | None
+    """Its `params.yaml`; None where it has none."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A verdict that follows from the evidence, as a document, a table for terminals, and reports."""
+
+    verdict: GateVerdict
+    table: str
+    report: Report
+
+    @property
+    def markdown(self) -> str:
+        """The report for a comment or a job's summary."""
+        return markdown.render(document(self.report))
+
+    @property
+    def html(self) -> str:
+        """The report as one self-contained page."""
+        return _page(self.report)
+
+    def write(self, folder: Path) -> None:
+        """Write `verdict.json`, `gate.md` and `gate.html` to a folder, e.g. for a comment on a pull request."""
+        self.verdict.write(folder / "verdict.json")
+        atomic_write(folder / "gate.md", self.markdown.encode())
+        atomic_write(folder / "gate.html", self.html.encode())
+
+
+def judge(root: Path, *, base: Base | None = None, today: dt.date | None = None) -> GateVerdict:
+    """Judge every recipe of `params.yaml` and write `reports/`; see DESIGN, stage `judge`.
+
+    Raises `InputError` where a document is missing or malformed; digests that disagree become `error` verdicts.
+    """
+    inventory = take_inventory(root)
+    verdict = _gate_verdict(inventory, root, base, today or _today())
+    report = _report(inventory, verdict, root, base)
+    files = _files(report)
+    folder = root / "reports"
+    for name, data in files.items():
+        atomic_write(folder / name, data)
+    # The verdict last: it never speaks of a report that could not be written.
+    verdict.write(folder / "verdict.json")
+    return verdict
+
+
+def check(root: Path, *, base: Base | None = None, today: dt.date | None = None) -> Checked:
+    """Judge again, and refuse a `reports/verdict.json` that does not follow from the evidence as it is now.
+
+    With `base`, the budgets are compared with the merge base's as well. Raises `IntegrityError` where the stored
+    verdict differs from the one that the evidence gives.
+    """
+    inventory = take_inventory(root)
+    stored = GateVerdict.read(root / "reports" / "verdict.json")
+    bare = _judge_all(inventory)
+    differing = [name for name, found in bare.recipes.items() if not _same(stored.recipes.get(name), found)]
+    differing += [name for name in stored.recipes if name not in bare.recipes]
+    if differing or stored.policy != bare.policy or stored.model != bare.model:
+        about = f"on {', '.join(sorted(differing))} " if differing else ""
+        raise IntegrityError(
+            f"the verdict {about}does not follow from params.yaml and the measurements as they are now",
+            where=str(root / "reports" / "verdict.json"),
+            fix="run `dvc repro`",
+        )
+    verdict = _gate_verdict(inventory, root, base, today or _today())
+    return Checked(verdict, table(verdict), _report(inventory, verdict, root, base))
+
+
+def table(verdict: GateVerdict) -> str:
+    """The verdict for a terminal: one line per budget, then what did not pass and why."""
+    rows = [
+        {
+            "model": name,
+            "budget": name_of(item),
+            "limit": quantity(item.limit, shown_unit(item.rule, item.unit)),
+            "measured": quantity(item.estimate, shown_unit(item.rule, item.unit)),
+            "interval": interval(item),
+            "verdict": item.verdict.value + (" (waived)" if item.waived_by else "" if item.required else " (advisory)"),
+        }
+        for name, recipe in verdict.recipes.items()
+        for item in recipe.budgets
+    ]
+    whole = [
+        f"{name}: {recipe.verdict.value}{' (advisory)' if recipe.advisory else ''}"
+        for name, recipe in verdict.recipes.items()
+    ]
+    reasons = [
+        f"{name}: {name_of(item)}: {item.reason}"
+        for name, recipe in verdict.recipes.items()
+        for item in recipe.budgets
+        if item.standing is not Verdict.PASS
+    ]
+    loosened = [
+        f"policy: {change.budget} {change.kind}: {change.base} → {change.head}"
+        f" ({'accepted by ' + change.waived_by if change.waived_by else 'no waiver accepts it'})"
+        for change in verdict.policy_changes
+    ]
+    parts = [tabulate(rows, headers="keys", tablefmt="github"), "", *reasons, *loosened, *verdict.notes, *whole]
+    return "\n".join([*parts, f"gate: {verdict.verdict.value}; the report lies in reports/gate.md", ""])
+
+
+def _judge_all(inventory: Inventory) -> GateVerdict:
+    """The verdict that the evidence gives, before waivers and policy."""
+    params = inventory.params
+    nobodys = unanswered_by(params.budgets, [item.measurement.device for item in inventory.weighed])
+    recipes = {
+        item.candidate.name: judge_one(
+            item.measurement,
+            params.budgets,
+            advisory=params.recipes[item.candidate.recipe].advisory,
+            problems=item.problems,
+            unanswered=nobodys,
+        )
+        for item in inventory.weighed
+    }
+    counting = [recipe.verdict for recipe in recipes.values() if not recipe.advisory]
+    devices = sorted({recipe.device for recipe in recipes.values()})
+    return GateVerdict(
+        verdict=worst(counting),
+        model=params.model.name,
+        device=", ".join(devices),
+        policy=Policy.of(params).digest(),
+        recipes=recipes,
+        notes=[] if counting else ["Every recipe is advisory, and nothing that is missing ever passes."],
+    )
+
+
+def _gate_verdict(inventory: Inventory, root: Path, base: Base | None, today: dt.date) -> GateVerdict:
+    changes = []
+    notes = []
+    if base is not None and base.text is not None:
+        before = Policy.parse(base.text, f"{PARAMS} at {base.revision}")
+        changes = policy_changes(before, Policy.of(inventory.params))
+        sound = {item.candidate.name: item.measurement for item in inventory.weighed if not item.problems}
+        changes = under_base(changes, before.budgets, sound)
+    elif base is not None:
+        notes = [f"{base.revision} has no {PARAMS}: the limits are new and were compared with nothing."]
+    verdict = _judge_all(inventory)
+    verdict = verdict.model_copy(update={"notes": [*verdict.notes, *notes]})
+    return apply_waivers(verdict, read_waivers(root), changes, today)
+
+
+def _same(stored: RecipeVerdict | None, found: RecipeVerdict) -> bool:
+    """Whether two verdicts are one, waivers aside: those depend on the day."""
+    return stored is not None and _bare(stored) == _bare(found)
+
+
+def _bare(verdict: RecipeVerdict) -> dict[str, Any]:
+    content = verdict.to_json()
+    content.pop("verdict")
+    for item in content["budgets"]:
+        item.pop("waived_by", None)
+    return content
+
+
+def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base | None) -> Report:
+    entries = tuple(
+        Entry(item.candidate.name, verdict.recipes[item.candidate.name], item.measurement, item.manifest.parity)
+        for item in inventory.weighed
+    )
+    changed = None
+    if base is not None and base.text is not None:
+        changed = edits(parse_yaml(base.text, f"{PARAMS} at {base.revision}"), read_yaml(root / PARAMS))
+    fingerprint = entries[0].measurement.device.fingerprint if entries else ""
+    return Report(
+        verdict.verdict,
+        entries,
+        model=verdict.model,
+        notes=verdict.notes,
+        policy_changes=verdict.policy_changes,
+        waivers=verdict.waivers,
+        edits=changed,
+        calibration=sentences(root, fingerprint),
+        reproduce=REPRODUCE,
+        pictures=True,
+    )
+
+
+def _page(report: Report) -> str:
+    drawings = {PICTURES[name]: plots.svg(plot, report.entries, name) for name, plot in plots.PLOTS.items()}
+    title = f"Weighbridge: {report.model or 'weighing'}: {report.verdict.value}"
+    return page.render(document(report), drawings, title)
+
+
+def _files(report: Report) -> dict[str, bytes]:
+    """Everything under `reports/` but the verdict itself."""
+    files = {PICTURES[name]: plots.png(plot, report.entries) for name, plot in plots.PLOTS.items()}
+    texts = {
+        "gate.md": markdown.render(document(report)),
+        "gate.html": _page(report),
+        "metrics.json": pretty_json(tables.metrics(report.entries)),
+        "pareto.csv": tables.pareto_csv(report.entries),
+        "limits.csv": tables.limits_csv(report.entries),
+        "launches.csv": tables.launches_csv(report.entries),
+    }
+    return files | {name: content.encode() for name, content in texts.items()}
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(tz=dt.UTC).date()

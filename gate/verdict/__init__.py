@@ -1,0 +1,1 @@
+"""Measurement + budgets -> verdict, without side effects."""

@@ -1,0 +1,72 @@
+"""What assessing one budget comes to: a settled answer, or an open question for the statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from weighbridge.core.documents import Budget, Verdict
+from weighbridge.gate.verdict.budget_tests import Answer, Question
+from weighbridge.gate.verdict.reasons import Effort
+from weighbridge.gate.verdict.validity import Unfit
+
+
+@dataclass(frozen=True)
+class Settled:
+    """An answer that needs no statistics, or an error."""
+
+    answer: Answer
+    reason: str
+
+    @classmethod
+    def error(cls, reason: str) -> Settled:
+        """Could not be measured or computed."""
+        return cls(Answer(math.nan, -math.inf, math.inf, Verdict.ERROR), reason)
+
+    @classmethod
+    def unresolved(cls, reason: str, next_look: int | None = None) -> Settled:
+        """Measured, but too little of it to ask."""
+        return cls(Answer(math.nan, -math.inf, math.inf, Verdict.INCONCLUSIVE, next_look=next_look), reason)
+
+
+@dataclass(frozen=True)
+class Open:
+    """A question, and what its reason will say."""
+
+    question: Question
+    family: Literal["timed", "examples"]
+    """Budgets of one family share its error rate."""
+    basis: Callable[[Answer], str]
+    effort: Effort | None = None
+    unfit: Unfit | None = None
+    pairs: int = 0
+    """Launch pairs taken."""
+    outlook: str = ""
+    """What a decision would take, for evidence that is not measured in launches."""
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """One budget, ready to be decided."""
+
+    outcome: Settled | Open
+    required: bool
+    candidate: float | None = None
+    """The metric's own value, in its base unit."""
+    reference: float | None = None
+    mode: str = "population"
+    advice: tuple[str, ...] = ()
+    """Sentences that follow the reason."""
+    notes: tuple[str, ...] = field(default=())
+    """Remarks on the evidence, whatever the verdict."""
+
+
+def on_scale(budget: Budget, candidate: float, reference: float) -> float | None:
+    """Two values on the scale of a budget's limit: a drop, a ratio, or the candidate's own; None without a ratio."""
+    if budget.rule == "max_drop":
+        return reference - candidate
+    if budget.relative:
+        return candidate / reference if reference > 0 else None
+    return candidate

@@ -1,0 +1,168 @@
+"""Policy: the budgets of a change against those of its merge base.
+
+Nobody lowers the bar and jumps over it in one commit.
+Pure: the caller reads the merge base's `params.yaml` from Git.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from weighbridge.core.documents import (
+    Budget,
+    DeviceSection,
+    Measurement,
+    Params,
+    PolicyChange,
+    RecipeSection,
+    Verdict,
+    parse,
+)
+from weighbridge.core.files import canonical_json, parse_yaml, sha256_bytes
+from weighbridge.core.formatting import quantity
+from weighbridge.gate.verdict.judge import judge, name_of
+from weighbridge.gate.verdict.reasons import limit_unit, shown_unit
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a revision asks of its recipes."""
+
+    budgets: tuple[Budget, ...]
+    recipes: Mapping[str, RecipeSection]
+    devices: Mapping[str, DeviceSection] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, params: Params) -> Policy:
+        """The policy that a params file states."""
+        return cls(tuple(params.budgets), params.recipes, params.devices)
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Policy:
+        """The policy in the text of a params file; an `InputError` that names `where` if it is not one."""
+        content = parse_yaml(text, where)
+        if isinstance(content, dict):
+            content = {key: value for key, value in content.items() if not str(key).startswith("x-")}
+        return cls.of(parse(Params, content, where))
+
+    def digest(self) -> str:
+        """SHA-256 over the budgets."""
+        return sha256_bytes(canonical_json([budget.model_dump(mode="json") for budget in self.budgets]))
+
+
+def changes(base: Sequence[Budget], head: Sequence[Budget]) -> list[PolicyChange]:
+    """Every way in which `head` asks for less than `base`; tightened, added and reordered budgets are none.
+
+    A required budget of the base is kept where some budget of the head asks at least as much on the same metric, rule
+    and reference. Budgets that were not required bound nothing, so changing them loosens nothing.
+    """
+    found: list[PolicyChange] = []
+    for budget in base:
+        if not budget.required or any(not _differences(budget, other) for other in _alike(budget, head)):
+            continue
+        candidates = _alike(budget, head)
+        if not candidates:
+            found.append(PolicyChange(kind="removed", budget=name_of(budget), base=stated(budget), head="not there"))
+            continue
+        closest = min(candidates, key=lambda other: len(_differences(budget, other)))
+        found += [
+            PolicyChange(kind=kind, budget=name_of(budget), base=stated(budget), head=stated(closest))
+            for kind in _differences(budget, closest)
+        ]
+    return found
+
+
+def under_base(
+    changed: Sequence[PolicyChange], base: Sequence[Budget], measurements: Mapping[str, Measurement]
+) -> list[PolicyChange]:
+    """The same changes, each with what the base's budget says of every measurement that it applies to.
+
+    All budgets of the base are judged together, as they were before the change.
+    """
+    found: dict[tuple[str, str], dict[str, Verdict]] = {}
+    for name, measurement in measurements.items():
+        applying = [budget for budget in base if budget.applies_to(measurement.device)]
+        for budget, judged in zip(applying, judge(measurement, applying).budgets, strict=True):
+            found.setdefault((name_of(budget), stated(budget)), {})[name] = judged.verdict
+    return [change.model_copy(update={"under_base": found.get((change.budget, change.base), {})}) for change in changed]
+
+
+def recipe_changes(base: Mapping[str, RecipeSection], head: Mapping[str, RecipeSection]) -> list[PolicyChange]:
+    """Recipes whose verdict counted in the base and does not in the head."""
+    return [
+        PolicyChange(kind="recipe advisory", budget=f"recipe {name}", base="counts", head="advisory: true")
+        for name, recipe in base.items()
+        if not recipe.advisory and name in head and head[name].advisory
+    ]
+
+
+def device_changes(base: Mapping[str, DeviceSection], head: Mapping[str, DeviceSection]) -> list[PolicyChange]:
+    """Devices of the base that are gone, or that are described otherwise: another machine may let through what this
+    one would not, and a harness may say anything. New devices only ask for more.
+    """
+    found = []
+    for name, section in base.items():
+        other = head.get(name)
+        if other != section:
+            kind = "removed" if other is None else "device"
+            after = "not there" if other is None else _described(other)
+            found.append(PolicyChange(kind=kind, budget=f"device {name}", base=_described(section), head=after))
+    return found
+
+
+def _described(section: DeviceSection) -> str:
+    given = section.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"{key} {value}" for key, value in given.items()) or "this machine"
+
+
+def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
+    """All loosening from `base` to `head`."""
+    return [
+        *changes(base.budgets, head.budgets),
+        *recipe_changes(base.recipes, head.recipes),
+        *device_changes(base.devices, head.devices),
+    ]
+
+
+def stated(budget: Budget) -> str:
+    """What a budget asks for, in one line."""
+    parts = [f"{budget.rule} {quantity(budget.limit, shown_unit(budget.rule, limit_unit(budget)), 12)}"]
+    if not budget.required:
+        parts.append("not required")
+    if budget.mode != "population":
+        parts.append(f"mode {budget.mode}")
+    if budget.device is not None:
+        parts.append(f"on {budget.device} alone")
+    parts.append(f"resolution {quantity(budget.resolution, 'fraction')}")
+    return ", ".join(parts)
+
+
+def _alike(budget: Budget, head: Sequence[Budget]) -> list[Budget]:
+    key = (budget.metric, budget.rule, budget.against if budget.relative else None)
+    return [other for other in head if (other.metric, other.rule, other.against if other.relative else None) == key]
+
+
+_WEAKER: tuple[tuple[str, Callable[[Budget, Budget], bool]], ...] = (
+    (
+        "loosened",
+        lambda base, head: head.limit > base.limit if base.rule.startswith("max") else head.limit < base.limit,
+    ),
+    ("advisory", lambda _, head: not head.required),
+    ("resolution", lambda base, head: head.resolution > base.resolution),
+    (
+        "mode",
+        lambda base, head: base.mode == "population" and head.mode == "exact" and base.quantity.kind == "examples",
+    ),
+    ("device", lambda base, head: head.device is not None and head.device != base.device),
+)
+"""In which ways a budget can ask for less. The literal table of the policy."""
+
+
+def _looser(base: Budget, head: Budget) -> bool:
+    return head.limit > base.limit if base.rule.startswith("max") else head.limit < base.limit
+
+
+def _differences(base: Budget, head: Budget) -> list[str]:
+    """The kinds of weakening from one budget to another; none where the other asks at least as much."""
+    return [kind for kind, weaker in _WEAKER if weaker(base, head)]

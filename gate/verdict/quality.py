@@ -1,0 +1,124 @@
+"""What is measured over examples: accuracy and flips by paired counts, other metrics by their bootstrap."""
+
+from __future__ import annotations
+
+import math
+
+from weighbridge.core.documents import Budget, Comparison, Proportions, Resampled
+from weighbridge.gate.statistics.planning import examples_needed
+from weighbridge.gate.statistics.proportions import Pairs, mcnemar_p
+from weighbridge.gate.statistics.resampled import Resamples, acceleration
+from weighbridge.gate.verdict.assessment import Assessed, Open, Settled, on_scale
+from weighbridge.gate.verdict.budget_tests import Fact, PairedQuestion, ResampledQuestion, SliceQuestion
+from weighbridge.gate.verdict.reasons import fact
+
+FEWEST_RESAMPLES = 200
+"""Bootstrap resamples below which nothing is decided: 1 % of them would be two."""
+
+
+def assess_proportions(budget: Budget, evidence: Proportions, comparison: Comparison) -> Assessed:
+    """The question that paired right and wrong answers settle: a drop, a ratio, a share, flips, the worst slice."""
+    scale = _paired_scale(budget)
+    if scale is None:
+        return Assessed(Settled.error("Flips are a share of examples: limit them with 'max'."), budget.required)
+    upper_limit = budget.rule.startswith("max")
+    question: PairedQuestion | SliceQuestion = PairedQuestion(counts(evidence), scale, budget.limit, upper_limit)
+    pairs = counts(evidence)
+    if budget.metric == "accuracy.worst_slice":
+        family = len(comparison.slices)
+        question = SliceQuestion(
+            {
+                name: PairedQuestion(counts(part), scale, budget.limit, upper_limit, family)
+                for name, part in sorted(comparison.slices.items())
+            }
+        )
+        pairs = counts(comparison.slices[question.worst])
+    values = _accuracies(budget, pairs)
+    if budget.mode == "exact":
+        answer = Fact(question.estimate, budget.limit, upper_limit).answer()
+        if math.isnan(question.estimate):
+            return Assessed(Settled.error("The reference answers no example rightly."), budget.required)
+        on = f"a count on this very data set, {evidence.examples:,} examples"
+        return Assessed(Settled(answer, fact(budget, answer, on=on)), budget.required, *values, mode="exact")
+    outcome = Open(
+        question, "examples", lambda _: _examples_basis(budget, pairs), outlook=_examples_outlook(budget, pairs)
+    )
+    return Assessed(outcome, budget.required, *values)
+
+
+def counts(evidence: Proportions) -> Pairs:
+    """The counts as the statistics take them."""
+    return Pairs(evidence.both, evidence.only_reference, evidence.only_candidate, evidence.neither)
+
+
+def _paired_scale(budget: Budget) -> str | None:
+    if budget.metric == "accuracy.flips":
+        return "flips" if not budget.relative else None
+    return {"max_drop": "drop", "max_ratio": "ratio", "min_ratio": "ratio"}.get(budget.rule, "right")
+
+
+def _accuracies(budget: Budget, pairs: Pairs) -> tuple[float, float | None]:
+    if budget.metric == "accuracy.flips":
+        return pairs.only_reference / pairs.total, None
+    return pairs.candidate_right / pairs.total, pairs.reference_right / pairs.total
+
+
+def _examples_basis(budget: Budget, pairs: Pairs) -> str:
+    lost, won = pairs.only_reference, pairs.only_candidate
+    text = f"{pairs.total:,} examples, {lost:,} right before and wrong now, {won:,} the other way round"
+    return text if budget.metric == "accuracy.flips" else f"{text}; McNemar p = {mcnemar_p(pairs):.2g}"
+
+
+def _examples_outlook(budget: Budget, pairs: Pairs) -> str:
+    """How many examples would decide, were the estimate the truth."""
+    total, limit = pairs.total, budget.limit
+    if budget.rule == "max_drop":
+        needed = examples_needed(pairs.discordance, abs(limit - pairs.drop))
+    elif budget.relative:
+        share = pairs.reference_right / total
+        distance = abs(limit - pairs.candidate_right / pairs.reference_right) if share else 0.0
+        needed = examples_needed(pairs.discordance, distance * share)
+    else:
+        share = (pairs.only_reference if budget.metric == "accuracy.flips" else pairs.candidate_right) / total
+        needed = examples_needed(share * (1 - share), abs(limit - share))
+    if needed is None or needed > 1e8:
+        return "the estimate lies at the limit: no number of examples may decide it"
+    return (
+        f"about {max(needed, total + 1):,} examples would decide it, were the estimate the truth; there are {total:,}"
+    )
+
+
+def assess_resampled(budget: Budget, evidence: Resampled) -> Assessed:
+    """The question that a paired bootstrap settles."""
+    upper_limit = budget.rule.startswith("max")
+    point = on_scale(budget, evidence.candidate, evidence.reference)
+    paired = zip(evidence.candidate_resamples, evidence.reference_resamples, strict=True)
+    values = [on_scale(budget, ours, theirs) for ours, theirs in paired]
+    kept = [value for value in values if value is not None]
+    if point is None or len(kept) != len(values):
+        return Assessed(Settled.error(f"The reference's {budget.quantity.title} is not positive."), budget.required)
+    shown = (evidence.candidate, evidence.reference)
+    if budget.mode == "exact":
+        answer = Fact(point, budget.limit, upper_limit).answer()
+        on = f"the value on this very data set, {evidence.examples:,} examples"
+        return Assessed(Settled(answer, fact(budget, answer, on=on)), budget.required, *shown, mode="exact")
+    if len(kept) < FEWEST_RESAMPLES:
+        reason = (
+            f"Only {len(kept)} bootstrap resamples were made in the time that a metric may take, and a decision needs "
+            f"{FEWEST_RESAMPLES}. Make the metric faster, use fewer examples, or judge it by mode: exact."
+        )
+        return Assessed(Settled.unresolved(reason), budget.required, *shown)
+    sums = acceleration(evidence.moments, *_derivatives(budget, *shown))
+    capped = f", as many as {evidence.capped}" if evidence.capped else ""
+    basis = f"{evidence.examples:,} examples, BCa bounds of {len(kept):,} paired bootstrap resamples{capped}"
+    question = ResampledQuestion(Resamples(point, kept, sums), budget.limit, upper_limit)
+    return Assessed(Open(question, "examples", lambda _: basis), budget.required, *shown, mode=budget.mode)
+
+
+def _derivatives(budget: Budget, candidate: float, reference: float) -> tuple[float, float]:
+    """Of the value on the limit's scale, by the candidate's value and the reference's."""
+    if budget.rule == "max_drop":
+        return -1.0, 1.0
+    if budget.relative:
+        return 1 / reference, -candidate / reference**2
+    return 1.0, 0.0

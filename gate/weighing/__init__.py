@@ -1,0 +1,1 @@
+"""Launch after launch until no budget is open."""

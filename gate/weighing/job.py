@@ -1,0 +1,167 @@
+"""What one weighing is about, read and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from weighbridge.core.documents import METRICS, Budget, Device, Weighing
+from weighbridge.core.errors import InputError
+from weighbridge.core.facts.metrics import find_metric
+from weighbridge.data import Split, import_callable
+from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, same_inputs
+from weighbridge.gate.measure.launches import Journey, Protocol
+from weighbridge.gate.measure.sizes import Model, read_model, target_of
+from weighbridge.gate.weighing.accuracy import Score
+
+DEFAULT_LIMITS: dict[str, dict[str, float]] = {
+    "size.bytes": {"max_ratio": 1.0},
+    "latency.p50": {"max_ratio": 1.05},
+    "accuracy.top1": {"max_drop": 0.01},
+    "accuracy.flips": {"max": 0.05},
+    "accuracy.mae": {"max_ratio": 1.05},
+}
+"""What `weigh` asks of a candidate where nobody gave budgets: no larger, no slower, no worse."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Two models (three with stable), the examples, the budgets, and how to measure."""
+
+    baseline: Model
+    candidate: Model
+    split: Split
+    budgets: Sequence[Budget]
+    device: Device
+    weighing: Weighing
+    feeding: Feeding
+    runtime: str = "onnxruntime"
+    stable: Model | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """References that a budget names and that are not there, with the reason."""
+    users: Mapping[str, Score] = field(default_factory=dict)
+    """Metrics of the user's own by their `module:callable`."""
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    """Index of the judged output by the model's name (`baseline`, `candidate`, `stable`)."""
+    journey: Journey | str = "end-to-end latency needs a data factory with preprocess and raw examples"
+    """The code around the model, or why there is none."""
+    model: str | None = None
+    recipe: str | None = None
+    protocol: Protocol = Protocol()  # noqa: RUF009  # frozen
+    """How a launch is taken; threads, batches and time-out come from `weighing`."""
+    thorough: bool = False
+    """Measure everything, even after a required budget has failed for certain."""
+    remarks: tuple[str, ...] = ()
+    """What reports must say of a measurement that starts afresh."""
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """All models, the baseline first."""
+        return tuple(model for model in (self.baseline, self.candidate, self.stable) if model is not None)
+
+    @property
+    def references(self) -> tuple[Model, ...]:
+        """What the candidate is compared with."""
+        return tuple(model for model in (self.baseline, self.stable) if model is not None)
+
+    def wanted(self, kind: str) -> set[str]:
+        """Names of the metrics of one kind that the budgets for this device limit."""
+        applying = [budget for budget in self.budgets if budget.applies_to(self.device)]
+        return {budget.metric for budget in applying if budget.quantity.kind == kind}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files and names that a job is made of."""
+
+    baseline: Path
+    candidate: Path
+    split: Split
+    where: str
+    """How errors name the data."""
+    stable: Path | None = None
+    output: str | None = None
+
+
+def read_job(source: Source, budgets: Sequence[Budget], device: Device, weighing: Weighing, **rest: object) -> Job:
+    """Read the models and check everything that can be checked without running them (`InputError`).
+
+    `rest` are further fields of `Job`.
+    """
+    baseline = read_model(source.baseline, "baseline", tuple(source.split.inputs))
+    feed = feeding(baseline.signature, source.split, source.where)
+    names = tuple(port.name for port in baseline.signature.inputs)
+    others = [read_model(source.candidate, "candidate", names)]
+    if source.stable is not None:
+        others.append(read_model(source.stable, "stable", names))
+    paths = {"baseline": source.baseline, "candidate": source.candidate, "stable": source.stable}
+    runtime = target_of(source.baseline)
+    for model in others:
+        if target_of(model.path) != runtime:
+            raise InputError(
+                f"is built for {target_of(model.path)}; the baseline is for {runtime}",
+                where=str(model.path),
+                fix="weigh a file against the uncompressed one for the same runtime",
+            )
+        same_inputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")
+    outputs = {
+        model.name: find_output(model.signature, source.output, str(paths[model.name])) for model in (baseline, *others)
+    }
+    if feed.at_most(weighing.batch_size) != weighing.batch_size:
+        weighing = weighing.model_copy(update={"batch_size": feed.at_most(weighing.batch_size)})
+    throughput = feed.at_most(weighing.throughput_batch_size)
+    return Job(
+        baseline=baseline,
+        candidate=others[0],
+        stable=others[1] if len(others) > 1 else None,
+        split=source.split,
+        budgets=budgets,
+        device=device,
+        weighing=weighing.model_copy(update={"throughput_batch_size": throughput}),
+        feeding=feed,
+        outputs=outputs,
+        **{"runtime": runtime, **rest},  # type: ignore[arg-type]  # fields of Job by name
+    )
+
+
+def default_budgets(split: Split) -> list[Budget]:
+    """The budgets of a weighing without any: by classes where the labels are classes, by the mean error elsewhere."""
+    classes = split.labels.dtype.kind in "iub" and split.labels.ndim == 1
+    unfit = ("accuracy.mae",) if classes else ("accuracy.top1", "accuracy.flips")
+    return [_budget(name, limit) for name, limit in DEFAULT_LIMITS.items() if name not in unfit]
+
+
+def with_metrics(budgets: Sequence[Budget], names: Sequence[str]) -> list[Budget]:
+    """The budgets, and a default one for each metric that was asked for and that none of them limits.
+
+    A user's own metric is shown without deciding: nobody but the user knows its scale.
+    """
+    added: list[Budget] = []
+    for name in names:
+        if any(budget.metric == name for budget in (*budgets, *added)):
+            continue
+        metric = find_metric(name)
+        limit = DEFAULT_LIMITS.get(name) or {"max_drop": 0.01}
+        if metric.unit == "per_second":
+            limit = {"min_ratio": 0.95}
+        elif metric.better == "lower" and name not in DEFAULT_LIMITS:
+            limit = {"max_ratio": 1.0 if metric.kind == "exact" else 1.05}
+        added.append(_budget(name, limit, required=name in METRICS))
+    return [*budgets, *added]
+
+
+def _budget(metric: str, limit: Mapping[str, float], *, required: bool = True) -> Budget:
+    return Budget.model_validate({"metric": metric, "required": required, **limit})
+
+
+def check_stable(budgets: Sequence[Budget], stable: Path | None, reason: str) -> dict[str, str]:
+    """What a measurement says of `stable` where a budget names it and it is not there."""
+    asked = any(budget.relative and budget.against == "stable" for budget in budgets)
+    return {"stable": reason} if asked and stable is None else {}
+
+
+def user_metrics(budgets: Sequence[Budget], names: Sequence[str]) -> dict[str, Score]:
+    """Import the user's metrics, `module:callable`, that budgets or arguments name (`InputError` where one is not)."""
+    asked = dict.fromkeys([*(budget.metric for budget in budgets), *names])
+    return {name: import_callable(name, f"metric {name}") for name in asked if ":" in name}

@@ -1,0 +1,1 @@
+"""Canaries judged by what is seen online."""

@@ -1,0 +1,275 @@
+"""Judge a canary: advance, hold or abort, from what was seen online since its step began.
+
+It looks often, so every interval is a confidence sequence (`registry.canary.sequential`): looking every minute does not
+raise the chance of a wrong abort. Missing or too little data holds; it never advances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from weighbridge.core.documents.base import parse
+from weighbridge.core.errors import ExitCode, InputError, StateError
+from weighbridge.registry.canary import sequential
+from weighbridge.registry.canary.prometheus import read_prometheus
+from weighbridge.registry.canary.sequential import Interval
+from weighbridge.registry.canary.telemetry import Observed, Window, read_log
+from weighbridge.registry.lifecycle.operate import Expected, Operator
+from weighbridge.registry.state.layout import WorkTree, channels_path, require_channels
+from weighbridge.registry.state.records import Canary, Channels
+from weighbridge.registry.state.store import Outcome, Settings
+from weighbridge.registry.trust.online_budgets import OnlineBudget
+
+ABORT_ALPHA = 0.01
+"""Chance of ever aborting a canary that keeps all its budgets, over all budgets, steps and looks."""
+ADVANCE_ALPHA = 0.05
+"""Chance of ever calling one budget kept that is not, on one step."""
+
+
+class Action(StrEnum):
+    """What to do with the canary."""
+
+    ADVANCE = "advance"
+    HOLD = "hold"
+    ABORT = "abort"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 advance, 1 abort, 3 hold."""
+        return {Action.ADVANCE: ExitCode.PASS, Action.ABORT: ExitCode.FAIL}.get(self, ExitCode.UNJUDGED)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One online budget, judged."""
+
+    metric: str
+    rule: str
+    limit: float
+    state: str
+    """`within`, `beyond`, `open` or `missing`."""
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    """Bounds at the level of the question that was answered: of `beyond`, or else of `within`."""
+    samples: int
+    stable_samples: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided, and on what it rests."""
+
+    action: Action
+    reason: str
+    version: str
+    weight: float
+    findings: tuple[Finding, ...]
+    samples: int
+    seconds: float
+    source: str
+    outcome: Outcome | None = None
+    """The event that carries the decision; None in a dry run."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 advance, 1 abort, 3 hold."""
+        return self.action.exit_code
+
+    def evidence(self) -> dict[str, Any]:
+        """What an event keeps of the decision."""
+        return {
+            "source": self.source,
+            "samples": self.samples,
+            "seconds": self.seconds,
+            "abort_alpha": ABORT_ALPHA,
+            "advance_alpha": ADVANCE_ALPHA,
+            "budgets": [{key: value for key, value in vars(f).items() if value is not None} for f in self.findings],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as JSON values."""
+        return {
+            "action": self.action.value,
+            "reason": self.reason,
+            "version": self.version,
+            "weight": self.weight,
+            "evidence": self.evidence(),
+            "event": self.outcome.event.number if self.outcome else None,
+            "commit": self.outcome.commit if self.outcome else None,
+        }
+
+    def text(self) -> str:
+        """The decision for people."""
+        lines = [f"{self.action.value}: {self.version} at {self.weight:g} %: {self.reason}"]
+        for finding in self.findings:
+            bounds = (
+                ""
+                if finding.estimate is None
+                else f" {finding.estimate:.4g} [{finding.lower:.4g}, {finding.upper:.4g}]"
+            )
+            limit = f"{finding.metric} {finding.rule} {finding.limit:g}"
+            lines.append(f"  {limit}: {finding.state}{bounds} ({finding.samples} samples)")
+        return "\n".join(lines) + "\n"
+
+
+def judge(root: Path, model: str, metrics: str, *, settings: Settings | None = None, dry_run: bool = False) -> Decision:
+    """Read what was seen, decide, and write the decision as an event (unless `dry_run`).
+
+    `metrics` is `FILE.jsonl` or `prometheus=URL`. The event is refused if the canary has moved meanwhile.
+    """
+    chosen = settings or Settings()
+    channels = parse(Channels, require_channels(WorkTree(root), model), channels_path(model))
+    canary = channels.canary
+    if canary is None or channels.stable is None:
+        raise StateError(f"no version of {model} is on canary")
+    budgets = [parse(OnlineBudget, budget, f"{channels_path(model)}: canary") for budget in canary.plan.budgets]
+    now = chosen.clock()
+    observed = _read(metrics, _window(model, canary, channels.stable.version, now, budgets))
+    decision = decide(canary, budgets, observed, now)
+    if dry_run:
+        return decision
+    return _record(Operator(root, model, chosen), decision, Expected(canary.version, canary.step))
+
+
+def decide(canary: Canary, budgets: list[OnlineBudget], observed: Observed, now: datetime) -> Decision:
+    """The decision, as a pure function of the canary's plan and what was seen."""
+    looks = len(budgets) * len(canary.plan.steps)
+    findings = tuple(_finding(budget, observed, ABORT_ALPHA / max(looks, 1)) for budget in budgets)
+    seconds = (now - datetime.fromisoformat(canary.step_since)).total_seconds()
+    problems = (*observed.problems, *_too_many_classes(budgets, observed))
+    action, reason = _action(canary, findings, problems, observed.canary.requests, seconds)
+    return Decision(
+        action=action,
+        reason=reason,
+        version=canary.version,
+        weight=canary.weight,
+        findings=findings,
+        samples=observed.canary.requests,
+        seconds=seconds,
+        source=observed.source,
+    )
+
+
+def _too_many_classes(budgets: list[OnlineBudget], observed: Observed) -> list[str]:
+    """The number of classes was fixed before any data; data that does not fit cannot be judged by it."""
+    seen = len({*observed.canary.predictions, *observed.stable.predictions})
+    return [
+        f"{seen} different predictions, the drift budget says {budget.classes} classes"
+        for budget in budgets
+        if budget.classes is not None and seen > budget.classes
+    ]
+
+
+def _action(
+    canary: Canary, findings: tuple[Finding, ...], problems: tuple[str, ...], requests: int, seconds: float
+) -> tuple[Action, str]:
+    by_state = {state: [f.metric for f in findings if f.state == state] for state in ("beyond", "missing", "open")}
+    if by_state["beyond"] and not problems:
+        return Action.ABORT, f"beyond the limit: {', '.join(by_state['beyond'])}"
+    holds = (
+        (problems, f"the data cannot be used: {'; '.join(problems)}"),
+        (not findings, "the canary has no online budgets: advance it by hand"),
+        (by_state["missing"], f"no data: {', '.join(by_state['missing'])}"),
+        (requests < canary.plan.min_samples, f"{requests} of {canary.plan.min_samples} requests seen"),
+        (seconds < canary.plan.min_seconds, f"{seconds:.0f} of {canary.plan.min_seconds:.0f} s on this step"),
+        (by_state["open"], f"not shown yet: {', '.join(by_state['open'])}"),
+    )
+    return next(((Action.HOLD, why) for applies, why in holds if applies), (Action.ADVANCE, "every budget is kept"))
+
+
+def _finding(budget: OnlineBudget, observed: Observed, abort_alpha: float) -> Finding:
+    counts = _counts(budget, observed)
+    samples, stable_samples = counts["samples"], counts["stable_samples"]
+    if samples == 0 or (budget.relative and stable_samples == 0):
+        return Finding(budget.metric, budget.rule, budget.limit, "missing", None, None, None, samples, stable_samples)
+    strict = _interval(budget, observed, abort_alpha)
+    usual = _interval(budget, observed, ADVANCE_ALPHA)
+    higher_is_worse = budget.rule != "min"
+    beyond = strict.lower > budget.limit if higher_is_worse else strict.upper < budget.limit
+    within = usual.upper <= budget.limit if higher_is_worse else usual.lower >= budget.limit
+    state = "beyond" if beyond else "within" if within else "open"
+    shown = strict if beyond else usual
+    return Finding(
+        budget.metric,
+        budget.rule,
+        budget.limit,
+        state,
+        shown.estimate,
+        shown.lower,
+        shown.upper,
+        samples,
+        stable_samples,
+    )
+
+
+def _shares(budget: OnlineBudget, observed: Observed) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(hits, n) of canary and stable for a budget about a share."""
+    pairs = []
+    for arm in (observed.canary, observed.stable):
+        table: Mapping[str, tuple[int, int]] = {
+            "error_rate": (arm.errors, arm.judged),
+            "accuracy": (arm.right, arm.labelled),
+            "disagreement": (arm.different, arm.compared),
+            "latency": (arm.slow.get(budget.threshold or 0, 0), arm.timed.get(budget.threshold or 0, 0)),
+        }
+        pairs.append(table[budget.metric])
+    return pairs[0], pairs[1]
+
+
+def _counts(budget: OnlineBudget, observed: Observed) -> dict[str, int]:
+    if budget.metric == "drift":
+        of = [sum(arm.predictions.values()) for arm in (observed.canary, observed.stable)]
+    else:
+        of = [n for _, n in _shares(budget, observed)]
+    return {"samples": of[0], "stable_samples": of[1]}
+
+
+def _interval(budget: OnlineBudget, observed: Observed, alpha: float) -> Interval:
+    """The confidence sequence of what the budget limits."""
+    if budget.metric == "drift":
+        return _drift(budget, observed, alpha)
+    canary, stable = _shares(budget, observed)
+    if budget.rule == "max_increase":
+        return sequential.difference(canary, stable, alpha)
+    if budget.rule == "max_drop":
+        return sequential.difference(stable, canary, alpha)
+    return sequential.proportion(*canary, alpha)
+
+
+def _drift(budget: OnlineBudget, observed: Observed, alpha: float) -> Interval:
+    canary, stable = observed.canary.predictions, observed.stable.predictions
+    names = sorted({*canary, *stable})
+    unseen = [0] * max(0, (budget.classes or 0) - len(names))
+    rows = [[counts[name] for name in names] + unseen for counts in (canary, stable)]
+    return sequential.total_variation(rows[0], rows[1], alpha)
+
+
+def _window(model: str, canary: Canary, stable: str, now: datetime, budgets: list[OnlineBudget]) -> Window:
+    thresholds = tuple(sorted({budget.threshold for budget in budgets if budget.threshold is not None}))
+    since = datetime.fromisoformat(canary.step_since)
+    return Window(model, canary.version, stable, since, now, thresholds)
+
+
+def _read(metrics: str, window: Window) -> Observed:
+    kind, equals, address = metrics.partition("=")
+    if equals and kind == "prometheus":
+        return read_prometheus(address, window)
+    if metrics.endswith(".jsonl"):
+        return read_log(Path(metrics), window)
+    raise InputError(f"{metrics!r} is neither FILE.jsonl nor prometheus=URL", where="--metrics")
+
+
+def _record(operator: Operator, decision: Decision, expect: Expected) -> Decision:
+    steps = {
+        Action.ADVANCE: operator.advance_canary,
+        Action.HOLD: operator.hold_canary,
+        Action.ABORT: operator.abort_canary,
+    }
+    outcome = steps[decision.action](reason=decision.reason, evidence=decision.evidence(), expect=expect)
+    return Decision(**{**vars(decision), "outcome": outcome})

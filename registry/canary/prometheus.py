@@ -1,0 +1,162 @@
+"""What was seen online, from a Prometheus server: raw counters, differenced here.
+
+Counters, each with labels `model` and `version` (further labels are summed over):
+`weighbridge_requests_total`, `weighbridge_errors_total`, `weighbridge_latency_seconds_bucket{le}`,
+`weighbridge_labelled_total`, `weighbridge_correct_total`, `weighbridge_predictions_total{prediction}`,
+`weighbridge_compared_total`, `weighbridge_disagreed_total`.
+
+`increase()` extrapolates to fractions of requests; a sequential test needs counts, so raw samples are read.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.registry.canary.telemetry import Arm, Observed, Window
+
+Fetch = Callable[[str, dict[str, str]], Any]
+"""From an API path and its parameters to the answer's JSON."""
+
+_LOOKBACK = 300.0
+"""Seconds: how far back Prometheus itself looks for a series' last value."""
+_LARGEST = 50_000_000
+
+
+def read_prometheus(url: str, window: Window, fetch: Fetch | None = None) -> Observed:
+    """Counts since the step began. A server that does not answer is a `StateError`; an answer that is no count
+    (NaN, infinite, falling back below zero) is named in `problems`, which holds the canary.
+    """
+    base, ask = _base(url), fetch
+    if ask is None:
+        ask = _http(base)
+    problems: list[str] = []
+    arms = []
+    for version in (window.canary, window.stable):
+        reader = _Reader(ask, window, version, problems)
+        arms.append(reader.arm())
+    return Observed(arms[0], arms[1], f"prometheus {base}", tuple(dict.fromkeys(problems)))
+
+
+class _Reader:
+    """Reads one version's counters."""
+
+    def __init__(self, fetch: Fetch, window: Window, version: str, problems: list[str]) -> None:
+        self.fetch, self.window, self.version, self.problems = fetch, window, version, problems
+
+    def arm(self) -> Arm:
+        """All counts of the version."""
+        requests = self.total("weighbridge_requests_total")
+        arm = Arm(requests=requests, judged=requests, errors=self.total("weighbridge_errors_total"))
+        arm.labelled, arm.right = self.total("weighbridge_labelled_total"), self.total("weighbridge_correct_total")
+        arm.compared = self.total("weighbridge_compared_total")
+        arm.different = self.total("weighbridge_disagreed_total")
+        arm.predictions = self.by_label("weighbridge_predictions_total", "prediction")
+        self._latency(arm)
+        for part, whole, name in (
+            (arm.errors, arm.judged, "errors"),
+            (arm.right, arm.labelled, "correct answers"),
+            (arm.different, arm.compared, "disagreements"),
+        ):
+            if part > whole:
+                self.problems.append(f"{self.version} has more {name} ({part}) than trials ({whole})")
+        return arm
+
+    def _latency(self, arm: Arm) -> None:
+        if not self.window.thresholds:
+            return
+        buckets = {
+            _number(le): count for le, count in self.by_label("weighbridge_latency_seconds_bucket", "le").items()
+        }
+        if not buckets:
+            return
+        for threshold in self.window.thresholds:
+            if threshold not in buckets or math.inf not in buckets:
+                self.problems.append(f"the latency histogram of {self.version} has no bucket le={threshold:g}")
+                continue
+            arm.timed[threshold] = buckets[math.inf]
+            arm.slow[threshold] = max(0, buckets[math.inf] - buckets[threshold])
+
+    def total(self, name: str) -> int:
+        """The increase of a counter over all its series."""
+        return sum(self._increase(series, name) for series in self._series(name))
+
+    def by_label(self, name: str, label: str) -> Counter[str]:
+        """The increase of a counter by one label's values."""
+        counts: Counter[str] = Counter()
+        for series in self._series(name):
+            counts[str(series["metric"].get(label, ""))] += self._increase(series, name)
+        return counts
+
+    def _series(self, name: str) -> list[dict[str, Any]]:
+        seconds = math.ceil((self.window.until - self.window.since).total_seconds() + _LOOKBACK)
+        labels = f'model="{self.window.model}",version="{self.version}"'
+        query = {"query": f"{name}{{{labels}}}[{seconds}s]", "time": f"{self.window.until.timestamp():.3f}"}
+        answer = self.fetch("/api/v1/query", query)
+        try:
+            if answer["status"] != "success" or answer["data"]["resultType"] != "matrix":
+                raise StateError(f"Prometheus answered {answer.get('error', 'something unexpected')!r}")
+            return list(answer["data"]["result"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StateError("what answered is no Prometheus server") from error
+
+    def _increase(self, series: dict[str, Any], name: str) -> int:
+        """How much one series grew since the window began; a counter that falls was reset to zero.
+
+        A series that was born within the window began at zero: its first value counts.
+        """
+        since = self.window.since.timestamp()
+        before, grown = 0.0, 0.0
+        for at, text in series["values"]:
+            value = _number(text)
+            if not math.isfinite(value) or value < 0:
+                self.problems.append(f"{name} of {self.version} is {text}")
+                return 0
+            if float(at) > since:
+                grown += value - before if value >= before else value
+            before = value
+        return round(grown)
+
+
+def _number(text: Any) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _base(url: str) -> str:
+    """The server's address without credentials, which must not end up in the history."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"{url!r} is not an http or https address", where="--metrics prometheus=")
+    if parts.username or parts.password:
+        raise InputError("holds credentials, which would end up in the history", where="--metrics prometheus=")
+    return urllib.parse.urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def _http(base: str) -> Fetch:
+    def fetch(path: str, parameters: dict[str, str]) -> Any:
+        address = f"{base}{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(address, timeout=20) as answer:  # noqa: S310  # the scheme was checked
+                data = answer.read(_LARGEST + 1)
+        except (urllib.error.URLError, TimeoutError, OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise StateError(f"does not answer: {reason}", where=base, fix="nothing was decided") from error
+        if len(data) > _LARGEST:
+            raise StateError(f"answered more than {_LARGEST} bytes", where=base)
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise StateError("what answered is no Prometheus server", where=base) from error
+
+    return fetch

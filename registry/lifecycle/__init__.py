@@ -1,0 +1,1 @@
+"""Promote, release, roll back, collect."""

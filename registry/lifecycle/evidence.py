@@ -1,0 +1,364 @@
+"""What promotion rests on, read and cross-checked: params, manifest, artifact, measurement, verdict, lock file.
+
+Every check refuses; nothing missing ever passes. The artifact's digest is taken from the file's bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weighbridge.core.documents import (
+    Candidate,
+    GateVerdict,
+    Manifest,
+    Measurement,
+    Params,
+    RecipeVerdict,
+    Verdict,
+    baseline_folder,
+    worst,
+)
+from weighbridge.core.documents.base import load, parse
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes
+from weighbridge.registry.lifecycle.estimates import estimates
+
+VERDICT = "reports/verdict.json"
+_RERUN = "run `dvc repro` and commit what it changed"
+
+
+@dataclass(frozen=True)
+class Built:
+    """An artifact with its manifest, verified from the files' bytes."""
+
+    manifest: Manifest
+    manifest_digest: str
+    path: str
+    """Of the artifact, relative to the project's root."""
+    md5: str
+    """DVC's name of the artifact's bytes."""
+    gzip: int
+    """Bytes after gzip -9."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One artifact on one device, weighed and passed; all of it speaks of the same bytes."""
+
+    candidate: Candidate
+    built: Built
+    baseline: Built
+    measurement: Measurement
+    verdict: RecipeVerdict
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a promotion of one recipe rests on."""
+
+    recipe: str
+    params: Params
+    params_digest: str
+    lock_digest: str
+    judged: tuple[Judged, ...]
+    """For each target and device; the first is what the version's record leads with."""
+    gate: GateVerdict
+    gate_digest: str
+
+    @property
+    def candidate(self) -> Built:
+        """The artifact for the first target."""
+        return self.judged[0].built
+
+    @property
+    def baseline(self) -> Built:
+        """The uncompressed artifact for the first target."""
+        return self.judged[0].baseline
+
+    @property
+    def measurement(self) -> Measurement:
+        """Of the first target's artifact on the first device."""
+        return self.judged[0].measurement
+
+    @property
+    def verdict(self) -> RecipeVerdict:
+        """On the first target's artifact on the first device."""
+        return self.judged[0].verdict
+
+    @property
+    def candidates(self) -> tuple[Built, ...]:
+        """The recipe's artifacts, one for each target."""
+        return tuple({item.candidate.target: item.built for item in self.judged}.values())
+
+    @property
+    def baselines(self) -> tuple[Built, ...]:
+        """The uncompressed artifacts, one for each target."""
+        return tuple({item.candidate.target: item.baseline for item in self.judged}.values())
+
+    @property
+    def stable_references(self) -> set[str]:
+        """Digests of the stable artifacts that candidates were compared with."""
+        return {
+            comparison.reference.digest
+            for item in self.judged
+            for comparison in item.measurement.comparisons
+            if comparison.against == "stable"
+        }
+
+
+def gather(root: Path, recipe: str) -> Evidence:
+    """Read and check everything about one recipe; the first disagreement is an error that names the file."""
+    params = Params.read(root / "params.yaml")
+    if recipe not in params.recipes:
+        raise InputError(
+            f"there is no recipe {recipe!r}", where="params.yaml: recipes", fix=f"recipes: {', '.join(params.recipes)}"
+        )
+    gate, gate_digest = read_verdict(root)
+    lock, lock_digest = _read_lock(root)
+    _passed(gate, recipe, params)
+    evidence = Evidence(
+        recipe=recipe,
+        params=params,
+        params_digest=sha256_bytes(read_bytes(root / "params.yaml")),
+        lock_digest=lock_digest,
+        judged=tuple(_judged_candidate(root, item, gate) for item in params.candidates(recipe)),
+        gate=gate,
+        gate_digest=gate_digest,
+    )
+    _locked_folders(root, recipe, params, lock)
+    _locked_file(root, VERDICT, lock)
+    section = _section(root, recipe)
+    for judged in evidence.judged:
+        _agree(judged, evidence, section)
+    return evidence
+
+
+def _judged_candidate(root: Path, candidate: Candidate, gate: GateVerdict) -> Judged:
+    return Judged(
+        candidate=candidate,
+        built=_read_built(root, candidate.folder),
+        baseline=_read_built(root, baseline_folder(candidate.target)),
+        measurement=_read_measurement(root, candidate.measurement),
+        verdict=gate.recipes[candidate.name],
+    )
+
+
+def _locked_folders(root: Path, recipe: str, params: Params, lock: dict[str, str]) -> None:
+    """Artifacts, baselines and measurements are what the pipeline made."""
+    _locked_folder(root, f"artifacts/recipes/{recipe}", lock)
+    for target in params.recipes[recipe].targets:
+        _locked_folder(root, baseline_folder(target), lock)
+    _locked_folder(root, f"measurements/{recipe}", lock)
+
+
+def read_verdict(root: Path) -> tuple[GateVerdict, str]:
+    """The gate's verdict over all recipes, and the digest of its file."""
+    data = read_bytes(root / VERDICT)
+    content = parse_json(data.decode("utf-8", errors="replace"), VERDICT)
+    return parse(GateVerdict, content, VERDICT), sha256_bytes(data)
+
+
+def passing(gate: GateVerdict) -> list[str]:
+    """Names of the recipes that passed, on every target and device that they were judged on."""
+    verdicts: dict[str, list[Verdict]] = {}
+    for name, verdict in gate.recipes.items():
+        verdicts.setdefault(verdict.recipe or name, []).append(_judged(verdict))
+    return [recipe for recipe, found in verdicts.items() if worst(found) is Verdict.PASS]
+
+
+def first_verdict(gate: GateVerdict, recipe: str) -> RecipeVerdict:
+    """The verdict on the artifact that a recipe's version would lead with."""
+    return next(verdict for name, verdict in gate.recipes.items() if recipe == (verdict.recipe or name))
+
+
+def select(root: Path, by: str) -> str:
+    """The recipe that passed and is the `smallest`, `fastest` or `most-accurate`; ties go to the smaller file.
+
+    Fastest and most accurate are by the measured estimates of latency.p50 and accuracy.top1, each of the artifact for
+    the recipe's first target on the first device. A `StateError` where nothing passed, and an `InputError` where a
+    passing recipe lacks that estimate.
+    """
+    gate, _ = read_verdict(root)
+    params = Params.read(root / "params.yaml")
+    names = passing(gate)
+    if not names:
+        raise StateError("no recipe passed", where=VERDICT)
+    metric = {"smallest": "size.bytes", "fastest": "latency.p50", "most-accurate": "accuracy.top1"}.get(by)
+    if metric is None:
+        raise InputError(f"cannot select by {by!r}", fix="smallest, fastest or most-accurate")
+    ranked = []
+    for name in names:
+        if not (candidates := params.candidates(name)):
+            raise StateError(f"speaks of {name}, which params.yaml does not name", where=VERDICT, fix=_RERUN)
+        where = candidates[0].measurement
+        measurement = load(Measurement, root / where)
+        found = estimates(measurement).get(metric)
+        if found is None and metric != "size.bytes":
+            raise InputError(f"{metric} of {name} was not measured", where=where)
+        value = float(measurement.candidate.bytes) if found is None else found.value
+        ranked.append((-value if by == "most-accurate" else value, measurement.candidate.bytes, name))
+    return min(ranked)[2]
+
+
+def _judged(verdict: RecipeVerdict) -> Verdict:
+    """The verdict as written, or as its budgets say, whichever is worse."""
+    return worst([verdict.verdict, worst(budget.standing for budget in verdict.budgets if budget.required)])
+
+
+def _passed(gate: GateVerdict, recipe: str, params: Params) -> None:
+    """Refuse a recipe that did not pass on every target and device."""
+    for change in gate.policy_changes:
+        if change.waived_by is None:
+            raise NotPassedError(
+                f"{change.budget} was {change.kind} and nobody has waived that ({change.base} → {change.head})",
+                where=VERDICT,
+            )
+    for candidate in params.candidates(recipe):
+        _passed_candidate(gate, candidate.name)
+
+
+def _passed_candidate(gate: GateVerdict, name: str) -> None:
+    verdict = gate.recipes.get(name)
+    if verdict is None:
+        raise StateError(f"holds no verdict on {name!r}", where=VERDICT, fix=_RERUN)
+    found = _judged(verdict)
+    if found is not Verdict.PASS:
+        reasons = [
+            f"{budget.metric} {budget.verdict}: {budget.reason}"
+            for budget in verdict.budgets
+            if budget.required and budget.standing is not Verdict.PASS
+        ]
+        raise NotPassedError(
+            f"the verdict on {name!r} is {found}, not pass" + (f" ({'; '.join(reasons[:3])})" if reasons else ""),
+            where=VERDICT,
+        )
+
+
+class NotPassedError(StateError):
+    """The gate did not let this artifact through."""
+
+
+def _read_built(root: Path, folder: str) -> Built:
+    where = f"{folder}/manifest.json"
+    data = read_bytes(root / where)
+    manifest = parse(Manifest, parse_json(data.decode("utf-8", errors="replace"), where), where)
+    name = manifest.artifact.path
+    if "/" in name or name in ("", ".", "..") or (root / folder / name).is_symlink():
+        raise IntegrityError(f"names an artifact outside its folder: {name!r}", where=where)
+    content = read_bytes(root / folder / name)
+    found = sha256_bytes(content)
+    if found != manifest.artifact.digest or len(content) != manifest.artifact.bytes:
+        raise IntegrityError(
+            f"has the digest {found[:19]}…, its manifest says {manifest.artifact.digest[:19]}…",
+            where=f"{folder}/{name}",
+            fix=_RERUN,
+        )
+    return Built(
+        manifest=manifest,
+        manifest_digest=sha256_bytes(data),
+        path=f"{folder}/{name}",
+        md5=_md5(content),
+        gzip=len(gzip.compress(content, 9, mtime=0)),
+    )
+
+
+def _read_measurement(root: Path, where: str) -> Measurement:
+    measurement = parse(
+        Measurement, parse_json(read_bytes(root / where).decode("utf-8", errors="replace"), where), where
+    )
+    if measurement.faults:
+        raise StateError(f"names a fault: {measurement.faults[0]}", where=where)
+    return measurement
+
+
+def _section(root: Path, recipe: str) -> dict[str, Any]:
+    """The recipe as `params.yaml` writes it."""
+    section = read_yaml(root / "params.yaml")["recipes"][recipe]
+    assert isinstance(section, dict)
+    return section
+
+
+def _agree(judged: Judged, evidence: Evidence, section: dict[str, Any]) -> None:
+    """All documents must speak of one model, one pair of bytes, one recipe, one target, one device."""
+    manifest, measurement, verdict = judged.built.manifest, judged.measurement, judged.verdict
+    candidate, baseline = manifest.artifact.digest, judged.baseline.manifest.artifact.digest
+    measured = judged.candidate.measurement
+    made = f"{judged.candidate.folder}/manifest.json"
+    target, device, model = judged.candidate.target, judged.candidate.device, evidence.params.model.name
+    facts = [
+        (measured, "the candidate's digest", measurement.candidate.digest, candidate),
+        (measured, "the baseline's digest", measurement.baseline.digest, baseline),
+        (VERDICT, "the candidate's digest", verdict.candidate.digest, candidate),
+        (VERDICT, "the baseline's digest", verdict.baseline.digest, baseline),
+        (VERDICT, "the measurement's digest", verdict.measurement, measurement.content_digest()),
+        (VERDICT, "the device", verdict.device_fingerprint, measurement.device.fingerprint),
+        (VERDICT, "the model", evidence.gate.model, model),
+        (made, "the baseline's digest", manifest.baseline, baseline),
+        (made, "the model", manifest.model, model),
+        (made, "the recipe's name", manifest.recipe_name, evidence.recipe),
+        (made, "the target", manifest.target, target),
+        (measured, "the target", measurement.target, target),
+        (measured, "the device", measurement.device.name, device),
+        (f"{baseline_folder(target)}/manifest.json", "the model", judged.baseline.manifest.model, model),
+        (f"{baseline_folder(target)}/manifest.json", "the target", judged.baseline.manifest.target, target),
+        (measured, "the recipe's name", measurement.recipe or evidence.recipe, evidence.recipe),
+        (measured, "the model", measurement.model or model, model),
+    ]
+    for where, what, found, expected in facts:
+        if found != expected:
+            raise IntegrityError(f"{what} is {found}, expected {expected}", where=where, fix=_RERUN)
+    if _core(manifest.recipe) != _core(section):
+        raise IntegrityError("the recipe is not the one in params.yaml", where=made, fix=_RERUN)
+
+
+def _core(section: dict[str, Any]) -> dict[str, Any]:
+    """What the artifact depends on: whether the verdict is advisory changes no byte."""
+    return {"target": section.get("target", "onnxruntime"), "steps": section.get("steps")}
+
+
+def _read_lock(root: Path) -> tuple[dict[str, str], str]:
+    """From `dvc.lock`: path of every output → its md5 (a folder's ends in `.dir`); and the file's digest."""
+    path = root / "dvc.lock"
+    if not path.exists():
+        raise StateError("is not there", where="dvc.lock", fix=_RERUN)
+    content = read_yaml(path)
+    stages = content.get("stages") if isinstance(content, dict) else None
+    if not isinstance(stages, dict):
+        raise InputError("holds no stages", where="dvc.lock", fix=_RERUN)
+    outs: dict[str, str] = {}
+    for stage in stages.values():
+        for out in stage.get("outs") or [] if isinstance(stage, dict) else []:
+            if isinstance(out, dict) and "path" in out and "md5" in out:
+                outs[str(out["path"])] = str(out["md5"])
+    return outs, sha256_bytes(read_bytes(path))
+
+
+def _locked_file(root: Path, path: str, lock: dict[str, str]) -> None:
+    _locked(path, _md5(read_bytes(root / path)), lock)
+
+
+def _locked_folder(root: Path, folder: str, lock: dict[str, str]) -> None:
+    """A folder's name in DVC: md5 over the sorted list of its files' names and md5s."""
+    entries = [
+        {"md5": _md5(read_bytes(file)), "relpath": file.relative_to(root / folder).as_posix()}
+        for file in (root / folder).rglob("*")
+        if file.is_file()
+    ]
+    entries.sort(key=lambda entry: entry["relpath"])
+    _locked(folder, _md5(json.dumps(entries, sort_keys=True).encode()) + ".dir", lock)
+
+
+def _locked(path: str, found: str, lock: dict[str, str]) -> None:
+    if path not in lock:
+        raise StateError(f"does not name {path}", where="dvc.lock", fix=_RERUN)
+    if lock[path] != found:
+        raise IntegrityError("is not what dvc.lock says the pipeline made", where=path, fix=_RERUN)
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

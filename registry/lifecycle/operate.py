@@ -1,0 +1,251 @@
+"""Changes of channels: release, roll back, canary, quarantine, deprecate. Each is one event in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.registry.lookup.location import locate
+from weighbridge.registry.lookup.resolve import resolve_all
+from weighbridge.registry.state.layout import HAND_EDITED, event_path, parse_mapping
+from weighbridge.registry.state.records import CanaryPlan, Channels, EventKind, Pointer
+from weighbridge.registry.state.store import Decide, Draft, Outcome, Settings, Store, Tip, pointer_to
+from weighbridge.registry.trust.policy import Policy, read_policy
+from weighbridge.registry.trust.signing import require_trusted
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Who works on one model's channels, where and how."""
+
+    root: Path
+    model: str
+    settings: Settings | None = None
+
+    def release(self, version: str, *, reason: str = "", expect: str | None = None) -> Outcome:
+        """Make an existing version stable: one that was recorded without a channel, or one that was stable before."""
+
+        def decide(tip: Tip, channels: Channels) -> Draft:
+            self._policy(tip)
+            _expect(channels, expect)
+            target = self._proven(tip, version)
+            return Draft(EventKind.PROMOTED, f"promote {version}", target=target, reason=reason)
+
+        return self._change(decide)
+
+    def roll_back(self, *, reason: str, to: str | None = None, quarantine: bool = True) -> Outcome:
+        """Make `to` stable: a version, `baseline`, or by default what was stable before.
+
+        Proves that the target's bytes exist and hash right, asks no analysis, and quarantines what is left
+        (never a baseline). Needs neither the record nor the bytes of the version that is left.
+        """
+        if not reason.strip():
+            raise InputError("a roll-back needs a reason", fix="--reason TEXT: it stays in the history")
+
+        def decide(tip: Tip, channels: Channels) -> Draft:
+            self._policy(tip)
+            if channels.stable is None:
+                raise StateError(f"no version of {self.model} is stable: there is nothing to roll back")
+            version = _way_back(tip, channels, to)
+            target = self._proven(tip, version)
+            left = channels.stable
+            quarantined = quarantine and not left.version.startswith("b")
+            return Draft(
+                EventKind.ROLLED_BACK,
+                f"roll back {left.version} to {version}",
+                target=target,
+                reason=reason,
+                quarantine=(_pointer(left),) if quarantined else (),
+                evidence={"left": left.version, "bytes_verified": target.digest},
+            )
+
+        return self._change(decide)
+
+    def start_canary(self, version: str, plan: CanaryPlan | None = None, *, reason: str = "") -> Outcome:
+        """Give a version its first share of traffic, by `plan` or by the policy's."""
+
+        def decide(tip: Tip, _: Channels) -> Draft:
+            policy = self._policy(tip)
+            chosen = plan or policy.canary
+            return Draft(
+                EventKind.CANARY_STARTED,
+                f"start a canary of {version} at {chosen.steps[0]:g} %",
+                target=self._proven(tip, version),
+                plan=chosen,
+                reason=reason,
+            )
+
+        return self._change(decide)
+
+    def advance_canary(
+        self, *, reason: str, evidence: Mapping[str, Any] | None = None, expect: Expected | None = None
+    ) -> Outcome:
+        """Take the canary's next step; after the last it becomes stable."""
+
+        def decide(tip: Tip, channels: Channels) -> Draft:
+            self._policy(tip)
+            canary = _canary(channels, expect)
+            target, step = _pointer(canary), canary.step + 1
+            facts = dict(evidence or {})
+            if step == len(canary.plan.steps):
+                target = self._proven(tip, canary.version)
+                summary = f"promote {canary.version} after its canary"
+                return Draft(EventKind.PROMOTED, summary, target=target, reason=reason, evidence=facts)
+            summary = f"advance {canary.version} to {canary.plan.steps[step]:g} %"
+            return Draft(EventKind.CANARY_ADVANCED, summary, target=target, step=step, reason=reason, evidence=facts)
+
+        return self._change(decide)
+
+    def hold_canary(
+        self, *, reason: str, evidence: Mapping[str, Any] | None = None, expect: Expected | None = None
+    ) -> Outcome:
+        """Note that the canary was looked at and stays where it is."""
+
+        def decide(tip: Tip, channels: Channels) -> Draft:
+            self._policy(tip)
+            canary = _canary(channels, expect)
+            return Draft(
+                EventKind.CANARY_HELD,
+                f"hold {canary.version} at {canary.weight:g} %",
+                target=_pointer(canary),
+                reason=reason,
+                evidence=dict(evidence or {}),
+            )
+
+        return self._change(decide)
+
+    def abort_canary(
+        self,
+        *,
+        reason: str,
+        quarantine: bool = True,
+        evidence: Mapping[str, Any] | None = None,
+        expect: Expected | None = None,
+    ) -> Outcome:
+        """Take all traffic from the canary and quarantine it."""
+        if not reason.strip():
+            raise InputError("aborting a canary needs a reason", fix="--reason TEXT: it stays in the history")
+
+        def decide(tip: Tip, channels: Channels) -> Draft:
+            self._policy(tip)
+            canary = _canary(channels, expect)
+            quarantined = quarantine and not canary.version.startswith("b")
+            return Draft(
+                EventKind.CANARY_ABORTED,
+                f"abort the canary of {canary.version}",
+                target=_pointer(canary),
+                quarantine=(_pointer(canary),) if quarantined else (),
+                reason=reason,
+                evidence=dict(evidence or {}),
+            )
+
+        return self._change(decide)
+
+    def quarantine(self, version: str, *, reason: str, lift: bool = False) -> Outcome:
+        """Forbid a version to serve again, or lift that."""
+        if not reason.strip():
+            raise InputError("a quarantine needs a reason", fix="--reason TEXT: it stays in the history")
+
+        def decide(tip: Tip, channels: Channels) -> Draft:
+            self._policy(tip)
+            if not lift and version in channels.quarantined:
+                raise StateError(f"{version} is quarantined already")
+            kind = EventKind.QUARANTINE_LIFTED if lift else EventKind.QUARANTINED
+            summary = f"{'lift the quarantine of' if lift else 'quarantine'} {version}"
+            return Draft(kind, summary, target=pointer_to(tip, self.model, version), reason=reason)
+
+        return self._change(decide)
+
+    def deprecate(self, version: str, *, reason: str) -> Outcome:
+        """Mark a version as one that should not be taken any more."""
+        if not reason.strip():
+            raise InputError("a deprecation needs a reason", fix="--reason TEXT: whoever pulls it will read it")
+
+        def decide(tip: Tip, _: Channels) -> Draft:
+            self._policy(tip)
+            target = pointer_to(tip, self.model, version)
+            return Draft(EventKind.DEPRECATED, f"deprecate {version}", target=target, reason=reason)
+
+        return self._change(decide)
+
+    def _change(self, decide: Decide) -> Outcome:
+        def of_known_model(tip: Tip, channels: Channels) -> Draft:
+            if channels.head is None:
+                raise StateError(f"the registry has no model {self.model!r}", fix="see `weighbridge registry list`")
+            return decide(tip, channels)
+
+        return Store(self.root, self.settings).change(self.model, of_known_model)
+
+    def _policy(self, tip: Tip) -> Policy:
+        policy = read_policy(tip)
+        policy.require_operator(tip.git.identity())
+        return policy
+
+    def _proven(self, tip: Tip, version: str) -> Pointer:
+        """A pointer to a version whose bytes, for each target, exist and hash right, and that the policy lets serve."""
+        target = pointer_to(tip, self.model, version)
+        require_trusted(tip, self.model, version)
+        for artifact in resolve_all(self.root, f"{self.model}@{version}", view=tip):
+            locate(self.root, artifact)
+        return target
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The canary's step that a decision was taken on; another at the tip refuses it."""
+
+    version: str
+    step: int
+
+
+def _canary(channels: Channels, expect: Expected | None) -> Any:
+    canary = channels.canary
+    if canary is None:
+        raise StateError(f"no version of {channels.model} is on canary")
+    if expect is not None and (canary.version, canary.step) != (expect.version, expect.step):
+        raise StateError(
+            f"the canary is {canary.version} on step {canary.step} now, not {expect.version} on step {expect.step}",
+            fix="judge again",
+        )
+    return canary
+
+
+def _expect(channels: Channels, expect: str | None) -> None:
+    stable = channels.stable.version if channels.stable else "none"
+    if expect is not None and stable != expect:
+        raise StateError(f"stable is {stable}, expected {expect}")
+
+
+def _pointer(place: Pointer) -> Pointer:
+    return Pointer(version=place.version, digest=place.digest, record=place.record)
+
+
+def _way_back(tip: Tip, channels: Channels, to: str | None) -> str:
+    """The version to roll back to: named, the baseline, or the last stable one that is not quarantined."""
+    assert channels.stable is not None
+    if to == "baseline":
+        if channels.baseline is None:
+            raise StateError(f"{channels.model} has no baseline")
+        return channels.baseline.version
+    if to is not None:
+        return to
+    unfit = {channels.stable.version, *channels.quarantined, *channels.deprecated}
+    number = channels.stable.event
+    while number > 1:
+        where = event_path(channels.model, number - 1)
+        data = tip.read(where)
+        if data is None:
+            raise IntegrityError("is missing", where=where, fix=HAND_EDITED)
+        after = parse_mapping(data, where)["after"]
+        before = after.get("stable")
+        if before is None:
+            break
+        if before not in unfit:
+            return str(before)
+        number = int(after["stable_event"])
+    if channels.baseline is None or channels.baseline.version == channels.stable.version:
+        raise StateError("nothing was stable before, and the baseline is what serves")
+    return channels.baseline.version

@@ -1,0 +1,311 @@
+"""Promotion: what passed becomes a version, and `stable` where nothing else was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from weighbridge.core.documents import RecipeVerdict
+from weighbridge.core.documents.base import parse
+from weighbridge.core.errors import StateError
+from weighbridge.core.files import sha256_bytes
+from weighbridge.core.git import Git
+from weighbridge.registry.lifecycle.estimates import estimates
+from weighbridge.registry.lifecycle.evidence import Built, Evidence, gather
+from weighbridge.registry.lookup.location import publish
+from weighbridge.registry.state.layout import (
+    HAND_EDITED,
+    MODELS,
+    POLICY,
+    home,
+    parse_mapping,
+    read_record,
+    version_path,
+)
+from weighbridge.registry.state.records import (
+    Channels,
+    Estimate,
+    EventKind,
+    Judgement,
+    StoredArtifact,
+    VersionOf,
+    VersionRecord,
+)
+from weighbridge.registry.state.store import Draft, Outcome, Settings, Store, Tip, render, stamp
+from weighbridge.registry.trust import signing
+from weighbridge.registry.trust.policy import Policy, read_policy
+from weighbridge.registry.trust.signing import Signer
+
+Channel = Literal["stable", "none"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What shall be promoted, and on which conditions."""
+
+    recipe: str
+    channel: Channel = "stable"
+    expect: str | None = None
+    """The version that must be stable at the tip (`none`: nothing may be)."""
+    notes: str = ""
+
+
+def promote(root: Path, request: Request, *, settings: Settings | None = None, key: Signer | None = None) -> Outcome:
+    """Record a recipe's artifact as the next version; make it stable unless `channel` is `none`.
+
+    Refuses (nothing is written): a verdict that is not `pass`, digests that disagree, files that are not what
+    `dvc.lock` says, a dirty tree, a commit that the remote does not have, bytes that are a version already or are
+    quarantined, a `stable` other than the one that it was weighed against, an identity or key that the policy
+    does not name.
+    """
+    top = home(root)
+    store = Store(top, settings)
+    store.repair()
+    evidence = gather(root, request.recipe)
+    commit = _clean_head(store.git)
+    folder = root.resolve().relative_to(top.resolve())
+    if store.settings.push:
+        built = (*evidence.candidates, *evidence.baselines)
+        publish(top, [((folder / artifact.path).as_posix(), artifact.md5) for artifact in built])
+
+    def decide(tip: Tip, channels: Channels) -> Draft:
+        policy = read_policy(tip)
+        policy.require_promoter(store.git.identity())
+        _refuse_expired(evidence, tip.now)
+        _refuse(channels, evidence, request, tip)
+        by = store.git.identity()
+        number = channels.head.event + 1 if channels.head else 1
+        made = Made(evidence, commit, stamp(tip.now), by, number, request.notes, folder)
+        records = made.records(tip, channels)
+        signed = tuple((record, _sign(record, key, policy)) for record in records)
+        version = records[-1].version
+        kind = EventKind.PROMOTED if request.channel == "stable" else EventKind.RECORDED
+        return Draft(
+            kind=kind,
+            summary=f"{'promote' if kind is EventKind.PROMOTED else 'record'} {version} ({request.recipe})",
+            records=signed,
+            target_is_new=True,
+            reason=request.notes,
+            evidence={
+                "verdict": evidence.verdict.verdict.value,
+                "verdict_digest": evidence.verdict.content_digest(),
+                "commit": commit,
+            },
+        )
+
+    return store.change(evidence.params.model.name, decide, published=True)
+
+
+def _sign(record: VersionRecord, key: Signer | None, policy: Policy) -> bytes | None:
+    """The record's signed statement, checked against the policy as whoever pulls the version will."""
+    name = f"{record.model}@{record.version}"
+    if key is None:
+        if policy.require_signature:
+            raise StateError(
+                f"{name} would be unsigned, and the policy refuses that", where=POLICY, fix="--key FILE, or --keyless"
+            )
+        return None
+    data = render(record)
+    digest, written = sha256_bytes(data), parse(VersionRecord, parse_mapping(data, name), name)
+    envelope = signing.sign(record, digest, key)
+    signing.require_statement(envelope, written, digest, "your signature")
+    if policy.names_signers:
+        signing.verify(envelope, written, digest, policy, "your signature")
+    return envelope
+
+
+def _clean_head(git: Git) -> str:
+    edited = git.dirty()
+    ours = next((path for path in edited if path.startswith(f"{git.prefix()}{MODELS}/")), None)
+    if ours is not None:
+        raise StateError("was edited by hand, or is not committed", where=ours, fix=HAND_EDITED)
+    if edited:
+        more = f" and {len(edited) - 1} more" if len(edited) > 1 else ""
+        raise StateError(
+            f"the tree is dirty: {edited[0]}{more}",
+            fix="commit what the pipeline was run on: a version names the commit that it was made from",
+        )
+    return git.head()
+
+
+def _refuse_expired(evidence: Evidence, now: datetime) -> None:
+    """A waiver accepts until its last day, and not after it."""
+    for waiver in evidence.gate.waivers:
+        if now.date().isoformat() > waiver.expires:
+            raise StateError(
+                f"the verdict rests on a waiver by {waiver.who} that expired on {waiver.expires}",
+                where=waiver.file,
+                fix="renew it in a pull request and run the gate again",
+            )
+
+
+def _refuse(channels: Channels, evidence: Evidence, request: Request, tip: Tip) -> None:
+    """Conditions on the state at the tip; they are checked again whenever the tip has moved."""
+    stable = channels.stable
+    if request.expect is not None and (stable.version if stable else "none") != request.expect:
+        raise StateError(f"stable is {stable.version if stable else 'none'}, expected {request.expect}")
+    weighed_against = evidence.stable_references
+    if weighed_against and (stable is None or not weighed_against <= _digests(tip, channels.model, stable.version)):
+        raise StateError(
+            f"it was weighed against another stable than {stable.version if stable else 'none'}, which is stable now",
+            fix="pull, run `dvc repro` and promote again",
+        )
+    ours = {built.manifest.artifact.digest for built in evidence.candidates}
+    holders = [_holders(tip, channels.model, digest) for digest in sorted(ours)]
+    for version, digest in channels.quarantined.items():
+        if digest in ours or any(version in names for names in holders):
+            raise StateError(
+                f"these bytes are {channels.model}@{version}, which is quarantined",
+                fix=f"`weighbridge registry quarantine {channels.model} {version} --lift --reason …` if that was wrong",
+            )
+    known = set(holders[0]).intersection(*holders)
+    if known:
+        version = _newest(known)
+        raise StateError(
+            f"these bytes are {channels.model}@{version} already",
+            fix=f"`weighbridge registry release {channels.model} {version}` makes it stable",
+        )
+
+
+def _digests(tip: Tip, model: str, version: str) -> set[str]:
+    """Of all artifacts of a version; none where its record is gone, as that of a quarantined one may be."""
+    try:
+        record = parse(VersionRecord, read_record(tip, model, version), version_path(model, version))
+    except StateError:
+        return set()
+    return {artifact.digest for artifact in record.artifacts}
+
+
+def _holders(tip: Tip, model: str, digest: str) -> set[str]:
+    """The versions with an artifact of these bytes: one search by git over the records at the tip."""
+    folder = f"{tip.prefix}{MODELS}/{model}/versions"
+    done = tip.git.attempt("grep", "-l", "-z", "--fixed-strings", digest, tip.commit, "--", f":(top,literal){folder}")
+    names = [name.rpartition("/")[2].removesuffix(".yaml") for name in done.stdout.split("\0") if name]
+    return {name for name in names if digest in _digests(tip, model, name)}
+
+
+def _newest(versions: set[str]) -> str:
+    return max(versions, key=lambda name: (name[:1], int(name[1:])))
+
+
+@dataclass(frozen=True)
+class Made:
+    """Builds the records of one promotion."""
+
+    evidence: Evidence
+    commit: str
+    at: str
+    by: str
+    event: int
+    notes: str
+    folder: Path
+    """The project's, relative to the registry's."""
+
+    def records(self, tip: Tip, channels: Channels) -> Sequence[VersionRecord]:
+        """The candidate's record, after the baseline's where the baseline is not recorded yet."""
+        digest = self.evidence.baseline.manifest.artifact.digest
+        found = []
+        baseline = channels.baseline.version if channels.baseline else None
+        if baseline is None or not self._recorded(tip, channels.model, baseline):
+            baseline = f"b{channels.baselines + 1}"
+            found.append(self._baseline(channels.model, baseline))
+        teacher = self.evidence.candidate.manifest.teacher
+        of_baseline = VersionOf(version=baseline, digest=digest)
+        of_teacher = None
+        if teacher is not None:
+            taught = {baseline} if teacher == digest else _holders(tip, channels.model, teacher)
+            known = _newest(taught) if taught else None
+            of_teacher = VersionOf(version=known, digest=teacher)
+        found.append(self._candidate(f"v{channels.versions + 1}", channels.model, of_baseline, of_teacher))
+        return found
+
+    def _recorded(self, tip: Tip, model: str, version: str) -> bool:
+        """Whether the baseline's record holds the uncompressed artifact of every target."""
+        record = parse(VersionRecord, read_record(tip, model, version), version_path(model, version))
+        known = {artifact.digest for artifact in record.artifacts}
+        return known >= {built.manifest.artifact.digest for built in self.evidence.baselines}
+
+    def _candidate(self, version: str, model: str, baseline: VersionOf, teacher: VersionOf | None) -> VersionRecord:
+        evidence = self.evidence
+        manifest = evidence.candidate.manifest
+        return VersionRecord(
+            **self._origin(evidence.candidates),
+            model=model,
+            version=version,
+            kind="compressed",
+            recipe_name=evidence.recipe,
+            recipe=manifest.recipe,
+            metrics=estimates(evidence.measurement),
+            verdict=self._judgement(evidence.verdict),
+            others={item.candidate.name: self._judgement(item.verdict) for item in evidence.judged[1:]},
+            baseline=baseline,
+            teacher=teacher,
+            device=evidence.measurement.device,
+            notes=self.notes,
+        )
+
+    def _judgement(self, verdict: RecipeVerdict) -> Judgement:
+        return Judgement(
+            verdict=verdict.verdict,
+            digest=verdict.content_digest(),
+            file=self.evidence.gate_digest,
+            policy=self.evidence.gate.policy,
+            measurement=verdict.measurement,
+            device=verdict.device,
+            budgets=verdict.budgets,
+        )
+
+    def _baseline(self, model: str, version: str) -> VersionRecord:
+        values: dict[str, Estimate] = {}
+        for name, estimate in estimates(self.evidence.measurement).items():
+            if estimate.baseline is not None and estimate.lower == estimate.upper:
+                value = estimate.baseline
+                values[name] = Estimate(value=value, lower=value, upper=value, unit=estimate.unit)
+        return VersionRecord(
+            **self._origin(self.evidence.baselines),
+            model=model,
+            version=version,
+            kind="baseline",
+            recipe_name="baseline",
+            recipe={},
+            metrics=values,
+            verdict=None,
+            baseline=None,
+            device=None,
+            notes="",
+        )
+
+    def _stored(self, built: Built) -> StoredArtifact:
+        manifest = built.manifest
+        return StoredArtifact(
+            target=manifest.target,
+            path=(self.folder / built.path).as_posix(),
+            digest=manifest.artifact.digest,
+            bytes=manifest.artifact.bytes,
+            gzip=built.gzip,
+            zstd=manifest.sizes.zstd,
+            params=manifest.sizes.params,
+            macs=manifest.sizes.macs,
+            md5=built.md5,
+            manifest=built.manifest_digest,
+        )
+
+    def _origin(self, built: Sequence[Built]) -> dict[str, object]:
+        manifest = built[0].manifest
+        return {
+            "event": self.event,
+            "at": self.at,
+            "by": self.by,
+            "artifacts": [self._stored(item) for item in built],
+            "commit": self.commit,
+            "dvc_lock": self.evidence.lock_digest,
+            "params": self.evidence.params_digest,
+            "data": manifest.data,
+            "code": manifest.code,
+            "seed": manifest.seed,
+            "environment": manifest.environment,
+            "licence": self.evidence.params.model.licence,
+        }

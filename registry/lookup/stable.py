@@ -1,0 +1,53 @@
+"""What the registry serves now, laid out for the gate: `stable.json` and the bytes beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from weighbridge.core.documents import STABLE, Params, Stable, StableFile
+from weighbridge.core.errors import StateError
+from weighbridge.core.files import atomic_path
+from weighbridge.registry.lookup.resolve import locate_bytes, stable_artifacts
+from weighbridge.registry.state.layout import home
+
+
+def write_stable(root: Path, folder: Path) -> None:
+    """Write what `stable` is into `folder`, with its verified bytes where a budget compares with it.
+
+    A model that serves nothing yet, or whose bytes cannot be had, is written down with the reason: the gate turns it
+    into an error of the budgets that need it. A damaged registry is an error here and now.
+    """
+    params = Params.read(root / "params.yaml")
+    wanted = any(budget.relative and budget.against == "stable" for budget in params.budgets)
+    top = home(root)
+    served = stable_artifacts(top, params.model.name) if wanted else ()
+    if not served:
+        reason = f"{params.model.name} has no stable version yet" if wanted else "no budget compares with stable"
+        _write(folder, Stable(version=None, reason=reason), {})
+        return
+    version = served[0].version
+    try:
+        sources = {artifact.target: locate_bytes(top, artifact) for artifact in served}
+    except StateError as error:
+        _write(folder, Stable(version=version, reason=str(error)), {})
+        return
+    files = {
+        artifact.target: StableFile(
+            path=f"{artifact.target}/{PurePosixPath(artifact.path).name}", digest=artifact.digest
+        )
+        for artifact in served
+    }
+    _write(folder, Stable(version=version, artifacts=files), sources)
+
+
+def _write(folder: Path, stable: Stable, sources: Mapping[str, Path]) -> None:
+    """Write the document and the files that it speaks of; those of an earlier stable must not linger."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for target, source in sources.items():
+        path = folder / stable.artifacts[target].path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            shutil.copyfile(source, temporary)
+    stable.write(folder / STABLE)

@@ -1,0 +1,1 @@
+"""The registry's state: files in Git behind one door."""

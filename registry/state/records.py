@@ -1,0 +1,272 @@
+"""The registry's documents: a version's record, the channels of a model, one event of its history.
+
+All three are written by this program only. A newer program's unknown keys are kept (they are under a digest).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from weighbridge.core.documents.base import Digest, Recorded
+from weighbridge.core.documents.device import Device
+from weighbridge.core.documents.verdict import BudgetVerdict, Verdict
+from weighbridge.registry.state.layout import MODEL_NAME, VERSION_NAME, safe_relative, state_digest
+
+SCHEMA_VERSION = 1
+NO_EVENT = "sha256:" + 64 * "0"
+"""What the first event names as the one before it."""
+
+
+def _safe(path: str) -> str:
+    if not safe_relative(path):
+        raise ValueError("expected a path that stays within the project")
+    return path
+
+
+Version = Annotated[str, Field(pattern=f"^(?:{VERSION_NAME.pattern})$", description="`v7`, or `b1` for a baseline")]
+ModelName = Annotated[str, Field(pattern=f"^(?:{MODEL_NAME.pattern})$")]
+SafePath = Annotated[str, AfterValidator(_safe)]
+Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC, to the second")]
+Weight = Annotated[float, Field(gt=0, le=100, description="Per cent of the traffic")]
+
+
+class StoredArtifact(Recorded):
+    """One model file: what it is, and where its bytes can be had."""
+
+    target: str
+    path: SafePath
+    """Relative to the project's root, at the record's commit."""
+    digest: Digest
+    bytes: int = Field(ge=1)
+    gzip: int = Field(ge=0)
+    zstd: int = Field(ge=0)
+    params: int = Field(ge=0)
+    macs: int = Field(ge=0)
+    md5: str = Field(pattern=r"^[0-9a-f]{32}$")
+    """The name of the bytes in DVC's cache and remotes. Never used to decide what they are."""
+    manifest: Digest
+    """Of the manifest's file."""
+
+
+class Estimate(Recorded):
+    """A metric of the artifact itself, in base units, with its 95 % interval where it has noise."""
+
+    value: float
+    lower: float
+    upper: float
+    unit: str
+    baseline: float | None = None
+    """The baseline's value in the same measurement."""
+
+
+class VersionOf(Recorded):
+    """An artifact by digest, and the version that it has in this registry, if any."""
+
+    version: Version | None = None
+    digest: Digest
+
+
+class Judgement(Recorded):
+    """The gate's verdict that let this version in."""
+
+    verdict: Verdict
+    digest: Digest
+    """Of the recipe's verdict (canonical JSON)."""
+    file: Digest
+    """Of the bytes of `reports/verdict.json`."""
+    policy: Digest
+    """Of the budgets as they were judged."""
+    measurement: Digest
+    device: str
+    """Device class."""
+    budgets: list[BudgetVerdict]
+
+
+class VersionRecord(Recorded):
+    """What a version is. Written once."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelName
+    version: Version
+    kind: Literal["compressed", "baseline"]
+    event: int = Field(ge=1)
+    """The event that recorded it."""
+    at: Timestamp
+    by: str
+    artifacts: list[StoredArtifact] = Field(min_length=1)
+    recipe_name: str
+    recipe: dict[str, Any]
+    """Verbatim from `params.yaml`; empty for a baseline."""
+    metrics: dict[str, Estimate]
+    verdict: Judgement | None
+    """None for a baseline: it is what others are judged against."""
+    others: dict[str, Judgement] = {}
+    """Verdicts on further targets and devices, by candidate; `metrics` and `verdict` are the first one's."""
+    baseline: VersionOf | None
+    teacher: VersionOf | None = None
+    commit: str = Field(pattern=r"^[0-9a-f]{40}(?:[0-9a-f]{24})?$")
+    """The commit of params, code and lock file that the artifact was made from."""
+    dvc_lock: Digest
+    params: Digest
+    """Of the bytes of `params.yaml`."""
+    data: Digest
+    code: Digest
+    seed: int
+    device: Device | None
+    environment: dict[str, str]
+    """Versions of Python and libraries that made the artifact."""
+    licence: str | None = None
+    notes: str = ""
+
+    @property
+    def verdicts(self) -> dict[str, Judgement]:
+        """All verdicts that let this version in, the one that it leads with first; none of a baseline."""
+        first = f"{self.recipe_name}/{self.artifacts[0].target}" if len(self.artifacts) > 1 else self.recipe_name
+        return {first: self.verdict, **self.others} if self.verdict is not None else {}
+
+    @property
+    def artifact_names(self) -> dict[str, StoredArtifact]:
+        """The artifacts by what a page calls them: `artifact`, or with the target where there are several."""
+        several = len(self.artifacts) > 1
+        return {f"artifact for {item.target}" if several else "artifact": item for item in self.artifacts}
+
+
+class Pointer(Recorded):
+    """A version by name and digests."""
+
+    version: Version
+    digest: Digest
+    """Of the artifact's bytes."""
+    record: Digest
+    """Of the record's file."""
+
+
+class Placed(Pointer):
+    """Where a channel points, since which event."""
+
+    event: int = Field(ge=1)
+    since: Timestamp
+
+
+class CanaryPlan(Recorded):
+    """How a canary grows, and what must be seen on each step."""
+
+    steps: list[Weight] = Field(default=[5.0, 25.0, 50.0, 100.0], min_length=1)
+    min_samples: int = Field(default=1000, ge=1)
+    """Requests that the canary must have answered on a step before it can advance."""
+    min_seconds: float = Field(default=600.0, ge=0)
+    """Time on a step before it can advance."""
+    budgets: list[dict[str, Any]] = []
+    """Online budgets, as `registry.policy.yaml` writes them."""
+
+
+class Canary(Placed):
+    """A version that takes part of the traffic."""
+
+    weight: Weight
+    step: int = Field(ge=0)
+    """Index into the plan's steps."""
+    step_since: Timestamp
+    plan: CanaryPlan
+
+
+class Head(Recorded):
+    """The last event."""
+
+    event: int = Field(ge=1)
+    digest: Digest
+
+
+class Channels(Recorded):
+    """What serves now: the fold of all events. The only file of a model that ever changes."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelName
+    head: Head | None = None
+    """None only while a change is being computed."""
+    versions: int = Field(default=0, ge=0)
+    """How many versions there are: v1 … vN."""
+    baselines: int = Field(default=0, ge=0)
+    stable: Placed | None = None
+    canary: Canary | None = None
+    baseline: Placed | None = None
+    quarantined: dict[Version, Digest] = {}
+    """Versions that must not serve again, with their artifact's digest."""
+    deprecated: dict[Version, str] = {}
+    """Versions that should not be taken any more, with the reason."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The channels as JSON values. What is None is left out, so that a later optional field changes no old byte."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def digest(self) -> str:
+        """Digest of the state, without the pointer to the last event."""
+        return state_digest(self.to_json())
+
+
+class EventKind(StrEnum):
+    """What can happen to a model."""
+
+    RECORDED = "recorded"
+    PROMOTED = "promoted"
+    CANARY_STARTED = "canary-started"
+    CANARY_ADVANCED = "canary-advanced"
+    CANARY_HELD = "canary-held"
+    CANARY_ABORTED = "canary-aborted"
+    ROLLED_BACK = "rolled-back"
+    QUARANTINED = "quarantined"
+    QUARANTINE_LIFTED = "quarantine-lifted"
+    DEPRECATED = "deprecated"
+
+
+class NewRecord(Recorded):
+    """A version that came with an event."""
+
+    version: Version
+    digest: Digest
+    """Of the artifact's bytes."""
+    record: Digest
+    """Of the record's file."""
+    signature: Digest | None = None
+    """Of the signed statement's file."""
+
+
+class After(Recorded):
+    """Where the channels point after an event, so that any time in the past is found without replaying."""
+
+    stable: Version | None = None
+    stable_event: int | None = None
+    """The event since which `stable` points there: the way back is found in jumps."""
+    canary: Version | None = None
+    baseline: Version | None = None
+
+
+class Event(Recorded):
+    """One line of a model's history. Each names the digest of the one before it."""
+
+    schema_version: int = SCHEMA_VERSION
+    number: int = Field(ge=1)
+    model: ModelName
+    kind: EventKind
+    at: Timestamp
+    by: str
+    reason: str = ""
+    records: list[NewRecord] = []
+    target: Pointer | None = None
+    """The version that the event is about."""
+    plan: CanaryPlan | None = None
+    """Of a canary that starts."""
+    step: int | None = Field(default=None, ge=0)
+    """The step that a canary advances to."""
+    quarantine: list[Pointer] = []
+    """Versions that a roll-back left."""
+    evidence: dict[str, Any] = {}
+    """What the decision rests on."""
+    after: After = After()
+    state: Digest = NO_EVENT
+    """Of the channels after this event."""
+    previous: Digest
+    """Of the file of the event before; zeros for the first."""

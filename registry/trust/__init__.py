@@ -1,0 +1,1 @@
+"""Who may, whose signatures count, and whether the state is whole."""

@@ -1,0 +1,215 @@
+"""The gate of a change: every project that the change touches is reproduced, weighed, and judged by its merge base.
+
+What comes of it is written for others to pick up: annotations, a job summary, a folder to upload as the report and
+one as the evidence that promotion rests on.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from dataclasses import dataclass
+
+from weighbridge.ci import evidence_bundle, history
+from weighbridge.ci.annotations import Annotation, Level, for_input_error, line_of
+from weighbridge.ci.evidence_bundle import Handover
+from weighbridge.ci.pipeline import Echo, reproduce
+from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, Verdict
+from weighbridge.core.errors import ExitCode, InputError
+from weighbridge.core.files import atomic_write, read_bytes
+from weighbridge.core.git import Git
+from weighbridge.gate.stages import summary
+from weighbridge.registry.lookup.resolve import stable_or_none
+
+# A certain failure first; then what the author must mend, then what the gate could not do.
+_WORST_FIRST = (ExitCode.FAIL, ExitCode.USAGE, ExitCode.UNJUDGED, ExitCode.PASS)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the gate says of one project."""
+
+    project: str
+    """Its folder, relative to the repository's top."""
+    exit_code: ExitCode
+    report: str
+    """Markdown."""
+    marks: tuple[Annotation, ...] = ()
+    checked: summary.Checked | None = None
+    """None where nothing was weighed: the change does not touch the project, or its pipeline broke."""
+    ran: tuple[str, ...] = ()
+    """Stages of the pipeline that ran."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is gated, and when."""
+
+    git: Git
+    base: str | None
+    """What a pull request is compared with; None for what was merged, which is compared with what the registry serves:
+    a run that was dropped or overtaken must not let anything slip past the next one.
+    """
+    today: dt.date
+    everything: bool = False
+    """Weigh also what the change does not touch."""
+
+    def base_of(self, model: str) -> history.Base:
+        """What one model's project is compared with."""
+        if self.base is not None:
+            return history.find_base(self.git, self.base)
+        served = stable_or_none(self.git.root, model)
+        return history.find_base(self.git, served.commit if served else None)
+
+
+def judge_all(change: Change, echo: Echo) -> list[Judged]:
+    """Gate every project of the repository; a repository without one is an `InputError`."""
+    found = history.projects(change.git)
+    if not found:
+        raise InputError("has no Weighbridge pipeline", where=str(change.git.root), fix="weighbridge init")
+    return [judge_project(change, project, echo) for project in found]
+
+
+def exit_code(judged: list[Judged]) -> ExitCode:
+    """The worst of all projects; could-not-judge where there is none."""
+    codes = {item.exit_code for item in judged}
+    return next((code for code in _WORST_FIRST if code in codes), ExitCode.UNJUDGED)
+
+
+def judge_project(change: Change, project: str, echo: Echo) -> Judged:
+    """Gate one project."""
+    root = change.git.root / project
+    file = _in(project, history.PARAMS)
+    text = read_bytes(root / history.PARAMS).decode("utf-8", errors="replace")
+    try:
+        params = Params.read(root / history.PARAMS)
+    except InputError as error:
+        note = for_input_error(error, file, text)
+        return Judged(project, error.exit_code, _failed(file, "params.yaml is not valid", str(error)), (note,))
+    base = change.base_of(params.model.name)
+    if not change.everything:
+        reasons = _reasons(change.git, base, project)
+        if not reasons:
+            return Judged(project, ExitCode.PASS, _untouched(project, params, base.commit))
+        echo(f"{params.model.name} is gated: {', '.join(reasons[:5])}")
+    done = reproduce(root, echo)
+    if done.failed is not None:
+        note = Annotation("error", file, _stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
+        report = _failed(params.model.name, f"the stage {done.failed} failed", done.message)
+        return Judged(project, done.exit_code, report, (note,), ran=done.ran)
+    checked = summary.check(root, base=_policy_base(change.git, base, project), today=change.today)
+    verdict = checked.verdict
+    found = tuple(marks(verdict, params, file, text))
+    return Judged(project, verdict.verdict.exit_code, checked.markdown, found, checked, done.ran)
+
+
+def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[Annotation]:
+    """An annotation for every budget that did not pass, on its recipe's line, and for every change of policy."""
+    found = []
+    for name, recipe in verdict.recipes.items():
+        line = line_of(text, "recipes", recipe.recipe or name)
+        for item in recipe.budgets:
+            if item.standing is not Verdict.PASS:
+                level: Level = "error" if item.required and not recipe.advisory else "warning"
+                limit = line_of(text, "budgets", _index(params, item))
+                message = f"{item.reason} (the budget is on line {limit})"
+                found.append(Annotation(level, file, line, f"{name}: {item.metric} {item.verdict}", message))
+        if not recipe.budgets:
+            found.append(Annotation("error", file, line, f"{name}: {recipe.verdict}", "no budget was judged"))
+    found += [_policy_mark(item, params, file, text) for item in verdict.policy_changes]
+    return found
+
+
+def write_out(judged: list[Judged], git: Git) -> str:
+    """Write report and evidence below `.weighbridge/ci` at the repository's top; returns the whole report."""
+    folder = git.root / evidence_bundle.FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    report = "\n\n".join(item.report.rstrip("\n") for item in judged) + "\n"
+    weighed = [item for item in judged if item.checked is not None]
+    for item in weighed:
+        assert item.checked is not None
+        root, home = git.root / item.project, folder / "report" / item.project
+        for path in sorted((root / "reports").glob("*")):
+            if path.suffix in (".png", ".svg", ".csv") and path.is_file():
+                home.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, home / path.name)
+        item.checked.write(home)
+        if item.exit_code is ExitCode.PASS:
+            evidence_bundle.pack(root, folder / "evidence" / item.project)
+    atomic_write(folder / "report" / "gate.md", report.encode())
+    passed = tuple(item.project for item in weighed if item.exit_code is ExitCode.PASS)
+    Handover(git.head(), passed).write(folder / "evidence")
+    return report
+
+
+def _reasons(git: Git, base: history.Base, project: str) -> list[str]:
+    """Why a project must be gated; empty where the change cannot alter what it builds, weighs or demands."""
+    if base.commit is None:
+        return ["there is nothing to compare with"]
+    lock = _in(project, history.LOCK)
+    names: set[str] = set()
+    for revision in (base.commit, "HEAD"):
+        known = history.dependencies(git.show(revision, lock), f"{lock} at {revision[:12]}")
+        if known is None:
+            return [f"{lock} is not in {revision[:12]}"]
+        names |= set(known)
+    return [f"{path} differs" for path in history.touched(base.changed, project, names)]
+
+
+def _policy_base(git: Git, base: history.Base, project: str) -> summary.Base | None:
+    """The budgets that the change's are compared with; None where there is nothing to compare with."""
+    if base.commit is None:
+        return None
+    return summary.Base(base.commit[:12], git.show(base.commit, _in(project, history.PARAMS)))
+
+
+def _index(params: Params, item: BudgetVerdict) -> int:
+    """Which budget of `params.yaml` a verdict is on."""
+    for index, budget in enumerate(params.budgets):
+        against = budget.against if budget.relative else None
+        same = (budget.metric, budget.rule, against) == (item.metric, item.rule, item.against)
+        if same and abs(budget.limit - item.limit) <= 1e-9 * max(1.0, abs(item.limit)):
+            return index
+    return -1
+
+
+def _policy_mark(item: PolicyChange, params: Params, file: str, text: str) -> Annotation:
+    waived = f"; accepted by {item.waived_by}" if item.waived_by else "; it needs a waiver in waivers/"
+    message = f"{item.budget}: {item.kind}, from {item.base} to {item.head}{waived}"
+    if item.budget.startswith("device "):
+        line = line_of(text, "devices", item.budget.removeprefix("device "))
+    elif item.kind == "recipe advisory":
+        line = line_of(text, "recipes", item.budget.removeprefix("recipe "))
+    else:
+        metric = item.budget.partition(" ")[0]
+        line = line_of(
+            text, "budgets", next((i for i, budget in enumerate(params.budgets) if budget.metric == metric), -1)
+        )
+    return Annotation("notice" if item.waived_by else "error", file, line, "policy change", message)
+
+
+def _stage_line(text: str, stage: str) -> int:
+    kind, _, recipe = stage.partition("@")
+    sections = {"prepare": "data", "train": "train", "baseline": "model", "judge": "budgets"}
+    if recipe and kind not in sections:
+        return line_of(text, "recipes", recipe)
+    return line_of(text, sections.get(kind, "model"))
+
+
+def _untouched(project: str, params: Params, base: str | None) -> str:
+    return (
+        f"# {params.model.name}: nothing to weigh\n\n"
+        f"Nothing that the pipeline in `{project}` builds, weighs or demands differs from the merge base "
+        f"({(base or '')[:12]}): no recipe, no budget, no file that a stage depends on. "
+        "Nothing was compressed or measured, and the verdict on the base stands.\n"
+    )
+
+
+def _failed(name: str, what: str, message: str) -> str:
+    fence = "````"
+    quoted = message.replace(fence, "` ` ` `")
+    return f"# `{name}`: error\n\nNothing was judged: {what}.\n\n{fence}text\n{quoted}\n{fence}\n"
+
+
+def _in(project: str, name: str) -> str:
+    return name if project == "." else f"{project}/{name}"

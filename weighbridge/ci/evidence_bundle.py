@@ -1,0 +1,79 @@
+"""What the gate's job hands to the job that promotes: files in a folder, and a note of the commit they speak of."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from weighbridge.core.errors import InputError, IntegrityError
+from weighbridge.core.files import read_json, write_json
+
+FOLDER = Path(".weighbridge") / "ci"
+"""Below the repository's top: `report/` is uploaded for people, `evidence/` for promotion."""
+NOTE = "handover.json"
+FILES = ("dvc.lock", "reports", "measurements", "artifacts/recipes", "artifacts/baseline")
+"""Of each project, relative to its folder."""
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What the gate weighed and passed."""
+
+    commit: str
+    weighed: tuple[str, ...]
+    """Folders of the projects, relative to the repository's top."""
+
+    def write(self, folder: Path) -> None:
+        """Write the note into the evidence's folder."""
+        content = {"schema_version": 1, "commit": self.commit, "weighed": list(self.weighed)}
+        write_json(folder / NOTE, content)
+
+    @classmethod
+    def read(cls, folder: Path) -> Handover:
+        """Read the note; what is none is an `InputError`."""
+        where = str(folder / NOTE)
+        content = read_json(folder / NOTE)
+        if not isinstance(content, dict) or content.get("schema_version") != 1:
+            raise InputError("is not the gate's note", where=where)
+        commit, weighed = content.get("commit"), content.get("weighed")
+        if not isinstance(commit, str) or not isinstance(weighed, list):
+            raise InputError("has no commit or no list of projects", where=where)
+        if not all(isinstance(item, str) for item in weighed):
+            raise InputError("names projects that are no folders", where=where)
+        return cls(commit, tuple(weighed))
+
+
+def pack(root: Path, folder: Path) -> None:
+    """Copy a project's evidence into its place in the handover."""
+    for name in FILES:
+        source = root / name
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(".gitignore", "*.tmp"))
+        elif source.exists():
+            shutil.copyfile(source, folder / name)
+
+
+def unpack(folder: Path, root: Path) -> None:
+    """Put a project's evidence where its pipeline would have made it; links and gaps are refused first."""
+    for name in FILES:
+        source = folder / name
+        if not source.exists():
+            raise InputError("is not there", where=str(source))
+        for path in (source, *(source.rglob("*") if source.is_dir() else ())):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise IntegrityError("is not a plain file", where=str(path))
+    for name in FILES:
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, root / name, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(folder / name, root / name)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A project's folder below another; one that leads out of it is an `IntegrityError`."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise IntegrityError(f"names a project outside the repository: {name!r}", where=NOTE)
+    return path

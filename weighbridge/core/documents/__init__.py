@@ -1,0 +1,105 @@
+"""The documents that travel between rooms, as pydantic models with a `schema_version`.
+
+- `base`: `Written` (by people: unknown keys are refused) and `Recorded` (by programs: unknown keys are kept)
+- `metrics`: the one table of metrics, and quantities with units
+- `params`: `params.yaml`: model, data, training, recipes, weighing, budgets
+- `manifest`: what `compress` says of an artifact
+- `devices`: where artifacts are weighed, and the candidates that targets and devices make of a recipe
+- `device`: the machine that an artifact was weighed on
+- `measurement`: the evidence that `gate` took from two artifacts
+- `stable`: what the registry serves now
+- `verdict`: what the budgets say of that evidence
+"""
+
+from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded, Written, load, parse
+from weighbridge.core.documents.device import Device
+from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection, Target, baseline_folder, recipe_folder
+from weighbridge.core.documents.manifest import ArtifactFile, Manifest, Sizes, StepRecord
+from weighbridge.core.documents.measurement import (
+    Absent,
+    Comparison,
+    Controls,
+    Evidence,
+    Exact,
+    Flip,
+    Launches,
+    Measurement,
+    Proportions,
+    Protocol,
+    Resampled,
+    Weighed,
+)
+from weighbridge.core.documents.params import (
+    Budget,
+    BudgetFile,
+    DataSection,
+    ModelSection,
+    Params,
+    RecipeSection,
+    TrainSection,
+    Weighing,
+)
+from weighbridge.core.documents.stable import STABLE, Stable, StableFile
+from weighbridge.core.documents.verdict import (
+    BudgetVerdict,
+    GateVerdict,
+    PolicyChange,
+    RecipeVerdict,
+    Verdict,
+    WaiverUse,
+    worst,
+)
+from weighbridge.core.facts.metrics import METRICS, Metric, parse_quantity
+
+__all__ = [
+    "LOCAL",
+    "METRICS",
+    "SCHEMA_VERSION",
+    "STABLE",
+    "Absent",
+    "ArtifactFile",
+    "Budget",
+    "BudgetFile",
+    "BudgetVerdict",
+    "Candidate",
+    "Comparison",
+    "Controls",
+    "DataSection",
+    "Device",
+    "DeviceSection",
+    "Digest",
+    "Evidence",
+    "Exact",
+    "Flip",
+    "GateVerdict",
+    "Launches",
+    "Manifest",
+    "Measurement",
+    "Metric",
+    "ModelSection",
+    "Params",
+    "PolicyChange",
+    "Proportions",
+    "Protocol",
+    "RecipeSection",
+    "RecipeVerdict",
+    "Recorded",
+    "Resampled",
+    "Sizes",
+    "Stable",
+    "StableFile",
+    "StepRecord",
+    "Target",
+    "TrainSection",
+    "Verdict",
+    "WaiverUse",
+    "Weighed",
+    "Weighing",
+    "Written",
+    "baseline_folder",
+    "load",
+    "parse",
+    "parse_quantity",
+    "recipe_folder",
+    "worst",
+]

@@ -1,0 +1,68 @@
+"""What `compress` says of one artifact: digest, recipe, sizes after each step, lineage, environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded
+
+
+class Sizes(Recorded):
+    """Bytes of one artifact as stored and compressed; parameters and multiply-accumulates per example."""
+
+    bytes: int = Field(ge=0)
+    gzip: int = Field(ge=0)
+    zstd: int = Field(ge=0)
+    params: int = Field(ge=0)
+    macs: int = Field(ge=0)
+
+
+class ArtifactFile(Recorded):
+    """The file itself."""
+
+    path: str
+    """File name, beside the manifest."""
+    digest: Digest
+    bytes: int = Field(ge=1)
+
+
+class StepRecord(Recorded):
+    """What one step did, as measured on its own output."""
+
+    technique: str
+    config: dict[str, Any]
+    """The validated configuration, defaults included."""
+    facts: dict[str, Any]
+    """What the step proved of itself: sparsity, distinct values, channels, ranks, integer tensors …"""
+    sizes: Sizes | None = None
+    """Of the model exported after this step, where that was computed."""
+
+
+class Manifest(Recorded):
+    """One artifact for one target. Holds no clock time and no path: its bytes are a function of its inputs."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    recipe_name: str
+    """`baseline` for the uncompressed artifact."""
+    recipe: dict[str, Any]
+    """The section of `params.yaml`, verbatim; empty for the baseline."""
+    target: str
+    artifact: ArtifactFile
+    sizes: Sizes
+    steps: list[StepRecord] = []
+    baseline: Digest | None = None
+    """The artifact that this one was compressed from; None for the baseline itself."""
+    teacher: Digest | None = None
+    data: Digest
+    code: Digest
+    """Over the source files of the compress room and the user's factories."""
+    seed: int
+    environment: dict[str, str]
+    """Versions of Python and libraries, and the ISA."""
+    ports: dict[str, list[str]] = {}
+    """Names of the model's `inputs` and `outputs`, in the file's order, for formats that hold none (ExecuTorch)."""
+    parity: dict[str, Any] = {}
+    """Torch module against artifact on real inputs: largest difference, agreement, tolerance, examples."""

@@ -1,0 +1,151 @@
+"""What the budgets say of a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded
+from weighbridge.core.documents.devices import LOCAL
+from weighbridge.core.errors import ExitCode
+
+
+class Verdict(StrEnum):
+    """`pass`: the interval lies inside the limit. `fail`: it lies beyond. `inconclusive`: neither could be shown.
+    `error`: it could not be measured or computed.
+    """
+
+    PASS = "pass"  # noqa: S105  # a verdict, not a password
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 pass, 1 fail, 3 could not judge."""
+        return _EXIT.get(self, ExitCode.UNJUDGED)
+
+
+_EXIT = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
+# A certain failure outranks what could not be judged: more samples would not mend it.
+_WORST_FIRST = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst verdict; `error` where there is none, because nothing missing ever passes."""
+    found = set(verdicts)
+    return next((verdict for verdict in _WORST_FIRST if verdict in found), Verdict.ERROR)
+
+
+class Named(Recorded):
+    """An artifact by its digest."""
+
+    digest: Digest
+
+
+class BudgetVerdict(Recorded):
+    """One budget, judged."""
+
+    metric: str
+    against: str | None
+    """`baseline` or `stable` for relative limits; None for absolute ones."""
+    rule: str
+    """`max`, `min`, `max_ratio`, `min_ratio` or `max_drop`."""
+    limit: float
+    unit: str
+    """Of limit, estimate and bounds: `bytes`, `seconds`, `ratio`, `fraction` …"""
+    estimate: float | None
+    """None where there is none; `reason` says why."""
+    lower: float | None
+    upper: float | None
+    verdict: Verdict
+    reason: str
+    required: bool
+    mode: str = "population"
+    """`exact` where the budget is about this very data set, or the metric is a fact of the file."""
+    resolution: float | None = None
+    """Smallest relative excess that the gate promises to find; None where nothing is estimated."""
+    candidate: float | None = None
+    """The metric's value for the candidate, in `metric_unit`."""
+    reference: float | None = None
+    metric_unit: str | None = None
+    pairs: int | None = None
+    """Launch pairs that the verdict rests on: the look at which it fell."""
+    next_look: int | None = None
+    """Launch pairs at which the gate would look next; None where more launches cannot decide this budget."""
+    waived_by: str | None = None
+    """The waiver that accepts this budget's verdict."""
+
+    @property
+    def standing(self) -> Verdict:
+        """What the verdict counts as: a waived failure blocks nothing; an error cannot be waived."""
+        return Verdict.PASS if self.waived_by and self.verdict is not Verdict.ERROR else self.verdict
+
+
+class PolicyChange(Recorded):
+    """One way in which the budgets of this change ask for less than those of the merge base."""
+
+    kind: str
+    """`loosened`, `removed`, `advisory`, `resolution`, `mode`, `device` or `recipe advisory`."""
+    budget: str
+    """The budget's name, e.g. `latency.p50 max_ratio against baseline`, or `recipe <name>`, or `device <name>`."""
+    base: str
+    """How it stands in the merge base."""
+    head: str
+    """How it stands in this change."""
+    under_base: dict[str, Verdict] = {}
+    """By recipe, what the merge base's budget says of the same measurement: what the change of the rules hides."""
+    waived_by: str | None = None
+
+
+class WaiverUse(Recorded):
+    """One waiver and what it was used for."""
+
+    file: str
+    who: str
+    why: str
+    expires: str
+    """Last day on which it holds, as YYYY-MM-DD."""
+    accepts: list[str]
+    """What it accepted: failed budgets by recipe, and policy changes."""
+
+
+class RecipeVerdict(Recorded):
+    """One candidate, judged: what `verdict.json` of a stand-alone weighing holds."""
+
+    schema_version: int = SCHEMA_VERSION
+    verdict: Verdict
+    """The worst of the required budgets."""
+    model: str | None = None
+    recipe: str | None = None
+    target: str = "onnxruntime"
+    baseline: Named
+    candidate: Named
+    device: str
+    """Device class."""
+    device_name: str = LOCAL
+    """Its name under `devices:` in `params.yaml`."""
+    device_fingerprint: Digest
+    measurement: Digest
+    """Of the measurement that was judged."""
+    budgets: list[BudgetVerdict]
+    advisory: bool = False
+    notes: list[str] = []
+
+
+class GateVerdict(Recorded):
+    """All recipes of one pipeline: what `reports/verdict.json` holds."""
+
+    schema_version: int = SCHEMA_VERSION
+    verdict: Verdict
+    """The worst of the recipes that are not advisory."""
+    model: str
+    device: str
+    policy: Digest
+    """Over the budgets as they were judged."""
+    recipes: dict[str, RecipeVerdict]
+    """By candidate: a recipe, with its target and device where there are several."""
+    notes: list[str] = []
+    policy_changes: list[PolicyChange] = []
+    """Against the merge base, where one was given; any that is not waived fails the gate."""
+    waivers: list[WaiverUse] = []

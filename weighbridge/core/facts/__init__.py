@@ -1,0 +1,1 @@
+"""Tables of facts: metrics, targets, budget rules."""

@@ -1,0 +1,345 @@
+"""ONNX files: load them safely, read their signature, count parameters and multiply-accumulates, size them.
+
+Nothing here runs a model. A file is judged by its structure alone, so that a corrupt, truncated or hostile
+file is one `InputError` before any runtime sees it.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import onnx
+import zstandard
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
+
+from weighbridge.core.errors import InputError
+from weighbridge.core.files import read_bytes
+from weighbridge.core.formats.onnx_count import Counts, counts
+
+__all__ = [
+    "MAX_BYTES",
+    "Counts",
+    "Port",
+    "Signature",
+    "compressed_sizes",
+    "counts",
+    "external_files",
+    "load_model",
+    "parse_model",
+    "serialize",
+    "signature",
+    "strip_metadata",
+]
+
+MAX_BYTES = 2**31 - 1
+"""Largest model that one protobuf message can hold (protobuf.dev: 2 GiB), external data included."""
+
+UNKNOWN_RANK = ("...",)
+"""`Port.shape` of a value whose rank the file does not state."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a model."""
+
+    name: str
+    dtype: str
+    """As numpy names it (`float32`, `int64`, `bfloat16`); `sequence`, `map` or `optional` for what is no tensor."""
+    shape: tuple[int | str | None, ...]
+    """Sizes; a name where the size is symbolic, None where it is open, `("...",)` where the rank is unknown."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a caller feeds and gets. Weights that old files list among the inputs are left out."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def load_model(path: Path) -> ModelProto:
+    """Load one ONNX file whole, external data inlined.
+
+    Raises `InputError` for a file that is missing, empty, truncated, no ONNX model, too large for one protobuf
+    message or inconsistent in itself, and for external data that does not lie inside the file's own folder.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    if size > MAX_BYTES:
+        raise InputError(f"has {size} bytes; one ONNX message holds at most {MAX_BYTES}", where=str(path))
+    proto = parse_model(read_bytes(path), str(path), complete=False)
+    _inline_external(proto, path)
+    _check_tensors(proto, str(path))
+    return proto
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The files of external data that a model names, sorted; `load_model` checks that they lie in its folder."""
+    proto = parse_model(read_bytes(path), str(path), complete=False)
+    external = (tensor for tensor in _all_tensors(proto) if tensor.data_location == TensorProto.EXTERNAL)
+    locations = {entry.value for tensor in external for entry in tensor.external_data if entry.key == "location"}
+    return tuple(sorted(path.parent / location for location in locations))
+
+
+def parse_model(data: bytes, where: str, *, complete: bool = True) -> ModelProto:
+    """The model in `data`; `where` names its origin in messages.
+
+    Raises `InputError` like `load_model`. With `complete` the bytes must hold all tensors themselves.
+    """
+    if not data:
+        raise InputError("is empty", where=where)
+    proto = ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise InputError("is not a readable ONNX model", where=where, fix="is the file truncated?") from error
+    if not proto.ir_version or not proto.opset_import or not proto.graph.node or not proto.graph.output:
+        raise InputError("is not an ONNX model: it has no graph with nodes, outputs and an opset", where=where)
+    _check_names(proto.graph, set(), where)
+    if complete:
+        _check_tensors(proto, where)
+    return proto
+
+
+def serialize(proto: ModelProto) -> bytes:
+    """A model's bytes; equal models give equal bytes."""
+    if proto.ByteSize() > MAX_BYTES:
+        raise InputError(f"the model has {proto.ByteSize()} bytes; one ONNX message holds at most {MAX_BYTES}")
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def strip_metadata(proto: ModelProto) -> ModelProto:
+    """A copy without what no runtime needs: doc strings, producer, metadata, inferred shapes of inner values.
+
+    Exporters store stack traces with absolute paths there; sizes and digests must not depend on them.
+    """
+    bare = ModelProto()
+    bare.CopyFrom(proto)
+    for name in ("producer_name", "producer_version", "domain", "model_version", "doc_string", "metadata_props"):
+        bare.ClearField(name)
+    for function in bare.functions:
+        function.ClearField("doc_string")
+        function.ClearField("metadata_props")
+        function.ClearField("value_info")
+        _strip_nodes(function.node)
+    _strip_graph(bare.graph)
+    return bare
+
+
+def signature(proto: ModelProto) -> Signature:
+    """Inputs and outputs in the file's order; initializers are not inputs."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    weights |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
+    return Signature(
+        tuple(_port(value) for value in proto.graph.input if value.name not in weights),
+        tuple(_port(value) for value in proto.graph.output),
+    )
+
+
+def compressed_sizes(data: bytes) -> dict[str, int]:
+    """Bytes as stored (`bytes`), under gzip -9 without a time stamp (`gzip`) and zstd level 19 (`zstd`)."""
+    return {
+        "bytes": len(data),
+        "gzip": len(gzip.compress(data, compresslevel=9, mtime=0)),
+        "zstd": len(zstandard.ZstdCompressor(level=19).compress(data)),
+    }
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        return Port(value.name, (kind or "unknown").removesuffix("_type"), UNKNOWN_RANK)
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return Port(value.name, _dtype_name(tensor.elem_type), UNKNOWN_RANK)
+    dims = [_dim(dim) for dim in tensor.shape.dim]
+    return Port(value.name, _dtype_name(tensor.elem_type), tuple(dims))
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    # Paddle's exporter writes open sizes as -1 and "?".
+    match dim.WhichOneof("value"):
+        case "dim_value" if dim.dim_value >= 0:
+            return int(dim.dim_value)
+        case "dim_param" if dim.dim_param not in ("", "?"):
+            return str(dim.dim_param)
+        case _:
+            return None
+
+
+def _dtype_name(elem_type: int) -> str:
+    if elem_type == TensorProto.STRING:
+        return "string"
+    try:
+        return str(np.dtype(helper.tensor_dtype_to_np_dtype(elem_type)).name)
+    except KeyError:
+        return "unknown"
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """Every tensor of a graph: initializers, attributes, and those of its subgraphs."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Iterator[NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                yield attribute.t
+            yield from attribute.tensors
+            for subgraph in _subgraphs(attribute):
+                yield from _tensors(subgraph)
+
+
+def _all_tensors(proto: ModelProto) -> Iterator[TensorProto]:
+    yield from _tensors(proto.graph)
+    for function in proto.functions:
+        yield from _node_tensors(function.node)
+
+
+def _subgraphs(attribute: AttributeProto) -> list[GraphProto]:
+    return [*([attribute.g] if attribute.type == AttributeProto.GRAPH else []), *attribute.graphs]
+
+
+def _strip_graph(graph: GraphProto) -> None:
+    for name in ("doc_string", "metadata_props", "value_info", "quantization_annotation"):
+        graph.ClearField(name)
+    for value in (*graph.input, *graph.output):
+        value.ClearField("doc_string")
+        value.ClearField("metadata_props")
+    for tensor in graph.initializer:
+        tensor.ClearField("doc_string")
+        tensor.ClearField("metadata_props")
+    _strip_nodes(graph.node)
+
+
+def _strip_nodes(nodes: Iterator[NodeProto]) -> None:
+    for node in nodes:
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+        for attribute in node.attribute:
+            attribute.ClearField("doc_string")
+            if attribute.type == AttributeProto.TENSOR:
+                attribute.t.ClearField("doc_string")
+            for subgraph in _subgraphs(attribute):
+                _strip_graph(subgraph)
+
+
+def _check_names(graph: GraphProto, outer: set[str], where: str) -> None:
+    """Every value that is read is written before, and nothing is written twice."""
+    known = set(outer)
+    known |= {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    known |= {tensor.values.name for tensor in graph.sparse_initializer}
+    for node in graph.node:
+        _check_node(node, known, where)
+        known.update(node.output)
+    for value in graph.output:
+        if value.name not in known:
+            raise InputError(f"output {value.name!r} is written by no node", where=where)
+
+
+def _check_node(node: NodeProto, known: set[str], where: str) -> None:
+    label = f"node {node.name!r} ({node.op_type})" if node.name else f"a {node.op_type or 'nameless'} node"
+    if not node.op_type:
+        raise InputError(f"is not an ONNX model: {label} has no operator", where=where)
+    for name in node.input:
+        if name and name not in known:
+            raise InputError(f"{label} reads {name!r}, which nothing before it writes", where=where)
+    for attribute in node.attribute:
+        for subgraph in _subgraphs(attribute):
+            _check_names(subgraph, known, where)
+    for name in node.output:
+        if name and name in known:
+            raise InputError(f"{label} writes {name!r}, which is already there", where=where)
+
+
+def _check_tensors(proto: ModelProto, where: str) -> None:
+    """Every tensor holds as many bytes as its type and shape say."""
+    for tensor in _all_tensors(proto):
+        name = tensor.name or "without a name"
+        if tensor.data_location == TensorProto.EXTERNAL:
+            raise InputError(f"tensor {name} keeps its data in another file", where=where)
+        if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
+            raise InputError(f"tensor {name} has the unknown type {tensor.data_type}", where=where)
+        if any(size < 0 for size in tensor.dims):
+            raise InputError(f"tensor {name} has a negative size: {list(tensor.dims)}", where=where)
+        expected = _tensor_bytes(tensor)
+        if tensor.HasField("raw_data") and expected is not None and len(tensor.raw_data) != expected:
+            raise InputError(
+                f"tensor {name} holds {len(tensor.raw_data)} bytes; its type and shape need {expected}", where=where
+            )
+
+
+def _tensor_bytes(tensor: TensorProto) -> int | None:
+    """Bytes of `raw_data` by type and shape; 4-bit types hold two values a byte, 2-bit types four. None for strings."""
+    if tensor.data_type == TensorProto.STRING:
+        return None
+    count = 1
+    for size in tensor.dims:  # Python integers: a forged shape must not wrap around
+        count *= size
+    name = TensorProto.DataType.Name(tensor.data_type)
+    bits = 4 if name.endswith(("INT4", "E2M1")) else 2 if name.endswith("INT2") else None
+    if bits is not None:
+        return (count * bits + 7) // 8
+    return count * int(np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize)
+
+
+def _inline_external(proto: ModelProto, path: Path) -> None:
+    total = proto.ByteSize()
+    for tensor in _all_tensors(proto):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        where = f"{path}: external data of tensor {tensor.name}"
+        source = _inside(path.parent, entries.get("location", ""), where)
+        expected = _tensor_bytes(tensor) or 0
+        offset, length = _number(entries, "offset", 0, where), _number(entries, "length", expected, where)
+        total += length
+        if length != expected:
+            raise InputError(f"has length {length}; the tensor needs {expected}", where=where)
+        if total > MAX_BYTES:
+            raise InputError(f"with its external data has over {MAX_BYTES} bytes", where=str(path))
+        if offset + length > source.stat().st_size:
+            raise InputError(f"ends beyond the end of {source.name}", where=where)
+        with source.open("rb") as file:
+            file.seek(offset)
+            tensor.raw_data = file.read(length)
+        tensor.ClearField("data_location")
+        tensor.ClearField("external_data")
+
+
+def _number(entries: dict[str, str], key: str, default: int, where: str) -> int:
+    text = entries.get(key, str(default))
+    if not (text.isascii() and text.isdigit()):
+        raise InputError(f"has the {key} {text!r}, which is not a number of bytes", where=where)
+    return int(text)
+
+
+def _inside(folder: Path, location: str, where: str) -> Path:
+    """The file that `location` names, if it lies in `folder` by a plain relative path without links."""
+    parts = PurePosixPath(location).parts
+    outside = (
+        not parts or PurePosixPath(location).is_absolute() or ".." in parts or "\\" in location or "\0" in location
+    )
+    current = folder
+    for part in () if outside else parts:
+        current /= part
+        outside = outside or current.is_symlink()
+    if outside:
+        raise InputError(
+            f"lies outside the model's folder: {location!r}", where=where, fix="save the model as one file"
+        )
+    if not current.is_file():
+        raise InputError(f"names {location!r}, which is not there", where=where)
+    return current
