@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import atomic_path, atomic_write, sha256_file
-from weighbridge.registry.lookup.resolve import Resolved
+from weighbridge.registry.lookup.resolved import Resolved
 
 
 def locate(root: Path, resolved: Resolved, *, remote: bool = True) -> Path:

@@ -1,4 +1,4 @@
-"""The one resolver: from `model@stable` to a version, and from a version to its verified bytes.
+"""The one resolver: from `model@stable` to the artifacts of a version. `location` finds their verified bytes.
 
 CLI, API and CI all ask here. Resolving reads the channels, the last event and one record, however long the
 history; it imports neither pydantic nor DVC and starts no process.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from weighbridge.core.errors import InputError, IntegrityError, StateError
-from weighbridge.core.files import DIGEST, pretty_json
+from weighbridge.core.files import DIGEST
+from weighbridge.registry.lookup.resolved import Resolved
 from weighbridge.registry.state.layout import (
     HAND_EDITED,
     MODELS,
@@ -35,47 +35,6 @@ from weighbridge.registry.state.layout import (
 CHANNEL_NAMES = ("stable", "canary", "baseline")
 _FORMS = "MODEL@stable, @canary, @baseline, @v7, @sha256:…, or @2026-11-23T20:00:00Z (what was stable then)"
 _HEX = re.compile(r"sha256:[0-9a-f]{8,64}")
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """One artifact of one version, and what is needed to get its bytes."""
-
-    model: str
-    version: str
-    digest: str
-    """SHA-256 of the artifact's bytes."""
-    bytes: int
-    target: str
-    """The runtime that it is for. A version has one artifact for each of its targets."""
-    path: str
-    """Where the artifact lies in the project at `commit`, relative to its root."""
-    md5: str
-    """DVC's name of the bytes; never used to decide what they are."""
-    commit: str
-    record: str
-    """Path of the version's record, relative to the project's root."""
-    channel: str | None = None
-    """The channel that was asked for."""
-    weight: float | None = None
-    """Per cent of the traffic, for a canary."""
-    since: str | None = None
-    """Since when the channel has pointed here."""
-    quarantined: bool = False
-    deprecated: str | None = None
-    """Why the version should not be taken any more."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The answer as JSON values."""
-        return dict(vars(self))
-
-    def json_text(self) -> str:
-        """The answer as JSON text."""
-        return pretty_json(self.to_json())
-
-    def line(self) -> str:
-        """The answer for shells: `MODEL@VERSION DIGEST`."""
-        return f"{self.model}@{self.version} {self.digest}\n"
 
 
 def resolve(root: Path, spec: str, *, target: str | None = None, view: View | None = None) -> Resolved:
@@ -115,13 +74,6 @@ def resolve_all(root: Path, spec: str, *, view: View | None = None) -> tuple[Res
     if what.startswith("sha256:"):
         return _resolved(source, channels, _by_digest(source, channels, what))
     return _resolved(source, channels, _stable_at(source, channels, what), channel="stable")
-
-
-def locate_bytes(root: Path, resolved: Resolved) -> Path:
-    """A file that holds the version's bytes, verified by their SHA-256. See `registry.lookup.location.locate`."""
-    from weighbridge.registry.lookup.location import locate  # noqa: PLC0415  # it builds on this module; resolving needs none of it
-
-    return locate(root, resolved)
 
 
 def stable_or_none(root: Path, model: str) -> Resolved | None:

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from weighbridge.core.documents import STABLE, Params, Stable, StableFile
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import atomic_path
-from weighbridge.registry.lookup.resolve import locate_bytes, stable_artifacts
+from weighbridge.registry.lookup.location import locate
+from weighbridge.registry.lookup.resolve import stable_artifacts
 from weighbridge.registry.state.layout import home
 
 
@@ -29,7 +30,7 @@ def write_stable(root: Path, folder: Path) -> None:
         return
     version = served[0].version
     try:
-        sources = {artifact.target: locate_bytes(top, artifact) for artifact in served}
+        sources = {artifact.target: locate(top, artifact) for artifact in served}
     except StateError as error:
         _write(folder, Stable(version=version, reason=str(error)), {})
         return

@@ -16,7 +16,8 @@ from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lookup.location import from_remote, locate
-from weighbridge.registry.lookup.resolve import Resolved, resolve
+from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.lookup.resolved import Resolved
 from weighbridge.registry.publish import oci
 from weighbridge.registry.publish.distribution import Repository
 from weighbridge.registry.publish.package import Package, choose, unpack

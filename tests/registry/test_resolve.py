@@ -10,7 +10,8 @@ from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import dump_yaml, sha256_bytes
 from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lifecycle.promote import Request, promote
-from weighbridge.registry.lookup.resolve import locate_bytes, resolve, stable_artifacts, stable_or_none
+from weighbridge.registry.lookup.location import locate
+from weighbridge.registry.lookup.resolve import resolve, stable_artifacts, stable_or_none
 from weighbridge.registry.state.store import Settings
 
 from .project import BASELINE, MODEL, candidate_bytes, commit_all, write_run
@@ -121,21 +122,21 @@ def test_bytes_come_from_wherever_they_hash_right(promoted, tmp_path):
     """The project's file, then DVC's cache, then the remote; other bytes under the right name are passed over."""
     content = candidate_bytes("int8", 2)
     found = resolve(promoted, MODEL)
-    assert locate_bytes(promoted, found) == promoted / found.path
+    assert locate(promoted, found) == promoted / found.path
     (promoted / found.path).write_bytes(b"another build")
     cached = promoted / ".dvc/cache/files/md5" / found.md5[:2] / found.md5[2:]
-    assert locate_bytes(promoted, found) == cached
+    assert locate(promoted, found) == cached
     stored = tmp_path / "dvc/files/md5" / found.md5[:2] / found.md5[2:]
     stored.parent.mkdir(parents=True)
     cached.rename(stored)
     with pytest.raises(StateError, match="cannot be had: other bytes in the project; not in DVC's cache"):
-        locate_bytes(promoted, found)
+        locate(promoted, found)
     (promoted / ".dvc/config").write_text(f"[core]\nremote = s\n['remote \"s\"']\nurl = {tmp_path}/dvc\n")
-    assert locate_bytes(promoted, found).read_bytes() == content
+    assert locate(promoted, found).read_bytes() == content
     stored.write_bytes(b"swapped")
-    (locate_bytes(promoted, found)).unlink()
+    (locate(promoted, found)).unlink()
     with pytest.raises(IntegrityError, match="hashes wrong"):
-        locate_bytes(promoted, found)
+        locate(promoted, found)
 
 
 def test_resolving_imports_little(promoted):
@@ -168,7 +169,7 @@ def test_a_version_for_two_targets_needs_one_named(two_targets):
         found = resolve(two_targets, f"{MODEL}@v1", target=target)
         assert found.digest == sha256_bytes(candidate_bytes("int8", 1, target))
         assert resolve(two_targets, f"{MODEL}@{found.digest}") == found
-        assert locate_bytes(two_targets, found).read_bytes() == candidate_bytes("int8", 1, target)
+        assert locate(two_targets, found).read_bytes() == candidate_bytes("int8", 1, target)
     assert [found.target for found in stable_artifacts(two_targets, MODEL)] == ["onnxruntime", "litert"]
     assert stable_or_none(two_targets, MODEL).target == "onnxruntime"
 

@@ -12,7 +12,8 @@ from weighbridge.ci.promotion import Choice, OvertakenError, promote_all
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.git import Git
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.registry.lookup.resolve import locate_bytes, resolve
+from weighbridge.registry.lookup.location import locate
+from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.store import Settings
 
 IGNORED = "/artifacts/\n/measurements/\n/reports/\n.weighbridge/\n/.dvc/cache/\n"
@@ -76,9 +77,9 @@ def test_what_passed_is_shared_recorded_and_pushed_once(clone, dvc):
     assert clone[0].dirty() == []
     resolved = resolve(top, f"{MODEL}@stable")
     assert resolved.path.startswith("models/one/artifacts/recipes/int8/")
-    assert locate_bytes(top, resolved).is_file()
+    assert locate(top, resolved).is_file()
     shutil.rmtree(top / "models/one/artifacts")
-    assert ".dvc/cache" in str(locate_bytes(top, resolved))
+    assert ".dvc/cache" in str(locate(top, resolved))
     assert (dvc / "asked").read_text().startswith("push --quiet artifacts/recipes/int8")
 
 
