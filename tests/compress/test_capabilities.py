@@ -104,10 +104,10 @@ def test_asking_imports_no_framework():
     """`weighbridge targets` answers where nothing is installed; the stages import no other target."""
     script = (
         "import sys\n"
-        "from compress.capabilities import describe\n"
+        "from weighbridge.compress.capabilities import describe\n"
         "describe([])\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
-        "import compress.stages\n"
+        "import weighbridge.compress.stages\n"
         "heavy = {'litert_torch', 'ai_edge_litert', 'ai_edge_quantizer', 'executorch', 'torchao', 'jax'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )

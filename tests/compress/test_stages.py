@@ -154,7 +154,7 @@ def test_another_process_makes_the_same_bytes(made, tmp_path):
     """Every file, manifests included, with another hash seed, folder and number of threads."""
     root = project(tmp_path / "elsewhere")
     script = (
-        "import sys; from pathlib import Path; from compress import stages; root = Path(sys.argv[1])\n"
+        "import sys; from pathlib import Path; from weighbridge.compress import stages; root = Path(sys.argv[1])\n"
         "stages.prepare(root); stages.train(root); stages.baseline(root)\n"
         "for name in sys.argv[2:]: stages.compress(root, name)"
     )

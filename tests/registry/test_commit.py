@@ -172,7 +172,8 @@ def test_a_second_command_in_one_clone_waits(project):
 def test_kill_minus_nine_at_random_points(promoted):
     """A real process, really killed, at points spread over its life: always before or after, never between."""
     code = (
-        "import os, sys, threading, time; from pathlib import Path; from registry.operate import Operator\n"
+        "import os, sys, threading, time; from pathlib import Path\n"
+        "from weighbridge.registry.lifecycle.operate import Operator\n"
         "die = lambda: (time.sleep(float(sys.argv[1])), os.kill(os.getpid(), 9))\n"
         "threading.Thread(target=die, daemon=True).start()\n"
         f"Operator(Path({str(promoted)!r}), {MODEL!r}).deprecate('b1', reason=sys.argv[1])\n"

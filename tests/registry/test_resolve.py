@@ -142,7 +142,7 @@ def test_bytes_come_from_wherever_they_hash_right(promoted, tmp_path):
 def test_resolving_imports_little(promoted):
     """No pydantic, DVC or numpy on the way from a name to a version: that is what keeps it fast."""
     code = (
-        "import sys; from pathlib import Path; from registry.resolve import resolve;"
+        "import sys; from pathlib import Path; from weighbridge.registry.lookup.resolve import resolve;"
         f"resolve(Path({str(promoted)!r}), {MODEL!r});"
         "print(sorted({'pydantic', 'dvc', 'numpy', 'cryptography', 'rich'} & set(sys.modules)))"
     )

@@ -103,7 +103,7 @@ def test_concurrent_promoters_lose_nothing(remote, settings):
 
     def run(root, recipe):
         code = (
-            "import sys; from pathlib import Path; from registry.operate import Operator;"
+            "import sys; from pathlib import Path; from weighbridge.registry.lifecycle.operate import Operator;"
             f"Operator(Path({str(root)!r}), {MODEL!r}).deprecate('b1', reason={recipe!r})"
         )
         codes.append(subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode)

@@ -277,7 +277,7 @@ def test_two_processes_give_the_same_bytes_without_a_trace_of_where(programs, pr
     script = (
         "import sys\n"
         "from tests.compress.export.conftest import trained_net, composed, OTHERS\n"
-        "from weighbridge.files import sha256_bytes\n"
+        "from weighbridge.core.files import sha256_bytes\n"
         "recipe = {'prune': {'sparsity': 0.6}}, {'quantize': {'scheme': 'static-int8'}}\n"
         "made = composed(*trained_net(), *recipe, targets=('onnxruntime',))\n"
         "assert 'litert_torch' not in sys.modules and 'executorch' not in sys.modules\n"
