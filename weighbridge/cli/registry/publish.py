@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from weighbridge.cli.console import progress
+from weighbridge.cli.options import grouped
+from weighbridge.cli.registry.options import Model, OutFile, PlainHttp, Project, Root, Spec, Target
+from weighbridge.cli.registry.output import print_json, write
 
 if TYPE_CHECKING:
     from weighbridge.registry.publish.pull import Carried, Source
-
-ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default=False)
-JSON = typer.Option(False, "--json", help="JSON instead of text.")
-SPEC = typer.Argument(..., help="MODEL@stable|canary|baseline|v7|sha256:…|TIME, or MODEL for stable.")
-TARGET = typer.Option(None, "--target", help="The runtime whose artifact is meant, if there are several.")
-PLAIN_HTTP = typer.Option(False, "--plain-http", help="Speak HTTP without TLS to the OCI registry.")
-OUT_FILE = typer.Option(None, "--out", "-o", help="Write to a file instead of the terminal.", show_default=False)
 
 
 class Platform(StrEnum):
@@ -29,13 +25,9 @@ class Platform(StrEnum):
     ARGO = "argo"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to `weighbridge registry`."""
-    for command in (pull, push, card, export, tags, site, manifests):
-        app.command()(command)
-
-
+@grouped
 def pull(
+    *,
     spec: str = typer.Argument(..., help="MODEL@stable|canary|v7|sha256:…, or oci://host/repository@sha256:…"),
     out: Path | None = typer.Option(
         None, "--out", "-o", help="The folder to make; MODEL@VERSION by default.", show_default=False
@@ -49,14 +41,13 @@ def pull(
     remote: str | None = typer.Option(
         None, "--remote", help="The DVC remote to take the bytes from, and no other place.", show_default=False
     ),
-    target: str | None = TARGET,
+    target: Target = None,
     policy: Path | None = typer.Option(
         None, "--policy", help="A registry.policy.yaml whose keys decide, where there is no clone.", show_default=False
     ),
     quarantined: bool = typer.Option(False, "--quarantined", help="Take it even if it is quarantined."),
-    plain_http: bool = PLAIN_HTTP,
-    root: Path = ROOT,
-    as_json: bool = JSON,
+    plain_http: PlainHttp = False,
+    project: Project,
 ) -> None:
     """Get a version's bytes, verified by their SHA-256 before they are moved into place."""
     from weighbridge.core.errors import InputError
@@ -72,28 +63,29 @@ def pull(
     else:
         if policy is not None:
             raise InputError("the project's own policy decides", where="--policy", fix="leave it out")
-        wanted = pulling.want(root, spec, target=target, quarantined=quarantined)
+        wanted = pulling.want(project.root, spec, target=target, quarantined=quarantined)
         folder = out or Path(f"{wanted.resolved.model}@{wanted.resolved.version}")
         if source is not None and remote is not None:
             raise InputError("the bytes come from one place", where="--remote", fix="leave --from or --remote out")
         named = pulling.DvcRemote(remote) if remote is not None else None
-        taken = pulling.pull(root, wanted, folder, _place(source, plain_http=plain_http) if source else named)
-    if as_json:
-        _json(taken.to_json())
+        taken = pulling.pull(project.root, wanted, folder, _place(source, plain_http=plain_http) if source else named)
+    if project.as_json:
+        print_json(taken.to_json())
         return
     typer.echo(f"{taken.model}@{taken.version} {taken.digest}\n{taken.file}\nvouched for by {taken.trust}")
     if taken.deprecated is not None:
         typer.echo(f"warning: {taken.version} is deprecated: {taken.deprecated}", err=True)
 
 
+@grouped
 def push(
-    spec: str = SPEC,
+    *,
+    spec: Spec,
     reference: str = typer.Argument(..., help="oci://host[:port]/repository:tag"),
-    target: str | None = TARGET,
+    target: Target = None,
     move: bool = typer.Option(False, "--move", help="Let the tag move if it names other content (a channel's tag)."),
-    plain_http: bool = PLAIN_HTTP,
-    root: Path = ROOT,
-    as_json: bool = JSON,
+    plain_http: PlainHttp = False,
+    project: Project,
 ) -> None:
     """Push a version as an OCI artifact, with its record, signed statement and bill of materials as referrers."""
     from weighbridge.core.files import pretty_json, sha256_bytes
@@ -101,24 +93,26 @@ def push(
     from weighbridge.registry.views.bom import bom
 
     place = _source(reference, plain_http=plain_http)
-    wanted = pull.want(root, spec, target=target)
-    with pull.packaged(root, wanted) as package:
+    wanted = pull.want(project.root, spec, target=target)
+    with pull.packaged(project.root, wanted) as package:
         materials = pretty_json(bom(package.record, sha256_bytes(package.record_bytes))).encode()
         pushed = oci.push(package, place.reference, place.repository, bom=materials, move=move)
-    if as_json:
-        _json({"reference": str(pushed.reference), "referrers": pushed.referrers, "created": pushed.created})
+    if project.as_json:
+        print_json({"reference": str(pushed.reference), "referrers": pushed.referrers, "created": pushed.created})
         return
     typer.echo(f"{pushed.reference}{'' if pushed.created else ' (was there already)'}")
     for kind, digest in pushed.referrers.items():
         typer.echo(f"  {kind} {digest}")
 
 
+@grouped
 def card(
-    spec: str = SPEC,
+    *,
+    spec: Spec,
     task: str = typer.Option("other", "--task", help="A task of the Hub, such as image-classification."),
     dataset: str | None = typer.Option(None, "--dataset", help="What the test data is called.", show_default=False),
-    out: Path | None = OUT_FILE,
-    root: Path = ROOT,
+    out: OutFile = None,
+    root: Root = Path(),
 ) -> None:
     """A version's model card, in Hugging Face's metadata form."""
     from weighbridge.registry.lookup.resolve import resolve_all
@@ -130,27 +124,29 @@ def card(
     found = resolve_all(root, spec)[0]
     state = read_model(WorkTree(root), found.model)
     context = Context(task=task, dataset=dataset, status=state.status(found.version))
-    _write(make(state.records[found.version], context), out)
+    write(make(state.records[found.version], context), out)
 
 
-def export(spec: str = SPEC, out: Path | None = OUT_FILE, root: Path = ROOT) -> None:
+@grouped
+def export(*, spec: Spec, out: OutFile = None, root: Root = Path()) -> None:
     """A version's bill of materials: CycloneDX 1.6 JSON."""
     from weighbridge.core.files import pretty_json, sha256_bytes
     from weighbridge.registry.publish.pull import want
     from weighbridge.registry.views.bom import bom
 
     wanted = want(root, spec, quarantined=True)
-    _write(pretty_json(bom(wanted.record, sha256_bytes(wanted.record_bytes))), out)
+    write(pretty_json(bom(wanted.record, sha256_bytes(wanted.record_bytes))), out)
 
 
+@grouped
 def tags(
-    model: str = typer.Argument(..., help="A model's name."),
+    *,
+    model: Model,
     check: bool = typer.Option(False, "--check", help="Write nothing; fail where the tags are not the history's."),
     push_to: str | None = typer.Option(
         None, "--push", help="Push the tags to this git remote, all or none.", show_default=False
     ),
-    root: Path = ROOT,
-    as_json: bool = JSON,
+    project: Project,
 ) -> None:
     """Write the annotated tags that GTO and DVC Studio read (`model@v7.0.0#1`, `model#stable#2`), or check them."""
     from weighbridge.core.errors import InputError
@@ -158,38 +154,41 @@ def tags(
 
     if check and push_to is not None:
         raise InputError("--check writes nothing, so there is nothing to --push")
-    compared = bridge.compare(root, model)[1] if check else bridge.write(root, model, push=push_to)
-    if as_json:
-        _json(compared.to_json())
+    compared = bridge.compare(project.root, model)[1] if check else bridge.write(project.root, model, push=push_to)
+    if project.as_json:
+        print_json(compared.to_json())
     elif not check:
         typer.echo(f"{model}: {len(compared.missing)} tags written, {len(compared.expected)} in all")
     if check:
         compared.require_same()
-        if not as_json:
+        if not project.as_json:
             typer.echo(f"{model}: {len(compared.expected)} tags, all as the history calls for")
 
 
+@grouped
 def site(
+    *,
     out: Path = typer.Argument(..., help="The folder to make, or an earlier site to replace."),
-    root: Path = ROOT,
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
-    as_json: bool = JSON,
+    project: Project,
 ) -> None:
     """Write a static site of the registry: models, versions, channels, history, charts, cards."""
     from weighbridge.registry.site.build import build
 
     with progress(quiet=quiet) as report:
-        built = build(root, out, report=report)
-    if as_json:
-        _json({**vars(built), "folder": str(built.folder)})
+        built = build(project.root, out, report=report)
+    if project.as_json:
+        print_json({**vars(built), "folder": str(built.folder)})
     else:
         counts = {"page": built.pages, "model": built.models, "version": built.versions}
         said = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
         typer.echo(f"{said}: {out / 'index.html'}")
 
 
+@grouped
 def manifests(
-    model: str = typer.Argument(..., help="A model's name."),
+    *,
+    model: Model,
     platform: Platform = typer.Option(..., "--for", help="What the manifests are for."),
     storage_uri: str = typer.Option(
         ..., "--storage-uri", help="Where a version lies: s3://models/{model}/{version}; also {sha256}, {recipe} …"
@@ -199,11 +198,11 @@ def manifests(
     namespace: str | None = typer.Option(None, "--namespace", "-n", help="Kubernetes namespace.", show_default=False),
     replicas: int = typer.Option(2, "--replicas", help="Pods of a Rollout (argo)."),
     port: int = typer.Option(8080, "--port", min=1, max=65535, help="That the container serves on (argo)."),
-    target: str | None = TARGET,
+    target: Target = None,
     out: Path | None = typer.Option(
         None, "--out", "-o", help="A folder for stable.yaml and canary.yaml.", show_default=False
     ),
-    root: Path = ROOT,
+    root: Root = Path(),
 ) -> None:
     """Kubernetes manifests that say what the channels say; apply stable.yaml first, then canary.yaml."""
     from weighbridge.core.files import atomic_write
@@ -248,19 +247,3 @@ def _source(text: str, *, plain_http: bool) -> Source:
     reference = parse_reference(text)
     login = find(reference.host, config_path(os.environ))
     return Source(reference, Repository(reference, Wire(reference, credentials=login, plain_http=plain_http)))
-
-
-def _write(content: str, out: Path | None) -> None:
-    from weighbridge.core.files import atomic_write
-
-    if out is None:
-        typer.echo(content, nl=False)
-    else:
-        atomic_write(out, content.encode())
-        typer.echo(str(out))
-
-
-def _json(value: dict[str, Any]) -> None:
-    from weighbridge.core.files import pretty_json
-
-    typer.echo(pretty_json(value), nl=False)

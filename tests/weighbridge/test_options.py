@@ -1,0 +1,68 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from weighbridge.cli.options import grouped
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where."""
+
+    root: Annotated[Path, typer.Option("--root", help="The folder.")] = Path()
+    depth: Annotated[int, typer.Option("--depth", min=1)] = 3
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Without a default."""
+
+    why: Annotated[str, typer.Option("--why")]
+
+
+def _run(*arguments: str):
+    app = typer.Typer()
+
+    @app.command()
+    @grouped
+    def look(name: str, *, place: Place, loud: Annotated[bool, typer.Option("--loud")] = False, needed: Needed):
+        """Look around."""
+        typer.echo(json.dumps([name, str(place.root), place.depth, loud, needed.why]))
+
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_a_command_gets_its_groups_as_values():
+    done = _run("here", "--root", "over/there", "--loud", "--why", "because")
+    assert json.loads(done.stdout) == ["here", "over/there", 3, True, "because"]
+
+
+def test_help_lists_the_options_in_the_order_of_the_parameters():
+    text = _run("--help").stdout
+    assert "Look around." in text
+    places = [text.index(name) for name in ("--root", "--depth", "--loud", "--why")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("arguments", [["here"], ["here", "--why", "x", "--depth", "0"], ["--why", "x"]])
+def test_what_a_group_requires_is_required(arguments):
+    done = _run(*arguments)
+    assert done.exit_code == 2
+    assert not done.stdout
+
+
+def test_two_options_of_one_name_are_refused():
+    with pytest.raises(TypeError, match="twice: two options are called root"):
+
+        @grouped
+        def twice(*, place: Place, root: str = ""):
+            """Never made."""

@@ -1,0 +1,25 @@
+"""`weighbridge registry …`: versions, channels and their history in plain Git.
+
+`look` reads, `promote`, `channels` and `canary` change, `upkeep` checks, `publish` lets versions out.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from weighbridge.cli.registry import canary, channels, look, promote, publish, upkeep
+
+app = typer.Typer(help="Versions, channels and their history, in plain Git.", no_args_is_help=True)
+app.command("promote")(promote.promote)
+app.command("list")(look.models)
+for command in (look.versions, look.show, look.diff, look.resolve, look.history):
+    app.command()(command)
+for command in (channels.release, channels.rollback, channels.quarantine, channels.deprecate):
+    app.command()(command)
+for command in (upkeep.verify, upkeep.gc, upkeep.schemas):
+    app.command()(command)
+app.command("trust-root")(upkeep.trust_root)
+for command in (publish.pull, publish.push, publish.card, publish.export, publish.tags, publish.site):
+    app.command()(command)
+app.command()(publish.manifests)
+app.add_typer(canary.app, name="canary")

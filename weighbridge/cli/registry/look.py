@@ -1,0 +1,87 @@
+"""What the registry knows, without a change: `weighbridge registry list|versions|show|diff|resolve|history`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from weighbridge.cli.options import grouped
+from weighbridge.cli.registry.options import Model, Project, Target
+from weighbridge.cli.registry.output import print_document, print_table
+
+
+@grouped
+def models(project: Project) -> None:
+    """All models with their channels."""
+    from weighbridge.registry.views.overview import models as rows
+
+    print_table(
+        [row.to_json() for row in rows(project.root)], "the registry has no models yet", as_json=project.as_json
+    )
+
+
+@grouped
+def versions(model: Model, *, project: Project) -> None:
+    """All versions of a model, newest first."""
+    from weighbridge.registry.views.overview import versions as rows
+
+    print_table([row.to_json() for row in rows(project.root, model)], "no versions yet", as_json=project.as_json)
+
+
+@grouped
+def show(
+    spec: Annotated[str, typer.Argument(help="MODEL@stable, @v7, @sha256:…, or MODEL.")], *, project: Project
+) -> None:
+    """One version's record."""
+    from weighbridge.registry.views.overview import record
+
+    print_document(record(project.root, spec), as_json=project.as_json)
+
+
+@grouped
+def diff(
+    model: Model,
+    old: Annotated[str, typer.Argument(help="A version or channel.")],
+    new: Annotated[str, typer.Argument(help="A version or channel.")],
+    *,
+    project: Project,
+) -> None:
+    """What differs between two versions: recipe, metrics, sizes, lineage."""
+    from weighbridge.registry.views.compare import compare
+
+    rows = compare(project.root, f"{model}@{old}", f"{model}@{new}")
+    print_table([row.to_json() for row in rows], "no difference", as_json=project.as_json)
+
+
+@grouped
+def resolve(
+    spec: Annotated[str, typer.Argument(help="MODEL@stable|canary|baseline|v7|sha256:…|TIME")],
+    *,
+    target: Target = None,
+    project: Project,
+) -> None:
+    """The version that a name stands for; prints `MODEL@VERSION DIGEST`."""
+    from weighbridge.registry.lookup.resolve import resolve as find
+
+    found = find(project.root, spec, target=target)
+    typer.echo(found.json_text() if project.as_json else found.line(), nl=False)
+    if found.quarantined:
+        typer.echo(f"warning: {found.version} is quarantined", err=True)
+    if found.deprecated is not None:
+        typer.echo(f"warning: {found.version} is deprecated: {found.deprecated}", err=True)
+
+
+@grouped
+def history(
+    model: Model,
+    *,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="The last N events (0: all).")] = 0,
+    project: Project,
+) -> None:
+    """What happened to a model, newest first."""
+    from weighbridge.registry.views.overview import history as rows
+
+    print_table(
+        [row.to_json() for row in rows(project.root, model, limit)], "nothing happened yet", as_json=project.as_json
+    )

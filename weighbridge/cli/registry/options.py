@@ -1,0 +1,62 @@
+"""Options that the registry's commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from weighbridge.registry.lifecycle.operate import Operator
+    from weighbridge.registry.state.store import Settings
+
+Model = Annotated[str, typer.Argument(help="A model's name.")]
+Version = Annotated[str, typer.Argument(help="A version, such as v7.")]
+Spec = Annotated[str, typer.Argument(help="MODEL@stable|canary|baseline|v7|sha256:…|TIME, or MODEL for stable.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stays in the history.")]
+Expect = Annotated[
+    str | None, typer.Option("--expect", help="Refuse unless this version is stable now (`none`: nothing).")
+]
+Target = Annotated[
+    str | None, typer.Option("--target", help="The runtime whose artifact is meant, if there are several.")
+]
+PlainHttp = Annotated[bool, typer.Option("--plain-http", help="Speak HTTP without TLS to the OCI registry.")]
+OutFile = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Write to a file instead of the terminal.", show_default=False),
+]
+Root = Annotated[Path, typer.Option("--root", help="The project's folder.", show_default=False)]
+
+
+@dataclass(frozen=True)
+class Project:
+    """Which project, and how to print."""
+
+    root: Root = Path()
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a change of the registry is made."""
+
+    no_push: Annotated[bool, typer.Option("--no-push", help="Change the local branch only, for a pull request.")] = (
+        False
+    )
+    remote: Annotated[
+        str | None, typer.Option("--remote", help="The git remote to swap against.", show_default=False)
+    ] = None
+
+    def settings(self) -> Settings:
+        """For the store."""
+        from weighbridge.registry.state.store import Settings
+
+        return Settings(push=not self.no_push, remote=self.remote)
+
+    def operator(self, project: Project, model: str) -> Operator:
+        """Who changes the channels of a model."""
+        from weighbridge.registry.lifecycle.operate import Operator
+
+        return Operator(project.root, model, self.settings())

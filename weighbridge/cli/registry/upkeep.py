@@ -1,0 +1,70 @@
+"""Checks and files beside the registry: `weighbridge registry verify|gc|schemas|trust-root`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weighbridge.cli.options import grouped
+from weighbridge.cli.registry.options import Project
+from weighbridge.cli.registry.output import print_table
+
+
+@grouped
+def verify(
+    models: Annotated[list[str] | None, typer.Argument(help="Models; default: all.")] = None,
+    *,
+    since: Annotated[
+        str | None, typer.Option("--since", help="A trusted commit; default: the last one verified in this clone.")
+    ] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Also read every record as a document of its schema.")] = False,
+    project: Project,
+) -> None:
+    """Check chain, digests, channels, signatures, and that history only grew."""
+    from datetime import UTC, datetime, timedelta
+
+    from weighbridge.registry.trust.audit import audit
+
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    rows = audit(project.root, models=models or None, since=since, deep=deep, now=tomorrow)
+    print_table([dict(vars(row)) for row in rows], "the registry has no models yet", as_json=project.as_json)
+
+
+@grouped
+def gc(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what could go; deleting is left to you.")] = False,
+    project: Project,
+) -> None:
+    """Which bytes in DVC's cache the registry still needs, and which it does not."""
+    from weighbridge.core.errors import InputError
+    from weighbridge.registry.lifecycle.gc import plan
+
+    if not dry_run:
+        raise InputError("nothing is deleted here", where="gc", fix="run it with --dry-run to see what could go")
+    print_table([row.to_json() for row in plan(project.root)], "the cache is empty", as_json=project.as_json)
+
+
+def schemas(out: Annotated[Path, typer.Argument(help="A folder for the .schema.json files.")]) -> None:
+    """Write the JSON Schemas of all documents."""
+    from weighbridge.registry.views.schemas import write
+
+    for path in write(out):
+        typer.echo(str(path))
+
+
+def trust_root(
+    out: Annotated[Path, typer.Argument(help="The file that the policy names as its trust_root.")],
+    *,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="The one that came with sigstore, or was fetched last.")
+    ] = False,
+) -> None:
+    """Write the trust root of sigstore's public instance, by which signatures without keys are checked offline."""
+    from weighbridge.core.files import atomic_write
+    from weighbridge.registry.trust.keyless import public_trust_root
+
+    atomic_write(out, public_trust_root(offline=offline))
+    typer.echo(str(out))
