@@ -18,6 +18,7 @@ from weighbridge.core.files import parse_yaml, read_yaml
 from weighbridge.core.git import Git
 from weighbridge.registry.lookup.location import cache_folder
 from weighbridge.registry.state.layout import WorkTree, model_names, read_record, require_channels
+from weighbridge.registry.state.presence import require_whole
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ def _listing(root: Path, md5: str) -> Path:
 
 def _registered(root: Path) -> Iterator[tuple[str, str]]:
     view = WorkTree(root)
-    for model in model_names(root):
+    names = model_names(root)
+    require_whole(root, names)
+    for model in names:
         channels = require_channels(view, model)
         serving = {str(channels[name]["version"]) for name in ("stable", "canary", "baseline") if channels.get(name)}
         names = [f"v{n}" for n in range(1, channels["versions"] + 1)]

@@ -85,7 +85,10 @@ def stable_or_none(root: Path, model: str) -> Resolved | None:
 
 def stable_artifacts(root: Path, model: str) -> tuple[Resolved, ...]:
     """All artifacts of the stable version, one for each target; none where `stable_or_none` gives None."""
-    if model not in model_names(root):
+    if model not in (names := model_names(root)):
+        from weighbridge.registry.state.presence import require_whole  # noqa: PLC0415  # asks git; resolving must start fast
+
+        require_whole(root, names)
         return ()
     channels = settled_channels(root, model)
     return () if not channels or channels.get("stable") is None else resolve_all(root, f"{model}@stable")

@@ -88,7 +88,16 @@ def build(git: Git, base: str, files: Mapping[str, bytes], message: str, *, repl
         git.run("read-tree", base, env=index)
         git.run("update-index", "--add", "--index-info", stdin="".join(lines), env=index)
         tree = git.run("write-tree", env=index)
-    return git.run("commit-tree", tree, "-p", base, stdin=message)
+    return git.run("commit-tree", *_signing(git), tree, "-p", base, stdin=message)
+
+
+def _signing(git: Git) -> tuple[str, ...]:
+    """`commit-tree` signs only where it is told to, whatever `commit.gpgSign` says; a branch may require signatures."""
+    wanted = git.attempt("config", "--type=bool", "--get", "commit.gpgSign")
+    if wanted.returncode not in (0, 1):
+        said = (wanted.stderr.strip() or "no message").splitlines()[-1]
+        raise StateError(f"git config commit.gpgSign cannot be read: {said}", where=str(git.root))
+    return ("--gpg-sign",) if wanted.stdout.strip() == "true" else ()
 
 
 def _written(contents: Sequence[bytes], folder: Path) -> list[Path]:

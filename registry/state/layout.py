@@ -17,6 +17,9 @@ from weighbridge.core.files import DIGEST, canonical_json, parse_yaml, sha256_by
 MODELS = "registry/models"
 POLICY = "registry.policy.yaml"
 CHANNELS = "channels.yaml"
+ATTRIBUTES = f"{MODELS}/.gitattributes"
+AS_STORED = b"# Digests are taken over these bytes: git must not change line ends (core.autocrlf).\n* -text\n"
+"""What `ATTRIBUTES` says; its own folder has it, so that no line of anybody else can come first."""
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 VERSION_NAME = re.compile(r"[vb][1-9][0-9]{0,8}")

@@ -28,6 +28,7 @@ from weighbridge.registry.state.layout import (
     require_channels,
     version_path,
 )
+from weighbridge.registry.state.presence import require_place
 from weighbridge.registry.state.records import Channels, Estimate, Event, NewRecord, VersionRecord
 
 
@@ -105,6 +106,7 @@ def read_model(view: View, model: str) -> ModelState:
 def read_models(root: Path, models: list[str] | None = None) -> tuple[ModelState, ...]:
     """The models of a project's working tree, all or those named, by name; see `read_model`."""
     known = model_names(root)
+    require_place(root, known)
     unknown = [name for name in models or [] if name not in known]
     if unknown:
         raise StateError(f"the registry has no model {unknown[0]!r}", where=MODELS)

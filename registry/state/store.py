@@ -21,7 +21,10 @@ from weighbridge.core.git import Git
 from weighbridge.registry.state import commit as commits
 from weighbridge.registry.state import rollout
 from weighbridge.registry.state.layout import (
+    AS_STORED,
+    ATTRIBUTES,
     FILE_LIMIT,
+    MODEL_NAME,
     MODELS,
     channels_path,
     event_path,
@@ -125,7 +128,8 @@ class Tip:
         """Names of the models."""
         folder = f"{self.prefix}{MODELS}/"
         listing = self.git.run("ls-tree", "-z", "--name-only", "--full-tree", self.commit, folder)
-        return [name.rpartition("/")[2] for name in listing.split("\0") if name]
+        names = (name.rpartition("/")[2] for name in listing.split("\0") if name)
+        return [name for name in names if MODEL_NAME.fullmatch(name)]
 
 
 Decide = Callable[[Tip, Channels], Draft]
@@ -222,6 +226,8 @@ class Store:
         files[event_path(model, event.number)] = data
         folded = folded.model_copy(update={"head": Head(event=event.number, digest=sha256_bytes(data))})
         files[channels_path(model)] = render(folded)
+        if tip.read(ATTRIBUTES) is None:
+            files[ATTRIBUTES] = AS_STORED
         prefixed = {f"{tip.prefix}{path}": content for path, content in files.items()}
         message = f"{model}: {draft.summary}\n\nRegistry event {event.number}: {event.kind}\n"
         replaces = f"{tip.prefix}{channels_path(model)}"

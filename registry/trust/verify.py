@@ -34,6 +34,7 @@ from weighbridge.registry.state.layout import (
     signature_path,
     version_path,
 )
+from weighbridge.registry.state.presence import require_place
 from weighbridge.registry.state.records import NO_EVENT, Channels, Event, Head, NewRecord, VersionRecord
 from weighbridge.registry.state.store import render
 from weighbridge.registry.trust.policy import Policy, read_policy
@@ -87,6 +88,7 @@ def verify_models(
     view = WorkTree(root)
     policy = read_policy(view)
     names = model_names(root)
+    require_place(root, names)
     chosen = names if models is None else models
     checked = []
     for position, model in enumerate(chosen):

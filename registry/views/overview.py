@@ -18,6 +18,7 @@ from weighbridge.registry.state.layout import (
     read_record,
     require_channels,
 )
+from weighbridge.registry.state.presence import require_place
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ class EventRow(Row):
 def models(root: Path) -> list[ModelRow]:
     """All models, by name."""
     rows = []
-    for name in model_names(root):
+    names = model_names(root)
+    require_place(root, names)
+    for name in names:
         channels = settled_channels(root, name)
         if channels is None:
             continue

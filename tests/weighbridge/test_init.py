@@ -234,3 +234,20 @@ def test_a_person_is_asked_for_what_no_option_says(repository):
         assert (repository / "params.yaml").exists() is (agreed == "y")
     assert "name: digits" in (repository / "params.yaml").read_text()
     assert (repository / ".gitignore").read_text().startswith("*.log\n/artifacts/")
+
+
+def test_git_keeps_the_bytes_that_digests_are_taken_of(repository):
+    """`core.autocrlf` changes neither the registry nor what DVC hashes; a second model adds its own lines."""
+    (repository / ".gitattributes").write_text("*.png binary\n")
+    setup.apply(setup.plan(repository, TORCH, Pipeline()))
+    setup.apply(setup.plan(repository / "models/second", ONNX, Pipeline()))
+
+    def attribute(name, path):
+        done = subprocess.run(["git", "check-attr", name, path], cwd=repository, capture_output=True, text=True)
+        return done.stdout.strip().rpartition(": ")[2]
+
+    assert attribute("text", "registry/models/digits/channels.yaml") == "unset"
+    for path in ("dvc.lock", "nets/data.py", "models/second/params.yaml", "models/second/evaluation.py"):
+        assert attribute("eol", path) == "lf"
+    assert attribute("text", "models/second/eval.npz") == "unspecified"
+    assert (repository / ".gitattributes").read_text().startswith("*.png binary\n")

@@ -27,6 +27,8 @@ _STEPS = {
 }
 
 IGNORED = ("/artifacts/", "/measurements/", "/reports/", ".weighbridge/", "__pycache__/")
+ATTRIBUTES = ("registry/models/** -text", "registry.policy.yaml text eol=lf")
+"""At the repository's top: digests are taken over bytes, which `core.autocrlf` would change."""
 DVC_IGNORED = (".git", ".venv", "__pycache__", "*.pyc", "registry/models")
 
 
@@ -138,6 +140,19 @@ def pipeline(answers: Answers) -> str:
             "requirements": REQUIREMENTS,
         },
     )
+
+
+def attributes(answers: Answers, home: str) -> tuple[str, ...]:
+    """Lines of `.gitattributes`: what DVC and the registry take digests of has the same bytes in every clone.
+
+    `home` is the project's folder, relative to the repository's top. A path that git would read as a pattern is left
+    out.
+    """
+    sources = (path for path in (*answers.data_files, *answers.model_files) if path.endswith(".py"))
+    names = ("params.yaml", "dvc.yaml", "dvc.lock", REQUIREMENTS, *sources)
+    paths = dict.fromkeys(f"/{name}" if home == "." else f"/{home}/{name}" for name in names)
+    plain = (path for path in paths if re.fullmatch(r"[A-Za-z0-9_./-]+", path))
+    return (*ATTRIBUTES, *(f"{path} text eol=lf" for path in plain))
 
 
 def requirements() -> str:

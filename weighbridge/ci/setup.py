@@ -100,6 +100,8 @@ def plan(folder: Path, answers: Answers, setup: Pipeline | None, remote: str | N
     wanted[folder / "waivers" / "README.md"] = _WAIVERS_README
     wanted[folder / ".gitignore"] = scaffold.with_lines(_text(folder / ".gitignore"), scaffold.IGNORED)
     wanted[top / ".dvcignore"] = scaffold.with_lines(_text(top / ".dvcignore"), scaffold.DVC_IGNORED)
+    lines = scaffold.attributes(answers, home)
+    wanted[top / ".gitattributes"] = scaffold.with_lines(_text(top / ".gitattributes"), lines)
     wanted[folder / "dvc.yaml"] = _with_stages(folder / "dvc.yaml", wanted[folder / "dvc.yaml"])
     _refuse_foreign_params(folder / "params.yaml")
     if setup is not None:

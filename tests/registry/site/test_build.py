@@ -162,6 +162,7 @@ def test_a_changed_event_means_no_site(registry_root, tmp_path):
 def test_an_empty_registry_has_a_site_too(tmp_path):
     """Before the first promotion there is a page that says so."""
     project = Project(tmp_path / "empty")
+    (project.root / "registry").mkdir(parents=True)
     assert build(project.root, tmp_path / "site").models == 0
     assert "no models yet" in (tmp_path / "site/index.html").read_text()
 
