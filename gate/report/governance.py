@@ -38,12 +38,18 @@ def policy_section(changes: Sequence[PolicyChange]) -> Section | None:
             [change.base],
             [change.head],
             _under_base(change),
-            [Code(change.waived_by)] if change.waived_by else [Mark(Verdict.FAIL, ": no waiver")],
+            _accepted(change),
         )
         for change in changes
     ]
     table = Table(("budget", "change", "merge base", "here", "by the merge base's limit", "accepted by"), rows)
     return Section("policy", "Loosened limits", [lead, table])
+
+
+def _accepted(change: PolicyChange) -> Inline:
+    if change.waived_by:
+        return [Code(change.waived_by)]
+    return [Mark(Verdict.FAIL, ": no waiver")] if change.blocks else ["needs no waiver"]
 
 
 def _under_base(change: PolicyChange) -> Inline:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from weighbridge.core.documents import GateVerdict, RecipeVerdict, Verdict, worst
+from weighbridge.core.documents import GateVerdict, PolicyChange, RecipeVerdict, Verdict, worst
 from weighbridge.core.errors import IntegrityError
 from weighbridge.core.files import atomic_write, parse_yaml, pretty_json, read_yaml
 from weighbridge.core.formatting import quantity
@@ -24,7 +24,7 @@ from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.stages.inventory import PARAMS, Inventory, take_inventory
 from weighbridge.gate.verdict.judge import judge as judge_one
 from weighbridge.gate.verdict.judge import name_of, unanswered_by
-from weighbridge.gate.verdict.policy import Policy, policy_changes, under_base
+from weighbridge.gate.verdict.policy import Policy, policy_changes, under_base, under_rules
 from weighbridge.gate.verdict.reasons import shown_unit
 from weighbridge.gate.verdict.waivers import apply_waivers, read_waivers
 
@@ -38,6 +38,8 @@ class Base:
     revision: str
     text: str | None
     """Its `params.yaml`; None where it has none."""
+    changes: tuple[PolicyChange, ...] = ()
+    """Policy changes that the caller found besides: a project that was moved, renamed or split."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,17 @@ def table(verdict: GateVerdict) -> str:
         if item.standing is not Verdict.PASS
     ]
     loosened = [
-        f"policy: {change.budget} {change.kind}: {change.base} → {change.head}"
-        f" ({'accepted by ' + change.waived_by if change.waived_by else 'no waiver accepts it'})"
+        f"policy: {change.budget} {change.kind}: {change.base} → {change.head} ({_standing(change)})"
         for change in verdict.policy_changes
     ]
     parts = [tabulate(rows, headers="keys", tablefmt="github"), "", *reasons, *loosened, *verdict.notes, *whole]
     return "\n".join([*parts, f"gate: {verdict.verdict.value}; the report lies in reports/gate.md", ""])
+
+
+def _standing(change: PolicyChange) -> str:
+    if change.waived_by:
+        return f"accepted by {change.waived_by}"
+    return "no waiver accepts it" if change.blocks else "needs no waiver"
 
 
 def _judge_all(inventory: Inventory) -> GateVerdict:
@@ -164,14 +171,15 @@ def _judge_all(inventory: Inventory) -> GateVerdict:
 
 
 def _gate_verdict(inventory: Inventory, root: Path, base: Base | None, today: dt.date) -> GateVerdict:
-    changes = []
+    changes: list[PolicyChange] = []
     notes = []
     if base is not None and base.text is not None:
         before = Policy.parse(base.text, f"{PARAMS} at {base.revision}")
-        changes = policy_changes(before, Policy.of(inventory.params))
+        changes = policy_changes(before, Policy.of(inventory.params)) + under_rules(base.changes, before.rules)
         sound = {item.candidate.name: item.measurement for item in inventory.weighed if not item.problems}
         changes = under_base(changes, before.budgets, sound)
     elif base is not None:
+        changes = list(base.changes)
         notes = [f"{base.revision} has no {PARAMS}: the limits are new and were compared with nothing."]
     verdict = _judge_all(inventory)
     verdict = verdict.model_copy(update={"notes": [*verdict.notes, *notes]})

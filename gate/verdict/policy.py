@@ -15,14 +15,19 @@ from weighbridge.core.documents import (
     Measurement,
     Params,
     PolicyChange,
+    PolicySection,
     RecipeSection,
     Verdict,
     parse,
 )
+from weighbridge.core.facts.policy_changes import CHANGE_KINDS
 from weighbridge.core.files import canonical_json, parse_yaml, sha256_bytes
 from weighbridge.core.formatting import quantity
 from weighbridge.gate.verdict.judge import judge, name_of
 from weighbridge.gate.verdict.reasons import limit_unit, shown_unit
+
+REMOVED = "removed"
+ADVISORY = "advisory"
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,13 @@ class Policy:
     budgets: tuple[Budget, ...]
     recipes: Mapping[str, RecipeSection]
     devices: Mapping[str, DeviceSection] = field(default_factory=dict)
+    rules: PolicySection = field(default_factory=PolicySection)
+    """What a change of all this costs."""
 
     @classmethod
     def of(cls, params: Params) -> Policy:
         """The policy that a params file states."""
-        return cls(tuple(params.budgets), params.recipes, params.devices)
+        return cls(tuple(params.budgets), params.recipes, params.devices, params.policy)
 
     @classmethod
     def parse(cls, text: str, where: str) -> Policy:
@@ -63,11 +70,13 @@ def changes(base: Sequence[Budget], head: Sequence[Budget]) -> list[PolicyChange
             continue
         candidates = _alike(budget, head)
         if not candidates:
-            found.append(PolicyChange(kind="removed", budget=name_of(budget), base=stated(budget), head="not there"))
+            found.append(PolicyChange(kind="removed", budget=name_of(budget), base=stated(budget), head=REMOVED))
             continue
         closest = min(candidates, key=lambda other: len(_differences(budget, other)))
         found += [
-            PolicyChange(kind=kind, budget=name_of(budget), base=stated(budget), head=stated(closest))
+            PolicyChange(
+                kind=kind, budget=name_of(budget), base=stated(budget), head=stated(closest), to=_TO[kind](closest)
+            )
             for kind in _differences(budget, closest)
         ]
     return found
@@ -89,11 +98,44 @@ def under_base(
 
 
 def recipe_changes(base: Mapping[str, RecipeSection], head: Mapping[str, RecipeSection]) -> list[PolicyChange]:
-    """Recipes whose verdict counted in the base and does not in the head."""
+    """Recipes whose verdict counted in the base and does not in the head: advisory now, gone, or renamed."""
+    found = []
+    for name, recipe in base.items():
+        if recipe.advisory:
+            continue
+        if name not in head:
+            twin = next((other for other, section in head.items() if other not in base and section == recipe), None)
+            after = f"renamed {twin}" if twin else REMOVED
+            found.append(PolicyChange(kind="recipe removed", budget=f"recipe {name}", base="counts", head=after))
+            continue
+        if head[name].advisory:
+            found.append(PolicyChange(kind="recipe advisory", budget=f"recipe {name}", base="counts", head=ADVISORY))
+        found += [
+            PolicyChange(kind="recipe removed", budget=f"recipe {name}/{target}", base="counts", head=REMOVED)
+            for target in recipe.targets
+            if target not in head[name].targets
+        ]
+    return found
+
+
+def rule_changes(base: PolicySection, head: PolicySection) -> list[PolicyChange]:
+    """Kinds of change that needed a waiver and are only told now, and waivers that may run longer."""
+    found = []
+    for kind in CHANGE_KINDS:
+        before, after = base.reaction(kind), head.reaction(kind)
+        if (before, after) == ("require-waiver", "tell"):
+            found.append(PolicyChange(kind="policy", budget=f"policy.on_change.{kind}", base=before, head=after))
+    if head.waiver_days > base.waiver_days:
+        days = (f"{base.waiver_days} days", f"{head.waiver_days} days")
+        found.append(PolicyChange(kind="policy", budget="policy.waiver_days", base=days[0], head=days[1]))
+    return found
+
+
+def under_rules(changed: Sequence[PolicyChange], rules: PolicySection) -> list[PolicyChange]:
+    """The same changes, each with whether the merge base's policy asks for a waiver."""
     return [
-        PolicyChange(kind="recipe advisory", budget=f"recipe {name}", base="counts", head="advisory: true")
-        for name, recipe in base.items()
-        if not recipe.advisory and name in head and head[name].advisory
+        change.model_copy(update={"needs_waiver": rules.reaction(change.kind) == "require-waiver"})
+        for change in changed
     ]
 
 
@@ -106,7 +148,7 @@ def device_changes(base: Mapping[str, DeviceSection], head: Mapping[str, DeviceS
         other = head.get(name)
         if other != section:
             kind = "removed" if other is None else "device"
-            after = "not there" if other is None else _described(other)
+            after = REMOVED if other is None else _described(other)
             found.append(PolicyChange(kind=kind, budget=f"device {name}", base=_described(section), head=after))
     return found
 
@@ -117,12 +159,14 @@ def _described(section: DeviceSection) -> str:
 
 
 def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
-    """All loosening from `base` to `head`."""
-    return [
+    """Everything in which `head` asks for less than `base`, with what the base's policy says of it."""
+    found = [
         *changes(base.budgets, head.budgets),
         *recipe_changes(base.recipes, head.recipes),
         *device_changes(base.devices, head.devices),
+        *rule_changes(base.rules, head.rules),
     ]
+    return under_rules(found, base.rules)
 
 
 def stated(budget: Budget) -> str:
@@ -159,8 +203,14 @@ _WEAKER: tuple[tuple[str, Callable[[Budget, Budget], bool]], ...] = (
 """In which ways a budget can ask for less. The literal table of the policy."""
 
 
-def _looser(base: Budget, head: Budget) -> bool:
-    return head.limit > base.limit if base.rule.startswith("max") else head.limit < base.limit
+_TO: Mapping[str, Callable[[Budget], str]] = {
+    "loosened": lambda head: str(getattr(head, head.rule)),
+    "advisory": lambda _: "not required",
+    "resolution": lambda head: f"{head.resolution:g}",
+    "mode": lambda head: head.mode,
+    "device": lambda head: str(head.device),
+}
+"""What a waiver writes under `to:` for each kind of weakening."""
 
 
 def _differences(base: Budget, head: Budget) -> list[str]:

@@ -108,7 +108,7 @@ def apply_waivers(
     known |= {f"recipe {name}" for name in recipes}
     problems, idle = _review(waivers, today, ledger, known)
     parts = [recipe.verdict for recipe in recipes.values() if not recipe.advisory] or [Verdict.ERROR]
-    parts += [Verdict.FAIL for change in waived_changes if change.waived_by is None]
+    parts += [Verdict.FAIL for change in waived_changes if change.blocks]
     parts += [Verdict.ERROR for _ in problems]
     return verdict.model_copy(
         update={

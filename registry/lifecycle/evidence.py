@@ -213,7 +213,7 @@ def _judged(verdict: RecipeVerdict) -> Verdict:
 def _passed(gate: GateVerdict, recipe: str, params: Params) -> None:
     """Refuse a recipe that did not pass on every target and device."""
     for change in gate.policy_changes:
-        if change.waived_by is None:
+        if change.blocks:
             raise NotPassedError(
                 f"{change.budget} was {change.kind} and nobody has waived that ({change.base} → {change.head})",
                 where=VERDICT,

@@ -2,9 +2,19 @@
 
 import pytest
 
-from weighbridge.core.documents import DeviceSection, RecipeSection
+from weighbridge.core.documents import DeviceSection, PolicySection, RecipeSection
 from weighbridge.core.errors import InputError
-from weighbridge.gate.verdict.policy import Policy, changes, device_changes, policy_changes, recipe_changes, under_base
+from weighbridge.core.facts.policy_changes import CHANGE_KINDS
+from weighbridge.gate.verdict.policy import (
+    Policy,
+    changes,
+    device_changes,
+    policy_changes,
+    recipe_changes,
+    rule_changes,
+    under_base,
+    under_rules,
+)
 
 from .evidence import BUDGETS, budget, comparison, launches, measurement
 
@@ -72,7 +82,68 @@ def test_a_recipe_made_advisory_is_a_change():
     advisory = RecipeSection(steps=[{"share": {"bits": 2}}], advisory=True)
     assert [item.kind for item in recipe_changes({"a": counts}, {"a": advisory})] == ["recipe advisory"]
     assert recipe_changes({"a": advisory}, {"a": counts}) == []
-    assert recipe_changes({"a": counts}, {"b": advisory}) == []
+    assert recipe_changes({"a": advisory}, {"b": counts}) == []
+
+
+def test_a_recipe_that_is_gone_or_renamed_or_lost_a_target_is_a_change():
+    """What is not judged any more cannot fail: removed, renamed, and one target of two, each by its name."""
+    steps = [{"quantize": {"scheme": "fp16"}}]
+    both, one = RecipeSection(steps=steps, target=["onnxruntime", "litert"]), RecipeSection(steps=steps)
+    for base, head, expected in (
+        ({"a": one}, {}, ("recipe a", "removed")),
+        ({"a": one}, {"b": one}, ("recipe a", "renamed b")),
+        ({"a": both}, {"a": one}, ("recipe a/litert", "removed")),
+    ):
+        (change,) = recipe_changes(base, head)
+        assert (change.kind, change.budget, change.head) == ("recipe removed", *expected)
+        assert change.blocks
+    assert recipe_changes({"a": one}, {"a": both, "b": one}) == []
+
+
+def test_the_policy_of_the_merge_base_says_what_needs_a_waiver():
+    """A kind that the base only tells blocks nothing; what the head says of itself does not count."""
+    tell = PolicySection(on_change={"loosened": "tell"})
+    base, looser = [LATENCY], [budget("latency.p50", max_ratio=1.5)]
+    for before, after, blocks in ((tell, PolicySection(), False), (PolicySection(), tell, True)):
+        found = policy_changes(Policy(tuple(base), {}, {}, before), Policy(tuple(looser), {}, {}, after))
+        assert [change.blocks for change in found if change.kind == "loosened"] == [blocks]
+
+
+def test_a_weaker_policy_is_itself_a_change():
+    """A kind that needed a waiver and is only told, and waivers that may run longer; the other way round is free."""
+    strict, weak = PolicySection(), PolicySection(on_change={"test examples removed": "tell"}, waiver_days=365)
+    assert [(item.kind, item.budget, item.head) for item in rule_changes(strict, weak)] == [
+        ("policy", "policy.on_change.test examples removed", "tell"),
+        ("policy", "policy.waiver_days", "365 days"),
+    ]
+    assert rule_changes(weak, strict) == []
+    assert all(change.blocks for change in under_rules(rule_changes(strict, weak), strict))
+
+
+def test_every_kind_has_a_default_and_unknown_kinds_are_refused():
+    """Told by default: only what adds examples, takes more time, or upgrades; a misspelt kind is one clear line."""
+    assert {kind.name for kind in CHANGE_KINDS.values() if kind.default == "tell"} == {
+        "test examples added", "calibration", "baseline rebuilt", "measured longer", "gate code", "library upgraded",
+    }  # fmt: skip
+    with pytest.raises(InputError, match="did you mean 'loosened'"):
+        Policy.parse(PARAMS % 0.9 + "policy: {on_change: {losened: tell}}", "params.yaml")
+    with pytest.raises(InputError, match="tell"):
+        Policy.parse(PARAMS % 0.9 + "policy: {on_change: {loosened: ignore}}", "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("head", "to"),
+    [
+        (budget("latency.p50", max_ratio=1.5), "1.5"),
+        (budget("latency.p50", max_ratio=0.9, required=False), "not required"),
+        (budget("latency.p50", max_ratio=0.9, resolution=0.1), "0.1"),
+        (budget("latency.p50", max_ratio=0.9, device="pi5"), "pi5"),
+    ],
+)
+def test_a_change_says_what_its_waiver_has_to_name(head, to):
+    """The value that is accepted, as it is written in params.yaml."""
+    (change,) = changes([LATENCY], [head])
+    assert change.accepts == to
 
 
 def test_a_device_taken_away_or_described_otherwise_is_a_change():
@@ -81,7 +152,7 @@ def test_a_device_taken_away_or_described_otherwise_is_a_change():
     base = {"local": DeviceSection(), "pi": pi}
     assert device_changes(base, {**base, "more": pi}) == []
     (gone,) = device_changes(base, {"local": DeviceSection()})
-    assert (gone.kind, gone.budget, gone.head) == ("removed", "device pi", "not there")
+    assert (gone.kind, gone.budget, gone.head) == ("removed", "device pi", "removed")
     assert gone.base == "address ssh://pi, targets ['litert']"
     for other in ({"command": ["./says-yes"]}, {"address": "ssh://server"}, {"address": "ssh://pi", "threads": 8}):
         (change,) = device_changes(base, {**base, "pi": DeviceSection(**other)})

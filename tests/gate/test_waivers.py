@@ -107,6 +107,14 @@ def test_loosening_without_a_waiver_fails():
     assert verdict.policy_changes == [CHANGE]
 
 
+def test_a_change_that_needs_no_waiver_is_told():
+    """The merge base's policy says tell: shown, and the verdict stands."""
+    told = CHANGE.model_copy(update={"needs_waiver": False})
+    verdict = apply_waivers(gate(0.8), [], [told], TODAY)
+    assert verdict.verdict is Verdict.PASS
+    assert verdict.policy_changes == [told]
+
+
 def test_loosening_with_a_waiver_is_recorded():
     """A policy waiver accepts the change and appears in the document; a recipe's waiver does not."""
     verdict = apply_waivers(gate(0.8), [filed(policy=True)], [CHANGE], TODAY)

@@ -174,7 +174,8 @@ def _index(params: Params, item: BudgetVerdict) -> int:
 
 
 def _policy_mark(item: PolicyChange, params: Params, file: str, text: str) -> Annotation:
-    waived = f"; accepted by {item.waived_by}" if item.waived_by else "; it needs a waiver in waivers/"
+    waived = f"; accepted by {item.waived_by}" if item.waived_by else ""
+    waived = "; it needs a waiver in waivers/" if item.blocks else waived
     message = f"{item.budget}: {item.kind}, from {item.base} to {item.head}{waived}"
     if item.budget.startswith("device "):
         line = line_of(text, "devices", item.budget.removeprefix("device "))
@@ -185,7 +186,7 @@ def _policy_mark(item: PolicyChange, params: Params, file: str, text: str) -> An
         line = line_of(
             text, "budgets", next((i for i, budget in enumerate(params.budgets) if budget.metric == metric), -1)
         )
-    return Annotation("notice" if item.waived_by else "error", file, line, "policy change", message)
+    return Annotation("error" if item.blocks else "notice", file, line, "policy change", message)
 
 
 def _stage_line(text: str, stage: str) -> int:

@@ -12,6 +12,7 @@ from weighbridge.core.documents.device import Device
 from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection, Target
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import Metric, find_metric, parse_quantity
+from weighbridge.core.facts.policy_changes import Reaction, find_change_kind
 from weighbridge.core.files import read_yaml
 
 
@@ -193,6 +194,28 @@ class Budget(Written):
         return parse_quantity(value, "score" if "ratio" in self.rule else self.quantity.unit)
 
 
+class PolicySection(Written):
+    """What a change of the rules costs. Read from the merge base, so that no change decides on itself."""
+
+    on_change: dict[str, Reaction] = {}
+    """By kind of policy change (see `weighbridge.core.facts.policy_changes`): `tell` or `require-waiver`."""
+    waiver_days: int = Field(default=90, ge=1, le=3650)
+    """Days from today that a waiver may run at most."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for kind in self.on_change:
+            try:
+                find_change_kind(kind)
+            except InputError as error:
+                raise ValueError(str(error)) from error
+        return self
+
+    def reaction(self, kind: str) -> Reaction:
+        """What a change of that kind costs; the table's default where the policy says nothing."""
+        return self.on_change.get(kind, find_change_kind(kind).default)
+
+
 class BudgetFile(Written):
     """A file with the list under `budgets:` alone, as `weighbridge weigh --budgets` takes it."""
 
@@ -212,6 +235,7 @@ class Params(Written):
     devices: dict[Name, DeviceSection] = Field(default={LOCAL: DeviceSection()}, min_length=1)
     """Where artifacts are weighed; `local` is this machine."""
     weighing: Weighing = Weighing()
+    policy: PolicySection = PolicySection()
     budgets: list[Budget] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -271,6 +295,7 @@ __all__ = [
     "DataSection",
     "ModelSection",
     "Params",
+    "PolicySection",
     "RecipeSection",
     "TrainSection",
     "Weighing",

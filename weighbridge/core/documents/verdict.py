@@ -83,19 +83,37 @@ class BudgetVerdict(Recorded):
 
 
 class PolicyChange(Recorded):
-    """One way in which the budgets of this change ask for less than those of the merge base."""
+    """One way in which this change alters the rules that it is judged by, or what they are measured on."""
 
     kind: str
-    """`loosened`, `removed`, `advisory`, `resolution`, `mode`, `device` or `recipe advisory`."""
+    """One of `weighbridge.core.facts.policy_changes.CHANGE_KINDS`."""
     budget: str
-    """The budget's name, e.g. `latency.p50 max_ratio against baseline`, or `recipe <name>`, or `device <name>`."""
+    """What changed: a budget's name, e.g. `latency.p50 max_ratio against baseline`, `recipe <name>`, `device <name>`,
+    `test set`, `stage <name>`, `weighing.<setting>`, a file's path.
+    """
     base: str
     """How it stands in the merge base."""
     head: str
     """How it stands in this change."""
+    to: str = ""
+    """What a waiver has to write under `to:` to accept this change and no other; empty: the same as `head`."""
+    effect: str = ""
+    """What the change does, in words: `the test set lost 312 of 2,000 examples`; empty where base and head say it."""
+    needs_waiver: bool = True
+    """Whether the merge base's policy asks for a waiver; where it does not, the change is only told."""
     under_base: dict[str, Verdict] = {}
     """By recipe, what the merge base's budget says of the same measurement: what the change of the rules hides."""
     waived_by: str | None = None
+
+    @property
+    def accepts(self) -> str:
+        """What a waiver's `to:` has to say."""
+        return self.to or self.head
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the gate may not pass because of it."""
+        return self.needs_waiver and self.waived_by is None
 
 
 class WaiverUse(Recorded):
@@ -147,5 +165,5 @@ class GateVerdict(Recorded):
     """By candidate: a recipe, with its target and device where there are several."""
     notes: list[str] = []
     policy_changes: list[PolicyChange] = []
-    """Against the merge base, where one was given; any that is not waived fails the gate."""
+    """Against the merge base, where one was given; any that needs a waiver and has none fails the gate."""
     waivers: list[WaiverUse] = []
