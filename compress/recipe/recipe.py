@@ -10,6 +10,7 @@ from typing import Any
 from weighbridge.compress.capabilities import refusal
 from weighbridge.compress.steps import Step, Technique
 from weighbridge.compress.techniques import distill, factorize, pack, prune, quantize, share
+from weighbridge.compress.techniques.factorize.config import FactorizeConfig
 from weighbridge.compress.training.finetune import recipe_teaching
 from weighbridge.core.documents import Params, RecipeSection, parse
 from weighbridge.core.errors import InputError
@@ -19,7 +20,7 @@ TECHNIQUES: dict[str, Technique] = {
         config=distill.DistillConfig, module=distill.distill, explain=distill.explain, refuses=distill.refuses
     ),
     "factorize": Technique(
-        config=factorize.FactorizeConfig,
+        config=FactorizeConfig,
         module=factorize.factorize,
         explain=factorize.explain,
         refuses=factorize.refuses,

@@ -13,7 +13,8 @@ from torch import nn
 from tests.compress.nets import KINDS, build, context, features, images
 from weighbridge.compress.graph.fold import fold_batchnorm
 from weighbridge.compress.steps import Step, Subject
-from weighbridge.compress.techniques.factorize import FactorizeConfig, explain, factorize, refuses
+from weighbridge.compress.techniques.factorize import explain, factorize, refuses
+from weighbridge.compress.techniques.factorize.config import FactorizeConfig
 from weighbridge.compress.techniques.factorize.lowrank import Ranks, energy_ranks, factors, full_ranks, spectra, tucker2
 from weighbridge.compress.techniques.prune.config import PruneConfig
 from weighbridge.compress.techniques.share import ShareConfig

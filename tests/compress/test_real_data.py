@@ -7,7 +7,8 @@ import pytest
 from tests.compress.real import CASES, trained
 from weighbridge.compress.steps import Subject
 from weighbridge.compress.techniques.distill import DistillConfig, distill
-from weighbridge.compress.techniques.factorize import FactorizeConfig, factorize
+from weighbridge.compress.techniques.factorize import factorize
+from weighbridge.compress.techniques.factorize.config import FactorizeConfig
 from weighbridge.compress.techniques.prune import PruneConfig, prune
 from weighbridge.compress.techniques.share import ShareConfig, share
 from weighbridge.compress.training.loop import Finetune, evaluate, quality

@@ -8,26 +8,22 @@ which is decided here, so that the remaining widths are multiples that the runti
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch_pruning as tp
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from weighbridge.compress.graph.forward import outputs
-from weighbridge.compress.graph.layers import calls, matching
+from weighbridge.compress.graph.layers import calls
 from weighbridge.compress.steps import Context, Facts
+from weighbridge.compress.techniques.prune.channel_groups import Group, channel_groups, inner
 from weighbridge.compress.techniques.prune.config import PruneConfig
 from weighbridge.compress.techniques.prune.tracing import (
     OPAQUE,
     TRACING_ERRORS,
     dependency_graph,
     lost,
-    makes_outputs,
     quiet,
 )
 from weighbridge.compress.training.loop import batch, default_loss, deterministic
@@ -41,19 +37,6 @@ HALVINGS = 12
 CALIBRATION_BATCH = 64
 
 
-@dataclass(frozen=True)
-class Group:
-    """Channels that go together."""
-
-    root: str
-    """Name of the layer whose outputs they are."""
-    channels: int
-    parts: int
-    """Equal parts (of a grouped convolution or normalisation) that must lose the same channels."""
-    scores: Tensor
-    """Importance by channel within a part, scaled to a mean of 1."""
-
-
 def prune_channels(config: PruneConfig, module: nn.Module, context: Context, ratio: float | None = None) -> nn.Module:
     """A copy of `module` with fewer channels: by `ratio` where it is given, else towards the config's own target.
 
@@ -65,7 +48,7 @@ def prune_channels(config: PruneConfig, module: nn.Module, context: Context, rat
     source = copy.deepcopy(module).eval()
     if config.importance == "taylor":
         _gradients(source, examples, context)
-    groups = _groups(config, source, examples)
+    groups = channel_groups(config, source, examples)
     wanted = ratio if ratio is not None else config.ratio
     if wanted is not None:
         pruned = _cut(config, source, groups, wanted, examples)
@@ -120,7 +103,7 @@ def width_facts(before: nn.Module, after: nn.Module, examples: Split) -> Facts:
             widths[name] = [was, now]
     facts: Facts = {"channels": widths, "macs": [macs, macs_after], "params": [params, params_after]}
     left = {
-        name: f"{type(layer).__name__}: {_inner(layer)} are not pruned"
+        name: f"{type(layer).__name__}: {inner(layer)} are not pruned"
         for name, layer in before.named_modules()
         if isinstance(layer, OPAQUE)
     }
@@ -131,103 +114,6 @@ def _width(layer: nn.Module) -> int | None:
     if isinstance(layer, nn.Linear):
         return layer.out_features
     return layer.out_channels if isinstance(layer, _ConvNd) else None
-
-
-def _groups(config: PruneConfig, module: nn.Module, examples: Split) -> list[Group]:
-    graph = dependency_graph(module, examples)
-    names = {layer: name for name, layer in module.named_modules()}
-    kept = _kept(config, module, graph)
-    importance = _importance(config)
-    found = []
-    place = {layer: index for index, layer in enumerate(names)}
-    groups = _every_group(graph, kept, module)
-    for group in sorted(groups, key=lambda group: place[group[0].dep.target.module]):
-        root = group[0].dep.target.module
-        with quiet():
-            scores = importance(group)
-        if scores is None:
-            raise InputError(
-                f"no batch normalisation follows {names[root]!r}, so that its channels have no scale",
-                where="prune: importance",
-                fix="keep that layer, or use another importance",
-            )
-        parts = _parts(graph, group)
-        scores = scores.detach().reshape(parts, -1).mean(0)
-        found.append(Group(names[root], len(scores) * parts, parts, scores / scores.mean().clamp_min(1e-12)))
-    if not found:
-        raise InputError("no layer's channels can be pruned", where="prune", fix=_reasons(module, kept, names))
-    return found
-
-
-def _every_group(graph: Any, kept: set[nn.Module], module: nn.Module) -> list[Any]:
-    try:
-        with quiet():
-            return list(graph.get_all_groups(ignored_layers=list(kept), root_module_types=(_ConvNd, nn.Linear)))
-    except TRACING_ERRORS as error:
-        raise lost(module, error) from error
-
-
-def _importance(config: PruneConfig) -> Any:
-    match config.importance:
-        case "bn":
-            return tp.importance.BNScaleImportance()
-        case "taylor":
-            return tp.importance.GroupTaylorImportance()
-        case _:
-            return tp.importance.GroupMagnitudeImportance(p=1 if config.importance == "l1" else 2)
-
-
-def _parts(graph: Any, group: Any) -> int:
-    """How many equal parts the channels of a group fall into: groups of convolutions and of normalisations."""
-    parts = 1
-    for dependency, _ in group:
-        layer = dependency.target.module
-        out = graph.is_out_channel_pruning_fn(dependency.handler)
-        if isinstance(layer, nn.GroupNorm):
-            parts = max(parts, layer.num_groups)
-        elif isinstance(layer, _ConvNd) and 1 < layer.groups < (layer.out_channels if out else layer.in_channels):
-            parts = max(parts, layer.groups)
-    return parts
-
-
-def _kept(config: PruneConfig, module: nn.Module, graph: Any) -> set[nn.Module]:
-    layers = dict(module.named_modules())
-    widths = [name for name, layer in layers.items() if isinstance(layer, (_ConvNd, nn.Linear))]
-    named = [name for name, layer in layers.items() if name and (name in widths or isinstance(layer, OPAQUE))]
-    if not widths:
-        raise InputError(f"{type(module).__name__} has no convolution or linear layer to prune", where="prune")
-    kept = set(matching(named, config.keep, "prune: keep"))
-    if config.layers is not None:
-        chosen = matching(named, config.layers, "prune: layers")
-        _refuse_opaque(layers, chosen)
-        kept |= set(named) - set(chosen)
-    inside = {child for layer in layers.values() if isinstance(layer, OPAQUE) for child in layer.modules()}
-    return {layers[name] for name in kept} | inside | makes_outputs(graph)
-
-
-def _refuse_opaque(layers: dict[str, nn.Module], chosen: Sequence[str]) -> None:
-    """An `InputError` for a chosen layer whose inner widths are not pruned, or that belongs to one."""
-    opaque = {name: layer for name, layer in layers.items() if isinstance(layer, OPAQUE)}
-    for name in chosen:
-        owner = next((owner for owner in opaque if name == owner or name.startswith(f"{owner}.")), None)
-        if owner is not None:
-            is_in = "is" if name == owner else f"belongs to {owner!r}, which is"
-            raise InputError(
-                f"{name!r} {is_in} {type(opaque[owner]).__name__}, whose {_inner(opaque[owner])} are not pruned",
-                where="prune: layers",
-                fix="name convolutions and linear layers, or use method: magnitude",
-            )
-
-
-def _inner(layer: nn.Module) -> str:
-    return "heads and inner widths" if isinstance(layer, nn.MultiheadAttention) else "hidden units"
-
-
-def _reasons(module: nn.Module, kept: set[nn.Module], names: dict[nn.Module, str]) -> str:
-    opaque = [f"{name} ({type(layer).__name__})" for layer, name in names.items() if isinstance(layer, OPAQUE)]
-    rest = [names[layer] for layer in module.modules() if layer in kept and isinstance(layer, (_ConvNd, nn.Linear))]
-    told = f"kept or making the outputs: {', '.join(rest)}" if rest else "every layer is tied to one that is kept"
-    return f"{told}; not prunable: {', '.join(opaque)}" if opaque else told
 
 
 def _left(config: PruneConfig, groups: list[Group], ratio: float) -> dict[str, int]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from weighbridge.compress.export import TARGETS, executorch, litert, pt2e, pte, tflite
+from weighbridge.compress.export import TARGETS, executorch, litert, litert_model, pt2e, pte, tflite
 from weighbridge.compress.export.capture import example_of
 from weighbridge.compress.export.pt2e import Within, kept_layers
 from weighbridge.compress.graph.lowering import agreement
@@ -25,7 +25,7 @@ def quantized(net, program, **config):
 
 def outputs(net, program):
     """What LiteRT answers to a few examples."""
-    return litert.run(program.data, net[1].data.calibration.take(slice(0, 32)).inputs)
+    return litert_model.run(program.data, net[1].data.calibration.take(slice(0, 32)).inputs)
 
 
 @pytest.mark.parametrize("scheme", STORED)
@@ -101,7 +101,7 @@ def test_a_trained_graph_that_was_converted_in_float_is_caught(net, programs):
     assert facts["layers"] == ["body.0", "classes", "stem"]
     assert facts["losses"]
     example = example_of(subject.module, net[1].data.calibration)
-    data = litert._converted(pt2e.converted(subject.notes["pt2e"]["graph"], fold=False), example, subject.module)
+    data = litert_model.converted(pt2e.converted(subject.notes["pt2e"]["graph"], fold=False), example, subject.module)
     with pytest.raises(InvariantError, match="3 layers went in, 0 came out"):
         litert._check_done(config, tflite.layers(programs["litert"].data), tflite.layers(data), [])
 
@@ -141,7 +141,7 @@ def test_a_file_for_a_newer_runtime_names_both_versions(programs, monkeypatch):
     with pytest.raises(
         InvariantError, match=r"needs LiteRT [12]\.\d+\.\d+ or newer; ai-edge-litert 0\.9\.3 is installed"
     ):
-        litert.run(programs["litert"].data, {})
+        litert_model.run(programs["litert"].data, {})
 
 
 @pytest.mark.parametrize("name", ["litert", "executorch"])
