@@ -10,13 +10,13 @@ from pathlib import Path
 SCRIPT = """
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from compress.export.onnxruntime import write
-from compress.pack import Pack, pack
-from compress.quantize import Quantize, lower
-from compress.steps import Context, Graph
+from weighbridge.compress.export.onnxruntime import write
+from weighbridge.compress.techniques.pack import Pack, pack
+from weighbridge.compress.techniques.quantize import Quantize, lower
+from weighbridge.compress.steps import Context, Graph
 from weighbridge.data import Data, Split
-from weighbridge.documents import TrainSection
-from weighbridge.files import sha256_bytes
+from weighbridge.core.documents import TrainSection
+from weighbridge.core.files import sha256_bytes
 
 rng = np.random.default_rng(0)
 book = rng.normal(size=8).astype(np.float32)

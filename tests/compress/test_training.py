@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.compress.nets import MLP, Residual, features, images
+from weighbridge.compress.graph.forward import outputs, takes_keywords
 from weighbridge.compress.techniques.prune.masks import Mask
 from weighbridge.compress.training.loop import (
     Finetune,
@@ -19,10 +20,8 @@ from weighbridge.compress.training.loop import (
     evaluate,
     fit,
     one_cycle,
-    outputs,
     predict,
     quality,
-    takes_keywords,
 )
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError, InvariantError

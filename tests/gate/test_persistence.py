@@ -40,7 +40,7 @@ def job_in(folder, budgets=(AT_THE_LIMIT,), **weighing):
 CHILD = """
 import sys
 from pathlib import Path
-from gate.weigh import weigh_in_turn
+from weighbridge.gate.weighing.weigh import weigh_in_turn
 from tests.gate.test_persistence import job_in
 weigh_in_turn(job_in(Path(sys.argv[1])), Path(sys.argv[2]))
 """

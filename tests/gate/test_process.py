@@ -141,7 +141,7 @@ def test_bytes_that_changed_since_they_were_hashed_are_not_loaded(tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
-from gate.process import Artifact, open_artifact
+from weighbridge.gate.measure.process import Artifact, open_artifact
 opened, _ = open_artifact(Artifact("candidate", ((sys.argv[1], sys.argv[2]),), Path(sys.argv[3])))
 opened.send("inputs")
 print(opened.process.pid, flush=True)

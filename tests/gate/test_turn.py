@@ -9,7 +9,7 @@ from weighbridge.gate.measure.machine_lock import lock_path, turn
 HOLDER = """
 import sys
 from pathlib import Path
-from gate.turn import turn
+from weighbridge.gate.measure.machine_lock import turn
 with turn(Path(sys.argv[1]), print):
     print("held", flush=True)
     sys.stdin.read()

@@ -137,7 +137,7 @@ def test_readers_decode_what_the_runtime_computes_with(net, programs):
 
 def test_a_file_for_a_newer_runtime_names_both_versions(programs, monkeypatch):
     """LiteRT's files say from which version on they run."""
-    monkeypatch.setattr(litert, "installed", lambda _: "0.9.3")
+    monkeypatch.setattr(litert_model, "installed", lambda _: "0.9.3")
     with pytest.raises(
         InvariantError, match=r"needs LiteRT [12]\.\d+\.\d+ or newer; ai-edge-litert 0\.9\.3 is installed"
     ):
