@@ -1,20 +1,13 @@
-"""Compress: params → artifact. The only room that imports torch.
+"""Compress: params -> artifact. The only room that imports torch.
+
+From the bottom up:
 
 - `steps`: what a technique is: its config, its functions, its phase; what travels between steps
-- `recipe`: a recipe is an ordered list of steps; the literal table `TECHNIQUES`; refusals before anything runs
-- `compose`: runs a recipe for its targets: module steps, export, lowering steps
-- `run`: the state of a recipe between its steps, and what must hold after each
-- `prune`, `quantize`, `distill`, `factorize`, `share`, `pack`: one technique each, config and function side by side
-- `layers`, `fold`: a module's weights, what its layers cost, and normalisation folded into them
-- `codebook`, `share_graph`, `hints`, `lowrank`: what sharing, distilling and factorizing are made of
-- `training`: the one loop that trains, fine-tunes, distils and does quantization-aware training
-- `finetune`, `soft_targets`, `control`: training within a recipe, with a teacher as well, and the control without one
-- `lowering`, `graph_form`: the layers of an exported graph, running it, and the form in which it is stored
+- `graph`: weights and layers, of a module and of an exported graph
 - `invariants`: what must hold between steps and on the final file
-- `splits`: parts of a split: calibration from train, validation held out of train
+- `training`: the loop that trains and fine-tunes, its splits and its losses
+- `techniques`: one technique each, config and function side by side
 - `export`: one file a target
-- `checkpoint`, `project`, `lineage`, `teachers`: what stages read and write, and where an artifact came from
-- `constants`: the weights that a file computes with, decoded
-- `explain`: what a recipe will do to each layer, without training
+- `recipe`: recipes: the table `TECHNIQUES`, validated, composed, run and explained
 - `stages`: bodies of the DVC stages `prepare`, `train`, `baseline` and `compress`
 """

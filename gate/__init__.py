@@ -1,23 +1,13 @@
-"""Gate: artifact → verdict and report. numpy, scipy and the runtimes; no torch; starts fast.
+"""Gate: artifact -> verdict and report. numpy, scipy and the runtimes; no torch; starts fast.
 
-- `machine`, `device`: what a machine says of itself; its document with the fingerprint
-- `devices`: the places where artifacts are weighed: here, behind SSH, by a user's harness
-- `runtimes`: one file a target: load, run, peak memory
-- `worker`: the small process that times one artifact; imports numpy and one runtime only
-- `process`: workers as the gate sees them: started fresh, asked with a deadline, killed as a group
-- `bench`, `recording`: one launch of all roles, interleaved, on the device; what was seen, before anything is computed
-- `launches`, `pairing`: from a recording to a launch's values
-- `noisy`, `tally`: launch after launch until no budget is open; what they have given, continued over re-runs
-- `job`, `inputs`: what a weighing is about, checked before anything runs
-- `weigh`: the order of work, and the measurement that comes of it
-- `evaluation`, `accuracy`, `sizes`, `energy`: answers over a data set, metrics over them, facts of a file, counters
-- `alone`: the stand-alone gate for two files
-- `calibrate`, `trialmodels`: what this machine can resolve, by models of known cost
-- `lost`: a measurement that should be continued and is gone
-- `turn`: two gates on one machine wait for each other
+From the bottom up:
+
 - `statistics`: intervals and spending, small and tested against published tables
-- `judge`: pure: measurement + budgets → verdict
-- `policy`: budgets of the merge base against budgets of the head; waivers
+- `measure`: one launch and one evaluation on one machine; the worker process and its runtimes
+- `devices`: where artifacts are weighed: this machine, behind SSH, a harness of the user's
+- `verdict`: pure: measurement + budgets -> verdict; policy and waivers
+- `weighing`: launch after launch until no budget is open, and the measurement that comes of it
 - `report`: markdown, HTML and plots, as functions that return strings or figures
-- `stages`: bodies of the DVC stages `device` and `weigh`
+- `calibrate`: what this machine can resolve, by models of known cost
+- `stages`: what the command line and DVC run: device, weigh, judge; the stand-alone gate for two files
 """

@@ -1,13 +1,20 @@
-"""Weighbridge: every model is weighed before it may cross into the registry.
+"""Weighbridge: a Git-native model registry and CI gate for compressed models.
 
-The hallway between the three rooms (`compress`, `gate`, `registry`), which never import one another:
+What composes, at the top:
 
-- `weighbridge.core.documents`: what travels between rooms (params, manifest, measurement, verdict)
-- `weighbridge.data`: the contract of a user's data factory, and the `.npz` form of an evaluation set
-- `weighbridge.core.files`, `weighbridge.core.git`: YAML and JSON, atomic writes, digests; a thin wrapper around git
-- `weighbridge.core.errors`: one base class, exit codes in one place
+- `weighbridge.cli`: parse, one call into a room, print, exit; `weighbridge.entry` is where the program starts
 - `weighbridge.ci`: pull requests: the gate of a change, its comment, promotion from CI, `init`
-- `weighbridge.cli`: parse, one call into a room, print, exit
+
+Rooms, which never import one another. Their folders lie at the repository's top and are linked here:
+
+- `weighbridge.compress`: params -> artifact; the only one that imports torch
+- `weighbridge.gate`: artifact -> verdict and report
+- `weighbridge.registry`: verdict -> version and channel; imports no ML library
+
+What everything stands on:
+
+- `weighbridge.core`: documents, facts, formats of model files, files, Git, errors
+- `weighbridge.data`: the contract of a user's data factory, and the `.npz` form of an evaluation set
 """
 
 __version__ = "0.1.0"

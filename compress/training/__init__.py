@@ -1,1 +1,6 @@
-"""The loop that trains and fine-tunes, its data splits and its losses."""
+"""The loop that trains and fine-tunes.
+
+- `loop`: the one loop, its settings, constraints kept at every optimizer step, quality on a split
+- `finetune`: training within a recipe, with a teacher as well; `soft_targets`: the loss of learning from a teacher
+- `splits`: calibration from train, validation held out of train; `checkpoint`: weights as safetensors
+"""

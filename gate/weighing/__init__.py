@@ -1,1 +1,8 @@
-"""Launch after launch until no budget is open."""
+"""Launch after launch until no budget is open.
+
+- `job`: what one weighing is about, checked before anything runs
+- `weigh`: the order of work, and the measurement that comes of it
+- `sampling`: which metrics still need launches, and when to stop
+- `accumulator`: what the launches have given, continued over re-runs
+- `accuracy`: metrics over answers
+"""

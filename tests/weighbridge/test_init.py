@@ -243,7 +243,9 @@ def test_git_keeps_the_bytes_that_digests_are_taken_of(repository):
     setup.apply(setup.plan(repository / "models/second", ONNX, Pipeline()))
 
     def attribute(name, path):
-        done = subprocess.run(["git", "check-attr", name, path], cwd=repository, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "check-attr", name, path], cwd=repository, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip().rpartition(": ")[2]
 
     assert attribute("text", "registry/models/digits/channels.yaml") == "unset"
