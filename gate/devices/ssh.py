@@ -105,13 +105,11 @@ class Ssh(Place):
         self.files[adapter] = RUNTIMES[runtime].adapter.read_bytes()
         placed = {}
         for index, model in enumerate(models):
-            names = [f"{index}/{path.relative_to(model.path.parent).as_posix()}" for path in model.files[1:]]
-            names.insert(0, f"{index}/model{model.path.suffix}")
-            contents = dict(zip(names, map(read_bytes, model.files), strict=True))
+            contents = {f"{index}/{name}": data for name, data in model.contents()}
             self.files |= contents
             placed[model.name] = Artifact(
                 model.name,
-                tuple((name, sha256_bytes(content)) for name, content in contents.items()),
+                tuple(zip(contents, model.digests, strict=True)),
                 Path(adapter),
                 tuple(port.name for port in model.signature.inputs),
             )

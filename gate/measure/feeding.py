@@ -1,7 +1,8 @@
-"""What both models must agree on before anything is timed: their inputs, and the data that feeds them."""
+"""What both models must agree on before anything is timed: inputs, outputs, and the data that feeds them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,35 @@ def same_inputs(reference: Signature, other: Signature, where: str, against: str
         if _shape(theirs[name]) != _shape(port):
             raise InputError(
                 f"input {name!r} has shape {_written(theirs[name])}; in {against} it has {_written(port)}", where=where
+            )
+
+
+def same_outputs(reference: Signature, other: Signature, where: str, against: str) -> None:
+    """Refuse a model whose outputs differ from the reference's in number, name, order, type, rank or a fixed size.
+
+    Callers take outputs by name or by place: both are part of the contract. An ExecuTorch file has no names: where
+    those of one side are made up (`output_0`, …), names are not compared.
+    """
+    ours, theirs = reference.outputs, other.outputs
+    names, found = [port.name for port in ours], [port.name for port in theirs]
+    compared = len(ours) != len(theirs) or not (_made_up(names) or _made_up(found))
+    if compared and sorted(names) != sorted(found):
+        gone = [name for name in names if name not in found]
+        new = [name for name in found if name not in names]
+        changes = [f"output {name!r} is missing" for name in gone] + [f"output {name!r} is new" for name in new]
+        raise InputError(f"{'; '.join(changes)} (outputs of {against}: {', '.join(names)})", where=where)
+    if compared and names != found:
+        raise InputError(
+            f"its outputs are in another order: {', '.join(found)}; in {against} they are {', '.join(names)}",
+            where=where,
+            fix="a caller that takes outputs by place would get another one",
+        )
+    for our, their in zip(ours, theirs, strict=True):
+        if their.dtype != our.dtype:
+            raise InputError(f"output {our.name!r} is {their.dtype}; in {against} it is {our.dtype}", where=where)
+        if not _alike(our.shape, their.shape):
+            raise InputError(
+                f"output {our.name!r} has shape {_written(their)}; in {against} it has {_written(our)}", where=where
             )
 
 
@@ -104,6 +134,20 @@ def _fits(expected: tuple[int | str | None, ...], found: tuple[int, ...]) -> boo
 
 def _shape(port: Port) -> tuple[int | None, ...]:
     return tuple(size if isinstance(size, int) else None for size in port.shape)
+
+
+def _made_up(names: Sequence[str]) -> bool:
+    """Whether names are those that `pte_file.signature` gives to outputs without any."""
+    return list(names) == [f"output_{index}" for index in range(len(names))]
+
+
+def _alike(ours: tuple[int | str | None, ...], theirs: tuple[int | str | None, ...]) -> bool:
+    """Whether two declared shapes can be one: same rank, and sizes that both fix are equal. Unknown ranks fit any."""
+    if ("...",) in (ours, theirs):
+        return True
+    return len(ours) == len(theirs) and all(
+        our == their for our, their in zip(ours, theirs, strict=True) if isinstance(our, int) and isinstance(their, int)
+    )
 
 
 def _written(port: Port) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.core.documents import Absent, Evidence, Exact, Manifest, Weighed
-from weighbridge.core.files import read_bytes, sha256_bytes, sha256_file, sha256_tree
+from weighbridge.core.errors import InputError, MeasurementError
+from weighbridge.core.files import read_bytes, sha256_bytes, sha256_file, sha256_named
 from weighbridge.core.formats import pte_file, tflite_file
 from weighbridge.core.formats.onnx_file import (
     Counts,
@@ -33,7 +33,10 @@ class Model:
     path: Path
     files: tuple[Path, ...]
     """The model's file first, then files of weights beside it."""
+    digests: tuple[str, ...]
+    """Of each of `files`, in their order: what was read is what must be staged and run."""
     digest: str
+    """Of the file's bytes; of all files where weights lie beside it."""
     sizes: Mapping[str, int]
     counts: Counts | str
     """Parameters and multiply-accumulates, or why they are not known."""
@@ -46,18 +49,46 @@ class Model:
     def stage(self, folder: Path) -> tuple[tuple[str, str], ...]:
         """Copy the files into a folder of their own, so that nobody changes them while they are weighed.
 
-        Returns (path, digest) of each. All folders are of equal depth and length: a longer path would move the
-        worker's stack (Mytkowicz et al., "Producing wrong data without doing anything obviously wrong", 2009).
+        Returns (path, digest) of each; raises `MeasurementError` like `contents`. All folders are of equal depth and
+        length: a longer path would move the worker's stack (Mytkowicz et al., "Producing wrong data without doing
+        anything obviously wrong", 2009).
         """
         placed = []
-        for source in self.files:
-            target = folder / (
-                f"model{self.path.suffix}" if source == self.path else source.relative_to(self.path.parent)
-            )
+        for (name, data), digest in zip(self.contents(), self.digests, strict=True):
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            placed.append((str(target), sha256_file(target)))
+            target.write_bytes(data)
+            placed.append((str(target), digest))
         return tuple(placed)
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Name within a folder of its own, and bytes, of each file.
+
+        Raises `MeasurementError` for a file that has changed since it was read: the verdict would name other bytes
+        than those that ran.
+        """
+        for source, digest in zip(self.files, self.digests, strict=True):
+            data = read_bytes(source)
+            self._same(source, digest, sha256_bytes(data))
+            beside = source.relative_to(self.path.parent).as_posix()
+            yield f"model{self.path.suffix}" if source == self.path else beside, data
+
+    def check_unchanged(self) -> None:
+        """Raise `MeasurementError` where a file is no longer the one that was read."""
+        for source, digest in zip(self.files, self.digests, strict=True):
+            try:
+                found = sha256_file(source)
+            except InputError as error:
+                raise MeasurementError(f"{source} was removed while it was weighed", where=self.name) from error
+            self._same(source, digest, found)
+
+    def _same(self, source: Path, expected: str, found: str) -> None:
+        if found != expected:
+            raise MeasurementError(
+                f"{source} was replaced while it was weighed: {expected[:19]}… was read, now it is {found[:19]}…",
+                where=self.name,
+                fix="weigh again once nothing writes to it",
+            )
 
 
 def target_of(path: Path) -> str:
@@ -84,16 +115,22 @@ def read_model(path: Path, name: str, inputs: Sequence[str] = ()) -> Model:
         given = names.get("inputs") or (inputs if len(inputs) == 1 else ())
         ports = pte_file.signature(data, str(path), given, names.get("outputs", ()))
     known = _recorded(manifest, path)
-    return Model(name, path, (path,), digest, compressed_sizes(data), known, ports)
+    return Model(name, path, (path,), (digest,), digest, compressed_sizes(data), known, ports)
 
 
 def _read_onnx(path: Path, name: str) -> Model:
+    before = sha256_bytes(read_bytes(path))
     proto = load_model(path)
     outside = external_files(path)
     files = (path, *outside)
-    data = b"".join(read_bytes(file) for file in files)
-    digest = sha256_tree(list(files), path.parent) if outside else sha256_bytes(data)
-    return Model(name, path, files, digest, compressed_sizes(data), counts(proto), signature(proto))
+    contents = [read_bytes(file) for file in files]
+    digests = tuple(map(sha256_bytes, contents))
+    named = {file.relative_to(path.parent).as_posix(): found for file, found in zip(files, digests, strict=True)}
+    digest = sha256_named(named) if outside else digests[0]
+    if digests[0] != before:
+        raise InputError("changed while it was read", where=str(path), fix="weigh again once nothing writes to it")
+    data = b"".join(contents)
+    return Model(name, path, files, digests, digest, compressed_sizes(data), counts(proto), signature(proto))
 
 
 def _manifest(path: Path, digest: str) -> Manifest | None:

@@ -10,7 +10,7 @@ from weighbridge.core.documents import METRICS, Budget, Device, Weighing
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import find_metric
 from weighbridge.data import Split, import_callable
-from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, same_inputs
+from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, same_inputs, same_outputs
 from weighbridge.gate.measure.launches import Journey, Protocol
 from weighbridge.gate.measure.sizes import Model, read_model, target_of
 from weighbridge.gate.weighing.accuracy import Score
@@ -105,6 +105,7 @@ def read_job(source: Source, budgets: Sequence[Budget], device: Device, weighing
                 fix="weigh a file against the uncompressed one for the same runtime",
             )
         same_inputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")
+        same_outputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")
     outputs = {
         model.name: find_output(model.signature, source.output, str(paths[model.name])) for model in (baseline, *others)
     }

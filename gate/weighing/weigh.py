@@ -163,8 +163,10 @@ class _Weighing:
         early = failed_for_certain(judge(self.measurement(), self.job.budgets))
         if early is not None and not self.job.thorough:
             self.complete = True
-            return
-        self.complete = self._launches()
+        else:
+            self.complete = self._launches()
+        for model in self.job.models:
+            model.check_unchanged()
 
     def measurement(self) -> Measurement:
         """Everything measured so far."""

@@ -2,6 +2,7 @@ import json
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -113,6 +114,31 @@ def test_the_judged_output_can_be_named(weigh, tmp_path):
     assert weigh("--budgets", "budgets.yaml", "-q", "--output", "scores")[0] == 0
     assert weigh("--budgets", "budgets.yaml", "-q", "--output", "boxes")[0] == 1
     assert weigh("--budgets", "budgets.yaml", "-q")[0] == 1
+
+
+LOST = {
+    "lost": (["scores"], "output 'boxes' is missing"),
+    "renamed": (["boxes", "logits"], "output 'scores' is missing; output 'logits' is new"),
+    "in another order": (["scores", "boxes"], "its outputs are in another order"),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_candidate_with_other_outputs_is_refused(weigh, tmp_path, name):
+    """What a caller takes from the baseline it must find in the candidate."""
+    names, said = LOST[name]
+    two_outputs(tmp_path / "baseline.onnx", weights())
+    model = onnx.load(str(two_outputs(tmp_path / "candidate.onnx", weights())))
+    known = {value.name: value for value in model.graph.output}
+    del model.graph.output[:]
+    known["logits"] = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])
+    model.graph.output.extend([known[output] for output in names])
+    if "logits" in names:
+        model.graph.node[0].output[0] = "logits"
+    (tmp_path / "candidate.onnx").write_bytes(model.SerializeToString())
+    code, _, err = weigh("-q", "--output", "boxes")
+    assert code == 2
+    assert f"candidate.onnx: {said}" in err
 
 
 X = examples(20).inputs["x"]

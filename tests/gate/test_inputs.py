@@ -4,7 +4,7 @@ import pytest
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import Port, Signature
 from weighbridge.data import Split
-from weighbridge.gate.measure.feeding import feeding, find_output, same_inputs, timed_share
+from weighbridge.gate.measure.feeding import feeding, find_output, same_inputs, same_outputs, timed_share
 
 IMAGE = Port("image", "float32", ("n", 1, 8, 8))
 TEXT = Port("text", "int64", ("n", 16))
@@ -38,6 +38,38 @@ def test_order_and_names_of_open_axes_do_not_matter():
     """`n` or `batch`, this input first or that one: a caller feeds by name."""
     renamed = Port("image", "float32", ("batch", 1, 8, 8))
     same_inputs(signature(IMAGE, TEXT), signature(TEXT, renamed), "slim.onnx", "the baseline")
+
+
+BOX = Port("box", "float32", ("n", 4))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ((SCORES[0],), "output 'box' is missing"),
+        ((SCORES[0], Port("rect", "float32", ("n", 4))), "output 'box' is missing; output 'rect' is new"),
+        ((*SCORES, BOX, Port("mask", "float32", ("n", 9))), "output 'mask' is new"),
+        ((BOX, *SCORES), "another order: box, scores; in the baseline they are scores, box"),
+        ((*SCORES, Port("box", "float16", ("n", 4))), "output 'box' is float16; in the baseline it is float32"),
+        ((*SCORES, Port("box", "float32", ("n", 2, 2))), r"output 'box' has shape \(n, 2, 2\)"),
+        ((*SCORES, Port("box", "float32", ("n", 5))), r"output 'box' has shape \(n, 5\)"),
+    ],
+)
+def test_outputs_that_differ_are_refused(outputs, said):
+    """Count, names, order, type, rank and fixed sizes must be the baseline's."""
+    reference = signature(IMAGE, outputs=(*SCORES, BOX))
+    with pytest.raises(InputError, match=said) as caught:
+        same_outputs(reference, signature(IMAGE, outputs=outputs), "slim.onnx", "the baseline")
+    assert caught.value.where == "slim.onnx"
+
+
+def test_open_sizes_and_missing_names_of_outputs_do_not_matter():
+    """A size that one side leaves open fits; so does an output without a name, in its place."""
+    reference = signature(IMAGE, outputs=(*SCORES, BOX))
+    open_sizes = (Port("scores", "float32", ("batch", None)), Port("box", "float32", ("...",)))
+    same_outputs(reference, signature(IMAGE, outputs=open_sizes), "slim.onnx", "the baseline")
+    nameless = (Port("output_0", "float32", ("n", 3)), Port("output_1", "float32", ("n", 4)))
+    same_outputs(reference, signature(IMAGE, outputs=nameless), "slim.pte", "the baseline")
 
 
 def split(**arrays):

@@ -4,7 +4,7 @@ import pytest
 from onnx import numpy_helper
 
 from weighbridge.core.documents import Absent, Exact
-from weighbridge.core.errors import InputError
+from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.core.files import sha256_file
 from weighbridge.gate.measure.sizes import facts, read_model
 
@@ -47,7 +47,8 @@ def test_weights_beside_the_file_count(tmp_path):
     assert model.sizes["bytes"] == path.stat().st_size + 48
     before = model.digest
     (tmp_path / "weights.bin").write_bytes(np.ones(12, np.float32).tobytes())
-    assert read_model(path, "candidate").digest != before
+    model = read_model(path, "candidate")
+    assert model.digest != before
     staged = model.stage(tmp_path / "staged")
     assert [file.rpartition("/")[2] for file, _ in staged] == ["model.onnx", "weights.bin"]
 
@@ -74,3 +75,18 @@ def test_macs_that_cannot_be_computed_are_absent(tmp_path):
         assert "MyConv" in found["macs"].reason
     else:
         pytest.fail("an unknown operator was counted")
+
+
+@pytest.mark.parametrize("swapped", ["m.onnx", "weights.bin"])
+def test_a_file_replaced_after_it_was_read_is_not_staged(tmp_path, swapped):
+    """What would run are other bytes than those that the verdict would name."""
+    model = read_model(external(tmp_path), "candidate")
+    model.check_unchanged()
+    (tmp_path / swapped).write_bytes((tmp_path / swapped).read_bytes() + b"x")
+    with pytest.raises(MeasurementError, match=f"{swapped} was replaced while it was weighed"):
+        model.stage(tmp_path / "staged")
+    with pytest.raises(MeasurementError, match=f"{swapped} was replaced while it was weighed"):
+        model.check_unchanged()
+    (tmp_path / swapped).unlink()
+    with pytest.raises(MeasurementError, match=f"{swapped} was removed while it was weighed"):
+        model.check_unchanged()

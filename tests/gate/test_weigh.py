@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from weighbridge.core.documents import Absent, Budget, Launches, Proportions, Weighing
 from weighbridge.core.errors import InputError
+from weighbridge.gate.devices.local import Local
 from weighbridge.gate.measure.device import describe
 from weighbridge.gate.measure.launches import Protocol
 from weighbridge.gate.measure.runtimes import RUNTIMES, Runtime
@@ -186,6 +187,25 @@ def test_a_fault_is_not_forgotten_by_weighing_again(make):
     again = weigh(replace(job, runtime="onnxruntime"), previous=failed.model_copy(update={"target": "onnxruntime"}))
     assert again.faults == []
     assert "ended in a fault" in again.comparisons[0].controls.notes[0]
+
+
+@pytest.mark.parametrize("when", ["before it is staged", "while it runs"])
+def test_a_file_swapped_while_it_is_weighed_is_an_error(make, monkeypatch, tmp_path, when):
+    """The digest in a verdict is that of the bytes that ran, and of the file that lies there afterwards."""
+    job = make([TOP1], padding=10)
+
+    def swap():
+        linear(tmp_path / "candidate.onnx", -weights(), padding=10)
+
+    if when == "before it is staged":
+        swap()
+    else:
+        answer = Local.answer
+        monkeypatch.setattr(Local, "answer", lambda *args: (swap(), answer(*args))[1])
+    found = weigh(job)
+    assert len(found.faults) == 1
+    assert "candidate.onnx was replaced while it was weighed" in found.faults[0]
+    assert judge(found, job.budgets).verdict == "error"
 
 
 def test_stable_is_a_second_reference_in_the_same_launches(make, tmp_path):

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,12 @@ def sha256_file(path: Path) -> str:
 
 def sha256_tree(paths: list[Path], root: Path) -> str:
     """Digest of several files: of the sorted lines `<path relative to root> <digest>`."""
-    lines = sorted(f"{path.relative_to(root).as_posix()} {sha256_file(path)}" for path in paths)
-    return sha256_bytes("\n".join(lines).encode())
+    return sha256_named({path.relative_to(root).as_posix(): sha256_file(path) for path in paths})
+
+
+def sha256_named(digests: Mapping[str, str]) -> str:
+    """Digest of several files whose digests are known by their names: of the sorted lines `<name> <digest>`."""
+    return sha256_bytes("\n".join(sorted(f"{name} {digest}" for name, digest in digests.items())).encode())
 
 
 def read_bytes(path: Path) -> bytes:
