@@ -42,8 +42,9 @@ sys.path.insert(0, str(ROOT))
 
 from tests.registry import project as made
 from weighbridge.core.errors import StateError
-from weighbridge.core.files import dump_yaml, parse_yaml, sha256_bytes
+from weighbridge.core.files import dump_yaml, sha256_bytes
 from weighbridge.core.git import Git
+from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.lifecycle.promote import Request, promote
 from weighbridge.registry.lookup.resolve import stable_or_none
 from weighbridge.registry.state import rollout

@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 from weighbridge.core.documents import METRICS, Device
 from weighbridge.core.errors import InputError
-from weighbridge.core.files import atomic_write, sha256_bytes, write_json
+from weighbridge.core.files import atomic_write, read_bytes, sha256_bytes, write_json
 from weighbridge.core.formatting import percent
 from weighbridge.core.progress import Progress, silent
 from weighbridge.data import Split, load_data, read_npz
@@ -184,7 +184,7 @@ def _own_model(request: Request) -> tuple[bytes, Split, Feeding]:
     model = read_model(request.model, "model")
     if len(model.files) > 1:
         raise InputError("keeps weights in other files", where=str(request.model), fix="save it as one file")
-    return request.model.read_bytes(), split, feeding(model.signature, split, request.data)
+    return read_bytes(request.model), split, feeding(model.signature, split, request.data)
 
 
 class _Bench:

@@ -14,8 +14,9 @@ from tabulate import tabulate
 
 from weighbridge.core.documents import GateVerdict, PolicyChange, RecipeVerdict, Verdict, worst
 from weighbridge.core.errors import IntegrityError
-from weighbridge.core.files import atomic_write, parse_yaml, pretty_json, read_yaml
+from weighbridge.core.files import atomic_write, pretty_json, read_yaml
 from weighbridge.core.formatting import quantity
+from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.calibrate.calibration import sentences
 from weighbridge.gate.report import markdown, page, plots, tables
 from weighbridge.gate.report.content import PICTURES, Report, document, interval

@@ -21,8 +21,9 @@ from weighbridge.core.documents import (
     parse,
 )
 from weighbridge.core.facts.policy_changes import CHANGE_KINDS
-from weighbridge.core.files import canonical_json, parse_yaml, sha256_bytes
+from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.formatting import quantity
+from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.verdict.judge import judge, name_of
 from weighbridge.gate.verdict.reasons import limit_unit, shown_unit
 

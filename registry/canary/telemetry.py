@@ -8,6 +8,7 @@ a line that was shipped twice count once.
 
 from __future__ import annotations
 
+import io
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import parse_json, sha256_file
+from weighbridge.core.opening import open_file
 
 
 @dataclass
@@ -67,7 +69,7 @@ def read_log(path: Path, window: Window) -> Observed:
     arms = {window.canary: Arm(), window.stable: Arm()}
     seen: set[str] = set()
     try:
-        with path.open(encoding="utf-8") as lines:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     _count(parse_json(line, f"{path}:{number}"), f"{path}:{number}", window, arms, seen)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.core.errors import InputError
-from weighbridge.core.files import parse_yaml, read_yaml
+from weighbridge.core.files import read_yaml
 from weighbridge.core.git import Git
+from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.lookup.location import cache_folder
 from weighbridge.registry.state.layout import WorkTree, model_names, read_record, require_channels
 from weighbridge.registry.state.presence import require_whole

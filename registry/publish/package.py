@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import InputError, IntegrityError, StateError
-from weighbridge.core.files import parse_yaml, sha256_file
+from weighbridge.core.files import sha256_file
+from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.state.records import StoredArtifact, VersionRecord
 
 RECORD = "record.yaml"

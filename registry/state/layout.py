@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from weighbridge.core.errors import InputError, IntegrityError, StateError
-from weighbridge.core.files import DIGEST, canonical_json, parse_yaml, sha256_bytes
+from weighbridge.core.files import DIGEST, canonical_json, sha256_bytes
+from weighbridge.core.strict_yaml import parse_yaml
 
 MODELS = "registry/models"
 POLICY = "registry.policy.yaml"

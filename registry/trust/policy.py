@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_
 from weighbridge.core.documents.base import Written, load, parse
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.facts.metrics import parse_quantity
-from weighbridge.core.files import parse_yaml
+from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.state.layout import POLICY, View, WorkTree, safe_relative
 from weighbridge.registry.state.records import CanaryPlan, Weight
 from weighbridge.registry.trust.online_budgets import OnlineBudget

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import InputError, IntegrityError, StateError
-from weighbridge.core.files import canonical_json, parse_json, pretty_json, sha256_bytes
+from weighbridge.core.files import canonical_json, parse_json, pretty_json, read_bytes, sha256_bytes
 from weighbridge.registry.state.layout import POLICY, View, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.trust.keyless import KeylessSigner, verify_bundle
@@ -85,9 +85,7 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
 def load_private_key(path: Path) -> PrivateKey:
     """An unencrypted PEM key; what is none is an `InputError`, and its bytes are never shown."""
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        key = serialization.load_pem_private_key(read_bytes(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InputError("is not an unencrypted private key in PEM form", where=str(path)) from error
     if isinstance(key, ed25519.Ed25519PrivateKey):

@@ -20,7 +20,8 @@ from weighbridge.core.documents import (
 )
 from weighbridge.core.documents.params import read_budgets
 from weighbridge.core.errors import ExitCode, InputError
-from weighbridge.core.files import dump_yaml, parse_yaml
+from weighbridge.core.files import dump_yaml
+from weighbridge.core.strict_yaml import parse_yaml
 
 PARAMS = {
     "model": {"name": "net", "factory": "nets:Net"},

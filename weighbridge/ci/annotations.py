@@ -12,6 +12,7 @@ from typing import Literal
 import yaml
 
 from weighbridge.core.errors import InputError
+from weighbridge.core.strict_yaml import compose
 
 Level = Literal["error", "warning", "notice"]
 
@@ -35,7 +36,7 @@ class Annotation:
 def line_of(text: str, *path: str | int) -> int:
     """The line (from 1) where a key or list item of a YAML text stands; the closest parent's where it does not."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = compose(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         return mark.line + 1 if mark else 1

@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from weighbridge.core.errors import InputError, StateError
-from weighbridge.core.files import parse_yaml
+from weighbridge.core.files import read_bytes
 from weighbridge.core.git import Git
+from weighbridge.core.strict_yaml import parse_yaml
 
 PARAMS = "params.yaml"
 PIPELINE = "dvc.yaml"
@@ -74,7 +75,7 @@ def projects(git: Git) -> list[str]:
         folder = PurePosixPath(path).parent
         if PurePosixPath(path).name == PARAMS and str(folder / PIPELINE) in tracked:
             pipeline = git.root / folder / PIPELINE
-            if pipeline.is_file() and "weighbridge stage" in pipeline.read_text(encoding="utf-8", errors="replace"):
+            if pipeline.is_file() and "weighbridge stage" in read_bytes(pipeline).decode(errors="replace"):
                 found.append(str(folder))
     return sorted(found)
 

@@ -22,8 +22,10 @@ from weighbridge.ci.history import projects
 from weighbridge.ci.scaffold import Answers, Pipeline
 from weighbridge.core.documents import Params, parse
 from weighbridge.core.errors import InputError, StateError
-from weighbridge.core.files import atomic_write, parse_yaml
+from weighbridge.core.files import atomic_write
 from weighbridge.core.git import Git
+from weighbridge.core.opening import open_file
+from weighbridge.core.strict_yaml import parse_yaml
 
 _REGISTRY_README = """\
 # The registry
@@ -190,7 +192,8 @@ def _existing(folder: Path) -> Path:
 
 def _old(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        with open_file(path) as file:
+            return file.read().decode("utf-8")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -14,12 +15,9 @@ from typing import Any
 
 import yaml
 
-try:  # libyaml reads ten times faster; the pure parser understands the same files
-    from yaml import CSafeLoader as _SafeLoader
-except ImportError:
-    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
-
 from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.opening import open_file
+from weighbridge.core.strict_yaml import parse_yaml
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -32,7 +30,7 @@ def sha256_bytes(data: bytes) -> str:
 def sha256_file(path: Path) -> str:
     """Digest of a file's bytes, as `sha256:<64 hex digits>`; an unreadable file is an `InputError`."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
@@ -49,59 +47,12 @@ def sha256_named(digests: Mapping[str, str]) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes; a missing or unreadable file is an `InputError` that names it."""
+    """A file's bytes; a missing, unreadable or irregular file is an `InputError` that names it."""
     try:
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-
-
-class _StrictLoader(_SafeLoader):
-    """Safe YAML that refuses a key written twice, where the last one would win silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        if isinstance(node, yaml.MappingNode) and all(_plain_text(key_node) for key_node, _ in node.value):
-            return self._construct_plain(node, deep=deep)
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = str(self.construct_object(key_node, deep=True))
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-    def _construct_plain(self, node: yaml.MappingNode, *, deep: bool) -> dict[Any, Any]:
-        """A mapping whose keys are plain texts, as nearly all are: the same result in half the time."""
-        mapping: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            if key_node.value in mapping:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} stands twice", key_node.start_mark
-                )
-            plain = _plain_text(value_node)
-            mapping[key_node.value] = value_node.value if plain else self.construct_object(value_node, deep=deep)
-        return mapping
-
-
-def _plain_text(node: yaml.Node) -> bool:
-    return node.tag == "tag:yaml.org,2002:str" and isinstance(node, yaml.ScalarNode)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Parse YAML (safe subset, no duplicate keys); bad syntax is an `InputError` with the line."""
-    try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506  # a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"is not valid YAML: {problem}", where=f"{where}{line}") from error
-    except RecursionError as error:
-        raise InputError("is nested too deeply", where=where) from error
 
 
 def read_yaml(path: Path) -> Any:
@@ -110,10 +61,18 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse JSON; NaN and infinities, which JSON does not have, and duplicate keys are refused."""
+    """Parse JSON. Refused as `InputError`: NaN and infinities (`1e999` too), which JSON does not have, duplicate keys,
+    and surrogates, which no text has.
+    """
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is not a JSON number")
+
+    def finite(number: str) -> float:
+        value = float(number)
+        if math.isinf(value):
+            raise ValueError(f"{number[:40]} is out of range")
+        return value
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = dict(pairs)
@@ -122,9 +81,12 @@ def parse_json(text: str, where: str) -> Any:
         return keys
 
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+        value = json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
+        if "\\ud" in text.lower():  # half of a surrogate pair would fail wherever it is written
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(f"is not valid JSON: {error}", where=where) from error
+    return value
 
 
 def read_json(path: Path) -> Any:

@@ -20,6 +20,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.formats.onnx_count import Counts, counts
+from weighbridge.core.opening import open_file, require_regular
 
 __all__ = [
     "MAX_BYTES",
@@ -70,6 +71,7 @@ def load_model(path: Path) -> ModelProto:
     """
     try:
         size = path.stat().st_size
+        require_regular(path)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
     if size > MAX_BYTES:
@@ -312,7 +314,7 @@ def _inline_external(proto: ModelProto, path: Path) -> None:
             raise InputError(f"with its external data has over {MAX_BYTES} bytes", where=str(path))
         if offset + length > source.stat().st_size:
             raise InputError(f"ends beyond the end of {source.name}", where=where)
-        with source.open("rb") as file:
+        with open_file(source) as file:
             file.seek(offset)
             tensor.raw_data = file.read(length)
         tensor.ClearField("data_location")
@@ -321,8 +323,8 @@ def _inline_external(proto: ModelProto, path: Path) -> None:
 
 def _number(entries: dict[str, str], key: str, default: int, where: str) -> int:
     text = entries.get(key, str(default))
-    if not (text.isascii() and text.isdigit()):
-        raise InputError(f"has the {key} {text!r}, which is not a number of bytes", where=where)
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise InputError(f"has the {key} {text[:40]!r}, which is not a number of bytes", where=where)
     return int(text)
 
 
