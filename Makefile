@@ -39,7 +39,7 @@ pipeline: $(VENV)/installed
 
 test: $(VENV)/installed-dev $(PROMOTE)/installed
 	@tests/install-system-packages
-	$(PROMOTE)/bin/python -m pytest tests/registry/test_keyless.py
+	$(PROMOTE)/bin/python -m pytest tests/registry/trust/test_keyless.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 lint: $(VENV)/installed-dev

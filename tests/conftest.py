@@ -5,9 +5,8 @@ import gc
 import pytest
 from hypothesis import settings
 
+from tests.github_api import Api, description
 from weighbridge.entry import COLLECT_AFTER
-
-from .github_api import Api, description
 
 # No test asserts on wall time, and neither does hypothesis: a busy machine is no defect.
 settings.register_profile("unhurried", deadline=None)

@@ -2,10 +2,9 @@
 
 import yaml
 
+from tests.gate.evidence import comparison, controls, digest, launches, measurement, proportions
 from weighbridge.core.documents import ArtifactFile, Exact, Manifest, Sizes, Weighed
 from weighbridge.core.files import sha256_bytes
-
-from .evidence import comparison, controls, digest, launches, measurement, proportions
 
 PARAMS = {
     "model": {"name": "net", "factory": "some.model:Net"},

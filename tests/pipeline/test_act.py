@@ -11,11 +11,10 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.pipeline.act_bench import Bench, identify, make, prepared_python
+from tests.pipeline.conftest import PROJECT
 from weighbridge.ci.scaffold import Pipeline, workflows
 from weighbridge.core.files import sha256_file
-
-from .act_bench import Bench, identify, make, prepared_python
-from .conftest import PROJECT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

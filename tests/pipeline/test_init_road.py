@@ -9,7 +9,7 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from .act_bench import Bench, identify
+from tests.pipeline.act_bench import Bench, identify
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -6,9 +6,8 @@ import subprocess
 import pytest
 import yaml
 
+from tests.pipeline.conftest import PROJECT
 from weighbridge.core.files import sha256_file
-
-from .conftest import PROJECT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

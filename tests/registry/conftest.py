@@ -6,13 +6,12 @@ import shutil
 
 import pytest
 
+from tests.registry import project as made
 from weighbridge.registry.lifecycle.promote import Request, promote
 from weighbridge.registry.state.store import Settings
 
-from . import project as made
-
 # They run in the environment of promoting, by `make test`: sigstore does not install beside the LiteRT converter.
-collect_ignore = [] if importlib.util.find_spec("sigstore") else ["test_keyless.py"]
+collect_ignore = [] if importlib.util.find_spec("sigstore") else ["trust/test_keyless.py"]
 
 
 @pytest.fixture(autouse=True, scope="session")

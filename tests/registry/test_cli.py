@@ -6,12 +6,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tests.registry.canary.test_judge import write_log
+from tests.registry.project import MODEL, commit_all, write_run
 from weighbridge.cli.registry import app
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.registry.lifecycle.promote import Request, promote
-
-from .project import MODEL, commit_all, write_run
-from .test_canary import write_log
 
 
 @pytest.fixture

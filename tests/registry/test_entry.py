@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.registry.project import MODEL
 from weighbridge.cli.registry import app
 from weighbridge.entry import quick_answer
 from weighbridge.registry.lifecycle.operate import Operator
-
-from .project import MODEL
 
 PROJECT = Path(__file__).resolve().parents[2]
 

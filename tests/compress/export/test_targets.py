@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.compress.export.conftest import OTHERS, composed, steps
 from tests.compress.nets import context
 from weighbridge.compress import invariants
 from weighbridge.compress.export import TARGETS
@@ -24,8 +25,6 @@ from weighbridge.compress.training.loop import predict
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.data import Split
-
-from .conftest import OTHERS, composed, steps
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement
+from tests.gate.report.test_markdown import entries
 from weighbridge.core.formatting import contrast, duration, percent, quantity, span
 from weighbridge.gate.report.edits import edits
 from weighbridge.gate.report.facts import Entry, pareto_front, sparkline
@@ -14,8 +15,6 @@ from weighbridge.gate.report.governance import Edit
 from weighbridge.gate.report.plots import frontier
 from weighbridge.gate.report.tables import launches_csv, limits_csv, metrics, pareto_csv
 from weighbridge.gate.verdict.judge import judge
-
-from .test_markdown import entries
 
 
 @pytest.mark.parametrize(

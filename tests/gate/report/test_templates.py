@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.gate.report.test_markdown import entries
 from weighbridge.gate.report.tables import launches_csv, limits_csv, pareto_csv
-
-from .test_markdown import entries
 
 PROJECT = Path(__file__).parents[3]
 PLOTS = {

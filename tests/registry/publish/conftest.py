@@ -5,8 +5,8 @@ import shutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from . import servers
-from .project import Project
+from tests.registry.publish import servers
+from tests.registry.publish.project import Project
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Records with everything in them: metrics with intervals, odd names, notes that try to be markup."""
 
-from .project import estimate
+from tests.registry.publish.project import estimate
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(1)) `a` **b** \"q\" & 'r'"
 

@@ -1,9 +1,8 @@
 """A registry worth looking at: two models, a dozen versions, a canary, a roll-back."""
 
+from tests.registry.publish.project import Project
+from tests.registry.publish.richproject import HOSTILE, metrics
 from weighbridge.registry.state.records import EventKind
-
-from .project import Project
-from .richproject import HOSTILE, metrics
 
 # Recipe, bytes, top-1, latency: the order of magnitude that tools reach on a small CNN.
 ROWS = [

@@ -7,10 +7,9 @@ import sys
 import pytest
 import yaml
 
+from tests.registry.publish.project import git
 from weighbridge.cli import main
 from weighbridge.core.transport import write_zst
-
-from .project import git
 
 
 @pytest.fixture

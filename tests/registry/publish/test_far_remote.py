@@ -7,12 +7,11 @@ import pytest
 import yaml
 
 from tests.registry import project as made
+from tests.registry.publish.test_dvc import stored
 from weighbridge.core.errors import StateError
 from weighbridge.registry.lifecycle.promote import Request, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.publish import pull
-
-from .test_dvc import stored
 
 FOLDERS = ("artifacts", "measurements")
 

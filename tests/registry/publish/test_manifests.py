@@ -6,6 +6,8 @@ import jsonschema
 import pytest
 import yaml
 
+from tests.registry.publish.project import Project
+from tests.registry.publish.schemas import closed, shrink, validate
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.registry.publish.argo import rollout
 from weighbridge.registry.publish.kserve import inference_service
@@ -13,9 +15,6 @@ from weighbridge.registry.publish.manifests import Options, manifests
 from weighbridge.registry.state.layout import WorkTree
 from weighbridge.registry.state.records import EventKind
 from weighbridge.registry.state.snapshot import read_model
-
-from .project import Project
-from .schemas import closed, shrink, validate
 
 OPTIONS = Options("s3://models/{model}/{version}/{sha256}", namespace="ml", image="registry.example.org/serve:1")
 FORMS = [(inference_service, "inferenceservice"), (rollout, "rollout")]

@@ -8,6 +8,7 @@ from pathlib import Path
 import oras.client
 import pytest
 
+from tests.registry.publish.project import Project
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.registry.publish import oci as publish
 from weighbridge.registry.publish import pull
@@ -15,8 +16,6 @@ from weighbridge.registry.publish.distribution import INDEX, Repository, referre
 from weighbridge.registry.publish.reference import Reference, parse_reference
 from weighbridge.registry.publish.wire import Wire
 from weighbridge.registry.state.records import EventKind
-
-from .project import Project
 
 
 def repository(reference):

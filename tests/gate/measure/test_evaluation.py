@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.gate.models import CLASSES, FEATURES, HONEST, adapter, artifact, examples, linear, save, weights
+from weighbridge.core.errors import MeasurementError
+from weighbridge.data import Split
+from weighbridge.gate.measure.evaluation import LARGE_BATCH, Manner, answer
+from weighbridge.gate.measure.feeding import Feeding
+from weighbridge.gate.measure.worker import pack_arrays
+
+OPEN = Manner(Feeding((), None))
+
+
+def test_answers_are_those_of_the_file(tmp_path):
+    """Every example is answered, in order, whatever the batch."""
+    split = examples(LARGE_BATCH * 2 + 5)
+    (scores,), note = answer(artifact(linear(tmp_path / "m.onnx")), split, [0], OPEN)
+    assert np.allclose(scores, split.inputs["x"] @ weights(), atol=1e-5)
+    assert str(LARGE_BATCH) in note
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 8, 13])
+def test_a_batch_that_the_shapes_fix_is_filled_up_and_cut(tmp_path, count):
+    """A model of batch 7 answers any number of examples."""
+    split = examples(count)
+    (scores,), _ = answer(
+        artifact(linear(tmp_path / "m.onnx", batch=7)), split, [0], Manner(Feeding((), 7), batch_size=7)
+    )
+    assert np.allclose(scores, split.inputs["x"] @ weights(), atol=1e-5)
+
+
+def test_answers_that_depend_on_the_batch_are_taken_at_the_deployed_one(tmp_path):
+    """Scales taken from the whole batch, as dynamic quantization takes them, must not leak into the accuracy."""
+    nodes = [
+        helper.make_node("Abs", ["raw"], ["abs"]),
+        helper.make_node("ReduceMax", ["abs"], ["max"], keepdims=0),
+        helper.make_node("Div", ["raw", "max"], ["scores"]),
+    ]
+    path = linear(tmp_path / "m.onnx", extra=nodes)
+    split = examples(LARGE_BATCH * 2)
+    (scores,), note = answer(artifact(path), split, [0], OPEN)
+    assert np.allclose(np.abs(scores).max(axis=1), 1.0)
+    assert "answers differently" in note
+
+
+def test_inputs_without_an_axis_for_examples_go_one_by_one(tmp_path):
+    """A scalar input beside a batched one: every example gets its own scalar."""
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "t"], ["y"]), helper.make_node("MatMul", ["y", "w"], ["scores"])],
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", FEATURES]),
+            helper.make_tensor_value_info("t", TensorProto.FLOAT, []),
+        ],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", CLASSES])],
+        [numpy_helper.from_array(weights(), "w")],
+    )
+    base = examples(20)
+    factor = np.arange(1, 21, dtype=np.float32)
+    split = Split({**base.inputs, "t": factor}, base.labels)
+    (scores,), _ = answer(artifact(save(tmp_path / "m.onnx", graph)), split, [0], Manner(Feeding(("t",), None)))
+    assert np.allclose(scores, (base.inputs["x"] * factor[:, None]) @ weights(), atol=1e-4)
+
+
+FAULTS = {
+    "constant": ("return [np.ones((len(x), 3), np.float32)]", "ignores its input"),
+    "NaN for some": ("return [np.where(x[:, :1] > 0, np.nan, x)]", "NaN or infinite"),
+    "infinite": ("return [np.full((len(x), 3), np.inf)]", "answers hold NaN or infinite"),
+    "words": ("return [np.full((len(x), 3), 'cat')]", "not numbers"),
+    "other rows": ("return [np.cumsum(x, axis=1)[:-1]]", "has not one row per example|answered"),
+    "changing types": (
+        "return [np.cumsum(x, axis=1).astype('f8' if self.calls % 2 else 'f4')]",
+        "outputs changed between calls",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_answers_that_are_none_are_faults(tmp_path, name):
+    """Constant, NaN, infinite, wordy or missing answers never become an accuracy."""
+    run, said = FAULTS[name]
+    weighed = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, run))
+    with pytest.raises(MeasurementError, match=said):
+        answer(weighed, examples(200), [0], OPEN)
+
+
+def test_the_same_examples_may_be_answered_the_same(tmp_path):
+    """Constant answers to constant inputs are no fault."""
+    split = Split({"x": np.ones((20, FEATURES), np.float32)}, np.zeros(20, np.int64))
+    weighed = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, HONEST))
+    (scores,), _ = answer(weighed, split, [0], OPEN)
+    assert len(scores) == 20
+
+
+class Stranger:
+    """A worker elsewhere that answers `evaluate` with what it was given."""
+
+    name, timeout = "pi", 60.0
+
+    def __init__(self, *replies):
+        self.replies = list(replies)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, *_, **__):
+        arrays = self.replies.pop(0)
+        if arrays is None:
+            return {}, b""
+        described, payload = pack_arrays(arrays)
+        return {"arrays": described}, payload
+
+
+STRANGE = {
+    "nothing": ([None], "answered nothing for output 0"),
+    "another output": ([{"1": np.ones((1, 3))}], "answered nothing for output 0"),
+    "a scalar": ([{"0": np.float64(1)}], "answered nothing for output 0"),
+    "one shape, then another": ([{"0": np.ones((1, 3))}, {"0": np.ones((1, 4))}], "differing shapes"),
+    "too many": ([{"0": np.ones((2, 3))}, {"0": np.ones((1, 3))}], "3.* of 2 examples"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_a_stranger_answers_is_looked_at(tmp_path, name):
+    """A device that is not ours answers anything: each is a fault that names it, and no traceback."""
+    replies, said = STRANGE[name]
+    file = artifact(linear(tmp_path / "m.onnx", batch=1))
+    with pytest.raises(MeasurementError, match=said) as caught:
+        answer(file, examples(2), [0], Manner(Feeding((), 1)), lambda *_: Stranger(*replies))
+    assert caught.value.where == "pi"

@@ -1,0 +1,240 @@
+import json
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.gate.models import examples, linear, save, weights
+from weighbridge import cli
+from weighbridge.data import write_npz
+
+ACCURACY = "budgets:\n- {metric: accuracy.top1, max_drop: 0.05}\n- {metric: size.bytes, max: 20kB}\n"
+
+
+@pytest.fixture
+def weigh(tmp_path, monkeypatch, capfd):
+    """`weighbridge weigh …` in a folder with two models and examples; gives exit code, standard output, error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    linear(tmp_path / "baseline.onnx", padding=100)
+    linear(tmp_path / "candidate.onnx", weights() * np.float32(2))
+    write_npz(tmp_path / "eval.npz", examples(400))
+    (tmp_path / "budgets.yaml").write_text(ACCURACY)
+
+    def run(*words, candidate="candidate.onnx", data="eval.npz"):
+        command = ["weighbridge", "weigh", "baseline.onnx", candidate, "--data", data, "--out", "out", *words]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capfd.readouterr()
+        return caught.value.code, said.out, said.err
+
+    return run
+
+
+def test_a_pass_leaves_a_folder_with_everything_it_rests_on(weigh, tmp_path):
+    """Exit 0; measurement, verdict and report beside each other, speaking of the same digests."""
+    code, out, _ = weigh("--budgets", "budgets.yaml", "--quiet")
+    assert code == 0
+    assert "accuracy.top1" in out
+    verdict = json.loads((tmp_path / "out" / "verdict.json").read_text())
+    measurement = json.loads((tmp_path / "out" / "measurement.json").read_text())
+    assert verdict["verdict"] == "pass"
+    assert verdict["candidate"]["digest"] == measurement["candidate"]["digest"]
+    assert {"metric", "against", "limit", "unit", "estimate", "lower", "upper", "verdict", "reason", "required"} <= set(
+        verdict["budgets"][0]
+    )
+    report = (tmp_path / "out" / "gate.md").read_text()
+    assert "--budgets budgets.yaml" in report
+    assert (tmp_path / "out" / "gate.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_worse_model_fails(weigh, tmp_path):
+    """Exit 1."""
+    linear(tmp_path / "candidate.onnx", -weights())
+    assert weigh("--budgets", "budgets.yaml", "-q")[0] == 1
+
+
+def test_without_budgets_the_default_ones_are_named(weigh):
+    """Too little time for the latency: exit 3, and the output says what was asked of the candidate."""
+    code, out, _ = weigh("--time-limit", "3", "-q")
+    assert code == 3
+    assert "latency.p50 max_ratio 1.05" in out
+    assert "inconclusive" in out
+
+
+def test_weighing_again_continues(weigh, tmp_path):
+    """The second run adds launches to the first one's."""
+    lengths = []
+    for _ in range(2):
+        weigh("--time-limit", "3", "-q")
+        measurement = json.loads((tmp_path / "out" / "measurement.json").read_text())
+        lengths.append(len(measurement["comparisons"][0]["metrics"]["latency.p50"]["numbers"]))
+    assert lengths[1] > lengths[0] >= 1
+
+
+def test_a_users_metric_and_the_same_file(weigh, tmp_path, monkeypatch):
+    """`--metric module:callable`; identical bytes pass without a launch."""
+    code = "def share(outputs, labels):\n    return (outputs[0].argmax(1) == labels).mean()\n"
+    (tmp_path / "mymetric.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, out, _ = weigh("--metric", "mymetric:share", "-q", candidate="baseline.onnx")
+    assert code == 0
+    assert "mymetric:share" in out
+
+
+def test_progress_goes_to_standard_error(weigh):
+    """Standard output holds the verdict alone."""
+    _, out, err = weigh("--budgets", "budgets.yaml")
+    assert "accuracy: 2/2" in err
+    assert "accuracy: 2/2" not in out
+
+
+def two_outputs(path, matrix):
+    """`boxes` first, `scores` second."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["scores"]), helper.make_node("Identity", ["x"], ["boxes"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["n", 4]),
+         helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(matrix, "w")],
+    )  # fmt: skip
+    return save(path, graph)
+
+
+def test_the_judged_output_can_be_named(weigh, tmp_path):
+    """The first output holds boxes; the classes are in the second."""
+    two_outputs(tmp_path / "baseline.onnx", weights())
+    two_outputs(tmp_path / "candidate.onnx", weights() * np.float32(2))
+    (tmp_path / "budgets.yaml").write_text("budgets:\n- {metric: accuracy.top1, min: 0.9}\n")
+    assert weigh("--budgets", "budgets.yaml", "-q", "--output", "scores")[0] == 0
+    assert weigh("--budgets", "budgets.yaml", "-q", "--output", "boxes")[0] == 1
+    assert weigh("--budgets", "budgets.yaml", "-q")[0] == 1
+
+
+LOST = {
+    "lost": (["scores"], "output 'boxes' is missing"),
+    "renamed": (["boxes", "logits"], "output 'scores' is missing; output 'logits' is new"),
+    "in another order": (["scores", "boxes"], "its outputs are in another order"),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_candidate_with_other_outputs_is_refused(weigh, tmp_path, name):
+    """What a caller takes from the baseline it must find in the candidate."""
+    names, said = LOST[name]
+    two_outputs(tmp_path / "baseline.onnx", weights())
+    model = onnx.load(str(two_outputs(tmp_path / "candidate.onnx", weights())))
+    known = {value.name: value for value in model.graph.output}
+    del model.graph.output[:]
+    known["logits"] = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])
+    model.graph.output.extend([known[output] for output in names])
+    if "logits" in names:
+        model.graph.node[0].output[0] = "logits"
+    (tmp_path / "candidate.onnx").write_bytes(model.SerializeToString())
+    code, _, err = weigh("-q", "--output", "boxes")
+    assert code == 2
+    assert f"candidate.onnx: {said}" in err
+
+
+X = examples(20).inputs["x"]
+Y = np.zeros(20, np.int64)
+BAD = {
+    "no labels": ({"x": X}, "has no 'labels' array"),
+    "labels of another length": ({"x": X, "labels": Y[:5]}, "examples"),
+    "empty": ({"x": X[:0], "labels": Y[:0]}, "empty"),
+    "pickled": ({"x": X, "labels": Y.astype(object)}, "pickled objects"),
+    "no such input": ({"z": X, "labels": Y}, "no input of the model"),
+    "input missing": ({"labels": Y}, "no input array"),
+    "wrong type": ({"x": X.astype(np.float64), "labels": Y}, "float64; the model takes float32"),
+    "wrong shape": ({"x": X[:, :3], "labels": Y}, "shape"),
+    "NaN": ({"x": X * np.nan, "labels": Y}, "NaN"),
+    "too many classes": ({"x": X, "labels": Y + 7}, "the model has 3 classes"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_examples_are_one_clear_line(weigh, tmp_path, name):
+    """Exit 2, one line, nothing written."""
+    arrays, said = BAD[name]
+    np.savez(tmp_path / "eval.npz", **arrays)
+    code, _, err = weigh("--budgets", "budgets.yaml", "-q")
+    assert code == 2
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+MODELS = {
+    "missing": (lambda path: path.unlink(), "cannot be read"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
+    "no ONNX": (lambda path: path.write_bytes(b"PK\3\4 something else"), "ONNX"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-20]), "ONNX"),
+    "other input": (lambda path: linear(path, name="z"), "its inputs are z"),
+    "fixed batch": (lambda path: linear(path, batch=2), "shape"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_bad_candidate_is_one_clear_line(weigh, tmp_path, name):
+    """Corrupt, missing and incomparable files never reach a runtime."""
+    spoil, said = MODELS[name]
+    spoil(tmp_path / "candidate.onnx")
+    code, _, err = weigh("--budgets", "budgets.yaml", "-q")
+    assert code == 2
+    assert said in err
+    assert err.count("\n") == 1
+    assert "candidate.onnx" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_arguments_are_usage_errors(weigh, tmp_path):
+    """Unknown metrics, outputs, factories and budget keys; exit 2."""
+    (tmp_path / "wrong.yaml").write_text("budgets:\n- {metric: latency.p5, max_ratio: 1}\n")
+    for words, said in (
+        (["--metric", "acuracy.top1"], "did you mean 'accuracy.top1'"),
+        (["--metric", "nowhere:score"], "does not import"),
+        (["--output", "logits"], "no output 'logits'"),
+        (["--budgets", "wrong.yaml"], "did you mean"),
+        (["--budgets", "none.yaml"], "cannot be read"),
+        (["--seed", "99999999999"], "arguments: seed"),
+    ):
+        code, _, err = weigh(*words, "-q")
+        assert code == 2, err
+        assert said in err
+    assert weigh("-q", data="nowhere:load")[0] == 2
+
+
+def test_a_stable_reference_is_named_as_missing(weigh, tmp_path):
+    """Exit 3: never a pass by default."""
+    (tmp_path / "stable.yaml").write_text("budgets:\n- {metric: size.bytes, max_ratio: 2, against: stable}\n")
+    code, out, _ = weigh("--budgets", "stable.yaml", "-q")
+    assert code == 3
+    assert "stable" in out
+
+
+def test_an_earlier_measurement_that_is_broken_is_refused(weigh, tmp_path):
+    """A spoilt file does not quietly restart the error budget."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "measurement.json").write_text('{"schema_version": 1}')
+    code, _, err = weigh("--budgets", "budgets.yaml", "-q")
+    assert code == 2
+    assert "measurement.json" in err
+
+
+def test_a_full_disk_leaves_no_half_of_a_verdict(weigh, tmp_path, monkeypatch):
+    """The old files stay, whole; one line names the file."""
+    weigh("--budgets", "budgets.yaml", "-q")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("weighbridge.core.files._sync", full)
+    code, _, err = weigh("--budgets", "budgets.yaml", "-q")
+    assert code == 2
+    assert "No space left on device" in err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

@@ -1,0 +1,364 @@
+"""The stage `judge`: from files to verdict and report, and every disagreement between them."""
+
+import copy
+import csv
+import datetime as dt
+import json
+
+import pytest
+import yaml
+
+from tests.gate.project import BASELINE, CANDIDATES, PARAMS, evidence, write_artifact, write_project
+from weighbridge.core.documents import GateVerdict, Measurement, Verdict
+from weighbridge.core.errors import InputError, IntegrityError
+from weighbridge.core.files import sha256_bytes
+from weighbridge.gate.report import plots
+from weighbridge.gate.stages.summary import Base, check, judge
+
+TODAY = dt.date(2026, 11, 23)
+
+
+@pytest.fixture(autouse=True)
+def _drawing(request, monkeypatch):
+    """Draw nothing, which takes seconds, but where a test is about the pictures."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(plots, "PLOTS", {})
+
+
+@pytest.fixture
+def drawn():
+    """Draw the pictures."""
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A project whose int8 recipe passes and whose advisory recipe fails."""
+    return write_project(tmp_path)
+
+
+def params_with(**changes):
+    """The project's params with some sections replaced."""
+    return {**copy.deepcopy(PARAMS), **changes}
+
+
+def loosened():
+    """Params whose latency limit is stricter: the head then looks looser than it."""
+    params = copy.deepcopy(PARAMS)
+    params["budgets"][1]["max_ratio"] = 0.86
+    return yaml.safe_dump(params)
+
+
+def test_the_stage_writes_verdict_report_metrics_and_plots(root, drawn):
+    """All files of the stage, and the verdict of what counts: the advisory failure is shown and does not decide."""
+    verdict = judge(root, today=TODAY)
+    assert verdict.verdict is Verdict.PASS
+    assert verdict.recipes["share"].verdict is Verdict.FAIL
+    assert GateVerdict.read(root / "reports/verdict.json") == verdict
+    assert {path.name for path in (root / "reports").iterdir()} == {
+        "verdict.json", "gate.md", "gate.html", "metrics.json", "pareto.csv", "limits.csv", "launches.csv",
+        "pareto.png", "limits.png", "launches.png",
+    }  # fmt: skip
+    metrics = json.loads((root / "reports/metrics.json").read_text())
+    assert metrics["int8"]["size"]["bytes"] == 400
+    assert metrics["int8"]["accuracy"]["drop"] == pytest.approx(0.004)
+    rows = list(csv.DictReader((root / "reports/pareto.csv").open()))
+    assert [row["model"] for row in rows] == ["baseline", "int8", "share"]
+
+
+def test_the_stage_is_deterministic(root, drawn):
+    """The same inputs give the same bytes, pictures included."""
+    judge(root, today=TODAY)
+    first = {path.name: path.read_bytes() for path in (root / "reports").iterdir()}
+    judge(root, today=TODAY)
+    assert {path.name: path.read_bytes() for path in (root / "reports").iterdir()} == first
+
+
+def test_a_failed_recipe_fails_the_gate(tmp_path):
+    """One recipe that counts and is slower than its limit."""
+    verdict = judge(write_project(tmp_path, int8=1.3), today=TODAY)
+    assert verdict.verdict is Verdict.FAIL
+    assert verdict.verdict.exit_code == 1
+
+
+def another_file(root):
+    (root / "artifacts/recipes/int8/onnxruntime/model.onnx").write_bytes(b"x" * 400)
+
+
+def another_artifact(root):
+    write_artifact(root / "artifacts/recipes/int8/onnxruntime", "int8", b"x" * 400)
+
+
+def another_baseline(root):
+    write_artifact(root / "artifacts/baseline/onnxruntime", "baseline", b"x" * 1000)
+
+
+def another_recipes_measurement(root):
+    evidence("share").write(root / "measurements/int8/onnxruntime@local.json")
+
+
+def another_recipes_artifact(root):
+    write_artifact(root / "artifacts/recipes/int8/onnxruntime", "share", CANDIDATES["int8"])
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [another_file, another_artifact, another_baseline, another_recipes_measurement, another_recipes_artifact],
+)
+def test_documents_that_speak_of_other_bytes_are_an_error(root, tamper):
+    """Artifact, manifest, measurement and baseline must agree; otherwise nothing passes."""
+    tamper(root)
+    verdict = judge(root, today=TODAY)
+    assert verdict.verdict is Verdict.ERROR
+    assert all(item.verdict is Verdict.ERROR for item in verdict.recipes["int8"].budgets)
+
+
+def test_another_stable_than_was_weighed_is_an_error(root):
+    """What the registry serves has changed since: the comparison against it is void."""
+    found = evidence("int8")
+    against = found.comparisons[0].model_copy(update={"against": "stable"})
+    found.model_copy(update={"comparisons": [*found.comparisons, against]}).write(
+        root / "measurements/int8/onnxruntime@local.json"
+    )
+    (root / "artifacts/stable").mkdir(parents=True)
+    (root / "artifacts/stable/stable.json").write_text(
+        json.dumps(
+            {
+                "version": "v2",
+                "artifacts": {"onnxruntime": {"path": "onnxruntime/model.onnx", "digest": sha256_bytes(b"another")}},
+            }
+        )
+    )
+    assert judge(root, today=TODAY).verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["measurements/int8/onnxruntime@local.json", "artifacts/recipes/int8/onnxruntime/manifest.json", "params.yaml"],
+)
+def test_a_missing_file_is_one_clear_error_and_writes_nothing(root, missing):
+    """The file is named; no report of half the recipes is left behind."""
+    (root / missing).unlink()
+    with pytest.raises(InputError, match=missing.rsplit("/", maxsplit=1)[-1]):
+        judge(root, today=TODAY)
+    assert not (root / "reports").exists()
+
+
+def test_a_full_disk_leaves_the_old_verdict(root, monkeypatch):
+    """The verdict is written last: a report that cannot be written is not spoken of."""
+    judge(root, today=TODAY)
+    before = (root / "reports/verdict.json").read_bytes()
+    write_project(root, int8=1.3)
+    (root / "reports/limits.csv").unlink()
+    (root / "reports/limits.csv").mkdir()
+    with pytest.raises(Exception, match=r"limits\.csv"):
+        judge(root, today=TODAY)
+    assert (root / "reports/verdict.json").read_bytes() == before
+
+
+def test_checking_repeats_the_judgement(root):
+    """The stored verdict follows from the evidence: the same verdict, a table for the terminal."""
+    verdict = judge(root, today=TODAY)
+    checked = check(root, today=TODAY)
+    assert checked.verdict == verdict
+    assert "int8: pass" in checked.table
+    assert "share: fail (advisory)" in checked.table
+    assert checked.markdown == (root / "reports/gate.md").read_text()
+
+
+def edit_verdict(root):
+    path = root / "reports/verdict.json"
+    path.write_text(path.read_text().replace('"fail"', '"pass"'))
+
+
+def edit_limit(root):
+    params = copy.deepcopy(PARAMS)
+    params["budgets"][1]["max_ratio"] = 2.0
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def edit_measurement(root):
+    found = Measurement.read(root / "measurements/share/onnxruntime@local.json")
+    found.model_copy(update={"examples": 999}).write(root / "measurements/share/onnxruntime@local.json")
+
+
+def add_recipe(root):
+    params = copy.deepcopy(PARAMS)
+    del params["recipes"]["share"]
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.mark.parametrize("tamper", [edit_verdict, edit_limit, edit_measurement, add_recipe])
+def test_a_verdict_that_does_not_follow_is_refused(root, tamper):
+    """Edited by hand, or older than params.yaml or a measurement: run the pipeline again."""
+    judge(root, today=TODAY)
+    tamper(root)
+    with pytest.raises(IntegrityError, match="does not follow"):
+        check(root, today=TODAY)
+
+
+def test_loosening_against_the_merge_base_fails(root):
+    """The base asked for 0.86, the head asks for 0.9: reported, and failed without a waiver."""
+    judge(root, today=TODAY)
+    checked = check(root, base=Base("main", loosened()), today=TODAY)
+    assert checked.verdict.verdict is Verdict.FAIL
+    assert [change.kind for change in checked.verdict.policy_changes] == ["loosened"]
+    assert "no waiver accepts it" in checked.table
+    assert checked.verdict.policy_changes[0].under_base == {"int8": "inconclusive", "share": "inconclusive"}
+    assert "by the merge base's limit" in checked.markdown
+    assert "What changed in params.yaml" in checked.markdown
+    assert "`budgets[1].max_ratio` | `0.86` | `0.9`" in checked.markdown
+
+
+def test_loosening_with_a_waiver_passes_and_is_shown(root):
+    """The waiver's person and reason stand in report and verdict document."""
+    judge(root, today=TODAY)
+    (root / "waivers").mkdir()
+    (root / "waivers/latency.yaml").write_text(
+        "budget: latency.p50\npolicy: true\nwho: A. Person\nwhy: Slower device.\nexpires: 2026-12-31\n"
+    )
+    checked = check(root, base=Base("main", loosened()), today=TODAY)
+    assert checked.verdict.verdict is Verdict.PASS
+    assert checked.verdict.waivers[0].who == "A. Person"
+    assert "A. Person" in checked.markdown
+    late = check(root, base=Base("main", loosened()), today=dt.date(2027, 1, 1))
+    assert late.verdict.verdict is Verdict.FAIL
+
+
+def test_a_base_without_params_is_said(root):
+    """The first change that brings a gate: nothing to compare with, and the report says so."""
+    judge(root, today=TODAY)
+    checked = check(root, base=Base("abc123", None), today=TODAY)
+    assert checked.verdict.verdict is Verdict.PASS
+    assert any("abc123 has no params.yaml" in note for note in checked.verdict.notes)
+
+
+def test_a_waived_failure_passes_until_it_expires(tmp_path):
+    """The stage applies waivers; a later check by the calendar does too."""
+    root = write_project(tmp_path, int8=1.3)
+    (root / "waivers").mkdir()
+    (root / "waivers/a.yaml").write_text(
+        "budget: latency.p50\nrecipe: int8\nwho: A. Person\nwhy: For now.\nexpires: 2026-11-30\n"
+    )
+    assert judge(root, today=TODAY).verdict is Verdict.PASS
+    assert check(root, today=TODAY).verdict.verdict is Verdict.PASS
+    assert check(root, today=dt.date(2026, 12, 1)).verdict.verdict is Verdict.FAIL
+
+
+def test_what_was_checked_can_be_written_elsewhere(root, tmp_path):
+    """For a comment on a pull request: verdict, markdown and page in a folder of their own."""
+    judge(root, today=TODAY)
+    check(root, today=TODAY).write(tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "verdict.json",
+        "gate.md",
+        "gate.html",
+    }
+
+
+def test_only_advisory_recipes_is_an_error(tmp_path):
+    """Nothing that counts was judged."""
+    recipes = {"share": PARAMS["recipes"]["share"]}
+    verdict = judge(write_project(tmp_path, params_with(recipes=recipes)), today=TODAY)
+    assert verdict.verdict is Verdict.ERROR
+    assert any("advisory" in note for note in verdict.notes)
+
+
+def test_calibration_is_shown_where_there_is_one(root):
+    """Sentences about this device, by its fingerprint; a broken file is one clear error."""
+    fingerprint = evidence("int8").device.fingerprint.removeprefix("sha256:")
+    path = root / ".weighbridge/calibration" / f"{fingerprint}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"sentences": ["This machine resolves 3%."]}))
+    judge(root, today=TODAY)
+    assert "This machine resolves 3%." in (root / "reports/gate.md").read_text()
+    path.write_text("[]")
+    with pytest.raises(InputError, match="calibrate"):
+        judge(root, today=TODAY)
+
+
+def several(root, *, litert_ratio=0.85):
+    """The project with one recipe built for two targets, the second weighed on a second device as well."""
+    params = copy.deepcopy(PARAMS)
+    params["recipes"] = {"int8": {**params["recipes"]["int8"], "target": ["onnxruntime", "litert"]}}
+    params["targets"] = ["onnxruntime", "litert"]
+    params["devices"] = {"local": {}, "pi": {"address": "ssh://pi", "targets": ["litert"]}}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    for folder, name, data in (
+        ("artifacts/baseline/litert", "baseline", BASELINE),
+        ("artifacts/recipes/int8/litert", "int8", CANDIDATES["int8"]),
+    ):
+        write_artifact(root / folder, name, data)
+        edit_json(root / folder / "manifest.json", target="litert")
+    taken = evidence("int8", ratio=litert_ratio).model_copy(update={"target": "litert"})
+    there = taken.device.model_copy(update={"name": "pi"})
+    taken.write(root / "measurements/int8/litert@local.json")
+    taken.model_copy(update={"device": there}).write(root / "measurements/int8/litert@pi.json")
+    return root
+
+
+def edit_json(path, **values):
+    """Set values of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_every_target_on_every_device_is_judged(root):
+    """By name; and the report compares them on one page."""
+    verdict = judge(several(root), today=TODAY)
+    assert list(verdict.recipes) == ["int8/onnxruntime", "int8/litert", "int8/litert@pi"]
+    assert {name: (item.target, item.device_name) for name, item in verdict.recipes.items()} == {
+        "int8/onnxruntime": ("onnxruntime", "local"),
+        "int8/litert": ("litert", "local"),
+        "int8/litert@pi": ("litert", "pi"),
+    }
+    assert verdict.verdict is Verdict.PASS
+    assert "### Targets and devices" in (root / "reports/gate.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("device", "required", "expected"),
+    [("pi", True, Verdict.PASS), ("pie", True, Verdict.ERROR), ("pie", False, Verdict.PASS)],
+)
+def test_a_budget_that_no_device_answers_to_never_passes(root, device, required, expected):
+    """A misspelt name must not switch a required budget off: each verdict says so, and none can be promoted."""
+    several(root)
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["budgets"].append({"metric": "latency.p50", "max": "1s", "device": device, "required": required})
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    verdict = judge(root, today=TODAY)
+    assert verdict.verdict is expected
+    assert {item.verdict for item in verdict.recipes.values()} == {expected}
+    said = [item.reason for item in verdict.recipes["int8/litert"].budgets if item.verdict is Verdict.ERROR]
+    assert all("no model was weighed on a device of the class or name 'pie'" in reason for reason in said)
+    assert bool(said) == (expected is Verdict.ERROR)
+    assert check(root, today=TODAY).verdict.verdict is expected
+
+
+def test_one_slow_target_fails_the_recipe(root):
+    """The whole is the worst of all places."""
+    verdict = judge(several(root, litert_ratio=1.3), today=TODAY)
+    assert verdict.recipes["int8/onnxruntime"].verdict is Verdict.PASS
+    assert verdict.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("measurements/int8/litert@pi.json", {"target": "onnxruntime"}),
+        ("artifacts/recipes/int8/litert/manifest.json", {"target": "onnxruntime"}),
+    ],
+)
+def test_a_document_of_another_target_is_an_error(root, path, values):
+    """A measurement on one runtime says nothing of another."""
+    several(root)
+    edit_json(root / path, **values)
+    assert judge(root, today=TODAY).recipes["int8/litert@pi"].verdict is Verdict.ERROR
+
+
+def test_a_measurement_of_another_device_is_an_error(root):
+    """What was taken here does not stand in for there."""
+    several(root)
+    (root / "measurements/int8/litert@local.json").replace(root / "measurements/int8/litert@pi.json")
+    (root / "measurements/int8/litert@local.json").write_bytes((root / "measurements/int8/litert@pi.json").read_bytes())
+    verdict = judge(root, today=TODAY)
+    assert verdict.recipes["int8/litert"].verdict is Verdict.PASS
+    assert verdict.recipes["int8/litert@pi"].verdict is Verdict.ERROR

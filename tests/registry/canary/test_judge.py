@@ -1,0 +1,320 @@
+"""Advance, hold or abort: on data with known faults, with too little data, and never on none."""
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import yaml
+
+from tests.registry.project import MODEL, commit_all
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.registry.canary.judge import Action, decide, judge
+from weighbridge.registry.canary.telemetry import Arm, Observed, Window, read_log
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.state.layout import WorkTree, event_path, parse_mapping
+from weighbridge.registry.state.records import Canary, CanaryPlan
+from weighbridge.registry.state.store import Settings
+from weighbridge.registry.trust.online_budgets import OnlineBudget
+
+START = datetime(2026, 11, 1, 12, tzinfo=UTC)
+LATER = START + timedelta(hours=1)
+BUDGETS = [
+    {"metric": "error_rate", "max_increase": 0.02},
+    {"metric": "latency", "threshold": "50ms", "max": 0.05},
+    {"metric": "accuracy", "max_drop": 0.05},
+    {"metric": "drift", "max": 0.2, "classes": 10},
+    {"metric": "disagreement", "max": 0.1},
+]
+HEALTHY = {"errors": 0.005, "slow": 0.01, "right": 0.9, "shift": 0.0, "different": 0.03}
+
+
+def request(generator, version, moment, errors, slow, right, shift, different):
+    """One line of a log; `shift` of the answers are 0 whatever the truth."""
+    label = generator.randrange(10)
+    prediction = label if generator.random() < right else (label + 1) % 10
+    prediction = 0 if generator.random() < shift else prediction
+    return {
+        "time": moment.isoformat(),
+        "version": version,
+        "error": generator.random() < errors,
+        "latency": 0.08 if generator.random() < slow else 0.01,
+        "prediction": prediction,
+        "label": label,
+        "stable_prediction": prediction if generator.random() >= different else (prediction + 1) % 10,
+    }
+
+
+def write_log(path, n, canary=None, stable=None, versions=("v3", "v2"), seed=3):
+    """N requests of each version, spread over ten minutes after the start."""
+    generator = random.Random(seed)
+    with path.open("w") as file:
+        for number in range(n):
+            moment = START + timedelta(seconds=600 * number / n)
+            for version, faults in zip(versions, (canary, stable), strict=True):
+                line = request(generator, version, moment, **{**HEALTHY, **(faults or {})})
+                file.write(json.dumps(line) + "\n")
+    return path
+
+
+@pytest.fixture
+def canary(promoted):
+    """v3 on canary against v2, by a policy with five budgets."""
+    policy = {"canary": {"steps": [10, 100], "min_samples": 1000, "min_time": "5min", "budgets": BUDGETS}}
+    (promoted / "registry.policy.yaml").write_text(yaml.safe_dump(policy))
+    commit_all(promoted)
+    promote(promoted, Request("fp16", channel="none"), settings=at(START - timedelta(days=1)))
+    Operator(promoted, MODEL, at(START)).start_canary("v3")
+    return promoted
+
+
+def at(moment):
+    """Settings whose clock stands."""
+    return Settings(clock=lambda: moment)
+
+
+@pytest.fixture
+def log(tmp_path):
+    """A path for a log."""
+    return tmp_path / "online.jsonl"
+
+
+def plan_canary(**more):
+    """A canary as the channels hold it."""
+    fields = {"steps": [10, 100], "min_samples": 1000, "min_seconds": 300, **more}
+    zero = "sha256:" + 64 * "0"
+    return Canary(
+        version="v3",
+        digest=zero,
+        record=zero,
+        event=1,
+        since="2026-11-01T12:00:00Z",
+        weight=10,
+        step=0,
+        step_since="2026-11-01T12:00:00Z",
+        plan=CanaryPlan(**fields),
+    )
+
+
+def budgets():
+    """The five budgets, parsed."""
+    return [OnlineBudget.model_validate(budget) for budget in BUDGETS]
+
+
+def window():
+    """What the log is read for."""
+    return Window(MODEL, "v3", "v2", START, LATER, (0.05,))
+
+
+def decision(path, **more):
+    """The decision on a log."""
+    return decide(plan_canary(**more), budgets(), read_log(path, window()), LATER)
+
+
+def test_a_healthy_canary_advances(log):
+    """Enough requests that keep every budget."""
+    found = decision(write_log(log, 6000))
+    assert (found.action, {finding.state for finding in found.findings}) == (Action.ADVANCE, {"within"})
+
+
+@pytest.mark.parametrize(
+    ("fault", "metric"),
+    [
+        ({"errors": 0.08}, "error_rate"),
+        ({"slow": 0.12}, "latency"),
+        ({"right": 0.7}, "accuracy"),
+        ({"shift": 0.5}, "drift"),
+        ({"different": 0.25}, "disagreement"),
+    ],
+)
+def test_each_fault_aborts_by_its_own_budget(log, fault, metric):
+    """A canary with one known fault is aborted, and the reason names it."""
+    found = decision(write_log(log, 4000, canary=fault))
+    assert found.action is Action.ABORT
+    assert metric in found.reason
+
+
+def test_a_fault_that_stable_has_too_is_not_the_canarys(log):
+    """Relative budgets compare with stable over the same time: an outage of both aborts nobody."""
+    found = decision(write_log(log, 4000, canary={"errors": 0.3}, stable={"errors": 0.3}))
+    assert found.findings[0].state != "beyond"
+
+
+@pytest.mark.parametrize("n", [0, 1, 50, 999])
+def test_too_little_data_holds(log, n):
+    """However well it looks, fewer requests than the plan asks never advance."""
+    assert decision(write_log(log, n)).action is Action.HOLD
+
+
+def test_too_little_time_holds(log):
+    """Six thousand requests in a minute are not ten minutes."""
+    path = write_log(log, 6000)
+    found = decide(plan_canary(min_seconds=7200), budgets(), read_log(path, window()), LATER)
+    assert (found.action, found.reason) == (Action.HOLD, "3600 of 7200 s on this step")
+
+
+@pytest.mark.parametrize("key", ["error", "latency", "label", "prediction", "stable_prediction"])
+def test_a_missing_metric_holds(log, key):
+    """A budget without data is not a budget kept."""
+    lines = [json.loads(line) for line in write_log(log, 6000).read_text().splitlines()]
+    log.write_text("".join(json.dumps({k: v for k, v in line.items() if k != key}) + "\n" for line in lines))
+    found = decision(log)
+    assert found.action is Action.HOLD
+    assert "no data" in found.reason
+
+
+def test_missing_traffic_of_stable_holds(log):
+    """Nothing to compare with is not nothing worse."""
+    found = decision(write_log(log, 6000, versions=("v3", "v1")))
+    assert found.action is Action.HOLD
+    assert "no data: error_rate, accuracy, drift" in found.reason
+
+
+def test_no_budgets_hold(log):
+    """Without a budget nothing is shown; only a person can advance."""
+    found = decide(plan_canary(), [], read_log(write_log(log, 6000), window()), LATER)
+    assert (found.action, found.reason) == (Action.HOLD, "the canary has no online budgets: advance it by hand")
+
+
+def test_unusable_data_holds():
+    """What a source reports as no number neither advances nor aborts."""
+    arm = Arm(requests=10_000, judged=10_000, errors=9_000)
+    found = decide(plan_canary(), budgets(), Observed(arm, Arm(), "x", ("errors is NaN",)), LATER)
+    assert found.action is Action.HOLD
+    assert "errors is NaN" in found.reason
+
+
+def test_more_classes_than_declared_hold(log):
+    """The drift interval depends on the number of classes, fixed before any data."""
+    path = write_log(log, 6000)
+    few = [OnlineBudget(metric="drift", max=0.2, classes=3)]
+    found = decide(plan_canary(), few, read_log(path, window()), LATER)
+    assert "10 different predictions, the drift budget says 3 classes" in found.reason
+
+
+def test_a_canary_at_its_limit_is_rarely_aborted_however_often_one_looks():
+    """An error rate exactly at its limit, looked at every 50 requests up to 5,000: at most 1 % of canaries aborted."""
+    generator = random.Random(17)
+    budget = [OnlineBudget(metric="error_rate", max=0.05)]
+    aborted = 0
+    for _ in range(120):
+        arm, ever = Arm(), False
+        for _ in range(100):
+            arm.requests += 50
+            arm.judged += 50
+            arm.errors += sum(generator.random() < 0.05 for _ in range(50))
+            ever |= decide(plan_canary(), budget, Observed(arm, Arm(), "x"), LATER).action is Action.ABORT
+        aborted += ever
+    assert aborted <= 4  # 1.2 expected at most, plus three sigma
+
+
+def test_a_bad_canary_is_aborted_soon():
+    """Three times the allowed error rate is found within a few hundred requests."""
+    generator = random.Random(17)
+    arm = Arm()
+    budget = [OnlineBudget(metric="error_rate", max=0.05)]
+    while arm.requests < 2000:
+        arm.requests, arm.judged = arm.requests + 50, arm.judged + 50
+        arm.errors += sum(generator.random() < 0.15 for _ in range(50))
+        if decide(plan_canary(), budget, Observed(arm, Arm(), "x"), LATER).action is Action.ABORT:
+            break
+    assert arm.requests <= 600
+
+
+def test_every_decision_is_an_event_with_its_evidence(canary, log):
+    """Hold, advance and abort stand in the history with counts, bounds and the digest of what was read."""
+    from weighbridge.registry.state.layout import channels_path, require_channels
+
+    assert require_channels(WorkTree(canary), MODEL)["canary"]["step_since"] >= "2026-11-01"
+    began = datetime.fromisoformat(require_channels(WorkTree(canary), MODEL)["canary"]["step_since"])
+    shift(log, write_log(log, 300), began)
+    held = judge(canary, MODEL, str(log), settings=at(began + timedelta(hours=1)))
+    shift(log, write_log(log, 6000), began)
+    advanced = judge(canary, MODEL, str(log), settings=at(began + timedelta(hours=2)))
+    shift(log, write_log(log, 4000, canary={"errors": 0.2}), began + timedelta(hours=2))
+    aborted = judge(canary, MODEL, str(log), settings=at(began + timedelta(hours=3)))
+    kinds = [found.outcome.event.kind for found in (held, advanced, aborted)]
+    assert kinds == ["canary-held", "canary-advanced", "canary-aborted"]
+    assert [found.exit_code for found in (held, advanced, aborted)] == [3, 0, 1]
+    where = event_path(MODEL, aborted.outcome.event.number)
+    evidence = parse_mapping((canary / where).read_bytes(), where)["evidence"]
+    assert evidence["budgets"][0]["state"] == "beyond"
+    assert evidence["source"].startswith("online.jsonl sha256:")
+    assert resolve(canary, MODEL).version == "v2"
+    assert resolve(canary, f"{MODEL}@v3").quarantined
+    assert (canary / channels_path(MODEL)).exists()
+
+
+def shift(path, source, began):
+    """Move a log's times so that it starts at `began`."""
+    lines = [json.loads(line) for line in source.read_text().splitlines()]
+    for line in lines:
+        line["time"] = (datetime.fromisoformat(line["time"]) - START + began).isoformat()
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_dry_run_changes_nothing(canary, log):
+    """Looking without deciding leaves no event."""
+    assert judge(canary, MODEL, str(write_log(log, 10)), settings=at(LATER), dry_run=True).outcome is None
+    assert resolve(canary, f"{MODEL}@canary").weight == 10
+
+
+def test_no_canary_is_an_error(promoted, log):
+    """There is nothing to judge."""
+    with pytest.raises(StateError, match="no version of tiny-cnn is on canary"):
+        judge(promoted, MODEL, str(write_log(log, 10)))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "not a JSON object"),
+        ('{"version": "v3"}', "'time' is missing"),
+        ('{"time": "noon", "version": "v3"}', "not an ISO 8601 time"),
+        ('{"time": "2026-11-01T12:30:00Z"}', "'version' is missing"),
+        ('{"time": "2026-11-01T12:30:00Z", "version": "v3", "error": 1}', "neither true nor false"),
+        ('{"time": "2026-11-01T12:30:00Z", "version": "v3", "latency": -1}', "not a number of seconds"),
+        ('{"time": "2026-11-01T12:30:00Z", "version": "v3", "latency": NaN}', "not a JSON number"),
+        ('{"time": "2026-11-01T12:30:00Z", "version": "v3", "latency": true}', "not a number of seconds"),
+    ],
+)
+def test_a_line_that_is_no_request_is_named(log, line, message):
+    """A broken log is an error with its line, not fewer requests."""
+    log.write_text(json.dumps({"time": LATER.isoformat(), "version": "v3"}) + "\n" + line + "\n")
+    with pytest.raises(InputError, match=message) as caught:
+        read_log(log, window())
+    assert f"{log}:2" in str(caught.value)
+
+
+def test_a_log_counts_what_belongs_to_the_step_once(log):
+    """Other versions, other times, and lines shipped twice do not count."""
+    line = {"time": LATER.isoformat(), "version": "v3", "id": "a", "error": False}
+    others = [{**line, "version": "v1"}, {**line, "time": "2026-10-31T00:00:00Z"}, {**line, "version": "v2"}]
+    log.write_text("".join(json.dumps(item) + "\n" for item in [line, line, *others]) + "\n")
+    seen = read_log(log, window())
+    assert (seen.canary.requests, seen.stable.requests) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({"metric": "error_rate"}, "exactly one of max, max_increase; found none"),
+        ({"metric": "error_rate", "min": 0.1}, "exactly one of"),
+        ({"metric": "latency", "max": 0.1}, "latency needs one"),
+        ({"metric": "drift", "max": 0.1}, "drift needs it"),
+        ({"metric": "accuracy", "max_drop": 2}, "less than or equal to 1"),
+    ],
+)
+def test_online_budgets_are_checked(budget, message):
+    """A budget that cannot be judged is refused where it is written."""
+    with pytest.raises(ValueError, match=message):
+        OnlineBudget.model_validate(budget)
+
+
+def test_the_source_of_metrics_is_named_plainly(canary):
+    """Neither a log nor a server: refused before anything is read."""
+    with pytest.raises(InputError, match=r"neither FILE.jsonl nor prometheus=URL"):
+        judge(canary, MODEL, "metrics.csv")

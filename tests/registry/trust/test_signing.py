@@ -1,0 +1,260 @@
+"""Statements are signed over everything that a record says, and a policy decides whose signatures count."""
+
+import base64
+import json
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from tests.registry.project import MODEL, commit_all, git
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.files import sha256_bytes
+from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.state.layout import POLICY, WorkTree, read_record, signature_path, version_path
+from weighbridge.registry.state.records import VersionRecord
+from weighbridge.registry.state.store import Settings
+from weighbridge.registry.trust import signing
+from weighbridge.registry.trust.audit import audit
+from weighbridge.registry.trust.policy import Policy, plan_with, read_policy
+from weighbridge.registry.trust.verify import verify_models
+
+ED25519 = ed25519.Ed25519PrivateKey.generate()
+P256 = ec.generate_private_key(ec.SECP256R1())
+STRANGER = ed25519.Ed25519PrivateKey.generate()
+
+
+def public(key):
+    """A key's public half in PEM form."""
+    return (
+        key.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode()
+    )
+
+
+def private(key, path):
+    """Write a key to a file."""
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return path
+
+
+def set_policy(root, **policy):
+    """Commit a policy."""
+    (root / POLICY).write_text(yaml.safe_dump(policy))
+    commit_all(root, "Set the policy")
+
+
+def record_of(root, version="v1"):
+    """A version's record, its digest and its envelope."""
+    view = WorkTree(root)
+    record = VersionRecord.model_validate(read_record(view, MODEL, version))
+    return record, sha256_bytes(view.read(version_path(MODEL, version))), view.read(signature_path(MODEL, version))
+
+
+@pytest.mark.parametrize("key", [ED25519, P256], ids=["ed25519", "p256"])
+def test_a_signed_promotion_verifies(project, key):
+    """Signed by a key of the policy: promoted, verified, and the statement carries what the gate said."""
+    set_policy(project, require_signature=True, keys={"release": public(key)})
+    promote(project, Request("int8"), key=key)
+    record, digest, envelope = record_of(project)
+    signed = signing.verify(envelope, record, digest, read_policy(WorkTree(project)), "x")
+    assert signed.key == "release"
+    assert signed.statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert signed.statement["subject"][0]["digest"]["sha256"] == record.artifacts[0].digest[7:]
+    predicate = signed.statement["predicate"]
+    assert (predicate["verdict"], predicate["record"]) == ("pass", digest)
+    assert predicate["baseline"] == record.baseline.digest
+    assert predicate["device"]["device_class"] == "test"
+    assert verify_models(project)[0].signatures == 2
+
+
+@pytest.mark.parametrize("key", [ED25519, P256], ids=["ed25519", "p256"])
+def test_other_programs_can_check_the_envelope(project, key):
+    """securesystemslib, which in-toto and TUF build on, accepts the envelope as DSSE."""
+    from securesystemslib import dsse
+    from securesystemslib.signer import SSlibKey
+
+    promote(project, Request("int8"), key=key)
+    _, _, envelope = record_of(project)
+    content = json.loads(envelope)
+    for signature in content["signatures"]:
+        signature["sig"] = base64.b64decode(signature["sig"]).hex()
+    their = SSlibKey.from_crypto(key.public_key(), keyid=content["signatures"][0]["keyid"])
+    payload = base64.b64decode(content["payload"])
+    found = dsse.Envelope(payload, content["payloadType"], {})
+    assert found.pae() == signing.pre_authentication_encoding(content["payloadType"], payload)
+    from securesystemslib.signer import Signature
+
+    their.verify_signature(Signature(their.keyid, content["signatures"][0]["sig"]), found.pae())
+
+
+def test_unsigned_is_refused_where_the_policy_says_so(project):
+    """No key, no promotion."""
+    set_policy(project, require_signature=True, keys={"release": public(ED25519)})
+    with pytest.raises(StateError, match="would be unsigned"):
+        promote(project, Request("int8"))
+
+
+def test_a_strangers_key_is_refused(project):
+    """A signature by a key that the policy does not name is none."""
+    set_policy(project, keys={"release": public(ED25519)})
+    with pytest.raises(IntegrityError, match="signed by no key that the policy names"):
+        promote(project, Request("int8"), key=STRANGER)
+    assert not (project / "registry").exists()
+
+
+def test_the_policy_of_the_tip_counts_not_of_the_working_tree(remote):
+    """Who edits the policy locally changes nothing: it is read from the commit that a change is built on."""
+    one, two = remote("one"), remote("two")
+    set_policy(one, require_signature=True, keys={"release": public(ED25519)})
+    git(one, "push", "-q", "origin", "main")
+    with pytest.raises(StateError, match="would be unsigned"):
+        promote(two, Request("int8"))
+
+
+@pytest.mark.parametrize("section", ["promoters", "operators"])
+def test_only_those_named_may_act(project, section):
+    """Patterns over the address of the git identity."""
+    set_policy(project, **{section: ["*@other.org"]})
+    if section == "operators":
+        promote(project, Request("int8"))
+        with pytest.raises(StateError, match=r"Test <test@example.org> may not move channels"):
+            Operator(project, MODEL).roll_back(reason="x")
+    else:
+        with pytest.raises(StateError, match=r"Test <test@example.org> may not promote"):
+            promote(project, Request("int8"))
+    set_policy(project, **{section: ["*@other.org", "test@example.org"]})
+    if section == "operators":
+        Operator(project, MODEL).roll_back(reason="x")
+    else:
+        promote(project, Request("int8"))
+
+
+def test_an_unsigned_version_does_not_serve_once_signatures_are_required(promoted):
+    """What was promoted unsigned cannot be rolled back to, and verification names what serves unsigned."""
+    set_policy(promoted, require_signature=True, keys={"release": public(ED25519)})
+    with pytest.raises(StateError, match="v1 is not signed"):
+        Operator(promoted, MODEL).roll_back(reason="x")
+    with pytest.raises(StateError, match="v2 is not signed"):
+        verify_models(promoted)
+
+
+def test_a_retired_key_does_not_spoil_history(project):
+    """Old signatures stay in the chain; only what serves must be trusted by the keys of today."""
+    set_policy(project, keys={"old": public(ED25519)})
+    promote(project, Request("int8"), key=ED25519)
+    set_policy(project, keys={"new": public(P256)})
+    with pytest.raises(IntegrityError, match="signed by no key"):
+        verify_models(project)
+    promote(project, Request("fp16"), key=P256)
+    assert verify_models(project)[0].signatures == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda e: e.update(payload=base64.b64encode(b"{}").decode()),
+        lambda e: e["signatures"][0].update(sig=base64.b64encode(bytes(64)).decode()),
+        lambda e: e.update(signatures=[]),
+        lambda e: e.update(payloadType="text/plain"),
+        lambda e: e.pop("payload"),
+        lambda e: e.update(payload="%%%"),
+    ],
+)
+def test_a_changed_envelope_is_refused(project, change):
+    """Another payload, signature, type or shape: none of them verifies."""
+    promote(project, Request("int8"), key=ED25519)
+    record, digest, envelope = record_of(project)
+    content = json.loads(envelope)
+    change(content)
+    policy = Policy(keys={"release": public(ED25519)})
+    with pytest.raises(IntegrityError):
+        signing.verify(json.dumps(content).encode(), record, digest, policy, "x")
+
+
+def test_a_signature_does_not_serve_another_version(project):
+    """A genuine statement about one version says nothing of another."""
+    promote(project, Request("int8"), key=ED25519)
+    promote(project, Request("fp16"), key=ED25519)
+    _, _, of_first = record_of(project, "v1")
+    record, digest, _ = record_of(project, "v2")
+    with pytest.raises(IntegrityError, match="states something else"):
+        signing.verify(of_first, record, digest, Policy(keys={"release": public(ED25519)}), "x")
+
+
+def test_keys_are_checked(tmp_path):
+    """What is no key, or one of another kind, is an input error that shows nothing of it."""
+    with pytest.raises(InputError, match="cannot be read"):
+        signing.load_private_key(tmp_path / "none")
+    (tmp_path / "text").write_text("secret text")
+    with pytest.raises(InputError, match="not an unencrypted private key") as caught:
+        signing.load_private_key(tmp_path / "text")
+    assert "secret" not in str(caught.value)
+    weak = private(rsa.generate_private_key(65537, 2048), tmp_path / "rsa")
+    with pytest.raises(InputError, match="neither an Ed25519 nor"):
+        signing.load_private_key(weak)
+    assert signing.load_private_key(private(P256, tmp_path / "p256"))
+    assert signing.load_private_key(private(ED25519, tmp_path / "ed"))
+    pem = public(rsa.generate_private_key(65537, 2048))
+    with pytest.raises(InputError, match="neither an Ed25519 nor"):
+        signing.load_public_key(pem, "x")
+    with pytest.raises(InputError, match="not a public key"):
+        signing.load_public_key("-----BEGIN PUBLIC KEY-----", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("promoter: [a]", "did you mean 'promoters'"),
+        ("keys: {a: hello}", "expected a public key in PEM form"),
+        ("canary: {steps: [50, 5]}", "expected steps that grow"),
+        ("canary: {min_time: 5 parsecs}", "does not measure seconds"),
+        ("canary: {budgets: [{metric: speed, max: 1}]}", "metric"),
+        ("- a", "not a mapping"),
+        ("require_signature: [", "not valid YAML"),
+    ],
+)
+def test_a_policy_that_cannot_be_read_is_never_the_default(project, text, message):
+    """A broken policy stops everything; it does not allow everything."""
+    (project / POLICY).write_text(text)
+    commit_all(project)
+    with pytest.raises(InputError, match=message):
+        promote(project, Request("int8"))
+
+
+def test_a_canary_plan_is_the_policys_unless_a_command_says_otherwise(project):
+    """Values of the command replace the policy's one by one; budgets are always the policy's."""
+    set_policy(
+        project,
+        canary={
+            "steps": [10, 100],
+            "min_samples": 50,
+            "min_time": "2min",
+            "budgets": [{"metric": "error_rate", "max": 0.1}],
+        },
+    )
+    assert plan_with(project, steps=None, min_samples=None, min_time=None) is None
+    plan = plan_with(project, steps="1,100", min_samples=None, min_time="30s")
+    assert (plan.steps, plan.min_samples, plan.min_seconds) == ([1, 100], 50, 30)
+    assert plan.budgets == [{"metric": "error_rate", "max": 0.1}]
+    with pytest.raises(InputError, match="canary start: steps"):
+        plan_with(project, steps="a,b", min_samples=None, min_time=None)
+
+
+def test_signatures_are_part_of_what_audit_covers(project):
+    """A signature that is gone or changed is found, policy or not."""
+    promote(project, Request("int8"), key=ED25519, settings=Settings())
+    audit(project)
+    path = project / signature_path(MODEL, "v1")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"keyid", b"keyId"))
+    with pytest.raises(IntegrityError, match="not the signature that the event names"):
+        verify_models(project)
+    path.unlink()
+    with pytest.raises(IntegrityError, match="is missing"):
+        verify_models(project)
