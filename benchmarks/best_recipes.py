@@ -75,8 +75,8 @@ def bars(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     if ratios:
         found["smallest_ratio"] = {"value": min(ratios), "target": SMALLEST, "met": min(ratios) >= SMALLEST}
-    lost = max(-100 * item["change"] for item in rows)
-    return {**found, "points_lost": {"value": lost, "target": MARGIN, "met": lost <= MARGIN}}
+    largest_drop = max(-100 * item["change"] for item in rows)
+    return {**found, "points_lost": {"value": largest_drop, "target": MARGIN, "met": largest_drop <= MARGIN}}
 
 
 def table(baseline: dict[str, Any], rows: list[dict[str, Any]]) -> str:

@@ -131,11 +131,11 @@ def start_ratio(times: int = 7) -> float:
     bench = Path(sys.executable)
     commands = ([str(bench.with_name("weighbridge")), "--help"], [str(bench.with_name("dvc")), "--version"])
     seen: tuple[list[float], list[float]] = ([], [])
-    for turn in range(times + 1):
+    for machine_lock in range(times + 1):
         for kind, command in enumerate(commands):
             begin = time.perf_counter()
             subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
-            if turn:
+            if machine_lock:
                 seen[kind].append(time.perf_counter() - begin)
     return statistics.median(seen[0]) / statistics.median(seen[1])
 

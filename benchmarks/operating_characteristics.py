@@ -47,11 +47,11 @@ TRUTHS = (
 
 def gate_runs(centres: list[float], sd: float, runs: int, generator: np.random.Generator) -> Rates:
     """Gate runs whose budgets have these true ratios."""
-    outcomes = [
+    simulated = [
         run_gate([heavy_tailed(c, sd)(generator, LOOKS[-1]).tolist() for c in centres], [LIMIT] * len(centres))
         for _ in range(runs)
     ]
-    return Rates.of(outcomes)
+    return Rates.of(simulated)
 
 
 def characteristics(runs: int, generator: np.random.Generator) -> list[dict[str, float]]:

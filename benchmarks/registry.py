@@ -45,7 +45,7 @@ from weighbridge.core.errors import StateError
 from weighbridge.core.files import dump_yaml, sha256_bytes
 from weighbridge.core.git import Git
 from weighbridge.core.strict_yaml import parse_yaml
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import stable_or_none
 from weighbridge.registry.state import rollout
 from weighbridge.registry.state.layout import MODELS, channels_path, event_path, version_path
@@ -245,7 +245,7 @@ def sample_record(root: Path) -> dict[str, Any]:
     made.make_repository(root)
     made.write_run(root)
     made.commit_all(root)
-    promote(root, Request("int8"))
+    promote(root, PromotionRequest("int8"))
     where = version_path(made.MODEL, "v1")
     content = parse_yaml((root / where).read_text(), where)
     assert isinstance(content, dict)
@@ -456,7 +456,7 @@ def _promote_watched(root: Path, name: str, seen: Callable[[], None]) -> None:
 
     subprocess.run, os.link = watched(subprocess.run), watched(os.link)
     Path.replace = watched(Path.replace)  # type: ignore[method-assign]
-    promote(root, Request(name), settings=Settings(push=False))
+    promote(root, PromotionRequest(name), settings=Settings(push=False))
 
 
 def run_and_kill(command: Sequence[str], where: Path, after: float) -> int:
@@ -511,14 +511,14 @@ def full_disk(mount: Path, count: int) -> list[Row]:
     """Promote with less and less space; each must end before or after, and succeed again with space."""
     root = mount / "project"
     names = many_recipes(root, count)
-    promote(root, Request(names[0]), settings=Settings(push=False))
+    promote(root, PromotionRequest(names[0]), settings=Settings(push=False))
     found = {"before": 0, "after": 0, "between": 0}
     refused = 0
     for position, name in enumerate(names[1:]):
         before, seen = len(events(root)), stable_or_none(root, made.MODEL)
         with filled(mount, leave=position * LARGEST_LEFT // count):
             try:
-                promote(root, Request(name), settings=Settings(push=False))
+                promote(root, PromotionRequest(name), settings=Settings(push=False))
             except (StateError, OSError):
                 refused += 1
         found[state_after(root, before, seen)] += 1

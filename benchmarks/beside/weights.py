@@ -17,7 +17,7 @@ from weighbridge.data import Split
 from weighbridge.gate.measure.evaluation import Manner, answer
 from weighbridge.gate.measure.feeding import Feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, Protocol, Setup, take_launch
-from weighbridge.gate.measure.machine_lock import lock_path, turn
+from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.runtimes import RUNTIMES
 from weighbridge.gate.statistics.location import SIGNED_RANK
@@ -67,7 +67,7 @@ class Weigher:
 
     def _launch(self, path: Path, inputs: Mapping[str, np.ndarray], rng: np.random.Generator) -> float:
         roles = {"baseline": _artifact("baseline", self.baseline), "candidate": _artifact("candidate", path)}
-        with _alone():
+        with _exclusively():
             launch = take_launch(Setup(roles, inputs, (), Protocol(), least_busy(1)), frozenset({METRIC}), rng)
         return launch.log_ratios[METRIC]["candidate", "baseline"]
 
@@ -83,9 +83,9 @@ def interval(log_ratios: list[float]) -> Interval:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _exclusively() -> Iterator[None]:
     """Wait until no other gate measures here."""
-    with turn(lock_path(os.environ), lambda _: None), own_cores():
+    with machine_lock(lock_path(os.environ), lambda _: None), own_cores():
         yield
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gating.models import ITSELF, Models, alone
+from benchmarks.gating.models import ITSELF, Models, exclusively
 from benchmarks.gating.recorded import Seen, word
 from benchmarks.gating.rows import Row, at_least, below, none_of
 from benchmarks.gating.store import Store
@@ -51,7 +51,7 @@ def one_weighing(models: Models, name: str, limit: float, number: int) -> dict[s
     """Verdict, seconds and launch pairs."""
     seconds = AT_LIMIT_SECONDS if name == ITSELF and limit == 1.0 else TIME_LIMIT
     job, budget = job_of(models, name, limit, seconds, 100 + number)
-    with alone():
+    with exclusively():
         begin = time.perf_counter()
         measurement = weigh(job)
         spent = time.perf_counter() - begin
@@ -117,7 +117,7 @@ def rerun(store: Store, models: Models, runs: int) -> None:
 
     def take(number: int) -> dict[str, Any]:
         previous = Measurement.read(kept) if number and kept.exists() else None
-        with alone():
+        with exclusively():
             measurement = weigh(job, previous=previous, keep=lambda found: found.write(kept))
         measurement.write(kept)
         judged = judge(measurement, [budget])

@@ -13,7 +13,7 @@ import numpy as np
 from weighbridge.core.files import sha256_file
 from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
 from weighbridge.gate.measure.launches import Launch, Protocol, Setup, take_launch
-from weighbridge.gate.measure.machine_lock import lock_path, turn
+from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.runtimes import RUNTIMES
 from weighbridge.gate.weighing.sampling import own_cores
@@ -65,9 +65,9 @@ def write_models(folder: Path) -> Models:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def exclusively() -> Iterator[None]:
     """Wait until no other gate measures here."""
-    with turn(lock_path(os.environ), lambda _: None), own_cores():
+    with machine_lock(lock_path(os.environ), lambda _: None), own_cores():
         yield
 
 
@@ -78,7 +78,7 @@ def launch(baseline: Path, candidate: Path, metrics: frozenset[str], seed: list[
         role: Artifact(role, ((str(path), sha256_file(path)),), adapter)
         for role, path in (("baseline", baseline), ("candidate", candidate))
     }
-    with alone():
+    with exclusively():
         setup = Setup(roles, {"input": examples(32)}, (), Protocol(), least_busy(1))
         return take_launch(setup, metrics, np.random.default_rng(seed))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.gating.models import ITSELF, Models, alone
+from benchmarks.gating.models import ITSELF, Models, exclusively
 from benchmarks.gating.recorded import Seen, word
 from benchmarks.gating.rows import Row
 from benchmarks.gating.store import Store
@@ -40,7 +40,7 @@ def naive(store: Store, models: Models, runs: int) -> None:
     def take(_: int) -> dict[str, float]:
         found = {}
         for name, path in models.slower.items():
-            with alone():
+            with exclusively():
                 before = median(models.itself)
                 found[name] = median(path) / before
         return found

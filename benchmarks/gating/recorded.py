@@ -91,10 +91,10 @@ def at_limit(table: list[list[float]], blurs: list[float], runs: int, rng: np.ra
     swapped = resample(table, runs, ones, rng, grains=blurs, swap=True)
     plain = resample(table, runs, ones, rng, grains=blurs)
     many = resample(table, MANY * runs, ones, rng, grains=blurs, swap=True)
-    blamed = [sum(outcome.verdicts[index] is Verdict.FAIL for outcome in plain) for index in range(len(table))]
+    blamed = [sum(one.verdicts[index] is Verdict.FAIL for one in plain) for index in range(len(table))]
     by_metric = dict(zip(METRICS, blamed, strict=True))
     note = f"{len(table[0])} recorded pairs; names of the two processes drawn by a coin"
-    failed = [Rates.of(outcomes).failed for outcomes in (swapped, plain, many)]
+    failed = [Rates.of(simulated).failed for simulated in (swapped, plain, many)]
     allowed = max(0, math.floor(runs / 473 + 1e-9))
     return [
         Row("aa_at_limit_false_fail", failed[0], runs, f"<= {allowed}", failed[0] <= allowed, note),

@@ -16,13 +16,7 @@ from torch import nn
 
 from weighbridge.compress.capabilities import CAPABILITIES, require
 from weighbridge.compress.export import onnxruntime, pt2e, tflite
-from weighbridge.compress.export.capture import (
-    CONVERTER_ERRORS,
-    Positional,
-    eval_mode,
-    example_of,
-    silenced,
-)
+from weighbridge.compress.export.capture import CONVERTER_ERRORS, Positional, eval_mode, example_of, silenced
 from weighbridge.compress.export.litert_model import (
     COMPARED,
     NAME,

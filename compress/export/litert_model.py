@@ -13,12 +13,7 @@ from torch import nn
 
 from weighbridge.compress.capabilities import CAPABILITIES, installed
 from weighbridge.compress.export import tflite
-from weighbridge.compress.export.capture import (
-    CONVERTER_ERRORS,
-    Example,
-    refused,
-    silenced,
-)
+from weighbridge.compress.export.capture import CONVERTER_ERRORS, Example, refused, silenced
 from weighbridge.compress.export.target import Program
 from weighbridge.compress.graph.fold import fold_batchnorm
 from weighbridge.compress.training.loop import batch

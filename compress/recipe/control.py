@@ -46,7 +46,7 @@ class Control:
         assert function is not None  # the caller runs a module step
         context = replace(self.context, progress=self._progress)
         try:
-            self.subject, _ = function(_alone(step.config), self.subject, context)
+            self.subject, _ = function(_without_teacher(step.config), self.subject, context)
         except WeighbridgeError as error:
             error.what = f"{error.what} (in the control without a teacher)"
             raise
@@ -79,7 +79,7 @@ def controlled(taught: Teaching, context: Context) -> Control:
     return Control(taught, replace(context, data=replace(context.data, train=train)), validation)
 
 
-def _alone(config: StepConfig) -> StepConfig:
+def _without_teacher(config: StepConfig) -> StepConfig:
     """The step without a teacher; of `distill` nothing is left but training."""
     if isinstance(config, DistillConfig):
         return config.model_copy(update={"weight": 0.0, "hints": [], "keep": "student"})

@@ -1,6 +1,6 @@
 """Gate runs made of numbers instead of launches: simulated ones, and resampled from recorded launch pairs.
 
-Both ask the judge's own questions (`verdict.budget_tests`, Holm's correction), so that published error rates are
+Both ask the judge's own tests (`verdict.budget_tests`, Holm's correction), so that published error rates are
 those of the code that decides.
 """
 
@@ -17,7 +17,7 @@ from weighbridge.core.documents import Verdict, worst
 from weighbridge.gate.statistics.location import SIGNED_RANK
 from weighbridge.gate.statistics.looks import LAUNCH_ALPHA, LOOKS
 from weighbridge.gate.statistics.multiplicity import holm
-from weighbridge.gate.verdict.budget_tests import LaunchQuestion
+from weighbridge.gate.verdict.budget_tests import LaunchTest
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]
@@ -25,7 +25,7 @@ Draw = Callable[[np.random.Generator, int], Floats]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulatedVerdict:
     """One gate run."""
 
     verdicts: tuple[Verdict, ...]
@@ -52,22 +52,22 @@ class Rates:
     """Share of single budgets that passed, over all runs."""
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> Rates:
+    def of(cls, simulated: Sequence[SimulatedVerdict]) -> Rates:
         """Count whole verdicts."""
-        found = [outcome.whole for outcome in outcomes]
+        found = [one.whole for one in simulated]
         return cls(
             len(found),
             found.count(Verdict.PASS),
             found.count(Verdict.FAIL),
             found.count(Verdict.INCONCLUSIVE),
-            float(np.mean([outcome.pairs for outcome in outcomes])),
-            float(np.mean([outcome.verdicts.count(Verdict.PASS) / len(outcome.verdicts) for outcome in outcomes])),
+            float(np.mean([one.pairs for one in simulated])),
+            float(np.mean([one.verdicts.count(Verdict.PASS) / len(one.verdicts) for one in simulated])),
         )
 
 
 def run_gate(
     log_ratios: Sequence[Sequence[float]], max_ratios: Sequence[float], grains: Sequence[float] = ()
-) -> Outcome:
+) -> SimulatedVerdict:
     """One gate run over several timed budgets: look, decide, stop as weighing does.
 
     `log_ratios[i]` are the launch pairs of budget i, in order, at most the last look's; `max_ratios[i]` is its limit;
@@ -81,17 +81,17 @@ def run_gate(
     for look in looks:
         verdicts = _decide([values[:look] for values in log_ratios], limits, blurs)
         if Verdict.FAIL in verdicts or Verdict.INCONCLUSIVE not in verdicts:
-            return Outcome(tuple(verdicts), look)
-    return Outcome(tuple(verdicts), looks[-1] if looks else taken)
+            return SimulatedVerdict(tuple(verdicts), look)
+    return SimulatedVerdict(tuple(verdicts), looks[-1] if looks else taken)
 
 
 def _decide(samples: Sequence[Sequence[float]], limits: Sequence[float], grains: Sequence[float]) -> list[Verdict]:
-    questions = [
-        LaunchQuestion(list(values), limit, upper_limit=True, location=SIGNED_RANK, logarithmic=True, grain=grain)
+    tests = [
+        LaunchTest(list(values), limit, upper_limit=True, location=SIGNED_RANK, logarithmic=True, grain=grain)
         for values, limit, grain in zip(samples, limits, grains, strict=True)
     ]
-    shares = holm([question.p_fail for question in questions], LAUNCH_ALPHA)
-    return [question.answer(share.alpha).verdict for question, share in zip(questions, shares, strict=True)]
+    shares = holm([test.p_fail for test in tests], LAUNCH_ALPHA)
+    return [test.answer(share.alpha).verdict for test, share in zip(tests, shares, strict=True)]
 
 
 def simulate(
@@ -125,7 +125,7 @@ def resample(  # noqa: PLR0913  # the last two have the defaults of a plain reco
     *,
     grains: Sequence[float] = (),
     swap: bool = False,
-) -> list[Outcome]:
+) -> list[SimulatedVerdict]:
     """Gate runs made of recorded launch pairs, drawn without replacement within a run.
 
     `recorded[i]` holds one metric's log ratios over all recorded launch pairs; a drawn launch contributes its value
@@ -139,9 +139,9 @@ def resample(  # noqa: PLR0913  # the last two have the defaults of a plain reco
         raise ValueError("expected one list of log ratios per limit, all of one length")
     if table.shape[1] < LOOKS[-1]:
         raise ValueError(f"{table.shape[1]} recorded launch pairs; a gate run takes up to {LOOKS[-1]}")
-    outcomes = []
+    simulated = []
     for _ in range(runs):
         chosen = generator.choice(table.shape[1], size=LOOKS[-1], replace=False)
         signs = generator.choice((-1.0, 1.0), LOOKS[-1]) if swap else np.ones(LOOKS[-1])
-        outcomes.append(run_gate([(signs * row[chosen]).tolist() for row in table], max_ratios, grains))
-    return outcomes
+        simulated.append(run_gate([(signs * row[chosen]).tolist() for row in table], max_ratios, grains))
+    return simulated

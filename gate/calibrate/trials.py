@@ -32,7 +32,7 @@ from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
 from weighbridge.gate.measure import device as device_room
 from weighbridge.gate.measure.feeding import Feeding, feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, Launch, Protocol, Setup, take_launch
-from weighbridge.gate.measure.machine_lock import lock_path, turn
+from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.runtimes import RUNTIMES
 from weighbridge.gate.measure.sizes import read_model
@@ -58,7 +58,7 @@ Taken = Mapping[str, list[float]]
 
 
 @dataclass(frozen=True)
-class Request:
+class CalibrationRequest:
     """What to calibrate with."""
 
     root: Path
@@ -107,11 +107,14 @@ class Trial:
     """Peak of the baseline's process: what the grain of memory is a share of."""
 
 
-def run(request: Request, progress: Progress = silent) -> Done:
+def run(request: CalibrationRequest, progress: Progress = silent) -> Done:
     """Measure, write `.weighbridge/calibration/<fingerprint>.json` and `.png`, and describe the result."""
     found = device_room.describe(os.environ)
     lock = lock_path(os.environ)
-    with turn(lock, lambda waited: progress("waiting", 0, 1, f"another gate measures ({waited:.0f} s)")), own_cores():
+    with (
+        machine_lock(lock, lambda waited: progress("waiting", 0, 1, f"another gate measures ({waited:.0f} s)")),
+        own_cores(),
+    ):
         trials = _trials(request, progress)
     floors = [floor(name, trials[0], request.seed) for name in METRIC_NAMES]
     path = request.root / FOLDER / f"{found.fingerprint.removeprefix('sha256:')}.json"
@@ -153,7 +156,7 @@ def _drawn(values: np.ndarray[Any, np.dtype[np.float64]], shift: float) -> Draw:
     return lambda rng, count: rng.choice(values, count) + shift
 
 
-def _trials(request: Request, progress: Progress) -> list[Trial]:
+def _trials(request: CalibrationRequest, progress: Progress) -> list[Trial]:
     """A model against itself, and a generated one against its slower copy."""
     own = _own_model(request) if request.model is not None else None
     itself = own or (chain(BLOCKS), Split({"input": examples(64)}, np.zeros(64, np.int64)), Feeding((), None))
@@ -173,7 +176,7 @@ def _trials(request: Request, progress: Progress) -> list[Trial]:
         ]
 
 
-def _own_model(request: Request) -> tuple[bytes, Split, Feeding]:
+def _own_model(request: CalibrationRequest) -> tuple[bytes, Split, Feeding]:
     if request.data is None:
         raise InputError("a model of your own needs examples", where="--model", fix="give --data")
     assert request.model is not None
@@ -190,7 +193,7 @@ def _own_model(request: Request) -> tuple[bytes, Split, Feeding]:
 class _Bench:
     """Takes the launches of trials."""
 
-    def __init__(self, folder: Path, request: Request, progress: Progress) -> None:
+    def __init__(self, folder: Path, request: CalibrationRequest, progress: Progress) -> None:
         self.folder, self.request, self.progress = folder, request, progress
 
     def trial(self, name: str, ratio: float, models: tuple[bytes, bytes], split: Split, feed: Feeding) -> Trial:
@@ -259,7 +262,9 @@ def plot(trials: Sequence[Trial]) -> bytes:
     return buffer.getvalue()
 
 
-def _content(device: Device, trials: Sequence[Trial], floors: Sequence[Floor], request: Request) -> dict[str, Any]:
+def _content(
+    device: Device, trials: Sequence[Trial], floors: Sequence[Floor], request: CalibrationRequest
+) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "device": device.to_json(),

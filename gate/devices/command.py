@@ -38,7 +38,7 @@ from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner, check_answers
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.machine import lock_path
-from weighbridge.gate.measure.machine_lock import turn
+from weighbridge.gate.measure.machine_lock import machine_lock
 from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.runtimes import RUNTIMES
 from weighbridge.gate.measure.sizes import Model
@@ -143,9 +143,9 @@ class Harness(Place):
         """The user's Python cannot be handed to a harness."""
         return f"{self.name}: a harness runs models, not {journey.factory}"
 
-    def turn(self, waiting: Waiting) -> AbstractContextManager[None]:
+    def machine_lock(self, waiting: Waiting) -> AbstractContextManager[None]:
         """The lock of the machine that starts the harness."""
-        return turn(lock_path(os.environ), waiting)
+        return machine_lock(lock_path(os.environ), waiting)
 
     def _ask(self, kind: type[Said], request: Mapping[str, Any], seconds: float) -> Said:
         text = self._run(json.dumps({"schema_version": 1, "device": self.name, **request}).encode(), seconds)

@@ -23,7 +23,7 @@ from weighbridge.gate.measure.energy import Counters, counters
 from weighbridge.gate.measure.evaluation import Manner, answer
 from weighbridge.gate.measure.launches import Launch, take_launch
 from weighbridge.gate.measure.machine import facts, lock_path, recent_load
-from weighbridge.gate.measure.machine_lock import turn
+from weighbridge.gate.measure.machine_lock import machine_lock
 from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.runtimes import RUNTIMES
 from weighbridge.gate.measure.sizes import Model
@@ -86,6 +86,6 @@ class Local(Place):
         """As it is: the user's code is here."""
         return journey
 
-    def turn(self, waiting: Waiting) -> AbstractContextManager[None]:
+    def machine_lock(self, waiting: Waiting) -> AbstractContextManager[None]:
         """The machine's lock; see `weighbridge.gate.measure.machine_lock`."""
-        return turn(lock_path(os.environ), waiting)
+        return machine_lock(lock_path(os.environ), waiting)

@@ -76,5 +76,5 @@ class Place(ABC):
         """The user's code around the model as it can be run there, or why it cannot."""
 
     @abstractmethod
-    def turn(self, waiting: Waiting) -> AbstractContextManager[None]:
+    def machine_lock(self, waiting: Waiting) -> AbstractContextManager[None]:
         """Hold the machine while it measures; `waiting` is told the seconds that the wait has lasted."""

@@ -186,7 +186,7 @@ class Ssh(Place):
         return ready
 
     @contextmanager
-    def turn(self, waiting: Waiting) -> Iterator[None]:
+    def machine_lock(self, waiting: Waiting) -> Iterator[None]:
         """The device's own lock, held by the agent: two gates on two machines must not measure each other either."""
         self._persistently(lambda: self._lock(waiting))
         self.locked = True

@@ -72,7 +72,7 @@ class Unreached(Place):
         """Never."""
         self._refuse()
 
-    def turn(self, waiting: Waiting) -> AbstractContextManager[None]:
+    def machine_lock(self, waiting: Waiting) -> AbstractContextManager[None]:
         """There is nothing to wait for."""
         return nullcontext()
 

@@ -1,4 +1,4 @@
-"""Two gates on one machine would measure each other: the second waits for its turn, and says so."""
+"""Two gates on one machine would measure each other: the second waits for the lock, and says so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from weighbridge.core.errors import StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.gate.measure.machine import lock_path, lock_taken
 
-__all__ = ["lock_of", "lock_path", "turn"]
+__all__ = ["lock_of", "lock_path", "machine_lock"]
 
 WAIT_SECONDS = 900.0
 POLL_SECONDS = 0.25
@@ -25,7 +25,7 @@ def lock_of(target: Path, environment: Mapping[str, str]) -> Path:
 
 
 @contextmanager
-def turn(
+def machine_lock(
     path: Path,
     waiting: Callable[[float], None],
     *,

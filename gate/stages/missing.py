@@ -18,7 +18,7 @@ LOCK = "dvc.lock"
 _DEVICE = "artifacts/device.json"
 
 
-def lost(root: Path, recipe: str) -> str | None:
+def missing_measurement(root: Path, recipe: str) -> str | None:
     """A sentence for the report where `dvc.lock` names a measurement of these very files on these devices; or None.
 
     The artifact is compared by what the stage that made it left in the lock file, the devices by their description.

@@ -26,9 +26,9 @@ from weighbridge.gate.devices import Place, open_place
 from weighbridge.gate.devices.unreached import Unreached
 from weighbridge.gate.measure import device as device_room
 from weighbridge.gate.measure.launches import Journey
-from weighbridge.gate.stages.missing import lost
+from weighbridge.gate.stages.missing import missing_measurement
 from weighbridge.gate.weighing.job import Source, check_stable, read_job, user_metrics
-from weighbridge.gate.weighing.weigh import weigh_in_turn
+from weighbridge.gate.weighing.weigh import weigh_locked
 
 NO_JOURNEY = "the data factory gives no preprocess and raw examples"
 
@@ -115,12 +115,12 @@ def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progr
         recipe=candidate.recipe,
         remarks=_remarks(root, candidate),
     )
-    return weigh_in_turn(job, root / candidate.measurement, progress, place)
+    return weigh_locked(job, root / candidate.measurement, progress, place)
 
 
 def _remarks(root: Path, candidate: Candidate) -> tuple[str, ...]:
     """What the report must say where there is no measurement to continue, and should be one."""
-    gone = None if (root / candidate.measurement).exists() else lost(root, candidate.recipe)
+    gone = None if (root / candidate.measurement).exists() else missing_measurement(root, candidate.recipe)
     return (gone,) if gone else ()
 
 

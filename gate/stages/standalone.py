@@ -33,7 +33,7 @@ from weighbridge.gate.weighing.job import (
     user_metrics,
     with_metrics,
 )
-from weighbridge.gate.weighing.weigh import weigh_in_turn
+from weighbridge.gate.weighing.weigh import weigh_locked
 
 KEPT = Path(".weighbridge") / "weighed"
 """Where measurements go without `--out`, by digests: weighing again must continue, not start afresh."""
@@ -41,7 +41,7 @@ NO_STABLE = "a stand-alone weighing knows of no registry; weigh against what is 
 
 
 @dataclass(frozen=True)
-class Request:
+class StandaloneRequest:
     """What was asked for on the command line."""
 
     baseline: Path
@@ -55,11 +55,11 @@ class Request:
     thorough: bool = False
 
 
-def run(request: Request, progress: Progress = silent) -> tuple[RecipeVerdict, str]:
+def run(request: StandaloneRequest, progress: Progress = silent) -> tuple[RecipeVerdict, str]:
     """Weigh, judge, write `measurement.json`, `verdict.json` and `gate.md`; returns the verdict and a table."""
     job, defaults = _job(request)
     out = request.out or KEPT / f"{job.baseline.digest[7:19]}-{job.candidate.digest[7:19]}"
-    measurement = weigh_in_turn(job, out / "measurement.json", progress)
+    measurement = weigh_locked(job, out / "measurement.json", progress)
     verdict = judge(measurement, job.budgets)
     if defaults:
         verdict = verdict.model_copy(update={"notes": [*verdict.notes, _default_note(job.budgets)]})
@@ -76,7 +76,7 @@ def run(request: Request, progress: Progress = silent) -> tuple[RecipeVerdict, s
     return verdict, _table(verdict, out)
 
 
-def _job(request: Request) -> tuple[Job, bool]:
+def _job(request: StandaloneRequest) -> tuple[Job, bool]:
     split, journey = _examples(request.data)
     budgets = read_budgets(request.budgets) if request.budgets else default_budgets(split)
     budgets = with_metrics(budgets, request.metrics)
@@ -133,7 +133,7 @@ def _measured(item: BudgetVerdict) -> str:
     return quantity(item.estimate, item.unit) + ("" if exact else f" [{bounds[0]}, {bounds[1]}]")
 
 
-def _command(request: Request, out: Path) -> str:
+def _command(request: StandaloneRequest, out: Path) -> str:
     """The command line that asks the same again, and so continues the measurement."""
     words = ["weighbridge", "weigh", str(request.baseline), str(request.candidate), "--data", request.data]
     words += ["--budgets", str(request.budgets)] if request.budgets else []

@@ -22,13 +22,13 @@ def holm(p_values: Sequence[float], alpha: float) -> list[Rejection]:
     ones from being rejected, and lends them its level.
     """
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    outcome: dict[int, Rejection] = {}
+    rejections: dict[int, Rejection] = {}
     stopped_at: float | None = None
     for rank, index in enumerate(order):
         level = alpha / (len(p_values) - rank)
         if stopped_at is None and p_values[index] <= level:
-            outcome[index] = Rejection(rejected=True, alpha=level)
+            rejections[index] = Rejection(rejected=True, alpha=level)
         else:
             stopped_at = level if stopped_at is None else stopped_at
-            outcome[index] = Rejection(rejected=False, alpha=stopped_at)
-    return [outcome[index] for index in range(len(p_values))]
+            rejections[index] = Rejection(rejected=False, alpha=stopped_at)
+    return [rejections[index] for index in range(len(p_values))]

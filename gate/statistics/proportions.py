@@ -55,16 +55,16 @@ def tango_z(pairs: Pairs, drop: float) -> float:
 
     Positive where the observed drop lies above; zero where nothing speaks against the hypothesis.
     """
-    total, lost, won = pairs.total, pairs.only_reference, pairs.only_candidate
-    residual = lost - won - total * drop
+    total, worse, better = pairs.total, pairs.only_reference, pairs.only_candidate
+    residual = worse - better - total * drop
     if residual == 0:
         return 0.0
     # The constrained maximum-likelihood estimate of the probability of `only_candidate`.
-    linear = -lost - won + (2 * total - lost + won) * drop
-    constant = -won * drop * (1 - drop)
+    linear = -worse - better + (2 * total - worse + better) * drop
+    constant = -better * drop * (1 - drop)
     root = math.sqrt(max(linear * linear - 8 * total * constant, 0.0))
-    won_given = max((root - linear) / (4 * total), 0.0)
-    variance = total * (2 * won_given + drop * (1 - drop))
+    better_given = max((root - linear) / (4 * total), 0.0)
+    variance = total * (2 * better_given + drop * (1 - drop))
     return math.copysign(math.inf, residual) if variance <= 0 else residual / math.sqrt(variance)
 
 
@@ -120,14 +120,14 @@ def ratio_z(pairs: Pairs, ratio: float) -> float:
     """
     total = pairs.total
     candidate, reference = pairs.candidate_right / total, pairs.reference_right / total
-    lost, won = pairs.only_reference / total, pairs.only_candidate / total
+    worse, better = pairs.only_reference / total, pairs.only_candidate / total
     residual = candidate - ratio * reference
     if residual == 0:
         return 0.0
-    root = math.sqrt((candidate - ratio * ratio * reference) ** 2 + 4 * ratio * ratio * lost * won)
-    lost_given = (-candidate + ratio * ratio * (reference + 2 * won) + root) / (2 * ratio * (ratio + 1))
-    won_given = ratio * lost_given - (ratio - 1) * (1 - pairs.neither / total)
-    variance = ratio * (max(lost_given, 0.0) + max(won_given, 0.0)) / total
+    root = math.sqrt((candidate - ratio * ratio * reference) ** 2 + 4 * ratio * ratio * worse * better)
+    only_reference_given = (-candidate + ratio * ratio * (reference + 2 * better) + root) / (2 * ratio * (ratio + 1))
+    better_given = ratio * only_reference_given - (ratio - 1) * (1 - pairs.neither / total)
+    variance = ratio * (max(only_reference_given, 0.0) + max(better_given, 0.0)) / total
     return math.copysign(math.inf, residual) if variance <= 0 else residual / math.sqrt(variance)
 
 

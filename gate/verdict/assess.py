@@ -1,4 +1,4 @@
-"""From one budget and a measurement to a settled answer or an open question for the statistics.
+"""From one budget and a measurement to a settled answer or an open test for the statistics.
 
 Here stands what each kind of evidence means for each kind of limit, and every reason not to judge at all.
 """

@@ -1,4 +1,4 @@
-"""What assessing one budget comes to: a settled answer, or an open question for the statistics."""
+"""What assessing one budget comes to: a settled answer, or an open test for the statistics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from weighbridge.core.documents import Budget, Verdict
-from weighbridge.gate.verdict.budget_tests import Answer, Question
+from weighbridge.gate.verdict.budget_tests import Answer, BudgetTest
 from weighbridge.gate.verdict.reasons import Effort
 from weighbridge.gate.verdict.validity import Unfit
 
@@ -33,9 +33,9 @@ class Settled:
 
 @dataclass(frozen=True)
 class Open:
-    """A question, and what its reason will say."""
+    """A statistical test, and what its reason will say."""
 
-    question: Question
+    test: BudgetTest
     family: Literal["timed", "examples"]
     """Budgets of one family share its error rate."""
     basis: Callable[[Answer], str]
@@ -51,7 +51,7 @@ class Open:
 class Assessed:
     """One budget, ready to be decided."""
 
-    outcome: Settled | Open
+    assessment: Settled | Open
     required: bool
     candidate: float | None = None
     """The metric's own value, in its base unit."""

@@ -1,6 +1,6 @@
-"""One budget and its evidence as a question that can be answered at any error rate.
+"""One budget and its evidence as a statistical test that can be answered at any error rate.
 
-A question knows the p-value of "the true value is beyond the limit" (`p_fail`), so that a family of budgets can be
+A test knows the p-value of "the true value is beyond the limit" (`p_fail`), so that a family of budgets can be
 corrected together, and answers with an estimate, bounds and a decision once its share of the family's error is known.
 Everything is oriented by the limit: an upper limit (`max`, `max_ratio`, `max_drop`) is broken from above.
 """
@@ -38,7 +38,7 @@ class Answer:
 
     estimate: float
     lower: float
-    """Missed from below with at most the question's error rate; minus infinity where nothing bounds it."""
+    """Missed from below with at most the test's error rate; minus infinity where nothing bounds it."""
     upper: float
     verdict: Verdict
     pairs: int | None = None
@@ -46,7 +46,7 @@ class Answer:
     remarks: tuple[str, ...] = ()
 
 
-class Question(Protocol):
+class BudgetTest(Protocol):
     """What `judge` asks of every budget that rests on a sample."""
 
     @property
@@ -74,7 +74,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class LaunchQuestion:
+class LaunchTest:
     """Values per launch pair, looked at group-sequentially; the first look that decides stands.
 
     `values`, `limit` and `grain` are on the scale of the analysis: natural logarithms where `logarithmic`.
@@ -157,7 +157,7 @@ _DRIFT = (
 
 
 @dataclass(frozen=True)
-class PairedQuestion:
+class PairedTest:
     """Accuracy on the same examples: the drop, the ratio, or the candidate's own share right.
 
     `scale` is `drop` (reference minus candidate), `ratio` (candidate / reference), `right` (the candidate's share)
@@ -169,7 +169,7 @@ class PairedQuestion:
     limit: float
     upper_limit: bool
     family: int = 1
-    """How many such questions a single failure is sought in: the number of slices (Bonferroni)."""
+    """How many such tests a single failure is sought in: the number of slices (Bonferroni)."""
 
     @property
     def p_fail(self) -> float:
@@ -226,19 +226,19 @@ def _ratio_p(pairs: Pairs, limit: float, *, above: bool) -> float:
 
 
 @dataclass(frozen=True)
-class SliceQuestion:
+class SliceTest:
     """The worst of several slices: FAIL where any slice fails (Bonferroni), PASS where every slice passes.
 
     PASS needs no correction: the budget is broken if any slice is beyond it, and each was tested at 5 %
     (intersection-union test; Berger, Technometrics 24, 1982).
     """
 
-    slices: Mapping[str, PairedQuestion]
+    slices: Mapping[str, PairedTest]
 
     @property
     def p_fail(self) -> float:
         """The smallest p-value of any slice, each already multiplied by the number of slices."""
-        return min(question.p_fail for question in self.slices.values())
+        return min(test.p_fail for test in self.slices.values())
 
     @property
     def worst(self) -> str:
@@ -253,7 +253,7 @@ class SliceQuestion:
 
     def answer(self, fail_alpha: float) -> Answer:
         """Estimate and bounds of the worst slice, with the names that decided."""
-        answers = {name: question.answer(fail_alpha) for name, question in self.slices.items()}
+        answers = {name: test.answer(fail_alpha) for name, test in self.slices.items()}
         pick = max if self._upper_limit else min
         failed = [name for name, answer in answers.items() if answer.verdict is Verdict.FAIL]
         open_ones = [name for name, answer in answers.items() if answer.verdict is Verdict.INCONCLUSIVE]
@@ -285,10 +285,10 @@ class SliceQuestion:
 
     def _least(self, name: str) -> int:
         """Examples below which a slice cannot pass whatever its answers are."""
-        question = self.slices[name]
-        if question.scale != "drop" or not 0 < question.limit < 1:
+        test = self.slices[name]
+        if test.scale != "drop" or not 0 < test.limit < 1:
             return 0
-        return examples_needed(0.0, question.limit, alpha=PASS_ALPHA) or 0
+        return examples_needed(0.0, test.limit, alpha=PASS_ALPHA) or 0
 
 
 def _names(names: list[str], most: int = 5) -> str:
@@ -297,7 +297,7 @@ def _names(names: list[str], most: int = 5) -> str:
 
 
 @dataclass(frozen=True)
-class ResampledQuestion:
+class ResampledTest:
     """Any metric over a data set, judged by BCa bounds of its paired bootstrap, on the scale of the limit."""
 
     resamples: Resamples

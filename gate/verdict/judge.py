@@ -116,36 +116,36 @@ def _decide(budgets: Sequence[Budget], assessed: Sequence[Assessed]) -> list[Bud
     """Correct each family together, then answer each budget at its own share of the error."""
     families: dict[tuple[str, bool], list[int]] = {}
     for index, item in enumerate(assessed):
-        if isinstance(item.outcome, Open):
-            families.setdefault((item.outcome.family, item.required), []).append(index)
+        if isinstance(item.assessment, Open):
+            families.setdefault((item.assessment.family, item.required), []).append(index)
     shares: dict[int, float] = {}
     for (family, _), members in families.items():
-        p_values = [_open(assessed[index]).question.p_fail for index in members]
+        p_values = [_open(assessed[index]).test.p_fail for index in members]
         for index, rejection in zip(members, holm(p_values, _FAMILIES[family]), strict=True):
             shares[index] = rejection.alpha
     return [
-        _settle(budget, item) if isinstance(item.outcome, Settled) else _answer(budget, item, shares[index])
+        _settle(budget, item) if isinstance(item.assessment, Settled) else _answer(budget, item, shares[index])
         for index, (budget, item) in enumerate(zip(budgets, assessed, strict=True))
     ]
 
 
 def _open(item: Assessed) -> Open:
-    assert isinstance(item.outcome, Open)
-    return item.outcome
+    assert isinstance(item.assessment, Open)
+    return item.assessment
 
 
 def _answer(budget: Budget, item: Assessed, fail_alpha: float) -> BudgetVerdict:
-    outcome = _open(item)
-    answer = outcome.question.answer(fail_alpha)
-    if answer.pairs == 0 and outcome.effort is not None:
-        return _record(budget, item, answer, too_few_pairs(outcome.pairs, outcome.effort))
-    if outcome.unfit is not None:
-        look = next_look(outcome.pairs) if outcome.unfit.passing else None
+    assessment = _open(item)
+    answer = assessment.test.answer(fail_alpha)
+    if answer.pairs == 0 and assessment.effort is not None:
+        return _record(budget, item, answer, too_few_pairs(assessment.pairs, assessment.effort))
+    if assessment.unfit is not None:
+        look = next_look(assessment.pairs) if assessment.unfit.passing else None
         answer = replace(answer, verdict=Verdict.INCONCLUSIVE, next_look=look, remarks=())
-        return _record(budget, item, answer, unfit_to_judge(budget, answer, outcome.unfit.reason))
-    if answer.verdict is Verdict.INCONCLUSIVE and outcome.outlook:
-        answer = replace(answer, remarks=(*answer.remarks, outcome.outlook))
-    return _record(budget, item, answer, estimated(budget, answer, outcome.basis(answer), outcome.effort))
+        return _record(budget, item, answer, unfit_to_judge(budget, answer, assessment.unfit.reason))
+    if answer.verdict is Verdict.INCONCLUSIVE and assessment.outlook:
+        answer = replace(answer, remarks=(*answer.remarks, assessment.outlook))
+    return _record(budget, item, answer, estimated(budget, answer, assessment.basis(answer), assessment.effort))
 
 
 def _record(budget: Budget, item: Assessed, answer: Answer, reason: str) -> BudgetVerdict:
@@ -162,7 +162,7 @@ def _record(budget: Budget, item: Assessed, answer: Answer, reason: str) -> Budg
         reason=" ".join([reason, *item.advice]),
         required=item.required,
         mode=item.mode,
-        resolution=budget.resolution if isinstance(item.outcome, Open) else None,
+        resolution=budget.resolution if isinstance(item.assessment, Open) else None,
         candidate=_finite(item.candidate),
         reference=_finite(item.reference),
         metric_unit=budget.quantity.unit,
@@ -172,8 +172,8 @@ def _record(budget: Budget, item: Assessed, answer: Answer, reason: str) -> Budg
 
 
 def _settle(budget: Budget, item: Assessed) -> BudgetVerdict:
-    assert isinstance(item.outcome, Settled)
-    return _record(budget, item, item.outcome.answer, item.outcome.reason)
+    assert isinstance(item.assessment, Settled)
+    return _record(budget, item, item.assessment.answer, item.assessment.reason)
 
 
 def _error(budget: Budget, reason: str) -> BudgetVerdict:

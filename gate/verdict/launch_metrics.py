@@ -9,7 +9,7 @@ from weighbridge.core.formatting import percent, quantity
 from weighbridge.gate.statistics.location import SIGN, SIGNED_RANK
 from weighbridge.gate.statistics.spread import launch_sd, two_modes
 from weighbridge.gate.verdict.assessment import Assessed, Open, Settled
-from weighbridge.gate.verdict.budget_tests import Answer, LaunchQuestion
+from weighbridge.gate.verdict.budget_tests import Answer, LaunchTest
 from weighbridge.gate.verdict.reasons import Effort
 from weighbridge.gate.verdict.validity import control_problems, launch_problems, unfit
 
@@ -41,7 +41,7 @@ def timed_problems(budget: Budget, evidence: Launches, comparison: Comparison) -
 
 
 def assess_launches(budget: Budget, evidence: Launches, comparison: Comparison, measurement: Measurement) -> Assessed:
-    """The question that launch pairs answer, or why there are too few observations in each."""
+    """The test that launch pairs decide, or why there are too few observations in each."""
     pairs = len(evidence.candidate)
     floor = TAIL_FLOOR.get(budget.metric, 0)
     if evidence.samples < floor:
@@ -59,8 +59,8 @@ def assess_launches(budget: Budget, evidence: Launches, comparison: Comparison, 
             f"An absolute limit holds for one kind of machine; this one is {name!r}, and the budget names none.",
         )
     effort = Effort(measurement.protocol.elapsed_seconds / pairs, measurement.protocol.complete)
-    outcome = Open(
-        _launch_question(budget, evidence),
+    assessment = Open(
+        _launch_test(budget, evidence),
         "timed",
         _memory_basis if budget.metric == "memory.peak" else _pairs_basis,
         effort,
@@ -68,7 +68,7 @@ def assess_launches(budget: Budget, evidence: Launches, comparison: Comparison, 
         pairs,
     )
     return Assessed(
-        outcome,
+        assessment,
         budget.required and decides,
         _median(evidence.candidate),
         _median(evidence.reference),
@@ -77,19 +77,19 @@ def assess_launches(budget: Budget, evidence: Launches, comparison: Comparison, 
     )
 
 
-def _launch_question(budget: Budget, evidence: Launches) -> LaunchQuestion:
+def _launch_test(budget: Budget, evidence: Launches) -> LaunchTest:
     upper_limit = budget.rule.startswith("max")
     if budget.rule == "max_drop":
         drops = [theirs - ours for ours, theirs in zip(evidence.candidate, evidence.reference, strict=True)]
-        return LaunchQuestion(drops, budget.limit, upper_limit, SIGNED_RANK, logarithmic=False)
+        return LaunchTest(drops, budget.limit, upper_limit, SIGNED_RANK, logarithmic=False)
     limit = math.log(budget.limit) if budget.limit > 0 else -math.inf
     if budget.relative:
         grain = memory_grain(budget, _median(evidence.reference))
-        return LaunchQuestion(evidence.log_ratio, limit, upper_limit, SIGNED_RANK, logarithmic=True, grain=grain)
+        return LaunchTest(evidence.log_ratio, limit, upper_limit, SIGNED_RANK, logarithmic=True, grain=grain)
     values = [math.log(value) for value in evidence.candidate]
     location = SIGN if budget.metric in TAIL_FLOOR else SIGNED_RANK
     grain = memory_grain(budget, 1.0)
-    return LaunchQuestion(values, limit, upper_limit, location, logarithmic=True, grain=grain)
+    return LaunchTest(values, limit, upper_limit, location, logarithmic=True, grain=grain)
 
 
 def memory_grain(budget: Budget, reference: float) -> float:

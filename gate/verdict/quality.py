@@ -9,7 +9,7 @@ from weighbridge.gate.statistics.planning import examples_needed
 from weighbridge.gate.statistics.proportions import Pairs, mcnemar_p
 from weighbridge.gate.statistics.resampled import Resamples, acceleration
 from weighbridge.gate.verdict.assessment import Assessed, Open, Settled, on_scale
-from weighbridge.gate.verdict.budget_tests import Fact, PairedQuestion, ResampledQuestion, SliceQuestion
+from weighbridge.gate.verdict.budget_tests import Fact, PairedTest, ResampledTest, SliceTest
 from weighbridge.gate.verdict.reasons import fact
 
 FEWEST_RESAMPLES = 200
@@ -17,33 +17,33 @@ FEWEST_RESAMPLES = 200
 
 
 def assess_proportions(budget: Budget, evidence: Proportions, comparison: Comparison) -> Assessed:
-    """The question that paired right and wrong answers settle: a drop, a ratio, a share, flips, the worst slice."""
+    """The test that paired right and wrong answers decide: a drop, a ratio, a share, flips, the worst slice."""
     scale = _paired_scale(budget)
     if scale is None:
         return Assessed(Settled.error("Flips are a share of examples: limit them with 'max'."), budget.required)
     upper_limit = budget.rule.startswith("max")
-    question: PairedQuestion | SliceQuestion = PairedQuestion(counts(evidence), scale, budget.limit, upper_limit)
+    test: PairedTest | SliceTest = PairedTest(counts(evidence), scale, budget.limit, upper_limit)
     pairs = counts(evidence)
     if budget.metric == "accuracy.worst_slice":
         family = len(comparison.slices)
-        question = SliceQuestion(
+        test = SliceTest(
             {
-                name: PairedQuestion(counts(part), scale, budget.limit, upper_limit, family)
+                name: PairedTest(counts(part), scale, budget.limit, upper_limit, family)
                 for name, part in sorted(comparison.slices.items())
             }
         )
-        pairs = counts(comparison.slices[question.worst])
+        pairs = counts(comparison.slices[test.worst])
     values = _accuracies(budget, pairs)
     if budget.mode == "exact":
-        answer = Fact(question.estimate, budget.limit, upper_limit).answer()
-        if math.isnan(question.estimate):
+        answer = Fact(test.estimate, budget.limit, upper_limit).answer()
+        if math.isnan(test.estimate):
             return Assessed(Settled.error("The reference answers no example rightly."), budget.required)
         on = f"a count on this very data set, {evidence.examples:,} examples"
         return Assessed(Settled(answer, fact(budget, answer, on=on)), budget.required, *values, mode="exact")
-    outcome = Open(
-        question, "examples", lambda _: _examples_basis(budget, pairs), outlook=_examples_outlook(budget, pairs)
+    assessment = Open(
+        test, "examples", lambda _: _examples_basis(budget, pairs), outlook=_examples_outlook(budget, pairs)
     )
-    return Assessed(outcome, budget.required, *values)
+    return Assessed(assessment, budget.required, *values)
 
 
 def counts(evidence: Proportions) -> Pairs:
@@ -64,8 +64,8 @@ def _accuracies(budget: Budget, pairs: Pairs) -> tuple[float, float | None]:
 
 
 def _examples_basis(budget: Budget, pairs: Pairs) -> str:
-    lost, won = pairs.only_reference, pairs.only_candidate
-    text = f"{pairs.total:,} examples, {lost:,} right before and wrong now, {won:,} the other way round"
+    worse, better = pairs.only_reference, pairs.only_candidate
+    text = f"{pairs.total:,} examples, {worse:,} right before and wrong now, {better:,} the other way round"
     return text if budget.metric == "accuracy.flips" else f"{text}; McNemar p = {mcnemar_p(pairs):.2g}"
 
 
@@ -89,7 +89,7 @@ def _examples_outlook(budget: Budget, pairs: Pairs) -> str:
 
 
 def assess_resampled(budget: Budget, evidence: Resampled) -> Assessed:
-    """The question that a paired bootstrap settles."""
+    """The test that a paired bootstrap decides."""
     upper_limit = budget.rule.startswith("max")
     point = on_scale(budget, evidence.candidate, evidence.reference)
     paired = zip(evidence.candidate_resamples, evidence.reference_resamples, strict=True)
@@ -111,8 +111,8 @@ def assess_resampled(budget: Budget, evidence: Resampled) -> Assessed:
     sums = acceleration(evidence.moments, *_derivatives(budget, *shown))
     capped = f", as many as {evidence.capped}" if evidence.capped else ""
     basis = f"{evidence.examples:,} examples, BCa bounds of {len(kept):,} paired bootstrap resamples{capped}"
-    question = ResampledQuestion(Resamples(point, kept, sums), budget.limit, upper_limit)
-    return Assessed(Open(question, "examples", lambda _: basis), budget.required, *shown, mode=budget.mode)
+    test = ResampledTest(Resamples(point, kept, sums), budget.limit, upper_limit)
+    return Assessed(Open(test, "examples", lambda _: basis), budget.required, *shown, mode=budget.mode)
 
 
 def _derivatives(budget: Budget, candidate: float, reference: float) -> tuple[float, float]:

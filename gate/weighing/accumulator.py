@@ -27,7 +27,7 @@ class Series:
 
 
 @dataclass
-class Tally:
+class Accumulator:
     """The noisy half of one comparison. The one thing here that changes."""
 
     against: Against

@@ -15,7 +15,7 @@ from weighbridge.core.progress import Progress, silent
 from weighbridge.gate.measure.launches import Launch, Setup, take_launch
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import undecided
-from weighbridge.gate.weighing.accumulator import Tally
+from weighbridge.gate.weighing.accumulator import Accumulator
 
 JOURNEY = "latency.end_to_end"
 
@@ -31,11 +31,11 @@ class Need:
 
 
 @dataclass
-class Noisy:
+class Sampling:
     """Takes launches. `judge` gives the verdict on everything measured so far."""
 
     setup: Setup
-    tallies: Sequence[Tally]
+    accumulators: Sequence[Accumulator]
     judge: Callable[[], RecipeVerdict]
     seed: int
     most_launches: int
@@ -87,7 +87,9 @@ class Noisy:
         return min(self._count(need) for need in needs) >= self.most_launches
 
     def _count(self, need: Need) -> int:
-        return max(tally.count(need.metric) for tally in self.tallies if tally.against == need.against)
+        return max(
+            accumulator.count(need.metric) for accumulator in self.accumulators if accumulator.against == need.against
+        )
 
     def _take(self, needs: Sequence[Need]) -> None:
         metrics = {need.metric for need in needs}
@@ -98,14 +100,16 @@ class Noisy:
                 self._launch(frozenset(group))
 
     def _launch(self, metrics: frozenset[str]) -> None:
-        number = 1 + max(tally.last_number for tally in self.tallies)
+        number = 1 + max(accumulator.last_number for accumulator in self.accumulators)
         begin = self.clock()
         rng = np.random.default_rng([self.seed, number])
-        launch = self.launch(self.setup, metrics, rng, control=any(tally.control_due for tally in self.tallies))
+        launch = self.launch(
+            self.setup, metrics, rng, control=any(accumulator.control_due for accumulator in self.accumulators)
+        )
         self.spent.append(self.clock() - begin)
         self.empty_memory = launch.empty_memory
-        for tally in self.tallies:
-            tally.add(launch, number)
+        for accumulator in self.accumulators:
+            accumulator.add(launch, number)
         self.taken()
 
 

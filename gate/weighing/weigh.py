@@ -28,23 +28,16 @@ from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import timed_share
 from weighbridge.gate.measure.launches import FEEDS, Cores, Journey, Setup
 from weighbridge.gate.measure.machine import recent_load
-from weighbridge.gate.measure.machine_lock import lock_of, turn
+from weighbridge.gate.measure.machine_lock import lock_of, machine_lock
 from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.sizes import Model
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy
-from weighbridge.gate.weighing.accumulator import Tally
+from weighbridge.gate.weighing.accumulator import Accumulator
 from weighbridge.gate.weighing.accuracy import Answers
 from weighbridge.gate.weighing.job import Job
-from weighbridge.gate.weighing.sampling import (
-    JOURNEY,
-    Need,
-    Noisy,
-    failed_for_certain,
-    first_needs,
-    own_cores,
-)
+from weighbridge.gate.weighing.sampling import JOURNEY, Need, Sampling, failed_for_certain, first_needs, own_cores
 
 Array = NDArray[Any]
 Keep = Callable[[Measurement], None]
@@ -80,7 +73,7 @@ def weigh(  # noqa: PLR0913  # keywords, each with a default
         return weighing.measurement()
 
 
-def weigh_in_turn(job: Job, target: Path, progress: Progress = silent, place: Place | None = None) -> Measurement:
+def weigh_locked(job: Job, target: Path, progress: Progress = silent, place: Place | None = None) -> Measurement:
     """Wait until no other gate measures on this machine, then weigh, continuing the measurement in `target`.
 
     The measurement is written as it grows, and read after the wait: whoever measured meanwhile may have written it.
@@ -90,9 +83,9 @@ def weigh_in_turn(job: Job, target: Path, progress: Progress = silent, place: Pl
     def waiting(seconds: float) -> None:
         progress("waiting", 0, 1, f"another gate measures on this machine ({seconds:.0f} s)")
 
-    with turn(lock_of(target, os.environ), waiting), ExitStack() as stack:
+    with machine_lock(lock_of(target, os.environ), waiting), ExitStack() as stack:
         here = place if place is not None else stack.enter_context(Local())
-        with here.turn(waiting) if times(job) else nullcontext():
+        with here.machine_lock(waiting) if times(job) else nullcontext():
             previous = Measurement.read(target) if target.exists() else None
             measurement = weigh(
                 job, previous=previous, progress=progress, keep=lambda found: found.write(target), place=here
@@ -151,7 +144,7 @@ class _Weighing:
         self.details: dict[str, Any] = {"runtime": job.runtime, "protocol": PROTOCOL_VERSION}
         self.artifacts: Mapping[str, Artifact] = {}
         self.found = {model.name: _Evidence({}, {}, []) for model in job.references}
-        self.tallies = {model.name: self._tally(model) for model in job.references}
+        self.accumulators = {model.name: self._accumulator(model) for model in job.references}
         self.absent: dict[str, str] = {}
 
     def run(self) -> None:
@@ -197,30 +190,30 @@ class _Weighing:
         )
 
     def _comparison(self, reference: Model) -> Comparison:
-        tally, found = self.tallies[reference.name], self.found[reference.name]
+        accumulator, found = self.accumulators[reference.name], self.found[reference.name]
         return Comparison(
-            against=tally.against,
+            against=accumulator.against,
             reference=reference.weighed(),
-            metrics={**found.metrics, **tally.evidence(self.job.wanted("launches"))},
+            metrics={**found.metrics, **accumulator.evidence(self.job.wanted("launches"))},
             slices=found.slices,
             flips=found.flips,
-            controls=tally.controls(),
+            controls=accumulator.controls(),
         )
 
-    def _tally(self, reference: Model) -> Tally:
+    def _accumulator(self, reference: Model) -> Accumulator:
         against = "stable" if reference.name == "stable" else "baseline"
         same = reference.digest == self.job.baseline.digest
-        tally = Tally(against, reference.weighed(), "baseline" if same else "stable")  # type: ignore[arg-type]
+        accumulator = Accumulator(against, reference.weighed(), "baseline" if same else "stable")  # type: ignore[arg-type]
         if self.previous is None:
-            tally.notes += self.job.remarks
-            return tally
+            accumulator.notes += self.job.remarks
+            return accumulator
         for earlier in self.previous.comparisons:
             if earlier.against == against and earlier.reference.digest == reference.digest:
-                tally.resume(earlier)
+                accumulator.resume(earlier)
         if self.previous.faults:
             note = f"An earlier run of this measurement ended in a fault: {self.previous.faults[0]}"
-            tally.notes = list(dict.fromkeys([*tally.notes, note]))
-        return tally
+            accumulator.notes = list(dict.fromkeys([*accumulator.notes, note]))
+        return accumulator
 
     def _examples(self) -> None:
         """Accuracy, from the files by their runtime; the same bytes answer once."""
@@ -264,14 +257,14 @@ class _Weighing:
             journey = self.place.journey(journey)
         if isinstance(journey, str):
             self.absent[JOURNEY] = journey
-        for tally in self.tallies.values():
-            tally.absent = self.absent
+        for accumulator in self.accumulators.values():
+            accumulator.absent = self.absent
         needs = _needs(job, self.absent)
         if not needs:
             return True
-        noisy = Noisy(
+        sampling = Sampling(
             self._setup(energy if isinstance(energy, Counters) else None, journey),
-            list(self.tallies.values()),
+            list(self.accumulators.values()),
             lambda: judge(self.measurement(), job.budgets),
             seed=job.weighing.seed,
             most_launches=job.weighing.launches,
@@ -283,11 +276,11 @@ class _Weighing:
             taken=lambda: self.keep(self.measurement()),
         )
         try:
-            return noisy.run(needs)
+            return sampling.run(needs)
         finally:
-            if noisy.spent:
-                self.details["launch_seconds"] = round(float(np.median(noisy.spent)), 3)
-                self.details["empty_runtime_bytes"] = int(noisy.empty_memory)
+            if sampling.spent:
+                self.details["launch_seconds"] = round(float(np.median(sampling.spent)), 3)
+                self.details["empty_runtime_bytes"] = int(sampling.empty_memory)
 
     def _setup(self, energy: Counters | None, journey: Journey | str) -> Setup:
         job = self.job

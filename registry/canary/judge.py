@@ -22,7 +22,7 @@ from weighbridge.registry.canary.telemetry import Observed, Window, read_log
 from weighbridge.registry.lifecycle.operate import Expected, Operator
 from weighbridge.registry.state.layout import WorkTree, channels_path, require_channels
 from weighbridge.registry.state.records import Canary, Channels
-from weighbridge.registry.state.store import Outcome, Settings
+from weighbridge.registry.state.store import Committed, Settings
 from weighbridge.registry.trust.online_budgets import OnlineBudget
 
 ABORT_ALPHA = 0.01
@@ -73,7 +73,7 @@ class Decision:
     samples: int
     seconds: float
     source: str
-    outcome: Outcome | None = None
+    committed: Committed | None = None
     """The event that carries the decision; None in a dry run."""
 
     @property
@@ -100,8 +100,8 @@ class Decision:
             "version": self.version,
             "weight": self.weight,
             "evidence": self.evidence(),
-            "event": self.outcome.event.number if self.outcome else None,
-            "commit": self.outcome.commit if self.outcome else None,
+            "event": self.committed.event.number if self.committed else None,
+            "commit": self.committed.commit if self.committed else None,
         }
 
     def text(self) -> str:
@@ -271,5 +271,5 @@ def _record(operator: Operator, decision: Decision, expect: Expected) -> Decisio
         Action.HOLD: operator.hold_canary,
         Action.ABORT: operator.abort_canary,
     }
-    outcome = steps[decision.action](reason=decision.reason, evidence=decision.evidence(), expect=expect)
-    return Decision(**{**vars(decision), "outcome": outcome})
+    committed = steps[decision.action](reason=decision.reason, evidence=decision.evidence(), expect=expect)
+    return Decision(**{**vars(decision), "committed": committed})

@@ -12,8 +12,8 @@ from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import resolve_all
 from weighbridge.registry.state.layout import HAND_EDITED, event_path, parse_mapping
 from weighbridge.registry.state.records import CanaryPlan, Channels, EventKind, Pointer
-from weighbridge.registry.state.store import Decide, Draft, Outcome, Settings, Store, Tip, pointer_to
-from weighbridge.registry.trust.policy import Policy, read_policy
+from weighbridge.registry.state.store import Committed, Decide, Draft, Settings, Store, Tip, pointer_to
+from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import require_trusted
 
 
@@ -25,7 +25,7 @@ class Operator:
     model: str
     settings: Settings | None = None
 
-    def release(self, version: str, *, reason: str = "", expect: str | None = None) -> Outcome:
+    def release(self, version: str, *, reason: str = "", expect: str | None = None) -> Committed:
         """Make an existing version stable: one that was recorded without a channel, or one that was stable before."""
 
         def decide(tip: Tip, channels: Channels) -> Draft:
@@ -36,7 +36,7 @@ class Operator:
 
         return self._change(decide)
 
-    def roll_back(self, *, reason: str, to: str | None = None, quarantine: bool = True) -> Outcome:
+    def roll_back(self, *, reason: str, to: str | None = None, quarantine: bool = True) -> Committed:
         """Make `to` stable: a version, `baseline`, or by default what was stable before.
 
         Proves that the target's bytes exist and hash right, asks no analysis, and quarantines what is left
@@ -64,7 +64,7 @@ class Operator:
 
         return self._change(decide)
 
-    def start_canary(self, version: str, plan: CanaryPlan | None = None, *, reason: str = "") -> Outcome:
+    def start_canary(self, version: str, plan: CanaryPlan | None = None, *, reason: str = "") -> Committed:
         """Give a version its first share of traffic, by `plan` or by the policy's."""
 
         def decide(tip: Tip, _: Channels) -> Draft:
@@ -82,7 +82,7 @@ class Operator:
 
     def advance_canary(
         self, *, reason: str, evidence: Mapping[str, Any] | None = None, expect: Expected | None = None
-    ) -> Outcome:
+    ) -> Committed:
         """Take the canary's next step; after the last it becomes stable."""
 
         def decide(tip: Tip, channels: Channels) -> Draft:
@@ -101,7 +101,7 @@ class Operator:
 
     def hold_canary(
         self, *, reason: str, evidence: Mapping[str, Any] | None = None, expect: Expected | None = None
-    ) -> Outcome:
+    ) -> Committed:
         """Note that the canary was looked at and stays where it is."""
 
         def decide(tip: Tip, channels: Channels) -> Draft:
@@ -124,7 +124,7 @@ class Operator:
         quarantine: bool = True,
         evidence: Mapping[str, Any] | None = None,
         expect: Expected | None = None,
-    ) -> Outcome:
+    ) -> Committed:
         """Take all traffic from the canary and quarantine it."""
         if not reason.strip():
             raise InputError("aborting a canary needs a reason", fix="--reason TEXT: it stays in the history")
@@ -144,7 +144,7 @@ class Operator:
 
         return self._change(decide)
 
-    def quarantine(self, version: str, *, reason: str, lift: bool = False) -> Outcome:
+    def quarantine(self, version: str, *, reason: str, lift: bool = False) -> Committed:
         """Forbid a version to serve again, or lift that."""
         if not reason.strip():
             raise InputError("a quarantine needs a reason", fix="--reason TEXT: it stays in the history")
@@ -159,7 +159,7 @@ class Operator:
 
         return self._change(decide)
 
-    def deprecate(self, version: str, *, reason: str) -> Outcome:
+    def deprecate(self, version: str, *, reason: str) -> Committed:
         """Mark a version as one that should not be taken any more."""
         if not reason.strip():
             raise InputError("a deprecation needs a reason", fix="--reason TEXT: whoever pulls it will read it")
@@ -171,7 +171,7 @@ class Operator:
 
         return self._change(decide)
 
-    def _change(self, decide: Decide) -> Outcome:
+    def _change(self, decide: Decide) -> Committed:
         def of_known_model(tip: Tip, channels: Channels) -> Draft:
             if channels.head is None:
                 raise StateError(f"the registry has no model {self.model!r}", fix="see `weighbridge registry list`")
@@ -179,7 +179,7 @@ class Operator:
 
         return Store(self.root, self.settings).change(self.model, of_known_model)
 
-    def _policy(self, tip: Tip) -> Policy:
+    def _policy(self, tip: Tip) -> RegistryPolicy:
         policy = read_policy(tip)
         policy.require_operator(tip.git.identity())
         return policy

@@ -34,16 +34,16 @@ from weighbridge.registry.state.records import (
     VersionOf,
     VersionRecord,
 )
-from weighbridge.registry.state.store import Draft, Outcome, Settings, Store, Tip, render, stamp
+from weighbridge.registry.state.store import Committed, Draft, Settings, Store, Tip, render, stamp
 from weighbridge.registry.trust import signing
-from weighbridge.registry.trust.policy import Policy, read_policy
+from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import Signer
 
 Channel = Literal["stable", "none"]
 
 
 @dataclass(frozen=True)
-class Request:
+class PromotionRequest:
     """What shall be promoted, and on which conditions."""
 
     recipe: str
@@ -53,7 +53,9 @@ class Request:
     notes: str = ""
 
 
-def promote(root: Path, request: Request, *, settings: Settings | None = None, key: Signer | None = None) -> Outcome:
+def promote(
+    root: Path, request: PromotionRequest, *, settings: Settings | None = None, key: Signer | None = None
+) -> Committed:
     """Record a recipe's artifact as the next version; make it stable unless `channel` is `none`.
 
     Refuses (nothing is written): a verdict that is not `pass`, digests that disagree, files that are not what
@@ -99,7 +101,7 @@ def promote(root: Path, request: Request, *, settings: Settings | None = None, k
     return store.change(evidence.params.model.name, decide, published=True)
 
 
-def _sign(record: VersionRecord, key: Signer | None, policy: Policy) -> bytes | None:
+def _sign(record: VersionRecord, key: Signer | None, policy: RegistryPolicy) -> bytes | None:
     """The record's signed statement, checked against the policy as whoever pulls the version will."""
     name = f"{record.model}@{record.version}"
     if key is None:
@@ -142,7 +144,7 @@ def _refuse_expired(evidence: Evidence, now: datetime) -> None:
             )
 
 
-def _refuse(channels: Channels, evidence: Evidence, request: Request, tip: Tip) -> None:
+def _refuse(channels: Channels, evidence: Evidence, request: PromotionRequest, tip: Tip) -> None:
     """Conditions on the state at the tip; they are checked again whenever the tip has moved."""
     stable = channels.stable
     if request.expect is not None and (stable.version if stable else "none") != request.expect:

@@ -24,7 +24,7 @@ from weighbridge.registry.publish.package import Package, choose, unpack
 from weighbridge.registry.publish.reference import Reference
 from weighbridge.registry.state.layout import POLICY, WorkTree, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
-from weighbridge.registry.trust.policy import Policy, load_policy
+from weighbridge.registry.trust.registry_policy import RegistryPolicy, load_policy
 from weighbridge.registry.trust.signing import require_trusted, verify
 
 
@@ -195,7 +195,7 @@ def pull_reference(source: Source, out: Path, policy: Path | None) -> Pulled:
     return Pulled(record.model, record.version, package.artifact.digest, str(file), str(source.reference), trust)
 
 
-def _trust(package: Package, rules: Policy | None, policy: Path | None, reference: Reference) -> str:
+def _trust(package: Package, rules: RegistryPolicy | None, policy: Path | None, reference: Reference) -> str:
     """What vouches for a package that came without a registry; raises where nothing does."""
     if rules is None:
         return "the digest in the reference, for the bytes; nothing vouches for the record"

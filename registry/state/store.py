@@ -89,7 +89,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Committed:
     """A change that was accepted."""
 
     event: Event
@@ -144,7 +144,7 @@ class Store:
         self.settings = settings or Settings()
         self.git = Git(root)
 
-    def change(self, model: str, decide: Decide, *, published: bool = False) -> Outcome:
+    def change(self, model: str, decide: Decide, *, published: bool = False) -> Committed:
         """Take a decision and make it so, as one commit with one event.
 
         `published`: the decision rests on the local HEAD, which the remote must have. Raises what `decide` raises,
@@ -160,7 +160,7 @@ class Store:
                 accepted = self._publish(remote, base, made[2]) if remote else True
                 if accepted:
                     local = self._follow(made[2], strict=remote is None)
-                    return Outcome(made[0], made[1], made[2], remote is not None, attempt, local)
+                    return Committed(made[0], made[1], made[2], remote is not None, attempt, local)
                 self.settings.sleep(self.settings.jitter.uniform(0, min(3.0, 0.1 * 2**attempt)))
         raise StateError(
             f"others were faster {self.settings.attempts} times; nothing was changed", fix="try again later"

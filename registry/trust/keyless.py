@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.errors import InputError, IntegrityError, StateError
-from weighbridge.registry.trust.policy import Identity
+from weighbridge.registry.trust.registry_policy import Identity
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -27,7 +27,7 @@ from weighbridge.core.files import canonical_json, parse_json, pretty_json, read
 from weighbridge.registry.state.layout import POLICY, View, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.trust.keyless import KeylessSigner, verify_bundle
-from weighbridge.registry.trust.policy import Policy, read_policy
+from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:weighbridge:predicate:verdict:v1"
@@ -135,7 +135,7 @@ def sign(record: VersionRecord, record_digest: str, key: Signer) -> bytes:
     return pretty_json(envelope).encode()
 
 
-def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: Policy, where: str) -> Signed:
+def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: RegistryPolicy, where: str) -> Signed:
     """Check a signed statement: a key or an identity of the policy signed it, and it states exactly what the record
     says. Anything else is an `IntegrityError`.
     """
@@ -178,7 +178,7 @@ def _require_same(payload: bytes, record: VersionRecord, record_digest: str, whe
         raise IntegrityError(f"states something else than the record of {record.model}@{record.version}", where=where)
 
 
-def require_trusted(view: View, model: str, version: str, policy: Policy | None = None) -> Signed | None:
+def require_trusted(view: View, model: str, version: str, policy: RegistryPolicy | None = None) -> Signed | None:
     """The verified statement of a version, where the state's policy requires one or the version has one and keys
     are known; None where it is unsigned and may be. Unsigned where that is refused is a `StateError`.
     """
@@ -210,7 +210,7 @@ def _open(envelope: bytes, where: str) -> tuple[bytes, list[bytes]]:
     return payload, signatures
 
 
-def _signed_by(policy: Policy, name: str, message: bytes, signatures: list[bytes]) -> bool:
+def _signed_by(policy: RegistryPolicy, name: str, message: bytes, signatures: list[bytes]) -> bool:
     key = load_public_key(policy.keys[name], f"{POLICY}: keys.{name}")
     return any(_valid(key, signature, message) for signature in signatures)
 

@@ -37,7 +37,7 @@ from weighbridge.registry.state.layout import (
 from weighbridge.registry.state.presence import require_place
 from weighbridge.registry.state.records import NO_EVENT, Channels, Event, Head, NewRecord, VersionRecord
 from weighbridge.registry.state.store import render
-from weighbridge.registry.trust.policy import Policy, read_policy
+from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import require_statement, require_trusted
 
 Report = Callable[[str, int, int, str], None]
@@ -100,7 +100,7 @@ def verify_models(
     return checked
 
 
-def _verify_model(view: WorkTree, model: str, policy: Policy, now: datetime | None, *, deep: bool) -> Checked:
+def _verify_model(view: WorkTree, model: str, policy: RegistryPolicy, now: datetime | None, *, deep: bool) -> Checked:
     where = channels_path(model)
     data = view.read(where)
     if data is None:

@@ -10,7 +10,7 @@ from weighbridge.core.documents import BudgetFile, Device, GateVerdict, Manifest
 from weighbridge.core.documents.harness import Answered, Described, Launched
 from weighbridge.core.files import write_json
 from weighbridge.registry.state.records import Channels, Event, VersionRecord
-from weighbridge.registry.trust.policy import Policy
+from weighbridge.registry.trust.registry_policy import RegistryPolicy
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "params": Params,
@@ -26,7 +26,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "version-record": VersionRecord,
     "channels": Channels,
     "event": Event,
-    "registry-policy": Policy,
+    "registry-policy": RegistryPolicy,
 }
 
 

@@ -75,7 +75,7 @@ def test_outputs_that_are_no_numbers_are_counted(bad):
         invariants.finite([output], WHERE)
 
 
-def test_a_broken_mask_is_seen_and_so_is_a_lost_one():
+def test_a_broken_mask_is_seen_and_so_is_a_dropped_one():
     """A pruned weight that came back, another shape, a parameter that went, a constraint that a step dropped."""
     module = mlp()
     kept = torch.ones_like(module.more.weight, dtype=torch.bool)

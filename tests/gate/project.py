@@ -24,7 +24,7 @@ PARAMS = {
 }
 BASELINE = b"b" * 1000
 CANDIDATES = {"int8": b"i" * 400, "share": b"s" * 100}
-LOST = proportions(700, 212, 8, 80)
+WORSE = proportions(700, 212, 8, 80)
 
 
 def evidence(name, *, ratio=0.85, counts=None):
@@ -37,7 +37,7 @@ def evidence(name, *, ratio=0.85, counts=None):
         size_gzip=Exact(candidate=len(data) - 20, reference=900),
         params=Exact(candidate=100, reference=100),
         latency_p50=launches(ratio, pairs=16, seed=len(name)),
-        accuracy_top1=counts or (LOST if name == "share" else proportions()),
+        accuracy_top1=counts or (WORSE if name == "share" else proportions()),
         controls=controls(16),
     )
     reference = Weighed(name="baseline", digest=sha256_bytes(BASELINE), bytes=1000)

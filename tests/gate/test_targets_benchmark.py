@@ -27,7 +27,7 @@ def built(tmp_path):
     ]
 
 
-def test_a_row_says_what_the_file_lost_against_the_baseline(built):
+def test_a_row_compares_the_file_with_the_baseline(built):
     """Twenty of a hundred examples are wrong now; a launch takes 0.8 times as long."""
     right = {item.name: np.ones(100, bool) for item in built}
     right[built[1].name][:20] = False

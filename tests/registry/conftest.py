@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.registry import project as made
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.state.store import Settings
 
 # They run in the environment of promoting, by `make test`: sigstore does not install beside the LiteRT converter.
@@ -36,10 +36,10 @@ def _template(tmp_path_factory):
 def _promoted_template(_template, tmp_path_factory):
     root = tmp_path_factory.mktemp("template") / "promoted"
     shutil.copytree(_template, root)
-    promote(root, Request("int8"))
+    promote(root, PromotionRequest("int8"))
     made.write_run(root, 2)
     made.commit_all(root)
-    promote(root, Request("int8"))
+    promote(root, PromotionRequest("int8"))
     return root
 
 

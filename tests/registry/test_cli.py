@@ -10,7 +10,7 @@ from tests.registry.canary.test_judge import write_log
 from tests.registry.project import MODEL, commit_all, write_run
 from weighbridge.cli.registry import app
 from weighbridge.core.errors import WeighbridgeError
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def test_the_life_of_a_version(run, tmp_path):
     run("release", MODEL, "v3", "--no-push")
     assert "to v2, and quarantined" in run("rollback", MODEL, "--reason", "wrong", "--no-push")
     run("deprecate", MODEL, "v1", "--reason", "old", "--no-push")
-    outcome = json.loads(run("rollback", MODEL, "--to", "baseline", "--reason", "drill", "--no-push", "--json"))
-    assert (outcome["channels"]["stable"]["version"], outcome["pushed"]) == ("b1", False)
+    committed = json.loads(run("rollback", MODEL, "--to", "baseline", "--reason", "drill", "--no-push", "--json"))
+    assert (committed["channels"]["stable"]["version"], committed["pushed"]) == ("b1", False)
     kinds = [row["kind"] for row in json.loads(run("history", MODEL, "--json"))]
     assert (len(kinds), kinds[0], kinds[-1]) == (13, "rolled-back", "promoted")
     assert run("resolve", f"{MODEL}@v1").startswith(f"{MODEL}@v1")
@@ -116,6 +116,6 @@ def test_schemas_are_written(run, tmp_path):
 
 def test_a_race_is_visible(run):
     """`--expect` is how a script says what it believes."""
-    promote(run.root, Request("fp16"))
+    promote(run.root, PromotionRequest("fp16"))
     with pytest.raises(WeighbridgeError, match="stable is v3, expected v2"):
         run("release", MODEL, "v1", "--expect", "v2")

@@ -57,7 +57,7 @@ def test_a_text_without_end_is_not_read(monkeypatch):
         parse_yaml("a: 12345678", "p")
 
 
-def test_marking_the_line_of_a_hostile_text_survives_it():
+def test_marking_the_line_of_an_untrusted_text_survives_it():
     """Annotations look for keys in the text that was just refused."""
     assert line_of("x: 1\na: " + "[" * 30_000, "a") == 2
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from weighbridge.ci import evidence_bundle, history
 from weighbridge.ci.annotations import Annotation, Level, for_input_error, line_of
-from weighbridge.ci.evidence_bundle import Handover
+from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.ci.pipeline import Echo, reproduce
 from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, Verdict
 from weighbridge.core.errors import ExitCode, InputError
@@ -138,7 +138,7 @@ def write_out(judged: list[Judged], git: Git) -> str:
             evidence_bundle.pack(root, folder / "evidence" / item.project)
     atomic_write(folder / "report" / "gate.md", report.encode())
     passed = tuple(item.project for item in weighed if item.exit_code is ExitCode.PASS)
-    Handover(git.head(), passed).write(folder / "evidence")
+    EvidenceBundle(git.head(), passed).write(folder / "evidence")
     return report
 
 

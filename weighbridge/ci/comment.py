@@ -35,7 +35,7 @@ _CONCLUSIONS = {
 _CUT_FIRST = ("flip", "example", "slice", "machine", "reproduce", "pareto", "size against", "note", "changed")
 
 
-class Outcome(StrEnum):
+class PostStatus(StrEnum):
     """What became of a report."""
 
     CREATED = "created"
@@ -49,7 +49,7 @@ class Outcome(StrEnum):
 class Posted:
     """Where a report went."""
 
-    outcome: Outcome
+    status: PostStatus
     pull_request: int | None = None
 
 
@@ -59,19 +59,19 @@ def post(github: GitHub, run: FinishedRun, report: str | None, author: str = AUT
     `report` is text of unknown origin, None where the run uploaded none. Raises `StateError` if GitHub refuses.
     """
     if not run.is_pull_request:
-        return Posted(Outcome.NOT_A_PULL_REQUEST)
+        return Posted(PostStatus.NOT_A_PULL_REQUEST)
     pull_request = github.open_pull_request(run.owner, run.branch, run.commit)
     if pull_request is None:
-        return Posted(Outcome.MOVED_ON)
+        return Posted(PostStatus.MOVED_ON)
     body = render(run, report)
     own = [comment for comment in github.comments(pull_request) if comment.author == author and _place(comment)]
     if any(_place(comment) > (run.number, run.attempt) for comment in own):
-        return Posted(Outcome.SUPERSEDED, pull_request)
+        return Posted(PostStatus.SUPERSEDED, pull_request)
     if own:
         github.update_comment(own[0].number, body)
-        return Posted(Outcome.UPDATED, pull_request)
+        return Posted(PostStatus.UPDATED, pull_request)
     github.create_comment(pull_request, body)
-    return Posted(Outcome.CREATED, pull_request)
+    return Posted(PostStatus.CREATED, pull_request)
 
 
 def render(run: FinishedRun, report: str | None) -> str:

@@ -17,7 +17,7 @@ FILES = ("dvc.lock", "reports", "measurements", "artifacts/recipes", "artifacts/
 
 
 @dataclass(frozen=True)
-class Handover:
+class EvidenceBundle:
     """What the gate weighed and passed."""
 
     commit: str
@@ -30,7 +30,7 @@ class Handover:
         write_json(folder / NOTE, content)
 
     @classmethod
-    def read(cls, folder: Path) -> Handover:
+    def read(cls, folder: Path) -> EvidenceBundle:
         """Read the note; what is none is an `InputError`."""
         where = str(folder / NOTE)
         content = read_json(folder / NOTE)
@@ -45,7 +45,7 @@ class Handover:
 
 
 def pack(root: Path, folder: Path) -> None:
-    """Copy a project's evidence into its place in the handover."""
+    """Copy a project's evidence into its place in the bundle."""
     for name in FILES:
         source = root / name
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from weighbridge.ci.evidence_bundle import Handover, inside, unpack
+from weighbridge.ci.evidence_bundle import EvidenceBundle, inside, unpack
 from weighbridge.ci.history import LOCK
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.git import Git
 from weighbridge.registry.lifecycle.evidence import first_verdict, gather, passing, read_verdict, select
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.location import cache_folder, has_remote
 from weighbridge.registry.lookup.resolve import resolve_all, stable_or_none
 from weighbridge.registry.state.store import Settings
@@ -50,7 +50,7 @@ def promote_all(git: Git, evidence: Path, choice: Choice, key: Signer | None) ->
     Raises `StateError` where the evidence speaks of another commit, the tree is dirty, there is no DVC remote to hold
     the bytes, or the remote branch has moved on; in none of these cases anything was pushed.
     """
-    handed = Handover.read(evidence)
+    handed = EvidenceBundle.read(evidence)
     head = git.head()
     if handed.commit != head:
         raise StateError(f"speaks of commit {handed.commit[:12]}, not of {head[:12]}", where=str(evidence))
@@ -81,8 +81,8 @@ def _promote_project(git: Git, evidence: Path, project: str, choice: Choice, key
     if git.dirty():
         git.run("add", "--", lock)
         git.run("commit", "--quiet", "--message", f"{gate.model}: record what the gate weighed at {git.head()[:12]}")
-    outcome = promote(root, Request(recipe), settings=Settings(push=False), key=key)
-    return Promoted(gate.model, recipe, outcome.event.records[-1].version, "promoted")
+    committed = promote(root, PromotionRequest(recipe), settings=Settings(push=False), key=key)
+    return Promoted(gate.model, recipe, committed.event.records[-1].version, "promoted")
 
 
 def _known(git: Git, model: str, digest: str) -> str | None:

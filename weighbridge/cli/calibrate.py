@@ -23,7 +23,7 @@ def calibrate(
     """
     from weighbridge.gate.calibrate import trials as room
 
-    request = room.Request(root=root, model=model, data=data, launches=launches, seed=seed)
+    request = room.CalibrationRequest(root=root, model=model, data=data, launches=launches, seed=seed)
     with progress(quiet=quiet) as report:
         done = room.run(request, report)
     typer.echo(done.table, nl=False)

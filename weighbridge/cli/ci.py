@@ -64,7 +64,7 @@ def comment(
     )
     posted = post(github, run, read_report(report), author)
     where = f" on pull request {posted.pull_request}" if posted.pull_request else ""
-    typer.echo(f"comment{where}: {posted.outcome}")
+    typer.echo(f"comment{where}: {posted.status}")
 
 
 @app.command()
@@ -168,17 +168,17 @@ def summary(
     """Say what a stand-alone weighing found: annotations, the job's summary, the step's outputs."""
     from weighbridge.ci.event import this_run
     from weighbridge.ci.sanitize import neutralise
-    from weighbridge.ci.standalone import marks, outcome
+    from weighbridge.ci.standalone import annotations_of, read_result
 
     run = this_run(os.environ)
-    said = outcome(out, code)
+    result = read_result(out, code)
     if run.annotate:
-        for note in marks(said):
+        for note in annotations_of(result):
             typer.echo(note.command())
     if run.summary is not None:
-        _append(run.summary, neutralise(said.report))
+        _append(run.summary, neutralise(result.report))
     if run.outputs is not None:
-        _append(run.outputs, f"verdict={said.verdict}\nreport={out / 'gate.md'}\n")
+        _append(run.outputs, f"verdict={result.verdict}\nreport={out / 'gate.md'}\n")
 
 
 def _publish(run: Run, judged: list[Judged], report: str) -> None:

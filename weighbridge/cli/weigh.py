@@ -33,7 +33,7 @@ def weigh(
     """
     from weighbridge.gate.stages import standalone
 
-    request = standalone.Request(
+    request = standalone.StandaloneRequest(
         baseline=baseline,
         candidate=candidate,
         data=data,

@@ -18,10 +18,7 @@ from weighbridge.compress.graph.forward import outputs
 from weighbridge.compress.graph.layers import row
 from weighbridge.compress.steps import Context, Facts, Step, Subject
 from weighbridge.compress.techniques.factorize.config import FactorizeConfig, Layer
-from weighbridge.compress.techniques.factorize.lowrank import (
-    Ranks,
-    factors,
-)
+from weighbridge.compress.techniques.factorize.lowrank import Ranks, factors
 from weighbridge.compress.techniques.factorize.ranks import Candidate, params, ranks_of_layers
 from weighbridge.compress.training.finetune import facts_of, finetune
 from weighbridge.compress.training.loop import batch

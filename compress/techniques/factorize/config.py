@@ -8,9 +8,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from weighbridge.compress.steps import StepConfig
-from weighbridge.compress.techniques.factorize.lowrank import (
-    Convolution,
-)
+from weighbridge.compress.techniques.factorize.lowrank import Convolution
 from weighbridge.compress.techniques.prune.config import Amount
 from weighbridge.compress.training.loop import Finetune
 

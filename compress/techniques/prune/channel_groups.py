@@ -16,9 +16,9 @@ from weighbridge.compress.techniques.prune.tracing import (
     OPAQUE,
     TRACING_ERRORS,
     dependency_graph,
-    lost,
     makes_outputs,
     quiet,
+    untraceable,
 )
 from weighbridge.core.errors import InputError
 from weighbridge.data import Split
@@ -69,7 +69,7 @@ def _every_group(graph: Any, kept: set[nn.Module], module: nn.Module) -> list[An
         with quiet():
             return list(graph.get_all_groups(ignored_layers=list(kept), root_module_types=(_ConvNd, nn.Linear)))
     except TRACING_ERRORS as error:
-        raise lost(module, error) from error
+        raise untraceable(module, error) from error
 
 
 def _importance(config: PruneConfig) -> Any:

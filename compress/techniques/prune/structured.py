@@ -19,13 +19,7 @@ from weighbridge.compress.graph.layers import calls
 from weighbridge.compress.steps import Context, Facts
 from weighbridge.compress.techniques.prune.channel_groups import Group, channel_groups, inner
 from weighbridge.compress.techniques.prune.config import PruneConfig
-from weighbridge.compress.techniques.prune.tracing import (
-    OPAQUE,
-    TRACING_ERRORS,
-    dependency_graph,
-    lost,
-    quiet,
-)
+from weighbridge.compress.techniques.prune.tracing import OPAQUE, TRACING_ERRORS, dependency_graph, quiet, untraceable
 from weighbridge.compress.training.loop import batch, default_loss, deterministic
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
@@ -188,6 +182,6 @@ def _check(before: nn.Module, after: nn.Module, examples: Split) -> None:
         try:
             found = [tuple(output.shape) for output in outputs(after, inputs)]
         except TRACING_ERRORS as error:
-            raise lost(before, error) from error
+            raise untraceable(before, error) from error
     if found != expected:
         raise InputError(f"outputs would be {found} instead of {expected}", where="prune", fix="keep the last layers")

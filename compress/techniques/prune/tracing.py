@@ -36,7 +36,7 @@ def dependency_graph(module: nn.Module, examples: Split) -> Any:
                 customized_pruners={nn.GRU: _Recurrent(), nn.RNN: _Recurrent(), nn.LSTM: _Recurrent()},
             )
         except TRACING_ERRORS as error:
-            raise lost(module, error) from error
+            raise untraceable(module, error) from error
 
 
 class _Closed(torch.autograd.Function):
@@ -80,7 +80,7 @@ def _closed(module: nn.Module) -> Iterator[None]:
             del layer.forward
 
 
-def lost(module: nn.Module, error: Exception) -> InputError:
+def untraceable(module: nn.Module, error: Exception) -> InputError:
     """The error for a module in which channels cannot be followed."""
     opaque = [f"{name} ({type(layer).__name__})" for name, layer in module.named_modules() if isinstance(layer, OPAQUE)]
     through = ", ".join(opaque) or type(module).__name__

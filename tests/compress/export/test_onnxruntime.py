@@ -73,7 +73,7 @@ def test_nodes_are_named_after_layers():
     assert len({node.name for node in graph.proto.graph.node}) == len(graph.proto.graph.node)
 
 
-def test_exporting_twice_gives_the_same_bytes_and_leaves_the_module_alone():
+def test_exporting_twice_gives_the_same_bytes_and_does_not_change_the_module():
     """Deterministic, and a module in training mode is so afterwards."""
     module, context = build("mlp")
     module.train()
@@ -140,7 +140,7 @@ def test_an_operator_without_onnx_form_is_named_with_its_layer():
     )
 
 
-def test_control_flow_on_values_and_lost_batches_are_refused(capfd):
+def test_control_flow_on_values_and_fixed_batches_are_refused(capfd):
     """With the line of code where it can be told, and without a page of output."""
     with pytest.raises(InputError, match="cannot be traced for export") as caught:
         TARGET.export(Branch(), features())

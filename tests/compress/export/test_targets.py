@@ -119,7 +119,7 @@ def weights(name, data):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_file_that_lost_its_zeros_is_caught(net, pruned, programs, name):
+def test_a_file_without_its_zeros_is_caught(net, pruned, programs, name):
     """Claims of the pruned net against the file of the net that was never pruned."""
     reading = TARGETS[name].read(pruned[name].data)
     made = invariants.claims_of_file(reading.weights)

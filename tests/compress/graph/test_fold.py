@@ -71,7 +71,7 @@ def test_residual_network():
     assert type(folded) is Residual
 
 
-def test_shared_output_is_left_alone():
+def test_a_shared_output_is_not_folded():
     """A layer whose raw output is used elsewhere too keeps its normalisation."""
 
     class Skip(nn.Module):

@@ -273,7 +273,7 @@ def test_a_file_with_other_answers_is_caught(monkeypatch):
     assert "differs from the module" in refused(monkeypatch, Technique(Empty, lower=negated.lower, exact=True))
 
 
-def test_a_file_that_lost_its_zeros_is_caught(monkeypatch):
+def test_a_file_without_its_zeros_is_caught(monkeypatch):
     """The final file is decoded and searched for what the module had, after every lowering."""
     module, context = build("mlp")
     regrown = Technique(Empty, lower=rewrite(lambda values: values + (values == 0) * np.float32(1e-3)))

@@ -38,7 +38,7 @@ def test_steps_come_back_validated_and_in_order():
     assert steps[1].where == AT + "[1].quantize"
 
 
-def test_a_technique_without_parameters_may_stand_alone():
+def test_a_technique_needs_no_parameters():
     """`- pack:` is `- pack: {}`."""
     assert read_recipe(params([{"pack": None}]), "r")[0].name == "pack"
 
@@ -127,7 +127,7 @@ def test_refusals_say_where_what_and_how_to_mend(steps, said):
     assert refusal(steps) == said
 
 
-def test_an_onnx_model_takes_steps_on_files_alone():
+def test_an_onnx_model_takes_only_steps_on_files():
     """A module step on a finished file is refused by name; lowering steps are not."""
     assert refusal([{"prune": {"sparsity": 0.5}}], onnx="m.onnx").startswith(
         AT + "[0].prune: prune needs the PyTorch module, but the model is an ONNX file"

@@ -23,7 +23,7 @@ from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError, InvariantError
 
 TAUGHT = {"epochs": 2, "distill": {"temperature": 3, "weight": 0.7, "validation": 0.2}}
-ALONE = {"epochs": 2}
+UNTAUGHT = {"epochs": 2}
 
 
 def trained(epochs=6):
@@ -62,8 +62,8 @@ def test_every_step_that_trains_takes_a_teacher(item, stage):
     stages = []
     context = replace(context, progress=lambda name, *_: stages.append(name))
     (name,) = item
-    alone = {name: {**item[name], "finetune": ALONE}}
-    taught, untaught_artifact = run([item], module, context), run([alone], module, context)
+    untaught = {name: {**item[name], "finetune": UNTAUGHT}}
+    taught, untaught_artifact = run([item], module, context), run([untaught], module, context)
     facts = taught.steps[0].facts
     assert taught.data != untaught_artifact.data
     assert facts["teacher"] == "sha256:" + "0" * 64
@@ -107,7 +107,7 @@ def test_what_ships_never_saw_the_part_held_out():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("weighbridge.compress.recipe.compose.controlled", noting)
         artifact = run(
-            [{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}, {"share": {"bits": 3, "finetune": ALONE}}],
+            [{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}, {"share": {"bits": 3, "finetune": UNTAUGHT}}],
             module,
             context,
         )
@@ -180,7 +180,7 @@ def test_a_control_that_diverges_says_so(monkeypatch):
         run([{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}], module, context)
 
 
-def test_distill_after_a_taught_step_trains_the_control_alone():
+def test_distill_after_a_taught_step_trains_only_the_control():
     """In the control, the step `distill` is training without a teacher as well."""
     module, context = trained()
     items = [
@@ -227,7 +227,7 @@ def test_a_recipe_has_one_teacher():
     )
     assert "recipes.x.steps[1].share.finetune.distill.teacher: is sha256:2222" in text
     assert "an earlier step has baseline" in text
-    distilled = {"distill": {"teacher": "sha256:" + "2" * 64, "finetune": ALONE}}
+    distilled = {"distill": {"teacher": "sha256:" + "2" * 64, "finetune": UNTAUGHT}}
     text = refusal([{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}, distilled])
     assert "recipes.x.steps[1].distill.teacher: is sha256:2222" in text
     assert "steps[1].prune.finetune.distill.teacher: is baseline" in refusal(

@@ -45,7 +45,7 @@ def test_five_percent_headroom_passes():
     assert simulate(100, heavy_tailed(1.05 / 1.05, 0.03), [1.05], generator()).passed >= 99
 
 
-def test_too_noisy_is_inconclusive_not_wrong():
+def test_too_much_noise_is_inconclusive_not_wrong():
     """At 15 % spread a 5 % excess is often open, and never passes."""
     rates = simulate(100, heavy_tailed(1.05 * 1.05, 0.15), [1.05], generator())
     assert rates.passed <= 5
@@ -61,18 +61,18 @@ def test_looking_often_keeps_the_rate_of_false_passes():
 def test_recorded_launches_are_resampled_whole():
     """A drawn launch keeps its values of all metrics together, and none is drawn twice in a run."""
     recorded = np.array([np.arange(60.0), np.arange(60.0) + 100])
-    outcomes = resample((recorded / 1000).tolist(), 5, [1.05, 2.0], generator())
-    assert len(outcomes) == 5
-    assert all(outcome.pairs in LOOKS for outcome in outcomes)
+    simulated = resample((recorded / 1000).tolist(), 5, [1.05, 2.0], generator())
+    assert len(simulated) == 5
+    assert all(one.pairs in LOOKS for one in simulated)
 
 
 def test_swapping_names_leaves_no_chance_offset():
     """Recorded launches that all lean one way fail as they are, and decide nothing once names are drawn by a coin."""
     leaning = [[0.01 + 0.0001 * index for index in range(60)]]
     plain = resample(leaning, 20, [1.0], generator())
-    assert all(outcome.whole is Verdict.FAIL for outcome in plain)
+    assert all(one.whole is Verdict.FAIL for one in plain)
     swapped = resample(leaning, 100, [1.0], generator(), swap=True)
-    assert sum(outcome.whole is Verdict.FAIL for outcome in swapped) <= 2
+    assert sum(one.whole is Verdict.FAIL for one in swapped) <= 2
 
 
 def test_a_grain_hides_what_an_instrument_cannot_tell_apart():

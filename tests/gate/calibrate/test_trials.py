@@ -8,7 +8,7 @@ import pytest
 from weighbridge.core.errors import InputError
 from weighbridge.gate.calibrate import trials
 from weighbridge.gate.calibrate.calibration import sentences
-from weighbridge.gate.calibrate.trials import METRIC_NAMES, Request, Trial, floor
+from weighbridge.gate.calibrate.trials import METRIC_NAMES, CalibrationRequest, Trial, floor
 from weighbridge.gate.measure.device import describe
 from weighbridge.gate.measure.launches import Launch
 
@@ -27,14 +27,14 @@ def trial(sd, count=24):
     return Trial("a model against itself", 1.0, {name: drawn.tolist() for name in METRIC_NAMES}, 1.0)
 
 
-def test_a_quiet_machine_resolves_more_than_a_noisy_one():
+def test_a_quiet_machine_resolves_more_than_a_disturbed_one():
     """Spread, smallest effect and time to a verdict all grow with the noise."""
-    quiet, noisy = floor("latency.p50", trial(0.005), 1), floor("latency.p50", trial(0.06), 1)
-    assert quiet.launch_sd < noisy.launch_sd
-    assert quiet.smallest_effect < noisy.smallest_effect
+    quiet, disturbed = floor("latency.p50", trial(0.005), 1), floor("latency.p50", trial(0.06), 1)
+    assert quiet.launch_sd < disturbed.launch_sd
+    assert quiet.smallest_effect < disturbed.smallest_effect
     assert quiet.seconds_to_fail == 10.0
     assert quiet.pass_rate == 1.0
-    assert noisy.seconds_to_fail > quiet.seconds_to_fail
+    assert disturbed.seconds_to_fail > quiet.seconds_to_fail
 
 
 def test_a_model_exactly_at_its_limit_is_not_failed():
@@ -65,7 +65,7 @@ def machine(monkeypatch, tmp_path):
 def test_the_result_is_stored_by_fingerprint_and_shown_in_reports(machine, monkeypatch):
     """JSON with everything measured, a picture, and the sentences that reports read."""
     monkeypatch.setattr(trials, "METRIC_NAMES", ("latency.p50", "throughput"))
-    done = trials.run(Request(machine, launches=12))
+    done = trials.run(CalibrationRequest(machine, launches=12))
     device = describe({})
     assert done.path.name == f"{device.fingerprint.removeprefix('sha256:')}.json"
     content = json.loads(done.path.read_text())
@@ -81,7 +81,7 @@ def test_the_result_is_stored_by_fingerprint_and_shown_in_reports(machine, monke
 def test_a_model_of_ones_own_needs_examples(machine):
     """One clear line."""
     with pytest.raises(InputError, match="needs examples"):
-        trials.run(Request(machine, model=machine / "m.onnx"))
+        trials.run(CalibrationRequest(machine, model=machine / "m.onnx"))
 
 
 def test_the_floor_of_memory_is_not_below_what_the_kernel_tells_apart():

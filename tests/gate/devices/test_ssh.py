@@ -193,7 +193,7 @@ def test_a_dropped_connection_is_opened_again(connect, models):
     """Files, inputs and the machine's lock are there again, and the launch is taken again."""
     place = connect()
     ready = setup(place, models)
-    with place.turn(lambda _: None):
+    with place.machine_lock(lambda _: None):
         place.launch(ready, METRICS, np.random.default_rng(0))
         drop(place)
         again = place.launch(ready, METRICS, np.random.default_rng(1))
@@ -371,7 +371,7 @@ def test_two_gates_wait_for_each_other_on_the_device(connect):
             first.close()
 
     second.sleep = time.sleep
-    with first.turn(lambda _: None), second.turn(waiting):
+    with first.machine_lock(lambda _: None), second.machine_lock(waiting):
         assert len(waited) >= 3
 
 

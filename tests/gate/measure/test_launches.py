@@ -54,7 +54,7 @@ def test_a_launch_sees_a_candidate_of_twice_the_time(tmp_path):
     assert 0 <= launch.dropped <= 1
 
 
-def test_memory_alone_needs_no_timing(tmp_path):
+def test_memory_needs_no_timing(tmp_path):
     """Peak memory rests on a fresh process per launch and on nothing else."""
     launch = take_launch(setup(tmp_path), frozenset({"memory.peak"}), np.random.default_rng(0))
     assert "memory.peak" in launch.values

@@ -4,13 +4,13 @@ import sys
 import pytest
 
 from weighbridge.core.errors import StateError
-from weighbridge.gate.measure.machine_lock import lock_path, turn
+from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from weighbridge.gate.measure.machine_lock import turn
-with turn(Path(sys.argv[1]), print):
+from weighbridge.gate.measure.machine_lock import machine_lock
+with machine_lock(Path(sys.argv[1]), print):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -37,7 +37,7 @@ def test_the_second_gate_waits_and_says_so(held):
         if len(said) == 3:
             process.communicate("")
 
-    with turn(path, said.append, sleep=sleep):
+    with machine_lock(path, said.append, sleep=sleep):
         assert len(said) == 3
 
 
@@ -47,7 +47,7 @@ def test_waiting_is_bounded(held):
     clock = iter(range(0, 10_000, 100))
     with (
         pytest.raises(StateError, match="another gate has been measuring"),
-        turn(path, lambda _: None, limit=300, clock=lambda: next(clock), sleep=lambda _: None),
+        machine_lock(path, lambda _: None, limit=300, clock=lambda: next(clock), sleep=lambda _: None),
     ):
         pytest.fail("two gates at once")
 
@@ -57,7 +57,7 @@ def test_a_gate_that_dies_gives_the_machine_back(held):
     path, process = held
     process.kill()
     process.communicate()
-    with turn(path, lambda _: pytest.fail("nobody holds it")):
+    with machine_lock(path, lambda _: pytest.fail("nobody holds it")):
         pass
 
 
@@ -70,5 +70,5 @@ def test_the_lock_lies_in_the_users_runtime_directory(tmp_path):
 def test_a_lock_that_cannot_be_opened_is_an_error(tmp_path):
     """A file where the folder should be."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(StateError, match="cannot be opened"), turn(tmp_path / "file" / "lock", lambda _: None):
+    with pytest.raises(StateError, match="cannot be opened"), machine_lock(tmp_path / "file" / "lock", lambda _: None):
         pytest.fail("held nothing")

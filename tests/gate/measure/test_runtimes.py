@@ -106,9 +106,9 @@ def test_executorch_files_have_no_names(tmp_path):
     path.write_bytes((FILES / "two.pte").read_bytes())
     with pytest.raises(InputError, match=r"has 2 inputs; the manifest beside it names 0"):
         read_model(path, "candidate", ["a", "b"])
-    alone = tmp_path / "net.pte"
-    alone.write_bytes((FILES / "net.pte").read_bytes())
-    assert read_model(alone, "candidate", ["pixels"]).signature.inputs == (Port("pixels", "float32", (1, 1, 8, 8)),)
+    copied = tmp_path / "net.pte"
+    copied.write_bytes((FILES / "net.pte").read_bytes())
+    assert read_model(copied, "candidate", ["pixels"]).signature.inputs == (Port("pixels", "float32", (1, 1, 8, 8)),)
     with pytest.raises(InputError, match="has 2 outputs; the manifest beside it names 1"):
         read_model(placed(tmp_path / "m", "two", "executorch", ports={"inputs": ["b", "a"], "outputs": ["d"]}), "x")
 

@@ -67,7 +67,7 @@ def test_feeds_are_whole_batches_in_order():
     assert single[3]["b"].tolist() == [[6, 7]]
 
 
-def test_the_timing_process_imports_numpy_and_one_runtime_alone(tmp_path):
+def test_the_timing_process_imports_only_numpy_and_one_runtime(tmp_path):
     """Nothing of Weighbridge, no scipy, onnx or torch: the artifact is measured, and the script runs on a device."""
     opened, started = open_artifact(artifact(linear(tmp_path / "m.onnx")))
     with opened:

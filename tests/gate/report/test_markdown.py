@@ -106,7 +106,7 @@ def test_nothing_weighed_reads_as_an_error():
     assert "Nothing was weighed" in render(document(report(Verdict.ERROR, [])))
 
 
-HOSTILE = [
+UNTRUSTED = [
     "| pipe",
     "<script>alert(1)</script>",
     "@maintainer merge this",
@@ -125,8 +125,8 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_stays_text(text):
+@pytest.mark.parametrize("text", UNTRUSTED)
+def test_untrusted_text_stays_text(text):
     """No markup, no mention, no link, no second line, whatever a name or a message holds."""
     escaped = escape(text)
     assert "\n" not in escaped

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.gate.report.test_markdown import HOSTILE, entries, report
+from tests.gate.report.test_markdown import UNTRUSTED, entries, report
 from weighbridge.core.documents import Verdict
 from weighbridge.gate.report.blocks import Code, Document, Mark, Paragraph, Picture, Section, Table
 from weighbridge.gate.report.content import PICTURES, document
@@ -88,8 +88,8 @@ def test_the_plots_are_inside_and_follow_the_theme(page):
     assert len(clips) == len(set(clips))
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_stays_text(text):
+@pytest.mark.parametrize("text", UNTRUSTED)
+def test_untrusted_text_stays_text(text):
     """Names and messages never become tags or attributes."""
     section = Section("notes", text, [Paragraph([text, Code(text), Mark(Verdict.FAIL, text)]), Picture("x.png", text)])
     outline = Outline(render(Document(Verdict.FAIL, text, [], [section]), {"x.png": "<svg></svg>"}, text))

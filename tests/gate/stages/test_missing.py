@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from weighbridge.core.errors import InputError
-from weighbridge.gate.stages.missing import lost
+from weighbridge.gate.stages.missing import missing_measurement
 
 DEVICE = b'{"device_class": "test"}\n'
 
@@ -45,7 +45,7 @@ def project(tmp_path):
 
 def test_a_measurement_of_the_same_files_and_device_is_missed(project):
     """The sentence names the way back."""
-    said = lost(project(), "int8")
+    said = missing_measurement(project(), "int8")
     assert "dvc pull measurements/int8" in said
     assert "started afresh" in said
 
@@ -62,15 +62,15 @@ def test_a_measurement_of_the_same_files_and_device_is_missed(project):
 )
 def test_other_files_or_devices_start_afresh_without_a_word(project, change):
     """A new artifact, another machine, or a recipe that was never weighed owes nothing to an earlier measurement."""
-    assert lost(project(**change), "int8") is None
+    assert missing_measurement(project(**change), "int8") is None
 
 
 def test_no_lock_file_and_no_device_remember_nothing(project, tmp_path):
     """A project that never ran, or whose machine was not described."""
-    assert lost(tmp_path, "int8") is None
+    assert missing_measurement(tmp_path, "int8") is None
     root = project()
     (root / "artifacts" / "device.json").unlink()
-    assert lost(root, "int8") is None
+    assert missing_measurement(root, "int8") is None
 
 
 @pytest.mark.parametrize("text", ["- a", "stages: 3", "stages: {weigh@int8: 3}", "stages: {weigh@int8: {deps: 3}}"])
@@ -79,7 +79,7 @@ def test_a_lock_file_that_is_none_is_an_error(project, text):
     root = project()
     (root / "dvc.lock").write_text(text)
     with pytest.raises(InputError, match=r"dvc\.lock"):
-        lost(root, "int8")
+        missing_measurement(root, "int8")
 
 
 PIPELINE = """
@@ -110,6 +110,6 @@ def test_the_lock_file_is_the_one_that_dvc_writes(tmp_path):
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
     for words in (["init", "--no-scm", "-q"], ["repro", "-q"]):
         subprocess.run([sys.executable, "-m", "dvc", *words], cwd=tmp_path, check=True, capture_output=True)
-    assert "measurements/int8" in lost(tmp_path, "int8")
+    assert "measurements/int8" in missing_measurement(tmp_path, "int8")
     (tmp_path / "artifacts" / "device.json").write_bytes(b"another machine")
-    assert lost(tmp_path, "int8") is None
+    assert missing_measurement(tmp_path, "int8") is None

@@ -115,17 +115,17 @@ def test_the_judged_output_can_be_named(weigh, tmp_path):
     assert weigh("--budgets", "budgets.yaml", "-q")[0] == 1
 
 
-LOST = {
+WORSE = {
     "lost": (["scores"], "output 'boxes' is missing"),
     "renamed": (["boxes", "logits"], "output 'scores' is missing; output 'logits' is new"),
     "in another order": (["scores", "boxes"], "its outputs are in another order"),
 }
 
 
-@pytest.mark.parametrize("name", LOST)
+@pytest.mark.parametrize("name", WORSE)
 def test_a_candidate_with_other_outputs_is_refused(weigh, tmp_path, name):
     """What a caller takes from the baseline it must find in the candidate."""
-    names, said = LOST[name]
+    names, said = WORSE[name]
     two_outputs(tmp_path / "baseline.onnx", weights())
     model = onnx.load(str(two_outputs(tmp_path / "candidate.onnx", weights())))
     known = {value.name: value for value in model.graph.output}

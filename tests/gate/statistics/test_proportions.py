@@ -49,17 +49,17 @@ def test_examples_of_airways_and_of_newcombe():
 
 def constrained_z(pairs, drop):
     """Tango's statistic with its nuisance parameter found by maximizing the likelihood numerically."""
-    total, lost, won = pairs.total, pairs.only_reference, pairs.only_candidate
+    total, worse, better = pairs.total, pairs.only_reference, pairs.only_candidate
 
     def minus_log_likelihood(p_won):
-        p_lost, p_rest = p_won + drop, 1 - 2 * p_won - drop
-        terms = ((lost, p_lost), (won, p_won), (total - lost - won, p_rest))
+        p_worse, p_rest = p_won + drop, 1 - 2 * p_won - drop
+        terms = ((worse, p_worse), (better, p_won), (total - worse - better, p_rest))
         return -sum(count * math.log(max(p, 1e-300)) for count, p in terms if count)
 
     best = minimize_scalar(
         minus_log_likelihood, bounds=(max(0.0, -drop), (1 - drop) / 2), method="bounded", options={"xatol": 1e-12}
     ).x
-    return (lost - won - total * drop) / math.sqrt(total * (2 * best + drop * (1 - drop)))
+    return (worse - better - total * drop) / math.sqrt(total * (2 * best + drop * (1 - drop)))
 
 
 @pytest.mark.parametrize("drop", [-0.2, -0.03, 0.01, 0.05, 0.3])

@@ -30,7 +30,7 @@ def test_looks_spend_the_error_once(shares):
     assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_a_budget_that_stands_alone_can_fail_at_the_first_look():
+def test_a_single_budget_can_fail_at_the_first_look():
     """Ten pairs that all lie beyond the limit have a p-value of 1/1024, which half of the spent error allows."""
     assert LAUNCH_ALPHA * FAIL_SHARES[10] >= 2**-10
     assert LAUNCH_ALPHA <= FAMILY_ALPHA

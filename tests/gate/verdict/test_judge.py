@@ -105,7 +105,7 @@ def test_throughput_is_better_when_higher():
 
 
 @pytest.mark.parametrize(("excess_pages", "expected"), [(0, "inconclusive"), (30, "inconclusive"), (1000, "fail")])
-def test_memory_fails_beyond_what_the_kernel_counts_alone(excess_pages, expected):
+def test_memory_fails_beyond_what_the_kernel_counts(excess_pages, expected):
     """Thirty pages of 68 MB, shown beyond doubt by 54 quiet launches, are less than the counter itself may be off."""
     base = 68.7e6
     found = launches(1 + 4096 * excess_pages / base, sd=0.0007, base=base)
@@ -181,15 +181,15 @@ def test_evidence_that_contradicts_itself_is_inconclusive():
     assert "changed while measuring" in item.reason
 
 
-def test_many_noisy_budgets_share_their_error():
+def test_many_timed_budgets_share_their_error():
     """What fails alone at a look may stay open among six: Holm's correction over required ones alone."""
     borderline = launches(0.95, sd=0.005, pairs=10, seed=3)
     found = measurement(comparison(latency_p50=borderline, controls=controls(10), pairs=10))
-    alone = [budget("latency.p50", max_ratio=0.9)]
+    single = [budget("latency.p50", max_ratio=0.9)]
     advisory = [budget("latency.p50", max_ratio=0.9, required=False)] * 5
-    assert judge(found, alone).budgets[0].verdict is Verdict.FAIL
-    assert judge(found, alone + advisory).budgets[0].verdict is Verdict.FAIL
-    assert judge(found, alone * 6).budgets[0].verdict is Verdict.INCONCLUSIVE
+    assert judge(found, single).budgets[0].verdict is Verdict.FAIL
+    assert judge(found, single + advisory).budgets[0].verdict is Verdict.FAIL
+    assert judge(found, single * 6).budgets[0].verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_flips_are_judged_by_exact_bounds(limit, expected):
     assert one(measurement(), budget("accuracy.flips", max=limit)).verdict.value == expected
 
 
-def test_the_worst_slice_fails_alone():
+def test_only_the_worst_slice_fails():
     """One slice that lost much fails the budget, by name, though all others hold."""
     slices = {"fine": proportions(225, 3, 2, 20), "shirt": proportions(150, 90, 1, 9)}
     whole = proportions(800, 100, 10, 90)
@@ -261,7 +261,7 @@ def resampled(drop, *, spread=0.01, count=2000):
         candidate=0.9 - drop,
         reference=0.9,
         examples=1000,
-        candidate_resamples=[value - lost for value, lost in zip(reference, drops, strict=True)],
+        candidate_resamples=[value - drop for value, drop in zip(reference, drops, strict=True)],
         reference_resamples=reference,
     )
 
@@ -380,7 +380,7 @@ def test_a_disturbed_machine_is_inconclusive():
     assert item.next_look == 24
 
 
-def test_devices_of_another_class_are_left_alone():
+def test_devices_of_another_class_are_not_judged():
     """A budget for another device is named in the notes; a gate without any budget left is an error."""
     elsewhere = budget("latency.p50", max="1us", device="pi5")
     verdict = judge(measurement(), [*BUDGETS, elsewhere])

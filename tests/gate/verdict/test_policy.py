@@ -84,7 +84,7 @@ def test_a_recipe_made_advisory_is_a_change():
     assert recipe_changes({"a": advisory}, {"b": counts}) == []
 
 
-def test_a_recipe_that_is_gone_or_renamed_or_lost_a_target_is_a_change():
+def test_a_recipe_that_is_gone_or_renamed_or_without_a_target_is_a_change():
     """What is not judged any more cannot fail: removed, renamed, and one target of two, each by its name."""
     steps = [{"quantize": {"scheme": "fp16"}}]
     both, one = RecipeSection(steps=steps, target=["onnxruntime", "litert"]), RecipeSection(steps=steps)

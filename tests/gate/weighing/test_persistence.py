@@ -13,11 +13,11 @@ from weighbridge.core.documents import Budget, Measurement, Weighing
 from weighbridge.core.errors import StateError
 from weighbridge.gate.measure.device import describe
 from weighbridge.gate.measure.launches import Protocol
-from weighbridge.gate.measure.machine_lock import lock_of, lock_path, turn
+from weighbridge.gate.measure.machine_lock import lock_of, lock_path, machine_lock
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing.job import Source, read_job
-from weighbridge.gate.weighing.weigh import times, weigh, weigh_in_turn
+from weighbridge.gate.weighing.weigh import times, weigh, weigh_locked
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = Protocol(warm_seconds=0.0, rounds=5, fewest_rounds=5, launch_seconds=0.05)
@@ -39,9 +39,9 @@ def job_in(folder, budgets=(AT_THE_LIMIT,), **weighing):
 CHILD = """
 import sys
 from pathlib import Path
-from weighbridge.gate.weighing.weigh import weigh_in_turn
+from weighbridge.gate.weighing.weigh import weigh_locked
 from tests.gate.weighing.test_persistence import job_in
-weigh_in_turn(job_in(Path(sys.argv[1])), Path(sys.argv[2]))
+weigh_locked(job_in(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
@@ -80,7 +80,7 @@ def test_a_killed_weighing_loses_no_launch_and_its_error_budget_goes_on(tmp_path
     verdict = judge(kept, [AT_THE_LIMIT])
     assert verdict.verdict != "pass"
     job = job_in(tmp_path, launches=len(second) + 2)
-    done = weigh_in_turn(job, target)
+    done = weigh_locked(job, target)
     found = done.comparisons[0].metrics["latency.p50"]
     assert found.log_ratio[: len(second)] == second
     assert found.numbers == list(range(1, len(found.numbers) + 1))
@@ -110,14 +110,14 @@ def test_a_disk_that_is_full_keeps_the_measurement_of_before(tmp_path, monkeypat
     """A write that fails in the middle leaves the last whole document and ends the run with an error."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     target = tmp_path / "measurement.json"
-    first = weigh_in_turn(job_in(tmp_path, launches=2), target)
+    first = weigh_locked(job_in(tmp_path, launches=2), target)
 
     def full(handle):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StateError, match="No space left"):
-        weigh_in_turn(job_in(tmp_path, launches=4), target)
+        weigh_locked(job_in(tmp_path, launches=4), target)
     assert Measurement.read(target) == first
     assert [path.name for path in tmp_path.glob("*measurement*")] == ["measurement.json"]
 
@@ -128,12 +128,12 @@ def test_only_what_is_timed_waits_for_the_machine(tmp_path, monkeypatch):
     untimed, timed = job_in(tmp_path, [SIZE]), job_in(tmp_path, launches=1)
     assert (times(untimed), times(timed)) == (False, True)
     said = []
-    with turn(lock_path(os.environ), said.append):
-        measurement = weigh_in_turn(untimed, tmp_path / "untimed.json", lambda *words: said.append(words))
+    with machine_lock(lock_path(os.environ), said.append):
+        measurement = weigh_locked(untimed, tmp_path / "untimed.json", lambda *words: said.append(words))
         assert judge(measurement, [SIZE]).verdict == "pass"
         assert not any(words[0] == "waiting" for words in said)
         with pytest.raises(Killed):
-            weigh_in_turn(timed, tmp_path / "timed.json", stop_waiting)
+            weigh_locked(timed, tmp_path / "timed.json", stop_waiting)
     assert not (tmp_path / "timed.json").exists()
 
 
@@ -147,7 +147,7 @@ def test_two_gates_never_write_one_document_at_once(tmp_path, monkeypatch):
     """Untimed weighings of one measurement take turns too: launches that the other took are not lost."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     target = tmp_path / "measurement.json"
-    with turn(lock_of(target, os.environ), lambda _: None), pytest.raises(Killed):
-        weigh_in_turn(job_in(tmp_path, [SIZE]), target, stop_waiting)
+    with machine_lock(lock_of(target, os.environ), lambda _: None), pytest.raises(Killed):
+        weigh_locked(job_in(tmp_path, [SIZE]), target, stop_waiting)
     assert lock_of(target, os.environ) != lock_of(tmp_path / "other.json", os.environ)
     assert not target.exists()

@@ -7,8 +7,8 @@ from weighbridge.core.documents import Budget, Comparison, Device, Measurement, 
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
-from weighbridge.gate.weighing.accumulator import Tally
-from weighbridge.gate.weighing.sampling import Need, Noisy, first_needs
+from weighbridge.gate.weighing.accumulator import Accumulator
+from weighbridge.gate.weighing.sampling import Need, Sampling, first_needs
 
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abcd"]
 DEVICE = Device(
@@ -45,7 +45,7 @@ class Machine:
         return Launch(values, ratios, dict.fromkeys(names, 500), self.dropped)
 
 
-def measurement(tally):
+def measurement(accumulator):
     return Measurement(
         baseline=BASELINE,
         candidate=CANDIDATE,
@@ -62,17 +62,22 @@ def measurement(tally):
             complete=True,
         ),
         comparisons=[
-            Comparison(against="baseline", reference=BASELINE, metrics=tally.evidence(()), controls=tally.controls())
+            Comparison(
+                against="baseline",
+                reference=BASELINE,
+                metrics=accumulator.evidence(()),
+                controls=accumulator.controls(),
+            )
         ],
     )
 
 
-def weigh(machine, budgets=(P50,), *, tally=None, time_limit=1e9, thorough=False, most=54):
-    tally = tally or Tally("baseline", BASELINE, "baseline")
-    noisy = Noisy(
+def weigh(machine, budgets=(P50,), *, accumulator=None, time_limit=1e9, thorough=False, most=54):
+    accumulator = accumulator or Accumulator("baseline", BASELINE, "baseline")
+    sampling = Sampling(
         None,
-        [tally],
-        lambda: judge(measurement(tally), budgets),
+        [accumulator],
+        lambda: judge(measurement(accumulator), budgets),
         seed=5,
         most_launches=most,
         time_limit=time_limit,
@@ -80,33 +85,33 @@ def weigh(machine, budgets=(P50,), *, tally=None, time_limit=1e9, thorough=False
         clock=machine.clock,
         launch=machine.launch,
     )
-    done = noisy.run(first_needs(budgets, {"baseline": False}, {}))
-    return done, tally, judge(measurement(tally), budgets)
+    done = sampling.run(first_needs(budgets, {"baseline": False}, {}))
+    return done, accumulator, judge(measurement(accumulator), budgets)
 
 
 @pytest.mark.parametrize(("ratio", "verdict"), [(0.9, "pass"), (1.0, "pass"), (1.3, "fail")])
 def test_clear_cases_end_at_the_first_look(ratio, verdict):
     """Ten launch pairs, not one more."""
-    done, tally, found = weigh(Machine(ratio))
+    done, accumulator, found = weigh(Machine(ratio))
     assert done
     assert found.verdict == verdict
-    assert tally.count("latency.p50") == LOOKS[0]
+    assert accumulator.count("latency.p50") == LOOKS[0]
 
 
 def test_a_value_at_the_limit_is_measured_to_the_last_look_and_stays_inconclusive():
     """Fifty-four pairs, no verdict by exhaustion."""
-    done, tally, found = weigh(Machine(1.05))
+    done, accumulator, found = weigh(Machine(1.05))
     assert not done or found.verdict == "inconclusive"
-    assert tally.count("latency.p50") == LOOKS[-1]
+    assert accumulator.count("latency.p50") == LOOKS[-1]
     assert found.verdict == "inconclusive"
 
 
 def test_the_time_limit_ends_the_measuring_without_a_verdict():
     """Whole launches only, and none that would end beyond the limit."""
     machine = Machine(1.0)
-    done, tally, found = weigh(machine, time_limit=7.5)
+    done, accumulator, found = weigh(machine, time_limit=7.5)
     assert not done
-    assert tally.count("latency.p50") == 7
+    assert accumulator.count("latency.p50") == 7
     assert machine.now <= 7.5
     assert found.verdict == "inconclusive"
 
@@ -114,20 +119,20 @@ def test_the_time_limit_ends_the_measuring_without_a_verdict():
 def test_every_fourth_launch_has_a_second_baseline_and_six_of_the_first_ten():
     """The null control is part of the measurement, not an option, and it can speak at the first look."""
     machine = Machine(1.05)
-    _, tally, _ = weigh(machine)
+    _, accumulator, _ = weigh(machine)
     taken = [index for index, control in enumerate(machine.controls) if control]
     assert taken == [0, 1, 3, 5, 6, 8, *range(24, 54, 4)]
-    assert len(tally.null) == 14
+    assert len(accumulator.null) == 14
 
 
-def test_controls_are_counted_over_timed_launches_alone():
+def test_controls_are_counted_over_timed_launches_only():
     """Launches for memory have no bursts to compare: those for latency, added later, bring their own controls."""
-    tally = Tally("baseline", BASELINE, "baseline")
-    weigh(Machine(1.0), (Budget(metric="memory.peak", max_ratio=1.05),), tally=tally)
-    tally.null.clear()
-    tally.series.pop("latency.p50", None)
-    _, _, found = weigh(Machine(1.0), tally=tally)
-    assert len(tally.null) >= 6
+    accumulator = Accumulator("baseline", BASELINE, "baseline")
+    weigh(Machine(1.0), (Budget(metric="memory.peak", max_ratio=1.05),), accumulator=accumulator)
+    accumulator.null.clear()
+    accumulator.series.pop("latency.p50", None)
+    _, _, found = weigh(Machine(1.0), accumulator=accumulator)
+    assert len(accumulator.null) >= 6
     assert found.verdict == "pass"
 
 
@@ -135,51 +140,51 @@ def test_weighing_again_continues_and_never_starts_afresh():
     """A decided measurement takes no further launch; an open one goes on at the next pair, up to the last look."""
     _, first, _ = weigh(Machine(1.05), time_limit=20)
     assert first.count("latency.p50") == 20
-    resumed = Tally("baseline", BASELINE, "baseline")
+    resumed = Accumulator("baseline", BASELINE, "baseline")
     resumed.resume(measurement(first).comparisons[0])
     machine = Machine(1.05)
-    _, second, _ = weigh(machine, tally=resumed)
+    _, second, _ = weigh(machine, accumulator=resumed)
     assert machine.now == LOOKS[-1] - 20
     assert second.series["latency.p50"].log_ratio[:20] == first.series["latency.p50"].log_ratio
     assert second.series["latency.p50"].numbers == list(range(1, 55))
     last = Machine(1.0)
-    _, _, found = weigh(last, tally=second)
+    _, _, found = weigh(last, accumulator=second)
     assert last.now == 0
     assert found.verdict == "inconclusive"
 
 
 def test_rerunning_until_green_does_not_work():
     """Twenty re-runs of a candidate just beyond its limit: never a pass, never more than the last look's pairs."""
-    tally = Tally("baseline", BASELINE, "baseline")
+    accumulator = Accumulator("baseline", BASELINE, "baseline")
     for _ in range(20):
-        resumed = Tally("baseline", BASELINE, "baseline")
-        if tally.series:
-            resumed.resume(measurement(tally).comparisons[0])
-        _, tally, found = weigh(Machine(1.07), tally=resumed, time_limit=5)
+        resumed = Accumulator("baseline", BASELINE, "baseline")
+        if accumulator.series:
+            resumed.resume(measurement(accumulator).comparisons[0])
+        _, accumulator, found = weigh(Machine(1.07), accumulator=resumed, time_limit=5)
         assert found.verdict != "pass"
-    assert tally.count("latency.p50") <= LOOKS[-1]
+    assert accumulator.count("latency.p50") <= LOOKS[-1]
 
 
 def test_a_failed_budget_ends_the_measuring_of_the_others_unless_all_are_asked_for():
     """The hopeless case costs ten launches, sixteen where two budgets share the error; `--all` goes on."""
     advisory = Budget(metric="cold_start", max_ratio=1.3, required=False)
-    _, tally, found = weigh(Machine(1.3), (P50, advisory))
+    _, accumulator, found = weigh(Machine(1.3), (P50, advisory))
     assert found.verdict == "fail"
-    assert tally.count("cold_start") == LOOKS[0]
+    assert accumulator.count("cold_start") == LOOKS[0]
     budgets = (P50, Budget(metric="cold_start", max_ratio=1.3))
-    _, tally, found = weigh(Machine(1.3), budgets)
+    _, accumulator, found = weigh(Machine(1.3), budgets)
     assert found.verdict == "fail"
-    assert tally.count("cold_start") == LOOKS[1]
-    _, tally, _ = weigh(Machine(1.3), budgets, thorough=True)
-    assert tally.count("cold_start") == LOOKS[-1]
+    assert accumulator.count("cold_start") == LOOKS[1]
+    _, accumulator, _ = weigh(Machine(1.3), budgets, thorough=True)
+    assert accumulator.count("cold_start") == LOOKS[-1]
 
 
 def test_advisory_budgets_get_the_first_look_and_no_more():
     """What decides nothing does not hold the gate up."""
     budgets = (P50, Budget(metric="cold_start", max_ratio=1.0, required=False))
-    _, tally, found = weigh(Machine(1.0), budgets)
+    _, accumulator, found = weigh(Machine(1.0), budgets)
     assert found.verdict == "pass"
-    assert tally.count("cold_start") == LOOKS[0]
+    assert accumulator.count("cold_start") == LOOKS[0]
 
 
 def test_a_disturbed_machine_is_inconclusive():
@@ -210,7 +215,7 @@ def test_launch_orders_differ_from_launch_to_launch_and_repeat_with_the_seed():
     """Randomness comes from the seed and the launch's number alone."""
     drawn = []
     for _ in range(2):
-        _, tally, _ = weigh(Machine(1.0, sd=0.01))
-        drawn.append(tally.series["latency.p50"].log_ratio)
+        _, accumulator, _ = weigh(Machine(1.0, sd=0.01))
+        drawn.append(accumulator.series["latency.p50"].log_ratio)
     assert drawn[0] == drawn[1]
     assert len(set(np.round(drawn[0], 12))) == LOOKS[0]

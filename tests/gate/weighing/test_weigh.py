@@ -251,7 +251,7 @@ def test_what_cannot_be_measured_is_absent_and_never_passes(make, monkeypatch):
     assert [item.verdict for item in verdict.budgets] == ["error", "error"]
 
 
-def test_every_noisy_metric_is_taken_where_a_budget_names_it(make):
+def test_every_sampled_metric_is_taken_where_a_budget_names_it(make):
     """Cold start, throughput, tails and memory in one set of launches."""
     names = ["cold_start", "throughput", "latency.p95", "latency.p99", "memory.peak"]
     budgets = with_metrics([], names)

@@ -12,7 +12,7 @@ from weighbridge.core.errors import InputError, StateError
 from weighbridge.registry.canary.judge import Action, decide, judge
 from weighbridge.registry.canary.telemetry import Arm, Observed, Window, read_log
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.layout import WorkTree, event_path, parse_mapping
 from weighbridge.registry.state.records import Canary, CanaryPlan
@@ -65,7 +65,7 @@ def canary(promoted):
     policy = {"canary": {"steps": [10, 100], "min_samples": 1000, "min_time": "5min", "budgets": BUDGETS}}
     (promoted / "registry.policy.yaml").write_text(yaml.safe_dump(policy))
     commit_all(promoted)
-    promote(promoted, Request("fp16", channel="none"), settings=at(START - timedelta(days=1)))
+    promote(promoted, PromotionRequest("fp16", channel="none"), settings=at(START - timedelta(days=1)))
     Operator(promoted, MODEL, at(START)).start_canary("v3")
     return promoted
 
@@ -235,10 +235,10 @@ def test_every_decision_is_an_event_with_its_evidence(canary, log):
     advanced = judge(canary, MODEL, str(log), settings=at(began + timedelta(hours=2)))
     shift(log, write_log(log, 4000, canary={"errors": 0.2}), began + timedelta(hours=2))
     aborted = judge(canary, MODEL, str(log), settings=at(began + timedelta(hours=3)))
-    kinds = [found.outcome.event.kind for found in (held, advanced, aborted)]
+    kinds = [found.committed.event.kind for found in (held, advanced, aborted)]
     assert kinds == ["canary-held", "canary-advanced", "canary-aborted"]
     assert [found.exit_code for found in (held, advanced, aborted)] == [3, 0, 1]
-    where = event_path(MODEL, aborted.outcome.event.number)
+    where = event_path(MODEL, aborted.committed.event.number)
     evidence = parse_mapping((canary / where).read_bytes(), where)["evidence"]
     assert evidence["budgets"][0]["state"] == "beyond"
     assert evidence["source"].startswith("online.jsonl sha256:")
@@ -257,7 +257,7 @@ def shift(path, source, began):
 
 def test_a_dry_run_changes_nothing(canary, log):
     """Looking without deciding leaves no event."""
-    assert judge(canary, MODEL, str(write_log(log, 10)), settings=at(LATER), dry_run=True).outcome is None
+    assert judge(canary, MODEL, str(write_log(log, 10)), settings=at(LATER), dry_run=True).committed is None
     assert resolve(canary, f"{MODEL}@canary").weight == 10
 
 

@@ -10,7 +10,7 @@ from weighbridge.core.errors import InputError, IntegrityError, StateError, Weig
 from weighbridge.core.files import sha256_bytes, sha256_file
 from weighbridge.registry.lifecycle.evidence import select
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.layout import WorkTree, read_record
 from weighbridge.registry.trust.verify import verify_models
@@ -22,7 +22,7 @@ def refused(root, kind, message, request=None):
     """Promotion is refused with that message, and leaves nothing behind."""
     before = git(root, "rev-parse", "HEAD"), git(root, "status", "--porcelain")
     with pytest.raises(kind, match=message):
-        promote(root, request or Request("int8"))
+        promote(root, request or PromotionRequest("int8"))
     assert (git(root, "rev-parse", "HEAD"), git(root, "status", "--porcelain")) == before
     assert not (root / "registry").exists()
 
@@ -36,8 +36,8 @@ def relock(root):
 def test_what_passed_becomes_a_version_and_stable(project):
     """The record says what was promoted, in one commit that leaves a clean tree."""
     commit = git(project, "rev-parse", "HEAD")
-    outcome = promote(project, Request("int8", notes="first"))
-    assert outcome.event.kind == "promoted"
+    committed = promote(project, PromotionRequest("int8", notes="first"))
+    assert committed.event.kind == "promoted"
     assert git(project, "status", "--porcelain") == ""
     assert git(project, "rev-parse", "HEAD~1") == commit
     found = resolve(project, f"{MODEL}@stable")
@@ -91,7 +91,7 @@ def test_a_recipe_without_verdict_is_refused(project):
 
 def test_an_unknown_recipe_is_refused(project):
     """A name that params.yaml does not have is an input error with the names that it has."""
-    refused(project, InputError, "no recipe 'int7'", Request("int7"))
+    refused(project, InputError, "no recipe 'int7'", PromotionRequest("int7"))
 
 
 def test_a_budget_that_nobody_waived_the_loosening_of_is_refused(project):
@@ -199,20 +199,20 @@ def test_an_edited_record_is_not_to_be_committed(promoted):
     path.write_text(path.read_text() + "\n")
     (promoted / "a.py").write_text("x = 1")
     with pytest.raises(StateError, match=r"v1\.yaml: was edited by hand.*restore them with git"):
-        promote(promoted, Request("fp16"))
+        promote(promoted, PromotionRequest("fp16"))
 
 
 def test_the_same_bytes_do_not_become_two_versions(promoted):
     """Promoting what is a version already says which one it is."""
     with pytest.raises(StateError, match="are tiny-cnn@v2 already"):
-        promote(promoted, Request("int8"))
+        promote(promoted, PromotionRequest("int8"))
 
 
 def test_quarantined_bytes_do_not_come_back(promoted):
     """What was rolled back is not promoted again until somebody lifts the quarantine, with a reason."""
     Operator(promoted, MODEL).roll_back(reason="wrong answers")
     with pytest.raises(StateError, match="v2, which is quarantined"):
-        promote(promoted, Request("int8"))
+        promote(promoted, PromotionRequest("int8"))
     Operator(promoted, MODEL).quarantine("v2", reason="the data was wrong, not the model", lift=True)
     Operator(promoted, MODEL).release("v2", reason="back")
     assert resolve(promoted, MODEL).version == "v2"
@@ -220,28 +220,28 @@ def test_quarantined_bytes_do_not_come_back(promoted):
 
 def test_a_version_that_was_weighed_against_another_stable_is_refused(project):
     """Two changes in budget, merged one after the other, may be over it together."""
-    promote(project, Request("int8"))
+    promote(project, PromotionRequest("int8"))
     write_run(project, 2, stable=SOME)
     commit_all(project)
     with pytest.raises(StateError, match="weighed against another stable than v1"):
-        promote(project, Request("int8"))
+        promote(project, PromotionRequest("int8"))
     write_run(project, 2, stable=sha256_bytes(candidate_bytes("int8", 1)))
     commit_all(project)
-    assert promote(project, Request("int8")).channels.stable.version == "v2"
+    assert promote(project, PromotionRequest("int8")).channels.stable.version == "v2"
 
 
 def test_an_expectation_that_does_not_hold_is_refused(project):
     """`--expect` names what must be stable for the decision to stand."""
     with pytest.raises(StateError, match="stable is none, expected v3"):
-        promote(project, Request("int8", expect="v3"))
-    promote(project, Request("int8", expect="none"))
+        promote(project, PromotionRequest("int8", expect="v3"))
+    promote(project, PromotionRequest("int8", expect="none"))
 
 
 def test_a_record_without_channel_moves_nothing(project):
     """`--channel none` records a version for a canary; stable stays what it was."""
-    promote(project, Request("int8"))
-    outcome = promote(project, Request("fp16", channel="none"))
-    assert outcome.event.kind == "recorded"
+    promote(project, PromotionRequest("int8"))
+    committed = promote(project, PromotionRequest("fp16", channel="none"))
+    assert committed.event.kind == "recorded"
     assert resolve(project, MODEL).version == "v1"
     assert resolve(project, f"{MODEL}@v2").digest == sha256_bytes(candidate_bytes("fp16"))
 
@@ -273,7 +273,7 @@ def test_the_teacher_is_named_by_version(project):
     path = project / "artifacts/recipes/int8/onnxruntime/manifest.json"
     edit_json(path, lambda m: m.update(teacher=sha256_bytes(BASELINE)))
     relock(project)
-    promote(project, Request("int8"))
+    promote(project, PromotionRequest("int8"))
     assert read_record(WorkTree(project), MODEL, "v1")["teacher"]["version"] == "b1"
 
 
@@ -283,13 +283,13 @@ def test_a_local_dvc_remote_receives_the_bytes(project, tmp_path):
         f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path}/dvc\n"
     )
     commit_all(project)
-    promote(project, Request("int8"))
+    promote(project, PromotionRequest("int8"))
     stored = sorted(sha256_file(path) for path in (tmp_path / "dvc/files/md5").rglob("*") if path.is_file())
     assert stored == sorted([sha256_bytes(BASELINE), sha256_bytes(candidate_bytes("int8"))])
 
 
 def test_the_record_keeps_what_the_gate_judged(project):
     """Every budget with its interval stands in the record, as the gate wrote it."""
-    promote(project, Request("int8"))
+    promote(project, PromotionRequest("int8"))
     judged = json.loads((project / "reports/verdict.json").read_text())["recipes"]["int8"]["budgets"]
     assert read_record(WorkTree(project), MODEL, "v1")["verdict"]["budgets"] == judged

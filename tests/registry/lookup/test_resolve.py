@@ -10,7 +10,7 @@ from tests.registry.project import BASELINE, MODEL, candidate_bytes, commit_all,
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import dump_yaml, sha256_bytes
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import resolve, stable_artifacts, stable_or_none
 from weighbridge.registry.state.store import Settings
@@ -26,10 +26,10 @@ def at(hours):
 @pytest.fixture
 def history(project):
     """v1 stable at 0 h, v2 at 10 h, back to v1 at 20 h, the baseline at 30 h."""
-    promote(project, Request("int8"), settings=at(0))
+    promote(project, PromotionRequest("int8"), settings=at(0))
     write_run(project, 2)
     commit_all(project)
-    promote(project, Request("int8"), settings=at(10))
+    promote(project, PromotionRequest("int8"), settings=at(10))
     Operator(project, MODEL, at(20)).roll_back(reason="slow")
     Operator(project, MODEL, at(30)).roll_back(reason="slow too", to="baseline")
     return project
@@ -74,9 +74,9 @@ def test_what_was_stable_then_has_one_answer(history, hours, version):
 
 def test_a_clock_that_runs_back_does_not_turn_history_around(project):
     """An event is never earlier than the one before it, whatever the clock of the machine says."""
-    promote(project, Request("int8"), settings=at(10))
-    outcome = Operator(project, MODEL, at(-500)).roll_back(reason="drill", to="baseline")
-    assert outcome.event.at == "2026-11-01T22:00:00Z"
+    promote(project, PromotionRequest("int8"), settings=at(10))
+    committed = Operator(project, MODEL, at(-500)).roll_back(reason="drill", to="baseline")
+    assert committed.event.at == "2026-11-01T22:00:00Z"
 
 
 def test_edited_channels_are_refused(promoted):
@@ -100,7 +100,7 @@ def test_an_edited_record_or_last_event_is_refused(promoted, name):
 def test_nothing_stable_is_told_from_damage(project):
     """`stable_or_none` is None before the first promotion only; a damaged registry is an error."""
     assert stable_or_none(project, MODEL) is None
-    promote(project, Request("int8", channel="none"))
+    promote(project, PromotionRequest("int8", channel="none"))
     assert stable_or_none(project, MODEL) is None
     Operator(project, MODEL).release("v1")
     assert stable_or_none(project, MODEL).version == "v1"
@@ -154,7 +154,7 @@ def two_targets(project):
     """One version that was built for two runtimes."""
     write_run(project, targets=("onnxruntime", "litert"))
     commit_all(project)
-    promote(project, Request("int8"))
+    promote(project, PromotionRequest("int8"))
     return project
 
 
@@ -177,9 +177,9 @@ def test_what_serves_has_its_bytes_for_every_target(two_targets):
     """Half of a version is none: a roll-back to it is refused while the bytes of one target cannot be had."""
     write_run(two_targets, 2, targets=("onnxruntime", "litert"))
     commit_all(two_targets)
-    promote(two_targets, Request("int8"))
-    lost = resolve(two_targets, f"{MODEL}@v1", target="litert")
-    cached = two_targets / ".dvc/cache/files/md5" / lost.md5[:2] / lost.md5[2:]
+    promote(two_targets, PromotionRequest("int8"))
+    missing = resolve(two_targets, f"{MODEL}@v1", target="litert")
+    cached = two_targets / ".dvc/cache/files/md5" / missing.md5[:2] / missing.md5[2:]
     content = cached.read_bytes()
     cached.unlink()
     with pytest.raises(StateError, match=r"bytes of tiny-cnn@v1 .* cannot be had"):
@@ -191,20 +191,20 @@ def test_what_serves_has_its_bytes_for_every_target(two_targets):
 def test_bytes_are_known_by_every_target(two_targets):
     """The same bytes are no second version, quarantined ones do not come back beside others, more targets are more."""
     with pytest.raises(StateError, match="are tiny-cnn@v1 already"):
-        promote(two_targets, Request("int8"))
+        promote(two_targets, PromotionRequest("int8"))
     write_run(two_targets)
     commit_all(two_targets)
     with pytest.raises(StateError, match="are tiny-cnn@v1 already"):
-        promote(two_targets, Request("int8"))
-    promote(two_targets, Request("fp16"))
+        promote(two_targets, PromotionRequest("int8"))
+    promote(two_targets, PromotionRequest("fp16"))
     Operator(two_targets, MODEL).quarantine("v1", reason="x")
     write_run(two_targets, targets=("litert",))
     commit_all(two_targets)
     with pytest.raises(StateError, match="v1, which is quarantined"):
-        promote(two_targets, Request("int8"))
+        promote(two_targets, PromotionRequest("int8"))
     write_run(two_targets, targets=("onnxruntime", "litert"))
     commit_all(two_targets)
-    assert promote(two_targets, Request("fp16")).channels.stable.version == "v3"
+    assert promote(two_targets, PromotionRequest("fp16")).channels.stable.version == "v3"
 
 
 def test_two_artifacts_for_one_target_are_damage():

@@ -2,7 +2,7 @@
 
 from tests.registry.publish.project import estimate
 
-HOSTILE = "<script>alert(1)</script> | [x](javascript:alert(1)) `a` **b** \"q\" & 'r'"
+UNTRUSTED = "<script>alert(1)</script> | [x](javascript:alert(1)) `a` **b** \"q\" & 'r'"
 
 
 def metrics(size, accuracy, latency, *, baseline=(471_985, 0.8939, 157e-6)):

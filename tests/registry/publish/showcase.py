@@ -1,7 +1,7 @@
 """A registry worth looking at: two models, a dozen versions, a canary, a roll-back."""
 
 from tests.registry.publish.project import Project
-from tests.registry.publish.richproject import HOSTILE, metrics
+from tests.registry.publish.richproject import UNTRUSTED, metrics
 from weighbridge.registry.state.records import EventKind
 
 # Recipe, bytes, top-1, latency: the order of magnitude that tools reach on a small CNN.
@@ -29,7 +29,7 @@ def showcase(root):
             channel=position in (0, 1),
             baseline=baseline if position == 0 else None,
             metrics=metrics(size, accuracy, latency),
-            notes=HOSTILE if recipe == "tiny" else "",
+            notes=UNTRUSTED if recipe == "tiny" else "",
             recipe_section={
                 "steps": [
                     {"prune": {"method": "structured", "ratio": 0.5, "finetune": {"epochs": 3}}},

@@ -9,7 +9,7 @@ import yaml
 from tests.registry import project as made
 from tests.registry.publish.test_dvc import stored
 from weighbridge.core.errors import StateError
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.publish import pull
 
@@ -44,7 +44,7 @@ def test_promotion_pushes_the_bytes_over_ssh_and_a_clone_pulls_them(far, ssh, tm
     """Of each target, candidate and baseline: all of them are in the remote when the version is."""
     port, key = ssh
     root = far(f"ssh://127.0.0.1:{port}{tmp_path / 'far'}", keyfile=key, allow_agent="false")
-    promote(root, Request("int8"))
+    promote(root, PromotionRequest("int8"))
     made.git(tmp_path, "clone", "-q", str(tmp_path / "remote.git"), str(tmp_path / "clone"))
     shutil.rmtree(root)
     for target in ("onnxruntime", "litert"):
@@ -61,7 +61,7 @@ def test_a_remote_that_does_not_take_the_bytes_stops_the_promotion(far, tmp_path
     root = far(f"ssh://127.0.0.1:1{tmp_path / 'far'}", allow_agent="false")
     before = made.git(root, "ls-remote", "origin")
     with pytest.raises(StateError, match="DVC remote far"):
-        promote(root, Request("int8"))
+        promote(root, PromotionRequest("int8"))
     assert made.git(root, "ls-remote", "origin") == before
     with pytest.raises(StateError, match="no model"):
         resolve(root, made.MODEL)

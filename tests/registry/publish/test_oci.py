@@ -219,7 +219,7 @@ def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(projec
             )
 
 
-def test_two_records_that_differ_are_told_apart_by_the_history_alone(project, place, tmp_path):
+def test_two_records_that_differ_are_told_apart_by_the_history(project, place, tmp_path):
     """Somebody who may push can add a referrer; the clone's history still knows the right one."""
     reference, _ = place
     pushed = push(project, "fashion-cnn@v1", reference)

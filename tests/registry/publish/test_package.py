@@ -31,7 +31,7 @@ def test_the_same_version_again_is_no_error(package, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["bytes", "record", "extra", "missing"])
-def test_a_folder_that_holds_something_else_is_left_alone(package, tmp_path, damage):
+def test_a_folder_with_other_files_is_not_touched(package, tmp_path, damage):
     """Neither overwritten nor believed."""
     out = tmp_path / "out"
     unpack(package, out)
@@ -46,7 +46,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(package, tmp_path, dam
         unpack(package, out)
 
 
-def test_a_file_in_the_way_is_left_alone(package, tmp_path):
+def test_a_file_in_the_way_is_not_touched(package, tmp_path):
     """A file of that name is no folder."""
     (tmp_path / "out").write_text("mine")
     with pytest.raises(StateError, match="holds something else"):

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.registry.publish.project import Project
-from tests.registry.publish.richproject import HOSTILE
+from tests.registry.publish.richproject import UNTRUSTED
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.registry.site.build import build
 
@@ -97,7 +97,7 @@ def test_nothing_is_inline_that_the_content_policy_would_block(site):
 def test_what_people_wrote_stays_text(site):
     """Notes that try to be a script are shown as they were written."""
     page = Page((site / "fashion-cnn/v9.html").read_text())
-    assert HOSTILE in page.text
+    assert UNTRUSTED in page.text
     assert [values for name, values in page.tags if name == "script"] == [{"src": "../_/script.js", "defer": None}]
 
 
@@ -126,7 +126,7 @@ def test_an_earlier_site_is_replaced_whole(registry_root, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
-def test_a_folder_with_something_else_in_it_is_left_alone(registry_root, tmp_path):
+def test_a_folder_with_other_files_is_not_touched(registry_root, tmp_path):
     """`registry site .` must not eat a project."""
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(StateError, match="no site of this program"):

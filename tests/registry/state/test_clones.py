@@ -7,7 +7,7 @@ import pytest
 from tests.registry.project import MODEL, git
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.registry.lifecycle.gc import plan
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve, stable_or_none
 from weighbridge.registry.state.layout import AS_STORED, ATTRIBUTES
 from weighbridge.registry.trust.audit import audit
@@ -63,7 +63,7 @@ def test_a_sparse_checkout_is_not_an_empty_registry(promoted, tmp_path, ask):
         ask(root)
 
 
-def test_a_model_that_is_left_out_alone_is_missed_too(promoted, tmp_path):
+def test_a_single_model_that_is_left_out_is_missed_too(promoted, tmp_path):
     """One model's folder is gone from the working tree, others are there."""
     (promoted / "registry/models/other").mkdir()
     for path in (promoted / "registry/models" / MODEL).rglob("*.yaml"):
@@ -91,7 +91,7 @@ def test_commits_are_signed_where_git_is_told_to(project, tmp_path):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     for name, value in (("gpg.format", "ssh"), ("user.signingkey", f"{key}.pub"), ("commit.gpgsign", "true")):
         git(project, "config", name, value)
-    promote(project, Request("int8"))
+    promote(project, PromotionRequest("int8"))
     assert "gpgsig -----BEGIN SSH SIGNATURE-----" in git(project, "cat-file", "commit", "HEAD")
 
 
@@ -101,11 +101,11 @@ def test_a_signature_that_cannot_be_made_changes_nothing(project, tmp_path):
     for name, value in (("gpg.format", "ssh"), ("user.signingkey", str(tmp_path / "no")), ("commit.gpgsign", "true")):
         git(project, "config", name, value)
     with pytest.raises(StateError, match="commit-tree failed"):
-        promote(project, Request("int8"))
+        promote(project, PromotionRequest("int8"))
     assert git(project, "rev-parse", "HEAD") == before
 
 
 def test_commits_are_not_signed_where_nobody_asks(project):
     """No key is looked for where git is not told to sign."""
-    promote(project, Request("int8"))
+    promote(project, PromotionRequest("int8"))
     assert "gpgsig" not in git(project, "cat-file", "commit", "HEAD")

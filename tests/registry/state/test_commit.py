@@ -10,7 +10,7 @@ import pytest
 from tests.registry.project import MODEL, git
 from weighbridge.core.errors import StateError
 from weighbridge.core.git import Git
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve, stable_or_none
 from weighbridge.registry.state import commit as commits
 from weighbridge.registry.state.store import Store
@@ -44,7 +44,7 @@ def test_killed_at_any_step_the_state_is_before_or_after(project, monkeypatch, s
     with monkeypatch.context() as patch:
         kill_at(patch, step, after)
         with pytest.raises(KilledError):
-            promote(project, Request("int8"))
+            promote(project, PromotionRequest("int8"))
     committed = git(project, "log", "--oneline", "-1").endswith("promote v1 (int8)")
     pending = (project / ".git/weighbridge/journal.json").exists()
     assert not committed or pending or after
@@ -53,7 +53,7 @@ def test_killed_at_any_step_the_state_is_before_or_after(project, monkeypatch, s
         assert resolve(project, MODEL).version == "v1"
     else:
         assert not (project / "registry").exists()
-        promote(project, Request("int8"))
+        promote(project, PromotionRequest("int8"))
     assert git(project, "status", "--porcelain") == ""
     assert verify_models(project)[0].events == 1
     assert not list((project / ".git/weighbridge").glob("*-*"))
@@ -73,7 +73,7 @@ def test_killed_in_the_middle_of_the_files_the_channels_come_last(project, monke
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", one_only)
         with pytest.raises(KilledError):
-            promote(project, Request("int8"))
+            promote(project, PromotionRequest("int8"))
     assert moved[0].name != "channels.yaml"
     with pytest.raises(StateError, match="no model"):
         resolve(project, MODEL)
@@ -93,7 +93,7 @@ def test_a_lock_on_the_index_that_a_killed_command_left_is_removed(project, monk
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", dying)
         with pytest.raises(KilledError):
-            promote(project, Request("int8"))
+            promote(project, PromotionRequest("int8"))
     assert (project / ".git/index.lock").exists()
     assert Store(project).repair()
     assert not (project / ".git/index.lock").exists()
@@ -104,7 +104,7 @@ def test_somebody_elses_lock_on_the_index_is_respected(project, monkeypatch):
     """Another program's lock stays; the change is made all the same, and git status tells what the index lacks."""
     monkeypatch.setattr(commits.time, "sleep", lambda _: None)
     (project / ".git/index.lock").write_text("")
-    promote(project, Request("int8"))
+    promote(project, PromotionRequest("int8"))
     assert (project / ".git/index.lock").exists()
     assert resolve(project, MODEL).version == "v1"
 
@@ -118,10 +118,10 @@ def test_a_full_disk_before_the_commit_changes_nothing(project, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(commits, "atomic_write", full)
         with pytest.raises(StateError, match="No space left"):
-            promote(project, Request("int8"))
+            promote(project, PromotionRequest("int8"))
     assert git(project, "status", "--porcelain") == ""
     assert not (project / "registry").exists()
-    promote(project, Request("int8"))
+    promote(project, PromotionRequest("int8"))
 
 
 def test_files_that_the_user_changed_meanwhile_are_not_overwritten(promoted, monkeypatch):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.registry.project import MODEL, commit_all, write_run
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.registry.lifecycle.operate import Expected, Operator
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state import rollout
 from weighbridge.registry.state.records import CanaryPlan, Channels, Event, EventKind, NewRecord, Pointer
@@ -153,7 +153,7 @@ def three(promoted):
     """v1, v2, v3 were stable, in that order."""
     write_run(promoted, 3)
     commit_all(promoted)
-    promote(promoted, Request("int8"))
+    promote(promoted, PromotionRequest("int8"))
     return promoted
 
 
@@ -209,21 +209,21 @@ def test_an_unknown_model_is_refused(three):
 
 def test_a_canary_from_start_to_stable(promoted):
     """Recorded, started, advanced by hand over all steps, stable; each is one event."""
-    promote(promoted, Request("fp16", channel="none"))
+    promote(promoted, PromotionRequest("fp16", channel="none"))
     operator = Operator(promoted, MODEL)
     operator.start_canary("v3", CanaryPlan(steps=[10, 100]))
     assert resolve(promoted, f"{MODEL}@canary").weight == 10
     with pytest.raises(StateError, match="the canary is v3 on step 0 now, not v3 on step 1"):
         operator.advance_canary(reason="x", expect=Expected("v3", 1))
     operator.advance_canary(reason="well")
-    outcome = operator.advance_canary(reason="well")
-    assert (outcome.event.kind, outcome.channels.stable.version) == ("promoted", "v3")
-    assert outcome.event.number == 6
+    committed = operator.advance_canary(reason="well")
+    assert (committed.event.kind, committed.channels.stable.version) == ("promoted", "v3")
+    assert committed.event.number == 6
 
 
 def test_aborting_a_canary_quarantines_it_and_leaves_stable(promoted):
     """Traffic goes back to stable, which never changed."""
-    promote(promoted, Request("fp16", channel="none"))
+    promote(promoted, PromotionRequest("fp16", channel="none"))
     operator = Operator(promoted, MODEL)
     operator.start_canary("v3")
     channels = operator.abort_canary(reason="errors").channels

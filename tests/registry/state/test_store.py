@@ -11,7 +11,7 @@ import pytest
 from tests.registry.project import MODEL, commit_all, git, make_repository, write_run
 from weighbridge.core.errors import StateError
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state import commit as commits
 from weighbridge.registry.state.store import Settings
@@ -28,27 +28,27 @@ def tips(root, bare):
 def test_a_promotion_is_pushed(remote, settings):
     """The remote has the commit, and the clone stands on it with a clean tree."""
     root = remote("one")
-    outcome = promote(root, Request("int8"), settings=settings)
-    assert outcome.pushed
-    assert tips(root, remote.path) == (outcome.commit, "", outcome.commit)
+    committed = promote(root, PromotionRequest("int8"), settings=settings)
+    assert committed.pushed
+    assert tips(root, remote.path) == (committed.commit, "", committed.commit)
 
 
 def test_no_push_changes_the_local_branch_only(remote):
     """For a pull request: the commit stands on the local branch, the remote knows nothing."""
     root = remote("one")
     before = git(remote.path, "rev-parse", "main")
-    outcome = promote(root, Request("int8"), settings=Settings(push=False))
-    assert not outcome.pushed
-    assert tips(root, remote.path) == (outcome.commit, "", before)
+    committed = promote(root, PromotionRequest("int8"), settings=Settings(push=False))
+    assert not committed.pushed
+    assert tips(root, remote.path) == (committed.commit, "", before)
 
 
 def test_a_decision_is_taken_again_on_the_new_tip(remote, settings):
     """A clone that is behind decides on the remote's state, not on its own; nothing is rebased."""
     first, second = remote("one"), remote("two")
-    promote(first, Request("int8"), settings=settings)
-    outcome = promote(second, Request("fp16"), settings=settings)
-    assert outcome.event.number == 2
-    assert outcome.channels.stable.version == "v2"
+    promote(first, PromotionRequest("int8"), settings=settings)
+    committed = promote(second, PromotionRequest("fp16"), settings=settings)
+    assert committed.event.number == 2
+    assert committed.channels.stable.version == "v2"
     assert git(second, "status", "--porcelain") == ""
     assert verify_models(second)[0].versions == 2
 
@@ -62,13 +62,13 @@ def test_the_loser_of_a_race_starts_over(remote, settings, monkeypatch):
 
     def slow(self, *arguments):
         if self.root == first and not raced:
-            raced.append(promote(second, Request("fp16"), settings=settings))
+            raced.append(promote(second, PromotionRequest("fp16"), settings=settings))
         return publish(self, *arguments)
 
     monkeypatch.setattr(Store, "_publish", slow)
-    outcome = promote(first, Request("int8"), settings=settings)
-    assert (raced[0].attempts, outcome.attempts) == (1, 2)
-    assert (raced[0].event.number, outcome.event.number) == (1, 2)
+    committed = promote(first, PromotionRequest("int8"), settings=settings)
+    assert (raced[0].attempts, committed.attempts) == (1, 2)
+    assert (raced[0].event.number, committed.event.number) == (1, 2)
     assert git(remote.path, "rev-list", "--count", "main") == "3"
     assert verify_models(first)[0].events == 2
 
@@ -83,13 +83,13 @@ def test_the_loser_of_a_race_is_told_where_its_condition_fell(remote, settings, 
 
     def slow(self, *arguments):
         if self.root == first and not raced:
-            raced.append(promote(second, Request("fp16", expect="none"), settings=settings))
+            raced.append(promote(second, PromotionRequest("fp16", expect="none"), settings=settings))
         return publish(self, *arguments)
 
     monkeypatch.setattr(Store, "_publish", slow)
     head = git(first, "rev-parse", "HEAD")
     with pytest.raises(StateError, match="stable is v1, expected none"):
-        promote(first, Request("int8", expect="none"), settings=settings)
+        promote(first, PromotionRequest("int8", expect="none"), settings=settings)
     assert git(first, "rev-parse", "HEAD") == head
     assert git(first, "status", "--porcelain") == ""
 
@@ -97,7 +97,7 @@ def test_the_loser_of_a_race_is_told_where_its_condition_fell(remote, settings, 
 def test_concurrent_promoters_lose_nothing(remote, settings):
     """Three processes in three clones promote at once: every event is there exactly once, in one chain."""
     roots = [remote(f"clone{number}") for number in range(3)]
-    promote(roots[0], Request("int8"), settings=settings)
+    promote(roots[0], PromotionRequest("int8"), settings=settings)
     codes = []
 
     def run(root, recipe):
@@ -127,7 +127,7 @@ def test_a_refused_push_leaves_no_trace(remote, settings):
     hook.chmod(0o755)
     before = tips(root, remote.path)
     with pytest.raises(StateError, match=r"origin refused the push: .*rejected"):
-        promote(root, Request("int8"), settings=settings)
+        promote(root, PromotionRequest("int8"), settings=settings)
     assert tips(root, remote.path) == before
     assert not (root / "registry").exists()
 
@@ -138,11 +138,11 @@ def test_an_unreachable_remote_leaves_no_trace(remote, settings):
     git(root, "remote", "set-url", "origin", str(root / "nowhere.git"))
     head = git(root, "rev-parse", "HEAD")
     with pytest.raises(StateError, match="cannot fetch main from origin"):
-        promote(root, Request("int8"), settings=settings)
+        promote(root, PromotionRequest("int8"), settings=settings)
     assert git(root, "rev-parse", "HEAD") == head
 
 
-def test_a_push_whose_answer_was_lost_is_found_to_have_worked(remote, settings, monkeypatch):
+def test_a_push_without_an_answer_is_found_to_have_worked(remote, settings, monkeypatch):
     """The connection breaks after the remote accepted: the event is there once, and the command says so."""
     root = remote("one")
     from weighbridge.core.git import Git
@@ -156,8 +156,8 @@ def test_a_push_whose_answer_was_lost_is_found_to_have_worked(remote, settings, 
         return done
 
     monkeypatch.setattr(Git, "attempt", broken)
-    outcome = promote(root, Request("int8"), settings=settings)
-    assert outcome.attempts == 1
+    committed = promote(root, PromotionRequest("int8"), settings=settings)
+    assert committed.attempts == 1
     assert git(remote.path, "rev-list", "--count", "main") == "2"
 
 
@@ -167,19 +167,19 @@ def test_a_commit_that_the_remote_does_not_have_is_refused(remote, settings):
     write_run(root, 5)
     commit_all(root)
     with pytest.raises(StateError, match="does not have the commit that you are on"):
-        promote(root, Request("int8"), settings=settings)
+        promote(root, PromotionRequest("int8"), settings=settings)
 
 
 def test_rolling_back_works_from_a_clone_with_work_in_progress(remote, settings):
     """At three in the morning a dirty tree and unpushed commits do not stand in the way; they are left alone."""
     root = remote("one")
-    promote(root, Request("int8"), settings=settings)
+    promote(root, PromotionRequest("int8"), settings=settings)
     (root / "notes.txt").write_text("half done")
     write_run(root, 6)
     git(root, "commit", "-q", "-a", "-m", "Work")
-    outcome = Operator(root, MODEL, settings).roll_back(reason="alarm", to="baseline")
-    assert git(remote.path, "rev-parse", "main") == outcome.commit
-    assert "commits of its own" in outcome.local
+    committed = Operator(root, MODEL, settings).roll_back(reason="alarm", to="baseline")
+    assert git(remote.path, "rev-parse", "main") == committed.commit
+    assert "commits of its own" in committed.local
     assert (root / "notes.txt").read_text() == "half done"
     assert resolve(root, MODEL).version == "v1"
     git(root, "pull", "-q", "--rebase", "origin", "main")
@@ -213,7 +213,7 @@ def test_a_project_in_a_folder_of_its_repository(tmp_path, project):
     (root / ".gitignore").write_text("/artifacts/\n/measurements/\n.weighbridge/\n/.dvc/cache/\n")
     write_run(root)
     commit_all(top)
-    promote(root, Request("int8"))
+    promote(root, PromotionRequest("int8"))
     assert git(top, "status", "--porcelain") == ""
     assert (root / f"registry/models/{MODEL}/channels.yaml").exists()
     assert Operator(root, MODEL).roll_back(reason="drill").channels.stable.version == "b1"
@@ -236,7 +236,7 @@ def test_a_clone_without_identity_is_told(project, monkeypatch):
     git(project, "config", "--unset", "user.email")
     git(project, "config", "user.useConfigOnly", "true")
     with pytest.raises(StateError, match="does not know who commits"):
-        promote(project, Request("int8"))
+        promote(project, PromotionRequest("int8"))
 
 
 def test_too_many_races_end_in_an_error(remote, monkeypatch):
@@ -247,14 +247,17 @@ def test_too_many_races_end_in_an_error(remote, monkeypatch):
     waits = []
     monkeypatch.setattr(Store, "_publish", lambda *_: False)
     with pytest.raises(StateError, match="others were faster 5 times; nothing was changed"):
-        promote(root, Request("int8"), settings=Settings(sleep=waits.append, attempts=5))
+        promote(root, PromotionRequest("int8"), settings=Settings(sleep=waits.append, attempts=5))
     assert len(set(waits)) == 5
 
 
 def test_the_time_of_an_event_is_the_clocks(project):
     """The clock comes in from outside and is written in UTC."""
     now = datetime(2026, 5, 4, 3, 2, 1, 999, tzinfo=UTC)
-    assert promote(project, Request("int8"), settings=Settings(clock=lambda: now)).event.at == "2026-05-04T03:02:01Z"
+    assert (
+        promote(project, PromotionRequest("int8"), settings=Settings(clock=lambda: now)).event.at
+        == "2026-05-04T03:02:01Z"
+    )
 
 
 def test_a_clone_that_cannot_follow_says_so_and_the_change_stands(remote, settings, monkeypatch):
@@ -266,8 +269,8 @@ def test_a_clone_that_cannot_follow_says_so_and_the_change_stands(remote, settin
 
     with monkeypatch.context() as patch:
         patch.setattr(commits, "atomic_write", full)
-        outcome = promote(root, Request("int8"), settings=settings)
-    assert "No space left" in outcome.local
-    assert git(remote.path, "rev-parse", "main") == outcome.commit
+        committed = promote(root, PromotionRequest("int8"), settings=settings)
+    assert "No space left" in committed.local
+    assert git(remote.path, "rev-parse", "main") == committed.commit
     git(root, "pull", "-q", "--ff-only")
     assert resolve(root, MODEL).version == "v1"

@@ -19,13 +19,13 @@ from weighbridge.cli.registry import app
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.publish.pull import want
 from weighbridge.registry.state.layout import POLICY, WorkTree, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.trust import signing
 from weighbridge.registry.trust.keyless import KeylessSigner, ambient_signer, public_trust_root, verify_bundle
-from weighbridge.registry.trust.policy import Identity, Policy, load_policy, read_policy
+from weighbridge.registry.trust.registry_policy import Identity, RegistryPolicy, load_policy, read_policy
 from weighbridge.registry.trust.verify import verify_models
 
 FIXTURES = Path(__file__).parents[2] / "fixtures/sigstore"
@@ -69,7 +69,7 @@ def set_policy(root, instance, **policy):
 
 def signed(root, instance):
     """Promote, and what was signed: record, its digest, the bundle."""
-    promote(root, Request("int8"), key=signer(instance))
+    promote(root, PromotionRequest("int8"), key=signer(instance))
     view = WorkTree(root)
     record = VersionRecord.model_validate(read_record(view, MODEL, "v1"))
     return record, sha256_bytes(view.read(version_path(MODEL, "v1"))), view.read(signature_path(MODEL, "v1"))
@@ -126,7 +126,7 @@ def test_another_signer_or_another_time_is_refused(project, instance, claims, sa
     set_policy(project, instance, identities={"ci": {"workflow": WORKFLOW, "repository": REPOSITORY}})
     instance.ask(**claims)
     with pytest.raises(IntegrityError, match=said):
-        promote(project, Request("int8"), key=signer(instance))
+        promote(project, PromotionRequest("int8"), key=signer(instance))
     assert not (project / "registry").exists()
 
 
@@ -135,7 +135,7 @@ def test_a_certificate_that_no_log_knows_is_refused(project, instance):
     set_policy(project, instance)
     instance.ask(logged=False)
     with pytest.raises(StateError, match=r"sigstore did not sign: .*SCT"):
-        promote(project, Request("int8"), key=signer(instance))
+        promote(project, PromotionRequest("int8"), key=signer(instance))
     assert not (project / "registry").exists()
 
 
@@ -218,7 +218,7 @@ def test_a_bundle_does_not_serve_another_version(project, instance):
     """A genuine bundle about one version says nothing of another."""
     set_policy(project, instance)
     _, _, bundle = signed(project, instance)
-    promote(project, Request("fp16"), key=signer(instance))
+    promote(project, PromotionRequest("fp16"), key=signer(instance))
     view = WorkTree(project)
     record = VersionRecord.model_validate(read_record(view, MODEL, "v2"))
     digest = sha256_bytes(view.read(version_path(MODEL, "v2")))
@@ -230,12 +230,12 @@ def test_keys_and_identities_do_not_stand_in_for_each_other(project, instance):
     """A policy of keys takes no bundle, a policy of identities no key."""
     record, digest, bundle = signed(project, instance)
     with pytest.raises(IntegrityError, match="names no identity"):
-        signing.verify(bundle, record, digest, Policy(keys={"release": public(ED25519)}), "x")
+        signing.verify(bundle, record, digest, RegistryPolicy(keys={"release": public(ED25519)}), "x")
     set_policy(project, instance)
     with pytest.raises(IntegrityError, match="signed by no key"):
-        promote(project, Request("fp16"), key=ED25519)
+        promote(project, PromotionRequest("fp16"), key=ED25519)
     set_policy(project, instance, keys={"release": public(ED25519)})
-    promote(project, Request("fp16"), key=ED25519)
+    promote(project, PromotionRequest("fp16"), key=ED25519)
     assert verify_models(project)[0].signatures == 3
 
 
@@ -348,13 +348,13 @@ def test_what_cannot_sign_says_so_and_writes_nothing(project, instance, tmp_path
         monkeypatch.delenv(name, raising=False)
     config = json.dumps(instance.trust_config)
     with pytest.raises(StateError, match="identity token is not accepted"):
-        promote(project, Request("int8"), key=KeylessSigner("nonsense", config))
+        promote(project, PromotionRequest("int8"), key=KeylessSigner("nonsense", config))
     forged = ".".join([*instance.token().split(".")[:2], "AAAA"])
     with pytest.raises(StateError, match=r"sigstore did not sign: 401"):
-        promote(project, Request("int8"), key=KeylessSigner(forged, config))
+        promote(project, PromotionRequest("int8"), key=KeylessSigner(forged, config))
     gone = config.replace(instance.url, "http://127.0.0.1:9")
     with pytest.raises(StateError, match="sigstore did not sign"):
-        promote(project, Request("int8"), key=KeylessSigner(instance.token(), gone))
+        promote(project, PromotionRequest("int8"), key=KeylessSigner(instance.token(), gone))
     (tmp_path / "trust.json").write_text("{}")
     with pytest.raises(InputError, match="is no trust configuration"):
         ambient_signer(tmp_path / "trust.json")

@@ -12,13 +12,13 @@ from tests.registry.project import MODEL, commit_all, git
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.state.layout import POLICY, WorkTree, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.state.store import Settings
 from weighbridge.registry.trust import signing
 from weighbridge.registry.trust.audit import audit
-from weighbridge.registry.trust.policy import Policy, plan_with, read_policy
+from weighbridge.registry.trust.registry_policy import RegistryPolicy, plan_with, read_policy
 from weighbridge.registry.trust.verify import verify_models
 
 ED25519 = ed25519.Ed25519PrivateKey.generate()
@@ -60,7 +60,7 @@ def record_of(root, version="v1"):
 def test_a_signed_promotion_verifies(project, key):
     """Signed by a key of the policy: promoted, verified, and the statement carries what the gate said."""
     set_policy(project, require_signature=True, keys={"release": public(key)})
-    promote(project, Request("int8"), key=key)
+    promote(project, PromotionRequest("int8"), key=key)
     record, digest, envelope = record_of(project)
     signed = signing.verify(envelope, record, digest, read_policy(WorkTree(project)), "x")
     assert signed.key == "release"
@@ -79,7 +79,7 @@ def test_other_programs_can_check_the_envelope(project, key):
     from securesystemslib import dsse
     from securesystemslib.signer import SSlibKey
 
-    promote(project, Request("int8"), key=key)
+    promote(project, PromotionRequest("int8"), key=key)
     _, _, envelope = record_of(project)
     content = json.loads(envelope)
     for signature in content["signatures"]:
@@ -97,14 +97,14 @@ def test_unsigned_is_refused_where_the_policy_says_so(project):
     """No key, no promotion."""
     set_policy(project, require_signature=True, keys={"release": public(ED25519)})
     with pytest.raises(StateError, match="would be unsigned"):
-        promote(project, Request("int8"))
+        promote(project, PromotionRequest("int8"))
 
 
 def test_a_strangers_key_is_refused(project):
     """A signature by a key that the policy does not name is none."""
     set_policy(project, keys={"release": public(ED25519)})
     with pytest.raises(IntegrityError, match="signed by no key that the policy names"):
-        promote(project, Request("int8"), key=STRANGER)
+        promote(project, PromotionRequest("int8"), key=STRANGER)
     assert not (project / "registry").exists()
 
 
@@ -114,7 +114,7 @@ def test_the_policy_of_the_tip_counts_not_of_the_working_tree(remote):
     set_policy(one, require_signature=True, keys={"release": public(ED25519)})
     git(one, "push", "-q", "origin", "main")
     with pytest.raises(StateError, match="would be unsigned"):
-        promote(two, Request("int8"))
+        promote(two, PromotionRequest("int8"))
 
 
 @pytest.mark.parametrize("section", ["promoters", "operators"])
@@ -122,17 +122,17 @@ def test_only_those_named_may_act(project, section):
     """Patterns over the address of the git identity."""
     set_policy(project, **{section: ["*@other.org"]})
     if section == "operators":
-        promote(project, Request("int8"))
+        promote(project, PromotionRequest("int8"))
         with pytest.raises(StateError, match=r"Test <test@example.org> may not move channels"):
             Operator(project, MODEL).roll_back(reason="x")
     else:
         with pytest.raises(StateError, match=r"Test <test@example.org> may not promote"):
-            promote(project, Request("int8"))
+            promote(project, PromotionRequest("int8"))
     set_policy(project, **{section: ["*@other.org", "test@example.org"]})
     if section == "operators":
         Operator(project, MODEL).roll_back(reason="x")
     else:
-        promote(project, Request("int8"))
+        promote(project, PromotionRequest("int8"))
 
 
 def test_an_unsigned_version_does_not_serve_once_signatures_are_required(promoted):
@@ -147,11 +147,11 @@ def test_an_unsigned_version_does_not_serve_once_signatures_are_required(promote
 def test_a_retired_key_does_not_spoil_history(project):
     """Old signatures stay in the chain; only what serves must be trusted by the keys of today."""
     set_policy(project, keys={"old": public(ED25519)})
-    promote(project, Request("int8"), key=ED25519)
+    promote(project, PromotionRequest("int8"), key=ED25519)
     set_policy(project, keys={"new": public(P256)})
     with pytest.raises(IntegrityError, match="signed by no key"):
         verify_models(project)
-    promote(project, Request("fp16"), key=P256)
+    promote(project, PromotionRequest("fp16"), key=P256)
     assert verify_models(project)[0].signatures == 3
 
 
@@ -168,23 +168,23 @@ def test_a_retired_key_does_not_spoil_history(project):
 )
 def test_a_changed_envelope_is_refused(project, change):
     """Another payload, signature, type or shape: none of them verifies."""
-    promote(project, Request("int8"), key=ED25519)
+    promote(project, PromotionRequest("int8"), key=ED25519)
     record, digest, envelope = record_of(project)
     content = json.loads(envelope)
     change(content)
-    policy = Policy(keys={"release": public(ED25519)})
+    policy = RegistryPolicy(keys={"release": public(ED25519)})
     with pytest.raises(IntegrityError):
         signing.verify(json.dumps(content).encode(), record, digest, policy, "x")
 
 
 def test_a_signature_does_not_serve_another_version(project):
     """A genuine statement about one version says nothing of another."""
-    promote(project, Request("int8"), key=ED25519)
-    promote(project, Request("fp16"), key=ED25519)
+    promote(project, PromotionRequest("int8"), key=ED25519)
+    promote(project, PromotionRequest("fp16"), key=ED25519)
     _, _, of_first = record_of(project, "v1")
     record, digest, _ = record_of(project, "v2")
     with pytest.raises(IntegrityError, match="states something else"):
-        signing.verify(of_first, record, digest, Policy(keys={"release": public(ED25519)}), "x")
+        signing.verify(of_first, record, digest, RegistryPolicy(keys={"release": public(ED25519)}), "x")
 
 
 def test_keys_are_checked(tmp_path):
@@ -224,7 +224,7 @@ def test_a_policy_that_cannot_be_read_is_never_the_default(project, text, messag
     (project / POLICY).write_text(text)
     commit_all(project)
     with pytest.raises(InputError, match=message):
-        promote(project, Request("int8"))
+        promote(project, PromotionRequest("int8"))
 
 
 def test_a_canary_plan_is_the_policys_unless_a_command_says_otherwise(project):
@@ -248,7 +248,7 @@ def test_a_canary_plan_is_the_policys_unless_a_command_says_otherwise(project):
 
 def test_signatures_are_part_of_what_audit_covers(project):
     """A signature that is gone or changed is found, policy or not."""
-    promote(project, Request("int8"), key=ED25519, settings=Settings())
+    promote(project, PromotionRequest("int8"), key=ED25519, settings=Settings())
     audit(project)
     path = project / signature_path(MODEL, "v1")
     content = path.read_bytes()

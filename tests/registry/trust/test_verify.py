@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.registry.project import MODEL, commit_all, git, write_run
 from weighbridge.core.errors import IntegrityError, StateError, WeighbridgeError
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.trust.audit import audit
 from weighbridge.registry.trust.verify import verify_models
 
@@ -31,7 +31,7 @@ def _eventful_template(_promoted_template, tmp_path_factory):
     operator.abort_canary(reason="slow")
     write_run(promoted, 3)
     commit_all(promoted)
-    promote(promoted, Request("int8"))
+    promote(promoted, PromotionRequest("int8"))
     operator.deprecate("v1", reason="old")
     return promoted
 
@@ -190,7 +190,7 @@ def test_stray_files_of_other_programs_break_nothing(eventful):
     assert verify_models(eventful)
 
 
-def test_names_that_differ_in_case_alone_are_refused(eventful):
+def test_names_that_differ_only_in_case_are_refused(eventful):
     """Two models that one file system would take for one are refused."""
     (eventful / "registry/models" / MODEL.upper()).mkdir()
     with pytest.raises(IntegrityError, match="differ in case alone"):

@@ -7,7 +7,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.registry.publish.project import Project, digest_of
-from tests.registry.publish.richproject import HOSTILE, metrics
+from tests.registry.publish.richproject import UNTRUSTED, metrics
 from weighbridge.core.files import pretty_json
 from weighbridge.registry.state.layout import WorkTree
 from weighbridge.registry.state.snapshot import read_model
@@ -25,7 +25,7 @@ def problem(document):
 def records(tmp_path_factory):
     """A baseline and a compressed version with metrics and notes."""
     made = Project(tmp_path_factory.mktemp("bom") / "project")
-    made.add("int8", b"weights", baseline=b"fp32", metrics=metrics(123_120, 0.8935, 131e-6), notes=HOSTILE)
+    made.add("int8", b"weights", baseline=b"fp32", metrics=metrics(123_120, 0.8935, 131e-6), notes=UNTRUSTED)
     return read_model(WorkTree(made.root), made.model).records
 
 

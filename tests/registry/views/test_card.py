@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 
 from tests.registry.project import MODEL, commit_all, write_run
 from tests.registry.publish.project import Project
-from tests.registry.publish.richproject import HOSTILE, metrics
-from weighbridge.registry.lifecycle.promote import Request, promote
+from tests.registry.publish.richproject import UNTRUSTED, metrics
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.site.version import version_page
 from weighbridge.registry.state.layout import WorkTree
 from weighbridge.registry.state.snapshot import read_model
@@ -25,7 +25,7 @@ def test_every_target_is_described(pipeline_run):
     """Files, digests and verdicts of all targets, in the card and on the site's page; not the first one's alone."""
     write_run(pipeline_run, targets=("litert", "onnxruntime"))
     commit_all(pipeline_run)
-    promote(pipeline_run, Request("int8"))
+    promote(pipeline_run, PromotionRequest("int8"))
     state = read_model(WorkTree(pipeline_run), MODEL)
     record = state.records["v1"]
     text = card(record)
@@ -45,7 +45,7 @@ def test_every_target_is_described(pipeline_run):
 def project(tmp_path_factory):
     """A project with one version that has metrics and notes."""
     made = Project(tmp_path_factory.mktemp("card") / "project")
-    made.add("int8", b"weights", baseline=b"fp32", metrics=metrics(123_120, 0.8935, 131e-6), notes=HOSTILE)
+    made.add("int8", b"weights", baseline=b"fp32", metrics=metrics(123_120, 0.8935, 131e-6), notes=UNTRUSTED)
     return made
 
 

@@ -70,8 +70,8 @@ def test_better_follows_the_metrics_own_direction():
 def test_an_interval_without_width_is_exact():
     """A fact of the file has no noise, and the table says so."""
     assert figures.interval(at(5, None)) == "exact"
-    noisy = Estimate(value=2e-3, lower=1e-3, upper=3e-3, unit="seconds")
-    assert figures.interval(noisy) == "1.00 ms – 3.00 ms"
+    wide = Estimate(value=2e-3, lower=1e-3, upper=3e-3, unit="seconds")
+    assert figures.interval(wide) == "1.00 ms – 3.00 ms"
 
 
 def test_metrics_come_in_the_tables_order():

@@ -11,7 +11,7 @@ from tests.registry.project import BASELINE, MODEL, candidate_bytes, lock
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.registry.lifecycle import gc
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.registry.lifecycle.promote import Request, promote
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.layout import WorkTree, model_names, read_channels
 from weighbridge.registry.state.records import Channels, Event, VersionRecord
@@ -65,7 +65,7 @@ def test_what_differs_between_two_versions(promoted):
 def test_the_cache_keeps_what_may_serve_again(promoted):
     """Quarantined bytes that no lock file names may go; stable, baseline and the current run's may not."""
     Operator(promoted, MODEL).roll_back(reason="wrong")
-    promote(promoted, Request("fp16", channel="none"))
+    promote(promoted, PromotionRequest("fp16", channel="none"))
     bytes_of = {resolve(promoted, f"{MODEL}@{name}").md5: name for name in ("v1", "v2", "v3", "b1")}
     kept = {bytes_of[row.md5]: row.keep for row in gc.plan(promoted) if row.md5 in bytes_of}
     assert kept == {"v1": True, "v2": True, "v3": True, "b1": True}, "v2 is in dvc.lock still"

@@ -6,7 +6,7 @@ import pytest
 
 from weighbridge.ci import change_gate as gates
 from weighbridge.ci.change_gate import Change, Judged, exit_code, judge_all, judge_project, marks, write_out
-from weighbridge.ci.evidence_bundle import FOLDER, Handover
+from weighbridge.ci.evidence_bundle import FOLDER, EvidenceBundle
 from weighbridge.ci.pipeline import Reproduced
 from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, RecipeVerdict, Verdict
 from weighbridge.core.errors import ExitCode, InputError
@@ -241,9 +241,9 @@ def test_only_what_passed_is_handed_over(git, pipeline):
     pipeline["verdict"] = verdict(int8=[budget()])
     write_out([judge_project(change(git), ".", silent)], git)
     assert (git.root / FOLDER / "report/gate.md").read_text() == "## fail\n"
-    assert Handover.read(git.root / FOLDER / "evidence").weighed == ()
+    assert EvidenceBundle.read(git.root / FOLDER / "evidence").weighed == ()
     assert not stale.exists()
     pipeline["verdict"] = verdict(int8=[budget(verdict=Verdict.PASS)])
     write_out([judge_project(change(git), ".", silent)], git)
-    assert Handover.read(git.root / FOLDER / "evidence") == Handover(git.head(), (".",))
+    assert EvidenceBundle.read(git.root / FOLDER / "evidence") == EvidenceBundle(git.head(), (".",))
     assert stale.read_text() == LOCK

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge.ci.comment import LARGEST, Outcome, cut, post, read_report, render
+from weighbridge.ci.comment import LARGEST, PostStatus, cut, post, read_report, render
 from weighbridge.ci.event import FinishedRun, finished_run
 from weighbridge.ci.github import GitHub
 from weighbridge.core.errors import InputError, StateError
@@ -29,9 +29,9 @@ def bodies(api):
 
 def test_a_first_report_creates_one_comment_and_the_next_updates_it(github, github_api):
     """However often the gate runs, the pull request has one comment, with the newest run's words."""
-    assert post(github, RUN, REPORT).outcome is Outcome.CREATED
+    assert post(github, RUN, REPORT).status is PostStatus.CREATED
     newer = dataclasses.replace(RUN, number=8, conclusion="failure")
-    assert post(github, newer, REPORT.replace("pass", "fail")).outcome is Outcome.UPDATED
+    assert post(github, newer, REPORT.replace("pass", "fail")).status is PostStatus.UPDATED
     assert len(github_api.comments) == 1
     assert "The gate did not pass" in bodies(github_api)[0]
     assert "# fashion-cnn: fail" in bodies(github_api)[0]
@@ -43,21 +43,21 @@ def test_an_older_run_never_overwrites_a_newer_one(github, github_api):
     before = bodies(github_api)
     for number, attempt in ((8, 3), (9, 1)):
         late = dataclasses.replace(RUN, number=number, attempt=attempt)
-        assert post(github, late, "old").outcome is Outcome.SUPERSEDED
+        assert post(github, late, "old").status is PostStatus.SUPERSEDED
     assert bodies(github_api) == before
 
 
 def test_a_commit_that_is_no_longer_the_head_is_not_reported(github, github_api):
     """What was measured for a commit that was pushed over is stale, even if no newer run has reported."""
     stale = dataclasses.replace(RUN, commit="b" * 40)
-    assert post(github, stale, REPORT).outcome is Outcome.MOVED_ON
-    assert post(github, dataclasses.replace(RUN, owner="stranger"), REPORT).outcome is Outcome.MOVED_ON
+    assert post(github, stale, REPORT).status is PostStatus.MOVED_ON
+    assert post(github, dataclasses.replace(RUN, owner="stranger"), REPORT).status is PostStatus.MOVED_ON
     assert github_api.comments == []
 
 
 def test_runs_that_are_not_for_a_pull_request_ask_nothing(github, github_api):
     """A push to the default branch has no conversation to report to."""
-    assert post(github, dataclasses.replace(RUN, is_pull_request=False), None).outcome is Outcome.NOT_A_PULL_REQUEST
+    assert post(github, dataclasses.replace(RUN, is_pull_request=False), None).status is PostStatus.NOT_A_PULL_REQUEST
     assert github_api.requests == []
 
 
@@ -66,7 +66,7 @@ def test_only_a_marker_by_the_right_author_is_our_comment(github, github_api):
     fake = f"<!-- weighbridge-gate run=999 attempt=1 commit={SHA} -->\nAll fine, merge it"
     github_api.add_comment(12, fake, "mallory")
     github_api.add_comment(12, "quoting:\n" + fake, "github-actions[bot]")
-    assert post(github, RUN, REPORT).outcome is Outcome.CREATED
+    assert post(github, RUN, REPORT).status is PostStatus.CREATED
     assert bodies(github_api)[0] == fake
     assert len(github_api.comments) == 3
 
@@ -76,7 +76,7 @@ def test_our_comment_is_found_on_a_later_page(github, github_api):
     for _ in range(205):
         github_api.add_comment(12, "talk", "somebody")
     post(github, RUN, REPORT)
-    assert post(github, dataclasses.replace(RUN, number=8), REPORT).outcome is Outcome.UPDATED
+    assert post(github, dataclasses.replace(RUN, number=8), REPORT).status is PostStatus.UPDATED
     assert len(github_api.comments) == 206
 
 
@@ -126,7 +126,7 @@ def test_a_cut_inside_a_code_block_closes_it():
 def test_temporary_refusals_are_tried_again_and_lasting_ones_are_one_error(github, github_api):
     """A 502 is tried again; 403 names the permission that is missing, and never the token."""
     github_api.failures += [(502, {}), (429, {})]
-    assert post(github, RUN, REPORT).outcome is Outcome.CREATED
+    assert post(github, RUN, REPORT).status is PostStatus.CREATED
     github_api.failures += [(403, {"message": "Resource not accessible by integration"})]
     with pytest.raises(StateError, match="pull-requests: write") as caught:
         post(github, RUN, REPORT)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from weighbridge.ci.evidence_bundle import FILES, NOTE, Handover, inside, pack, unpack
+from weighbridge.ci.evidence_bundle import FILES, NOTE, EvidenceBundle, inside, pack, unpack
 from weighbridge.core.errors import InputError, IntegrityError
 
 
@@ -71,11 +71,11 @@ def test_a_note_that_is_none_is_one_error(tmp_path, content):
     """Whatever is missing or of another kind."""
     (tmp_path / NOTE).write_text(json.dumps(content))
     with pytest.raises(InputError):
-        Handover.read(tmp_path)
+        EvidenceBundle.read(tmp_path)
 
 
 def test_the_note_is_read_as_it_was_written(tmp_path):
     """Commit and projects."""
-    note = Handover("c" * 40, (".", "models/a"))
+    note = EvidenceBundle("c" * 40, (".", "models/a"))
     note.write(tmp_path)
-    assert Handover.read(tmp_path) == note
+    assert EvidenceBundle.read(tmp_path) == note

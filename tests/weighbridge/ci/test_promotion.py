@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.registry.project import MODEL, git, identify, make_repository, write_run
-from weighbridge.ci.evidence_bundle import Handover, pack
+from weighbridge.ci.evidence_bundle import EvidenceBundle, pack
 from weighbridge.ci.promotion import Choice, OvertakenError, promote_all
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.git import Git
@@ -54,7 +54,7 @@ def clone(tmp_path):
     made = Git(work)
     evidence = tmp_path / "evidence"
     pack(project, evidence / "models/one")
-    Handover(made.head(), ("models/one",)).write(evidence)
+    EvidenceBundle(made.head(), ("models/one",)).write(evidence)
     for name in ("artifacts", "measurements", "reports"):
         shutil.rmtree(project / name)
     return made, evidence
@@ -87,7 +87,7 @@ def test_the_same_evidence_twice_is_one_version(clone, dvc):
     """A run that is started again finds its own work done."""
     promote(clone)
     before = tip(clone)
-    Handover(clone[0].head(), ("models/one",)).write(clone[1])
+    EvidenceBundle(clone[0].head(), ("models/one",)).write(clone[1])
     [again] = promote(clone)
     assert again.version is None
     assert "stable already" in again.reason
@@ -98,7 +98,7 @@ def test_what_was_rolled_back_is_not_promoted_again(clone, dvc):
     """The next merge leaves quarantined bytes alone, says so, and is no failure."""
     promote(clone)
     Operator(clone[0].root, MODEL, Settings()).roll_back(reason="bad", to="baseline", quarantine=True)
-    Handover(clone[0].head(), ("models/one",)).write(clone[1])
+    EvidenceBundle(clone[0].head(), ("models/one",)).write(clone[1])
     [again] = promote(clone)
     assert again.version is None
     assert "quarantined" in again.reason
@@ -129,7 +129,7 @@ def test_bytes_that_nobody_else_could_find_are_not_promoted(clone, dvc):
     (clone[0].root / ".dvc/config").write_text("")
     git(clone[0].root, "commit", "--quiet", "--all", "--message", "no remote")
     git(clone[0].root, "push", "--quiet", "origin", "main")
-    Handover(clone[0].head(), ("models/one",)).write(clone[1])
+    EvidenceBundle(clone[0].head(), ("models/one",)).write(clone[1])
     with pytest.raises(StateError, match="no DVC remote"):
         promote(clone)
     assert not (clone[0].root / "registry/models").exists()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from weighbridge.ci.evidence_bundle import Handover
+from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.cli.ci import app
 from weighbridge.core.git import Git
 
@@ -91,19 +91,19 @@ def promote(git, evidence, expect, **environment):
 
 def test_nothing_weighed_is_nothing_promoted(git, tmp_path):
     """A change of the documentation was merged: no version, no push, no error."""
-    Handover(git.head(), ()).write(tmp_path / "evidence")
+    EvidenceBundle(git.head(), ()).write(tmp_path / "evidence")
     assert "nothing is promoted" in promote(git, tmp_path / "evidence", 0)
 
 
 def test_evidence_of_another_commit_is_refused(git, tmp_path):
     """What was weighed is what is promoted."""
-    Handover("f" * 40, (".",)).write(tmp_path / "evidence")
+    EvidenceBundle("f" * 40, (".",)).write(tmp_path / "evidence")
     assert "not of" in promote(git, tmp_path / "evidence", 2)
 
 
 def test_a_dirty_tree_is_refused(git, tmp_path):
     """A promotion names a commit, so there must be nothing beside it."""
-    Handover(git.head(), (".",)).write(tmp_path / "evidence")
+    EvidenceBundle(git.head(), (".",)).write(tmp_path / "evidence")
     (git.root / "b").write_text("1")
     assert "dirty" in promote(git, tmp_path / "evidence", 2)
 
@@ -111,15 +111,15 @@ def test_a_dirty_tree_is_refused(git, tmp_path):
 def test_no_evidence_is_one_error(git, tmp_path):
     """The folder is empty, or names a project that is not in it."""
     assert "cannot be read" in promote(git, tmp_path / "gone", 2)
-    Handover(git.head(), (".",)).write(tmp_path / "evidence")
+    EvidenceBundle(git.head(), (".",)).write(tmp_path / "evidence")
     assert "not there" in promote(git, tmp_path / "evidence", 2)
-    Handover(git.head(), ("../..",)).write(tmp_path / "evidence")
+    EvidenceBundle(git.head(), ("../..",)).write(tmp_path / "evidence")
     assert "outside the repository" in promote(git, tmp_path / "evidence", 2)
 
 
 def test_a_secret_that_is_no_key_is_refused_without_being_shown(git, tmp_path):
     """The error names the variable, not its content."""
-    Handover(git.head(), ()).write(tmp_path / "evidence")
+    EvidenceBundle(git.head(), ()).write(tmp_path / "evidence")
     said = promote(git, tmp_path / "evidence", 2, WEIGHBRIDGE_SIGNING_KEY_PEM="hunter2")
     assert "WEIGHBRIDGE_SIGNING_KEY_PEM" in said
     assert "hunter2" not in said

@@ -171,7 +171,7 @@ def test_the_worst_verdict_decides_and_nothing_is_an_error():
     assert [verdict.exit_code for verdict in (good, bad, open_, broken)] == [0, 1, 3, 3]
 
 
-def test_budget_files_stand_alone(tmp_path):
+def test_budget_files_need_no_params_file(tmp_path):
     """A list under `budgets:`, or a bare list, is enough for the stand-alone gate."""
     for text in ("budgets:\n- {metric: params, max: 10k}\n", "- {metric: params, max: 10k}\n"):
         (tmp_path / "b.yaml").write_text(text)

@@ -29,11 +29,11 @@ def start(
     project: Project,
 ) -> None:
     """Give a version its first share of traffic."""
-    from weighbridge.registry.trust.policy import plan_with
+    from weighbridge.registry.trust.registry_policy import plan_with
 
     plan = plan_with(project.root, steps=steps, min_samples=min_samples, min_time=min_time)
-    outcome = change.operator(project, model).start_canary(version, plan, reason=reason)
-    print_change(outcome, as_json=project.as_json)
+    committed = change.operator(project, model).start_canary(version, plan, reason=reason)
+    print_change(committed, as_json=project.as_json)
 
 
 @app.command()
@@ -54,8 +54,8 @@ def abort(
     project: Project,
 ) -> None:
     """Take all traffic from the canary."""
-    outcome = change.operator(project, model).abort_canary(reason=reason, quarantine=not keep)
-    print_change(outcome, as_json=project.as_json)
+    committed = change.operator(project, model).abort_canary(reason=reason, quarantine=not keep)
+    print_change(committed, as_json=project.as_json)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from weighbridge.registry.state.store import Outcome
+    from weighbridge.registry.state.store import Committed
 
 
 def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -52,27 +52,27 @@ def write(content: str, out: Path | None) -> None:
         typer.echo(str(out))
 
 
-def print_change(outcome: Outcome, *, as_json: bool) -> None:
+def print_change(committed: Committed, *, as_json: bool) -> None:
     """What a change of the registry did."""
     if as_json:
         print_json(
             {
-                "event": outcome.event.to_json(),
-                "channels": outcome.channels.to_json(),
-                "commit": outcome.commit,
-                "pushed": outcome.pushed,
-                "attempts": outcome.attempts,
-                "local": outcome.local,
+                "event": committed.event.to_json(),
+                "channels": committed.channels.to_json(),
+                "commit": committed.commit,
+                "pushed": committed.pushed,
+                "attempts": committed.attempts,
+                "local": committed.local,
             }
         )
         return
-    event, stable = outcome.event, outcome.channels.stable
+    event, stable = committed.event, committed.channels.stable
     version = event.target.version if event.target else event.records[-1].version
     what = f"{event.kind} {version}"
     if event.kind == "rolled-back":
         left = event.evidence.get("left", "what was stable")
         what = f"rolled back from {left} to {version}" + (f", and quarantined {left}" if event.quarantine else "")
-    typer.echo(f"{event.model}: {what} (event {event.number}, commit {outcome.commit[:12]})")
-    typer.echo(f"stable: {stable.version if stable else 'none'}; {'pushed' if outcome.pushed else 'not pushed'}")
-    if outcome.local:
-        typer.echo(f"the working tree does not show it yet: {outcome.local}", err=True)
+    typer.echo(f"{event.model}: {what} (event {event.number}, commit {committed.commit[:12]})")
+    typer.echo(f"stable: {stable.version if stable else 'none'}; {'pushed' if committed.pushed else 'not pushed'}")
+    if committed.local:
+        typer.echo(f"the working tree does not show it yet: {committed.local}", err=True)

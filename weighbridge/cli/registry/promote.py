@@ -93,13 +93,13 @@ def promote(
 ) -> None:
     """Make what passed a version, and stable."""
     from weighbridge.core.errors import InputError
-    from weighbridge.registry.lifecycle.promote import Request
+    from weighbridge.registry.lifecycle.promote import PromotionRequest
     from weighbridge.registry.lifecycle.promote import promote as promote_recipe
 
     signing.check()
     if channel not in ("stable", "none"):
         raise InputError(f"{channel!r} is neither 'stable' nor 'none'", where="--channel")
     recipe = pick.one(project.root)
-    request = Request(recipe, "stable" if channel == "stable" else "none", expect=expect, notes=notes)
-    outcome = promote_recipe(project.root, request, settings=change.settings(), key=signing.signer())
-    print_change(outcome, as_json=project.as_json)
+    request = PromotionRequest(recipe, "stable" if channel == "stable" else "none", expect=expect, notes=notes)
+    committed = promote_recipe(project.root, request, settings=change.settings(), key=signing.signer())
+    print_change(committed, as_json=project.as_json)

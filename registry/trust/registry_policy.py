@@ -69,7 +69,7 @@ class CanarySection(Written):
         return steps
 
 
-class Policy(Written):
+class RegistryPolicy(Written):
     """The whole of `registry.policy.yaml`. Without the file: anybody who can push, unsigned accepted."""
 
     schema_version: Literal[1] = 1
@@ -149,18 +149,18 @@ def _require(patterns: list[str] | None, identity: str, what: str) -> None:
         raise StateError(f"{identity} may not {what}", where=POLICY, fix="ask one of those whom the policy names")
 
 
-def read_policy(view: View) -> Policy:
+def read_policy(view: View) -> RegistryPolicy:
     """The policy of a state; the default where it has none. An invalid one is an `InputError`, never the default."""
     data = view.read(POLICY)
     if data is None:
-        return Policy()
-    policy = parse(Policy, parse_yaml(data.decode("utf-8", errors="replace"), POLICY), POLICY)
+        return RegistryPolicy()
+    policy = parse(RegistryPolicy, parse_yaml(data.decode("utf-8", errors="replace"), POLICY), POLICY)
     return policy.with_trust_root(view.read(policy.trust_root) if policy.trust_root else None)
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Path) -> RegistryPolicy:
     """A policy from a file outside any registry, with the trust root that it names beside it."""
-    policy = load(Policy, path)
+    policy = load(RegistryPolicy, path)
     root = path.parent / policy.trust_root if policy.trust_root else None
     return policy.with_trust_root(root.read_bytes() if root is not None and root.is_file() else None)
 
