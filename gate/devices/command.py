@@ -35,7 +35,7 @@ from weighbridge.gate.devices.place import Place, Waiting
 from weighbridge.gate.measure.bench import Cores, Journey, Setup
 from weighbridge.gate.measure.device import document
 from weighbridge.gate.measure.energy import Counters
-from weighbridge.gate.measure.evaluation import Manner, check_answers
+from weighbridge.gate.measure.evaluation import Manner, check_answers, check_numbers, check_repeatable, repeated
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.machine import lock_path
 from weighbridge.gate.measure.machine_lock import machine_lock
@@ -87,24 +87,33 @@ class Harness(Place):
     def answer(
         self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
     ) -> tuple[list[Array], str]:
-        """The harness runs the whole data set and leaves its outputs in a file."""
+        """The harness runs the whole data set and leaves its outputs in a file; some examples it runs a second time."""
+        batch = manner.feeding.at_most(manner.batch_size)
+        name = f"{self.name}: {artifact.name}"
+        joined = self._answered(artifact, split, outputs, manner)
+        check_answers(joined, split, name)
+        chosen = repeated(len(split), batch)
+        again = self._answered(artifact, split.take(chosen), outputs, manner)
+        check_numbers(again, name)
+        check_repeatable([output[chosen] for output in joined], again, name)
+        return joined, f"evaluated at batch {batch} by the harness of {self.name}"
+
+    def _answered(self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner) -> list[Array]:
+        """What one start of the harness answers."""
         inputs, found = self._arrays("inputs.npz", split.inputs), Path(self.folder.name) / "outputs.npz"
         found.unlink(missing_ok=True)
-        batch = manner.feeding.at_most(manner.batch_size)
         request = {
             "operation": "answer",
             "model": _described(artifact),
             "inputs": str(inputs),
             "single": list(manner.feeding.single),
-            "batch_size": batch,
+            "batch_size": manner.feeding.at_most(manner.batch_size),
             "outputs": list(outputs),
             "write": str(found),
         }
         said = self._ask(Answered, request, ANSWER_SECONDS)
         self._check_digests({"model": artifact}, {"model": said.digest})
-        joined = self._outputs(found, outputs, len(split))
-        check_answers(joined, split, f"{self.name}: {artifact.name}")
-        return joined, f"evaluated at batch {batch} by the harness of {self.name}"
+        return self._outputs(found, outputs, len(split))
 
     def launch(
         self, setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False

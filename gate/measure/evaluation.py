@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,25 @@ from numpy.typing import NDArray
 from weighbridge.core.errors import MeasurementError
 from weighbridge.data import Split
 from weighbridge.gate.measure.feeding import Feeding
-from weighbridge.gate.measure.process import Answering, Artifact, open_artifact, send_arrays
+from weighbridge.gate.measure.process import (
+    Answering,
+    Artifact,
+    Worker,
+    load_into,
+    open_artifact,
+    send_arrays,
+    start_worker,
+)
 
 Array = NDArray[Any]
 
 LARGE_BATCH = 128
 PROBED = 128
 """Examples that are answered at both batch sizes to see whether a large batch gives the same answers."""
+REPEATED = 128
+"""Examples at most that a second process answers too."""
+ROUNDING = 1e-5
+"""Of the largest answer: what two processes' answers to the same example may be apart."""
 CHUNK_BYTES = 1 << 25
 CHUNK_EXAMPLES = 512
 QUICK_SHARE = 0.05
@@ -47,31 +60,80 @@ def answer(
 
     A large batch is used only where it answers the first examples as the deployed batch does: dynamic quantization
     takes its scales from the whole batch. `start` opens a worker elsewhere than here. Raises `MeasurementError` for a
-    worker that goes wrong, for NaN and infinities, and for a model that answers the same whatever it is given.
+    worker that goes wrong, for NaN and infinities, for a model that answers the same whatever it is given, and for one
+    that answers some examples otherwise in a second process.
     """
     feeding = manner.feeding
-    with (start or _here)(artifact, manner.timeout) as worker:
-        batch = feeding.at_most(manner.batch_size)
-        note = f"evaluated at batch {batch}"
-        if feeding.at_most(LARGE_BATCH) > batch and len(split) > PROBED:
-            if _agree(worker, split.take(slice(PROBED)), feeding, outputs, batch):
-                note = f"evaluated at batch {LARGE_BATCH}, which answers like batch {batch}"
-                batch = LARGE_BATCH
-            else:
-                note += f": a batch of {LARGE_BATCH} answers differently"
-        found = _run(worker, split.inputs, feeding, outputs, batch)
+    # Here the second process imports its runtime while the first one answers.
+    with nullcontext() if start else start_worker(artifact, timeout=manner.timeout) as ahead:
+        with (start or _here)(artifact, manner.timeout) as worker:
+            batch = feeding.at_most(manner.batch_size)
+            note = f"evaluated at batch {batch}"
+            if feeding.at_most(LARGE_BATCH) > batch and len(split) > PROBED:
+                if _agree(worker, split.take(slice(PROBED)), feeding, outputs, batch):
+                    note = f"evaluated at batch {LARGE_BATCH}, which answers like batch {batch}"
+                    batch = LARGE_BATCH
+                else:
+                    note += f": a batch of {LARGE_BATCH} answers differently"
+            found = _run(worker, split.inputs, feeding, outputs, batch)
+        chosen = repeated(len(split), batch)
+        with start(artifact, manner.timeout) if start else _loaded(ahead, artifact) as worker:
+            again = _run(worker, split.take(chosen).inputs, feeding, outputs, batch)
+    check_repeatable([output[chosen] for output in found], again, artifact.name)
     _check_attention(found, split, artifact.name)
     return found, note
 
 
+def repeated(total: int, batch: int) -> Array:
+    """Indices of the examples that are answered a second time: whole batches as they were, spread over the data set.
+
+    A batch may shape its answers (dynamic quantization), so that it is repeated whole; what a model remembers of the
+    examples before shows as well, as fewer come before.
+    """
+    whole = total // batch
+    if whole == 0:
+        return np.arange(total)
+    starts = np.unique(np.linspace(0, whole - 1, min(whole, max(1, REPEATED // batch))).round().astype(int))
+    return np.asarray((starts[:, None] * batch + np.arange(batch)).reshape(-1))
+
+
+def check_repeatable(first: Sequence[Array], second: Sequence[Array], name: str) -> None:
+    """Two processes' answers to the same examples, each (n, …), must be one; else a `MeasurementError` says how far.
+
+    Floating-point sums may be taken in another order where memory is aligned otherwise: what rounding explains is one.
+    """
+    for index, (ours, theirs) in enumerate(zip(first, second, strict=True)):
+        if ours.shape != theirs.shape:
+            raise MeasurementError(f"output {index} has {ours.shape}, in a second process {theirs.shape}", where=name)
+        if ours.dtype.kind == "f":
+            same = np.isclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING * float(np.abs(ours).max(initial=0)))
+        else:
+            same = ours == theirs
+        differing = ~same.reshape(len(same), -1).all(axis=1)
+        if differing.any():
+            far = float(np.abs(ours.astype(np.float64) - theirs).max())
+            raise MeasurementError(
+                f"its answers differ between runs: of {len(same)} examples answered in two processes, "
+                f"{int(differing.sum())} got other values of output {index} (by up to {far:.3g})",
+                where=name,
+                fix="does it contain random operators, such as dropout that was left on?",
+            )
+
+
 def check_answers(outputs: Sequence[Array], split: Split, name: str) -> None:
     """Numbers, finite ones, and not the same whatever the input: anything else is a `MeasurementError`."""
-    _check_numbers(outputs, name)
+    check_numbers(outputs, name)
     _check_attention(outputs, split, name)
 
 
 def _here(artifact: Artifact, timeout: float) -> Answering:
     return open_artifact(artifact, timeout=timeout)[0]
+
+
+def _loaded(ahead: Worker | None, artifact: Artifact) -> Worker:
+    assert ahead is not None  # started where no other place was named
+    load_into(ahead, artifact)
+    return ahead
 
 
 def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batch: int) -> bool:
@@ -111,7 +173,7 @@ def _run(
         raise MeasurementError(f"answered outputs of differing shapes: {error}", where=worker.name) from error
     if any(len(array) != total for array in joined):
         raise MeasurementError(f"answered {[len(array) for array in joined]} of {total} examples", where=worker.name)
-    _check_numbers(joined, worker.name)
+    check_numbers(joined, worker.name)
     return joined
 
 
@@ -128,7 +190,8 @@ def _padded(array: Array, padding: int) -> Array:
     return np.concatenate([array, np.repeat(array[-1:], padding, axis=0)]) if padding else array
 
 
-def _check_numbers(outputs: Sequence[Array], name: str) -> None:
+def check_numbers(outputs: Sequence[Array], name: str) -> None:
+    """Raise `MeasurementError` for outputs, each (n, …), that are not finite numbers."""
     for index, array in enumerate(outputs):
         if array.dtype.kind not in "iufb":
             raise MeasurementError(f"output {index} is {array.dtype}, not numbers", where=name)

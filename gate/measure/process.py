@@ -228,16 +228,32 @@ def open_artifact(
     """Start a worker and load an artifact into it; the caller leaves the worker's context. Returns what `start` and
     `load` answered: `version`, `memory` (bytes, of the empty runtime), `load_ns`.
     """
+    opened = start_worker(artifact, threads=threads, timeout=timeout)
+    return opened, load_into(opened, artifact, cores=cores, threads=threads)
+
+
+def start_worker(artifact: Artifact, *, threads: int = 1, timeout: float = 60.0) -> Worker:
+    """A worker that imports the runtime of an artifact; `load_into` waits for it. The caller leaves its context."""
     opened = Worker(artifact.name, threads=threads, timeout=timeout)
     try:
-        started, _ = opened.ask("start", adapter=str(artifact.adapter))
+        opened.send("start", adapter=str(artifact.adapter))
+    except BaseException:
+        opened.kill()
+        raise
+    return opened
+
+
+def load_into(opened: Worker, artifact: Artifact, *, cores: Sequence[int] = (), threads: int = 1) -> dict[str, Any]:
+    """Load the artifact into a worker of `start_worker`; see `open_artifact`. A worker that fails is killed."""
+    try:
+        started, _ = opened.receive()
         loaded, _ = opened.ask(
             "load", files=artifact.files, threads=threads, cores=list(cores), inputs=list(artifact.inputs)
         )
     except BaseException:
         opened.kill()
         raise
-    return opened, {**started, **loaded}
+    return {**started, **loaded}
 
 
 def send_arrays(opened: Answering, operation: str, arrays: Mapping[str, Any], **request: Any) -> dict[str, Any]:

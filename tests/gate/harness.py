@@ -22,6 +22,11 @@ def describe(_):
     }  # fmt: skip
 
 
+def inputs_of(request):
+    with np.load(request["inputs"]) as inputs:
+        return inputs[inputs.files[0]]
+
+
 def answer(request):
     path = request["model"]["files"][0][0]
     session = onnxruntime.InferenceSession(path)

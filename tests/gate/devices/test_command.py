@@ -133,6 +133,10 @@ ANSWERS = {
     "pickled": ("np.savez(request['write'], **{'0': np.array([object()] * 200)})", "cannot be read"),
     "NaN": ("np.savez(request['write'], **{'0': np.full((200, 3), np.nan)})", "NaN or infinite"),
     "the same for all": ("np.savez(request['write'], **{'0': np.ones((200, 3))})", "ignores its input"),
+    "random": (
+        "np.savez(request['write'], **{'0': np.random.default_rng().random((len(inputs_of(request)), 3))})",
+        "its answers differ between runs: of 128 examples",
+    ),
     "cut off": ("open(request['write'], 'wb').write(b'PK')", "cannot be read"),
     "cut off in the middle": (
         "data = open(request['write'], 'rb').read(); open(request['write'], 'wb').write(data[: len(data) // 2])",

@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.gate.models import CLASSES, FEATURES, HONEST, adapter, artifact, examples, linear, save, weights
 from weighbridge.core.errors import MeasurementError
 from weighbridge.data import Split
-from weighbridge.gate.measure.evaluation import LARGE_BATCH, Manner, answer
+from weighbridge.gate.measure.evaluation import LARGE_BATCH, Manner, answer, check_repeatable, repeated
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.worker import pack_arrays
 
@@ -64,6 +64,9 @@ def test_inputs_without_an_axis_for_examples_go_one_by_one(tmp_path):
 
 
 FAULTS = {
+    "random": ("return [x + np.random.default_rng().random(x.shape)]", "its answers differ between runs: of 128"),
+    "another in each process": ("return [x + os.getpid() % 1000]", "its answers differ between runs: of 128"),
+    "remembered": ("return [x + self.calls]", "its answers differ between runs"),
     "constant": ("return [np.ones((len(x), 3), np.float32)]", "ignores its input"),
     "NaN for some": ("return [np.where(x[:, :1] > 0, np.nan, x)]", "NaN or infinite"),
     "infinite": ("return [np.full((len(x), 3), np.inf)]", "answers hold NaN or infinite"),
@@ -83,6 +86,30 @@ def test_answers_that_are_none_are_faults(tmp_path, name):
     weighed = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, run))
     with pytest.raises(MeasurementError, match=said):
         answer(weighed, examples(200), [0], OPEN)
+
+
+def test_a_second_process_answers_whole_batches_from_the_whole_data_set():
+    """A batch may shape its answers, so that it is repeated as it was; few examples are all repeated."""
+    assert list(repeated(3, 8)) == [0, 1, 2]
+    assert list(repeated(5, 1)) == [0, 1, 2, 3, 4]
+    chosen = repeated(1003, 4)
+    assert len(chosen) == 128
+    assert list(chosen[:4]) == [0, 1, 2, 3]
+    assert list(chosen[-4:]) == [996, 997, 998, 999]
+    assert (chosen.reshape(-1, 4) % 4 == np.arange(4)).all()
+
+
+def test_rounding_and_batches_are_no_other_answers(tmp_path):
+    """What lies within rounding is one answer; an integer is the same or it is not."""
+    scores = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+    check_repeatable([scores], [scores * np.float32(1 + 1e-6)], "candidate")
+    with pytest.raises(MeasurementError, match=r"of 4 examples .* 1 got other values of output 0 \(by up to 0.5\)"):
+        check_repeatable([scores], [scores + np.eye(4, 3, -3, np.float32) / 2], "candidate")
+    with pytest.raises(MeasurementError, match="got other values of output 1"):
+        check_repeatable([scores, np.arange(4)], [scores, np.arange(4)[::-1]], "candidate")
+    shaped = "return [x / np.abs(x).max()]"
+    weighed = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, shaped))
+    answer(weighed, examples(203), [0], Manner(Feeding((), None), 8))
 
 
 def test_the_same_examples_may_be_answered_the_same(tmp_path):

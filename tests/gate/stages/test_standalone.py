@@ -140,6 +140,21 @@ def test_a_candidate_with_other_outputs_is_refused(weigh, tmp_path, name):
     assert f"candidate.onnx: {said}" in err
 
 
+@pytest.mark.parametrize("baseline", ["the honest one", "the same file"])
+def test_a_file_that_answers_at_random_never_passes(weigh, tmp_path, baseline):
+    """Dropout that was left on: the same bytes on both sides are no reason to pass either."""
+    noise = [
+        helper.make_node("RandomUniformLike", ["raw"], ["u"]),
+        helper.make_node("Add", ["raw", "u"], ["scores"]),
+    ]
+    linear(tmp_path / "candidate.onnx", extra=noise)
+    if baseline == "the same file":
+        linear(tmp_path / "baseline.onnx", extra=noise)
+    code, out, _ = weigh("--budgets", "budgets.yaml", "-q")
+    assert code == 3
+    assert "its answers differ between runs: of 128 examples answered in two processes, 128 got other values" in out
+
+
 X = examples(20).inputs["x"]
 Y = np.zeros(20, np.int64)
 BAD = {
