@@ -41,7 +41,7 @@ def params_page() -> str:
     titles = {
         "ModelSection": "model", "DataSection": "data", "TrainSection": "train", "RecipeSection": "recipes.NAME",
         "DeviceSection": "devices.NAME",
-        "Weighing": "weighing", "Budget": "budgets[]",
+        "Weighing": "weighing", "PolicySection": "policy", "Budget": "budgets[]",
     }  # fmt: skip
     for name, title in titles.items():
         section = schema["$defs"][name]

@@ -67,8 +67,12 @@ def waivers_section(waivers: Sequence[WaiverUse]) -> Section | None:
     """Every waiver that was used, with its person, reason and last day."""
     if not waivers:
         return None
-    rows = [([Code(use.file)], [use.who], [use.why], [use.expires], ["; ".join(use.accepts)]) for use in waivers]
+    rows = [([Code(use.file)], [use.who], [use.why], [_until(use)], ["; ".join(use.accepts)]) for use in waivers]
     return Section("waivers", "Waivers in use", [Table(("file", "who", "why", "until", "accepts"), rows)])
+
+
+def _until(use: WaiverUse) -> str:
+    return f"{use.expires} (in {use.days_left} days)" if use.expires_soon else use.expires
 
 
 def params_section(edits: Sequence[Edit] | None) -> Section | None:

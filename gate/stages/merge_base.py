@@ -1,20 +1,35 @@
-"""What the budgets of a change are compared with: `params.yaml` in the merge base with a revision."""
+"""What a change is compared with: `params.yaml` and waivers in the merge base with a revision."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from weighbridge.core.documents import PolicyChange
 from weighbridge.core.git import Git
 from weighbridge.gate.stages.inventory import PARAMS
 from weighbridge.gate.stages.summary import Base
+from weighbridge.gate.verdict.waivers import FOLDER, identity_in
 
 
 def merge_base(root: Path, revision: str) -> Base:
-    """The merge base of HEAD and a revision, with the project's `params.yaml` there.
+    """The merge base of HEAD and a revision, with what the project was there.
 
     Raises `StateError` where there is no repository, no such revision, or no common history (a shallow clone).
     """
     git = Git.discover(root)
     commit = git.run("merge-base", "--end-of-options", "HEAD", revision)
-    path = (root.resolve() / PARAMS).relative_to(git.root.resolve()).as_posix()
-    return Base(commit[:12], git.show(commit, path))
+    project = root.resolve().relative_to(git.root.resolve()).as_posix()
+    return base_at(git, commit, project)
+
+
+def base_at(git: Git, commit: str, project: str, changes: tuple[PolicyChange, ...] = ()) -> Base:
+    """What the project in a folder (relative to the repository's top) was at a commit.
+
+    `changes` are policy changes that the caller found besides.
+    """
+    home = PurePosixPath(project)
+    names = git.run("ls-tree", "-z", "--name-only", "--full-tree", commit, f"{(home / FOLDER).as_posix()}/").split("\0")
+    texts = {name: git.show(commit, name) for name in names if name.endswith((".yaml", ".yml"))}
+    waivers = {identity_in(text, name) for name, text in texts.items() if text is not None}
+    text = git.show(commit, (home / PARAMS).as_posix())
+    return Base(commit[:12], text, changes, frozenset(identity for identity in waivers if identity is not None))

@@ -27,7 +27,8 @@ from weighbridge.gate.verdict.judge import judge as judge_one
 from weighbridge.gate.verdict.judge import name_of, unanswered_by
 from weighbridge.gate.verdict.policy import Policy, policy_changes, under_base, under_rules
 from weighbridge.gate.verdict.reasons import shown_unit
-from weighbridge.gate.verdict.waivers import apply_waivers, read_waivers
+from weighbridge.gate.verdict.waivers import Terms, read_waivers
+from weighbridge.gate.verdict.waiving import apply_waivers
 
 REPRODUCE = ("dvc repro", "weighbridge gate")
 
@@ -41,6 +42,8 @@ class Base:
     """Its `params.yaml`; None where it has none."""
     changes: tuple[PolicyChange, ...] = ()
     """Policy changes that the caller found besides: a project that was moved, renamed or split."""
+    waivers: frozenset[str] = frozenset()
+    """Identities of the waivers that it has already: those that accepted a policy change are spent."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,10 @@ def _judge_all(inventory: Inventory) -> GateVerdict:
 def _gate_verdict(inventory: Inventory, root: Path, base: Base | None, today: dt.date) -> GateVerdict:
     changes: list[PolicyChange] = []
     notes = []
+    rules = inventory.params.policy
     if base is not None and base.text is not None:
         before = Policy.parse(base.text, f"{PARAMS} at {base.revision}")
+        rules = before.rules
         changes = policy_changes(before, Policy.of(inventory.params)) + under_rules(base.changes, before.rules)
         sound = {item.candidate.name: item.measurement for item in inventory.weighed if not item.problems}
         changes = under_base(changes, before.budgets, sound)
@@ -184,7 +189,9 @@ def _gate_verdict(inventory: Inventory, root: Path, base: Base | None, today: dt
         notes = [f"{base.revision} has no {PARAMS}: the limits are new and were compared with nothing."]
     verdict = _judge_all(inventory)
     verdict = verdict.model_copy(update={"notes": [*verdict.notes, *notes]})
-    return apply_waivers(verdict, read_waivers(root), changes, today)
+    compared = base is not None and base.text is not None
+    terms = Terms(rules.waiver_days, base.waivers if base is not None else frozenset(), compared)
+    return apply_waivers(verdict, read_waivers(root), changes, today, terms)
 
 
 def _same(stored: RecipeVerdict | None, found: RecipeVerdict) -> bool:

@@ -1,33 +1,21 @@
-"""Waivers: a named person's recorded acceptance of one failed or loosened budget, with a reason and an expiry.
+"""Waivers: a named person's recorded acceptance of one failed budget or one policy change, and of nothing else.
 
-One file each in `waivers/*.yaml`. Applying them is pure: today's date comes in as an argument. A waiver never accepts
-an error: what could not be measured cannot be accepted.
+One file each in `waivers/*.yaml`. A waiver names exactly what it accepts: the budget, the artifact's digest, its recipe
+and device, and the limit `to` which; or one policy change and the value that it may take. There are no wildcards.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from weighbridge.core.documents import (
-    BudgetVerdict,
-    Digest,
-    GateVerdict,
-    PolicyChange,
-    RecipeVerdict,
-    Verdict,
-    WaiverUse,
-    Written,
-    load,
-    worst,
-)
+from weighbridge.core.documents import LOCAL, Digest, Written, load, parse
 from weighbridge.core.errors import InputError
-from weighbridge.gate.verdict.judge import name_of
+from weighbridge.core.files import canonical_json, parse_yaml, sha256_bytes
 
 FOLDER = "waivers"
 
@@ -38,15 +26,19 @@ class Waiver(Written):
     """What one waiver file says."""
 
     budget: Text
-    """The budget's name as the report prints it (`latency.p50 max_ratio against baseline`), its metric alone, or, for
-    a policy change, `recipe <name>` or `device <name>`.
+    """The name as the report prints it: a budget (`size.bytes max`; its metric alone where one budget has it), or, for
+    a policy change, what changed (`size.bytes max`, `recipe int8`, `test set`).
     """
+    to: float | int | str
+    """The limit that is accepted, with its unit (`7kB`); for other policy changes the value that the report names."""
     recipe: str | None = None
-    """Accept this budget's verdict on this recipe."""
+    """The recipe whose artifact failed."""
     digest: Digest | None = None
-    """Accept this budget's verdict on this very artifact."""
+    """The artifact that failed, by its bytes."""
+    device: str = LOCAL
+    """The device that it was weighed on, by its name in `params.yaml`."""
     policy: bool = False
-    """Accept that the budget itself asks for less than in the merge base."""
+    """Accept a policy change instead of a failed budget."""
     who: Text
     """The person who answers for it."""
     why: Text
@@ -54,10 +46,23 @@ class Waiver(Written):
     """The last day on which it holds, as YYYY-MM-DD."""
 
     @model_validator(mode="after")
-    def _one_subject(self) -> Self:
-        if sum((self.recipe is not None, self.digest is not None, self.policy)) != 1:
-            raise ValueError("expected exactly one of 'recipe', 'digest' and 'policy: true'")
+    def _names_exactly(self) -> Self:
+        if not str(self.to).strip():
+            raise ValueError("expected 'to' to be the limit that is accepted, such as 7kB")
+        named = [self.budget, str(self.to), self.recipe or "", self.device]
+        if any(mark in text for text in named for mark in "*?"):
+            raise ValueError("a waiver takes no wildcard: name exactly what it accepts")
+        if self.policy and (self.recipe is not None or self.digest is not None or self.device != LOCAL):
+            raise ValueError("expected either 'policy: true' or 'recipe' and 'digest', not both")
+        if not self.policy and (self.recipe is None or self.digest is None):
+            raise ValueError(
+                "expected 'recipe' and 'digest' of the artifact (the report names both), or 'policy: true'"
+            )
         return self
+
+    def identity(self) -> str:
+        """SHA-256 over what the waiver says, whatever its file is called and however it is formatted."""
+        return sha256_bytes(canonical_json(self.model_dump(mode="json")))
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,16 @@ class FiledWaiver:
     waiver: Waiver
 
 
-@dataclass
-class _Ledger:
-    """What each waiver was found to match and accept, while they are applied."""
+@dataclass(frozen=True)
+class Terms:
+    """On what terms waivers hold: what the merge base says of them."""
 
-    matched: set[str] = field(default_factory=set)
-    accepted: dict[str, list[str]] = field(default_factory=dict)
-
-    def accept(self, file: str, what: str) -> None:
-        self.accepted.setdefault(file, []).append(what)
+    days: int = 90
+    """Days from today that one may run at most."""
+    merged: frozenset[str] = frozenset()
+    """Identities of the waivers that the merge base has already: a policy change that they accepted is merged too."""
+    compared: bool = True
+    """Whether there was a merge base to compare with; without one nothing is known of policy changes."""
 
 
 def read_waivers(root: Path) -> list[FiledWaiver]:
@@ -91,96 +97,9 @@ def read_waivers(root: Path) -> list[FiledWaiver]:
     return [FiledWaiver(f"{FOLDER}/{path.name}", load(Waiver, path)) for path in files]
 
 
-def apply_waivers(
-    verdict: GateVerdict, waivers: Sequence[FiledWaiver], changes: Sequence[PolicyChange], today: dt.date
-) -> GateVerdict:
-    """The verdict with what waivers accept, and with what policy changes and bad waivers cost.
-
-    A policy change without a waiver fails the gate. A waiver that has expired, or that names a budget, recipe or
-    artifact that does not exist, is an error; one whose budget needs none any more is a note.
-    """
-    valid = [filed for filed in waivers if filed.waiver.expires >= today]
-    ledger = _Ledger()
-    recipes = {name: _waive_recipe(name, recipe, valid, ledger) for name, recipe in verdict.recipes.items()}
-    waived_changes = [_waive_change(change, valid, ledger) for change in changes]
-    known = {name_of(item) for recipe in recipes.values() for item in recipe.budgets}
-    known |= {item.metric for recipe in recipes.values() for item in recipe.budgets}
-    known |= {f"recipe {name}" for name in recipes}
-    problems, idle = _review(waivers, today, ledger, known)
-    parts = [recipe.verdict for recipe in recipes.values() if not recipe.advisory] or [Verdict.ERROR]
-    parts += [Verdict.FAIL for change in waived_changes if change.blocks]
-    parts += [Verdict.ERROR for _ in problems]
-    return verdict.model_copy(
-        update={
-            "verdict": worst(parts),
-            "recipes": recipes,
-            "notes": [*verdict.notes, *problems, *idle],
-            "policy_changes": waived_changes,
-            "waivers": _uses(waivers, ledger),
-        }
-    )
-
-
-def _waive_recipe(name: str, recipe: RecipeVerdict, waivers: Sequence[FiledWaiver], ledger: _Ledger) -> RecipeVerdict:
-    budgets = []
-    for item in recipe.budgets:
-        matching = [filed for filed in waivers if _matches(filed.waiver, name, recipe, item)]
-        ledger.matched.update(filed.file for filed in matching)
-        filed = next(iter(matching), None)
-        if filed is None or not _acceptable(item):
-            budgets.append(item)
-            continue
-        ledger.accept(filed.file, f"{name}: {name_of(item)} ({item.verdict})")
-        budgets.append(item.model_copy(update={"waived_by": filed.file}))
-    verdict = worst(item.standing for item in budgets if item.required)
-    return recipe.model_copy(update={"budgets": budgets, "verdict": verdict})
-
-
-def _matches(waiver: Waiver, name: str, recipe: RecipeVerdict, item: BudgetVerdict) -> bool:
-    subject = waiver.recipe == name or waiver.digest == recipe.candidate.digest
-    return subject and waiver.budget in (name_of(item), item.metric)
-
-
-def _acceptable(item: BudgetVerdict) -> bool:
-    """A shown failure, or an estimate that decided nothing; never an error, never what was not measured."""
-    return item.verdict is Verdict.FAIL or (item.verdict is Verdict.INCONCLUSIVE and item.estimate is not None)
-
-
-def _waive_change(change: PolicyChange, waivers: Sequence[FiledWaiver], ledger: _Ledger) -> PolicyChange:
-    names = (change.budget, change.budget.split(" ", 1)[0])
-    filed = next((filed for filed in waivers if filed.waiver.policy and filed.waiver.budget in names), None)
-    if filed is None:
-        return change
-    ledger.matched.add(filed.file)
-    ledger.accept(filed.file, f"policy: {change.budget} {change.kind} ({change.base} → {change.head})")
-    return change.model_copy(update={"waived_by": filed.file})
-
-
-def _review(
-    waivers: Sequence[FiledWaiver], today: dt.date, ledger: _Ledger, known: set[str]
-) -> tuple[list[str], list[str]]:
-    """Sentences on waivers that are errors, and on those that nothing needs any more."""
-    problems, idle = [], []
-    for filed in waivers:
-        waiver = filed.waiver
-        if waiver.expires < today:
-            problems.append(f"{filed.file} expired on {waiver.expires}: renew it or delete it.")
-        elif filed.file not in ledger.matched and not (waiver.policy and waiver.budget in known):
-            problems.append(f"{filed.file} matches nothing: no such budget, recipe or artifact was judged.")
-        elif filed.file not in ledger.accepted:
-            idle.append(f"{filed.file} is not needed any more: delete it.")
-    return problems, idle
-
-
-def _uses(waivers: Sequence[FiledWaiver], ledger: _Ledger) -> list[WaiverUse]:
-    return [
-        WaiverUse(
-            file=filed.file,
-            who=filed.waiver.who,
-            why=filed.waiver.why,
-            expires=filed.waiver.expires.isoformat(),
-            accepts=ledger.accepted[filed.file],
-        )
-        for filed in waivers
-        if filed.file in ledger.accepted
-    ]
+def identity_in(text: str, where: str) -> str | None:
+    """The identity of the waiver in a file's text; None where the text is no waiver that this version reads."""
+    try:
+        return parse(Waiver, parse_yaml(text, where), where).identity()
+    except InputError:
+        return None  # what cannot be read accepted nothing, so it cannot be spent either

@@ -9,16 +9,18 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from weighbridge.ci import evidence_bundle, history
 from weighbridge.ci.annotations import Annotation, Level, for_input_error, line_of
 from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.ci.pipeline import Echo, reproduce
-from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, Verdict
+from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, Verdict, WaiverUse
 from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.files import atomic_write, read_bytes
 from weighbridge.core.git import Git
 from weighbridge.gate.stages import summary
+from weighbridge.gate.stages.merge_base import base_at
 from weighbridge.registry.lookup.resolve import stable_or_none
 
 # A certain failure first; then what the author must mend, then what the gate could not do.
@@ -117,6 +119,7 @@ def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[An
         if not recipe.budgets:
             found.append(Annotation("error", file, line, f"{name}: {recipe.verdict}", "no budget was judged"))
     found += [_policy_mark(item, params, file, text) for item in verdict.policy_changes]
+    found += [_waiver_mark(item, file) for item in verdict.waivers if item.expires_soon]
     return found
 
 
@@ -160,7 +163,7 @@ def _policy_base(git: Git, base: history.Base, project: str) -> summary.Base | N
     """The budgets that the change's are compared with; None where there is nothing to compare with."""
     if base.commit is None:
         return None
-    return summary.Base(base.commit[:12], git.show(base.commit, _in(project, history.PARAMS)))
+    return base_at(git, base.commit, project)
 
 
 def _index(params: Params, item: BudgetVerdict) -> int:
@@ -187,6 +190,13 @@ def _policy_mark(item: PolicyChange, params: Params, file: str, text: str) -> An
             text, "budgets", next((i for i, budget in enumerate(params.budgets) if budget.metric == metric), -1)
         )
     return Annotation("error" if item.blocks else "notice", file, line, "policy change", message)
+
+
+def _waiver_mark(use: WaiverUse, params_file: str) -> Annotation:
+    """A warning on the waiver's own file, days before what it accepts fails."""
+    path = (PurePosixPath(params_file).parent / use.file).as_posix()
+    message = f"{use.file} holds until {use.expires}, {use.days_left} days more; what it accepts fails then"
+    return Annotation("warning", path, 1, "waiver expires soon", message)
 
 
 def _stage_line(text: str, stage: str) -> int:

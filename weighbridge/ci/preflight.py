@@ -14,8 +14,10 @@ from weighbridge.ci import history
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import StateError, WeighbridgeError
 from weighbridge.core.git import Git
+from weighbridge.gate.stages.merge_base import base_at
 from weighbridge.gate.verdict.policy import Policy, policy_changes
-from weighbridge.gate.verdict.waivers import read_waivers
+from weighbridge.gate.verdict.waivers import Terms, read_waivers
+from weighbridge.gate.verdict.waiving import waive_changes
 from weighbridge.registry.lookup.location import has_remote
 
 
@@ -125,18 +127,21 @@ def _policy(git: Git, project: str, base: str | None, today: dt.date) -> str | N
     path = history.PARAMS if project == "." else f"{project}/{history.PARAMS}"
     root = git.root / project
     commit = history.merge_base(git, base or history.default_base(git))
-    text = git.show(commit, path)
     waivers = read_waivers(root)
     expired = [filed.file for filed in waivers if filed.waiver.expires < today]
     if expired:
         return f"{expired[0]} has expired: renew it or delete it"
-    if text is None:
+    before = base_at(git, commit, project)
+    if before.text is None:
         return None
-    head = Policy.of(Params.read(root / history.PARAMS))
-    accepted = {filed.waiver.budget for filed in waivers if filed.waiver.policy}
-    for change in policy_changes(Policy.parse(text, f"{path} at {commit[:12]}"), head):
-        if not accepted & {change.budget, change.budget.partition(" ")[0]}:
-            return f"{change.budget}: {change.kind}, from {change.base} to {change.head}: it needs a waiver in waivers/"
+    policy = Policy.parse(before.text, f"{path} at {commit[:12]}")
+    found = policy_changes(policy, Policy.of(Params.read(root / history.PARAMS)))
+    for change in waive_changes(found, waivers, today, Terms(policy.rules.waiver_days, before.waivers)):
+        if change.blocks:
+            return (
+                f"{change.budget}: {change.kind}, from {change.base} to {change.head}: "
+                f"it needs a waiver in waivers/ with `to: {change.accepts}`"
+            )
     return None
 
 

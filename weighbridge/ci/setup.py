@@ -36,14 +36,16 @@ Commands write it (`weighbridge registry --help`); by hand it is read only.
 _WAIVERS_README = """\
 # Waivers
 
-One YAML file for each failed or loosened budget that somebody accepts, for a time:
+One YAML file for each failed budget or policy change that somebody accepts, for a time:
 
 ```yaml
-budget: latency.p50        # the budget's name, as the report prints it, or its metric
-policy: true               # a loosened budget; or `recipe: NAME`, or `digest: sha256:...`, for a failed one
+budget: latency.p50 max_ratio against baseline   # as the report prints it
+recipe: int8               # recipe and digest of the artifact that failed; or `policy: true` for a policy change
+digest: sha256:...
+to: 1.15                   # exactly what is accepted: the limit, with its unit
 who: Name <name@example.org>
 why: The new sensor needs the larger head; back below the limit with the next data set.
-expires: 2027-01-31
+expires: 2027-01-31        # 90 days away at most
 ```
 """
 

@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from tests.gate.project import BASELINE, CANDIDATES, PARAMS, evidence, write_artifact, write_project
-from weighbridge.core.documents import GateVerdict, Measurement, Verdict
+from weighbridge.core.documents import GateVerdict, Measurement, PolicyChange, Verdict
 from weighbridge.core.errors import InputError, IntegrityError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.gate.report import plots
 from weighbridge.gate.stages.summary import Base, check, judge
+from weighbridge.gate.verdict.waivers import identity_in
 
 TODAY = dt.date(2026, 11, 23)
 
@@ -214,7 +215,7 @@ def test_loosening_with_a_waiver_passes_and_is_shown(root):
     judge(root, today=TODAY)
     (root / "waivers").mkdir()
     (root / "waivers/latency.yaml").write_text(
-        "budget: latency.p50\npolicy: true\nwho: A. Person\nwhy: Slower device.\nexpires: 2026-12-31\n"
+        "budget: latency.p50\npolicy: true\nto: 0.9\nwho: A. Person\nwhy: Slower device.\nexpires: 2026-12-31\n"
     )
     checked = check(root, base=Base("main", loosened()), today=TODAY)
     assert checked.verdict.verdict is Verdict.PASS
@@ -222,6 +223,31 @@ def test_loosening_with_a_waiver_passes_and_is_shown(root):
     assert "A. Person" in checked.markdown
     late = check(root, base=Base("main", loosened()), today=dt.date(2027, 1, 1))
     assert late.verdict.verdict is Verdict.FAIL
+
+
+def test_the_merge_base_says_how_waivers_hold(root):
+    """A waiver that it has already is spent; what the change allows its own waivers does not count."""
+    (root / "waivers").mkdir()
+    text = "budget: latency.p50\npolicy: true\nto: 0.9\nwho: A. Person\nwhy: Slower.\nexpires: 2026-12-31\n"
+    (root / "waivers/latency.yaml").write_text(text)
+    judge(root, today=TODAY)
+    spent = Base("main", loosened(), waivers=frozenset({identity_in(text, "a.yaml")}))
+    assert check(root, base=spent, today=TODAY).verdict.verdict is Verdict.FAIL
+    (root / "params.yaml").write_text(yaml.safe_dump(params_with(policy={"waiver_days": 3650})))
+    (root / "waivers/latency.yaml").write_text(text.replace("2026-12-31", "2030-12-31"))
+    verdict = check(root, base=Base("main", loosened()), today=TODAY).verdict
+    assert verdict.verdict is Verdict.FAIL
+    assert {(change.kind, change.blocks) for change in verdict.policy_changes} == {("loosened", True), ("policy", True)}
+
+
+def test_what_the_caller_found_is_judged_by_the_base_too(root):
+    """A project that was moved blocks by default, and is told where the base's policy says so."""
+    judge(root, today=TODAY)
+    moved = PolicyChange(kind="project moved", budget="project", base="a", head="b")
+    same = (root / "params.yaml").read_text()
+    for text, expected in ((same, Verdict.FAIL), (same + "policy: {on_change: {project moved: tell}}\n", Verdict.PASS)):
+        checked = check(root, base=Base("main", text, (moved,)), today=TODAY)
+        assert checked.verdict.verdict is expected
 
 
 def test_a_base_without_params_is_said(root):
@@ -237,7 +263,8 @@ def test_a_waived_failure_passes_until_it_expires(tmp_path):
     root = write_project(tmp_path, int8=1.3)
     (root / "waivers").mkdir()
     (root / "waivers/a.yaml").write_text(
-        "budget: latency.p50\nrecipe: int8\nwho: A. Person\nwhy: For now.\nexpires: 2026-11-30\n"
+        f"budget: latency.p50\nrecipe: int8\ndigest: {sha256_bytes(CANDIDATES['int8'])}\nto: 1.4\n"
+        "who: A. Person\nwhy: For now.\nexpires: 2026-11-30\n"
     )
     assert judge(root, today=TODAY).verdict is Verdict.PASS
     assert check(root, today=TODAY).verdict.verdict is Verdict.PASS

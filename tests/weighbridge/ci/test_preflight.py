@@ -88,7 +88,10 @@ def test_a_loosened_budget_needs_a_waiver_here_too(git, dvc):
     assert "loosened" in problems(git)["policy"]
     waiver = git.root / "waivers/a.yaml"
     waiver.parent.mkdir()
-    waiver.write_text("budget: size.bytes\npolicy: true\nwho: a\nwhy: b\nexpires: 2026-11-23\n")
+    text = "budget: size.bytes\npolicy: true\nto: 20kB\nwho: a\nwhy: b\nexpires: 2026-11-23\n"
+    waiver.write_text(text.replace("20kB", "30kB"))
+    assert "with `to: 20kB`" in problems(git)["policy"]
+    waiver.write_text(text)
     assert "policy" not in problems(git)
     waiver.write_text(waiver.read_text().replace("2026-11-23", "2026-11-22"))
     assert "expired" in problems(git)["policy"]

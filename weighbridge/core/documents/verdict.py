@@ -116,6 +116,10 @@ class PolicyChange(Recorded):
         return self.needs_waiver and self.waived_by is None
 
 
+WARNING_DAYS = 14
+"""Days before its last day from which a waiver in use is warned of."""
+
+
 class WaiverUse(Recorded):
     """One waiver and what it was used for."""
 
@@ -124,8 +128,15 @@ class WaiverUse(Recorded):
     why: str
     expires: str
     """Last day on which it holds, as YYYY-MM-DD."""
+    days_left: int | None = None
+    """Days from the day of the verdict to that day; None in verdicts of older versions."""
     accepts: list[str]
     """What it accepted: failed budgets by recipe, and policy changes."""
+
+    @property
+    def expires_soon(self) -> bool:
+        """Whether its last day is near enough to warn of."""
+        return self.days_left is not None and self.days_left <= WARNING_DAYS
 
 
 class RecipeVerdict(Recorded):

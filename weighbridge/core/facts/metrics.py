@@ -81,10 +81,11 @@ def find_metric(name: str) -> Metric:
     raise InputError(f"there is no metric {name!r}", fix=fix)
 
 
-def parse_quantity(value: float | str, unit: Unit) -> float:
+def parse_quantity(value: float | str, unit: Unit, *, needs_unit: bool = False) -> float:
     """A number in the unit's base form: `200kB` → 200000.0 bytes, `5ms` → 0.005 seconds, `1%` → 0.01.
 
-    Plain numbers are in base units. A unit of another kind, NaN and infinities are a `ValueError`.
+    Plain numbers are in base units; with `needs_unit`, times and bytes without a unit are refused. A unit of another
+    kind, NaN and infinities are a `ValueError`.
     """
     if isinstance(value, bool):
         raise ValueError(f"expected a number of {unit}")  # noqa: TRY004  # pydantic turns it into one clear line
@@ -99,6 +100,8 @@ def parse_quantity(value: float | str, unit: Unit) -> float:
         raise ValueError("expected a finite number")
     if suffix and suffix not in _SCALE[unit]:
         raise ValueError(f"the unit {suffix!r} does not measure {unit} ({_examples(unit)})")
+    if needs_unit and not suffix and unit in ("bytes", "seconds"):
+        raise ValueError(f"expected a number with its unit ({_examples(unit)})")
     return number * _SCALE[unit].get(suffix, 1)
 
 
