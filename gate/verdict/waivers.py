@@ -15,7 +15,8 @@ from pydantic import Field, model_validator
 
 from weighbridge.core.documents import LOCAL, Digest, Written, load, parse
 from weighbridge.core.errors import InputError
-from weighbridge.core.files import canonical_json, parse_yaml, sha256_bytes
+from weighbridge.core.files import canonical_json, sha256_bytes
+from weighbridge.core.strict_yaml import parse_yaml
 
 FOLDER = "waivers"
 
