@@ -1,11 +1,12 @@
 """Fixtures that more than one folder of tests uses."""
 
 import gc
+import json
 
 import pytest
 from hypothesis import settings
 
-from tests.github_api import Api, description
+from tests.github_api import DESCRIPTION, Api
 from weighbridge.entry import COLLECT_AFTER
 
 # No test asserts on wall time, and neither does hypothesis: a busy machine is no defect.
@@ -17,9 +18,9 @@ gc.set_threshold(COLLECT_AFTER)
 
 
 @pytest.fixture(scope="session")
-def openapi(request):
-    """GitHub's published OpenAPI description, fetched once from the npm registry."""
-    return description(request.config.cache.mkdir("github-openapi"))
+def openapi():
+    """GitHub's published OpenAPI description, as far as our requests need it."""
+    return json.loads(DESCRIPTION.read_text())
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ is answered with 422 and kept in `refused`.
 
 import json
 import re
-import shutil
-import subprocess
-import tarfile
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,24 +18,38 @@ import jsonschema
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
-PACKAGE = "@octokit/openapi@23.0.2"
-_MEMBER = "package/generated/api.github.com.json"
+DESCRIPTION = Path(__file__).parent / "fixtures" / "github" / "api.github.com.json"
+_PATHS = (
+    "/repos/{owner}/{repo}/pulls",
+    "/repos/{owner}/{repo}/issues/{issue_number}/comments",
+    "/repos/{owner}/{repo}/issues/comments/{comment_id}",
+)
+_EXAMPLES = ("pull-request-simple-items", "issue-comment")
 
 
-def description(folder):
-    """GitHub's OpenAPI description from the npm registry, kept in `folder` for the next run."""
-    kept = Path(folder) / "api.github.com.json"
-    if not kept.exists():
-        command = ["npm", "pack", "--silent", "--pack-destination", str(folder), PACKAGE]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
-        archive = next(Path(folder).glob("*.tgz"))
-        with tarfile.open(archive) as package, package.extractfile(_MEMBER) as member:
-            temporary = kept.with_suffix(".part")
-            with temporary.open("wb") as file:
-                shutil.copyfileobj(member, file)
-            temporary.rename(kept)
-        archive.unlink()
-    return json.loads(kept.read_bytes())
+def reduced(openapi):
+    """What the operations on pull requests and comments need of GitHub's description; see the fixture's README."""
+    made = {"openapi": openapi["openapi"], "info": openapi["info"], "paths": {}, "components": {}}
+    wanted = [f"components/examples/{name}" for name in _EXAMPLES]
+    for path in _PATHS:
+        made["paths"][path] = openapi["paths"][path]
+        wanted += _references(openapi["paths"][path])
+    while wanted:
+        kind, name = wanted.pop().split("/")[1:]
+        group = made["components"].setdefault(kind, {})
+        if name not in group:
+            group[name] = openapi["components"][kind][name]
+            wanted += _references(group[name])
+    return made
+
+
+def _references(value):
+    if isinstance(value, list):
+        return [found for item in value for found in _references(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["$ref"].removeprefix("#/")] if isinstance(value.get("$ref"), str) else []
+    return own + [found for item in value.values() for found in _references(item)]
 
 
 class Api:
@@ -200,3 +212,8 @@ def _nullable(schema, openapi, depth=0):
         changed.pop("enum", None)
         return {"anyOf": [{"type": "null"}, changed]}
     return changed
+
+
+if __name__ == "__main__":  # the fixture anew: python -m tests.github_api generated/api.github.com.json
+    whole = json.loads(Path(sys.argv[1]).read_text())
+    DESCRIPTION.write_text(json.dumps(reduced(whole), indent=1, sort_keys=True) + "\n")

@@ -1,11 +1,12 @@
-"""Blocks → GitHub markdown. Whatever came from outside is escaped; an overlong report is cut in a declared order."""
+"""Blocks → GitHub markdown. Whatever came from outside is escaped; `weighbridge.core.cutting` keeps it short enough."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 
+from weighbridge.core import cutting
 from weighbridge.core.documents import Verdict
+from weighbridge.core.documents.report import ProjectReport, ReportSection
 from weighbridge.gate.report.blocks import (
     Block,
     Bullets,
@@ -25,23 +26,6 @@ from weighbridge.gate.report.blocks import (
 LONGEST = 60_000
 """Characters. GitHub refuses comments beyond 65,536."""
 
-CUT_ORDER = (
-    "flips",
-    "slices",
-    "launches",
-    "notes",
-    "tradeoff",
-    "device",
-    "params",
-    "reproduce",
-    "reasons",
-    "waivers",
-    "policy",
-    "budgets",
-    "recipes",
-)
-"""What goes first when a report is too long: samples first. The headline and the lead are never cut."""
-
 SIGNS = {Verdict.PASS: "✅", Verdict.FAIL: "❌", Verdict.INCONCLUSIVE: "❔", Verdict.ERROR: "⛔"}
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
@@ -51,18 +35,20 @@ _WORD_JOINER = "\u2060"
 
 def render(document: Document, longest: int = LONGEST) -> str:
     """The report as markdown, of at most `longest` characters."""
-    top = "\n\n".join([f"## {SIGNS[document.verdict]} {escape(document.headline)}", *map(_block, document.lead)])
-    parts = {section.key: _section(section) for section in document.sections}
-    left_out: list[str] = []
-    for key in CUT_ORDER:
-        if len(_join(top, parts.values(), left_out)) <= longest:
-            break
-        if key in parts:
-            title = next(section.title for section in document.sections if section.key == key)
-            left_out.append(title)
-            del parts[key]
-    text = _join(top, parts.values(), left_out)
-    return text if len(text) <= longest else _cut(text, longest)
+    return cutting.render([sections(document)], cutting.Room(longest))
+
+
+def sections(document: Document, project: str = ".") -> ProjectReport:
+    """The report as keyed sections of markdown, for a text that shows several projects."""
+    return ProjectReport(
+        project=project,
+        headline=f"## {SIGNS[document.verdict]} {escape(document.headline)}",
+        lead="\n\n".join(map(_block, document.lead)),
+        sections=[
+            ReportSection(key=section.key, title=escape(section.title), text=_section(section))
+            for section in document.sections
+        ],
+    )
 
 
 def escape(text: str) -> str:
@@ -70,19 +56,6 @@ def escape(text: str) -> str:
     text = _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", text)).replace("&", "&amp;").replace("\\<", "&lt;")
     text = text.replace("\\>", "&gt;").replace("@", f"@{_WORD_JOINER}").replace("://", f":{_WORD_JOINER}//")
     return re.sub(r"(?i)\bwww\.", f"www{_WORD_JOINER}.", text).strip()
-
-
-def _join(top: str, parts: Iterable[str], left_out: Sequence[str]) -> str:
-    notice = []
-    if left_out:
-        names = ", ".join(escape(title).lower() for title in left_out)
-        notice = [f"*Left out here, because this text would be too long: {names}. The full report is `gate.html`.*"]
-    return "\n\n".join([top, *parts, *notice]) + "\n"
-
-
-def _cut(text: str, longest: int) -> str:
-    notice = "\n\n*Cut here, because this text would be too long. The full report is `gate.html`.*\n"
-    return text[: longest - len(notice)].rsplit("\n", 1)[0] + notice
 
 
 def _section(section: Section) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from tabulate import tabulate
 
 from weighbridge.core.documents import GateVerdict, PolicyChange, RecipeVerdict, Verdict, worst
+from weighbridge.core.documents.report import ProjectReport
 from weighbridge.core.errors import IntegrityError
 from weighbridge.core.files import atomic_write, pretty_json, read_yaml
 from weighbridge.core.formatting import quantity
@@ -58,6 +59,10 @@ class Checked:
     def markdown(self) -> str:
         """The report for a comment or a job's summary."""
         return markdown.render(document(self.report))
+
+    def sections(self, project: str) -> ProjectReport:
+        """The report by sections; `project` is its folder, relative to the repository's top."""
+        return markdown.sections(document(self.report), project)
 
     @property
     def html(self) -> str:

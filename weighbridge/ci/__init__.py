@@ -7,6 +7,7 @@
 - `annotations`: `::error file=params.yaml,line=N::` on the line of the recipe or budget that failed
 - `alone`: what the action says of one stand-alone weighing
 - `hostile`: text from a pull request, made harmless
+- `report`: what a run uploaded, neutralised and cut to the room there is
 - `comment`: one sticky comment; an older commit never overwrites a newer one
 - `github`: the few requests to GitHub's REST API
 - `handover`: what the gate hands to promotion
@@ -14,5 +15,6 @@
 - `preflight`: what would fail in CI, found before pushing
 - `scaffold`, `setup`: `weighbridge init`: the gate put into a user's own repository
 
-Importing this package, `comment`, `hostile` or `github` loads no room: a job that only comments installs in seconds.
+Importing this package, `comment`, `report`, `hostile` or `github` loads no room: a job that only comments installs
+in seconds.
 """

@@ -15,10 +15,13 @@ from weighbridge.ci import evidence_bundle, history
 from weighbridge.ci.annotations import Annotation, Level, for_input_error, line_of
 from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.ci.pipeline import Echo, reproduce
+from weighbridge.core import cutting
 from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents.report import REPORT, ChangeReport, ProjectReport, ReportSection
 from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.files import atomic_write, read_bytes
 from weighbridge.core.git import Git
+from weighbridge.gate.report.markdown import LONGEST
 from weighbridge.gate.stages import summary
 from weighbridge.gate.stages.merge_base import base_at
 from weighbridge.registry.lookup.resolve import stable_or_none
@@ -34,8 +37,7 @@ class Judged:
     project: str
     """Its folder, relative to the repository's top."""
     exit_code: ExitCode
-    report: str
-    """Markdown."""
+    report: ProjectReport
     marks: tuple[Annotation, ...] = ()
     checked: summary.Checked | None = None
     """None where nothing was weighed: the change does not touch the project, or its pipeline broke."""
@@ -87,7 +89,7 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
         params = Params.read(root / history.PARAMS)
     except InputError as error:
         note = for_input_error(error, file, text)
-        return Judged(project, error.exit_code, _failed(file, "params.yaml is not valid", str(error)), (note,))
+        return Judged(project, error.exit_code, _failed(project, file, "params.yaml is not valid", str(error)), (note,))
     base = change.base_of(params.model.name)
     if not change.everything:
         reasons = _reasons(change.git, base, project)
@@ -97,12 +99,12 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
     done = reproduce(root, echo)
     if done.failed is not None:
         note = Annotation("error", file, _stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
-        report = _failed(params.model.name, f"the stage {done.failed} failed", done.message)
+        report = _failed(project, params.model.name, f"the stage {done.failed} failed", done.message)
         return Judged(project, done.exit_code, report, (note,), ran=done.ran)
     checked = summary.check(root, base=_policy_base(change.git, base, project), today=change.today)
     verdict = checked.verdict
     found = tuple(marks(verdict, params, file, text))
-    return Judged(project, verdict.verdict.exit_code, checked.markdown, found, checked, done.ran)
+    return Judged(project, verdict.verdict.exit_code, checked.sections(project), found, checked, done.ran)
 
 
 def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[Annotation]:
@@ -123,11 +125,11 @@ def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[An
     return found
 
 
-def write_out(judged: list[Judged], git: Git) -> str:
+def write_out(judged: list[Judged], git: Git) -> ChangeReport:
     """Write report and evidence below `.weighbridge/ci` at the repository's top; returns the whole report."""
     folder = git.root / evidence_bundle.FOLDER
     shutil.rmtree(folder, ignore_errors=True)
-    report = "\n\n".join(item.report.rstrip("\n") for item in judged) + "\n"
+    report = ChangeReport(projects=[item.report for item in judged])
     weighed = [item for item in judged if item.checked is not None]
     for item in weighed:
         assert item.checked is not None
@@ -139,10 +141,16 @@ def write_out(judged: list[Judged], git: Git) -> str:
         item.checked.write(home)
         if item.exit_code is ExitCode.PASS:
             evidence_bundle.pack(root, folder / "evidence" / item.project)
-    atomic_write(folder / "report" / "gate.md", report.encode())
+    report.write(folder / "report" / REPORT)
+    atomic_write(folder / "report" / "gate.md", markdown(report).encode())
     passed = tuple(item.project for item in weighed if item.exit_code is ExitCode.PASS)
     EvidenceBundle(git.head(), passed).write(folder / "evidence")
     return report
+
+
+def markdown(report: ChangeReport) -> str:
+    """The report as a comment shows it."""
+    return cutting.render(report.projects, cutting.Room(LONGEST))
 
 
 def _reasons(git: Git, base: history.Base, project: str) -> list[str]:
@@ -207,19 +215,27 @@ def _stage_line(text: str, stage: str) -> int:
     return line_of(text, sections.get(kind, "model"))
 
 
-def _untouched(project: str, params: Params, base: str | None) -> str:
-    return (
-        f"# {params.model.name}: nothing to weigh\n\n"
-        f"Nothing that the pipeline in `{project}` builds, weighs or demands differs from the merge base "
-        f"({(base or '')[:12]}): no recipe, no budget, no file that a stage depends on. "
-        "Nothing was compressed or measured, and the verdict on the base stands.\n"
+def _untouched(project: str, params: Params, base: str | None) -> ProjectReport:
+    return ProjectReport(
+        project=project,
+        headline=f"# {params.model.name}: nothing to weigh",
+        lead=(
+            f"Nothing that the pipeline in `{project}` builds, weighs or demands differs from the merge base "
+            f"({(base or '')[:12]}): no recipe, no budget, no file that a stage depends on. "
+            "Nothing was compressed or measured, and the verdict on the base stands."
+        ),
     )
 
 
-def _failed(name: str, what: str, message: str) -> str:
+def _failed(project: str, name: str, what: str, message: str) -> ProjectReport:
     fence = "````"
     quoted = message.replace(fence, "` ` ` `")
-    return f"# `{name}`: error\n\nNothing was judged: {what}.\n\n{fence}text\n{quoted}\n{fence}\n"
+    return ProjectReport(
+        project=project,
+        headline=f"# `{name}`: error",
+        lead=f"Nothing was judged: {what}.",
+        sections=[ReportSection(key="failure", title="The error", text=f"{fence}text\n{quoted}\n{fence}")],
+    )
 
 
 def _in(project: str, name: str) -> str:

@@ -8,21 +8,21 @@ text can pose as it; the marker carries the run, so that an older run never over
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from weighbridge.ci.event import FinishedRun
 from weighbridge.ci.github import Comment, GitHub
-from weighbridge.ci.sanitize import neutralise
+from weighbridge.ci.report import shown
+from weighbridge.core.cutting import Room
+from weighbridge.core.documents.report import ProjectReport
 from weighbridge.core.errors import InputError
 
 LARGEST = 60_000
 """Characters (UTF-16 units, the stricter count) of a whole comment; GitHub refuses more than 65,536."""
-LARGEST_UPLOAD = 4 * 2**20
-"""Bytes of a report that are read at all."""
+_FULL = "The whole report is in the run's uploads."
 AUTHOR = "github-actions[bot]"
-REPORT = "gate.md"
 
 _MARKER = re.compile(r"<!-- weighbridge-gate run=(\d{1,18}) attempt=(\d{1,9}) commit=([0-9a-f]{40,64}) -->")
 _CONCLUSIONS = {
@@ -31,8 +31,6 @@ _CONCLUSIONS = {
     "cancelled": "⚪ **The gate was cancelled.** Nothing was judged.",
     "timed_out": "❌ **The gate ran out of time.** Nothing was judged.",
 }
-# Cut first to last until the rest fits; what is not named here, the verdict among it, is cut last.
-_CUT_FIRST = ("flip", "example", "slice", "machine", "reproduce", "pareto", "size against", "note", "changed")
 
 
 class PostStatus(StrEnum):
@@ -53,10 +51,10 @@ class Posted:
     pull_request: int | None = None
 
 
-def post(github: GitHub, run: FinishedRun, report: str | None, author: str = AUTHOR) -> Posted:
+def post(github: GitHub, run: FinishedRun, report: Sequence[ProjectReport] | None, author: str = AUTHOR) -> Posted:
     """Create or update the comment of the pull request whose head is the run's commit.
 
-    `report` is text of unknown origin, None where the run uploaded none. Raises `StateError` if GitHub refuses.
+    `report` is of unknown origin, None where the run uploaded none. Raises `StateError` if GitHub refuses.
     """
     if not run.is_pull_request:
         return Posted(PostStatus.NOT_A_PULL_REQUEST)
@@ -74,52 +72,17 @@ def post(github: GitHub, run: FinishedRun, report: str | None, author: str = AUT
     return Posted(PostStatus.CREATED, pull_request)
 
 
-def render(run: FinishedRun, report: str | None) -> str:
+def render(run: FinishedRun, report: Sequence[ProjectReport] | None) -> str:
     """The comment's text: marker, what GitHub knows, then the neutralised report cut to what is left of `LARGEST`."""
     head = (
         f"<!-- weighbridge-gate run={run.number} attempt={run.attempt} commit={run.commit} -->\n"
         f"{_CONCLUSIONS.get(run.conclusion, '❌ **The gate did not finish.** Nothing was judged.')} "
         f"Commit {run.commit[:12]}, [run {run.number}]({_run_address(run.url)}).\n\n"
     )
-    if report is None or not report.strip():
+    if not report:
         return head + "The run uploaded no report: its log says why.\n"
     said = "The report below was made by the pull request's own run; the plots are in the run's uploads.\n\n---\n\n"
-    return head + said + cut(neutralise(report), LARGEST - _length(head + said))
-
-
-def cut(text: str, room: int) -> str:
-    """Shorten Markdown to `room` characters by whole sections in the declared order, then by whole lines.
-
-    The first section (the verdict) is never left out; what was left out is said at the end.
-    """
-    if _length(text) <= room:
-        return text
-    sections = [part for part in re.split(r"(?m)^(?=#{2,3} )", text) if part]
-    left_out: list[str] = []
-    for word in _CUT_FIRST:
-        for section in [item for item in sections[1:] if word in item.partition("\n")[0].lower()]:
-            sections.remove(section)
-            left_out.append(section.partition("\n")[0].lstrip("# "))
-            shorter = _with_notice(sections, left_out)
-            if _length(shorter) <= room:
-                return shorter
-    notice = _notice([*left_out, "the rest"])
-    return _whole_lines("".join(sections), room - _length(notice)) + notice
-
-
-def read_report(folder: Path) -> str | None:
-    """The report among what a run uploaded; None where there is none. Bytes that are no UTF-8 are replaced.
-
-    Only a regular file directly in the folder is read, never through a symbolic link.
-    """
-    path = folder / REPORT
-    if path.is_symlink() or not path.is_file():
-        return None
-    try:
-        with path.open("rb") as file:
-            return file.read(LARGEST_UPLOAD).decode("utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return head + said + shown(report, Room(LARGEST - _length(head + said), _length, _FULL))
 
 
 def _place(comment: Comment) -> tuple[int, int]:
@@ -133,27 +96,6 @@ def _run_address(url: str) -> str:
     if not re.fullmatch(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9._/-]+", url):
         raise InputError("workflow_run.html_url is not an address", where="GITHUB_EVENT_PATH")
     return url
-
-
-def _with_notice(sections: list[str], left_out: list[str]) -> str:
-    return "".join(sections).rstrip("\n") + _notice(left_out)
-
-
-def _notice(left_out: list[str]) -> str:
-    return f"\n\n*Left out for length: {'; '.join(left_out)}. The whole report is in the run's uploads.*\n"
-
-
-def _whole_lines(text: str, room: int) -> str:
-    kept: list[str] = []
-    fence = ""
-    for line in text.split("\n"):
-        opened = re.match(r"`{3,}", line)
-        after = "" if opened and fence and line.startswith(fence) else opened[0] if opened and not fence else fence
-        if _length("\n".join([*kept, line])) + (len(after) + 1 if after else 0) > room:
-            break
-        kept.append(line)
-        fence = after
-    return "\n".join([*kept, fence] if fence else kept)
 
 
 def _length(text: str) -> int:

@@ -15,7 +15,8 @@ BREAK = "\u200b"
 """Zero-width space: keeps two characters from meaning something together, and shows nothing."""
 
 _PLAIN_LANGUAGES = frozenset({"bash", "console", "diff", "json", "python", "sh", "text", "yaml"})
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^`\s]*)[^`]*$")
+# Without backtracking: a line of any length takes linear time.
+_FENCE = re.compile(r"^ {0,3}(`{3,}+|~{3,}+)[ \t]*+([^`\s]*+)[^`]*+$")
 # The only HTML that our own report uses; each alone on its line, without attributes.
 _FOLDING = re.compile(r"</?details>|(?P<open><details>)?<summary>(?P<title>[^<>]*)</summary>")
 _IMAGE = re.compile(r"!\[([^\[\]]*)\]\([^()\s]*(?:\s+\"[^\"]*\")?\)")
@@ -66,6 +67,11 @@ def plain(text: str, limit: int = 200) -> str:
     line = " ".join(_plain_characters(text).split())
     line = line if len(line) <= limit else line[: limit - 1] + "…"
     return _break_apart(re.sub(r"([\\`*_{}\[\]()|~!])", r"\\\1", line))
+
+
+def one_name(text: str, limit: int = 100) -> str:
+    """A name of unknown origin for a code span: one line, and nothing that could end the span."""
+    return " ".join(_plain_characters(text[: 4 * limit]).replace("`", "'").split())[:limit]
 
 
 def _plain_characters(text: str) -> str:

@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from weighbridge.ci.change_gate import Judged
     from weighbridge.ci.event import Run
+    from weighbridge.core.documents.report import ChangeReport
 
 app = typer.Typer(
     help="What the workflows call; the same in any CI system.", no_args_is_help=True, rich_markup_mode=None
@@ -42,7 +43,7 @@ def gate(
     report = gates.write_out(judged, git)
     code = gates.exit_code(judged)
     _publish(run, judged, report)
-    typer.echo(report if not run.summary else _one_line_each(judged), nl=False)
+    typer.echo(gates.markdown(report) if not run.summary else _one_line_each(judged), nl=False)
     raise typer.Exit(code)
 
 
@@ -52,9 +53,10 @@ def comment(
     author: str = typer.Option("github-actions[bot]", "--author", help="Who our comments are written by."),
 ) -> None:
     """Create or update the pull request's one comment; reads GITHUB_TOKEN and the workflow_run event."""
-    from weighbridge.ci.comment import post, read_report
+    from weighbridge.ci.comment import post
     from weighbridge.ci.event import finished_run, read_event
     from weighbridge.ci.github import GitHub
+    from weighbridge.ci.report import read_report
 
     run = finished_run(read_event(os.environ))
     github = GitHub(
@@ -181,17 +183,18 @@ def summary(
         _append(run.outputs, f"verdict={result.verdict}\nreport={out / 'gate.md'}\n")
 
 
-def _publish(run: Run, judged: list[Judged], report: str) -> None:
+def _publish(run: Run, judged: list[Judged], report: ChangeReport) -> None:
     """Annotations to the log, the report to the job's summary, the verdict to the step's outputs."""
     from weighbridge.ci.change_gate import exit_code
-    from weighbridge.ci.sanitize import neutralise
+    from weighbridge.ci.report import shown
+    from weighbridge.core.cutting import Room
 
     if run.annotate:
         for item in judged:
             for note in item.marks:
                 typer.echo(note.command())
     if run.summary is not None:
-        text = neutralise(report).encode()[:LARGEST_SUMMARY].decode(errors="ignore")
+        text = shown(report.projects, Room(LARGEST_SUMMARY, lambda text: len(text.encode())))
         _append(run.summary, text + "\n")
     if run.outputs is not None:
         _append(run.outputs, f"verdict={exit_code(judged).name.lower()}\n")

@@ -1,17 +1,17 @@
-"""The report as markdown: whole strings, hostile text, and the order in which it is cut."""
+"""The report as markdown: whole strings and hostile text."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement, proportions
+from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement
 from tests.gate.project import PARAMS, evidence
-from weighbridge.core.documents import Budget, Flip, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents import Budget, PolicyChange, Verdict, WaiverUse
 from weighbridge.gate.report.blocks import Bullets, Code, Document, Mark, Paragraph, Section, Shell, Strong, Table
 from weighbridge.gate.report.content import Report, document
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.governance import Edit
-from weighbridge.gate.report.markdown import CUT_ORDER, escape, render
+from weighbridge.gate.report.markdown import escape, render
 from weighbridge.gate.report.single import render as render_single
 from weighbridge.gate.verdict.judge import judge
 
@@ -169,41 +169,3 @@ def test_blocks_render_as_markdown():
         "## ❔ H\n\n<details><summary>N</summary>\n\na **b** ❌ fail: c\n\n- x\n- `y'z`\n\n"
         "```sh\necho ; rm\n```\n\n</details>\n"
     )
-
-
-def crowded(recipes, flips, slices):
-    """A report of many recipes, flips and slices."""
-    weighed = evidence("int8", ratio=1.4)
-    first = weighed.comparisons[0]
-    parts = {f"slice-{index:04}": proportions(225, 3, 2, 20) for index in range(slices)}
-    samples = [Flip(index=index, label=1, candidate=2, slices=["slice-0000"]) for index in range(flips)]
-    weighed = weighed.model_copy(update={"comparisons": [first.model_copy(update={"slices": parts, "flips": samples})]})
-    verdict = judge(weighed, LIMITS)
-    found = [Entry(f"recipe-{index:04}", verdict, weighed) for index in range(recipes)]
-    return document(report(Verdict.FAIL, found))
-
-
-def test_an_overlong_report_is_cut_in_its_declared_order():
-    """Samples go first, then slices, launches and so on; the headline and the lead stay, and the cut is said."""
-    laid_out = crowded(40, 12, 10)
-    full = render(laid_out, longest=10**9)
-    seen = [key for key in CUT_ORDER if key in {section.key for section in laid_out.sections}]
-    present = {section.key: section.title for section in laid_out.sections}
-    gone = 0
-    for longest in range(len(full), 2000, -2000):
-        text = render(laid_out, longest)
-        assert len(text) <= longest
-        assert text.startswith("## ❌ Fail: all 40 compressed models are beyond a limit")
-        missing = [key for key in seen if f"### {present[key]}" not in text and f"<summary>{present[key]}" not in text]
-        assert missing == seen[: len(missing)] or "Cut here" in text
-        assert len(missing) >= gone
-        gone = len(missing)
-        assert not missing or "too long" in text
-    assert gone == len(seen)
-
-
-def test_a_report_of_hundreds_of_recipes_fits_a_comment():
-    """At most 60,000 characters, whatever there is to say; the verdict is there."""
-    text = render(crowded(500, 12, 10))
-    assert len(text) <= 60_000
-    assert "all 500" in text.splitlines()[0]

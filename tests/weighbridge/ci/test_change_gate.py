@@ -9,6 +9,7 @@ from weighbridge.ci.change_gate import Change, Judged, exit_code, judge_all, jud
 from weighbridge.ci.evidence_bundle import FOLDER, EvidenceBundle
 from weighbridge.ci.pipeline import Reproduced
 from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, RecipeVerdict, Verdict
+from weighbridge.core.documents.report import ChangeReport, ProjectReport
 from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.git import Git
 
@@ -74,7 +75,10 @@ class Stand:
     """Of `weighbridge.gate.stages.summary.Checked`, what the gate uses."""
 
     def __init__(self, found):
-        self.verdict, self.markdown = found, f"## {found.verdict}\n"
+        self.verdict = found
+
+    def sections(self, project):
+        return ProjectReport(project=project, headline=f"## {self.verdict.verdict}")
 
     def write(self, folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +124,7 @@ def test_what_touches_nothing_is_not_run(git, pipeline):
     assert pipeline["ran"] == []
     assert found.exit_code is ExitCode.PASS
     assert found.checked is None
-    assert "nothing to weigh" in found.report
+    assert "nothing to weigh" in found.report.headline
     assert judge_project(change(git, everything=True), ".", silent).checked is not None
 
 
@@ -164,7 +168,7 @@ def test_a_failed_stage_is_an_error_on_its_recipe(git, pipeline):
     found = judge_project(change(git), ".", silent)
     assert found.exit_code is ExitCode.UNJUDGED
     assert [(mark.line, mark.level) for mark in found.marks] == [(4, "error")]
-    assert "it did nothing" in found.report
+    assert "it did nothing" in found.report.sections[0].text
     assert found.checked is None
 
 
@@ -214,7 +218,7 @@ def test_the_worst_project_decides_and_none_is_no_pass(git):
     """A certain failure first, then what the author must mend, then what could not be judged."""
 
     def judged(*codes):
-        return [Judged(str(code), code, "") for code in codes]
+        return [Judged(str(code), code, ProjectReport(headline="")) for code in codes]
 
     assert exit_code(judged(ExitCode.PASS, ExitCode.UNJUDGED)) is ExitCode.UNJUDGED
     assert exit_code(judged(ExitCode.UNJUDGED, ExitCode.USAGE)) is ExitCode.USAGE
@@ -241,6 +245,7 @@ def test_only_what_passed_is_handed_over(git, pipeline):
     pipeline["verdict"] = verdict(int8=[budget()])
     write_out([judge_project(change(git), ".", silent)], git)
     assert (git.root / FOLDER / "report/gate.md").read_text() == "## fail\n"
+    assert ChangeReport.read(git.root / FOLDER / "report/report.json").projects[0].headline == "## fail"
     assert EvidenceBundle.read(git.root / FOLDER / "evidence").weighed == ()
     assert not stale.exists()
     pipeline["verdict"] = verdict(int8=[budget(verdict=Verdict.PASS)])

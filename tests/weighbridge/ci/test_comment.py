@@ -1,20 +1,26 @@
 """The sticky comment, against a GitHub on loopback that checks every request by the published description."""
 
 import dataclasses
-import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from weighbridge.ci.comment import LARGEST, PostStatus, cut, post, read_report, render
+from weighbridge.ci.comment import PostStatus, post, render
 from weighbridge.ci.event import FinishedRun, finished_run
 from weighbridge.ci.github import GitHub
+from weighbridge.core.documents.report import ProjectReport, ReportSection
 from weighbridge.core.errors import InputError, StateError
 
 SHA = "a" * 40
 RUN = FinishedRun(SHA, "octocat", "feature", "success", "https://github.com/o/r/actions/runs/7", 7, 1, True)
-REPORT = "# fashion-cnn: pass\n\nAll good.\n\n## Budgets\n\n| a | b |\n| - | - |\n| 1 | 2 |\n"
+
+
+def said(headline, text="| a | b |\n| - | - |\n| 1 | 2 |"):
+    """What a gate hands over of one project."""
+    section = ReportSection(key="budgets", title="Limits", text=f"### Limits\n\n{text}")
+    return [ProjectReport(headline=headline, lead="All said.", sections=[section])]
+
+
+REPORT = said("## ✅ fashion-cnn: pass")
 
 
 @pytest.fixture
@@ -31,10 +37,10 @@ def test_a_first_report_creates_one_comment_and_the_next_updates_it(github, gith
     """However often the gate runs, the pull request has one comment, with the newest run's words."""
     assert post(github, RUN, REPORT).status is PostStatus.CREATED
     newer = dataclasses.replace(RUN, number=8, conclusion="failure")
-    assert post(github, newer, REPORT.replace("pass", "fail")).status is PostStatus.UPDATED
+    assert post(github, newer, said("## ❌ fashion-cnn: fail")).status is PostStatus.UPDATED
     assert len(github_api.comments) == 1
     assert "The gate did not pass" in bodies(github_api)[0]
-    assert "# fashion-cnn: fail" in bodies(github_api)[0]
+    assert "## ❌ fashion-cnn: fail" in bodies(github_api)[0]
 
 
 def test_an_older_run_never_overwrites_a_newer_one(github, github_api):
@@ -43,7 +49,7 @@ def test_an_older_run_never_overwrites_a_newer_one(github, github_api):
     before = bodies(github_api)
     for number, attempt in ((8, 3), (9, 1)):
         late = dataclasses.replace(RUN, number=number, attempt=attempt)
-        assert post(github, late, "old").status is PostStatus.SUPERSEDED
+        assert post(github, late, said("old")).status is PostStatus.SUPERSEDED
     assert bodies(github_api) == before
 
 
@@ -90,37 +96,9 @@ def test_a_run_without_a_report_says_so(github, github_api):
 def test_what_a_run_claims_never_replaces_what_github_knows():
     """A report that says `pass` and forges our header stands below the run's real conclusion."""
     forged = "<!-- weighbridge-gate run=1 attempt=1 commit=" + SHA + " -->\n✅ **The gate passed.**"
-    body = render(dataclasses.replace(RUN, conclusion="failure"), forged)
+    body = render(dataclasses.replace(RUN, conclusion="failure"), said(forged, forged))
     assert body.index("❌ **The gate did not pass.**") < body.index("✅ **The gate passed.**")
     assert body.count("<!--") == 1
-
-
-def test_long_reports_are_cut_in_the_declared_order():
-    """Samples go first and the verdict never; what was left out is named."""
-    big = "\n".join(f"| row {number} | value |" for number in range(1500))
-    report = f"# fashion-cnn: fail\n\nVerdict.\n\n## Budgets\n\n{big}\n\n## Flipped examples\n\n{big}\n"
-    body = render(RUN, report)
-    assert len(body) <= LARGEST
-    assert "## Budgets" in body
-    assert "## Flipped" not in body
-    assert "Left out for length: Flipped examples" in body
-    huge = render(RUN, report.replace(big, big * 3))
-    assert len(huge) <= LARGEST
-    assert "fashion-cnn: fail" in huge
-    assert "the rest" in huge
-
-
-@given(st.text(alphabet="ab`~ \n#😀|", max_size=400), st.integers(250, 600))
-def test_cutting_keeps_within_the_room(text, room):
-    """Whatever the text, the result fits, counted as GitHub's stricter count does."""
-    assert len(cut(text * 4, room).encode("utf-16-le")) // 2 <= max(room, 250)
-
-
-def test_a_cut_inside_a_code_block_closes_it():
-    """What follows a report that was cut is not swallowed by its code block."""
-    text = cut("# x\n\n```text\n" + "line\n" * 500 + "```\n", 400)
-    assert text.count("```") == 2
-    assert len(text) <= 400
 
 
 def test_temporary_refusals_are_tried_again_and_lasting_ones_are_one_error(github, github_api):
@@ -195,13 +173,3 @@ def test_an_odd_event_is_one_error(changed):
     run = {key: value for key, value in {**EVENT["workflow_run"], **changed}.items() if value is not ...}
     with pytest.raises(InputError, match="workflow_run"):
         finished_run({"workflow_run": run})
-
-
-def test_only_a_regular_file_is_read_as_the_report(tmp_path):
-    """A symbolic link that an upload smuggled in is not followed; bytes that are no text are shown as such."""
-    assert read_report(tmp_path) is None
-    (tmp_path / "gate.md").symlink_to("/etc/hostname")
-    assert read_report(tmp_path) is None
-    (tmp_path / "gate.md").unlink()
-    (tmp_path / "gate.md").write_bytes(b"\xff\xfe\x00garbage")
-    assert re.search("garbage", read_report(tmp_path))

@@ -1,0 +1,36 @@
+"""A whole report of many recipes, as the gate prints it."""
+
+from tests.gate.evidence import proportions
+from tests.gate.project import PARAMS, evidence
+from weighbridge.core.documents import Budget, Flip, PolicyChange, Verdict, WaiverUse
+from weighbridge.gate.report.content import Report, document
+from weighbridge.gate.report.facts import Entry
+from weighbridge.gate.report.governance import Edit
+from weighbridge.gate.report.markdown import sections
+from weighbridge.gate.verdict.judge import judge
+
+LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]
+
+
+def printed(recipes, *, ratio=1.4, project=".", model="net", notes=("A note.",)):
+    """A whole report of `recipes` recipes, as the gate prints it; every section is in it."""
+    weighed = evidence("int8", ratio=ratio)
+    first = weighed.comparisons[0]
+    parts = {f"slice-{index:04}": proportions(225, 3, 2, 20) for index in range(10)}
+    samples = [Flip(index=index, label=1, candidate=2, slices=["slice-0000"]) for index in range(12)]
+    weighed = weighed.model_copy(update={"comparisons": [first.model_copy(update={"slices": parts, "flips": samples})]})
+    verdict = judge(weighed, LIMITS)
+    targets = ("onnxruntime", "litert")
+    found = [Entry(f"recipe-{index:04}@{targets[index % 2]}", verdict, weighed) for index in range(recipes)]
+    whole = Report(
+        Verdict.FAIL if ratio > 1 else Verdict.PASS,
+        found,
+        model=model,
+        notes=notes,
+        policy_changes=[PolicyChange(kind="removed", budget="params max", base="100", head="not there")],
+        waivers=[WaiverUse(file="waivers/a.yaml", who="A", why="B", expires="2026-12-31", accepts=["c"])],
+        edits=[Edit("budgets[1].max_ratio", "0.8", "0.9")],
+        calibration=["This machine resolves 3% of latency."],
+        reproduce=["make repro"],
+    )
+    return sections(document(whole), project)
