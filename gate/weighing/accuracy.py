@@ -43,6 +43,8 @@ class Answers:
     slices: Mapping[str, Array] = field(default_factory=dict)
     judged: tuple[int, int] = (0, 0)
     """Index of the output that named metrics look at, of reference and candidate."""
+    index: Array | None = None
+    """Of each example, its place in the whole data set (n,); None where these are the whole."""
 
     @property
     def pair(self) -> tuple[Array, Array]:
@@ -107,7 +109,7 @@ def flips(answers: Answers) -> list[Flip]:
     found = np.flatnonzero((ours == answers.labels) & (theirs != answers.labels))[:SHOWN_FLIPS]
     return [
         Flip(
-            index=int(index),
+            index=int(index if answers.index is None else answers.index[index]),
             label=int(answers.labels[index]),
             candidate=int(theirs[index]),
             slices=[name for name, mask in answers.slices.items() if mask[index]],

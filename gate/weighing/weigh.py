@@ -36,6 +36,7 @@ from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy
 from weighbridge.gate.weighing.accumulator import Accumulator
 from weighbridge.gate.weighing.accuracy import Answers
+from weighbridge.gate.weighing.distinct import distinct, merged, remarks
 from weighbridge.gate.weighing.job import Job
 from weighbridge.gate.weighing.sampling import JOURNEY, Need, Sampling, failed_for_certain, first_needs, own_cores
 
@@ -137,6 +138,7 @@ class _Weighing:
         self.job, self.place, self.progress, self.clock = job, place, progress, clock
         self.begin = clock()
         self.data = job.split.digest()
+        self.distinct = distinct(job.split)
         self.previous = previous if previous is not None and continues(previous, job) else None
         self.faults: list[str] = []
         self.complete = False
@@ -173,7 +175,7 @@ class _Weighing:
             device=job.device,
             target=job.runtime,
             data=self.data,
-            examples=len(job.split),
+            examples=len(self.distinct),
             protocol=ProtocolRecord(
                 seed=job.weighing.seed,
                 threads=job.weighing.threads,
@@ -212,7 +214,7 @@ class _Weighing:
                 accumulator.resume(earlier)
         if self.previous.faults:
             note = f"An earlier run of this measurement ended in a fault: {self.previous.faults[0]}"
-            accumulator.notes = list(dict.fromkeys([*accumulator.notes, note]))
+            accumulator.notes = merged(accumulator.notes, [note])
         return accumulator
 
     def _examples(self) -> None:
@@ -238,7 +240,9 @@ class _Weighing:
     def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> None:
         job, found = self.job, self.found[reference.name]
         judged = (job.outputs[reference.name], job.outputs["candidate"]) if job.users else (0, 0)
-        data = Answers(ours, theirs, job.split.labels, job.split.slices, judged)
+        data = self.distinct.of(Answers(ours, theirs, job.split.labels, job.split.slices, judged))
+        accumulator = self.accumulators[reference.name]
+        accumulator.notes = merged(accumulator.notes, remarks(self.distinct, data, accumulator.against))
         for name in sorted(job.wanted("examples") | {"accuracy.top1", "accuracy.flips"} | job.users.keys()):
             if name != "accuracy.worst_slice":
                 evidence = accuracy.measure(name, data, seed=job.weighing.seed, user=job.users.get(name))

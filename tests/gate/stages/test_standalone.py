@@ -155,6 +155,21 @@ def test_a_file_that_answers_at_random_never_passes(weigh, tmp_path, baseline):
     assert "its answers differ between runs: of 128 examples answered in two processes, 128 got other values" in out
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.bool_, np.float32])
+def test_the_opposite_of_one_sigmoid_never_passes(weigh, tmp_path, kind):
+    """One probability per example is no score per class: the opposite of every answer must not look the same."""
+    matrix = weights()[:, :1]
+    for name, sign in (("baseline", 1), ("candidate", -1)):
+        linear(
+            tmp_path / f"{name}.onnx",
+            matrix * np.float32(sign),
+            extra=[helper.make_node("Sigmoid", ["raw"], ["scores"])],
+        )
+    x = examples(400).inputs["x"]
+    np.savez(tmp_path / "eval.npz", x=x, labels=((x @ matrix)[:, 0] > 0).astype(kind))
+    assert weigh("--budgets", "budgets.yaml", "-q")[0] in (1, 2, 3)
+
+
 X = examples(20).inputs["x"]
 Y = np.zeros(20, np.int64)
 BAD = {

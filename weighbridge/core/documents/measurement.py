@@ -156,6 +156,7 @@ class Measurement(Recorded):
     data: Digest
     """Of the evaluation set."""
     examples: int = Field(ge=0)
+    """How many count: each distinct input of the evaluation set once."""
     protocol: Protocol
     comparisons: list[Comparison]
     missing: dict[str, str] = {}

@@ -1,0 +1,115 @@
+"""What an evaluation set tells, and what it does not: inputs that repeat, labels of one class, answers that tie.
+
+An interval takes its examples for independent ones. A copy of an example tells nothing new: five examples, each a
+hundred times, are five examples (docs/adr/0091-every-input-counts-once.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighbridge.data import Split
+from weighbridge.gate.weighing.accuracy import Answers
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The examples of a data set, each input once."""
+
+    first: Array
+    """Index of the first example of each input, rising (m,)."""
+    group: Array
+    """Of each example, which of `first` has its input (n,)."""
+    relabelled: int
+    """Examples whose label is another than that of the first one of the same input."""
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def of(self, answers: Answers) -> Answers:
+        """The answers to each input once. An input is in a slice where one of its copies is."""
+        if len(self.first) == len(self.group):
+            return answers
+        return replace(
+            answers,
+            reference=[output[self.first] for output in answers.reference],
+            candidate=[output[self.first] for output in answers.candidate],
+            labels=answers.labels[self.first],
+            slices={name: self._any(mask) for name, mask in answers.slices.items()},
+            index=self.first,
+        )
+
+    def _any(self, mask: Array) -> Array:
+        found = np.zeros(len(self.first), np.bool_)
+        found[self.group[mask]] = True
+        return found
+
+
+def distinct(split: Split) -> Distinct:
+    """Group the examples by the bytes of their inputs."""
+    groups: dict[bytes, int] = {}
+    first: list[int] = []
+    group = np.zeros(len(split), np.int64)
+    for index, key in enumerate(_keys(split)):
+        number = groups.setdefault(key, len(groups))
+        group[index] = number
+        if number == len(first):
+            first.append(index)
+    chosen = np.asarray(first, np.int64)
+    labels = split.labels.reshape(len(split), -1)
+    relabelled = int((labels != labels[chosen][group]).any(axis=1).sum())
+    return Distinct(chosen, group, relabelled)
+
+
+def _keys(split: Split) -> Iterator[bytes]:
+    arrays = [np.ascontiguousarray(array).reshape(len(split), -1) for _, array in sorted(split.inputs.items())]
+    for index in range(len(split)):
+        digest = hashlib.blake2b(digest_size=16)
+        for array in arrays:
+            digest.update(array[index])
+        yield digest.digest()
+
+
+def remarks(found: Distinct, answers: Answers, against: str) -> list[str]:
+    """What a reader of the report must know of the examples; `answers` are those to each input once."""
+    said = []
+    if copies := len(found.group) - len(found):
+        kept = f", with the first of its labels ({found.relabelled:,} differ)" if found.relabelled else ""
+        said.append(
+            f"{copies:,} of the {len(found.group):,} test examples repeat the input of another one; each input counts "
+            f"once{kept}, which leaves {len(found):,} examples."
+        )
+    labels = answers.labels
+    if labels.ndim == 1 and labels.dtype.kind in "iub" and len(labels) and (labels == labels[0]).all():
+        said.append(
+            f"The test set has one class: all labels are {int(labels[0])}, and a model that always answers that is "
+            "right on each of them."
+        )
+    for name, output in zip((against, "candidate"), answers.pair, strict=True):
+        if ties := tied(output):
+            said.append(
+                f"The {name} answers {ties:,} of {len(output):,} test examples by a tie: several classes have the "
+                "highest score, and the lowest of them counts as the answer."
+            )
+    return said
+
+
+def tied(output: Array) -> int:
+    """How many examples have their highest score more than once; `output` is (n, classes), else there are none."""
+    if output.ndim < 2 or output.shape[1] < 2 or output.size != len(output) * output.shape[1]:
+        return 0
+    flat = output.reshape(len(output), -1)
+    return int(((flat == flat.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
+
+
+def merged(notes: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Notes without repetition, in order."""
+    return list(dict.fromkeys([*notes, *more]))
