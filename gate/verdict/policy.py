@@ -18,6 +18,7 @@ from weighbridge.core.documents import (
     PolicySection,
     RecipeSection,
     Verdict,
+    Weighing,
     parse,
 )
 from weighbridge.core.facts.policy_changes import CHANGE_KINDS
@@ -25,6 +26,7 @@ from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.formatting import quantity
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.verdict.judge import judge, name_of
+from weighbridge.gate.verdict.pipeline_changes import setting_changes
 from weighbridge.gate.verdict.reasons import limit_unit, shown_unit
 
 REMOVED = "removed"
@@ -40,11 +42,12 @@ class Policy:
     devices: Mapping[str, DeviceSection] = field(default_factory=dict)
     rules: PolicySection = field(default_factory=PolicySection)
     """What a change of all this costs."""
+    weighing: Weighing = field(default_factory=Weighing)
 
     @classmethod
     def of(cls, params: Params) -> Policy:
         """The policy that a params file states."""
-        return cls(tuple(params.budgets), params.recipes, params.devices, params.policy)
+        return cls(tuple(params.budgets), params.recipes, params.devices, params.policy, params.weighing)
 
     @classmethod
     def parse(cls, text: str, where: str) -> Policy:
@@ -166,6 +169,7 @@ def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
         *recipe_changes(base.recipes, head.recipes),
         *device_changes(base.devices, head.devices),
         *rule_changes(base.rules, head.rules),
+        *setting_changes(base.weighing, head.weighing),
     ]
     return under_rules(found, base.rules)
 
