@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,9 +97,8 @@ def cli_page() -> str:
     text = [NOTE, "# Commands\n\nExit codes: 0 pass · 1 fail · 2 usage or invalid input · 3 could not judge.\n"]
     for path, command in commands("weighbridge", root):
         context = click.Context(command, info_name=path)  # type: ignore[arg-type]
-        pieces = [piece for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]"]
-        pieces = [re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), piece) for piece in pieces]
-        usage = " ".join([path, "[OPTIONS]", *pieces])
+        pieces = command.collect_usage_pieces(context)
+        usage = " ".join([path, *pieces])
         text.append(
             f"\n## {path.removeprefix('weighbridge ')}\n\n```text\n{usage}\n```\n\n{paragraphs(command.help or '')}\n"
         )
@@ -126,10 +124,11 @@ def option_row(parameter: Any) -> str | None:
     if parameter.name == "help":
         return None
     is_option = parameter.param_type_name == "option"
+    value = f" {parameter.metavar}".replace("|", "\\|") if is_option and parameter.metavar else ""
     names = (
-        ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+        ", ".join(f"`{name}{value}`" for name in [*parameter.opts, *parameter.secondary_opts])
         if is_option
-        else f"`{(parameter.metavar or parameter.name).strip('[]').upper()}`"
+        else f"`{parameter.metavar}`"
     )
     default = "required" if parameter.required else shown(parameter.default)
     return f"| {names} | {default} | {cell(getattr(parameter, 'help', '') or '')} |"

@@ -186,7 +186,7 @@ def start(me: Walk) -> None:
         show=False,
     )
     me.say(f"## Put the gate into the repository\n\n`init` asks for what no option says. {BYTES}")
-    me.run("weighbridge init --name clouds --model nets.model:Net --data nets.data:load --remote ../storage")
+    me.run("weighbridge init --name clouds --model nets.model:Net --data nets.data:load --dvc-remote ../storage")
     me.say(
         "The workflows are ready for GitHub. What matters from now on is `params.yaml`: how the model is trained, which "
         "recipes compress it, and which limits every result must hold. Make it short to begin with:"

@@ -235,7 +235,7 @@ def make(home, public_key, private_key):
     bench.write("nets/model.py", MODEL)
     bench.write("README.md", "# Clouds\n")
     bench.run("weighbridge", "init", "--name", "clouds", "--model", "nets.model:Net", "--data", "nets.data:load",
-              "--remote", str(home / "remote"))  # fmt: skip
+              "--dvc-remote", str(home / "remote"))  # fmt: skip
     bench.write("params.yaml", PARAMS)
     bench.write("registry.policy.yaml", json.dumps({"require_signature": True, "keys": {"ci": public_key}}))
     bench.commit("A model and its gate")

@@ -59,7 +59,7 @@ def test_a_foreign_onnx_file_becomes_a_promoted_version(tmp_path):
     bench.write("evaluation.py", EVALUATION)
     bench.write("dvc.yaml", "stages:\n  greet: # ours\n    cmd: echo hello > hello.txt\n    outs: [hello.txt]\n")
     bench.run("weighbridge", "init", "--name", "detector", "--onnx", "detector.onnx", "--data", "evaluation:load",
-              "--data-file", "eval.npz", "--remote", str(tmp_path / "remote"), "--yes")  # fmt: skip
+              "--data-file", "eval.npz", "--dvc-remote", str(tmp_path / "remote"), "--yes")  # fmt: skip
     params = yaml.safe_load((bench.work / "params.yaml").read_text())
     # What is noisy is tested elsewhere; here the road counts.
     params["budgets"] = [item for item in params["budgets"] if not item["metric"].startswith("latency")]

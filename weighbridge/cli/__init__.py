@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 
 import typer
+from typer.exceptions import TyperException
 
 from weighbridge import __version__
 from weighbridge.cli import calibrate, ci, registry, stage, transport, weigh
@@ -20,14 +21,13 @@ from weighbridge.cli import explain as explain_command
 from weighbridge.cli import gate as gate_command
 from weighbridge.cli import init as init_command
 from weighbridge.cli import targets as targets_command
+from weighbridge.cli.application import Application, usage_line
 from weighbridge.core.errors import ExitCode, WeighbridgeError
 
-app = typer.Typer(
+app = Application(
     name="weighbridge",
     help="Every model is weighed before it may cross into the registry.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: importing rich would take longer than everything else
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 pass, 1 fail, 2 usage or invalid input, 3 could not judge.",
 )
@@ -41,7 +41,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    _: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    _: bool = typer.Option(False, "--version", "-V", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Options before the command."""
 
@@ -64,7 +64,17 @@ def main() -> None:
     # Set before any command can import onnxruntime: no telemetry, whatever the build's default.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        _complain(usage_line(error))
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        _complain("aborted; nothing was changed")
+        sys.exit(ExitCode.USAGE)
+    except BrokenPipeError:
+        # Whoever read the output has stopped; a flush at exit must not complain a second time.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.exit(1)
     except WeighbridgeError as error:
         _complain(str(error))
         sys.exit(error.exit_code)

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from weighbridge.cli.application import Application
+from weighbridge.cli.options import Select
+
 if TYPE_CHECKING:
     from weighbridge.ci.change_gate import Judged
     from weighbridge.ci.event import Run
     from weighbridge.core.documents.report import ChangeReport
 
-app = typer.Typer(
-    help="What the workflows call; the same in any CI system.", no_args_is_help=True, rich_markup_mode=None
-)
+app = Application(help="What the workflows call; the same in any CI system.")
 
-ROOT = typer.Option(Path(), "--root", help="A folder of the repository.", show_default=False)
+ROOT = typer.Option(Path(), "--root", metavar="DIR", help="A folder of the repository.", show_default=False)
 LARGEST_SUMMARY = 1_000_000
 """Bytes; GitHub refuses a step's summary over 1 MiB."""
 
@@ -26,7 +27,9 @@ LARGEST_SUMMARY = 1_000_000
 @app.command()
 def gate(
     root: Path = ROOT,
-    base: str | None = typer.Option(None, "--base", help="Revision to compare with; default: what CI says."),
+    base: str | None = typer.Option(
+        None, "--base", metavar="REVISION", help="Revision to compare with; default: what CI says."
+    ),
     everything: bool = typer.Option(False, "--everything", help="Weigh also what the change does not touch."),
 ) -> None:
     """Reproduce, weigh and judge what a change touches, by the budgets of its merge base."""
@@ -49,8 +52,10 @@ def gate(
 
 @app.command()
 def comment(
-    report: Path = typer.Option(..., "--report", help="Folder with what the gate's run uploaded."),
-    author: str = typer.Option("github-actions[bot]", "--author", help="Who our comments are written by."),
+    report: Path = typer.Option(..., "--report", metavar="DIR", help="Folder with what the gate's run uploaded."),
+    author: str = typer.Option(
+        "github-actions[bot]", "--author", metavar="LOGIN", help="Who our comments are written by."
+    ),
 ) -> None:
     """Create or update the pull request's one comment; reads GITHUB_TOKEN and the workflow_run event."""
     from weighbridge.ci.comment import post
@@ -72,10 +77,16 @@ def comment(
 @app.command()
 def promote(
     evidence: Path = typer.Option(
-        Path(".weighbridge/ci/evidence"), "--evidence", help="Folder that `ci gate` wrote.", show_default=False
+        Path(".weighbridge/ci/evidence"),
+        "--evidence",
+        metavar="DIR",
+        help="Folder that `ci gate` wrote.",
+        show_default=False,
     ),
-    recipe: str | None = typer.Option(None, "--recipe", help="The recipe to promote."),
-    select: str = typer.Option("smallest", "--select", help="Or the smallest, fastest or most-accurate that passed."),
+    recipe: str | None = typer.Option(
+        None, "--recipe", metavar="RECIPE", help="The recipe to promote, instead of --select."
+    ),
+    select: Select = typer.Option(Select.SMALLEST, "--select", help="Which of those that passed to promote."),
     keyless: bool = typer.Option(
         False, "--keyless", envvar="WEIGHBRIDGE_KEYLESS", help="Sign with the identity of this job, by sigstore."
     ),
@@ -92,7 +103,7 @@ def promote(
             raise InputError("a version is signed by a key or without one", where="--keyless", fix="remove the secret")
         signer = ambient_signer() if keyless else key
         try:
-            found = promote_all(Git.discover(root), evidence, Choice(recipe, select), signer)
+            found = promote_all(Git.discover(root), evidence, Choice(recipe, select.value), signer)
         except OvertakenError as error:
             typer.echo(f"nothing promoted: {error}")
             return
@@ -104,7 +115,12 @@ def promote(
 
 @app.command()
 def canary(
-    metrics: str = typer.Option(..., "--metrics", help="FILE.jsonl, or prometheus=URL"),
+    metrics: str = typer.Option(
+        ...,
+        "--metrics",
+        metavar="FILE|prometheus=URL",
+        help="What was seen online: a .jsonl file, or a Prometheus server.",
+    ),
     root: Path = ROOT,
 ) -> None:
     """Judge every running canary. Exits 1 if one was aborted, 0 otherwise."""
@@ -127,7 +143,7 @@ def canary(
 def preflight(
     root: Path = ROOT,
     base: str | None = typer.Option(
-        None, "--base", help="Revision to compare with; default: the remote's default branch."
+        None, "--base", metavar="REVISION", help="Revision to compare with; default: the remote's default branch."
     ),
 ) -> None:
     """Find what would fail in CI, before pushing: lock file, remote, history, params, policy."""
@@ -147,7 +163,7 @@ def preflight(
 
 
 @app.command()
-def params(files: list[Path] = typer.Argument(..., help="params.yaml files.")) -> None:
+def params(files: list[Path] = typer.Argument(..., metavar="FILE", help="params.yaml files.")) -> None:
     """Validate params files; every one that is wrong is named. For pre-commit."""
     from weighbridge.core.documents import Params
     from weighbridge.core.errors import ExitCode, InputError
@@ -164,7 +180,7 @@ def params(files: list[Path] = typer.Argument(..., help="params.yaml files.")) -
 
 @app.command()
 def summary(
-    out: Path = typer.Option(..., "--out", help="Folder that `weighbridge weigh --out` wrote."),
+    out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder that `weighbridge weigh --out` wrote."),
     code: int = typer.Option(..., "--code", help="The exit code of `weighbridge weigh`."),
 ) -> None:
     """Say what a stand-alone weighing found: annotations, the job's summary, the step's outputs."""

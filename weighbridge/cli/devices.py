@@ -11,7 +11,7 @@ from weighbridge.core.errors import ExitCode
 
 
 def devices(
-    root: Path = typer.Option(Path(), "--root", help="The project's folder.", show_default=False),
+    root: Path = typer.Option(Path(), "--root", metavar="DIR", help="The project's folder.", show_default=False),
     as_json: bool = typer.Option(False, "--json", help="Rows as JSON."),
 ) -> None:
     """Reach every device of params.yaml and show what it is: class, fingerprint, instruction sets, runtimes.

@@ -9,7 +9,7 @@ import typer
 
 def explain(
     recipe: str = typer.Argument(..., help="A recipe's name in params.yaml."),
-    root: Path = typer.Option(Path(), "--root", help="The project's folder.", show_default=False),
+    root: Path = typer.Option(Path(), "--root", metavar="DIR", help="The project's folder.", show_default=False),
     as_json: bool = typer.Option(False, "--json", help="Rows as JSON."),
 ) -> None:
     """Show what each step of a recipe will do to each layer: shape, parameters, MACs, bytes before and after."""

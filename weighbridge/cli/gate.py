@@ -8,13 +8,17 @@ import typer
 
 
 def gate(
-    root: Path = typer.Option(Path(), "--root", help="The project's folder.", show_default=False),
+    root: Path = typer.Option(Path(), "--root", metavar="DIR", help="The project's folder.", show_default=False),
     as_json: bool = typer.Option(False, "--json", help="Print reports/verdict.json instead of a table."),
     base: str = typer.Option(
-        None, "--base", help="Compare the budgets with those of the merge base with this revision.", show_default=False
+        None,
+        "--base",
+        metavar="REVISION",
+        help="Compare the budgets with those of the merge base with this revision.",
+        show_default=False,
     ),
     out: Path = typer.Option(
-        None, "--out", help="Write verdict.json, gate.md and gate.html here too.", show_default=False
+        None, "--out", metavar="DIR", help="Write verdict.json, gate.md and gate.html here too.", show_default=False
     ),
 ) -> None:
     """Print the verdict of the last pipeline run and exit with its code.

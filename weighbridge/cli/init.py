@@ -8,26 +8,36 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from weighbridge.cli.options import Select
+
 if TYPE_CHECKING:
     from weighbridge.ci.scaffold import Answers
     from weighbridge.ci.setup import Plan
 
 
 def init(
-    folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The model's folder.", show_default=False),
-    name: str | None = typer.Option(None, "--name", help="The model's name in the registry."),
+    folder: Path = typer.Argument(Path(), metavar="DIR", help="The model's folder.", show_default=False),
+    name: str | None = typer.Option(None, "--name", metavar="NAME", help="The model's name in the registry."),
     model: str | None = typer.Option(None, "--model", metavar="MODULE:CALLABLE", help="Returns a torch.nn.Module."),
-    onnx: Path | None = typer.Option(None, "--onnx", help="A finished ONNX file, instead of --model."),
+    onnx: Path | None = typer.Option(None, "--onnx", metavar="FILE", help="A finished ONNX file, instead of --model."),
     data: str | None = typer.Option(None, "--data", metavar="MODULE:CALLABLE", help="Returns a weighbridge.data.Data."),
     data_files: list[Path] = typer.Option(
-        [], "--data-file", help="A file that the data comes from; may be repeated.", show_default=False
+        [], "--data-file", metavar="FILE", help="A file that the data comes from; may be repeated.", show_default=False
     ),
-    licence: str | None = typer.Option(None, "--licence", help="SPDX identifier of the model's licence."),
-    remote: str | None = typer.Option(None, "--remote", help="DVC remote for the bytes: s3://…, ssh://…, a folder."),
-    branch: str = typer.Option("main", "--branch", help="The branch that promotes."),
-    runner: str = typer.Option("ubuntu-latest", "--runner", help="Where the gate runs: the label of a runner."),
-    device_class: str | None = typer.Option(None, "--device-class", help="Name of that kind of machine."),
-    select: str = typer.Option("smallest", "--select", help="Promote the smallest, fastest or most-accurate."),
+    licence: str | None = typer.Option(
+        None, "--licence", metavar="SPDX", help="SPDX identifier of the model's licence."
+    ),
+    remote: str | None = typer.Option(
+        None, "--dvc-remote", metavar="URL|DIR", help="The DVC remote for the bytes: s3://…, ssh://…, a folder."
+    ),
+    branch: str = typer.Option("main", "--branch", metavar="BRANCH", help="The branch that promotes."),
+    runner: str = typer.Option(
+        "ubuntu-latest", "--runner", metavar="LABEL", help="Where the gate runs: the label of a runner."
+    ),
+    device_class: str | None = typer.Option(
+        None, "--device-class", metavar="NAME", help="Name of that kind of machine."
+    ),
+    select: Select = typer.Option(Select.SMALLEST, "--select", help="Which of the recipes that pass is promoted."),
     workflows: bool = typer.Option(True, "--workflows/--no-workflows", help="Write GitHub workflows."),
     yes: bool = typer.Option(False, "--yes", "-y", help="Change files that are there already without asking."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show the diffs, write nothing."),
@@ -39,12 +49,9 @@ def init(
     """
     from weighbridge.ci import setup
     from weighbridge.ci.scaffold import Pipeline
-    from weighbridge.core.errors import InputError
 
-    if select not in ("smallest", "fastest", "most-accurate"):
-        raise InputError(f"{select!r} is not smallest, fastest or most-accurate", where="--select")
     answers = _answers(folder, name, model, onnx, data, data_files, licence)
-    pipeline = Pipeline(branch, runner, device_class or f"github-{runner}", select)
+    pipeline = Pipeline(branch, runner, device_class or f"github-{runner}", select.value)
     plan = setup.plan(folder, answers, pipeline if workflows else None, remote)
     if dry_run:
         for change in plan.changes:

@@ -6,14 +6,23 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import StrEnum
 from typing import Any, get_type_hints
+
+
+class Select(StrEnum):
+    """Which recipe is meant, of those that passed."""
+
+    SMALLEST = "smallest"
+    FASTEST = "fastest"
+    MOST_ACCURATE = "most-accurate"
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """A command in whose place each parameter that is a dataclass becomes one option for each of its fields.
 
     The command line shows the options in the order of the parameters; the command gets the dataclasses. Fields are
-    annotated as parameters of commands are: `Annotated[Path, typer.Option("--root", help="…")]`.
+    annotated as parameters of commands are: `Annotated[Path, typer.Option("--root", metavar="DIR", help="…")]`.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {}

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import typer
 
+from weighbridge.cli.application import Application
 from weighbridge.cli.console import progress
 
-app = typer.Typer(
-    help="One stage of the pipeline in dvc.yaml, run by hand.", no_args_is_help=True, rich_markup_mode=None
-)
+app = Application(help="One stage of the pipeline in dvc.yaml, run by hand.")
 
-ROOT = typer.Option(Path(), "--root", help="The project's folder, where params.yaml lies.", show_default=False)
+ROOT = typer.Option(
+    Path(), "--root", metavar="DIR", help="The project's folder, where params.yaml lies.", show_default=False
+)
 QUIET = typer.Option(False, "--quiet", "-q", help="No progress.")
 RECIPE = typer.Argument(..., help="A recipe's name in params.yaml.")
 

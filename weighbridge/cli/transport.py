@@ -6,18 +6,20 @@ from pathlib import Path
 
 import typer
 
-app = typer.Typer(
+from weighbridge.cli.application import Application
+
+app = Application(
     name="transport",
     help="Pack an artifact under zstd for its way over a network; unpack it, verified by its digest.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
 )
 
 
 @app.command()
 def pack(
     file: Path = typer.Argument(..., help="The artifact, e.g. model.onnx."),
-    out: Path | None = typer.Option(None, "--out", "-o", help="Where to; FILE.zst by default.", show_default=False),
+    out: Path | None = typer.Option(
+        None, "--out", "-o", metavar="FILE", help="Where to; FILE.zst by default.", show_default=False
+    ),
 ) -> None:
     """Write FILE.zst and print the digest that unpacking asks for. What is weighed and recorded is the file itself."""
     from weighbridge.core import transport
@@ -32,9 +34,11 @@ def pack(
 @app.command()
 def unpack(
     file: Path = typer.Argument(..., help="What `transport pack` wrote, e.g. model.onnx.zst."),
-    digest: str = typer.Option(..., "--digest", help="sha256:… of the artifact, from its manifest or record."),
+    digest: str = typer.Option(
+        ..., "--digest", metavar="sha256:…", help="Of the artifact, from its manifest or record."
+    ),
     out: Path | None = typer.Option(
-        None, "--out", "-o", help="Where to; FILE without .zst by default.", show_default=False
+        None, "--out", "-o", metavar="FILE", help="Where to; FILE without .zst by default.", show_default=False
     ),
 ) -> None:
     """Unpack an artifact whose SHA-256 is --digest; nothing is written where it is not."""

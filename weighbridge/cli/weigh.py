@@ -12,15 +12,25 @@ from weighbridge.cli.console import progress
 def weigh(
     baseline: Path = typer.Argument(..., help="The artifact to compare with (.onnx, .tflite or .pte)."),
     candidate: Path = typer.Argument(..., help="The artifact to judge, for the same runtime."),
-    data: str = typer.Option(..., "--data", help="eval.npz, or module:callable of a data factory."),
-    budgets: Path = typer.Option(None, "--budgets", help="YAML with a list under 'budgets:'.", show_default=False),
-    out: Path = typer.Option(
-        None, "--out", help="Folder for measurement.json, verdict.json and gate.md.", show_default=False
+    data: str = typer.Option(
+        ..., "--data", metavar="FILE|MODULE:CALLABLE", help="eval.npz, or module:callable of a data factory."
     ),
-    time_limit: float = typer.Option(60.0, "--time-limit", min=0.1, help="Seconds for the noisy metrics."),
+    budgets: Path = typer.Option(
+        None, "--budgets", metavar="FILE", help="YAML with a list under 'budgets:'.", show_default=False
+    ),
+    out: Path = typer.Option(
+        None, "--out", metavar="DIR", help="Folder for measurement.json, verdict.json and gate.md.", show_default=False
+    ),
+    time_limit: float = typer.Option(
+        60.0, "--time-limit", metavar="SECONDS", min=0.1, help="Time for the noisy metrics."
+    ),
     seed: int = typer.Option(11, "--seed", min=0, help="Of the order of bursts and of resampling."),
-    metric: list[str] = typer.Option([], "--metric", help="NAME or module:callable to weigh too; repeatable."),
-    output: str = typer.Option(None, "--output", help="The output that is judged.", show_default="the first"),
+    metric: list[str] = typer.Option(
+        [], "--metric", metavar="NAME|MODULE:CALLABLE", help="Weigh this too; may be repeated."
+    ),
+    output: str = typer.Option(
+        None, "--output", metavar="NAME", help="The output that is judged.", show_default="the first"
+    ),
     batch_size: int = typer.Option(1, "--batch-size", min=1, help="Examples in one timed inference."),
     threads: int = typer.Option(1, "--threads", min=1, help="Threads of the runtime."),
     everything: bool = typer.Option(False, "--all", help="Measure on after a required budget has failed for certain."),

@@ -84,7 +84,7 @@ def test_dvc_itself_fetches_from_a_named_remote(project, tmp_path):
 
 
 def test_a_remote_that_was_named_is_the_only_place(project, tmp_path):
-    """`--remote` takes the bytes from there, though the project has them; elsewhere, or unknown, is an error."""
+    """`--dvc-remote` takes the bytes from there, though the project has them; elsewhere, or unknown, is an error."""
     with_folder(project, tmp_path / "remote")
     near = stored(project.root / ".dvc/cache", project.contents["int8"])
     near.parent.mkdir(parents=True)

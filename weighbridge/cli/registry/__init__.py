@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import typer
-
+from weighbridge.cli.application import Application
 from weighbridge.cli.registry import canary, channels, look, promote, publish, upkeep
 
-app = typer.Typer(help="Versions, channels and their history, in plain Git.", no_args_is_help=True)
+app = Application(help="Versions, channels and their history, in plain Git.")
 app.command("promote")(promote.promote)
 app.command("list")(look.models)
 for command in (look.versions, look.show, look.diff, look.resolve, look.history):

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from weighbridge.cli.application import Application
 from weighbridge.cli.options import grouped
 from weighbridge.cli.registry.options import Change, Model, Project, Reason, Version
 from weighbridge.cli.registry.output import print_change, print_document, print_json
 
-app = typer.Typer(help="Give a version a growing share of traffic, and judge what is seen.", no_args_is_help=True)
+app = Application(help="Give a version a growing share of traffic, and judge what is seen.")
 
 
 @app.command()
@@ -20,10 +21,12 @@ def start(
     version: Version,
     *,
     steps: Annotated[
-        str | None, typer.Option("--steps", help="Per cent, such as 5,25,50,100; default: the policy's.")
+        str | None, typer.Option("--steps", metavar="PERCENT,…", help="Such as 5,25,50,100; default: the policy's.")
     ] = None,
     min_samples: Annotated[int | None, typer.Option("--min-samples", min=1, help="Requests needed per step.")] = None,
-    min_time: Annotated[str | None, typer.Option("--min-time", help="Time needed per step, such as 10min.")] = None,
+    min_time: Annotated[
+        str | None, typer.Option("--min-time", metavar="TIME", help="Time needed per step, such as 10min.")
+    ] = None,
     reason: Reason = "",
     change: Change,
     project: Project,
@@ -72,7 +75,14 @@ def status(model: Model, *, project: Project) -> None:
 def judge(
     model: Model,
     *,
-    metrics: Annotated[str, typer.Option("--metrics", help="FILE.jsonl, or prometheus=URL")],
+    metrics: Annotated[
+        str,
+        typer.Option(
+            "--metrics",
+            metavar="FILE|prometheus=URL",
+            help="What was seen online: a .jsonl file, or a Prometheus server.",
+        ),
+    ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be decided; change nothing.")] = False,
     change: Change,
     project: Project,

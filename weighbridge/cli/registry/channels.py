@@ -25,7 +25,8 @@ def rollback(
     model: Model,
     *,
     to: Annotated[
-        str | None, typer.Option("--to", help="A version or `baseline`; default: what was stable before.")
+        str | None,
+        typer.Option("--to", metavar="VERSION", help="A version or `baseline`; default: what was stable before."),
     ] = None,
     reason: Reason,
     keep: Annotated[bool, typer.Option("--no-quarantine", help="Do not quarantine the version that is left.")] = False,

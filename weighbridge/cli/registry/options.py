@@ -17,17 +17,19 @@ Version = Annotated[str, typer.Argument(help="A version, such as v7.")]
 Spec = Annotated[str, typer.Argument(help="MODEL@stable|canary|baseline|v7|sha256:…|TIME, or MODEL for stable.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stays in the history.")]
 Expect = Annotated[
-    str | None, typer.Option("--expect", help="Refuse unless this version is stable now (`none`: nothing).")
+    str | None,
+    typer.Option("--expect", metavar="VERSION", help="Refuse unless this version is stable now (`none`: nothing)."),
 ]
 Target = Annotated[
-    str | None, typer.Option("--target", help="The runtime whose artifact is meant, if there are several.")
+    str | None,
+    typer.Option("--target", metavar="TARGET", help="The runtime whose artifact is meant, if there are several."),
 ]
 PlainHttp = Annotated[bool, typer.Option("--plain-http", help="Speak HTTP without TLS to the OCI registry.")]
 OutFile = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Write to a file instead of the terminal.", show_default=False),
+    typer.Option("--out", "-o", metavar="FILE", help="Write to a file instead of the terminal.", show_default=False),
 ]
-Root = Annotated[Path, typer.Option("--root", help="The project's folder.", show_default=False)]
+Root = Annotated[Path, typer.Option("--root", metavar="DIR", help="The project's folder.", show_default=False)]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,13 @@ class Change:
         False
     )
     remote: Annotated[
-        str | None, typer.Option("--remote", help="The git remote to swap against.", show_default=False)
+        str | None,
+        typer.Option(
+            "--remote",
+            metavar="GIT_REMOTE",
+            help="The git remote that holds the registry; default: the branch's own.",
+            show_default=False,
+        ),
     ] = None
 
     def settings(self) -> Settings:

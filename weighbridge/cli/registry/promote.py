@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weighbridge.cli.options import grouped
+from weighbridge.cli.options import Select, grouped
 from weighbridge.cli.registry.options import Change, Expect, Project
 from weighbridge.cli.registry.output import print_change
 
@@ -16,27 +17,35 @@ if TYPE_CHECKING:
     from weighbridge.registry.trust.signing import Signer
 
 
+class Channel(StrEnum):
+    """Where a new version goes at once."""
+
+    STABLE = "stable"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class Pick:
     """Which recipe."""
 
     recipe: Annotated[str | None, typer.Argument(help="A recipe that passed.")] = None
-    smallest: Annotated[bool, typer.Option("--smallest", help="Of those that passed, the smallest file.")] = False
-    fastest: Annotated[bool, typer.Option("--fastest", help="Of those that passed, the lowest latency.p50.")] = False
-    most_accurate: Annotated[
-        bool, typer.Option("--most-accurate", help="Of those that passed, the best accuracy.top1.")
-    ] = False
+    by: Annotated[
+        Select | None,
+        typer.Option(
+            "--select",
+            help="Of those that passed: the smallest file, the lowest latency.p50 or the best accuracy.top1.",
+            show_default=False,
+        ),
+    ] = None
 
     def one(self, root: Path) -> str:
         """The recipe's name; an `InputError` unless it is named in exactly one way."""
         from weighbridge.core.errors import InputError
         from weighbridge.registry.lifecycle.evidence import select
 
-        picks = {"smallest": self.smallest, "fastest": self.fastest, "most-accurate": self.most_accurate}
-        chosen = [name for name, wanted in picks.items() if wanted]
-        if len(chosen) + (self.recipe is not None) != 1:
-            raise InputError("expected a recipe, or one of --smallest, --fastest, --most-accurate")
-        return self.recipe or select(root, chosen[0])
+        if (self.recipe is None) == (self.by is None):
+            raise InputError("expected a recipe or --select, and not both")
+        return self.recipe or select(root, str(self.by))
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,11 @@ class Signing:
     key: Annotated[
         Path | None,
         typer.Option(
-            "--key", envvar="WEIGHBRIDGE_SIGNING_KEY", help="Private key (PEM) to sign with.", show_default=False
+            "--key",
+            metavar="FILE",
+            envvar="WEIGHBRIDGE_SIGNING_KEY",
+            help="Private key (PEM) to sign with.",
+            show_default=False,
         ),
     ] = None
     keyless: Annotated[bool, typer.Option("--keyless", help="Sign with the identity of this CI job, by sigstore.")] = (
@@ -55,7 +68,10 @@ class Signing:
     trust_config: Annotated[
         Path | None,
         typer.Option(
-            "--trust-config", help="Another sigstore instance than the public one (JSON).", show_default=False
+            "--trust-config",
+            metavar="FILE",
+            help="Another sigstore instance than the public one (JSON).",
+            show_default=False,
         ),
     ] = None
 
@@ -82,9 +98,7 @@ class Signing:
 def promote(
     *,
     pick: Pick,
-    channel: Annotated[
-        str, typer.Option("--channel", help="`stable`, or `none` to record it for a canary.")
-    ] = "stable",
+    channel: Annotated[Channel, typer.Option("--channel", help="`none` records it for a canary.")] = Channel.STABLE,
     expect: Expect = None,
     notes: Annotated[str, typer.Option("--notes", help="For the record.")] = "",
     signing: Signing,
@@ -92,14 +106,11 @@ def promote(
     project: Project,
 ) -> None:
     """Make what passed a version, and stable."""
-    from weighbridge.core.errors import InputError
     from weighbridge.registry.lifecycle.promote import PromotionRequest
     from weighbridge.registry.lifecycle.promote import promote as promote_recipe
 
     signing.check()
-    if channel not in ("stable", "none"):
-        raise InputError(f"{channel!r} is neither 'stable' nor 'none'", where="--channel")
     recipe = pick.one(project.root)
-    request = PromotionRequest(recipe, "stable" if channel == "stable" else "none", expect=expect, notes=notes)
+    request = PromotionRequest(recipe, "stable" if channel is Channel.STABLE else "none", expect=expect, notes=notes)
     committed = promote_recipe(project.root, request, settings=change.settings(), key=signing.signer())
     print_change(committed, as_json=project.as_json)

@@ -30,20 +30,29 @@ def pull(
     *,
     spec: str = typer.Argument(..., help="MODEL@stable|canary|v7|sha256:…, or oci://host/repository@sha256:…"),
     out: Path | None = typer.Option(
-        None, "--out", "-o", help="The folder to make; MODEL@VERSION by default.", show_default=False
+        None, "--out", "-o", metavar="DIR", help="The folder to make; MODEL@VERSION by default.", show_default=False
     ),
     source: str | None = typer.Option(
         None,
         "--from",
+        metavar="OCI_REFERENCE|FILE",
         help="An OCI reference, or a file of `weighbridge transport pack`, to take the bytes from, instead of DVC.",
         show_default=False,
     ),
     remote: str | None = typer.Option(
-        None, "--remote", help="The DVC remote to take the bytes from, and no other place.", show_default=False
+        None,
+        "--dvc-remote",
+        metavar="NAME",
+        help="The DVC remote to take the bytes from, and no other place.",
+        show_default=False,
     ),
     target: Target = None,
     policy: Path | None = typer.Option(
-        None, "--policy", help="A registry.policy.yaml whose keys decide, where there is no clone.", show_default=False
+        None,
+        "--policy",
+        metavar="FILE",
+        help="A registry.policy.yaml whose keys decide, where there is no clone.",
+        show_default=False,
     ),
     quarantined: bool = typer.Option(False, "--quarantined", help="Take it even if it is quarantined."),
     plain_http: PlainHttp = False,
@@ -56,7 +65,7 @@ def pull(
 
     if spec.startswith(SCHEME):
         if source is not None or target is not None or remote is not None:
-            raise InputError("an OCI reference takes no --from, --remote or --target")
+            raise InputError("an OCI reference takes no --from, --dvc-remote or --target")
         place = _source(spec, plain_http=plain_http)
         folder = out or Path(place.reference.repository.rpartition("/")[2])
         taken = pulling.pull_reference(place, folder, policy)
@@ -66,7 +75,9 @@ def pull(
         wanted = pulling.want(project.root, spec, target=target, quarantined=quarantined)
         folder = out or Path(f"{wanted.resolved.model}@{wanted.resolved.version}")
         if source is not None and remote is not None:
-            raise InputError("the bytes come from one place", where="--remote", fix="leave --from or --remote out")
+            raise InputError(
+                "the bytes come from one place", where="--dvc-remote", fix="leave --from or --dvc-remote out"
+            )
         named = pulling.DvcRemote(remote) if remote is not None else None
         taken = pulling.pull(project.root, wanted, folder, _place(source, plain_http=plain_http) if source else named)
     if project.as_json:
@@ -109,8 +120,12 @@ def push(
 def card(
     *,
     spec: Spec,
-    task: str = typer.Option("other", "--task", help="A task of the Hub, such as image-classification."),
-    dataset: str | None = typer.Option(None, "--dataset", help="What the test data is called.", show_default=False),
+    task: str = typer.Option(
+        "other", "--task", metavar="NAME", help="A task of the Hub, such as image-classification."
+    ),
+    dataset: str | None = typer.Option(
+        None, "--dataset", metavar="NAME", help="What the test data is called.", show_default=False
+    ),
     out: OutFile = None,
     root: Root = Path(),
 ) -> None:
@@ -144,7 +159,7 @@ def tags(
     model: Model,
     check: bool = typer.Option(False, "--check", help="Write nothing; fail where the tags are not the history's."),
     push_to: str | None = typer.Option(
-        None, "--push", help="Push the tags to this git remote, all or none.", show_default=False
+        None, "--push", metavar="GIT_REMOTE", help="Push the tags to this git remote, all or none.", show_default=False
     ),
     project: Project,
 ) -> None:
@@ -168,7 +183,7 @@ def tags(
 @grouped
 def site(
     *,
-    out: Path = typer.Argument(..., help="The folder to make, or an earlier site to replace."),
+    out: Path = typer.Argument(..., metavar="DIR", help="The folder to make, or an earlier site to replace."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
     project: Project,
 ) -> None:
@@ -191,16 +206,25 @@ def manifests(
     model: Model,
     platform: Platform = typer.Option(..., "--for", help="What the manifests are for."),
     storage_uri: str = typer.Option(
-        ..., "--storage-uri", help="Where a version lies: s3://models/{model}/{version}; also {sha256}, {recipe} …"
+        ...,
+        "--storage-uri",
+        metavar="URI",
+        help="Where a version lies: s3://models/{model}/{version}; also {sha256}, {recipe} …",
     ),
-    image: str | None = typer.Option(None, "--image", help="Of the container that serves (argo).", show_default=False),
-    name: str | None = typer.Option(None, "--name", help="Of the object; the model's by default.", show_default=False),
-    namespace: str | None = typer.Option(None, "--namespace", "-n", help="Kubernetes namespace.", show_default=False),
+    image: str | None = typer.Option(
+        None, "--image", metavar="IMAGE", help="Of the container that serves (argo).", show_default=False
+    ),
+    name: str | None = typer.Option(
+        None, "--name", metavar="NAME", help="Of the object; the model's by default.", show_default=False
+    ),
+    namespace: str | None = typer.Option(
+        None, "--namespace", "-n", metavar="NAME", help="Kubernetes namespace.", show_default=False
+    ),
     replicas: int = typer.Option(2, "--replicas", help="Pods of a Rollout (argo)."),
     port: int = typer.Option(8080, "--port", min=1, max=65535, help="That the container serves on (argo)."),
     target: Target = None,
     out: Path | None = typer.Option(
-        None, "--out", "-o", help="A folder for stable.yaml and canary.yaml.", show_default=False
+        None, "--out", "-o", metavar="DIR", help="A folder for stable.yaml and canary.yaml.", show_default=False
     ),
     root: Root = Path(),
 ) -> None:

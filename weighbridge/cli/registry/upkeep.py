@@ -17,7 +17,10 @@ def verify(
     models: Annotated[list[str] | None, typer.Argument(help="Models; default: all.")] = None,
     *,
     since: Annotated[
-        str | None, typer.Option("--since", help="A trusted commit; default: the last one verified in this clone.")
+        str | None,
+        typer.Option(
+            "--since", metavar="COMMIT", help="A trusted commit; default: the last one verified in this clone."
+        ),
     ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also read every record as a document of its schema.")] = False,
     project: Project,
@@ -33,21 +36,14 @@ def verify(
 
 
 @grouped
-def gc(
-    *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what could go; deleting is left to you.")] = False,
-    project: Project,
-) -> None:
-    """Which bytes in DVC's cache the registry still needs, and which it does not."""
-    from weighbridge.core.errors import InputError
+def gc(*, project: Project) -> None:
+    """List which bytes in DVC's cache the registry still needs, and which it does not; deletes nothing."""
     from weighbridge.registry.lifecycle.gc import plan
 
-    if not dry_run:
-        raise InputError("nothing is deleted here", where="gc", fix="run it with --dry-run to see what could go")
     print_table([row.to_json() for row in plan(project.root)], "the cache is empty", as_json=project.as_json)
 
 
-def schemas(out: Annotated[Path, typer.Argument(help="A folder for the .schema.json files.")]) -> None:
+def schemas(out: Annotated[Path, typer.Argument(metavar="DIR", help="A folder for the .schema.json files.")]) -> None:
     """Write the JSON Schemas of all documents."""
     from weighbridge.registry.views.schemas import write
 
@@ -56,7 +52,7 @@ def schemas(out: Annotated[Path, typer.Argument(help="A folder for the .schema.j
 
 
 def trust_root(
-    out: Annotated[Path, typer.Argument(help="The file that the policy names as its trust_root.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The file that the policy names as its trust_root.")],
     *,
     offline: Annotated[
         bool, typer.Option("--offline", help="The one that came with sigstore, or was fetched last.")
