@@ -12,7 +12,7 @@ from weighbridge import __version__
 from weighbridge.cli import app
 from weighbridge.cli.application import RENAMED, renamed
 
-SELECT = ("smallest", "fastest", "most-accurate")
+CHOICES = "'smallest', 'fastest', 'most-accurate'"
 PROGRAM = Path(sys.executable).parent / "weighbridge"
 
 
@@ -69,7 +69,7 @@ def test_remote_is_the_git_remote_everywhere():
          "no such command 'judgs'. Did you mean 'judge'? (see weighbridge registry canary --help)"),
         (["weigh"], "missing argument 'BASELINE' (see weighbridge weigh --help)"),
         (["init", "--select", "cheap"],
-         f"invalid value for '--select': 'cheap' is not one of {', '.join(map(repr, SELECT))} (see weighbridge init --help)"),
+         f"invalid value for '--select': 'cheap' is not one of {CHOICES} (see weighbridge init --help)"),
         (["weigh", "a", "b", "--data", "d", "--threads", "0"],
          "invalid value for '--threads': Input should be greater than or equal to 1 (see weighbridge weigh --help)"),
     ],
