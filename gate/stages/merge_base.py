@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from weighbridge.core.documents import PolicyChange
+from weighbridge.core.documents import Params, PolicyChange
 from weighbridge.core.git import Git
+from weighbridge.core.git_tree import Tree
+from weighbridge.gate.stages.identity import before
 from weighbridge.gate.stages.inventory import PARAMS
 from weighbridge.gate.stages.summary import Base
 from weighbridge.gate.verdict.waivers import FOLDER, identity_in
@@ -19,7 +21,8 @@ def merge_base(root: Path, revision: str) -> Base:
     git = Git.discover(root)
     commit = git.run("merge-base", "--end-of-options", "HEAD", revision)
     project = root.resolve().relative_to(git.root.resolve()).as_posix()
-    return base_at(git, commit, project)
+    found = before(Tree(git, commit), project, Params.read(root / PARAMS).model.name)
+    return base_at(git, commit, found.folder or project, found.changes)
 
 
 def base_at(git: Git, commit: str, project: str, changes: tuple[PolicyChange, ...] = ()) -> Base:

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from weighbridge.ci import evidence_bundle, history
 from weighbridge.ci.annotations import Annotation, Level, for_input_error, line_of
+from weighbridge.ci.content import Contents
 from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.ci.pipeline import Echo, reproduce
+from weighbridge.ci.stages import Side
+from weighbridge.ci.touch import Touch, refusal, touch, undeclared_error
 from weighbridge.core import cutting
 from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, Verdict, WaiverUse
 from weighbridge.core.documents.report import REPORT, ChangeReport, ProjectReport, ReportSection
 from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.files import atomic_write, read_bytes
 from weighbridge.core.git import Git
+from weighbridge.core.git_tree import Tree
 from weighbridge.gate.report.markdown import LONGEST
 from weighbridge.gate.stages import summary
+from weighbridge.gate.stages.identity import Before, before, gone, projects, refuse_twins
 from weighbridge.gate.stages.merge_base import base_at
+from weighbridge.gate.verdict.policy import Policy, under_rules
+from weighbridge.gate.verdict.waivers import Terms, read_waivers
+from weighbridge.gate.verdict.waiving import waive_changes
 from weighbridge.registry.lookup.resolve import stable_or_none
 
 # A certain failure first; then what the author must mend, then what the gate could not do.
@@ -57,6 +66,20 @@ class Change:
     today: dt.date
     everything: bool = False
     """Weigh also what the change does not touch."""
+    _commits: dict[str, Contents] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def head(self) -> Contents:
+        """What is gated."""
+        return Contents(Tree(self.git, self.git.head()))
+
+    def contents(self, commit: str | None) -> Contents | None:
+        """What a commit contains, read once."""
+        if commit is None:
+            return None
+        if commit not in self._commits:
+            self._commits[commit] = Contents(Tree(self.git, commit))
+        return self._commits[commit]
 
     def base_of(self, model: str) -> history.Base:
         """What one model's project is compared with."""
@@ -68,10 +91,16 @@ class Change:
 
 def judge_all(change: Change, echo: Echo) -> list[Judged]:
     """Gate every project of the repository; a repository without one is an `InputError`."""
-    found = history.projects(change.git)
-    if not found:
+    head = projects(change.head.tree)
+    refuse_twins(head)
+    base = change.contents(history.find_base(change.git, change.base).commit) if change.base is not None else None
+    missing = {} if base is None else gone(projects(base.tree), head)
+    if not head and not missing:
         raise InputError("has no Weighbridge pipeline", where=str(change.git.root), fix="weighbridge init")
-    return [judge_project(change, project, echo) for project in found]
+    judged = [judge_project(change, project, echo) for project in head]
+    if base is not None:
+        judged += [_judge_gone(change, base.tree.commit, folder, item) for folder, item in missing.items()]
+    return judged
 
 
 def exit_code(judged: list[Judged]) -> ExitCode:
@@ -84,6 +113,10 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
     """Gate one project."""
     root = change.git.root / project
     file = _in(project, history.PARAMS)
+    head = Side(change.head, project)
+    wrong = refusal(head)
+    if wrong is not None:
+        return _refused(project, file, wrong)
     text = read_bytes(root / history.PARAMS).decode("utf-8", errors="replace")
     try:
         params = Params.read(root / history.PARAMS)
@@ -91,20 +124,25 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
         note = for_input_error(error, file, text)
         return Judged(project, error.exit_code, _failed(project, file, "params.yaml is not valid", str(error)), (note,))
     base = change.base_of(params.model.name)
+    earlier = change.contents(base.commit)
+    found = Before(None) if earlier is None else before(earlier.tree, project, params.model.name)
     if not change.everything:
-        reasons = _reasons(change.git, base, project)
-        if not reasons:
+        side = None if earlier is None or found.folder is None else Side(earlier, found.folder)
+        touched = _touch(side, head, base)
+        if touched.undeclared:
+            return _refused(project, _in(project, history.PIPELINE), undeclared_error(touched.undeclared, project))
+        if not touched.reasons:
             return Judged(project, ExitCode.PASS, _untouched(project, params, base.commit))
-        echo(f"{params.model.name} is gated: {', '.join(reasons[:5])}")
+        echo(f"{params.model.name} is gated: {', '.join(touched.reasons[:5])}")
     done = reproduce(root, echo)
     if done.failed is not None:
         note = Annotation("error", file, _stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
         report = _failed(project, params.model.name, f"the stage {done.failed} failed", done.message)
         return Judged(project, done.exit_code, report, (note,), ran=done.ran)
-    checked = summary.check(root, base=_policy_base(change.git, base, project), today=change.today)
+    checked = summary.check(root, base=_policy_base(change.git, base, found, project), today=change.today)
     verdict = checked.verdict
-    found = tuple(marks(verdict, params, file, text))
-    return Judged(project, verdict.verdict.exit_code, checked.sections(project), found, checked, done.ran)
+    noted = tuple(marks(verdict, params, file, text))
+    return Judged(project, verdict.verdict.exit_code, checked.sections(project), noted, checked, done.ran)
 
 
 def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[Annotation]:
@@ -153,25 +191,20 @@ def markdown(report: ChangeReport) -> str:
     return cutting.render(report.projects, cutting.Room(LONGEST))
 
 
-def _reasons(git: Git, base: history.Base, project: str) -> list[str]:
-    """Why a project must be gated; empty where the change cannot alter what it builds, weighs or demands."""
+def _touch(before: Side | None, head: Side, base: history.Base) -> Touch:
+    """What of the change concerns a project; without anything to compare with, all of it."""
     if base.commit is None:
-        return ["there is nothing to compare with"]
-    lock = _in(project, history.LOCK)
-    names: set[str] = set()
-    for revision in (base.commit, "HEAD"):
-        known = history.dependencies(git.show(revision, lock), f"{lock} at {revision[:12]}")
-        if known is None:
-            return [f"{lock} is not in {revision[:12]}"]
-        names |= set(known)
-    return [f"{path} differs" for path in history.touched(base.changed, project, names)]
+        return Touch(("there is nothing to compare with",))
+    if before is None:
+        return Touch((f"{base.commit[:12]} has no such project",))
+    return touch(before, head)
 
 
-def _policy_base(git: Git, base: history.Base, project: str) -> summary.Base | None:
+def _policy_base(git: Git, base: history.Base, found: Before, project: str) -> summary.Base | None:
     """The budgets that the change's are compared with; None where there is nothing to compare with."""
     if base.commit is None:
         return None
-    return base_at(git, base.commit, project)
+    return base_at(git, base.commit, found.folder or project, found.changes)
 
 
 def _index(params: Params, item: BudgetVerdict) -> int:
@@ -225,6 +258,38 @@ def _untouched(project: str, params: Params, base: str | None) -> ProjectReport:
             "Nothing was compressed or measured, and the verdict on the base stands."
         ),
     )
+
+
+def _refused(project: str, file: str, error: InputError) -> Judged:
+    note = Annotation("error", file, 1, "not gated", str(error))
+    return Judged(project, error.exit_code, _failed(project, file, "the project cannot be gated", str(error)), (note,))
+
+
+def _judge_gone(change: Change, commit: str, folder: str, item: PolicyChange) -> Judged:
+    """A project of the merge base that is gated no more: green only where a waiver says why.
+
+    The waiver lies where its own would, in the folder that is left, or at the top.
+    """
+    home, top = (base_at(change.git, commit, place) for place in (folder, "."))
+    rules = Policy.parse(home.text or "", f"{_in(folder, history.PARAMS)} at {commit[:12]}").rules
+    places = dict.fromkeys([change.git.root / folder, change.git.root])
+    waivers = [filed for place in places for filed in read_waivers(place)]
+    terms = Terms(rules.waiver_days, home.waivers | top.waivers)
+    found = waive_changes(under_rules([item], rules), waivers, change.today, terms)[0]
+    name = item.budget.partition(" ")[2]
+    code = ExitCode.FAIL if found.blocks else ExitCode.PASS
+    said = f"accepted by `{found.waived_by}`" if found.waived_by else "it needs a waiver in `waivers/`"
+    report = ProjectReport(
+        project=folder,
+        headline=f"# `{name}`: {'fail' if found.blocks else 'gated no more'}",
+        lead=(
+            f"The merge base gates this model in `{folder}`, and this change gates it nowhere: {said} "
+            f"(`budget: {item.budget}`, `policy: true`, `to: {item.accepts}`)."
+        ),
+    )
+    level: Level = "error" if found.blocks else "notice"
+    note = Annotation(level, _in(folder, history.PARAMS), 1, "project gone", f"{name} is gated no more; {said}")
+    return Judged(folder, code, report, (note,))
 
 
 def _failed(project: str, name: str, what: str, message: str) -> ProjectReport:

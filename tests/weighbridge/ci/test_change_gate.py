@@ -25,7 +25,9 @@ budgets:
   - {metric: size.bytes, max: 10kB}
   - {metric: accuracy.top1, max_drop: 0.01}
 """
-LOCK = "schema: '2.0'\nstages:\n  train: {deps: [{path: nets/model.py, md5: a}]}\n"
+STAGE = "stages:\n  judge: {cmd: weighbridge stage judge, deps: [nets/model.py]}\n"
+EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
+LOCK = f"schema: '2.0'\nstages:\n  judge: {{deps: [{{path: nets/model.py, md5: {EMPTY}, hash: md5}}]}}\n"
 DIGEST = "sha256:" + "0" * 64
 TODAY = dt.date(2026, 11, 23)
 
@@ -59,7 +61,9 @@ def git(tmp_path):
     made.run("config", "user.name", "test")
     made.run("config", "user.email", "test@example.invalid")
     (tmp_path / "params.yaml").write_text(PARAMS)
-    (tmp_path / "dvc.yaml").write_text("stages: {judge: {cmd: weighbridge stage judge}}\n")
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets/model.py").write_text("")
+    (tmp_path / "dvc.yaml").write_text(STAGE)
     (tmp_path / "dvc.lock").write_text(LOCK)
     commit(made, "first")
     made.run("branch", "base")
@@ -133,7 +137,7 @@ def test_what_touches_something_is_judged_by_the_merge_base(git, pipeline, name)
     """The judge is given the base's params.yaml as it stood, and today's date."""
     path = git.root / name
     path.parent.mkdir(exist_ok=True)
-    path.write_text(path.read_text().replace("10kB", "99kB") if path.exists() else "words")
+    path.write_text(path.read_text().replace("10kB", "99kB") or "words" if path.exists() else "words")
     commit(git, "change")
     judge_project(change(git), ".", silent)
     assert pipeline["ran"] == [git.root / "."]
@@ -162,7 +166,7 @@ def test_a_first_pull_request_without_a_base_is_judged(git, pipeline):
 
 def test_a_failed_stage_is_an_error_on_its_recipe(git, pipeline):
     """What the stage said stands on the line of the recipe; nothing is judged."""
-    (git.root / "params.yaml").write_text(PARAMS + "# words\n")
+    (git.root / "params.yaml").write_text(PARAMS.replace("10kB", "11kB"))
     commit(git, "change")
     pipeline["done"] = Reproduced(("compress@int8",), "compress@int8", "it did nothing ``` @all", ExitCode.UNJUDGED)
     found = judge_project(change(git), ".", silent)
@@ -231,8 +235,117 @@ def test_a_repository_without_a_pipeline_is_an_error(git):
     """Not an empty pass."""
     git.run("rm", "--quiet", "dvc.yaml")
     commit(git, "gone")
-    with pytest.raises(InputError, match="weighbridge init"):
+    git.run("branch", "--force", "base")
+    for base in ("base", None):
+        with pytest.raises(InputError, match="weighbridge init"):
+            judge_all(change(git, base=base), silent)
+
+
+GONE = {
+    "deleted": lambda root: [path.unlink() for path in (root / "dvc.yaml", root / "params.yaml")],
+    "another command": lambda root: (root / "dvc.yaml").write_text("stages: {judge: {cmd: sh judge.sh}}\n"),
+    "no params": lambda root: (root / "params.yaml").unlink(),
+}
+
+
+@pytest.mark.parametrize("way", GONE)
+def test_a_project_that_is_gated_no_more_needs_a_waiver(git, pipeline, way):
+    """Whatever took it from the gate: red, until a waiver by its name says why."""
+    GONE[way](git.root)
+    commit(git, "gone")
+    found = judge_all(change(git), silent)
+    assert exit_code(found) is ExitCode.FAIL
+    assert "gates it nowhere" in found[0].report.lead
+    assert [mark.level for mark in found[0].marks] == ["error"]
+    write_waiver(git, "project m", "not gated")
+    found = judge_all(change(git), silent)
+    assert exit_code(found) is ExitCode.PASS
+    assert [mark.level for mark in found[0].marks] == ["notice"]
+    assert pipeline["ran"] == []
+
+
+def write_waiver(git, budget, to):
+    (git.root / "waivers").mkdir(exist_ok=True)
+    text = f"budget: {budget}\npolicy: true\nto: {to}\nwho: a\nwhy: b\nexpires: 2026-11-30\n"
+    (git.root / "waivers/a.yaml").write_text(text)
+    commit(git, "waive")
+
+
+def test_two_spaces_hide_no_project(git, pipeline):
+    """The command is read as a shell reads it."""
+    (git.root / "dvc.yaml").write_text(STAGE.replace("weighbridge stage", "weighbridge  stage"))
+    commit(git, "spaces")
+    judge_all(change(git), silent)
+    assert pipeline["ran"]
+
+
+def move(git, folder):
+    (git.root / folder).mkdir(parents=True)
+    git.run("mv", "params.yaml", "dvc.yaml", "dvc.lock", "nets", folder)
+
+
+def test_a_project_that_moves_is_judged_by_the_limits_it_had(git, pipeline):
+    """The policy goes by the model's name; the folder is another one."""
+    move(git, "models/m")
+    commit(git, "move")
+    judge_all(change(git), silent)
+    assert pipeline["ran"] == [git.root / "models/m"]
+    assert pipeline["base"].text.strip() == PARAMS.strip()
+    assert [item.kind for item in pipeline["base"].changes] == ["project moved"]
+
+
+def test_a_model_that_is_renamed_is_judged_by_the_limits_it_had(git, pipeline):
+    """The folder says which it was; the new name is a change of policy."""
+    (git.root / "params.yaml").write_text(PARAMS.replace("name: m,", "name: other,"))
+    commit(git, "rename")
+    found = judge_all(change(git), silent)
+    assert len(found) == 1
+    assert pipeline["base"].text.strip() == PARAMS.strip()
+    assert [(item.kind, item.base, item.head) for item in pipeline["base"].changes] == [("model renamed", "m", "other")]
+
+
+def test_a_project_that_moves_and_is_renamed_is_gone(git, pipeline):
+    """Neither name nor folder is left: the new one has new limits, and the old one needs a waiver."""
+    move(git, "models/m")
+    path = git.root / "models/m/params.yaml"
+    path.write_text(PARAMS.replace("name: m,", "name: other,"))
+    commit(git, "both")
+    found = judge_all(change(git), silent)
+    assert exit_code(found) is ExitCode.FAIL
+    assert "gates it nowhere" in found[-1].report.lead
+
+
+def test_two_projects_with_one_models_name_are_refused(git, pipeline):
+    """Split in two, neither is the whole of what the limits speak of."""
+    for name in ("params.yaml", "dvc.yaml", "dvc.lock", "nets/model.py"):
+        path = git.root / "second" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((git.root / name).read_bytes())
+    commit(git, "split")
+    with pytest.raises(InputError, match="model name 'm' already"):
         judge_all(change(git), silent)
+
+
+def test_params_behind_a_link_are_refused(git, pipeline):
+    """Exit code 2, before anything is read or run."""
+    (git.root / "params.yaml").rename(git.root / "other.yaml")
+    (git.root / "params.yaml").symlink_to("other.yaml")
+    commit(git, "link")
+    found = judge_all(change(git), silent)
+    assert exit_code(found) is ExitCode.USAGE
+    assert "symbolic link" in found[0].report.sections[0].text
+    assert pipeline["ran"] == []
+
+
+def test_a_changed_file_that_no_stage_depends_on_is_named(git, pipeline):
+    """A module that a dependency imports: DVC would not run the stage again, so nothing is judged."""
+    (git.root / "nets/model.py").write_text("import helper\n")
+    (git.root / "helper.py").write_text("a = 1\n")
+    commit(git, "import")
+    found = judge_all(change(git), silent)
+    assert exit_code(found) is ExitCode.USAGE
+    assert "`- helper.py` under the deps of judge" in found[0].report.sections[0].text
+    assert pipeline["ran"] == []
 
 
 def test_only_what_passed_is_handed_over(git, pipeline):
@@ -240,7 +353,7 @@ def test_only_what_passed_is_handed_over(git, pipeline):
     stale = git.root / FOLDER / "evidence/dvc.lock"
     stale.parent.mkdir(parents=True)
     stale.write_text("old")
-    (git.root / "params.yaml").write_text(PARAMS + "# words\n")
+    (git.root / "params.yaml").write_text(PARAMS.replace("10kB", "11kB"))
     commit(git, "change")
     pipeline["verdict"] = verdict(int8=[budget()])
     write_out([judge_project(change(git), ".", silent)], git)

@@ -1,27 +1,12 @@
-"""The merge base, what changed since, and which pipelines it touches."""
+"""The merge base, and which folders have a pipeline."""
 
 import subprocess
 
 import pytest
 
 from weighbridge.ci import history
-from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.errors import StateError
 from weighbridge.core.git import Git
-
-LOCK = """\
-schema: '2.0'
-stages:
-  train:
-    cmd: weighbridge stage train
-    deps:
-    - {path: nets/model.py, md5: a}
-    outs:
-    - {path: artifacts/trained/checkpoint.safetensors, md5: b}
-  compress@int8:
-    cmd: weighbridge stage compress int8
-    deps:
-    - {path: nets, md5: c}
-"""
 
 
 @pytest.fixture
@@ -53,7 +38,7 @@ def test_the_base_is_where_the_branch_left_not_the_tip_of_main(git):
     write(git, "params.yaml", "loosened on main")
     git.run("switch", "--quiet", "feature")
     base = history.find_base(git, "main")
-    assert base == history.Base(start, ("docs/a.md",))
+    assert base == history.Base(start)
 
 
 def test_no_revision_means_nothing_to_compare_with(git):
@@ -100,40 +85,3 @@ def test_pipelines_are_found_wherever_they_lie(git):
     write(git, "other/dvc.yaml", "stages: {a: {cmd: python a.py}}")
     write(git, "lonely/params.yaml", "x")
     assert history.projects(git) == [".", "models/a"]
-
-
-@pytest.mark.parametrize(
-    ("changed", "folder", "hit"),
-    [
-        ("README.md", ".", False),
-        ("docs/params.yaml", ".", False),
-        ("params.yaml", ".", True),
-        ("waivers/a.yaml", ".", True),
-        ("dvc.lock", ".", True),
-        ("requirements-weighbridge.txt", ".", True),
-        (".dvc/config", ".", True),
-        ("nets/model.py", ".", True),
-        ("nets/deep/block.py", ".", True),
-        ("nets2/model.py", ".", False),
-        ("registry/models/m/channels.yaml", ".", False),
-        ("models/a/params.yaml", "models/a", True),
-        ("params.yaml", "models/a", False),
-        ("models/a/nets/model.py", "models/a", True),
-        ("models/b/nets/model.py", "models/a", False),
-        ("shared/data.py", "models/a", True),
-        ("requirements.txt", "models/a", True),
-    ],
-)
-def test_what_touches_a_pipeline(changed, folder, hit):
-    """Its own files, what its stages depend on, and what decides about libraries; nothing else."""
-    found = history.touched([changed], folder, ["nets", "../../shared/data.py"] if folder != "." else ["nets"])
-    assert found == ([changed] if hit else [])
-
-
-def test_dependencies_are_read_from_the_lock_file():
-    """All stages count; no lock file is something else than one without dependencies."""
-    found = history.dependencies(LOCK, "dvc.lock")
-    assert found == ["artifacts/trained/checkpoint.safetensors", "nets", "nets/model.py"]
-    assert history.dependencies(None, "dvc.lock") is None
-    with pytest.raises(InputError, match="no stages"):
-        history.dependencies("schema: '2.0'\n", "dvc.lock")

@@ -30,6 +30,7 @@ __all__ = [
     "compressed_sizes",
     "counts",
     "external_files",
+    "external_names",
     "load_model",
     "parse_model",
     "serialize",
@@ -84,10 +85,15 @@ def load_model(path: Path) -> ModelProto:
 
 def external_files(path: Path) -> tuple[Path, ...]:
     """The files of external data that a model names, sorted; `load_model` checks that they lie in its folder."""
-    proto = parse_model(read_bytes(path), str(path), complete=False)
+    return tuple(path.parent / name for name in external_names(read_bytes(path), str(path)))
+
+
+def external_names(data: bytes, where: str) -> tuple[str, ...]:
+    """The files of external data that a model's bytes name, relative to its folder, sorted."""
+    proto = parse_model(data, where, complete=False)
     external = (tensor for tensor in _all_tensors(proto) if tensor.data_location == TensorProto.EXTERNAL)
     locations = {entry.value for tensor in external for entry in tensor.external_data if entry.key == "location"}
-    return tuple(sorted(path.parent / location for location in locations))
+    return tuple(sorted(locations))
 
 
 def parse_model(data: bytes, where: str, *, complete: bool = True) -> ModelProto:

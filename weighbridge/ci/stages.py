@@ -1,0 +1,219 @@
+"""A project's pipeline as one commit has it: its params, stages, lock file, and what each stage depends on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from weighbridge.ci.content import Contents
+from weighbridge.ci.imports import Search
+from weighbridge.core.errors import InputError
+from weighbridge.core.git_tree import Tree, joined
+from weighbridge.core.strict_yaml import parse_yaml
+from weighbridge.gate.stages.identity import COMMAND
+
+PARAMS = "params.yaml"
+PIPELINE = "dvc.yaml"
+LOCK = "dvc.lock"
+WAIVERS = "waivers"
+_CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_CODE_OF_MODEL = ("train", "baseline", "compress")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of `dvc.yaml`; a `foreach` counts as one."""
+
+    name: str
+    kind: str | None
+    """Of `weighbridge stage KIND`; None for a command of somebody else."""
+    commands: str
+    deps: tuple[str, ...]
+    """As written, relative to the project's folder, without those that a template decides."""
+    frozen: bool
+    each: Any
+    """What a `foreach` runs over, as written; None for a stage that runs once."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One project at one commit."""
+
+    contents: Contents
+    folder: str
+    """Relative to the repository's top; `.` is the top."""
+
+    @property
+    def tree(self) -> Tree:
+        """The commit's files."""
+        return self.contents.tree
+
+    def path(self, name: str) -> str | None:
+        """A name seen from the project, as a path from the top; None where it leaves the repository."""
+        return joined(self.folder, name)
+
+    def document(self, name: str) -> Any:
+        """A YAML file of the project; None where the commit does not have it."""
+        path = self.path(name)
+        text = None if path is None else self.tree.text(path)
+        return None if text is None else parse_yaml(text, f"{path} at {self.tree.commit[:12]}")
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """`params.yaml` without the keys that only keep anchors."""
+        content = self.document(PARAMS)
+        if not isinstance(content, dict):
+            return {}
+        return {str(key): value for key, value in content.items() if not str(key).startswith("x-")}
+
+    @cached_property
+    def pipeline(self) -> dict[str, Any]:
+        """`dvc.yaml` without what only people read."""
+        content = self.document(PIPELINE)
+        if not isinstance(content, dict):
+            return {}
+        stages = content.get("stages")
+        bare = {str(k): v for k, v in content.items() if k not in ("stages", "plots", "metrics", "artifacts")}
+        return {**bare, "stages": {str(k): _bare(v) for k, v in stages.items()} if isinstance(stages, dict) else {}}
+
+    @cached_property
+    def locked(self) -> dict[str, Any] | None:
+        """The stages of `dvc.lock`; None where there is no such file."""
+        content = self.document(LOCK)
+        if content is None:
+            return None
+        stages = content.get("stages") if isinstance(content, dict) else None
+        if not isinstance(stages, dict):
+            raise InputError("contains no stages", where=self.path(LOCK), fix="run `dvc repro` and commit it")
+        return {str(name): stage for name, stage in stages.items() if isinstance(stage, dict)}
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of `dvc.yaml`, in order."""
+        return tuple(_stage(name, body) for name, body in self.pipeline["stages"].items()) if self.pipeline else ()
+
+    def runs(self, stage: Stage) -> frozenset[str] | None:
+        """The names that a stage has in the lock file; None where a template of another form decides."""
+        if stage.each is None:
+            return frozenset({stage.name})
+        each = stage.each
+        if isinstance(each, str) and (template := re.fullmatch(r"\$\{([\w.-]+)\}", each)):
+            each = _at(self.params, *template[1].split("."))
+        if not isinstance(each, (dict, list)) or any(isinstance(item, (dict, list)) for item in each):
+            return None
+        return frozenset(f"{stage.name}@{item}" for item in each)
+
+    @cached_property
+    def dependencies(self) -> tuple[str, ...]:
+        """What any stage depends on, by `dvc.yaml` or by the lock, without what the project's own stages make."""
+        names = {dep for stage in self.stages for dep in stage.deps}
+        names |= {path for stage in (self.locked or {}).values() for path, _ in entries(stage, "deps")}
+        made = self.outputs
+        return tuple(sorted(name for name in names if not any(_overlap(name, out) for out in made)))
+
+    @cached_property
+    def outputs(self) -> frozenset[str]:
+        """What the project's own stages make, by `dvc.yaml` and by the lock."""
+        found = {path for stage in (self.locked or {}).values() for path, _ in entries(stage, "outs")}
+        for body in (self.pipeline.get("stages") or {}).values():
+            inner = body.get("do", body) if isinstance(body, dict) else {}
+            for kind in ("outs", "metrics", "plots"):
+                for out in (inner.get(kind) or []) if isinstance(inner, dict) else []:
+                    name = next(iter(out), None) if isinstance(out, dict) else out
+                    if isinstance(name, str) and (fixed := name.partition("${")[0].rstrip("/")):
+                        found.add(fixed)
+        return frozenset(found)
+
+    def imported(self, stage: Stage) -> dict[str, str]:
+        """Files that the code of a stage imports → what imports each; paths from the top. By the sources alone."""
+        search = Search(self.tree, self.folder)
+        files = [path for dep in stage.deps if (path := self.path(dep)) is not None]
+        return search.closure(files, self._modules(stage))
+
+    def undeclared(self, stage: Stage) -> dict[str, str]:
+        """Those among `imported` that no dependency of the stage covers → what imports each."""
+        covered = [real for dep in stage.deps if (path := self.path(dep)) and (real := self.tree.follow(path))]
+        found = {}
+        for path, by in self.imported(stage).items():
+            real = self.tree.follow(path)
+            if real is not None and not any(_overlap(real, other) for other in covered):
+                found[path] = by
+        return found
+
+    def _modules(self, stage: Stage) -> list[str]:
+        """Modules that `params.yaml` has a stage import."""
+        params, named = self.params, []
+        budgets = [item for item in params.get("budgets") or [] if isinstance(item, dict)]
+        if stage.kind == "prepare":
+            named = [_at(params, "data", "factory")]
+        elif stage.kind in _CODE_OF_MODEL:
+            named = [_at(params, "model", "factory")]
+            named += [text for text in texts(params.get("recipes")) if stage.kind == "compress"]
+        elif stage.kind == "weigh":
+            named = [item.get("metric") for item in budgets]
+            if any(item.get("metric") == "latency.end_to_end" for item in budgets):
+                named.append(_at(params, "data", "factory"))
+        return [text.partition(":")[0] for text in named if isinstance(text, str) and _CALLABLE.fullmatch(text)]
+
+
+def entries(stage: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The paths that a stage of a lock file has under `deps` or `outs`, each with what the lock says of it."""
+    for entry in stage.get(kind) or []:
+        if isinstance(entry, dict) and isinstance(entry.get("path"), str):
+            yield entry["path"], entry
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a document, keys left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+
+
+def covers(stage: Stage, side: Side, path: str) -> bool:
+    """Whether a stage depends on a path from the top, or on a folder around it."""
+    real = side.tree.follow(path)
+    for dep in stage.deps:
+        found = side.path(dep)
+        other = None if found is None else side.tree.follow(found)
+        if real is not None and other is not None and _overlap(real, other):
+            return True
+    return False
+
+
+def _stage(name: str, body: Any) -> Stage:
+    inner = body.get("do", body) if isinstance(body, dict) else {}
+    inner = inner if isinstance(inner, dict) else {}
+    each = body.get("foreach", body.get("matrix")) if isinstance(body, dict) else None
+    command = inner.get("cmd")
+    commands = "\n".join(str(line) for line in command) if isinstance(command, list) else str(command or "")
+    kind = COMMAND.search(commands)
+    wdir = inner.get("wdir")
+    deps = [dep for dep in inner.get("deps") or [] if isinstance(dep, str) and "${" not in dep]
+    placed = tuple(f"{wdir}/{dep}" if isinstance(wdir, str) else dep for dep in deps)
+    return Stage(name, kind["kind"] if kind else None, commands, placed, bool(inner.get("frozen")), each)
+
+
+def _bare(stage: Any) -> Any:
+    if not isinstance(stage, dict):
+        return stage
+    return {key: _bare(value) if key == "do" else value for key, value in stage.items() if key not in ("desc", "meta")}
+
+
+def _at(value: Any, *keys: str) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _overlap(path: str, other: str) -> bool:
+    """Whether one is the other, or lies in it. Of a submodule only its own path is known."""
+    return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")
