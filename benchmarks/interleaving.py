@@ -175,11 +175,11 @@ def bursts(reference: Path, candidate: Path, bound: str, seed: int, warm: float)
     from weighbridge.gate.calibrate.trial_models import examples
     from weighbridge.gate.measure.launches import Cores, Protocol, Setup, take_launch
     from weighbridge.gate.measure.process import Artifact
-    from weighbridge.gate.measure.runtimes import RUNTIMES
+    from weighbridge.gate.measure.runtimes import ADAPTERS
 
     allowed = os.sched_getaffinity(0)
     last = max(allowed)
-    adapter = RUNTIMES["onnxruntime"].adapter
+    adapter = ADAPTERS["onnxruntime"]
     roles = {
         role: Artifact(role, ((str(path), sha256_file(path)),), adapter)
         for role, path in (("baseline", reference), ("candidate", candidate))

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from weighbridge.compress.export import Target, find_target
+from weighbridge.compress.export import find_target
+from weighbridge.compress.export.target import Target
 from weighbridge.compress.recipe import lineage
 from weighbridge.compress.recipe.compose import compose_all, export_baseline
 from weighbridge.compress.recipe.project import SPLITS, Project, replaced_folder
@@ -21,6 +22,7 @@ from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.splits import calibration
 from weighbridge.core.documents import ArtifactFile, Manifest
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.targets import DEFAULT_TARGET
 from weighbridge.core.files import atomic_write, sha256_bytes, write_json
 from weighbridge.core.progress import Progress, silent
 from weighbridge.data import Data, load_data, write_npz
@@ -73,7 +75,7 @@ def train(root: Path, progress: Progress = silent) -> None:
     atomic_write(path.with_name("training.csv"), table.getvalue().encode())
 
 
-def baseline(root: Path, name: str = "onnxruntime", progress: Progress = silent) -> None:
+def baseline(root: Path, name: str = DEFAULT_TARGET, progress: Progress = silent) -> None:
     """Export the trained baseline for one target, or bring a finished ONNX model into the form that ships."""
     project = Project(root)
     where = f"{project.params_file}: targets"

@@ -19,7 +19,7 @@ from weighbridge.gate.measure.feeding import Feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, Protocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 from weighbridge.gate.measure.process import Artifact
-from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.statistics.location import SIGNED_RANK
 from weighbridge.gate.weighing.sampling import own_cores
 from weighbridge.gate.weighing.weigh import least_busy
@@ -90,4 +90,4 @@ def _exclusively() -> Iterator[None]:
 
 
 def _artifact(role: str, path: Path) -> Artifact:
-    return Artifact(role, ((str(path), sha256_file(path)),), RUNTIMES["onnxruntime"].adapter)
+    return Artifact(role, ((str(path), sha256_file(path)),), ADAPTERS["onnxruntime"])

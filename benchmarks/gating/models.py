@@ -15,7 +15,7 @@ from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
 from weighbridge.gate.measure.launches import Launch, Protocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 from weighbridge.gate.measure.process import Artifact
-from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.weighing.sampling import own_cores
 from weighbridge.gate.weighing.weigh import least_busy
 
@@ -73,7 +73,7 @@ def exclusively() -> Iterator[None]:
 
 def launch(baseline: Path, candidate: Path, metrics: frozenset[str], seed: list[int]) -> Launch:
     """One launch pair as the gate takes it."""
-    adapter = RUNTIMES["onnxruntime"].adapter
+    adapter = ADAPTERS["onnxruntime"]
     roles = {
         role: Artifact(role, ((str(path), sha256_file(path)),), adapter)
         for role, path in (("baseline", baseline), ("candidate", candidate))

@@ -1,4 +1,4 @@
-"""From an `nn.Module` to a file for one target: one literal table, one file a target.
+"""From an `nn.Module` to a file for one target: one file a target.
 
 - `target`: what a target is, and the form that a model has between lowering steps
 - `onnxruntime`: ONNX by `torch.onnx.export`, metadata stripped, layers named, bytes deterministic
@@ -10,15 +10,15 @@
 
 from __future__ import annotations
 
-from weighbridge.compress.capabilities import require
-from weighbridge.compress.export.executorch import EXECUTORCH
-from weighbridge.compress.export.litert import LITERT
-from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
-from weighbridge.compress.export.target import Program, Reading, Target
-from weighbridge.core.errors import InputError
+from importlib import import_module
 
-TARGETS: dict[str, Target] = {"onnxruntime": ONNXRUNTIME, "litert": LITERT, "executorch": EXECUTORCH}
-"""Every target that an artifact can be built for."""
+from weighbridge.compress.capabilities import require
+from weighbridge.compress.export.target import Target
+from weighbridge.core.errors import InputError
+from weighbridge.core.facts.targets import TARGETS
+
+EXPORTERS: dict[str, Target] = {name: getattr(import_module(f"{__name__}.{name}"), name.upper()) for name in TARGETS}
+"""How artifacts are built for each target: its module here is named after it, and so is the constant in it."""
 
 
 def find_target(name: str, where: str = "target") -> Target:
@@ -26,10 +26,7 @@ def find_target(name: str, where: str = "target") -> Target:
 
     Raises `InputError` that lists those that are built in, or names the extra that is not installed.
     """
-    if name not in TARGETS:
-        raise InputError(f"the target {name!r} is not built in", where=where, fix=f"targets: {', '.join(TARGETS)}")
+    if name not in EXPORTERS:
+        raise InputError(f"the target {name!r} is not built in", where=where, fix=f"targets: {', '.join(EXPORTERS)}")
     require(name, where)
-    return TARGETS[name]
-
-
-__all__ = ["EXECUTORCH", "LITERT", "ONNXRUNTIME", "TARGETS", "Program", "Reading", "Target", "find_target"]
+    return EXPORTERS[name]

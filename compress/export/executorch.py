@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from weighbridge.compress.capabilities import CAPABILITIES, require
+from weighbridge.compress.capabilities import require, versions
 from weighbridge.compress.export import onnxruntime, pt2e, pte
 from weighbridge.compress.export.capture import (
     CONVERTER_ERRORS,
@@ -127,7 +127,7 @@ def _tensors(inputs: Mapping[str, Array], index: int) -> list[torch.Tensor]:
 
 
 def _versions() -> str:
-    return ", ".join(f"{name} {version}" for name, version in CAPABILITIES[NAME].versions().items() if version)
+    return ", ".join(f"{name} {version}" for name, version in versions(NAME).items() if version)
 
 
 def read(data: bytes) -> Reading:
@@ -175,7 +175,6 @@ def _check_done(data: bytes, wanted: int, floats: bytes) -> Facts:
 
 EXECUTORCH = Target(
     name=NAME,
-    file=CAPABILITIES[NAME].file,
     export=export,
     write=write,
     run=run,

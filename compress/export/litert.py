@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from weighbridge.compress.capabilities import CAPABILITIES, require
+from weighbridge.compress.capabilities import require
 from weighbridge.compress.export import onnxruntime, pt2e, tflite
 from weighbridge.compress.export.capture import CONVERTER_ERRORS, Positional, eval_mode, example_of, silenced
 from weighbridge.compress.export.litert_model import (
@@ -230,7 +230,6 @@ def _check_done(
 
 LITERT = Target(
     name=NAME,
-    file=CAPABILITIES[NAME].file,
     export=export,
     write=write,
     run=run,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from weighbridge.compress.capabilities import CAPABILITIES, installed
+from weighbridge.compress.capabilities import installed, versions
 from weighbridge.compress.export import tflite
 from weighbridge.compress.export.capture import CONVERTER_ERRORS, Example, refused, silenced
 from weighbridge.compress.export.target import Program
@@ -90,7 +90,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _versions() -> str:
-    return ", ".join(f"{name} {version}" for name, version in CAPABILITIES[NAME].versions().items() if version)
+    return ", ".join(f"{name} {version}" for name, version in versions(NAME).items() if version)
 
 
 def _as(array: Array, interpreter: Any, place: int) -> Array:

@@ -85,7 +85,7 @@ def run(data: bytes, inputs: Mapping[str, NDArray[Any]], batch_size: int = 64) -
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-ONNXRUNTIME = Target("onnxruntime", "model.onnx", export, write, run)
+ONNXRUNTIME = Target("onnxruntime", export, write, run)
 
 
 def _as(array: NDArray[Any], kind: str) -> NDArray[Any]:

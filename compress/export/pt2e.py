@@ -18,7 +18,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from weighbridge.compress.capabilities import CAPABILITIES, installed
+from weighbridge.compress.capabilities import installed
 from weighbridge.compress.export.capture import CONVERTER_ERRORS, PREFIX, Positional, eval_mode, silenced
 from weighbridge.compress.graph.fold import fold_batchnorm
 from weighbridge.compress.steps import Constraint, Context, Facts, Subject
@@ -28,6 +28,7 @@ from weighbridge.compress.techniques.quantize.qat import LAYERS
 from weighbridge.compress.training.finetune import facts_of, finetune
 from weighbridge.compress.training.loop import batch, deterministic
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.targets import TARGETS
 from weighbridge.data import Split
 
 WHERE = "quantize"
@@ -101,7 +102,7 @@ def require_quantizer(where: str = WHERE) -> None:
         raise InputError(
             f"quantization-aware training for this target needs {', '.join(missing)}, which is not installed",
             where=where,
-            fix=f"pip install 'weighbridge[{CAPABILITIES['executorch'].extra}]'",
+            fix=f"pip install 'weighbridge[{TARGETS['executorch'].extra}]'",
         )
 
 

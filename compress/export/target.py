@@ -13,6 +13,7 @@ from torch import nn
 from weighbridge.compress.graph.constants import effective_weights
 from weighbridge.compress.invariants import integer_nodes
 from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction
+from weighbridge.core.facts.targets import TARGETS
 from weighbridge.core.formats.onnx_file import signature
 from weighbridge.data import Split
 
@@ -42,8 +43,7 @@ class Target:
     """
 
     name: str
-    file: str
-    """The artifact's file name."""
+    """Its row in `core.facts.targets`."""
     export: Callable[[nn.Module, Split], Any]
     """Module and a split to trace on → the form that lowering steps work on."""
     write: Callable[[Any], bytes]
@@ -56,6 +56,11 @@ class Target:
     """Technique → its lowering for this target; None where techniques' own, which rewrite ONNX graphs, are meant."""
     trainings: Mapping[str, ModuleFunction] = field(default_factory=dict)
     """Technique → the module half of a step whose other half lowers, where it depends on the target."""
+
+    @property
+    def file(self) -> str:
+        """The artifact's file name."""
+        return TARGETS[self.name].file
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import takewhile
 
 from weighbridge.compress import invariants
-from weighbridge.compress.export import ONNXRUNTIME, Program, Target
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
+from weighbridge.compress.export.target import Program, Target
 from weighbridge.compress.recipe.control import controlled
 from weighbridge.compress.recipe.recipe import phases
 from weighbridge.compress.recipe.run import Artifact, Outputs, Run, parity_examples

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from weighbridge.compress.export import Program, Target, find_target
-from weighbridge.compress.export.target import Lowering
+from weighbridge.compress.export import find_target
+from weighbridge.compress.export.target import Lowering, Program, Target
 from weighbridge.compress.graph.layers import row
 from weighbridge.compress.graph.lowering import layers, named
 from weighbridge.compress.recipe.project import Project

@@ -8,8 +8,9 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
-from weighbridge.compress.capabilities import CAPABILITIES
+from weighbridge.compress.capabilities import versions as installed_versions
 from weighbridge.core.facts import isa
+from weighbridge.core.facts.targets import DEFAULT_TARGET
 from weighbridge.core.files import canonical_json, sha256_bytes, sha256_file
 from weighbridge.core.formats import onnx_count, onnx_file
 
@@ -34,12 +35,12 @@ def code_digest(factories: Iterable[str]) -> str:
     return sha256_bytes(canonical_json({name: sha256_file(path) for name, path in sorted(sources.items())}))
 
 
-def environment(target: str = "onnxruntime") -> dict[str, str]:
+def environment(target: str = DEFAULT_TARGET) -> dict[str, str]:
     """Versions of Python and of the libraries that bytes depend on, and the instruction sets of this processor.
 
     `target` adds its converters and its runtime.
     """
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    versions |= {name: version for name, version in CAPABILITIES[target].versions().items() if version is not None}
+    versions |= {name: version for name, version in installed_versions(target).items() if version is not None}
     flags = sorted(isa.flags() & ISA)
     return {"python": platform.python_version(), "machine": platform.machine(), "isa": " ".join(flags), **versions}

@@ -12,8 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from weighbridge.compress import invariants
-from weighbridge.compress.export import Program, Target
-from weighbridge.compress.export.target import Lowering, Reading, ports, read_form
+from weighbridge.compress.export.target import Lowering, Program, Reading, Target, ports, read_form
 from weighbridge.compress.invariants import Claim
 from weighbridge.compress.recipe.control import Control
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases

@@ -34,7 +34,7 @@ from weighbridge.gate.measure.feeding import Feeding, feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, Launch, Protocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 from weighbridge.gate.measure.process import Artifact
-from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import read_model
 from weighbridge.gate.statistics import LOOKS, hodges_lehmann
 from weighbridge.gate.statistics.spread import launch_sd
@@ -222,7 +222,7 @@ class _Bench:
     def _artifact(self, role: str, data: bytes) -> Artifact:
         path = self.folder / f"{role}.onnx"
         path.write_bytes(data)
-        return Artifact(role, ((str(path), sha256_bytes(data)),), RUNTIMES["onnxruntime"].adapter)
+        return Artifact(role, ((str(path), sha256_bytes(data)),), ADAPTERS["onnxruntime"])
 
 
 def sentences(trials: Sequence[Trial], floors: Sequence[Floor]) -> list[str]:

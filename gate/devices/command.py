@@ -40,7 +40,7 @@ from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.machine import lock_path
 from weighbridge.gate.measure.machine_lock import machine_lock
 from weighbridge.gate.measure.process import Artifact
-from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
@@ -78,7 +78,7 @@ class Harness(Place):
             model.name: Artifact(
                 model.name,
                 model.stage(Path(self.folder.name) / f"{index}"),
-                RUNTIMES[runtime].adapter,
+                ADAPTERS[runtime],
                 tuple(port.name for port in model.signature.inputs),
             )
             for index, model in enumerate(models)

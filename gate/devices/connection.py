@@ -19,6 +19,7 @@ STARTER = "import sys;b=sys.stdin.buffer;exec(compile(b.read(int(b.read(10))),'w
 """All that the device's shell sees: Python reads the rest from its standard input, so that nothing needs quoting."""
 MODULES = (
     "weighbridge/core/errors.py",
+    "weighbridge/core/facts/targets.py",
     "weighbridge/data.py",
     "weighbridge/gate/devices/agent.py",
     "weighbridge/gate/measure/bench.py",
@@ -26,7 +27,6 @@ MODULES = (
     "weighbridge/gate/measure/machine.py",
     "weighbridge/gate/measure/process.py",
     "weighbridge/gate/measure/recording.py",
-    "weighbridge/gate/measure/runtimes/__init__.py",
     "weighbridge/gate/measure/worker.py",
 )
 """What runs there, beside numpy and the standard library; `data` is what a user's factory imports."""

@@ -25,7 +25,7 @@ from weighbridge.gate.measure.launches import Launch, take_launch
 from weighbridge.gate.measure.machine import facts, lock_path, recent_load
 from weighbridge.gate.measure.machine_lock import machine_lock
 from weighbridge.gate.measure.process import Artifact
-from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
@@ -53,7 +53,7 @@ class Local(Place):
             model.name: Artifact(
                 model.name,
                 model.stage(Path(self.folder.name) / f"{index}"),
-                RUNTIMES[runtime].adapter,
+                ADAPTERS[runtime],
                 tuple(port.name for port in model.signature.inputs),
             )
             for index, model in enumerate(models)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from weighbridge.core.documents import DeviceSection
 from weighbridge.core.errors import InputError, MeasurementError
+from weighbridge.core.facts.targets import TARGETS
 from weighbridge.core.files import read_bytes, sha256_bytes
 from weighbridge.data import Split
 from weighbridge.gate.devices.claims import Witness, believed, check_clock
@@ -34,7 +35,7 @@ from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.machine_lock import POLL_SECONDS, WAIT_SECONDS
 from weighbridge.gate.measure.process import Answering, Artifact, send_arrays
 from weighbridge.gate.measure.recording import from_wire
-from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
@@ -101,8 +102,8 @@ class Ssh(Place):
     def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, Artifact]:
         """Send files and the runtime's adapter; what arrived is hashed there, and again before it is loaded."""
         self._check_runtime(runtime)
-        adapter = f"adapter/{RUNTIMES[runtime].adapter.name}"
-        self.files[adapter] = RUNTIMES[runtime].adapter.read_bytes()
+        adapter = f"adapter/{ADAPTERS[runtime].name}"
+        self.files[adapter] = ADAPTERS[runtime].read_bytes()
         placed = {}
         for index, model in enumerate(models):
             contents = {f"{index}/{name}": data for name, data in model.contents()}
@@ -297,7 +298,7 @@ class Ssh(Place):
             self.sleep(POLL_SECONDS)
 
     def _check_runtime(self, runtime: str) -> None:
-        package = RUNTIMES[runtime].package
+        package = TARGETS[runtime].runtime
         if package not in self.device.runtimes:
             found = ", ".join(f"{name} {version}" for name, version in self.device.runtimes.items())
             raise MeasurementError(

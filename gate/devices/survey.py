@@ -8,8 +8,8 @@ from typing import Any
 
 from weighbridge.core.documents import DeviceSection, Params
 from weighbridge.core.errors import MeasurementError
+from weighbridge.core.facts.targets import TARGETS
 from weighbridge.gate.devices import Place, open_place
-from weighbridge.gate.measure.runtimes import RUNTIMES
 
 Opener = Callable[[str, DeviceSection, Path], Place]
 
@@ -32,7 +32,7 @@ def _row(name: str, section: DeviceSection, params: Params, root: Path, opener: 
     except MeasurementError as error:
         return {**row, "reachable": False, "problem": str(error)}
     # A harness names what it runs as it likes: whether it can run a target shows when it is asked to.
-    targets = [target for target, runtime in RUNTIMES.items() if runtime.package in device.runtimes]
+    targets = [target for target, row in TARGETS.items() if row.runtime in device.runtimes]
     asked = {candidate.target for candidate in params.candidates() if candidate.device == name}
     missing = sorted(asked - set(targets)) if section.command is None else []
     return {**row, "reachable": True, "device": device.to_json(), "targets": targets, "missing": missing}

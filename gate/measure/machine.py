@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.core.facts.targets import TARGETS
 
 ISA = frozenset({
     "sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni",
@@ -101,7 +101,7 @@ def lock_taken(handle: int) -> bool:
 
 def _runtimes() -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for package in ("numpy", *(runtime.package for runtime in RUNTIMES.values())):
+    for package in ("numpy", *(row.runtime for row in TARGETS.values())):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

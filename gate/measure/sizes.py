@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.core.documents import Absent, Evidence, Exact, Manifest, Weighed
 from weighbridge.core.errors import InputError, MeasurementError
+from weighbridge.core.facts.targets import TARGETS, target_of_suffix
 from weighbridge.core.files import read_bytes, sha256_bytes, sha256_file, sha256_named
-from weighbridge.core.formats import pte_file, tflite_file
 from weighbridge.core.formats.onnx_file import (
     Counts,
     Signature,
@@ -19,10 +20,6 @@ from weighbridge.core.formats.onnx_file import (
     load_model,
     signature,
 )
-from weighbridge.gate.measure.runtimes import RUNTIMES
-
-TARGETS = {runtime.suffix: name for name, runtime in RUNTIMES.items()}
-"""Which runtime reads a file, by its suffix."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +88,6 @@ class Model:
             )
 
 
-def target_of(path: Path) -> str:
-    """The target that a file was built for, by its suffix: what is nothing else is read as ONNX."""
-    return TARGETS.get(path.suffix, "onnxruntime")
-
-
 def read_model(path: Path, name: str, inputs: Sequence[str] = ()) -> Model:
     """Read and check a file; corrupt, truncated or unsafe ones are an `InputError` (see `onnxfile.load_model`).
 
@@ -103,17 +95,16 @@ def read_model(path: Path, name: str, inputs: Sequence[str] = ()) -> Model:
     are those of the manifest beside the file, if it speaks of these very bytes. So are names of ports where a file has
     none (ExecuTorch); `inputs` are taken where the manifest has none either and there is but one.
     """
-    if target_of(path) == "onnxruntime":
+    reader = TARGETS[target_of_suffix(path.suffix)].reader
+    if reader is None:
         return _read_onnx(path, name)
     data = read_bytes(path)
     digest = sha256_bytes(data)
     manifest = _manifest(path, digest)
-    if path.suffix == ".tflite":
-        ports = tflite_file.signature(data, str(path))
-    else:
-        names = manifest.ports if manifest is not None else {}
-        given = names.get("inputs") or (inputs if len(inputs) == 1 else ())
-        ports = pte_file.signature(data, str(path), given, names.get("outputs", ()))
+    names = manifest.ports if manifest is not None else {}
+    given = names.get("inputs") or (inputs if len(inputs) == 1 else ())
+    module = importlib.import_module(f"weighbridge.core.formats.{reader}")
+    ports: Signature = module.signature(data, str(path), given, names.get("outputs", ()))
     known = _recorded(manifest, path)
     return Model(name, path, (path,), (digest,), digest, compressed_sizes(data), known, ports)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from weighbridge.core.documents import METRICS, Budget, Device, Weighing
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import find_metric
+from weighbridge.core.facts.targets import DEFAULT_TARGET, target_of_suffix
 from weighbridge.data import Split, import_callable
 from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, same_inputs, same_outputs
 from weighbridge.gate.measure.launches import Journey, Protocol
-from weighbridge.gate.measure.sizes import Model, read_model, target_of
+from weighbridge.gate.measure.sizes import Model, read_model
 from weighbridge.gate.weighing.accuracy import Score
 
 DEFAULT_LIMITS: dict[str, dict[str, float]] = {
@@ -36,7 +37,7 @@ class Job:
     device: Device
     weighing: Weighing
     feeding: Feeding
-    runtime: str = "onnxruntime"
+    runtime: str = DEFAULT_TARGET
     stable: Model | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     """References that a budget names and that are not there, with the reason."""
@@ -96,11 +97,11 @@ def read_job(source: Source, budgets: Sequence[Budget], device: Device, weighing
     if source.stable is not None:
         others.append(read_model(source.stable, "stable", names))
     paths = {"baseline": source.baseline, "candidate": source.candidate, "stable": source.stable}
-    runtime = target_of(source.baseline)
+    runtime = target_of_suffix(source.baseline.suffix)
     for model in others:
-        if target_of(model.path) != runtime:
+        if target_of_suffix(model.path.suffix) != runtime:
             raise InputError(
-                f"is built for {target_of(model.path)}; the baseline is for {runtime}",
+                f"is built for {target_of_suffix(model.path.suffix)}; the baseline is for {runtime}",
                 where=str(model.path),
                 fix="weigh a file against the uncompressed one for the same runtime",
             )

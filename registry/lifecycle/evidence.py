@@ -25,6 +25,7 @@ from weighbridge.core.documents import (
 )
 from weighbridge.core.documents.base import load, parse
 from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.facts.targets import DEFAULT_TARGET
 from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes
 from weighbridge.registry.lifecycle.estimates import estimates
 
@@ -318,7 +319,7 @@ def _agree(judged: Judged, evidence: Evidence, section: dict[str, Any]) -> None:
 
 def _core(section: dict[str, Any]) -> dict[str, Any]:
     """What the artifact depends on: whether the verdict is advisory changes no byte."""
-    return {"target": section.get("target", "onnxruntime"), "steps": section.get("steps")}
+    return {"target": section.get("target", DEFAULT_TARGET), "steps": section.get("steps")}
 
 
 def _read_lock(root: Path) -> tuple[dict[str, str], str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.targets import TARGETS
 from weighbridge.registry.publish.manifests import Options, Traffic, metadata
 
 API_VERSION = "serving.kserve.io/v1beta1"
@@ -21,16 +22,18 @@ def inference_service(traffic: Traffic, options: Options) -> dict[str, Any]:
 
     An artifact that no runtime of KServe's serves is an `InputError`.
     """
-    if traffic.newest.target != "onnxruntime":
+    known = TARGETS.get(traffic.newest.target)
+    if known is None or known.kserve is None:
+        served = " or ".join(row.name for row in TARGETS.values() if row.kserve is not None)
         raise InputError(
             f"KServe has no model format for {traffic.newest.target}",
             where="--for kserve",
-            fix="--target onnxruntime, or --for argo with an image that serves it",
+            fix=f"--target {served}, or --for argo with an image that serves it",
         )
     predictor: dict[str, Any] = {}
     if traffic.weight is not None:
         predictor["canaryTrafficPercent"] = traffic.weight
-    predictor["model"] = {"modelFormat": {"name": "onnx"}, "storageUri": traffic.newest.uri}
+    predictor["model"] = {"modelFormat": {"name": known.kserve}, "storageUri": traffic.newest.uri}
     return {
         "apiVersion": API_VERSION,
         "kind": "InferenceService",

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from weighbridge.core.facts.targets import TARGETS
 from weighbridge.core.files import dump_yaml
 from weighbridge.registry.state.records import Estimate, Judgement, VersionRecord
 from weighbridge.registry.views.figures import change, in_order, interval, quantity, title
@@ -22,8 +23,6 @@ _METRIC_TYPES = {
     "accuracy.auc": "roc_auc",
     "accuracy.mae": "mae",
 }
-_FORMATS = {"onnxruntime": "onnx"}
-"""Of a target's files; others are called by the target's name."""
 # Licences that the Hub knows under the lower-case form of their SPDX identifier.
 _HUB_LICENCES = (
     "Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "MPL-2.0", "GPL-2.0", "GPL-3.0", "AGPL-3.0", "LGPL-3.0",
@@ -63,7 +62,7 @@ def card(record: VersionRecord, context: Context | None = None) -> str:
 
 def metadata(record: VersionRecord, context: Context) -> dict[str, Any]:
     """The card's metadata, in the Hub's keys."""
-    formats = [_FORMATS.get(item.target, item.target) for item in record.artifacts]
+    formats = [_library(item.target) for item in record.artifacts]
     techniques = [name for step in record.recipe.get("steps", []) if isinstance(step, dict) for name in step]
     targets = [item.target for item in record.artifacts]
     tags = [*formats, *targets, *(["compressed", *map(str, techniques)] if techniques else [])]
@@ -106,7 +105,7 @@ def _result(record: VersionRecord, context: Context) -> dict[str, Any]:
 
 def _heading(record: VersionRecord, context: Context) -> str:
     files = [f"{quantity(item.bytes, 'bytes')} for {escape(item.target)}" for item in record.artifacts]
-    form = "An ONNX file" if _FORMATS.get(record.artifacts[0].target) == "onnx" else "A file"
+    form = "An ONNX file" if _library(record.artifacts[0].target) == "onnx" else "A file"
     what = f"{form} of {files[0]}" if len(files) == 1 else f"Files of {', '.join(files)}"
     kind = "the uncompressed baseline" if record.kind == "baseline" else f"recipe {code(record.recipe_name)}"
     lines = [f"# {escape(record.model)} {record.version}", ""]
@@ -234,3 +233,9 @@ def fenced(text: str, language: str) -> str:
     """A code block that cannot be closed from within."""
     fence = "`" * max(3, max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _library(target: str) -> str:
+    """What the Hub calls files of a target; a target that this version does not know goes by its name."""
+    row = TARGETS.get(target)
+    return target if row is None or row.library is None else row.library

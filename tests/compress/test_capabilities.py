@@ -9,11 +9,12 @@ from typer.testing import CliRunner
 
 from weighbridge.cli import app
 from weighbridge.compress import capabilities
-from weighbridge.compress.capabilities import CAPABILITIES, describe, mismatches, require
-from weighbridge.compress.export import TARGETS, find_target
+from weighbridge.compress.capabilities import describe, mismatches, require
+from weighbridge.compress.export import EXPORTERS, find_target
 from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.targets import TARGETS
 
 
 def steps(target, *items):
@@ -23,11 +24,11 @@ def steps(target, *items):
 
 def test_the_tables_agree():
     """Targets and capabilities have the same rows, files and techniques that lower."""
-    assert list(TARGETS) == list(CAPABILITIES)
-    for name, capability in CAPABILITIES.items():
-        assert TARGETS[name].file == capability.file
-        lowerings = TARGETS[name].lowerings
-        assert set(capability.steps) == set(lowerings or (key for key, row in TECHNIQUES.items() if row.lower))
+    assert list(EXPORTERS) == list(TARGETS)
+    for name, row in TARGETS.items():
+        assert EXPORTERS[name].name == name
+        lowerings = EXPORTERS[name].lowerings
+        assert set(row.steps) == set(lowerings or (key for key, technique in TECHNIQUES.items() if technique.lower))
 
 
 @pytest.mark.parametrize(
@@ -71,14 +72,14 @@ def test_a_target_that_is_not_installed_names_its_extra(monkeypatch):
     monkeypatch.setattr(capabilities, "installed", without("litert-torch"))
     with pytest.raises(InputError, match=r"needs litert-torch, which is not installed \(pip install 'weighbridge\[lit"):
         find_target("litert", "params.yaml: recipes.r.target")
-    assert find_target("onnxruntime") is TARGETS["onnxruntime"]
+    assert find_target("onnxruntime") is EXPORTERS["onnxruntime"]
     with pytest.raises(InputError, match="targets: onnxruntime, litert, executorch"):
         find_target("tensorrt")
 
 
 def test_versions_that_do_not_go_together_are_named(monkeypatch):
     """By what the converter itself declares; here with a runtime that is too old."""
-    assert [mismatches(name) for name in CAPABILITIES] == [[], [], []]
+    assert [mismatches(name) for name in TARGETS] == [[], [], []]
     real = capabilities.installed
     monkeypatch.setattr(capabilities, "installed", lambda name: "2.0.1" if name == "ai-edge-litert" else real(name))
     with pytest.raises(InputError, match=r"litert-torch [\d.]+ goes with ai-edge-litert .*; 2\.0\.1 is installed"):
@@ -88,7 +89,7 @@ def test_versions_that_do_not_go_together_are_named(monkeypatch):
 def test_targets_are_shown(monkeypatch):
     """As a table and as JSON; what is missing comes with the command that installs it."""
     rows = json.loads(CliRunner().invoke(app, ["targets", "--json"]).stdout)
-    assert [row["target"] for row in rows] == list(CAPABILITIES)
+    assert [row["target"] for row in rows] == list(TARGETS)
     assert all(row["compress"] and row["weigh"] for row in rows)
     assert rows[2]["quantizes"] == ["static-int8", "qat-int8"]
     monkeypatch.setattr(capabilities, "installed", without("executorch", "ai-edge-litert"))

@@ -17,7 +17,7 @@ from torch import nn
 
 from tests.compress.nets import MLP, context
 from weighbridge.compress import stages
-from weighbridge.compress.export import TARGETS
+from weighbridge.compress.export import EXPORTERS
 from weighbridge.compress.recipe.explain import explain, explain_steps
 from weighbridge.compress.recipe.project import Project, replaced_folder
 from weighbridge.compress.recipe.recipe import read_steps
@@ -138,7 +138,7 @@ def test_the_artifacts_still_answer(made):
     test = read_npz(made / "artifacts" / "data" / "test.npz")
     for name in RECIPES:
         data = (made / "artifacts" / "recipes" / name / "onnxruntime" / "model.onnx").read_bytes()
-        answers = TARGETS["onnxruntime"].run(data, test.inputs)[0]
+        answers = EXPORTERS["onnxruntime"].run(data, test.inputs)[0]
         assert np.mean(answers.argmax(1) == test.labels) > 0.6, name
 
 
@@ -387,7 +387,7 @@ def test_explain_gives_each_layer_its_own_bytes():
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     split = Split({"x": np.eye(16, dtype=np.float32)[:6]}, np.arange(6) % 3)
     steps = read_steps(RecipeSection(steps=[{"quantize": {"scheme": "weight-int8"}}]), "recipe")
-    rows = explain_steps(steps, Graph(proto), context(None, split), TARGETS["onnxruntime"])
+    rows = explain_steps(steps, Graph(proto), context(None, split), EXPORTERS["onnxruntime"])
     after = {row["layer"]: row["bytes after"] for row in rows}
     assert 16 * 16 < after["w1"] < 16 * 16 + 200
     assert 16 * 64 < after["w11"] < 16 * 64 + 400
@@ -413,7 +413,7 @@ def test_explain_says_which_macs_are_unknown():
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     split = Split({"x": rng.normal(size=(6, 1, 8, 8)).astype(np.float32)}, np.arange(6) % 3)
     steps = read_steps(RecipeSection(steps=[{"quantize": {"scheme": "weight-int8"}}]), "recipe")
-    rows = explain_steps(steps, Graph(proto), context(None, split), TARGETS["onnxruntime"])
+    rows = explain_steps(steps, Graph(proto), context(None, split), EXPORTERS["onnxruntime"])
     assert {row["layer"]: row["macs"] for row in rows} == {"c": "unknown", "w": 128, "(file)": "unknown"}
 
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from weighbridge.data import Split
 from weighbridge.gate.measure.process import Artifact
-from weighbridge.gate.measure.runtimes import RUNTIMES
+from weighbridge.gate.measure.runtimes import ADAPTERS
 
 FEATURES, CLASSES = 4, 3
 DTYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int64": TensorProto.INT64}
@@ -53,7 +53,7 @@ def examples(count=200, seed=1, matrix=None) -> Split:
 
 def artifact(path: Path, name="candidate", adapter=None) -> Artifact:
     digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    return Artifact(name, ((str(path), digest),), adapter or RUNTIMES["onnxruntime"].adapter)
+    return Artifact(name, ((str(path), digest),), adapter or ADAPTERS["onnxruntime"])
 
 
 def adapter(folder: Path, run: str, *, load="pass", name="adapter.py") -> Path:

@@ -8,6 +8,7 @@ import typer
 
 from weighbridge.cli.application import Application
 from weighbridge.cli.console import progress
+from weighbridge.core.facts.targets import DEFAULT_TARGET
 
 app = Application(help="One stage of the pipeline in dvc.yaml, run by hand.")
 
@@ -38,7 +39,9 @@ def train(root: Path = ROOT, quiet: bool = QUIET) -> None:
 
 @app.command()
 def baseline(
-    target: str = typer.Argument("onnxruntime", help="A target in params.yaml."), root: Path = ROOT, quiet: bool = QUIET
+    target: str = typer.Argument(DEFAULT_TARGET, help="A target in params.yaml."),
+    root: Path = ROOT,
+    quiet: bool = QUIET,
 ) -> None:
     """Export the trained baseline for one target as an artifact with its manifest."""
     from weighbridge.compress import stages

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tests.compress.nets import context, images
-from weighbridge.compress.export import TARGETS
+from weighbridge.compress.export import EXPORTERS
 from weighbridge.compress.recipe.compose import compose_all
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.steps import Subject
@@ -45,9 +45,9 @@ def steps(*items, target=OTHERS):
     return read_steps(RecipeSection(target=list(target), steps=list(items)), "params.yaml: recipes.r")
 
 
-def composed(net, surroundings, *items, targets=tuple(TARGETS)):
+def composed(net, surroundings, *items, targets=tuple(EXPORTERS)):
     """One recipe for several targets: artifacts by target."""
-    chosen = [TARGETS[name] for name in targets]
+    chosen = [EXPORTERS[name] for name in targets]
     return compose_all(steps(*items, target=targets), Subject(copy.deepcopy(net)), surroundings, chosen)
 
 
@@ -60,7 +60,7 @@ def net():
 @pytest.fixture(scope="session")
 def programs(net):
     """The float form of the net for each target but onnxruntime."""
-    return {name: TARGETS[name].export(net[0], net[1].data.calibration) for name in OTHERS}
+    return {name: EXPORTERS[name].export(net[0], net[1].data.calibration) for name in OTHERS}
 
 
 @pytest.fixture(scope="session")

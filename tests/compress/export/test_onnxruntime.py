@@ -8,14 +8,14 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from tests.compress.nets import KINDS, Residual, build, features, images, sequences
-from weighbridge.compress.export import TARGETS, find_target
+from weighbridge.compress.export import EXPORTERS, find_target
 from weighbridge.compress.graph.names import concise
 from weighbridge.compress.training.loop import predict
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_file import parse_model, serialize, signature
 from weighbridge.data import Split
 
-TARGET = TARGETS["onnxruntime"]
+TARGET = EXPORTERS["onnxruntime"]
 
 
 @pytest.fixture(scope="module", params=KINDS)

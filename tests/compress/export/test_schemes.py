@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from weighbridge.compress.export import TARGETS, executorch, litert, litert_model, pt2e, pte, tflite
+from weighbridge.compress.export import EXPORTERS, executorch, litert, litert_model, pt2e, pte, tflite
 from weighbridge.compress.export.capture import example_of
 from weighbridge.compress.export.pt2e import Within, kept_layers
 from weighbridge.compress.graph.lowering import agreement
@@ -20,7 +20,7 @@ STORED = {"fp16": "float16", "weight-fp16": "float16", "dynamic-int8": "int8", "
 def quantized(net, program, **config):
     """A float program, quantized for its target."""
     name = "litert" if program.data[4:8] == b"TFL3" else "executorch"
-    return TARGETS[name].lowerings["quantize"](Quantize(**config), program, net[1])
+    return EXPORTERS[name].lowerings["quantize"](Quantize(**config), program, net[1])
 
 
 def outputs(net, program):
@@ -151,7 +151,7 @@ def test_a_broken_file_is_one_line_with_versions(net, programs, name):
     data = programs[name].data
     for broken in (data[:4] + b"OLD1" + data[8:], data[: len(data) // 2]):
         with pytest.raises(InvariantError, match=r"does not run the artifact \(.* \d+\.\d+|is not a readable LiteRT"):
-            TARGETS[name].run(broken, few)
+            EXPORTERS[name].run(broken, few)
 
 
 def test_constraints_reach_into_the_captured_graph():

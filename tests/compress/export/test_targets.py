@@ -15,7 +15,7 @@ from torch import nn
 from tests.compress.export.conftest import OTHERS, composed, steps
 from tests.compress.nets import context
 from weighbridge.compress import invariants
-from weighbridge.compress.export import TARGETS
+from weighbridge.compress.export import EXPORTERS
 from weighbridge.compress.export.target import ports
 from weighbridge.compress.recipe.compose import compose_all, export_baseline
 from weighbridge.compress.recipe.recipe import TECHNIQUES
@@ -31,7 +31,7 @@ from weighbridge.data import Split
 def test_float_files_equal_their_module(net, programs, name):
     """To float round-off, on one example at a time."""
     few = net[1].data.calibration.take(slice(0, 16))
-    ours = TARGETS[name].run(TARGETS[name].write(programs[name].model), few.inputs)
+    ours = EXPORTERS[name].run(EXPORTERS[name].write(programs[name].model), few.inputs)
     np.testing.assert_allclose(ours[0], predict(net[0], few)[0], atol=1e-5)
 
 
@@ -44,7 +44,7 @@ def test_ports_are_named_as_in_the_onnx_export(programs, name):
 def test_integer_files_hold_integers_and_run_on_fast_kernels(pruned):
     """Every weight is stored in 8 bits, and a delegate takes the graph."""
     for name in OTHERS:
-        reading = TARGETS[name].read(pruned[name].data)
+        reading = EXPORTERS[name].read(pruned[name].data)
         assert reading.integers == 3
         assert reading.kernels["delegates"] >= 1
         assert pruned[name].steps[-1].facts["int8_tensors"] == 3
@@ -81,7 +81,7 @@ def test_module_halves_run_once(net, monkeypatch):
     pruning = TECHNIQUES["prune"].module
     monkeypatch.setitem(TECHNIQUES, "prune", replace(TECHNIQUES["prune"], module=prune))
     targets = [
-        replace(TARGETS["onnxruntime"], name=name, trainings={"quantize": train}, lowerings={"quantize": lower})
+        replace(EXPORTERS["onnxruntime"], name=name, trainings={"quantize": train}, lowerings={"quantize": lower})
         for name in ("one", "two")
     ]
     recipe = steps({"prune": {"sparsity": 0.5}}, {"quantize": {"scheme": "qat-int8", "finetune": {"epochs": 1}}})
@@ -94,7 +94,7 @@ def test_files_of_one_recipe_are_compared_with_each_other(pruned):
     """The manifest says how every pair of targets answers on the same inputs."""
     for name, artifact in pruned.items():
         beside = artifact.parity["targets"]
-        assert set(beside) == set(TARGETS) - {name}
+        assert set(beside) == set(EXPORTERS) - {name}
         assert all(pair["agreement"] > 0.95 and pair["examples"] == 96 for pair in beside.values())
 
 
@@ -115,17 +115,17 @@ def test_pruned_and_shared_weights_survive_in_the_files(pruned, taught):
 
 def weights(name, data):
     """Weights of a file."""
-    return list(TARGETS[name].read(data).weights.values())
+    return list(EXPORTERS[name].read(data).weights.values())
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_file_without_its_zeros_is_caught(net, pruned, programs, name):
     """Claims of the pruned net against the file of the net that was never pruned."""
-    reading = TARGETS[name].read(pruned[name].data)
+    reading = EXPORTERS[name].read(pruned[name].data)
     made = invariants.claims_of_file(reading.weights)
     assert made
     invariants.claims_hold(made, reading.weights, "here")
-    dense = TARGETS[name].read(TARGETS[name].write(programs[name].model))
+    dense = EXPORTERS[name].read(EXPORTERS[name].write(programs[name].model))
     with pytest.raises(InvariantError, match="zeros"):
         invariants.claims_hold(made, dense.weights, "here")
     with pytest.raises(InvariantError, match="integer operators"):
@@ -136,14 +136,14 @@ def test_a_file_without_its_zeros_is_caught(net, pruned, programs, name):
 def test_a_target_whose_file_answers_otherwise_is_caught(net, programs, name):
     """A runtime that is wrong by a hundredth of the largest output, and one that gives NaN."""
     shifted = replace(
-        TARGETS[name],
+        EXPORTERS[name],
         export=lambda *_: programs[name],
-        run=lambda data, inputs: tuple(output + 0.1 for output in TARGETS[name].run(data, inputs)),
+        run=lambda data, inputs: tuple(output + 0.1 for output in EXPORTERS[name].run(data, inputs)),
     )
     with pytest.raises(InvariantError, match="differs from the module"):
         export_baseline(Subject(net[0]), net[1], shifted)
     broken = replace(
-        shifted, run=lambda data, inputs: tuple(output * np.nan for output in TARGETS[name].run(data, inputs))
+        shifted, run=lambda data, inputs: tuple(output * np.nan for output in EXPORTERS[name].run(data, inputs))
     )
     with pytest.raises(InvariantError, match="NaN"):
         export_baseline(Subject(net[0]), net[1], broken)
@@ -151,7 +151,7 @@ def test_a_target_whose_file_answers_otherwise_is_caught(net, programs, name):
 
 def test_a_baseline_is_compared_with_onnxruntime(net, programs):
     """The uncompressed file of another target answers as the uncompressed ONNX file does."""
-    made = replace(TARGETS["litert"], export=lambda *_: programs["litert"])
+    made = replace(EXPORTERS["litert"], export=lambda *_: programs["litert"])
     beside = export_baseline(Subject(net[0]), net[1], made).parity["targets"]["onnxruntime"]
     assert beside["agreement"] == 1.0
     assert beside["largest_difference"] < 1e-4
@@ -180,7 +180,7 @@ def test_an_operator_that_a_target_lacks_is_named_with_its_layer(name):
     """Nobody searches a traceback of three frameworks."""
     split = Split({"features": np.zeros((2, 16), np.float32)}, np.arange(2))
     with pytest.raises(InputError) as refused:
-        TARGETS[name].export(Odd().eval(), split)
+        EXPORTERS[name].export(Odd().eval(), split)
     assert re.search(r"operator aten\.[\w.]*det[\w.]* in layer 'odd' \(Determinant\)", str(refused.value))
     assert name in str(refused.value)
 
@@ -208,7 +208,7 @@ def test_a_shape_that_depends_on_values_is_named_with_its_layer(name):
     """LiteRT lacks the operator; ExecuTorch has it, and no place for what it gives."""
     split = Split({"features": np.ones((2, 16), np.float32)}, np.arange(2))
     with pytest.raises(InputError) as refused:
-        TARGETS[name].export(Picky().eval(), split)
+        EXPORTERS[name].export(Picky().eval(), split)
     said = rf"target {name} .* operator aten\.nonzero\.default in layer 'pick' \(Picked\)"
     assert re.search(said, str(refused.value))
 
@@ -225,7 +225,7 @@ def test_control_flow_on_values_is_refused_in_one_line(name):
     """With the place in the user's code or the exporter's reason, and what to do."""
     split = Split({"features": np.zeros((2, 16), np.float32)}, np.arange(2))
     with pytest.raises(InputError, match="Python control flow") as refused:
-        TARGETS[name].export(Branch(), split)
+        EXPORTERS[name].export(Branch(), split)
     assert "\n" not in str(refused.value)
 
 
@@ -239,7 +239,7 @@ def test_outputs_without_a_batch_are_refused(name):
 
     split = Split({"features": np.zeros((2, 16), np.float32)}, np.arange(2))
     with pytest.raises(InputError, match="first dimension must be the batch"):
-        TARGETS[name].export(Summed(), split)
+        EXPORTERS[name].export(Summed(), split)
 
 
 class Words(nn.Module):
@@ -261,10 +261,10 @@ def test_inputs_keep_their_types_and_their_names(name):
     rng = np.random.default_rng(0)
     inputs = {"tokens": rng.integers(0, 11, (6, 4)), "features": rng.normal(size=(6, 8)).astype(np.float32)}
     split = Split(inputs, np.arange(6) % 3)
-    program = TARGETS[name].export(net, split)
-    data = TARGETS[name].write(program.model)
+    program = EXPORTERS[name].export(net, split)
+    data = EXPORTERS[name].write(program.model)
     assert program.inputs == ("tokens", "features")
-    np.testing.assert_allclose(TARGETS[name].run(data, inputs)[0], predict(net, split)[0], atol=1e-5)
+    np.testing.assert_allclose(EXPORTERS[name].run(data, inputs)[0], predict(net, split)[0], atol=1e-5)
     assert context(net, split).data.calibration is not None
 
 
@@ -288,7 +288,7 @@ def test_two_processes_give_the_same_bytes_without_a_trace_of_where(programs, pr
     line = next(line for line in ran.stdout.splitlines() if line.startswith("digests"))
     assert line.split()[1:] == [sha256_bytes(pruned[name].data) for name in ("onnxruntime", *OTHERS)]
     for name in OTHERS:
-        for data in (pruned[name].data, TARGETS[name].write(programs[name].model)):
+        for data in (pruned[name].data, EXPORTERS[name].write(programs[name].model)):
             for trace in (str(root).encode(), b"torch.nn", b"conftest", b"MLIR", b"site-packages", b".py"):
                 assert trace not in data
 
@@ -297,7 +297,7 @@ def test_converters_keep_quiet(net, programs, capfd):
     """What they print, their C++ parts included, is not a user's business."""
     few = net[1].data.calibration.take(slice(0, 2)).inputs
     for name in OTHERS:
-        TARGETS[name].run(TARGETS[name].write(programs[name].model), few)
+        EXPORTERS[name].run(EXPORTERS[name].write(programs[name].model), few)
     composed(*net, {"quantize": {"scheme": "dynamic-int8"}}, targets=("litert",))
     captured = capfd.readouterr()
     assert captured.out == ""

@@ -10,7 +10,8 @@ import torch
 from onnx import numpy_helper
 
 from tests.compress.nets import KINDS, build
-from weighbridge.compress.export import TARGETS, Target
+from weighbridge.compress.export import EXPORTERS
+from weighbridge.compress.export.target import Target
 from weighbridge.compress.recipe.compose import compose, export_baseline
 from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
 from weighbridge.compress.recipe.run import sizes_of
@@ -24,7 +25,7 @@ from weighbridge.core.files import sha256_bytes
 from weighbridge.core.formats.onnx_file import parse_model
 from weighbridge.data import write_npz
 
-TARGET = TARGETS["onnxruntime"]
+TARGET = EXPORTERS["onnxruntime"]
 TUNED = {"epochs": 1}
 RECIPES = {
     "residual": [

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.gate.models import artifact, linear
 from weighbridge.core.documents import Absent, ArtifactFile, Budget, Exact, Manifest, Sizes, Weighing
 from weighbridge.core.errors import InputError, MeasurementError
+from weighbridge.core.facts.targets import target_of_suffix
 from weighbridge.core.files import sha256_bytes
 from weighbridge.core.formats import pte_file, tflite_file
 from weighbridge.core.formats.onnx_file import Port, Signature
@@ -23,8 +24,8 @@ from weighbridge.gate.measure.bench import Protocol, Setup
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import feeding
 from weighbridge.gate.measure.process import Artifact, open_artifact, send_arrays
-from weighbridge.gate.measure.runtimes import RUNTIMES
-from weighbridge.gate.measure.sizes import facts, read_model, target_of
+from weighbridge.gate.measure.runtimes import ADAPTERS
+from weighbridge.gate.measure.sizes import facts, read_model
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing.job import Source, read_job
 from weighbridge.gate.weighing.weigh import weigh
@@ -184,7 +185,7 @@ def test_a_worker_imports_one_runtime(tmp_path):
     roots = {}
     for target, suffix in TARGETS.items():
         path = FILES / f"net{suffix}"
-        model = Artifact("candidate", ((str(path), sha256_bytes(path.read_bytes())),), RUNTIMES[target].adapter, ("x",))
+        model = Artifact("candidate", ((str(path), sha256_bytes(path.read_bytes())),), ADAPTERS[target], ("x",))
         modules, started = imported(model)
         roots[target] = {name.partition(".")[0] for name in modules}
         assert started["version"]
@@ -198,7 +199,7 @@ def test_a_worker_imports_one_runtime(tmp_path):
 def tasks(target, threads):
     """How many threads a worker's process has once its model has answered."""
     path = FILES / f"net{TARGETS[target]}"
-    model = Artifact("candidate", ((str(path), sha256_bytes(path.read_bytes())),), RUNTIMES[target].adapter, ("x",))
+    model = Artifact("candidate", ((str(path), sha256_bytes(path.read_bytes())),), ADAPTERS[target], ("x",))
     with open_artifact(model, threads=threads, timeout=60.0)[0] as opened:
         send_arrays(opened, "inputs", {"x": np.ones((2, 1, 8, 8), np.float32)}, batch=1, single=[])
         opened.ask("warm", inferences=3, seconds=0, most_seconds=1)
@@ -218,7 +219,7 @@ def test_a_broken_file_is_a_fault_of_the_worker(tmp_path, target):
     data[len(data) // 2 :] = b"\xff" * (len(data) - len(data) // 2)
     path = tmp_path / f"m{TARGETS[target]}"
     path.write_bytes(data)
-    model = Artifact("candidate", ((str(path), sha256_bytes(bytes(data))),), RUNTIMES[target].adapter, ("x",))
+    model = Artifact("candidate", ((str(path), sha256_bytes(bytes(data))),), ADAPTERS[target], ("x",))
     with pytest.raises(MeasurementError) as caught, open_artifact(model, timeout=60.0)[0] as opened:
         opened.ask("warm", inferences=1, seconds=0, most_seconds=1)
     assert caught.value.where == "candidate"
@@ -277,7 +278,7 @@ def test_files_for_different_runtimes_are_not_compared(tmp_path, answers):
 
 def test_targets_go_by_suffix():
     """What is nothing else is read as ONNX, and refused there if it is not."""
-    assert [target_of(Path(f"m{suffix}")) for suffix in (".onnx", ".tflite", ".pte", ".bin")] == [
+    assert [target_of_suffix(suffix) for suffix in (".onnx", ".tflite", ".pte", ".bin")] == [
         "onnxruntime", "litert", "executorch", "onnxruntime",
     ]  # fmt: skip
 

@@ -11,7 +11,7 @@ from weighbridge.core.errors import InputError
 from weighbridge.gate.devices.local import Local
 from weighbridge.gate.measure.device import describe
 from weighbridge.gate.measure.launches import Protocol
-from weighbridge.gate.measure.runtimes import RUNTIMES, Runtime
+from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import read_model
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing.job import Source, default_budgets, read_job, with_metrics
@@ -41,7 +41,7 @@ def make(tmp_path, monkeypatch):
             path = adapter(tmp_path, body, load=load.format(str(tmp_path / "w.npy")))
             np.save(tmp_path / "w.npy", weights())
             path.write_text(path.read_text().replace("self.honest", "honest").replace("self.w", "w"))
-            monkeypatch.setitem(RUNTIMES, "faulty", Runtime("faulty", "numpy", path, ".faulty", "none"))
+            monkeypatch.setitem(ADAPTERS, "faulty", path)
         source = Source(
             linear(tmp_path / "baseline.onnx", padding=100),
             linear(tmp_path / "candidate.onnx", candidate, padding=padding),

@@ -13,7 +13,7 @@
 
 from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded, Written, load, parse
 from weighbridge.core.documents.device import Device
-from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection, Target, baseline_folder, recipe_folder
+from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection, baseline_folder, recipe_folder
 from weighbridge.core.documents.manifest import ArtifactFile, Manifest, Sizes, StepRecord
 from weighbridge.core.documents.measurement import (
     Absent,
@@ -91,7 +91,6 @@ __all__ = [
     "Stable",
     "StableFile",
     "StepRecord",
-    "Target",
     "TrainSection",
     "Verdict",
     "WaiverUse",

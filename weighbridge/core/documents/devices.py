@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from weighbridge.core.documents.base import Written
+from weighbridge.core.facts.targets import TargetName
 
 LOCAL = "local"
 """The machine that the pipeline runs on."""
-
-Target = Literal["onnxruntime", "litert", "executorch"]
 
 
 def _address(value: str) -> str:
@@ -43,7 +42,7 @@ class DeviceSection(Written):
     """Where a private folder is made for the time of the weighing, and removed."""
     command: list[str] | None = Field(default=None, min_length=1)
     """A harness of the user's own: gets a request as JSON on standard input, gives samples as JSON."""
-    targets: list[Target] | None = Field(default=None, min_length=1)
+    targets: list[TargetName] | None = Field(default=None, min_length=1)
     """What is weighed there; every target where it is not given."""
     device_class: str | None = Field(default=None, min_length=1)
     """Its class in budgets and verdicts; by default the section's name, and for this machine its processor."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded
 from weighbridge.core.documents.device import Device
+from weighbridge.core.facts.targets import DEFAULT_TARGET
 
 
 class Weighed(Recorded):
@@ -148,7 +149,7 @@ class Measurement(Recorded):
     schema_version: int = SCHEMA_VERSION
     model: str | None = None
     recipe: str | None = None
-    target: str = "onnxruntime"
+    target: str = DEFAULT_TARGET
     """The runtime that ran both files."""
     baseline: Weighed
     candidate: Weighed

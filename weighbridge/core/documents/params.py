@@ -9,10 +9,11 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from weighbridge.core.documents.base import Written, load, parse
 from weighbridge.core.documents.device import Device
-from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection, Target
+from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import Metric, find_metric, parse_quantity
 from weighbridge.core.facts.policy_changes import Reaction, find_change_kind
+from weighbridge.core.facts.targets import DEFAULT_TARGET, TargetName
 from weighbridge.core.files import read_yaml
 
 
@@ -75,7 +76,7 @@ class TrainSection(Written):
 class RecipeSection(Written):
     """An ordered list of techniques with their parameters; `weighbridge.compress.recipe.recipe` validates the steps."""
 
-    target: Target | Annotated[list[Target], Field(min_length=1)] = "onnxruntime"
+    target: TargetName | Annotated[list[TargetName], Field(min_length=1)] = DEFAULT_TARGET
     """The runtime that the artifact is built for; several as a list: module steps run once for all of them."""
     steps: list[dict[str, Any]] = Field(min_length=1)
     """Each item is `technique: {parameters}`."""
@@ -229,7 +230,7 @@ class Params(Written):
     model: ModelSection
     data: DataSection
     train: TrainSection = TrainSection()
-    targets: list[Target] = Field(default=["onnxruntime"], min_length=1)
+    targets: list[TargetName] = Field(default=[DEFAULT_TARGET], min_length=1)
     """The runtimes that the baseline is built for; a recipe's `target` is among them."""
     recipes: dict[Name, RecipeSection] = Field(min_length=1)
     devices: dict[Name, DeviceSection] = Field(default={LOCAL: DeviceSection()}, min_length=1)
@@ -242,7 +243,7 @@ class Params(Written):
     def _coherent(self) -> Self:
         if len(set(self.targets)) != len(self.targets):
             raise ValueError("'targets' names one runtime twice")
-        if self.model.onnx is not None and self.targets != ["onnxruntime"]:
+        if self.model.onnx is not None and self.targets != [DEFAULT_TARGET]:
             raise ValueError("a model given as an ONNX file has onnxruntime as its only target")
         for name, recipe in self.recipes.items():
             missing = [target for target in recipe.targets if target not in self.targets]

@@ -8,6 +8,7 @@ from enum import StrEnum
 from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded
 from weighbridge.core.documents.devices import LOCAL
 from weighbridge.core.errors import ExitCode
+from weighbridge.core.facts.targets import DEFAULT_TARGET
 
 
 class Verdict(StrEnum):
@@ -147,7 +148,7 @@ class RecipeVerdict(Recorded):
     """The worst of the required budgets."""
     model: str | None = None
     recipe: str | None = None
-    target: str = "onnxruntime"
+    target: str = DEFAULT_TARGET
     baseline: Named
     candidate: Named
     device: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.flatbuffer import Table, root
 from weighbridge.core.formats.onnx_file import Port, Signature
@@ -23,12 +25,12 @@ SIGNATURE_INPUTS, SIGNATURE_OUTPUTS, SIGNATURE_KEY, SIGNATURE_SUBGRAPH = 0, 1, 2
 MAP_NAME, MAP_TENSOR = 0, 1
 
 
-def signature(data: bytes, where: str) -> Signature:
+def signature(data: bytes, where: str, *_names: Sequence[str]) -> Signature:
     """Inputs and outputs by the names of `serving_default`, else of the first signature, else of the tensors.
 
     Outputs are in the graph's order: a signature lists them by their names.
 
-    Raises `InputError` for bytes that are no LiteRT model.
+    Names given beside it are not needed: the file has its own. Raises `InputError` for bytes that are no LiteRT model.
     """
     model = root(data, IDENTIFIER, "LiteRT (.tflite)", where)
     subgraphs = model.tables(MODEL_SUBGRAPHS)
