@@ -30,7 +30,8 @@ from weighbridge.compress.recipe.compose import compose, export_baseline
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.recipe.run import Artifact
 from weighbridge.compress.steps import Context, Subject
-from weighbridge.compress.training.loop import deterministic, fit
+from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.objective import deterministic
 from weighbridge.compress.training.splits import calibration
 from weighbridge.core.documents import Params, RecipeSection, parse
 from weighbridge.core.errors import InputError, WeighbridgeError

@@ -51,9 +51,10 @@ def prepare(root: Path, progress: Progress = silent) -> None:
 
 
 def train(root: Path, progress: Progress = silent) -> None:
-    """Train the baseline; write its checkpoint and the loss of each epoch.
+    """Train the baseline from the factory's weights or `model.weights`; write its checkpoint and each epoch's loss.
 
-    A model that is an ONNX file is trained already: an empty checkpoint keeps the pipeline's shape.
+    With `train: none` the weights are the baseline as they are. A model that is an ONNX file is trained already: an
+    empty checkpoint keeps the pipeline's shape.
     """
     project = Project(root)
     path = project.checkpoint
@@ -61,12 +62,11 @@ def train(root: Path, progress: Progress = silent) -> None:
     module = None
     if project.params.model.factory is not None:
         data, _ = project.data()
-        module = project.fresh_module()
+        module = project.start_module()
         project.check(module, data.train)
-        history = fit(
-            module, data.train, project.params.train, seed=project.params.train.seed, progress=progress, stage="train"
-        )
-        losses = history.losses
+        settings = project.params.train
+        if settings.epochs > 0:
+            losses = fit(module, data.train, settings, seed=settings.seed, progress=progress, stage="train").losses
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("epoch", "loss"))
@@ -164,9 +164,10 @@ def _students(steps: Sequence[Step]) -> list[str]:
 
 
 def _factories(project: Project) -> list[str]:
-    """The model's factory; what the data's factory made is covered by the data's own digest."""
-    factory = project.params.model.factory
-    return [factory] if factory is not None else []
+    """The model's factory and what the user trains with; what the data's factory made is covered by its own digest."""
+    train = project.params.train
+    named = (project.params.model.factory, train.loop, train.augment, train.loss if train.own_loss else None)
+    return [reference for reference in named if reference is not None]
 
 
 def _manifest(project: Project, artifact: Artifact, data_digest: str, **given: Any) -> Manifest:

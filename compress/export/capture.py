@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from weighbridge.compress.graph.forward import outputs
-from weighbridge.compress.training.loop import batch
+from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError
 from weighbridge.data import Split
 

@@ -16,7 +16,7 @@ from weighbridge.compress.export import tflite
 from weighbridge.compress.export.capture import CONVERTER_ERRORS, Example, refused, silenced
 from weighbridge.compress.export.target import Program
 from weighbridge.compress.graph.fold import fold_batchnorm
-from weighbridge.compress.training.loop import batch
+from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 

@@ -24,7 +24,7 @@ from weighbridge.compress.graph.forward import outputs, takes_keywords
 from weighbridge.compress.graph.lowering import ORT_ERRORS
 from weighbridge.compress.graph.names import concise
 from weighbridge.compress.steps import Graph
-from weighbridge.compress.training.loop import batch
+from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_file import parse_model, serialize, strip_metadata
 from weighbridge.data import Split

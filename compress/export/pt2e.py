@@ -26,7 +26,7 @@ from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.integer import check_calibration
 from weighbridge.compress.techniques.quantize.qat import LAYERS
 from weighbridge.compress.training.finetune import facts_of, finetune
-from weighbridge.compress.training.loop import batch, deterministic
+from weighbridge.compress.training.objective import batch, deterministic
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.targets import TARGETS
 from weighbridge.data import Split

@@ -16,8 +16,10 @@ from torch import nn
 
 from weighbridge.compress.graph.lowering import finished
 from weighbridge.compress.training.checkpoint import read_checkpoint
-from weighbridge.compress.training.loop import check_module, deterministic
+from weighbridge.compress.training.objective import deterministic
+from weighbridge.compress.training.quality import check_module
 from weighbridge.compress.training.splits import StoredSplit
+from weighbridge.compress.training.weights import load_weights
 from weighbridge.core.documents import Manifest, Params, baseline_folder
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_json, sha256_file
@@ -86,6 +88,13 @@ class Project:
             module = call_factory(self.params.model.factory, where)
         if not isinstance(module, nn.Module):
             raise InputError(f"returned {type(module).__name__}", where=where, fix="expected a torch.nn.Module")
+        return module
+
+    def start_module(self) -> nn.Module:
+        """What the stage `train` starts from: the fresh module, with `model.weights` where params name them."""
+        module = self.fresh_module()
+        if self.params.model.weights is not None:
+            load_weights(self.root / self.params.model.weights, module, f"{self.params_file}: model.weights")
         return module
 
     def check(self, module: nn.Module, split: Split) -> None:

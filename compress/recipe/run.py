@@ -17,7 +17,7 @@ from weighbridge.compress.invariants import Claim
 from weighbridge.compress.recipe.control import Control
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases
 from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction, Step, Subject
-from weighbridge.compress.training.loop import predict
+from weighbridge.compress.training.quality import predict
 from weighbridge.compress.training.splits import forget
 from weighbridge.core.documents import Sizes, StepRecord
 from weighbridge.core.errors import WeighbridgeError

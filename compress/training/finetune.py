@@ -8,7 +8,8 @@ from dataclasses import replace
 from torch import nn
 
 from weighbridge.compress.steps import Constraint, Context, Facts, Step, StepConfig
-from weighbridge.compress.training.loop import Finetune, History, Teaching, fit
+from weighbridge.compress.training.loop import History, fit
+from weighbridge.compress.training.settings import Finetune, Teaching
 from weighbridge.compress.training.soft_targets import check_shapes, distillation_loss
 from weighbridge.core.errors import InputError
 

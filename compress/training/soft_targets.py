@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weighbridge.compress.graph.forward import outputs
-from weighbridge.compress.training.loop import Loss, default_loss, evaluate, predict
+from weighbridge.compress.training.objective import Loss, default_loss
+from weighbridge.compress.training.quality import evaluate, predict
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
@@ -21,7 +22,7 @@ def distillation_loss(
 ) -> Loss:
     """The loss of `fit` on `split` with a teacher's answers, which are computed once, here.
 
-    For `settings.loss: mse` the soft term is the mean squared distance to the teacher's output, without
+    For regression the soft term is the mean squared distance to the teacher's output, without
     temperature. Raises `InvariantError` where the teacher's answers are no finite numbers.
     """
     answers = torch.from_numpy(evaluate(teacher, split))
@@ -29,16 +30,23 @@ def distillation_loss(
         raise InvariantError("the teacher's outputs are no finite numbers", where="distill: teacher")
     task = default_loss(settings)
 
-    def soft(found: Tensor, chosen: Tensor) -> Tensor:
-        if settings.loss == "mse":
-            return F.mse_loss(found, answers[chosen])
-        expected = F.log_softmax(answers[chosen] / temperature, 1)
+    classes = settings.loss == "cross_entropy" or (settings.own_loss and split.labels.dtype.kind in "iu")
+
+    def soft(found: Tensor, given: Tensor) -> Tensor:
+        if not classes or found.ndim != 2:
+            return F.mse_loss(found, given)
+        expected = F.log_softmax(given / temperature, 1)
         distance = F.kl_div(F.log_softmax(found / temperature, 1), expected, reduction="batchmean", log_target=True)
         return distance * temperature**2
 
     def loss(module: nn.Module, inputs: dict[str, Tensor], labels: Tensor, chosen: Tensor) -> Tensor:
         once = _Once(outputs(module, inputs))
-        return (1 - weight) * task(once, inputs, labels, chosen) + weight * soft(once.found[0], chosen)
+        if len(chosen) == 0:  # a loop that makes its own batches: the teacher sees what the student sees
+            with torch.no_grad():
+                given = outputs(teacher, inputs)[0]
+        else:
+            given = answers[chosen]
+        return (1 - weight) * task(once, inputs, labels, chosen) + weight * soft(once.found[0], given)
 
     return loss
 

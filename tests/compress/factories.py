@@ -1,6 +1,7 @@
 """What a user's project would name in `params.yaml`, right and wrong."""
 
 import numpy as np
+import torch
 from torch import nn
 
 from tests.compress.nets import MLP, features, images
@@ -64,3 +65,73 @@ class Divergent(nn.Module):
 
     def forward(self, features):
         return self.classes(features) * float("inf") if self.training else self.classes(features)
+
+
+def own_loop(training):
+    """Plain SGD, as a team's own script would train."""
+    order = torch.Generator().manual_seed(training.seed)
+    optimizer = torch.optim.SGD(training.module.parameters(), lr=0.05, momentum=0.9)
+    for epoch in range(1, training.epochs + 1):
+        total = 0.0
+        chosen = torch.randperm(len(training.data), generator=order).split(training.batch_size)
+        for indices in chosen:
+            inputs = {name: torch.from_numpy(array[indices.numpy()]) for name, array in training.data.inputs.items()}
+            value = training.loss(inputs, torch.from_numpy(training.data.labels[indices.numpy()]))
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            total += float(value.detach())
+        training.progress(epoch, total / len(chosen))
+
+
+def idle_loop(_):
+    """Trains nothing."""
+
+
+def breaking_loop(training):
+    """Changes weights after the last optimizer step."""
+    own_loop(training)
+    with torch.no_grad():
+        for parameter in training.module.parameters():
+            parameter.add_(0.01)
+
+
+def hand_made_loop(training):
+    """Updates weights without a torch optimizer, and says so."""
+    inputs = {name: torch.from_numpy(array) for name, array in training.data.inputs.items()}
+    labels = torch.from_numpy(training.data.labels)
+    for _ in range(5):
+        training.module.zero_grad()
+        training.loss(inputs, labels).backward()
+        with torch.no_grad():
+            for parameter in training.module.parameters():
+                if parameter.grad is not None:
+                    parameter.sub_(0.05 * parameter.grad)
+        training.after_step()
+
+
+def failing_loop(_):
+    """Raises."""
+    raise RuntimeError("out of patience")
+
+
+def own_loss(outputs, labels):
+    """Cross entropy that looks twice as hard at the last class."""
+    return torch.nn.functional.cross_entropy(outputs, labels, weight=torch.tensor([1.0, 1.0, 2.0]))
+
+
+def no_scalar(outputs, _):
+    """Not a loss."""
+    return outputs
+
+
+def noise(inputs, labels, generator):
+    """Augmentation by a little noise."""
+    return {
+        name: tensor + 0.01 * torch.randn(tensor.shape, generator=generator) for name, tensor in inputs.items()
+    }, labels
+
+
+def dropped_input(inputs, labels, _):
+    """Augmentation that loses examples."""
+    return {name: tensor[1:] for name, tensor in inputs.items()}, labels

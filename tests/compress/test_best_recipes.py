@@ -7,7 +7,7 @@ import pytest
 from benchmarks.best_recipes import bars
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.training.finetune import teaching
-from weighbridge.compress.training.loop import Finetune
+from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.documents import Params, RecipeSection, parse
 from weighbridge.core.files import read_yaml
 

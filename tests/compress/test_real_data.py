@@ -11,7 +11,8 @@ from weighbridge.compress.techniques.factorize import factorize
 from weighbridge.compress.techniques.factorize.config import FactorizeConfig
 from weighbridge.compress.techniques.prune import PruneConfig, prune
 from weighbridge.compress.techniques.share import ShareConfig, share
-from weighbridge.compress.training.loop import Finetune, evaluate, quality
+from weighbridge.compress.training.quality import evaluate, quality
+from weighbridge.compress.training.settings import Finetune
 
 ENOUGH = {"motion": 0.8, "spelling": 0.75, "digits": 0.95}
 """Accuracy of the baselines on their test parts, which shows that there is something to lose."""

@@ -24,7 +24,7 @@ from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.recipe.teachers import OnnxTeacher, Teachers
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.training.checkpoint import read_checkpoint, write_checkpoint
-from weighbridge.compress.training.loop import evaluate, predict
+from weighbridge.compress.training.quality import evaluate, predict
 from weighbridge.core.documents import Manifest, RecipeSection
 from weighbridge.core.errors import InputError, InvariantError, StateError, WeighbridgeError
 from weighbridge.core.files import sha256_file

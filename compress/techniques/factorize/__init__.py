@@ -21,7 +21,7 @@ from weighbridge.compress.techniques.factorize.config import FactorizeConfig, La
 from weighbridge.compress.techniques.factorize.lowrank import Ranks, factors
 from weighbridge.compress.techniques.factorize.ranks import Candidate, params, ranks_of_layers
 from weighbridge.compress.training.finetune import facts_of, finetune
-from weighbridge.compress.training.loop import batch
+from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from weighbridge.compress.steps import StepConfig
 from weighbridge.compress.techniques.factorize.lowrank import Convolution
 from weighbridge.compress.techniques.prune.config import Amount
-from weighbridge.compress.training.loop import Finetune
+from weighbridge.compress.training.settings import Finetune
 
 Layer = nn.Linear | Convolution
 

@@ -20,7 +20,8 @@ from weighbridge.compress.techniques.prune.iterative import prune_until
 from weighbridge.compress.techniques.prune.magnitude import prune_gradually, prune_once, sparsity_facts
 from weighbridge.compress.techniques.prune.structured import prune_channels, reestimate_batchnorm, width_facts
 from weighbridge.compress.training.finetune import facts_of, finetune
-from weighbridge.compress.training.loop import History, batch
+from weighbridge.compress.training.loop import History
+from weighbridge.compress.training.objective import batch
 
 
 def prune(config: PruneConfig, subject: Subject, context: Context) -> tuple[Subject, Facts]:

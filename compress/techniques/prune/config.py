@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from weighbridge.compress.steps import StepConfig
-from weighbridge.compress.training.loop import Finetune
+from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.documents import parse_quantity
 
 _PATTERN = re.compile(r"([1-9]\d?):([1-9]\d?)")

@@ -20,7 +20,7 @@ from weighbridge.compress.steps import Context, Facts
 from weighbridge.compress.techniques.prune.channel_groups import Group, channel_groups, inner
 from weighbridge.compress.techniques.prune.config import PruneConfig
 from weighbridge.compress.techniques.prune.tracing import OPAQUE, TRACING_ERRORS, dependency_graph, quiet, untraceable
-from weighbridge.compress.training.loop import batch, default_loss, deterministic
+from weighbridge.compress.training.objective import batch, default_loss, deterministic
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 

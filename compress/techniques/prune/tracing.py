@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from weighbridge.compress.graph.forward import outputs
-from weighbridge.compress.training.loop import batch
+from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 

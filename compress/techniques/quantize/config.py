@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from weighbridge.compress.steps import StepConfig
-from weighbridge.compress.training.loop import Finetune
+from weighbridge.compress.training.settings import Finetune
 
 Scheme = Literal["fp16", "dynamic-int8", "static-int8", "qat-int8", "weight-fp16", "weight-int8", "weight-int4"]
 

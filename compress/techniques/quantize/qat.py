@@ -29,7 +29,8 @@ from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.integer import check_calibration, reduces_range
 from weighbridge.compress.techniques.quantize.sensitivity import as_facts, rank, too_sensitive
 from weighbridge.compress.training.finetune import facts_of, finetune
-from weighbridge.compress.training.loop import batch, evaluate
+from weighbridge.compress.training.objective import batch
+from weighbridge.compress.training.quality import evaluate
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 

@@ -35,7 +35,8 @@ from weighbridge.compress.techniques.share.codebook import (
 )
 from weighbridge.compress.techniques.share.share_graph import HASHED, hash_weights, share_weights
 from weighbridge.compress.training.finetune import facts_of, finetune
-from weighbridge.compress.training.loop import Finetune, batch
+from weighbridge.compress.training.objective import batch
+from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.errors import InputError, InvariantError
 
 

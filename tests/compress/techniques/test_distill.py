@@ -15,7 +15,10 @@ from weighbridge.compress.steps import Step, Subject
 from weighbridge.compress.techniques.distill import DistillConfig, distill, distillation_loss, explain, refuses
 from weighbridge.compress.techniques.distill.hints import hinted
 from weighbridge.compress.techniques.share import ShareConfig, share
-from weighbridge.compress.training.loop import Finetune, batch, evaluate, fit
+from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.objective import batch
+from weighbridge.compress.training.quality import evaluate
+from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.errors import InputError, InvariantError
 
 

@@ -17,7 +17,9 @@ from weighbridge.compress.techniques.prune import PruneConfig, explain, prune
 from weighbridge.compress.techniques.prune.magnitude import GrowingMasks, sparsity_facts
 from weighbridge.compress.techniques.prune.masks import Mask, pattern, smallest
 from weighbridge.compress.techniques.prune.structured import cost, reestimate_batchnorm
-from weighbridge.compress.training.loop import Finetune, evaluate, fit, quality
+from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.quality import evaluate, quality
+from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 

@@ -17,7 +17,9 @@ from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
 from weighbridge.compress.steps import Subject
 from weighbridge.compress.techniques.prune import PruneConfig
 from weighbridge.compress.training.finetune import finetune, untaught
-from weighbridge.compress.training.loop import Finetune, evaluate, fit, quality
+from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.quality import evaluate, quality
+from weighbridge.compress.training.settings import Finetune
 from weighbridge.compress.training.splits import holdout
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError, InvariantError

@@ -41,6 +41,8 @@ class ModelSection(Written):
     """The model's name in the registry."""
     factory: Factory | None = None
     """A callable without arguments that returns a `torch.nn.Module` with fresh weights."""
+    weights: str | None = None
+    """Path of trained weights for `factory`: safetensors, or a state_dict that torch loads with `weights_only`."""
     onnx: str | None = None
     """Path of a finished ONNX file, instead of `factory`: recipes of lowering steps accept it as the baseline."""
     licence: str | None = None
@@ -50,6 +52,8 @@ class ModelSection(Written):
     def _one_source(self) -> Self:
         if (self.factory is None) == (self.onnx is None):
             raise ValueError("expected exactly one of 'factory' and 'onnx'")
+        if self.weights is not None and self.factory is None:
+            raise ValueError("'weights' belong to a 'factory'; an ONNX file has its own")
         return self
 
 
@@ -61,16 +65,36 @@ class DataSection(Written):
 
 
 class TrainSection(Written):
-    """How the baseline is trained. Fine-tuning inside recipes takes what it does not set from here."""
+    """How the baseline is trained. Fine-tuning inside recipes takes what it does not set from here.
 
-    epochs: int = Field(default=8, ge=1, le=10_000)
+    `train: none` stands for `{epochs: 0}`.
+    """
+
+    epochs: int = Field(default=8, ge=0, le=10_000)
+    """Passes over the training split; 0: the model is trained already, and its weights are the baseline."""
     batch_size: int = Field(default=128, ge=1)
     lr: float = Field(default=1e-3, gt=0, lt=10)
     """Peak learning rate of the one-cycle schedule (Adam)."""
     weight_decay: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     seed: int = Field(default=7, ge=0, lt=2**31)
-    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    loss: Literal["cross_entropy", "mse"] | Factory = "cross_entropy"
+    """Or `module:callable`, a function of (outputs, labels) that gives a scalar; outputs are a tensor (n, …), or a
+    tuple of them where the model has several."""
+    augment: Factory | None = None
+    """A function of (inputs by name, labels, generator) that gives both again: called on every training batch."""
+    loop: Factory | None = None
+    """A function of one argument, a `weighbridge.compress.training.user_loop.Training`, instead of our own loop."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none(cls, values: Any) -> Any:
+        return {"epochs": 0} if values == "none" else values
+
+    @property
+    def own_loss(self) -> bool:
+        """Whether `loss` names a function of the user's."""
+        return ":" in self.loss
 
 
 class RecipeSection(Written):

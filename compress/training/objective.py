@@ -1,0 +1,114 @@
+"""What training minimizes, on what: losses, augmentation, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from weighbridge.compress.graph.forward import outputs
+from weighbridge.core.documents import TrainSection
+from weighbridge.core.errors import InputError
+from weighbridge.data import Split, import_callable
+
+Loss = Callable[[nn.Module, dict[str, Tensor], Tensor, Tensor], Tensor]
+"""(module, inputs by name, labels, indices into the split) → a scalar. `indices` lets distillation look up
+a teacher's answers that were computed once."""
+Augment = Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Tensor]]
+"""(inputs by name, labels) of a batch → both, changed."""
+
+
+@contextmanager
+def deterministic(seed: int) -> Iterator[None]:
+    """One thread, deterministic kernels and a seeded generator; the process's own state comes back afterwards."""
+    threads, was = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
+    with torch.random.fork_rng(devices=[]):
+        try:
+            torch.manual_seed(seed)
+            torch.set_num_threads(1)
+            torch.use_deterministic_algorithms(True)
+            # Nothing here reads memory that it did not write; filling it would only cost time.
+            memory.fill_uninitialized_memory = False
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(was)
+            memory.fill_uninitialized_memory = fill
+
+
+def augmentation(settings: TrainSection, seed: int) -> Augment | None:
+    """The user's `train.augment` with a generator of its own, seeded; None where there is none."""
+    if settings.augment is None:
+        return None
+    where = "params.yaml: train.augment"
+    change, generator = import_callable(settings.augment, where), torch.Generator().manual_seed(seed)
+
+    def augmented(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        try:
+            found, kept = change(inputs, labels, generator)
+            shapes = {name: tensor.shape[1:] for name, tensor in found.items()}
+        except Exception as error:  # a user's function may raise anything
+            raise InputError(f"{settings.augment} failed: {error!r}", where=where) from error
+        if set(shapes) != set(inputs) or {len(tensor) for tensor in found.values()} != {len(kept)}:
+            raise InputError(
+                f"{settings.augment} gave the inputs {', '.join(sorted(shapes))} with {len(kept)} labels",
+                where=where,
+                fix=f"give back {', '.join(inputs)}, each with as many examples as there are labels",
+            )
+        return found, kept
+
+    return augmented
+
+
+def default_loss(settings: TrainSection) -> Loss:
+    """Cross entropy with label smoothing or mean squared error of the first output, or the user's function of all."""
+    if settings.own_loss:
+        return _own_loss(settings.loss)
+
+    def cross_entropy(module: nn.Module, inputs: dict[str, Tensor], labels: Tensor, _: Tensor) -> Tensor:
+        return F.cross_entropy(outputs(module, inputs)[0], labels, label_smoothing=settings.label_smoothing)
+
+    def mse(module: nn.Module, inputs: dict[str, Tensor], labels: Tensor, _: Tensor) -> Tensor:
+        found = outputs(module, inputs)[0]
+        return F.mse_loss(found, labels.to(found.dtype).reshape(found.shape))
+
+    return cross_entropy if settings.loss == "cross_entropy" else mse
+
+
+def _own_loss(reference: str) -> Loss:
+    where = "params.yaml: train.loss"
+    function = import_callable(reference, where)
+
+    def own(module: nn.Module, inputs: dict[str, Tensor], labels: Tensor, _: Tensor) -> Tensor:
+        found = outputs(module, inputs)
+        try:
+            value = function(found[0] if len(found) == 1 else found, labels)
+        except Exception as error:  # a user's function may raise anything
+            raise InputError(f"{reference} failed: {error!r}", where=where) from error
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise InputError(f"{reference} gave {value!r:.80}", where=where, fix="give a tensor of one value")
+        return value.reshape(())
+
+    return own
+
+
+def batch(split: Split, chosen: NDArray[Any] | slice) -> tuple[dict[str, Tensor], Tensor]:
+    """The chosen examples as tensors: floats as float32, labels as int64 classes or float32 values."""
+    inputs = {name: _tensor(array[chosen]) for name, array in split.inputs.items()}
+    labels = _tensor(split.labels[chosen])
+    return inputs, labels if labels.is_floating_point() else labels.long()
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    if array.dtype.kind == "f" and array.dtype != np.float32:
+        array = array.astype(np.float32)
+    # Arrays from a memory map or of broadcasting are read-only, which torch warns about.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())

@@ -1,0 +1,159 @@
+"""A training loop of the user's own, with the constraints of a recipe enforced around it.
+
+`train.loop: module:callable` names a function of one argument, a `Training`. It trains `training.module` in place. It
+may use any `torch.optim` optimizer: each of its steps is followed by the recipe's constraints (masks, codebooks),
+through the hooks that PyTorch calls around every optimizer step. A loop that changes weights by other means calls
+`training.after_step()` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from weighbridge.compress.steps import Constraint
+from weighbridge.core.documents import TrainSection
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.data import Split, import_callable
+
+WHERE = "params.yaml: train.loop"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a user's loop gets."""
+
+    module: nn.Module
+    """In training mode, float32, on the CPU; train it in place."""
+    data: Split
+    """The training examples: `data.inputs[name]` and `data.labels` are numpy arrays (n, …)."""
+    epochs: int
+    """Passes over `data` that the recipe grants."""
+    batch_size: int
+    lr: float
+    weight_decay: float
+    seed: int
+    """torch's global generator is seeded with it already; seed whatever else draws numbers."""
+    loss: Callable[[dict[str, Tensor], Tensor], Tensor]
+    """(inputs by name, labels) → a scalar: the task's loss, with the teacher's where the recipe has one."""
+    after_step: Callable[[], None]
+    """Puts the weights back onto the recipe's constraints; called for you after each step of a torch optimizer."""
+    progress: Callable[[int, float], None]
+    """(epoch from 1, mean loss of the epoch): shown, and kept as the history of the training."""
+
+
+@dataclass
+class _Watch:
+    """Counts steps and losses of one run of a user's loop, and keeps the constraints."""
+
+    module: nn.Module
+    constraints: Sequence[Constraint]
+    steps: int = 0
+    losses: list[float] = field(default_factory=list)
+
+    def before(self, optimizer: Any, _: Any, __: Any) -> None:
+        """Adjust gradients before a step of an optimizer that holds weights of the module."""
+        if self._ours(optimizer):
+            for constraint in self.constraints:
+                constraint.before_step(self.module)
+
+    def after(self, optimizer: Any, _: Any, __: Any) -> None:
+        """Project after a step of such an optimizer."""
+        if self._ours(optimizer):
+            self.project()
+
+    def project(self) -> None:
+        """Put the weights back onto the constraints."""
+        self.steps += 1
+        for constraint in self.constraints:
+            constraint.project(self.module)
+
+    def _ours(self, optimizer: Any) -> bool:
+        own = {id(parameter) for parameter in self.module.parameters()}
+        return any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"])
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Hooks around every optimizer's step of this process, for as long as the loop runs."""
+        hooks = (register_optimizer_step_pre_hook(self.before), register_optimizer_step_post_hook(self.after))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def run_loop(  # noqa: PLR0913  # what `fit` was given
+    module: nn.Module,
+    split: Split,
+    settings: TrainSection,
+    *,
+    seed: int,
+    constraints: Sequence[Constraint],
+    loss: Callable[[dict[str, Tensor], Tensor], Tensor],
+    on_progress: Callable[[int, float], None],
+    stage: str,
+) -> tuple[tuple[float, ...], int]:
+    """Run the loop that `settings.loop` names; gives the losses that it reported and how many steps it took.
+
+    Raises `InputError` where the loop cannot be imported or raises, `InvariantError` where it took no step, left
+    weights that are not finite, or left a constraint broken.
+    """
+    assert settings.loop is not None  # callers ask first
+    loop = import_callable(settings.loop, WHERE)
+    watch = _Watch(module, constraints)
+
+    def progress(epoch: int, value: float) -> None:
+        watch.losses.append(float(value))
+        on_progress(epoch, float(value))
+
+    training = Training(
+        module=module.train(),
+        data=split,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        seed=seed,
+        loss=loss,
+        after_step=watch.project,
+        progress=progress,
+    )
+    with watch.watching():
+        try:
+            loop(training)
+        except InvariantError:
+            raise
+        except Exception as error:  # a user's loop may raise anything
+            raise InputError(f"{settings.loop} failed in {stage}: {error!r}", where=WHERE) from error
+    _check(module, watch, constraints, settings.loop, stage)
+    return tuple(watch.losses), watch.steps
+
+
+def _check(module: nn.Module, watch: _Watch, constraints: Sequence[Constraint], loop: str, stage: str) -> None:
+    if watch.steps == 0:
+        raise InvariantError(
+            f"{loop} took no optimizer step",
+            where=stage,
+            fix="train with a torch.optim optimizer, or call training.after_step() after each update",
+        )
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InvariantError(f"{loop} left NaN or infinite values in {name!r}", where=stage, fix="lower lr")
+    for constraint in constraints:
+        broken = constraint.violation(module)
+        if broken is not None:
+            raise InvariantError(
+                f"{loop} broke the {constraint.name}: {broken}",
+                where=stage,
+                fix="call training.after_step() after each change of the weights",
+            )
