@@ -27,7 +27,7 @@ from weighbridge.gate.devices.unreached import Unreached
 from weighbridge.gate.measure import device as device_room
 from weighbridge.gate.measure.launches import Journey
 from weighbridge.gate.stages.missing import missing_measurement
-from weighbridge.gate.weighing.job import Source, check_stable, read_job, user_metrics
+from weighbridge.gate.weighing.job import JobOptions, Source, check_stable, read_job, user_metrics
 from weighbridge.gate.weighing.weigh import weigh_locked
 
 NO_JOURNEY = "the data factory gives no preprocess and raw examples"
@@ -107,13 +107,15 @@ def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progr
         params.budgets,
         place.device,
         _weighing(params, candidate),
-        runtime=candidate.target,
-        missing=check_stable(params.budgets, stable, reason),
-        users=user_metrics(params.budgets, ()),
-        journey=_journey(params, root),
-        model=params.model.name,
-        recipe=candidate.recipe,
-        remarks=_remarks(root, candidate),
+        JobOptions(
+            runtime=candidate.target,
+            missing=check_stable(params.budgets, stable, reason),
+            users=user_metrics(params.budgets, ()),
+            journey=_journey(params, root),
+            model=params.model.name,
+            recipe=candidate.recipe,
+            remarks=_remarks(root, candidate),
+        ),
     )
     return weigh_locked(job, root / candidate.measurement, progress, place)
 

@@ -26,6 +26,7 @@ from weighbridge.gate.stages.pipeline import NO_JOURNEY
 from weighbridge.gate.verdict.judge import judge, name_of
 from weighbridge.gate.weighing.job import (
     Job,
+    JobOptions,
     Source,
     check_stable,
     default_budgets,
@@ -86,10 +87,12 @@ def _job(request: StandaloneRequest) -> tuple[Job, bool]:
         budgets,
         device_room.describe(os.environ),
         parse(Weighing, dict(request.weighing or {}), "arguments"),
-        missing=check_stable(budgets, None, NO_STABLE),
-        users=user_metrics(budgets, request.metrics),
-        journey=journey,
-        thorough=request.thorough,
+        JobOptions(
+            missing=check_stable(budgets, None, NO_STABLE),
+            users=user_metrics(budgets, request.metrics),
+            journey=journey,
+            thorough=request.thorough,
+        ),
     )
     return job, request.budgets is None
 

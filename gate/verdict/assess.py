@@ -23,7 +23,6 @@ from weighbridge.gate.verdict.quality import assess_proportions, assess_resample
 from weighbridge.gate.verdict.reasons import fact
 from weighbridge.gate.verdict.validity import exact_problems, proportion_problems, resampled_problems, slice_problems
 
-NOT_MEASURED = "Not measured"
 Known = Exact | Launches | Proportions | Resampled
 _KINDS: dict[str, tuple[type[Known], ...]] = {
     "exact": (Exact,),
@@ -40,8 +39,8 @@ def assess(budget: Budget, measurement: Measurement) -> Assessed:
     if _identical(budget, measurement, comparison):
         return _same_bytes(budget)
     evidence = _usable(budget, comparison, measurement)
-    if isinstance(evidence, str):
-        return Assessed(Settled.error(evidence), budget.required)
+    if isinstance(evidence, Settled):
+        return Assessed(evidence, budget.required)
     return _ask(budget, evidence, comparison, measurement)
 
 
@@ -57,15 +56,17 @@ def _ask(budget: Budget, evidence: Known, comparison: Comparison, measurement: M
             return assess_proportions(budget, evidence, comparison)
 
 
-def _usable(budget: Budget, comparison: Comparison, measurement: Measurement) -> Known | str:
-    """The evidence that a budget rests on, or the sentence that says why it cannot be used."""
+def _usable(budget: Budget, comparison: Comparison, measurement: Measurement) -> Known | Settled:
+    """The evidence that a budget rests on, or the error that says why it cannot be used."""
     evidence = _evidence(budget, comparison)
     if evidence is None:
-        return f"{NOT_MEASURED}: the measurement holds nothing on {budget.metric}."
+        return Settled.not_measured(budget.metric)
     if isinstance(evidence, Absent):
-        return f"Could not be measured: {evidence.reason.rstrip('.')}."
+        return Settled.error(f"Could not be measured: {evidence.reason.rstrip('.')}.")
     problems = _problems(evidence, comparison, measurement, budget)
-    return f"The evidence on {budget.metric} cannot be used: {'; '.join(problems)}." if problems else evidence
+    if problems:
+        return Settled.error(f"The evidence on {budget.metric} cannot be used: {'; '.join(problems)}.")
+    return evidence
 
 
 def _comparison(budget: Budget, measurement: Measurement) -> Comparison | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from weighbridge.core.documents import Budget, Verdict
@@ -19,11 +19,19 @@ class Settled:
 
     answer: Answer
     reason: str
+    skipped: bool = False
+    """Nothing was measured, as after a failure that was certain."""
 
     @classmethod
     def error(cls, reason: str) -> Settled:
         """Could not be measured or computed."""
         return cls(Answer(math.nan, -math.inf, math.inf, Verdict.ERROR), reason)
+
+    @classmethod
+    def not_measured(cls, metric: str) -> Settled:
+        """The measurement has neither values for a metric nor a reason why there are none: an error by itself."""
+        error = cls.error(f"Not measured: the measurement has no values for {metric}.")
+        return replace(error, skipped=True)
 
     @classmethod
     def unresolved(cls, reason: str, next_look: int | None = None) -> Settled:

@@ -19,7 +19,7 @@ from weighbridge.core.documents.verdict import Named
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.statistics.looks import FAMILY_ALPHA, LAUNCH_ALPHA, next_look
 from weighbridge.gate.statistics.multiplicity import holm
-from weighbridge.gate.verdict.assess import NOT_MEASURED, assess
+from weighbridge.gate.verdict.assess import assess
 from weighbridge.gate.verdict.assessment import Assessed, Open, Settled
 from weighbridge.gate.verdict.budget_tests import Answer
 from weighbridge.gate.verdict.reasons import estimated, limit_unit, too_few_pairs, unfit_to_judge
@@ -57,9 +57,9 @@ def judge(
         judged = [_error(budget, f"Not judged: {'; '.join(problems)}.") for budget in applying]
     else:
         assessed = [assess(budget, measurement) for budget in applying]
-        judged = _decide(applying, assessed)
+        judged = _explain_skipped(_decide(applying, assessed), assessed)
         notes += [note for item in assessed for note in item.notes]
-    judged = _explain_skipped(judged) + [_error(budget, _nobodys(budget)) for budget in unanswered]
+    judged += [_error(budget, _nobodys(budget)) for budget in unanswered]
     required = [item.verdict for item in judged if item.required]
     if not required:
         notes.append("No required budget applies here, and nothing that is missing ever passes.")
@@ -184,7 +184,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _explain_skipped(judged: Sequence[BudgetVerdict]) -> list[BudgetVerdict]:
+def _explain_skipped(judged: Sequence[BudgetVerdict], assessed: Sequence[Assessed]) -> list[BudgetVerdict]:
     """What was not measured because a required budget had failed for certain is no error of its own."""
     failed = next((item for item in judged if item.required and item.verdict is Verdict.FAIL), None)
     if failed is None:
@@ -192,7 +192,7 @@ def _explain_skipped(judged: Sequence[BudgetVerdict]) -> list[BudgetVerdict]:
     reason = f"Not measured: weighing stopped early, because {name_of(failed)} had failed for certain."
     return [
         item.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "reason": reason})
-        if item.verdict is Verdict.ERROR and item.reason.startswith(NOT_MEASURED)
+        if isinstance(source.assessment, Settled) and source.assessment.skipped
         else item
-        for item in judged
+        for item, source in zip(judged, assessed, strict=True)
     ]

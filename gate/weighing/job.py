@@ -27,6 +27,28 @@ DEFAULT_LIMITS: dict[str, dict[str, float]] = {
 
 
 @dataclass(frozen=True)
+class JobOptions:
+    """What a caller adds to the files, the budgets and the device."""
+
+    runtime: str | None = None
+    """The target to measure as; by default the one of the files."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """References that a budget names and that do not exist, with the reason."""
+    users: Mapping[str, Score] = field(default_factory=dict)
+    """Metrics of the user's own by their `module:callable`."""
+    journey: Journey | str = "end-to-end latency needs a data factory with preprocess and raw examples"
+    """The code around the model, or why there is none."""
+    model: str | None = None
+    recipe: str | None = None
+    protocol: Protocol = Protocol()  # noqa: RUF009  # frozen
+    """How a launch is taken; threads, batches and time-out come from `weighing`."""
+    thorough: bool = False
+    """Measure everything, even after a required budget has failed for certain."""
+    remarks: tuple[str, ...] = ()
+    """What reports must say of a measurement that starts afresh."""
+
+
+@dataclass(frozen=True)
 class Job:
     """Two models (three with stable), the examples, the budgets, and how to measure."""
 
@@ -39,22 +61,9 @@ class Job:
     feeding: Feeding
     runtime: str = DEFAULT_TARGET
     stable: Model | None = None
-    missing: Mapping[str, str] = field(default_factory=dict)
-    """References that a budget names and that are not there, with the reason."""
-    users: Mapping[str, Score] = field(default_factory=dict)
-    """Metrics of the user's own by their `module:callable`."""
     outputs: Mapping[str, int] = field(default_factory=dict)
     """Index of the judged output by the model's name (`baseline`, `candidate`, `stable`)."""
-    journey: Journey | str = "end-to-end latency needs a data factory with preprocess and raw examples"
-    """The code around the model, or why there is none."""
-    model: str | None = None
-    recipe: str | None = None
-    protocol: Protocol = Protocol()  # noqa: RUF009  # frozen
-    """How a launch is taken; threads, batches and time-out come from `weighing`."""
-    thorough: bool = False
-    """Measure everything, even after a required budget has failed for certain."""
-    remarks: tuple[str, ...] = ()
-    """What reports must say of a measurement that starts afresh."""
+    options: JobOptions = JobOptions()  # frozen
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -85,11 +94,14 @@ class Source:
     output: str | None = None
 
 
-def read_job(source: Source, budgets: Sequence[Budget], device: Device, weighing: Weighing, **rest: object) -> Job:
-    """Read the models and check everything that can be checked without running them (`InputError`).
-
-    `rest` are further fields of `Job`.
-    """
+def read_job(
+    source: Source,
+    budgets: Sequence[Budget],
+    device: Device,
+    weighing: Weighing,
+    options: JobOptions = JobOptions(),  # frozen
+) -> Job:
+    """Read the models and check everything that can be checked without running them (`InputError`)."""
     baseline = read_model(source.baseline, "baseline", tuple(source.split.inputs))
     feed = feeding(baseline.signature, source.split, source.where)
     names = tuple(port.name for port in baseline.signature.inputs)
@@ -123,7 +135,8 @@ def read_job(source: Source, budgets: Sequence[Budget], device: Device, weighing
         weighing=weighing.model_copy(update={"throughput_batch_size": throughput}),
         feeding=feed,
         outputs=outputs,
-        **{"runtime": runtime, **rest},  # type: ignore[arg-type]  # fields of Job by name
+        runtime=options.runtime or runtime,
+        options=options,
     )
 
 

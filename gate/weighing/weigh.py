@@ -156,7 +156,7 @@ class _Weighing:
             self.found[reference.name].metrics.update(sizes.facts(self.job.candidate, reference))
         self._examples()
         early = failed_for_certain(judge(self.measurement(), self.job.budgets))
-        if early is not None and not self.job.thorough:
+        if early is not None and not self.job.options.thorough:
             self.complete = True
         else:
             self.complete = self._launches()
@@ -168,8 +168,8 @@ class _Weighing:
         job = self.job
         earlier = self.previous.protocol.elapsed_seconds if self.previous else 0.0
         return Measurement(
-            model=job.model,
-            recipe=job.recipe,
+            model=job.options.model,
+            recipe=job.options.recipe,
             baseline=job.baseline.weighed(),
             candidate=job.candidate.weighed(),
             device=job.device,
@@ -187,7 +187,7 @@ class _Weighing:
                 details=self.details,
             ),
             comparisons=[self._comparison(model) for model in job.references],
-            missing=dict(job.missing),
+            missing=dict(job.options.missing),
             faults=list(self.faults),
         )
 
@@ -207,7 +207,7 @@ class _Weighing:
         same = reference.digest == self.job.baseline.digest
         accumulator = Accumulator(against, reference.weighed(), "baseline" if same else "stable")  # type: ignore[arg-type]
         if self.previous is None:
-            accumulator.notes += self.job.remarks
+            accumulator.notes += self.job.options.remarks
             return accumulator
         for earlier in self.previous.comparisons:
             if earlier.against == against and earlier.reference.digest == reference.digest:
@@ -233,19 +233,19 @@ class _Weighing:
     def _answer(self, model: Model) -> tuple[list[Array], str]:
         # A user's metric sees every output; the named metrics see the judged one.
         count = len(model.signature.outputs)
-        chosen = range(count) if self.job.users else [self.job.outputs[model.name]]
+        chosen = range(count) if self.job.options.users else [self.job.outputs[model.name]]
         manner = Manner(self.job.feeding, self.job.weighing.batch_size, self._timeout)
         return self.place.answer(self.artifacts[model.name], self.job.split, chosen, manner)
 
     def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> None:
         job, found = self.job, self.found[reference.name]
-        judged = (job.outputs[reference.name], job.outputs["candidate"]) if job.users else (0, 0)
+        judged = (job.outputs[reference.name], job.outputs["candidate"]) if job.options.users else (0, 0)
         data = self.distinct.of(Answers(ours, theirs, job.split.labels, job.split.slices, judged))
         accumulator = self.accumulators[reference.name]
         accumulator.notes = merged(accumulator.notes, remarks(self.distinct, data, accumulator.against))
-        for name in sorted(job.wanted("examples") | {"accuracy.top1", "accuracy.flips"} | job.users.keys()):
+        for name in sorted(job.wanted("examples") | {"accuracy.top1", "accuracy.flips"} | job.options.users.keys()):
             if name != "accuracy.worst_slice":
-                evidence = accuracy.measure(name, data, seed=job.weighing.seed, user=job.users.get(name))
+                evidence = accuracy.measure(name, data, seed=job.weighing.seed, user=job.options.users.get(name))
                 asked = name in job.wanted("examples") or not isinstance(evidence, Absent)
                 if asked:
                     found.metrics[name] = evidence
@@ -256,7 +256,7 @@ class _Weighing:
         energy = self.place.energy() if "energy" in job.wanted("launches") else "not asked for"
         if isinstance(energy, str):
             self.absent["energy"] = energy
-        journey = job.journey
+        journey = job.options.journey
         if isinstance(journey, Journey) and JOURNEY in job.wanted("launches"):
             journey = self.place.journey(journey)
         if isinstance(journey, str):
@@ -273,7 +273,7 @@ class _Weighing:
             seed=job.weighing.seed,
             most_launches=job.weighing.launches,
             time_limit=job.weighing.time_limit,
-            thorough=job.thorough,
+            thorough=job.options.thorough,
             progress=self.progress,
             clock=self.clock,
             launch=self.place.launch,
@@ -292,7 +292,7 @@ class _Weighing:
         if job.stable is not None and job.stable.digest != job.baseline.digest:
             roles["stable"] = self.artifacts["stable"]
         protocol = replace(
-            job.protocol,
+            job.options.protocol,
             threads=job.weighing.threads,
             batch_size=job.weighing.batch_size,
             throughput_batch_size=job.weighing.throughput_batch_size,

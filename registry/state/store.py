@@ -132,6 +132,15 @@ class Tip:
         return [name for name in names if MODEL_NAME.fullmatch(name)]
 
 
+@dataclass(frozen=True)
+class _Built:
+    """A change as a commit that no branch has yet."""
+
+    event: Event
+    channels: Channels
+    commit: str
+
+
 Decide = Callable[[Tip, Channels], Draft]
 """From the state at the tip and a model's channels there to what shall happen; raises to refuse."""
 
@@ -157,13 +166,13 @@ class Store:
             for attempt in range(1, self.settings.attempts + 1):
                 base = self._fetch(remote, published=published) if remote else self.git.head()
                 made = self._build(model, decide, base)
-                accepted = self._publish(remote, base, made[2]) if remote else True
+                accepted = self._publish(remote, base, made.commit) if remote else True
                 if accepted:
-                    local = self._follow(made[2], strict=remote is None)
-                    return Committed(made[0], made[1], made[2], remote is not None, attempt, local)
+                    local = self._follow(made.commit, strict=remote is None)
+                    return Committed(made.event, made.channels, made.commit, remote is not None, attempt, local)
                 self.settings.sleep(self.settings.jitter.uniform(0, min(3.0, 0.1 * 2**attempt)))
         raise StateError(
-            f"others were faster {self.settings.attempts} times; nothing was changed", fix="try again later"
+            f"gave up after {self.settings.attempts} concurrent updates; nothing was changed", fix="try again later"
         )
 
     def repair(self) -> bool:
@@ -211,7 +220,7 @@ class Store:
             )
         return tip
 
-    def _build(self, model: str, decide: Decide, base: str) -> tuple[Event, Channels, str]:
+    def _build(self, model: str, decide: Decide, base: str) -> _Built:
         tip = Tip(self.git, base, self._now(), self.git.prefix())
         found = read_channels(tip, model)
         channels = parse(Channels, found, channels_path(model)) if found else Channels(model=model)
@@ -231,7 +240,7 @@ class Store:
         prefixed = {f"{tip.prefix}{path}": content for path, content in files.items()}
         message = f"{model}: {draft.summary}\n\nRegistry event {event.number}: {event.kind}\n"
         replaces = f"{tip.prefix}{channels_path(model)}"
-        return event, folded, commits.build(self.git, base, prefixed, message, replaces=replaces)
+        return _Built(event, folded, commits.build(self.git, base, prefixed, message, replaces=replaces))
 
     def _now(self) -> datetime:
         return self.settings.clock().astimezone(UTC).replace(microsecond=0)

@@ -46,6 +46,14 @@ def test_a_launch_without_calm_keeps_all_its_rounds():
     assert pairing.dropped([hurt, hurt]) == 1.0
 
 
+@pytest.mark.parametrize(("calm", "left"), [(50, 50), (49, 100)])
+def test_half_of_the_rounds_must_be_calm(calm, left):
+    """From half on the calm rounds speak for the launch; below, all are kept."""
+    values = {"a": np.array([1.0]), "b": np.array([1.0])}
+    rounds = [Round(values, disturbed=index >= calm) for index in range(100)]
+    assert len(pairing.kept(rounds)) == left
+
+
 def test_quantiles_are_observed_values():
     """The smallest observation with at least that share at or below it."""
     rounds = [Round({"a": np.arange(1.0, 101.0)}, disturbed=False)]

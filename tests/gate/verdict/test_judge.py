@@ -20,6 +20,7 @@ from tests.gate.evidence import (
 from weighbridge.core.documents import Absent, Exact, Resampled, Verdict
 from weighbridge.core.errors import ExitCode, MeasurementError
 from weighbridge.gate.verdict.judge import judge, undecided
+from weighbridge.gate.verdict.launch_metrics import _tail_standing
 
 
 def one(found, *budgets):
@@ -328,6 +329,17 @@ def test_relative_tails_of_scattered_launches_are_advisory():
     assert judge(wild, [budget("latency.p95", max_ratio=0.9)]).verdict is Verdict.ERROR
 
 
+@pytest.mark.parametrize(("sd", "decides"), [(0.0999, True), (0.1, False), (0.1001, False)])
+@pytest.mark.parametrize("metric", ["latency.p95", "latency.p99"])
+def test_a_relative_tail_decides_below_ten_percent_of_scatter(metric, sd, decides):
+    """10 % is the limit itself, for every tail percentile."""
+    standing, advice = _tail_standing(budget(metric, max_ratio=0.9), sd)
+    assert standing == decides
+    assert len(advice) == (not decides)
+    assert _tail_standing(budget(metric, max="1ms"), sd) == (True, ())
+    assert _tail_standing(budget("latency.p50", max_ratio=0.9), sd) == (True, ())
+
+
 def test_a_bimodal_spread_is_noted():
     """Launches in two groups get a line in the report."""
     two = launches(1.0, sd=0.005)
@@ -423,6 +435,16 @@ def test_what_was_skipped_after_a_failure_is_no_error_of_its_own():
     assert [item.verdict for item in verdict.budgets] == [Verdict.FAIL, Verdict.INCONCLUSIVE]
     assert "size.bytes max had failed" in verdict.budgets[1].reason
     assert verdict.verdict is Verdict.FAIL
+
+
+def test_only_what_was_skipped_is_excused_by_another_failure():
+    """A metric that could not be measured stays an error, whatever its reason says, beside a certain failure."""
+    absent = Absent(reason="Not measured: the runtime has no counter")
+    found = measurement(comparison(latency_p50=absent))
+    verdict = judge(found, [budget("size.bytes", max=10), budget("latency.p50", max_ratio=0.9)])
+    assert [item.verdict for item in verdict.budgets] == [Verdict.FAIL, Verdict.ERROR]
+    alone = judge(measurement(comparison(latency_p50=None)), [budget("latency.p50", max_ratio=0.9)])
+    assert [item.verdict for item in alone.budgets] == [Verdict.ERROR]
 
 
 def broken_launches(**update):

@@ -16,7 +16,7 @@ from weighbridge.gate.measure.launches import Protocol
 from weighbridge.gate.measure.machine_lock import lock_of, lock_path, machine_lock
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
-from weighbridge.gate.weighing.job import Source, read_job
+from weighbridge.gate.weighing.job import JobOptions, Source, read_job
 from weighbridge.gate.weighing.weigh import times, weigh, weigh_locked
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,7 +33,13 @@ def job_in(folder, budgets=(AT_THE_LIMIT,), **weighing):
         examples(40),
         "eval.npz",
     )
-    return read_job(source, list(budgets), describe({}), Weighing(**{"time_limit": 300.0, **weighing}), protocol=QUICK)
+    return read_job(
+        source,
+        list(budgets),
+        describe({}),
+        Weighing(**{"time_limit": 300.0, **weighing}),
+        options=JobOptions(protocol=QUICK),
+    )
 
 
 CHILD = """

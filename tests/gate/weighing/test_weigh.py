@@ -14,7 +14,7 @@ from weighbridge.gate.measure.launches import Protocol
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import read_model
 from weighbridge.gate.verdict.judge import judge
-from weighbridge.gate.weighing.job import Source, default_budgets, read_job, with_metrics
+from weighbridge.gate.weighing.job import JobOptions, Source, default_budgets, read_job, with_metrics
 from weighbridge.gate.weighing.weigh import continues, weigh
 
 QUICK = Protocol(warm_seconds=0.0, rounds=10, fewest_rounds=5, launch_seconds=0.2)
@@ -51,7 +51,7 @@ def make(tmp_path, monkeypatch):
         )
         weighing = Weighing(time_limit=rest.pop("time_limit", 30.0))
         runtime = "faulty" if run is not None else "onnxruntime"
-        return read_job(source, budgets, describe({}), weighing, protocol=QUICK, runtime=runtime, **rest)
+        return read_job(source, budgets, describe({}), weighing, JobOptions(protocol=QUICK, runtime=runtime, **rest))
 
     return job
 
@@ -112,7 +112,11 @@ def test_no_fault_of_a_candidate_passes(make, monkeypatch, name):
     monkeypatch.setattr("weighbridge.gate.weighing.weigh.SHORTEST_TIMEOUT", 1.0)
     monkeypatch.setattr("weighbridge.gate.weighing.weigh.LONGEST_TIMEOUT", 1.5)
     job = make([TOP1, P50], run=FAULTS[name])
-    job = replace(job, protocol=replace(QUICK, warm_inferences=400)) if "timed" in name else job
+    job = (
+        replace(job, options=replace(job.options, protocol=replace(QUICK, warm_inferences=400)))
+        if "timed" in name
+        else job
+    )
     measurement = weigh(job)
     verdict = judge(measurement, job.budgets)
     assert len(measurement.faults) == 1
@@ -175,6 +179,9 @@ def test_a_measurement_continues_only_what_it_is_about(make, monkeypatch):
     assert not continues(first, replace(job, split=examples(399)))
     assert not continues(first, replace(job, device=describe({"WEIGHBRIDGE_DEVICE_CLASS": "other"})))
     assert not continues(first, replace(job, weighing=Weighing(threads=2)))
+    assert not continues(first, replace(job, weighing=Weighing(batch_size=2)))
+    assert not continues(first, replace(job, runtime="litert"))
+    assert continues(first, replace(job, weighing=Weighing(time_limit=9, seed=3)))
     monkeypatch.setattr("weighbridge.gate.weighing.weigh.PROTOCOL_VERSION", 2)
     assert not continues(first, job)
 

@@ -1,6 +1,7 @@
 """What enters the registry, and everything that does not."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.layout import WorkTree, read_record
+from weighbridge.registry.state.store import Settings
 from weighbridge.registry.trust.verify import verify_models
 
 RECIPES = ("int8", "fp16")
@@ -108,6 +110,20 @@ def test_an_expired_waiver_is_refused(project):
     edit_json(project / "reports/verdict.json", lambda v: v.update(waivers=[use]))
     relock(project)
     refused(project, StateError, "expired on 2020-01-01")
+
+
+@pytest.mark.parametrize("now", ["2026-11-23T00:00:00", "2026-11-23T23:59:59", "2026-11-24T00:00:00"])
+def test_a_waiver_counts_through_its_last_day(project, now):
+    """To its last second, in UTC; a second later the version is refused."""
+    use = {"file": "waivers/a.yaml", "who": "Test", "why": "x", "expires": "2026-11-23", "accepts": []}
+    edit_json(project / "reports/verdict.json", lambda v: v.update(waivers=[use]))
+    relock(project)
+    settings = Settings(clock=lambda: datetime.fromisoformat(now).replace(tzinfo=UTC))
+    if now.startswith("2026-11-24"):
+        with pytest.raises(StateError, match="expired on 2026-11-23"):
+            promote(project, PromotionRequest("int8"), settings=settings)
+    else:
+        assert promote(project, PromotionRequest("int8"), settings=settings).event.kind == "promoted"
 
 
 @pytest.mark.parametrize(
