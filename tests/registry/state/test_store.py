@@ -246,7 +246,7 @@ def test_too_many_races_end_in_an_error(remote, monkeypatch):
 
     waits = []
     monkeypatch.setattr(Store, "_publish", lambda *_: False)
-    with pytest.raises(StateError, match="others were faster 5 times; nothing was changed"):
+    with pytest.raises(StateError, match="gave up after 5 concurrent updates; nothing was changed"):
         promote(root, PromotionRequest("int8"), settings=Settings(sleep=waits.append, attempts=5))
     assert len(set(waits)) == 5
 
