@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.core.documents import STABLE, Candidate, Manifest, Measurement, Params, Stable, baseline_folder, load
-from weighbridge.core.files import sha256_file
+from weighbridge.core.documents.manifest import recipe_core
+from weighbridge.core.errors import InputError
+from weighbridge.core.files import read_json, sha256_file
 
 PARAMS = "params.yaml"
+DATA = "artifacts/data/data.json"
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,17 @@ def take_inventory(root: Path) -> Inventory:
     """Read it all. A document that is missing or malformed is an `InputError`; digests that disagree are `problems`."""
     params = Params.read(root / PARAMS)
     stable = _stable_digests(root)
+    data = _data(root)
     weighed = []
     for candidate in params.candidates():
         baseline, problems = _artifact(root / baseline_folder(candidate.target))
         manifest, more = _artifact(root / candidate.folder)
         measurement = Measurement.read(root / candidate.measurement)
-        disagree = _disagreements(candidate, manifest, baseline, measurement, stable.get(candidate.target))
+        disagree = [
+            *_disagreements(candidate, manifest, baseline, measurement, stable.get(candidate.target)),
+            *_another_origin(params, candidate, manifest, baseline),
+            *_other_data(data, manifest, baseline, measurement),
+        ]
         weighed.append(WeighedCandidate(candidate, manifest, measurement, (*problems, *more, *disagree)))
     return Inventory(params, tuple(weighed))
 
@@ -83,4 +91,54 @@ def _disagreements(
     against = {comparison.against: comparison for comparison in measurement.comparisons}
     if stable is not None and "stable" in against and against["stable"].reference.digest != stable:
         problems.append("what is stable has changed since the measurement")
+    return problems
+
+
+def _another_origin(params: Params, candidate: Candidate, manifest: Manifest, baseline: Manifest) -> list[str]:
+    """The bytes must come from what `params.yaml` says now: a lock file resolved by hand may pair it with others."""
+    section = params.recipes[candidate.recipe]
+    problems = []
+    if recipe_core(manifest.recipe) != recipe_core({"target": section.target, "steps": section.steps}):
+        problems.append(f"the artifact was made by another recipe than the one {PARAMS} has now")
+    if manifest.baseline != baseline.artifact.digest:
+        problems.append("the artifact was compressed from another baseline")
+    for made, what in ((manifest, "artifact"), (baseline, "baseline")):
+        if made.model != params.model.name:
+            problems.append(f"the {what} was made for the model {made.model!r}")
+        if made.seed != params.train.seed:
+            problems.append(f"the {what} was made with the seed {made.seed}; {PARAMS} has {params.train.seed}")
+    return problems
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The prepared data as it lies in the project."""
+
+    index: str
+    """Digest of `data.json`, which names all splits by their digests."""
+    test: str | None
+    """Digest of the test split."""
+
+
+def _data(root: Path) -> _Data | None:
+    """None where the data is not in this checkout, as where DVC brought only what a stage needed."""
+    path = root / DATA
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        return _Data(sha256_file(path), content["splits"]["test"]["digest"])
+    except (KeyError, TypeError) as error:
+        raise InputError("names no test split", where=str(path), fix="run `dvc repro prepare`") from error
+
+
+def _other_data(data: _Data | None, manifest: Manifest, baseline: Manifest, measurement: Measurement) -> list[str]:
+    """Artifact, baseline and measurement must rest on one data set: the one that lies here."""
+    problems = []
+    if manifest.data != baseline.data:
+        problems.append("the artifact was made with other data than the baseline")
+    if data is not None and manifest.data != data.index:
+        problems.append(f"the artifact was made with other data than {DATA} names")
+    if data is not None and measurement.data != data.test:
+        problems.append("the measurement was taken on another test set")
     return problems

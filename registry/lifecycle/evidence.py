@@ -24,8 +24,8 @@ from weighbridge.core.documents import (
     worst,
 )
 from weighbridge.core.documents.base import load, parse
+from weighbridge.core.documents.manifest import recipe_core
 from weighbridge.core.errors import InputError, IntegrityError, StateError
-from weighbridge.core.facts.targets import DEFAULT_TARGET
 from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes
 from weighbridge.registry.lifecycle.estimates import estimates
 
@@ -313,13 +313,8 @@ def _agree(judged: Judged, evidence: Evidence, section: dict[str, Any]) -> None:
     for where, what, found, expected in facts:
         if found != expected:
             raise IntegrityError(f"{what} is {found}, expected {expected}", where=where, fix=_RERUN)
-    if _core(manifest.recipe) != _core(section):
+    if recipe_core(manifest.recipe) != recipe_core(section):
         raise IntegrityError("the recipe is not the one in params.yaml", where=made, fix=_RERUN)
-
-
-def _core(section: dict[str, Any]) -> dict[str, Any]:
-    """What the artifact depends on: whether the verdict is advisory changes no byte."""
-    return {"target": section.get("target", DEFAULT_TARGET), "steps": section.get("steps")}
 
 
 def _read_lock(root: Path) -> tuple[dict[str, str], str]:

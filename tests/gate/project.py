@@ -56,6 +56,7 @@ def manifest(name, data):
         model="net",
         recipe_name=name,
         recipe=PARAMS["recipes"].get(name, {}),
+        baseline=None if name == "baseline" else sha256_bytes(BASELINE),
         target="onnxruntime",
         artifact=ArtifactFile(path="model.onnx", digest=sha256_bytes(data), bytes=len(data)),
         sizes=Sizes(bytes=len(data), gzip=10, zstd=10, params=100, macs=1000),

@@ -8,6 +8,7 @@ import json
 import pytest
 import yaml
 
+from tests.gate.evidence import digest
 from tests.gate.project import BASELINE, CANDIDATES, PARAMS, evidence, write_artifact, write_project
 from weighbridge.core.documents import GateVerdict, Measurement, PolicyChange, Verdict
 from weighbridge.core.errors import InputError, IntegrityError
@@ -111,6 +112,57 @@ def test_documents_that_speak_of_other_bytes_are_an_error(root, tamper):
     verdict = judge(root, today=TODAY)
     assert verdict.verdict is Verdict.ERROR
     assert all(item.verdict is Verdict.ERROR for item in verdict.recipes["int8"].budgets)
+
+
+ANOTHER = {
+    "recipe": (
+        {"recipe": {"steps": [{"quantize": {"scheme": "fp16"}}]}},
+        "another recipe than the one params.yaml has",
+    ),
+    "target": (
+        {"recipe": {**PARAMS["recipes"]["int8"], "target": "litert"}},
+        "another recipe than the one params.yaml",
+    ),
+    "baseline": ({"baseline": digest("another")}, "compressed from another baseline"),
+    "no baseline": ({"baseline": None}, "compressed from another baseline"),
+    "seed": ({"seed": 8}, "made with the seed 8; params.yaml has 7"),
+    "model": ({"model": "other"}, "made for the model 'other'"),
+    "data": ({"data": digest("another")}, "made with other data than the baseline"),
+}
+
+
+@pytest.mark.parametrize("name", ANOTHER)
+def test_old_bytes_under_new_params_are_an_error(root, name):
+    """A lock file resolved by hand pairs them; the manifest says what the bytes were made from."""
+    change, said = ANOTHER[name]
+    edit_json(root / "artifacts/recipes/int8/onnxruntime/manifest.json", **change)
+    verdict = judge(root, today=TODAY).recipes["int8"]
+    assert verdict.verdict is Verdict.ERROR
+    assert all(said in item.reason for item in verdict.budgets)
+
+
+def test_data_that_differs_from_what_was_prepared_is_an_error(root):
+    """Artifact and measurement must rest on the data that lies in the checkout."""
+    measurement = evidence("int8")
+    index = root / "artifacts/data/data.json"
+    index.parent.mkdir(parents=True)
+
+    def prepared(test):
+        index.write_text(json.dumps({"splits": {"test": {"digest": test}}}))
+        for folder in ("baseline", "recipes/int8", "recipes/share"):
+            edit_json(root / f"artifacts/{folder}/onnxruntime/manifest.json", data=sha256_bytes(index.read_bytes()))
+        return judge(root, today=TODAY).recipes["int8"]
+
+    assert prepared(measurement.data).verdict is Verdict.PASS
+    found = prepared(digest("another test set"))
+    assert found.verdict is Verdict.ERROR
+    assert "the measurement was taken on another test set" in found.budgets[0].reason
+    index.write_text(json.dumps({"splits": {"test": {"digest": measurement.data}}}))
+    found = judge(root, today=TODAY).recipes["int8"]
+    assert "made with other data than artifacts/data/data.json names" in found.budgets[0].reason
+    index.write_text("{}")
+    with pytest.raises(InputError, match="names no test split"):
+        judge(root, today=TODAY)
 
 
 def test_another_stable_than_was_weighed_is_an_error(root):
@@ -316,6 +368,9 @@ def several(root, *, litert_ratio=0.85):
     ):
         write_artifact(root / folder, name, data)
         edit_json(root / folder / "manifest.json", target="litert")
+    for target in params["targets"]:
+        made = root / f"artifacts/recipes/int8/{target}/manifest.json"
+        edit_json(made, recipe=params["recipes"]["int8"])
     taken = evidence("int8", ratio=litert_ratio).model_copy(update={"target": "litert"})
     there = taken.device.model_copy(update={"name": "pi"})
     taken.write(root / "measurements/int8/litert@local.json")

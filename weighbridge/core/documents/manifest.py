@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
 from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded
+from weighbridge.core.facts.targets import DEFAULT_TARGET
 
 
 class Sizes(Recorded):
@@ -66,3 +68,8 @@ class Manifest(Recorded):
     """Names of the model's `inputs` and `outputs`, in the file's order, for formats that hold none (ExecuTorch)."""
     parity: dict[str, Any] = {}
     """Torch module against artifact on real inputs: largest difference, agreement, tolerance, examples."""
+
+
+def recipe_core(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What an artifact's bytes depend on in a recipe: whether its verdict is advisory changes none of them."""
+    return {"target": section.get("target", DEFAULT_TARGET), "steps": section.get("steps")}
