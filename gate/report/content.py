@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weighbridge.core.documents import BudgetVerdict, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.formatting import percent, quantity, span
 from weighbridge.gate.report.blocks import (
     Bullets,
@@ -25,7 +26,6 @@ from weighbridge.gate.report.evidence import device_section, flips_section, laun
 from weighbridge.gate.report.facts import Entry, pareto_front
 from weighbridge.gate.report.governance import Edit, params_section, policy_section, waivers_section
 from weighbridge.gate.report.targets import targets_section
-from weighbridge.gate.verdict.reasons import shown_unit
 
 PICTURES = {"pareto": "pareto.png", "limits": "limits.png", "launches": "launches.png"}
 """Plots and their files, beside the report."""
@@ -178,12 +178,13 @@ def _budgets(report: Report) -> Section | None:
 
 
 def _budget_row(entry: Entry, item: BudgetVerdict) -> tuple[Inline, ...]:
-    unit = shown_unit(item.rule, item.unit)
+    rule = find_rule(item.rule)
+    unit = rule.shown_unit(item.unit)
     suffix = " (waived)" if item.waived_by else "" if item.required else " (not required)"
     return (
         [Code(entry.name)],
         [Code(budget_name(item))],
-        [f"{'at most' if item.rule.startswith('max') else 'at least'} {quantity(item.limit, unit)}"],
+        [f"{rule.bound} {quantity(item.limit, unit)}"],
         [quantity(item.estimate, unit)],
         [interval(item)],
         [Mark(item.verdict, suffix)],
@@ -196,7 +197,7 @@ def interval(item: BudgetVerdict) -> str:
         return "–"
     if item.lower == item.upper == item.estimate:
         return "exact"
-    return span(item.lower, item.upper, shown_unit(item.rule, item.unit))
+    return span(item.lower, item.upper, find_rule(item.rule).shown_unit(item.unit))
 
 
 def budget_name(item: BudgetVerdict) -> str:

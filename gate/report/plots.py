@@ -15,6 +15,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from weighbridge.core.documents import BudgetVerdict, Verdict
+from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.gate.report.content import budget_name
 from weighbridge.gate.report.facts import Entry
 
@@ -197,7 +198,7 @@ def _used(item: BudgetVerdict) -> tuple[float, float, float] | None:
         item.estimate,
         item.upper if item.upper is not None else math.inf,
     )
-    if item.rule.startswith("max"):
+    if find_rule(item.rule).upper:
         shares = [100 * value / item.limit for value in values]
     else:
         shares = [100 * item.limit / value if value > 0 else math.inf for value in values]

@@ -108,7 +108,7 @@ def _examples(data: str) -> tuple[Split, Journey | str]:
 
 
 def _default_note(budgets: Sequence[Budget]) -> str:
-    named = "; ".join(f"{budget.metric} {budget.rule} {budget.limit:g}" for budget in budgets)
+    named = "; ".join(f"{budget.metric} {budget.rule.name} {budget.limit:g}" for budget in budgets)
     return f"No --budgets were given; judged by the default ones: {named}."
 
 

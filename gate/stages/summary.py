@@ -15,6 +15,7 @@ from tabulate import tabulate
 from weighbridge.core.documents import GateVerdict, PolicyChange, RecipeVerdict, Verdict, worst
 from weighbridge.core.documents.report import ProjectReport
 from weighbridge.core.errors import IntegrityError
+from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.files import atomic_write, pretty_json, read_yaml
 from weighbridge.core.formatting import quantity
 from weighbridge.core.strict_yaml import parse_yaml
@@ -27,7 +28,6 @@ from weighbridge.gate.stages.inventory import PARAMS, Inventory, take_inventory
 from weighbridge.gate.verdict.judge import judge as judge_one
 from weighbridge.gate.verdict.judge import name_of, unanswered_by
 from weighbridge.gate.verdict.policy import Policy, policy_changes, under_base, under_rules
-from weighbridge.gate.verdict.reasons import shown_unit
 from weighbridge.gate.verdict.waivers import Terms, read_waivers
 from weighbridge.gate.verdict.waiving import apply_waivers
 
@@ -121,8 +121,8 @@ def table(verdict: GateVerdict) -> str:
         {
             "model": name,
             "budget": name_of(item),
-            "limit": quantity(item.limit, shown_unit(item.rule, item.unit)),
-            "measured": quantity(item.estimate, shown_unit(item.rule, item.unit)),
+            "limit": quantity(item.limit, find_rule(item.rule).shown_unit(item.unit)),
+            "measured": quantity(item.estimate, find_rule(item.rule).shown_unit(item.unit)),
             "interval": interval(item),
             "verdict": item.verdict.value + (" (waived)" if item.waived_by else "" if item.required else " (advisory)"),
         }

@@ -16,7 +16,7 @@ from weighbridge.core.documents import (
     Proportions,
     Resampled,
 )
-from weighbridge.gate.verdict.assessment import Assessed, Settled, on_scale
+from weighbridge.gate.verdict.assessment import Assessed, Settled
 from weighbridge.gate.verdict.budget_tests import Fact
 from weighbridge.gate.verdict.launch_metrics import assess_launches, timed_problems
 from weighbridge.gate.verdict.quality import assess_proportions, assess_resampled
@@ -87,8 +87,7 @@ def _identical(budget: Budget, measurement: Measurement, comparison: Comparison)
 
 
 def _same_bytes(budget: Budget) -> Assessed:
-    value = 1.0 if budget.rule.endswith("ratio") else 0.0
-    answer = Fact(value, budget.limit, budget.rule.startswith("max")).answer()
+    answer = Fact(budget.rule.unchanged, budget.limit, budget.rule.upper).answer()
     reason = fact(budget, answer, on="the two files are identical, byte for byte")
     return Assessed(Settled(answer, reason), budget.required, mode="exact")
 
@@ -119,10 +118,10 @@ def _problems(evidence: Known, comparison: Comparison, measurement: Measurement,
 
 
 def _exact(budget: Budget, evidence: Exact) -> Assessed:
-    value = on_scale(budget, evidence.candidate, evidence.reference)
+    value = budget.rule.measure(evidence.candidate, evidence.reference)
     if value is None:
         return Assessed(Settled.error(f"The reference's {budget.quantity.title} is zero."), budget.required)
-    answer = Fact(value, budget.limit, budget.rule.startswith("max")).answer()
+    answer = Fact(value, budget.limit, budget.rule.upper).answer()
     return Assessed(
         Settled(answer, fact(budget, answer, on="exact: a fact of the file")),
         budget.required,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from weighbridge.core.documents import Budget, Verdict
+from weighbridge.core.documents import Verdict
 from weighbridge.gate.verdict.budget_tests import Answer, BudgetTest
 from weighbridge.gate.verdict.reasons import Effort
 from weighbridge.gate.verdict.validity import Unfit
@@ -69,12 +69,3 @@ class Assessed:
     """Sentences that follow the reason."""
     notes: tuple[str, ...] = field(default=())
     """Remarks on the evidence, whatever the verdict."""
-
-
-def on_scale(budget: Budget, candidate: float, reference: float) -> float | None:
-    """Two values on the scale of a budget's limit: a drop, a ratio, or the candidate's own; None without a ratio."""
-    if budget.rule == "max_drop":
-        return reference - candidate
-    if budget.relative:
-        return candidate / reference if reference > 0 else None
-    return candidate

@@ -22,7 +22,7 @@ from weighbridge.gate.statistics.multiplicity import holm
 from weighbridge.gate.verdict.assess import assess
 from weighbridge.gate.verdict.assessment import Assessed, Open, Settled
 from weighbridge.gate.verdict.budget_tests import Answer
-from weighbridge.gate.verdict.reasons import estimated, limit_unit, too_few_pairs, unfit_to_judge
+from weighbridge.gate.verdict.reasons import estimated, too_few_pairs, unfit_to_judge
 from weighbridge.gate.verdict.validity import measurement_problems
 
 _FAMILIES = {"timed": LAUNCH_ALPHA, "examples": FAMILY_ALPHA}
@@ -98,8 +98,11 @@ def undecided(verdict: RecipeVerdict) -> list[BudgetVerdict]:
 
 def name_of(budget: Budget | BudgetVerdict) -> str:
     """A budget in words that tell it from others: `latency.p50 max_ratio against baseline`."""
-    relative = budget.relative if isinstance(budget, Budget) else budget.against is not None
-    return f"{budget.metric} {budget.rule}" + (f" against {budget.against}" if relative else "")
+    if isinstance(budget, Budget):
+        rule, relative = budget.rule.name, budget.relative
+    else:
+        rule, relative = budget.rule, budget.against is not None
+    return f"{budget.metric} {rule}" + (f" against {budget.against}" if relative else "")
 
 
 def _revalidate(measurement: Measurement) -> None:
@@ -152,9 +155,9 @@ def _record(budget: Budget, item: Assessed, answer: Answer, reason: str) -> Budg
     return BudgetVerdict(
         metric=budget.metric,
         against=budget.against if budget.relative else None,
-        rule=budget.rule,
+        rule=budget.rule.name,
         limit=budget.limit,
-        unit=limit_unit(budget),
+        unit=budget.rule.unit(budget.quantity.unit),
         estimate=_finite(answer.estimate),
         lower=_finite(answer.lower),
         upper=_finite(answer.upper),

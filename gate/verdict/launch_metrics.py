@@ -78,8 +78,8 @@ def assess_launches(budget: Budget, evidence: Launches, comparison: Comparison, 
 
 
 def _launch_test(budget: Budget, evidence: Launches) -> LaunchTest:
-    upper_limit = budget.rule.startswith("max")
-    if budget.rule == "max_drop":
+    upper_limit = budget.rule.upper
+    if budget.rule.scale == "drop":
         drops = [theirs - ours for ours, theirs in zip(evidence.candidate, evidence.reference, strict=True)]
         return LaunchTest(drops, budget.limit, upper_limit, SIGNED_RANK, logarithmic=False)
     limit = math.log(budget.limit) if budget.limit > 0 else -math.inf

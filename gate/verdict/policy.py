@@ -27,7 +27,7 @@ from weighbridge.core.formatting import quantity
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.verdict.judge import judge, name_of
 from weighbridge.gate.verdict.pipeline_changes import setting_changes
-from weighbridge.gate.verdict.reasons import limit_unit, shown_unit
+from weighbridge.gate.verdict.reasons import shown_unit
 
 REMOVED = "removed"
 ADVISORY = "advisory"
@@ -176,7 +176,7 @@ def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
 
 def stated(budget: Budget) -> str:
     """What a budget asks for, in one line."""
-    parts = [f"{budget.rule} {quantity(budget.limit, shown_unit(budget.rule, limit_unit(budget)), 12)}"]
+    parts = [f"{budget.rule.name} {quantity(budget.limit, shown_unit(budget), 12)}"]
     if not budget.required:
         parts.append("not required")
     if budget.mode != "population":
@@ -195,7 +195,7 @@ def _alike(budget: Budget, head: Sequence[Budget]) -> list[Budget]:
 _WEAKER: tuple[tuple[str, Callable[[Budget, Budget], bool]], ...] = (
     (
         "loosened",
-        lambda base, head: head.limit > base.limit if base.rule.startswith("max") else head.limit < base.limit,
+        lambda base, head: not base.rule.allows(head.limit, base.limit),
     ),
     ("advisory", lambda _, head: not head.required),
     ("resolution", lambda base, head: head.resolution > base.resolution),
@@ -209,7 +209,7 @@ _WEAKER: tuple[tuple[str, Callable[[Budget, Budget], bool]], ...] = (
 
 
 _TO: Mapping[str, Callable[[Budget], str]] = {
-    "loosened": lambda head: str(getattr(head, head.rule)),
+    "loosened": lambda head: str(getattr(head, head.rule.name)),
     "advisory": lambda _: "not required",
     "resolution": lambda head: f"{head.resolution:g}",
     "mode": lambda head: head.mode,

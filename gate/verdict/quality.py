@@ -8,7 +8,7 @@ from weighbridge.core.documents import Budget, Comparison, Proportions, Resample
 from weighbridge.gate.statistics.planning import examples_needed
 from weighbridge.gate.statistics.proportions import Pairs, mcnemar_p
 from weighbridge.gate.statistics.resampled import Resamples, acceleration
-from weighbridge.gate.verdict.assessment import Assessed, Open, Settled, on_scale
+from weighbridge.gate.verdict.assessment import Assessed, Open, Settled
 from weighbridge.gate.verdict.budget_tests import Fact, PairedTest, ResampledTest, SliceTest
 from weighbridge.gate.verdict.reasons import fact
 
@@ -21,7 +21,7 @@ def assess_proportions(budget: Budget, evidence: Proportions, comparison: Compar
     scale = _paired_scale(budget)
     if scale is None:
         return Assessed(Settled.error("Flips are a share of examples: limit them with 'max'."), budget.required)
-    upper_limit = budget.rule.startswith("max")
+    upper_limit = budget.rule.upper
     test: PairedTest | SliceTest = PairedTest(counts(evidence), scale, budget.limit, upper_limit)
     pairs = counts(evidence)
     if budget.metric == "accuracy.worst_slice":
@@ -54,7 +54,7 @@ def counts(evidence: Proportions) -> Pairs:
 def _paired_scale(budget: Budget) -> str | None:
     if budget.metric == "accuracy.flips":
         return "flips" if not budget.relative else None
-    return {"max_drop": "drop", "max_ratio": "ratio", "min_ratio": "ratio"}.get(budget.rule, "right")
+    return "right" if budget.rule.scale == "value" else budget.rule.scale
 
 
 def _accuracies(budget: Budget, pairs: Pairs) -> tuple[float, float | None]:
@@ -72,7 +72,7 @@ def _examples_basis(budget: Budget, pairs: Pairs) -> str:
 def _examples_outlook(budget: Budget, pairs: Pairs) -> str:
     """How many examples would decide, were the estimate the truth."""
     total, limit = pairs.total, budget.limit
-    if budget.rule == "max_drop":
+    if budget.rule.scale == "drop":
         needed = examples_needed(pairs.discordance, abs(limit - pairs.drop))
     elif budget.relative:
         share = pairs.reference_right / total
@@ -90,10 +90,10 @@ def _examples_outlook(budget: Budget, pairs: Pairs) -> str:
 
 def assess_resampled(budget: Budget, evidence: Resampled) -> Assessed:
     """The test that a paired bootstrap decides."""
-    upper_limit = budget.rule.startswith("max")
-    point = on_scale(budget, evidence.candidate, evidence.reference)
+    upper_limit = budget.rule.upper
+    point = budget.rule.measure(evidence.candidate, evidence.reference)
     paired = zip(evidence.candidate_resamples, evidence.reference_resamples, strict=True)
-    values = [on_scale(budget, ours, theirs) for ours, theirs in paired]
+    values = [budget.rule.measure(ours, theirs) for ours, theirs in paired]
     kept = [value for value in values if value is not None]
     if point is None or len(kept) != len(values):
         return Assessed(Settled.error(f"The reference's {budget.quantity.title} is not positive."), budget.required)
@@ -117,7 +117,7 @@ def assess_resampled(budget: Budget, evidence: Resampled) -> Assessed:
 
 def _derivatives(budget: Budget, candidate: float, reference: float) -> tuple[float, float]:
     """Of the value on the limit's scale, by the candidate's value and the reference's."""
-    if budget.rule == "max_drop":
+    if budget.rule.scale == "drop":
         return -1.0, 1.0
     if budget.relative:
         return 1 / reference, -candidate / reference**2

@@ -21,14 +21,9 @@ class Effort:
     """False where a time limit ended it."""
 
 
-def limit_unit(budget: Budget) -> str:
-    """The unit of a budget's limit, estimate and bounds."""
-    return "ratio" if budget.rule.endswith("ratio") else budget.quantity.unit
-
-
-def shown_unit(rule: str, unit: str) -> str:
-    """The unit as people read it: a drop in a share is a matter of points."""
-    return "points" if rule == "max_drop" and unit == "fraction" else unit
+def shown_unit(budget: Budget) -> str:
+    """The unit of a budget's limit, estimate and bounds as people read it."""
+    return budget.rule.shown_unit(budget.rule.unit(budget.quantity.unit))
 
 
 _SUBJECTS = {
@@ -53,8 +48,8 @@ def state(budget: Budget, value: float) -> str:
     title = _SUBJECTS.get(budget.metric, budget.quantity.title)
     if budget.metric == "accuracy.flips":
         return f"{quantity(value, 'fraction')} of the examples were right before and are wrong now"
-    unit = shown_unit(budget.rule, limit_unit(budget))
-    if budget.rule == "max_drop":
+    unit = shown_unit(budget)
+    if budget.rule.scale == "drop":
         side = "below" if value >= 0 else "above"
         return f"the candidate's {title} lies {quantity(abs(value), unit)} {side} that of {_reference(budget)}"
     if budget.relative:
@@ -64,7 +59,7 @@ def state(budget: Budget, value: float) -> str:
 
 def fact(budget: Budget, answer: Answer, *, on: str) -> str:
     """The reason for a verdict without noise; `on` says what it is a fact of."""
-    unit = shown_unit(budget.rule, limit_unit(budget))
+    unit = shown_unit(budget)
     value, limit = contrast(answer.estimate, budget.limit, unit)
     side = "within" if answer.verdict is Verdict.PASS else "beyond"
     clause = state(budget, answer.estimate)
@@ -74,8 +69,8 @@ def fact(budget: Budget, answer: Answer, *, on: str) -> str:
 
 def estimated(budget: Budget, answer: Answer, basis: str, effort: Effort | None) -> str:
     """The reason for a verdict that rests on a sample of launches or examples."""
-    unit = shown_unit(budget.rule, limit_unit(budget))
-    from_above = budget.rule.startswith("max")
+    unit = shown_unit(budget)
+    from_above = budget.rule.upper
     limit = quantity(budget.limit, unit)
     near, far = (answer.upper, answer.lower) if from_above else (answer.lower, answer.upper)
     least, most = ("at least", "at most") if from_above else ("at most", "at least")
@@ -147,8 +142,8 @@ def _reach_and_distance(budget: Budget, answer: Answer) -> tuple[float, float]:
     The bound is that of PASS where the estimate lies within the limit, that of FAIL where it lies beyond.
     """
     values = (answer.estimate, answer.lower, answer.upper, budget.limit)
-    if budget.rule == "max_drop" or any(value <= 0 for value in values) or math.isinf(answer.upper):
-        if budget.rule != "max_drop" and answer.estimate > 0 and budget.limit > 0:
+    if budget.rule.scale == "drop" or any(value <= 0 for value in values) or math.isinf(answer.upper):
+        if budget.rule.scale != "drop" and answer.estimate > 0 and budget.limit > 0:
             return math.inf, abs(math.log(answer.estimate / budget.limit))
         base = max(abs(answer.estimate), abs(budget.limit)) or 1.0
         reach = max(answer.upper - answer.estimate, answer.estimate - answer.lower) / base

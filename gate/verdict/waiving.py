@@ -22,10 +22,10 @@ from weighbridge.core.documents import (
 )
 from weighbridge.core.documents.verdict import WARNING_DAYS
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.facts.metrics import find_metric
 from weighbridge.core.formatting import quantity
 from weighbridge.gate.verdict.judge import name_of
-from weighbridge.gate.verdict.reasons import shown_unit
 from weighbridge.gate.verdict.waivers import FiledWaiver, Terms, Waiver
 
 _NO_TERMS = Terms()
@@ -97,7 +97,7 @@ def _waive_recipe(name: str, recipe: RecipeVerdict, waivers: Sequence[FiledWaive
         if not accepting:
             budgets.append(item)
             continue
-        unit = shown_unit(item.rule, item.unit)
+        unit = find_rule(item.rule).shown_unit(item.unit)
         limit = quantity(_limit(accepting[0].waiver, item), unit, 12)
         ledger.accept(accepting[0].file, f"{name}: {name_of(item)} ({item.verdict}), up to {limit}")
         budgets.append(item.model_copy(update={"waived_by": accepting[0].file}))
@@ -120,24 +120,24 @@ def _acceptable(item: BudgetVerdict) -> bool:
 
 def _limit(waiver: Waiver, item: BudgetVerdict) -> float:
     """The limit that a waiver accepts, in the budget's unit. Raises `ValueError` where it is no such quantity."""
-    rule_unit = "score" if item.rule.endswith("ratio") else find_metric(item.metric).unit
+    rule_unit = find_rule(item.rule).written_unit(find_metric(item.metric).unit)
     return parse_quantity(waiver.to, rule_unit, needs_unit=True)
 
 
 def _within(filed: FiledWaiver, item: BudgetVerdict, ledger: _Ledger) -> bool:
     """Whether the whole interval lies within the limit that the waiver accepts."""
-    upper = item.rule.startswith("max")
-    bound = item.upper if upper else item.lower
+    rule = find_rule(item.rule)
+    bound = item.upper if rule.upper else item.lower
     try:
         limit = _limit(filed.waiver, item)
     except ValueError as error:
         ledger.short.append(f"{filed.file} accepts nothing: 'to' is {filed.waiver.to!r}: {error}.")
         return False
-    if bound is not None and (bound <= limit if upper else bound >= limit):
+    if bound is not None and rule.allows(bound, limit):
         return True
-    unit = shown_unit(item.rule, item.unit)
+    unit = find_rule(item.rule).shown_unit(item.unit)
     ledger.short.append(
-        f"{filed.file} accepts {name_of(item)} {'up' if upper else 'down'} to {quantity(limit, unit)}; "
+        f"{filed.file} accepts {name_of(item)} {'up' if rule.upper else 'down'} to {quantity(limit, unit)}; "
         f"the measured interval reaches {quantity(bound, unit)}."
     )
     return False
@@ -185,7 +185,7 @@ def accepted(to: float | str, change: PolicyChange) -> bool:
         return False
     metric, rule = change.budget.split(" ")[:2]
     try:
-        unit = "score" if rule.endswith("ratio") or change.kind == "resolution" else find_metric(metric).unit
+        unit = "score" if change.kind == "resolution" else find_rule(rule).written_unit(find_metric(metric).unit)
         return math.isclose(parse_quantity(to, unit), parse_quantity(change.accepts, unit), rel_tol=1e-9)
     except (ValueError, InputError):
         return False  # not a quantity of that metric, so not the value that the change went to

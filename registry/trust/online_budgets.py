@@ -17,6 +17,7 @@ _RULES: dict[str, tuple[str, ...]] = {
     "drift": ("max",),
     "disagreement": ("max",),
 }
+_NAMES = tuple(dict.fromkeys(rule for rules in _RULES.values() for rule in rules))
 
 
 class OnlineBudget(Written):
@@ -49,7 +50,7 @@ class OnlineBudget(Written):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        given = [rule for rule in ("max", "min", "max_increase", "max_drop") if getattr(self, rule) is not None]
+        given = [rule for rule in _NAMES if getattr(self, rule) is not None]
         allowed = _RULES[self.metric]
         if len(given) != 1 or given[0] not in allowed:
             raise ValueError(
@@ -64,7 +65,7 @@ class OnlineBudget(Written):
     @property
     def rule(self) -> str:
         """`max`, `min`, `max_increase` or `max_drop`."""
-        return next(rule for rule in ("max", "min", "max_increase", "max_drop") if getattr(self, rule) is not None)
+        return next(rule for rule in _NAMES if getattr(self, rule) is not None)
 
     @property
     def limit(self) -> float:

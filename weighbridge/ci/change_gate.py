@@ -211,7 +211,7 @@ def _index(params: Params, item: BudgetVerdict) -> int:
     """Which budget of `params.yaml` a verdict is on."""
     for index, budget in enumerate(params.budgets):
         against = budget.against if budget.relative else None
-        same = (budget.metric, budget.rule, against) == (item.metric, item.rule, item.against)
+        same = (budget.metric, budget.rule.name, against) == (item.metric, item.rule, item.against)
         if same and abs(budget.limit - item.limit) <= 1e-9 * max(1.0, abs(item.limit)):
             return index
     return -1

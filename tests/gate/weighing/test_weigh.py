@@ -301,7 +301,7 @@ def test_default_budgets_follow_the_labels():
 def test_asked_for_metrics_get_a_limit_where_none_names_them():
     """Every metric of the table can be asked for; a user's own decides nothing by default."""
     found = with_metrics([P50], ["latency.p50", "throughput", "accuracy.auc", "params", "energy", "mine:score"])
-    assert [(item.metric, item.rule, item.required) for item in found] == [
+    assert [(item.metric, item.rule.name, item.required) for item in found] == [
         ("latency.p50", "max_ratio", True),
         ("throughput", "min_ratio", True),
         ("accuracy.auc", "max_drop", True),

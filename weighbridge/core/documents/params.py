@@ -11,6 +11,7 @@ from weighbridge.core.documents.base import Written, load, parse
 from weighbridge.core.documents.device import Device
 from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.budget_rules import BUDGET_RULES, BudgetRule
 from weighbridge.core.facts.metrics import Metric, find_metric, parse_quantity
 from weighbridge.core.facts.policy_changes import Reaction, find_change_kind
 from weighbridge.core.facts.targets import DEFAULT_TARGET, TargetName
@@ -145,9 +146,6 @@ class Weighing(Written):
         return values
 
 
-LIMITS = ("max", "min", "max_ratio", "min_ratio", "max_drop")
-
-
 class Budget(Written):
     """A declared limit on one metric, absolute (`max`, `min`) or relative to `baseline` or `stable`."""
 
@@ -179,18 +177,20 @@ class Budget(Written):
             metric = find_metric(self.metric)
         except InputError as error:
             raise ValueError(str(error)) from error
-        given = [name for name in LIMITS if getattr(self, name) is not None]
+        given = [name for name in BUDGET_RULES if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(LIMITS)}; found {', '.join(given) or 'none'}")
-        value = parse_quantity(getattr(self, given[0]), "score" if "ratio" in given[0] else metric.unit)
-        if given[0] == "max_drop" and metric.better == "lower":
-            raise ValueError(f"max_drop needs a metric where higher is better; {self.metric} is not: use max_ratio")
-        if metric.unit == "fraction" and not 0 <= value <= 1 and "ratio" not in given[0]:
-            raise ValueError(f"{given[0]} of {self.metric} is a fraction from 0 to 1")
+            raise ValueError(f"expected exactly one of {', '.join(BUDGET_RULES)}; found {', '.join(given) or 'none'}")
+        rule = BUDGET_RULES[given[0]]
+        value = parse_quantity(getattr(self, rule.name), rule.written_unit(metric.unit))
+        if rule.scale == "drop" and metric.better == "lower":
+            raise ValueError(f"{rule.name} needs a metric where higher is better; {self.metric} is not: use max_ratio")
+        if metric.unit == "fraction" and not 0 <= value <= 1 and rule.scale != "ratio":
+            raise ValueError(f"{rule.name} of {self.metric} is a fraction from 0 to 1")
         if value < 0:
-            raise ValueError(f"{given[0]} cannot be negative")
+            raise ValueError(f"{rule.name} cannot be negative")
         if "against" in self.model_fields_set and not self.relative and self.against == "stable":
-            raise ValueError("'against: stable' needs a relative limit: max_ratio, min_ratio or max_drop")
+            relative = [item.name for item in BUDGET_RULES.values() if item.relative]
+            raise ValueError(f"'against: stable' needs a relative limit: {', '.join(relative[:-1])} or {relative[-1]}")
         return self
 
     def applies_to(self, device: Device) -> bool:
@@ -203,20 +203,20 @@ class Budget(Written):
         return find_metric(self.metric)
 
     @property
-    def rule(self) -> str:
-        """Which limit it is: `max`, `min`, `max_ratio`, `min_ratio` or `max_drop`."""
-        return next(name for name in LIMITS if getattr(self, name) is not None)
+    def rule(self) -> BudgetRule:
+        """Which limit it is."""
+        return next(rule for name, rule in BUDGET_RULES.items() if getattr(self, name) is not None)
 
     @property
     def relative(self) -> bool:
         """Whether the limit refers to another artifact."""
-        return self.rule not in ("max", "min")
+        return self.rule.relative
 
     @property
     def limit(self) -> float:
         """The limit as a number: in the metric's base unit, or a ratio."""
-        value: float | str = getattr(self, self.rule)
-        return parse_quantity(value, "score" if "ratio" in self.rule else self.quantity.unit)
+        value: float | str = getattr(self, self.rule.name)
+        return parse_quantity(value, self.rule.written_unit(self.quantity.unit))
 
 
 class PolicySection(Written):
