@@ -36,6 +36,7 @@ from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy
 from weighbridge.gate.weighing.accumulator import Accumulator
 from weighbridge.gate.weighing.accuracy import Answers
+from weighbridge.gate.weighing.continuing import brought
 from weighbridge.gate.weighing.distinct import distinct, merged, remarks
 from weighbridge.gate.weighing.job import Job
 from weighbridge.gate.weighing.sampling import JOURNEY, Need, Sampling, failed_for_certain, first_needs, own_cores
@@ -78,6 +79,7 @@ def weigh_locked(job: Job, target: Path, progress: Progress = silent, place: Pla
     """Wait until no other gate measures on this machine, then weigh, continuing the measurement in `target`.
 
     The measurement is written as it grows, and read after the wait: whoever measured meanwhile may have written it.
+    One that was brought into this workspace is not continued; see `weighbridge.gate.weighing.continuing`.
     Where nothing is timed nobody waits for the machine, only for another gate on the same `target`.
     """
 
@@ -87,7 +89,10 @@ def weigh_locked(job: Job, target: Path, progress: Progress = silent, place: Pla
     with machine_lock(lock_of(target, os.environ), waiting), ExitStack() as stack:
         here = place if place is not None else stack.enter_context(Local())
         with here.machine_lock(waiting) if times(job) else nullcontext():
-            previous = Measurement.read(target) if target.exists() else None
+            foreign = brought(target)
+            previous = Measurement.read(target) if target.exists() and foreign is None else None
+            if foreign is not None:
+                job = replace(job, options=replace(job.options, remarks=(*job.options.remarks, foreign)))
             measurement = weigh(
                 job, previous=previous, progress=progress, keep=lambda found: found.write(target), place=here
             )

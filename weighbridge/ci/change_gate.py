@@ -16,6 +16,7 @@ from weighbridge.ci import evidence_bundle, history
 from weighbridge.ci.annotations import Annotation, Level, for_input_error, line_of
 from weighbridge.ci.content import Contents
 from weighbridge.ci.evidence_bundle import EvidenceBundle
+from weighbridge.ci.origin import elsewhere, with_origin
 from weighbridge.ci.pipeline import Echo, reproduce
 from weighbridge.ci.stages import Side
 from weighbridge.ci.touch import Touch, refusal, touch, undeclared_error
@@ -142,7 +143,8 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
     checked = summary.check(root, base=_policy_base(change.git, base, found, project), today=change.today)
     verdict = checked.verdict
     noted = tuple(marks(verdict, params, file, text))
-    return Judged(project, verdict.verdict.exit_code, checked.sections(project), noted, checked, done.ran)
+    report = with_origin(checked.sections(project), elsewhere(change.git, project, params.recipes, done.ran))
+    return Judged(project, verdict.verdict.exit_code, report, noted, checked, done.ran)
 
 
 def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[Annotation]:

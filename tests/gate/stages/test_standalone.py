@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -73,6 +74,19 @@ def test_weighing_again_continues(weigh, tmp_path):
         measurement = json.loads((tmp_path / "out" / "measurement.json").read_text())
         lengths.append(len(measurement["comparisons"][0]["metrics"]["latency.p50"]["numbers"]))
     assert lengths[1] > lengths[0] >= 1
+
+
+def test_a_measurement_that_git_tracks_is_not_continued(weigh, tmp_path):
+    """What a pull request brought decides nothing, and the report says that it was there."""
+    weigh("--time-limit", "3", "-q")
+    subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
+    before = json.loads((tmp_path / "out/measurement.json").read_text())
+    subprocess.run(["git", "add", "-f", "out/measurement.json"], cwd=tmp_path, check=True)
+    weigh("--budgets", "budgets.yaml", "-q")
+    after = json.loads((tmp_path / "out/measurement.json").read_text())
+    assert "latency.p50" in before["comparisons"][0]["metrics"]
+    assert "latency.p50" not in after["comparisons"][0]["metrics"]
+    assert "is tracked by Git and may come with the change" in (tmp_path / "out/gate.md").read_text()
 
 
 def test_a_users_metric_and_the_same_file(weigh, tmp_path, monkeypatch):
