@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from weighbridge.core.documents import BudgetVerdict, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents import BasisItem, BudgetVerdict, PolicyChange, Verdict, WaiverUse
 from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.formatting import percent, quantity, span
 from weighbridge.gate.report.blocks import (
@@ -24,7 +24,7 @@ from weighbridge.gate.report.blocks import (
 )
 from weighbridge.gate.report.evidence import device_section, flips_section, launches_section, slices_section
 from weighbridge.gate.report.facts import Entry, pareto_front
-from weighbridge.gate.report.governance import Edit, params_section, policy_section, waivers_section
+from weighbridge.gate.report.governance import Edit, basis_section, params_section, policy_section, waivers_section
 from weighbridge.gate.report.targets import targets_section
 
 PICTURES = {"pareto": "pareto.png", "limits": "limits.png", "launches": "launches.png"}
@@ -41,6 +41,7 @@ class Report:
     notes: Sequence[str] = ()
     policy_changes: Sequence[PolicyChange] = ()
     waivers: Sequence[WaiverUse] = ()
+    basis: Sequence[BasisItem] = ()
     edits: Sequence[Edit] | None = None
     """None where there was no merge base to compare with."""
     calibration: Sequence[str] = ()
@@ -64,6 +65,7 @@ def document(report: Report) -> Document:
         _reasons(report),
         policy_section(report.policy_changes),
         waivers_section(report.waivers),
+        basis_section(report.basis),
         params_section(report.edits),
         _tradeoff(report),
         targets_section(report.entries),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from weighbridge.core.documents import PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents import BasisItem, PolicyChange, Verdict, WaiverUse
 from weighbridge.gate.report.blocks import Code, Inline, Mark, Paragraph, Section, Span, Table
 
 _WORST_FIRST = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
@@ -23,27 +23,52 @@ class Edit:
 
 
 def policy_section(changes: Sequence[PolicyChange]) -> Section | None:
-    """What asks for less than the merge base does, and who accepted it."""
+    """What this change does to the rules that it is judged by, and who accepted it."""
     if not changes:
         return None
     why = (
-        "Limits are compared with those of the merge base, so that nobody can raise a limit and jump under it in one "
-        "change. Each line below asks for less than before and needs a waiver in "
+        "Limits, test set, settings and whatever else decides a verdict are compared with the merge base, so that no "
+        "change lowers the bar and passes below it. What needs a waiver and has none fails; a file in "
     )
-    lead = Paragraph([why, Code("waivers/"), "."])
+    lead = Paragraph([why, Code("waivers/"), " then names the first column and says the last."])
     rows = [
         (
             [Code(change.budget)],
-            [change.kind],
-            [change.base],
+            [change.effect or change.kind],
+            [change.base or "–"],
             [change.head],
             _under_base(change),
             _accepted(change),
+            [Code(f"to: {change.accepts}")] if change.blocks else ["–"],
         )
-        for change in changes
+        for change in sorted(changes, key=lambda change: not change.blocks)
     ]
-    table = Table(("budget", "change", "merge base", "here", "by the merge base's limit", "accepted by"), rows)
-    return Section("policy", "Loosened limits", [lead, table])
+    header = ("what", "change", "merge base", "here", "by the merge base's limit", "accepted by", "a waiver says")
+    return Section("policy", "What this change does to the rules", [lead, Table(header, rows)])
+
+
+_BASIS_STATES = {"same": "same", "changed": "differs", "unknown": "differs, not compared", "new": "nothing there"}
+
+
+def basis_section(items: Sequence[BasisItem]) -> Section | None:
+    """What the verdict rests on, what differs from the merge base first."""
+    if not items:
+        return None
+    rows = [
+        (
+            [item.subject],
+            [Code(_short(item.digest))],
+            [Code(_short(item.base if item.state != "same" else item.digest))],
+            [item.effect or _BASIS_STATES.get(item.state, item.state)],
+        )
+        for item in sorted(items, key=lambda item: item.state == "same")
+    ]
+    return Section("basis", "What this verdict rests on", [Table(("what", "here", "merge base", "effect"), rows)])
+
+
+def _short(digest: str | None) -> str:
+    """The first digits; all of them are in `verdict.json`."""
+    return "–" if digest is None else digest.partition(":")[2][:12]
 
 
 def _accepted(change: PolicyChange) -> Inline:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from weighbridge.core.documents import Params, PolicyChange
+from weighbridge.core.errors import InputError
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
 from weighbridge.gate.stages.identity import before
 from weighbridge.gate.stages.inventory import PARAMS
+from weighbridge.gate.stages.sides import Committed
 from weighbridge.gate.stages.summary import Base
 from weighbridge.gate.verdict.waivers import FOLDER, identity_in
 
@@ -21,8 +23,16 @@ def merge_base(root: Path, revision: str) -> Base:
     git = Git.discover(root)
     commit = git.run("merge-base", "--end-of-options", "HEAD", revision)
     project = root.resolve().relative_to(git.root.resolve()).as_posix()
-    found = before(Tree(git, commit), project, Params.read(root / PARAMS).model.name)
+    found = before(Tree(git, commit), project, _model(root))
     return base_at(git, commit, found.folder or project, found.changes)
+
+
+def _model(root: Path) -> str:
+    """The name that a project's model has now; empty where `params.yaml` cannot be read, which judging it says."""
+    try:
+        return Params.read(root / PARAMS).model.name
+    except InputError:
+        return ""
 
 
 def base_at(git: Git, commit: str, project: str, changes: tuple[PolicyChange, ...] = ()) -> Base:
@@ -35,4 +45,5 @@ def base_at(git: Git, commit: str, project: str, changes: tuple[PolicyChange, ..
     texts = {name: git.show(commit, name) for name in names if name.endswith((".yaml", ".yml"))}
     waivers = {identity_in(text, name) for name, text in texts.items() if text is not None}
     text = git.show(commit, (home / PARAMS).as_posix())
-    return Base(commit[:12], text, changes, frozenset(identity for identity in waivers if identity is not None))
+    known = frozenset(identity for identity in waivers if identity is not None)
+    return Base(commit[:12], text, changes, known, Committed(Tree(git, commit), project))

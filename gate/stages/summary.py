@@ -24,7 +24,9 @@ from weighbridge.gate.report import markdown, page, plots, tables
 from weighbridge.gate.report.content import PICTURES, Report, document, interval
 from weighbridge.gate.report.edits import edits
 from weighbridge.gate.report.facts import Entry
+from weighbridge.gate.stages.basis import Basis, take_basis
 from weighbridge.gate.stages.inventory import PARAMS, Inventory, take_inventory
+from weighbridge.gate.stages.sides import Committed
 from weighbridge.gate.verdict.judge import judge as judge_one
 from weighbridge.gate.verdict.judge import name_of, unanswered_by
 from weighbridge.gate.verdict.policy import Policy, policy_changes, under_base, under_rules
@@ -45,6 +47,8 @@ class Base:
     """Policy changes that the caller found besides: a project that was moved, renamed or split."""
     waivers: frozenset[str] = frozenset()
     """Identities of the waivers that it has already: those that accepted a policy change are spent."""
+    tree: Committed | None = None
+    """The commit itself, to compare what the verdict rests on; None where only its `params.yaml` is at hand."""
 
 
 @dataclass(frozen=True)
@@ -181,19 +185,22 @@ def _judge_all(inventory: Inventory) -> GateVerdict:
 
 def _gate_verdict(inventory: Inventory, root: Path, base: Base | None, today: dt.date) -> GateVerdict:
     changes: list[PolicyChange] = []
+    basis = Basis()
     notes = []
     rules = inventory.params.policy
     if base is not None and base.text is not None:
         before = Policy.parse(base.text, f"{PARAMS} at {base.revision}")
         rules = before.rules
-        changes = policy_changes(before, Policy.of(inventory.params)) + under_rules(base.changes, before.rules)
+        basis = take_basis(root, inventory.params, before, base.tree) if base.tree is not None else basis
+        found = [*base.changes, *basis.changes]
+        changes = policy_changes(before, Policy.of(inventory.params)) + under_rules(found, before.rules)
         sound = {item.candidate.name: item.measurement for item in inventory.weighed if not item.problems}
         changes = under_base(changes, before.budgets, sound)
     elif base is not None:
         changes = list(base.changes)
         notes = [f"{base.revision} has no {PARAMS}: the limits are new and were compared with nothing."]
     verdict = _judge_all(inventory)
-    verdict = verdict.model_copy(update={"notes": [*verdict.notes, *notes]})
+    verdict = verdict.model_copy(update={"notes": [*verdict.notes, *notes], "basis": basis.items})
     compared = base is not None and base.text is not None
     terms = Terms(rules.waiver_days, base.waivers if base is not None else frozenset(), compared)
     return apply_waivers(verdict, read_waivers(root), changes, today, terms)
@@ -228,6 +235,7 @@ def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base |
         notes=verdict.notes,
         policy_changes=verdict.policy_changes,
         waivers=verdict.waivers,
+        basis=verdict.basis,
         edits=changed,
         calibration=sentences(root, fingerprint),
         reproduce=REPRODUCE,

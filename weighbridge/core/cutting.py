@@ -26,6 +26,7 @@ CUT_ORDER = (
     "params",
     "reproduce",
     "reasons",
+    "basis",
     "waivers",
     "policy",
     "budgets",

@@ -2,7 +2,7 @@
 
 from tests.gate.evidence import proportions
 from tests.gate.project import PARAMS, evidence
-from weighbridge.core.documents import Budget, Flip, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents import BasisItem, Budget, Flip, PolicyChange, Verdict, WaiverUse
 from weighbridge.gate.report.content import Report, document
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.governance import Edit
@@ -29,6 +29,7 @@ def printed(recipes, *, ratio=1.4, project=".", model="net", notes=("A note.",))
         notes=notes,
         policy_changes=[PolicyChange(kind="removed", budget="params max", base="100", head="not there")],
         waivers=[WaiverUse(file="waivers/a.yaml", who="A", why="B", expires="2026-12-31", accepts=["c"])],
+        basis=[BasisItem(subject="test set", digest=None, state="new")],
         edits=[Edit("budgets[1].max_ratio", "0.8", "0.9")],
         calibration=["This machine resolves 3% of latency."],
         reproduce=["make repro"],

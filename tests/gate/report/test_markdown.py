@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement
+from tests.gate.evidence import BUDGETS, comparison, controls, digest, launches, measurement
 from tests.gate.project import PARAMS, evidence
-from weighbridge.core.documents import Budget, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents import BasisItem, Budget, PolicyChange, Verdict, WaiverUse
 from weighbridge.gate.report.blocks import Bullets, Code, Document, Mark, Paragraph, Section, Shell, Strong, Table
 from weighbridge.gate.report.content import Report, document
 from weighbridge.gate.report.facts import Entry
@@ -48,12 +48,27 @@ def test_a_failing_pipeline_with_policy_and_waivers(golden):
             head="0.9×",
             under_base={"int8": "fail", "share": "pass"},
         ),
-        PolicyChange(kind="removed", budget="params max", base="100", head="not there", waived_by="waivers/a.yaml"),
+        PolicyChange(kind="removed", budget="params max", base="100", head="removed", waived_by="waivers/a.yaml"),
+        PolicyChange(
+            kind="library upgraded",
+            budget="requirements.txt",
+            base="0123456789ab",
+            head="ba9876543210",
+            effect="numpy ==2.0 → ==2.1",
+            needs_waiver=False,
+        ),
+    ]
+    basis = [
+        BasisItem(subject="test set", digest=digest("data"), base=digest("data"), state="same"),
+        BasisItem(
+            subject="libraries", digest=digest("new"), base=digest("old"), state="changed", effect="numpy ==2.0 → ==2.1"
+        ),
+        BasisItem(subject="baseline onnxruntime", digest=digest("baseline"), state="new"),
     ]
     waivers = [
         WaiverUse(
             file="waivers/a.yaml", who="A. Person", why="No longer needed.", expires="2026-12-31",
-            accepts=["policy: params max removed (100 → not there)"],
+            accepts=["policy: params max removed (100 → removed)"],
         )
     ]  # fmt: skip
     found = entries(int8=1.4)
@@ -64,6 +79,7 @@ def test_a_failing_pipeline_with_policy_and_waivers(golden):
                 found,
                 policy_changes=changes,
                 waivers=waivers,
+                basis=basis,
                 edits=[Edit("budgets[1].max_ratio", "0.8", "0.9")],
                 calibration=["This machine resolves 3% of latency."],
                 notes=["waivers/b.yaml is not needed any more: delete it."],

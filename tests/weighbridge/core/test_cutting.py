@@ -42,7 +42,7 @@ def test_sections_go_one_by_one_samples_first_and_verdicts_last():
         assert set(order) <= set(gone)
         order += sorted(set(gone) - set(order), key=cutting.CUT_ORDER.index)
     expected = ["flips", "slices", "launches", "legend", "notes", "tradeoff", "targets", "device", "params"]
-    expected += ["reproduce", "reasons", "waivers", "policy", "budgets", "recipes"]
+    expected += ["reproduce", "reasons", "basis", "waivers", "policy", "budgets", "recipes"]
     assert order == [key for key in expected if key in present]
 
 

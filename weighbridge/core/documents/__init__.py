@@ -42,6 +42,7 @@ from weighbridge.core.documents.params import (
 )
 from weighbridge.core.documents.stable import STABLE, Stable, StableFile
 from weighbridge.core.documents.verdict import (
+    BasisItem,
     BudgetVerdict,
     GateVerdict,
     PolicyChange,
@@ -59,6 +60,7 @@ __all__ = [
     "STABLE",
     "Absent",
     "ArtifactFile",
+    "BasisItem",
     "Budget",
     "BudgetFile",
     "BudgetVerdict",

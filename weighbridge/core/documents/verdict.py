@@ -51,7 +51,7 @@ class BudgetVerdict(Recorded):
     against: str | None
     """`baseline` or `stable` for relative limits; None for absolute ones."""
     rule: str
-    """The name of a rule of `core.facts.budget_rules`."""
+    """`max`, `min`, `max_ratio`, `min_ratio` or `max_drop`."""
     limit: float
     unit: str
     """Of limit, estimate and bounds: `bytes`, `seconds`, `ratio`, `fraction` …"""
@@ -117,6 +117,23 @@ class PolicyChange(Recorded):
         return self.needs_waiver and self.waived_by is None
 
 
+class BasisItem(Recorded):
+    """One thing that a verdict rests on, beside what it was at the merge base."""
+
+    subject: str
+    """`test set`, `labels`, `slices`, `calibration data`, `baseline <target>`, `pipeline commands`, `limits`, `weighing
+    settings`, `libraries`, `workflows`, `registry policy`, `waivers` or `gate (<version>)`.
+    """
+    digest: str | None
+    """`sha256:…` over its content here; None where there is none of it."""
+    base: str | None = None
+    """The same at the merge base, or `md5:…` as DVC's lock names it there; None where it is not known or absent."""
+    state: str
+    """`same`, `changed`, `unknown` (differs, and could not be compared) or `new` (the merge base measured nothing)."""
+    effect: str = ""
+    """What differs, in words."""
+
+
 WARNING_DAYS = 14
 """Days before its last day from which a waiver in use is warned of."""
 
@@ -179,3 +196,5 @@ class GateVerdict(Recorded):
     policy_changes: list[PolicyChange] = []
     """Against the merge base, where one was given; any that needs a waiver and has none fails the gate."""
     waivers: list[WaiverUse] = []
+    basis: list[BasisItem] = []
+    """What the verdict rests on, where there was a merge base to compare it with."""
