@@ -177,6 +177,7 @@ def _manifest(project: Project, artifact: Artifact, data_digest: str, **given: A
         model=params.model.name,
         recipe=given.pop("recipe", {}),
         artifact=ArtifactFile(path=file, digest=sha256_bytes(artifact.data), bytes=len(artifact.data)),
+        requires=list(artifact.requires),
         sizes=artifact.sizes,
         steps=list(artifact.steps),
         data=data_digest,

@@ -33,6 +33,7 @@ from weighbridge.compress.graph.lowering import agreement
 from weighbridge.compress.steps import Context, Facts
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.integer import check_calibration
+from weighbridge.compress.techniques.quantize.ranges import widened
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 
@@ -150,7 +151,15 @@ def _ranges(data: bytes, recipe: Any, split: Split) -> Any:
 
     job = calibrator.Calibrator(bytearray(data), num_threads=1, qsv_update_func=_extremes)
     job.calibrate({SIGNATURE: [_example(split, index) for index in range(len(split))]}, recipe)
-    return job.get_model_qsvs()
+    stored = tflite.constants(data)
+    return {name: found if name in stored else _widened(found) for name, found in job.get_model_qsvs().items()}
+
+
+def _widened(found: Mapping[str, Array]) -> Mapping[str, Array]:
+    if "min" not in found or "max" not in found:
+        return found
+    low, high = widened(found["min"], found["max"])
+    return {**found, "min": low, "max": high}
 
 
 def _extremes(before: Mapping[str, Array], now: Mapping[str, Array]) -> dict[str, Array]:

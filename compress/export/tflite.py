@@ -248,6 +248,13 @@ def _weighted(model: Any, graph: Any) -> Iterator[tuple[Any, int]]:
             yield operator, builtin
 
 
+def constants(data: bytes) -> frozenset[str]:
+    """Names of the tensors whose values are stored."""
+    model = parse(data)
+    tensors = (tensor for graph in model.subgraphs for tensor in graph.tensors)
+    return frozenset(tensor.name.decode() for tensor in tensors if constant(model, tensor) is not None)
+
+
 def constant(model: Any, tensor: Any) -> Array | None:
     """A tensor's stored values less their zero point, weights as float32; None for what is computed."""
     stored = model.buffers[tensor.buffer].data

@@ -22,6 +22,7 @@ from weighbridge.compress.training.splits import forget
 from weighbridge.core.documents import Sizes, StepRecord
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.formats.onnx_file import compressed_sizes, counts
+from weighbridge.core.formats.onnx_isa import requires
 from weighbridge.data import Split
 
 PARITY_EXAMPLES = 256
@@ -42,6 +43,8 @@ class Artifact:
     """Of the file with the module, and under `targets` with the files of other targets."""
     ports: dict[str, list[str]] = field(default_factory=dict)
     """Names of inputs and outputs, in the file's order."""
+    requires: tuple[str, ...] = ()
+    """What a processor must have to answer as this one did."""
 
 
 @contextmanager
@@ -217,13 +220,16 @@ class Run:
         assert self.sizes is not None  # `export` or `start` set it
         assert self.form is not None
         where = steps[-1].where if steps else "baseline"
-        reading = self._read(onnx.load_model_from_string(self.data) if self.target.read is None else self.data)
+        shipped = onnx.load_model_from_string(self.data) if self.target.read is None else None
+        reading = self._read(shipped if shipped is not None else self.data)
+        # XNNPACK, which runs the files of other targets, widens before it adds.
+        needs = requires(shipped) if shipped is not None else ()
         facts = invariants.claims_hold(self.claims, reading.weights, where)
         if reading.kernels:
             facts["kernels"] = reading.kernels
         if self.records and self.records[-1].sizes is None:
             self.records[-1] = self.records[-1].model_copy(update={"sizes": self.sizes})
-        return Artifact(self.data, self.sizes, tuple(self.records), {**self.parity, **facts}, ports(self.form))
+        return Artifact(self.data, self.sizes, tuple(self.records), {**self.parity, **facts}, ports(self.form), needs)
 
     def _read(self, model: Any) -> Reading:
         return read_form(self.target, model)

@@ -2,7 +2,7 @@
 
 - `place`: the interface
 - `local`: this machine
-- `ssh`, `connection`: a machine behind OpenSSH; `bootstrap` and `agent` are what runs there
+- `ssh`, `session`, `connection`: a machine behind OpenSSH; `bootstrap` and `agent` are what runs there
 - `travelling`: the user's code around the model, made ready for the way there
 - `command`, `harness`: a user's own harness
 - `claims`: what a device says, held against what can be

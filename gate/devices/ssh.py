@@ -7,8 +7,6 @@ unknown host. The interleaving happens on the device: no burst waits for the net
 from __future__ import annotations
 
 import dataclasses
-import os
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,19 +19,18 @@ from numpy.typing import NDArray
 from weighbridge.core.documents import DeviceSection
 from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.core.facts.targets import TARGETS
-from weighbridge.core.files import read_bytes, sha256_bytes
+from weighbridge.core.files import read_bytes
 from weighbridge.data import Split
-from weighbridge.gate.devices.claims import Witness, believed, check_clock
-from weighbridge.gate.devices.connection import STARTER, Connection, DroppedError, RefusedError
+from weighbridge.gate.devices.claims import Witness, believed
+from weighbridge.gate.devices.connection import RefusedError
 from weighbridge.gate.devices.place import Place, Waiting
+from weighbridge.gate.devices.session import SPARE_BYTES, TIMEOUT, Session
 from weighbridge.gate.devices.travelling import made_ready, source_of
 from weighbridge.gate.measure.bench import Cores, Journey, Setup
-from weighbridge.gate.measure.device import document
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner, answer
 from weighbridge.gate.measure.launches import Launch
-from weighbridge.gate.measure.machine_lock import POLL_SECONDS, WAIT_SECONDS
-from weighbridge.gate.measure.process import Answering, Artifact, send_arrays
+from weighbridge.gate.measure.process import Answering, Artifact
 from weighbridge.gate.measure.recording import from_wire
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import Model
@@ -41,40 +38,8 @@ from weighbridge.gate.measure.sizes import Model
 Array = NDArray[Any]
 Result = TypeVar("Result")
 
-COMMAND_VARIABLE = "WEIGHBRIDGE_SSH_COMMAND"
-"""The `ssh` to use with its first options, as `GIT_SSH_COMMAND` is for git."""
-OPTIONS = (
-    "-T", "-a", "-x",  # no terminal, no agent and no screen of ours for the device
-    "-o", "BatchMode=yes",
-    "-o", "StrictHostKeyChecking=yes",
-    "-o", "ConnectTimeout=15",
-    "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=4",
-    "-o", "ClearAllForwardings=yes",
-    "-o", "PermitLocalCommand=no",
-    "-o", "EscapeChar=none",
-    "-o", "LogLevel=ERROR",
-)  # fmt: skip
-TIMEOUT = 60.0
-"""Seconds without progress after which a connection counts as dropped."""
-RETRIES = 3
-"""Times that a question is asked again over a new connection."""
-PAUSES = (0.5, 2.0, 5.0)
-"""Seconds before each."""
-SPARE_BYTES = 16 << 20
-"""Room that is left on the device beyond the files."""
 
-
-def command(section: DeviceSection, environment: Mapping[str, str]) -> list[str]:
-    """The argument list that connects; the device's shell sees one line of words that need no quoting but quotes."""
-    assert section.address is not None
-    user, _, place = section.address.removeprefix("ssh://").rpartition("@")
-    host, _, port = place.partition(":")
-    start = shlex.split(environment.get(COMMAND_VARIABLE, "ssh"))
-    words = [*start, *OPTIONS, *(["-l", user] if user else []), *(["-p", port] if port else [])]
-    return [*words, "--", host, f"exec {shlex.join([section.python, '-I', '-u', '-c', STARTER])}"]
-
-
-class Ssh(Place):
+class Ssh(Session, Place):
     """Weighs on a machine behind `ssh`. Connecting describes it; a connection that drops is opened again."""
 
     def __init__(
@@ -84,16 +49,9 @@ class Ssh(Place):
         environment: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.name, self.section = name, section
-        self.environment = os.environ if environment is None else environment
-        self.sleep = sleep
-        self.files: dict[str, bytes] = {}
-        self.sent: dict[str, str] = {}
+        super().__init__(name, section, environment, sleep)
         self.inputs: Mapping[str, Array] = {}
         self.raw: Mapping[str, Array] = {}
-        self.locked = False
-        self.connection = self._connect()
-        self.device = document(self._facts(), name)
 
     def close(self) -> None:
         """End the connection; the agent's folder goes with it."""
@@ -210,92 +168,9 @@ class Ssh(Place):
             "control": control,
         }
 
-    def _connect(self) -> Connection:
-        environment = dict(self.environment)
-        try:
-            return Connection(
-                self.name,
-                command(self.section, environment),
-                environment,
-                folder=self.section.folder,
-                timeout=TIMEOUT,
-            )
-        except DroppedError as error:
-            raise DroppedError(
-                f"cannot be reached at {self.section.address}: {error.what}",
-                where=self.name,
-                fix="does `ssh -o BatchMode=yes` reach it, and does its shell print nothing?",
-            ) from error
-
-    def _facts(self) -> dict[str, Any]:
-        said = self.connection.said.get("facts")
-        if not isinstance(said, dict):
-            raise MeasurementError(f"says nothing of itself: {said!r:.80}", where=self.name)
-        return {**said, "device_class": self.section.device_class or self.name}
-
-    def _clock(self) -> int:
-        return check_clock(self.connection.said.get("clock_ns"), self.name)
-
-    def _persistently(self, act: Callable[[], Result]) -> Result:
-        """Do it, over a new connection where the old one drops; after the last retry the drop is the answer."""
-        for pause in (*PAUSES[:RETRIES], None):
-            try:
-                if self.connection.errors.closed or self.connection.process.poll() is not None:
-                    self._reconnect()
-                return act()
-            except DroppedError as error:
-                self.connection.kill()
-                if pause is None:
-                    raise MeasurementError(
-                        f"the connection dropped {RETRIES + 1} times; at last: {error.what}", where=self.name
-                    ) from error
-                self.sleep(pause)
-        raise AssertionError("the last round returns or raises")
-
-    def _reconnect(self) -> None:
-        self.connection = self._connect()
-        self.sent = {}
-        found = document(self._facts(), self.name)
-        if found.fingerprint != self.device.fingerprint:
-            raise MeasurementError("is another machine since the connection dropped", where=self.name)
-        if self.files:
-            self._send_files()
-        if self.locked:
-            self._lock(lambda _: None)
-
-    def _send_files(self) -> None:
-        for name, content in self.files.items():
-            digest = sha256_bytes(content)
-            if self.sent.get(name) == digest:
-                continue
-            said, _ = self.connection.ask("put", content, path=name, timeout=TIMEOUT)
-            if said.get("digest") != digest:
-                raise MeasurementError(
-                    f"holds {said.get('digest')!r:.80} for {name} instead of {digest}: what was sent did not arrive",
-                    where=self.name,
-                )
-            self.sent[name] = digest
-
     def _send_inputs(self) -> None:
         self._send_arrays("inputs", self.inputs)
         self._send_arrays("examples", self.raw)
-
-    def _send_arrays(self, operation: str, arrays: Mapping[str, Array]) -> None:
-        digest = sha256_bytes(b"".join(array.tobytes() for array in arrays.values()))
-        if arrays and self.sent.get(operation) != digest:
-            send_arrays(self.connection, operation, arrays)
-            self.sent[operation] = digest
-
-    def _lock(self, waiting: Waiting) -> None:
-        begin = time.monotonic()
-        while not self.connection.ask("lock")[0].get("taken"):
-            waited = time.monotonic() - begin
-            if waited > WAIT_SECONDS:
-                raise MeasurementError(
-                    f"another gate has been measuring there for {waited:.0f} seconds", where=self.name
-                )
-            waiting(waited)
-            self.sleep(POLL_SECONDS)
 
     def _check_runtime(self, runtime: str) -> None:
         package = TARGETS[runtime].runtime
@@ -314,9 +189,6 @@ class Ssh(Place):
             raise MeasurementError(
                 f"has {free!r:.40} bytes free in {self.section.folder}; {needed} are needed", where=self.name
             )
-
-    def _path(self, name: str) -> str:
-        return f"{self.connection.said.get('folder')}/{name}"
 
     def _there(self, artifact: Artifact) -> dict[str, Any]:
         return {

@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from weighbridge.core.documents import STABLE, Candidate, Manifest, Measurement, Params, Stable, baseline_folder, load
+from weighbridge.core.documents import (
+    STABLE,
+    Candidate,
+    Device,
+    Manifest,
+    Measurement,
+    Params,
+    Stable,
+    baseline_folder,
+    load,
+)
 from weighbridge.core.documents.manifest import recipe_core
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.isa import Host
 from weighbridge.core.files import read_json, sha256_file
 
 PARAMS = "params.yaml"
@@ -69,6 +80,11 @@ def _stable_digests(root: Path) -> dict[str, str]:
     return {target: file.digest for target, file in load(Stable, path).artifacts.items()}
 
 
+def _host(device: Device) -> Host:
+    """A device's processor: the last word of its system is the machine."""
+    return Host((device.system.split() or [""])[-1], frozenset(device.isa))
+
+
 def _disagreements(
     candidate: Candidate, manifest: Manifest, baseline: Manifest, measurement: Measurement, stable: str | None
 ) -> list[str]:
@@ -84,6 +100,11 @@ def _disagreements(
         problems.append(f"the measurement was taken on {measurement.target}")
     if measurement.device.name != candidate.device:
         problems.append(f"the measurement was taken on the device {measurement.device.name!r}")
+    if lacking := _host(measurement.device).lacks(manifest.requires):
+        problems.append(
+            f"the artifact requires {', '.join(lacking)}, which the device {measurement.device.name!r} lacks: "
+            "it would answer otherwise there"
+        )
     if measurement.candidate.digest != manifest.artifact.digest:
         problems.append("the measurement is of another file than the artifact")
     if measurement.baseline.digest != baseline.artifact.digest:

@@ -293,6 +293,7 @@ class Made:
             macs=manifest.sizes.macs,
             md5=built.md5,
             manifest=built.manifest_digest,
+            requires=manifest.requires,
         )
 
     def _origin(self, built: Sequence[Built]) -> dict[str, object]:

@@ -161,8 +161,17 @@ def _artifact(item: Mapping[str, Any], shared: Mapping[str, Any], where: str) ->
         target=str(item["target"]),
         path=item["path"],
         md5=str(item["md5"]),
+        requires=_requires(item),
         **shared,
     )
+
+
+def _requires(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """None are recorded by versions that are older than the field."""
+    found = item.get("requires", [])
+    if not isinstance(found, list):
+        raise TypeError("'requires' is not a list")
+    return tuple(map(str, found))
 
 
 def _by_digest(view: View, channels: dict[str, Any], digest: str) -> str:

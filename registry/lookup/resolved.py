@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from weighbridge.core.errors import StateError
+from weighbridge.core.facts.isa import Host
 from weighbridge.core.files import pretty_json
+
+
+def require_host(requires: Sequence[str], host: Host | None, what: str) -> None:
+    """Raise `StateError` where a host lacks what an artifact requires of its processor; None: whatever the host."""
+    lacking = host.lacks(requires) if host is not None and requires else ()
+    if lacking:
+        raise StateError(
+            f"requires {', '.join(lacking)}, which {host.name if host else ''} lacks: it would answer otherwise there",
+            where=what,
+            fix="take a portable version, name the processor that will run it (--isa avx512_vnni), or say --any-host",
+        )
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,8 @@ class Resolved:
     """Per cent of the traffic, for a canary."""
     since: str | None = None
     """Since when the channel has pointed here."""
+    requires: tuple[str, ...] = ()
+    """What a processor must have to answer as the artifact was made to, such as `vnni`."""
     quarantined: bool = False
     deprecated: str | None = None
     """Why the version should not be taken any more."""
@@ -43,6 +59,10 @@ class Resolved:
     def json_text(self) -> str:
         """The answer as JSON text."""
         return pretty_json(self.to_json())
+
+    def require_host(self, host: Host | None) -> None:
+        """Raise `StateError` where a host lacks what the artifact requires; None: whatever the host."""
+        require_host(self.requires, host, f"{self.model}@{self.version}")
 
     def line(self) -> str:
         """The answer for shells: `MODEL@VERSION DIGEST`."""

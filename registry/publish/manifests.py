@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.facts.isa import Host
 from weighbridge.core.files import dump_yaml
+from weighbridge.registry.lookup.resolved import require_host
 from weighbridge.registry.publish.package import choose
 from weighbridge.registry.state.records import Canary, Placed, StoredArtifact, VersionRecord
 from weighbridge.registry.state.snapshot import ModelState
@@ -43,6 +45,8 @@ class Options:
     """That the container serves on."""
     target: str | None = None
     """Whose artifact serves, of versions that were built for several runtimes."""
+    host: Host | None = None
+    """The processors that will serve; None: whatever they have."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Served:
     digest: str
     uri: str
     target: str
+    requires: tuple[str, ...] = ()
+    """What a processor must have to answer as it was made to."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,9 @@ class Traffic:
             "weighbridge/stable": self.stable.version,
             "weighbridge/stable-digest": self.stable.digest,
         }
+        needs = sorted({name for served in (self.stable, self.canary) if served for name in served.requires})
+        if needs:
+            notes["weighbridge/requires"] = ",".join(needs)
         if self.canary:
             notes |= {"weighbridge/canary": self.canary.version, "weighbridge/canary-digest": self.canary.digest}
         return notes
@@ -133,7 +142,9 @@ def metadata(traffic: Traffic, options: Options) -> dict[str, Any]:
 def _served(state: ModelState, place: Placed, options: Options) -> Served:
     record = state.records[place.version]
     artifact = choose(record, options.target)
-    return Served(place.version, artifact.digest, storage_uri(options.storage_uri, record, artifact), artifact.target)
+    require_host(artifact.requires, options.host, f"{state.name}@{place.version}")
+    uri = storage_uri(options.storage_uri, record, artifact)
+    return Served(place.version, artifact.digest, uri, artifact.target, tuple(artifact.requires))
 
 
 def storage_uri(template: str, record: VersionRecord, artifact: StoredArtifact) -> str:

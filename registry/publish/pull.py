@@ -14,10 +14,11 @@ from typing import Any
 
 from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import StateError
+from weighbridge.core.facts.isa import Host
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lookup.location import from_remote, locate
 from weighbridge.registry.lookup.resolve import resolve
-from weighbridge.registry.lookup.resolved import Resolved
+from weighbridge.registry.lookup.resolved import Resolved, require_host
 from weighbridge.registry.publish import oci
 from weighbridge.registry.publish.distribution import Repository
 from weighbridge.registry.publish.package import Package, choose, unpack
@@ -86,9 +87,12 @@ class Wanted:
     trust: str
 
 
-def want(root: Path, spec: str, *, target: str | None = None, quarantined: bool = False) -> Wanted:
+def want(
+    root: Path, spec: str, *, target: str | None = None, quarantined: bool = False, host: Host | None = None
+) -> Wanted:
     """Resolve `spec` and see that it may be taken: not quarantined (unless `quarantined`), signed as the policy asks.
 
+    With `host`, nor does the artifact require anything of a processor that the host lacks.
     A version that was built for several targets needs one of them as `target`. A version that may not be taken is a
     `StateError`; a signature that does not hold an `IntegrityError`.
     """
@@ -99,6 +103,7 @@ def want(root: Path, spec: str, *, target: str | None = None, quarantined: bool 
             f"{found.model}@{found.version} is quarantined",
             fix=f"see `weighbridge registry history {found.model}`; --quarantined takes it all the same",
         )
+    found.require_host(host)
     signed = require_trusted(view, found.model, found.version)
     where = version_path(found.model, found.version)
     record = parse(VersionRecord, read_record(view, found.model, found.version), where)
@@ -175,7 +180,7 @@ def _name(source: Place | None) -> str:
             return "project, DVC cache or DVC remote"
 
 
-def pull_reference(source: Source, out: Path, policy: Path | None) -> Pulled:
+def pull_reference(source: Source, out: Path, policy: Path | None, host: Host | None = None) -> Pulled:
     """Put what an OCI reference names into `out`, without a clone of the registry.
 
     With a policy file the signature decides. Without, the digest in the reference is what vouches for the bytes;
@@ -190,6 +195,7 @@ def pull_reference(source: Source, out: Path, policy: Path | None) -> Pulled:
         )
     with oci.pulled(source.reference, source.repository) as package:
         trust = _trust(package, rules, policy, source.reference)
+        require_host(package.artifact.requires, host, str(source.reference))
         file = unpack(package, out)
     record = package.record
     return Pulled(record.model, record.version, package.artifact.digest, str(file), str(source.reference), trust)

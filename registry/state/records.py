@@ -49,6 +49,8 @@ class StoredArtifact(Recorded):
     """The name of the bytes in DVC's cache and remotes. Never used to decide what they are."""
     manifest: Digest
     """Of the manifest's file."""
+    requires: list[str] = []
+    """What a processor must have to answer as this artifact was made to, such as `vnni`."""
 
 
 class Estimate(Recorded):

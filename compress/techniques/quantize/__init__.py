@@ -1,6 +1,7 @@
 """Quantize: fp16, int8 (dynamic, static, trained) and weight-only int8, int4 and fp16 for onnxruntime.
 
 - `config`: what a recipe can ask for
+- `ranges`: ends of ranges that do not depend on the processor
 - `half`, `integer`, `weight_only`: how a graph is rewritten, by family of schemes
 - `qat`: the module half of quantization-aware training
 - `sensitivity`: which layers suffer most

@@ -21,7 +21,7 @@ class Quantize(StepConfig):
     """Fewer bits for weights, and for activations where the scheme says so.
 
     The defaults are those that serve onnxruntime on CPUs best: unsigned 8-bit activations, signed 8-bit weights
-    with a scale per output channel, ranges that do not saturate on the processor at hand.
+    with a scale per output channel, ranges that saturate on no processor.
     """
 
     scheme: Scheme
@@ -36,9 +36,13 @@ class Quantize(StepConfig):
     """For `calibration: percentile`: the share of values, in percent, that the range holds."""
     per_channel: bool = True
     """One scale for each output channel of a weight instead of one for the whole tensor."""
+    isa: Literal["portable", "native"] = "portable"
+    """`portable`: the file answers alike on every x86-64 and arm64 processor. `native`: weights take all 8 bits, whose
+    products saturate on x86-64 without VNNI instructions (onnxruntime#6004), so that the artifact requires `vnni`.
+    Where the file is made changes neither."""
     reduce_range: Literal["auto", "always", "never"] = "auto"
-    """7-bit weights. Without VNNI instructions, 8-bit products saturate (onnxruntime#6004): `auto` asks the processor
-    that compresses; `always` gives a file that answers alike everywhere."""
+    """7-bit weights, whose products saturate nowhere: `auto` takes them unless `isa: native`. `never` requires `vnni`
+    too."""
     format: Literal["qdq", "qoperator"] = "qdq"
     """For the integer schemes: standard operators between quantize and dequantize nodes, or fused integer operators."""
     keep: tuple[str, ...] = ()
@@ -64,6 +68,7 @@ class Quantize(StepConfig):
             "calibration": FULLY_INTEGER,
             "percentile": FULLY_INTEGER,
             "per_channel": (*FULLY_INTEGER, "dynamic-int8", "weight-int8", "weight-int4"),
+            "isa": (*FULLY_INTEGER, "dynamic-int8"),
             "reduce_range": (*FULLY_INTEGER, "dynamic-int8"),
             "format": FULLY_INTEGER,
             "block_size": ("weight-int4", "weight-int8"),
@@ -73,6 +78,8 @@ class Quantize(StepConfig):
         for key, schemes in belongs.items():
             if key in self.model_fields_set and self.scheme not in schemes:
                 raise ValueError(f"{key!r} has no meaning for scheme {self.scheme}; it belongs to {', '.join(schemes)}")
+        if self.isa == "native" and self.reduce_range == "always":
+            raise ValueError("isa: native asks for 8 bits, reduce_range: always for 7: leave one of them out")
         if self.block_size is not None and self.block_size % 16:
             raise ValueError("block_size is a multiple of 16")
         if self.kernel == "matmulnbits" and self.block_size is not None and self.block_size & (self.block_size - 1):

@@ -16,8 +16,8 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from weighbridge.compress.graph.lowering import Array, at_opset, batches, finished, named, optimized, quiet
 from weighbridge.compress.techniques.quantize.config import Quantize
+from weighbridge.compress.techniques.quantize.ranges import widened
 from weighbridge.core.errors import InputError
-from weighbridge.core.facts import isa
 from weighbridge.data import Split
 
 METHODS = {
@@ -66,9 +66,9 @@ def check_calibration(split: Split) -> None:
 
 
 def reduces_range(config: Quantize) -> bool:
-    """Whether weights take 7 bits: as the config says, or by the instruction sets of this processor."""
+    """Whether weights take 7 bits: as the config says, never by the processor that compresses."""
     if config.reduce_range == "auto":
-        return isa.saturates(isa.flags())
+        return config.isa == "portable"
     return config.reduce_range == "always"
 
 
@@ -77,7 +77,7 @@ def calibrate(ready: ModelProto, config: Quantize, split: Split, ranges: Path) -
 
     Not left to `quantize_static`, whose entropy calibration has as many bins as quantization levels, so that no
     threshold but the extremes is ever tried, and whose percentiles are symmetric, which wastes half the levels
-    behind a ReLU.
+    behind a ReLU. Ranges are widened to a coarse grid (see `ranges`), so that they are the same on every processor.
     """
     extra: dict[str, object] = {"symmetric": False}
     if config.calibration == "entropy":
@@ -95,7 +95,10 @@ def calibrate(ready: ModelProto, config: Quantize, split: Split, ranges: Path) -
             extra_options=extra,
         )
         _guarded(calibrator.collect_data, Reader(batches(ready, split, _even(len(split)))))
-        save_tensors_data(calibrator.compute_data(), ranges)
+        found = calibrator.compute_data()
+        for tensor in found.data.values():
+            tensor.lowest, tensor.highest = widened(tensor.lowest, tensor.highest)
+        save_tensors_data(found, ranges)
 
 
 def static(ready: ModelProto, config: Quantize, ranges: Path, *, exclude: Sequence[str] = ()) -> ModelProto:

@@ -21,7 +21,7 @@ from weighbridge.compress.graph import lowering
 from weighbridge.compress.recipe.compose import compose
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.steps import Graph, Subject
-from weighbridge.compress.techniques.quantize import Quantize, lower, phases, weight_only
+from weighbridge.compress.techniques.quantize import Quantize, integer, lower, phases, ranges, weight_only
 from weighbridge.compress.techniques.quantize.integer import check_calibration, reduces_range
 from weighbridge.compress.techniques.quantize.sensitivity import rank, too_sensitive
 from weighbridge.compress.training.loop import fit
@@ -29,6 +29,7 @@ from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.facts import isa
 from weighbridge.core.formats.onnx_file import counts, signature
+from weighbridge.core.formats.onnx_isa import requires as required
 from weighbridge.data import Split
 
 
@@ -113,29 +114,83 @@ def test_reduced_range_takes_seven_bits(trained, option, largest):
     assert facts["reduce_range"] is (option == "always")
 
 
-def test_range_follows_the_processor(monkeypatch):
-    """`auto` reduces where U8 x S8 saturates: on x86 without VNNI."""
-    config = Quantize(scheme="static-int8")
-    monkeypatch.setattr(isa.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(isa, "flags", lambda: frozenset({"avx2"}))
-    assert reduces_range(config)
-    monkeypatch.setattr(isa, "flags", lambda: frozenset({"avx2", "avx512_vnni"}))
-    assert not reduces_range(config)
-    monkeypatch.setattr(isa, "flags", frozenset)
-    monkeypatch.setattr(isa.platform, "machine", lambda: "aarch64")
-    assert not reduces_range(config)
+@pytest.mark.parametrize(
+    ("options", "reduced", "requires"),
+    [
+        ({}, True, ()),
+        ({"isa": "native"}, False, ("vnni",)),
+        ({"isa": "native", "reduce_range": "never"}, False, ("vnni",)),
+        ({"reduce_range": "never"}, False, ("vnni",)),
+        ({"reduce_range": "always"}, True, ()),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["static-int8", "dynamic-int8"])
+def test_the_recipe_alone_decides_the_range_and_the_file_says_what_it_requires(
+    trained, monkeypatch, scheme, options, reduced, requires
+):
+    """Whatever processor compresses: a file with full ranges requires VNNI, one with reduced ranges nothing."""
+    graph, context = trained
+    # Weights of convolutions are unsigned in the dynamic scheme and saturate nowhere: only the last layer is signed.
+    keep = ("stem", "one", "two") if scheme == "dynamic-int8" else ()
+    config = Quantize(scheme=scheme, keep=keep, **options)
+    found = []
+    for features in ({"avx2"}, {"avx2", "avx512_vnni"}):
+        monkeypatch.setattr(isa, "flags", lambda features=features: frozenset(features))
+        after, _ = lower(config, graph, context)
+        assert reduces_range(config) is reduced
+        assert required(after.proto) == requires
+        found.append(write(after.proto))
+    assert found[0] == found[1]
 
 
-def test_flags_come_from_the_kernel(tmp_path):
-    """Both spellings of the kernel's table are read; a system without it tells nothing."""
-    table = tmp_path / "cpuinfo"
-    table.write_text("model name : x\nflags : fpu avx2 avx512_vnni\n")
-    assert isa.flags(table) == {"fpu", "avx2", "avx512_vnni"}
-    table.write_text("Features : fp asimd\n")
-    assert isa.flags(table) == {"fp", "asimd"}
-    table.write_text("nothing here\n")
-    assert isa.flags(table) == frozenset()
-    assert isa.flags(tmp_path / "none") == frozenset()
+def test_native_ranges_that_are_reduced_are_refused():
+    """Two keys that contradict each other."""
+    with pytest.raises(ValidationError, match="isa: native asks for 8 bits"):
+        Quantize(scheme="static-int8", isa="native", reduce_range="always")
+
+
+@pytest.mark.parametrize("calibration", ["minmax", "entropy", "percentile"])
+def test_noise_of_the_last_bits_does_not_reach_the_file(trained, monkeypatch, calibration):
+    """Ranges that another processor observed, 1e-7 aside, give the same bytes; without the grid they would not."""
+    graph, context = trained
+    config = Quantize(scheme="static-int8", calibration=calibration)
+    exact = write(lower(config, graph, context)[0].proto)
+    widened = ranges.widened
+    noise = np.random.default_rng(0)
+
+    def disturbed(low, high):
+        return widened(*(np.float32(end * (1 + noise.uniform(-2e-7, 2e-7))) for end in (low, high)))
+
+    def bare(low, high):
+        return tuple(np.asarray(end * (1 + noise.uniform(-2e-7, 2e-7)), np.float32) for end in (low, high))
+
+    monkeypatch.setattr(integer, "widened", disturbed)
+    assert write(lower(config, graph, context)[0].proto) == exact
+    monkeypatch.setattr(integer, "widened", bare)
+    assert len({write(lower(config, graph, context)[0].proto) for _ in range(2)}) == 2
+
+
+END = st.floats(-(2.0**100), 2.0**100, width=32).filter(lambda end: end == 0 or abs(end) > 2.0**-100)
+
+
+@given(END, END)
+def test_a_widened_range_holds_the_range_and_little_more(one, other):
+    """Outward by at most a 128th; what it clips is noise."""
+    low, high = sorted((one, other))
+    wide = [float(end) for end in ranges.widened(np.float32(low), np.float32(high))]
+    assert wide[0] <= low + 1e-5 * abs(low)
+    assert wide[1] >= high - 1e-5 * abs(high)
+    assert abs(wide[0] - low) <= abs(low) / 127
+    assert abs(wide[1] - high) <= abs(high) / 127
+
+
+@pytest.mark.parametrize("end", [1.0, -1.0, 0.5, 6.0, 0.0])
+def test_ends_that_are_natural_stay(end):
+    """The 1 of a softmax, give or take its last bits, is 1."""
+    for near in (np.nextafter(np.float32(end), np.float32(-9)), end, np.nextafter(np.float32(end), np.float32(9))):
+        assert [float(found) for found in ranges.widened(np.float32(near), np.float32(near))] == pytest.approx(
+            [end, end], abs=1e-40, rel=0
+        )
 
 
 def test_pruned_zeros_stay_zero(trained):

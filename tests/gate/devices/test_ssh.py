@@ -19,7 +19,8 @@ from weighbridge.gate.devices import open_place
 from weighbridge.gate.devices.claims import check_clock
 from weighbridge.gate.devices.connection import Connection, DroppedError
 from weighbridge.gate.devices.local import Local
-from weighbridge.gate.devices.ssh import Ssh, command
+from weighbridge.gate.devices.session import command
+from weighbridge.gate.devices.ssh import Ssh
 from weighbridge.gate.measure.bench import Journey, Protocol, Setup
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding

@@ -444,3 +444,13 @@ def test_a_measurement_of_another_device_is_an_error(root):
     verdict = judge(root, today=TODAY)
     assert verdict.recipes["int8/litert"].verdict is Verdict.PASS
     assert verdict.recipes["int8/litert@pi"].verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize(("requires", "expected"), [([], Verdict.PASS), (["vnni"], Verdict.ERROR)])
+def test_what_the_device_cannot_run_as_it_was_made_is_an_error(root, requires, expected):
+    """The artifact requires VNNI, the device has AVX2: what was measured is not what it answers where it belongs."""
+    edit_json(root / "artifacts/recipes/int8/onnxruntime/manifest.json", requires=requires)
+    verdict = judge(root, today=TODAY).recipes["int8"]
+    assert verdict.verdict is expected
+    said = [item.reason for item in verdict.budgets if "requires vnni, which the device 'local' lacks" in item.reason]
+    assert bool(said) == bool(requires)

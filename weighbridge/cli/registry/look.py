@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Model, Project, Target
+from weighbridge.cli.registry.options import Model, Processor, Project, Target
 from weighbridge.cli.registry.output import print_document, print_table
 
 
@@ -59,12 +59,14 @@ def resolve(
     spec: Annotated[str, typer.Argument(help="MODEL@stable|canary|baseline|v7|sha256:…|TIME")],
     *,
     target: Target = None,
+    processor: Processor,
     project: Project,
 ) -> None:
     """The version that a name stands for; prints `MODEL@VERSION DIGEST`."""
     from weighbridge.registry.lookup.resolve import resolve as find
 
     found = find(project.root, spec, target=target)
+    found.require_host(processor.host())
     typer.echo(found.json_text() if project.as_json else found.line(), nl=False)
     if found.quarantined:
         typer.echo(f"warning: {found.version} is quarantined", err=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from weighbridge.core.facts.isa import Host
     from weighbridge.registry.lifecycle.operate import Operator
     from weighbridge.registry.state.store import Settings
 
@@ -38,6 +39,33 @@ class Project:
 
     root: Root = Path()
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False
+
+
+@dataclass(frozen=True)
+class Processor:
+    """Which processor will run what is asked for."""
+
+    isa: Annotated[
+        str | None,
+        typer.Option(
+            "--isa",
+            help="The processor that will run it, by its instruction sets (avx2,avx512_vnni) or as arm64; "
+            "default: this host's.",
+            show_default=False,
+        ),
+    ] = None
+    any_host: Annotated[bool, typer.Option("--any-host", help="Whatever the processor has.")] = False
+
+    def host(self) -> Host | None:
+        """The processor; None where any will do."""
+        from weighbridge.core.errors import InputError
+        from weighbridge.core.facts.isa import named_host, this_host
+
+        if self.isa is not None and self.any_host:
+            raise InputError("names a processor, and --any-host takes any", where="--isa", fix="leave one of them out")
+        if self.any_host:
+            return None
+        return this_host() if self.isa is None else named_host(self.isa)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import typer
 
 from weighbridge.cli.console import progress
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Model, OutFile, PlainHttp, Project, Root, Spec, Target
+from weighbridge.cli.registry.options import Model, OutFile, PlainHttp, Processor, Project, Root, Spec, Target
 from weighbridge.cli.registry.output import print_json, write
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def pull(
     ),
     quarantined: bool = typer.Option(False, "--quarantined", help="Take it even if it is quarantined."),
     plain_http: PlainHttp = False,
+    processor: Processor,
     project: Project,
 ) -> None:
     """Get a version's bytes, verified by their SHA-256 before they are moved into place."""
@@ -68,11 +69,11 @@ def pull(
             raise InputError("an OCI reference takes no --from, --dvc-remote or --target")
         place = _source(spec, plain_http=plain_http)
         folder = out or Path(place.reference.repository.rpartition("/")[2])
-        taken = pulling.pull_reference(place, folder, policy)
+        taken = pulling.pull_reference(place, folder, policy, processor.host())
     else:
         if policy is not None:
             raise InputError("the project's own policy decides", where="--policy", fix="leave it out")
-        wanted = pulling.want(project.root, spec, target=target, quarantined=quarantined)
+        wanted = pulling.want(project.root, spec, target=target, quarantined=quarantined, host=processor.host())
         folder = out or Path(f"{wanted.resolved.model}@{wanted.resolved.version}")
         if source is not None and remote is not None:
             raise InputError(
@@ -223,6 +224,7 @@ def manifests(
     replicas: int = typer.Option(2, "--replicas", help="Pods of a Rollout (argo)."),
     port: int = typer.Option(8080, "--port", min=1, max=65535, help="That the container serves on (argo)."),
     target: Target = None,
+    processor: Processor,
     out: Path | None = typer.Option(
         None, "--out", "-o", metavar="DIR", help="A folder for stable.yaml and canary.yaml.", show_default=False
     ),
@@ -234,7 +236,7 @@ def manifests(
     from weighbridge.registry.state.layout import WorkTree
     from weighbridge.registry.state.snapshot import read_model
 
-    options = manifests.Options(storage_uri, namespace, name, image, replicas, port, target)
+    options = manifests.Options(storage_uri, namespace, name, image, replicas, port, target, processor.host())
     render = {Platform.KSERVE: kserve.inference_service, Platform.ARGO: argo.rollout}[platform]
     files = manifests.manifests(read_model(WorkTree(root), model), options, render)
     if out is None:

@@ -53,6 +53,9 @@ class Manifest(Recorded):
     """The section of `params.yaml`, verbatim; empty for the baseline."""
     target: str
     artifact: ArtifactFile
+    requires: list[str] = []
+    """What a processor must have to answer as the artifact was made to: `vnni`; empty for one that answers alike on
+    every processor of its target."""
     sizes: Sizes
     steps: list[StepRecord] = []
     baseline: Digest | None = None

@@ -51,7 +51,7 @@ class BudgetVerdict(Recorded):
     against: str | None
     """`baseline` or `stable` for relative limits; None for absolute ones."""
     rule: str
-    """`max`, `min`, `max_ratio`, `min_ratio` or `max_drop`."""
+    """The name of a rule of `core.facts.budget_rules`."""
     limit: float
     unit: str
     """Of limit, estimate and bounds: `bytes`, `seconds`, `ratio`, `fraction` …"""

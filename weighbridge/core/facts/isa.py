@@ -1,8 +1,11 @@
-"""Instruction sets of the processor that artifacts are compressed on."""
+"""Instruction sets: what a processor has, and what an artifact requires of the one that runs it."""
 
 from __future__ import annotations
 
 import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -14,6 +17,45 @@ KERNELS = frozenset(
 
 VNNI = frozenset({"avx512_vnni", "avx_vnni", "avxvnni", "amx_int8"})
 """Any of these multiplies U8 by S8 into 32 bits; without them two products are first added in 16 bits and saturate."""
+
+REQUIREMENTS = {"vnni": frozenset({"vnni", *VNNI})}
+"""What an artifact may require → flags of x86-64 processors of which one suffices. Arm64 kernels widen before they add,
+and so need nothing for it."""
+
+ARM64 = ("aarch64", "arm64")
+
+
+@dataclass(frozen=True)
+class Host:
+    """A processor that would run an artifact."""
+
+    machine: str
+    """`x86_64`, `aarch64` …"""
+    features: frozenset[str]
+    """Flags as the Linux kernel names them."""
+    name: str = "this host"
+
+    def lacks(self, requires: Iterable[str]) -> tuple[str, ...]:
+        """Which of an artifact's requirements the processor does not meet; one that is not known here is among them."""
+        arm = self.machine.lower() in ARM64
+        plain = {_plain(flag) for flag in self.features}
+        return tuple(
+            name
+            for name in requires
+            if name not in REQUIREMENTS or not (arm or plain & {_plain(flag) for flag in REQUIREMENTS[name]})
+        )
+
+
+def this_host() -> Host:
+    """The processor of this machine."""
+    return Host(platform.machine(), flags())
+
+
+def named_host(text: str) -> Host:
+    """A processor by its instruction sets, such as `avx2,avx512_vnni`, or `arm64`; as people write them."""
+    words = frozenset(word for word in re.split(r"[\s,]+", text.lower()) if word)
+    arm = any(word in words for word in ARM64)
+    return Host("aarch64" if arm else "x86_64", words, f"a host with {', '.join(sorted(words)) or 'nothing named'}")
 
 
 def flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
@@ -29,10 +71,6 @@ def flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
     return frozenset()
 
 
-def saturates(features: frozenset[str], machine: str | None = None) -> bool:
-    """Whether onnxruntime's U8 x S8 kernels saturate here (onnxruntime#6004): on x86 without VNNI.
-
-    ARM kernels widen before they add. An x86 processor that does not tell its flags is taken as saturating.
-    """
-    kind = (machine or platform.machine()).lower()
-    return kind in {"x86_64", "amd64", "i686", "x86"} and not features & VNNI
+def _plain(flag: str) -> str:
+    """`AVX512VNNI` and `avx512_vnni` are one."""
+    return flag.lower().replace("_", "").replace("-", "")
