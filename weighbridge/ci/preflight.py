@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from weighbridge.ci import history
+from weighbridge.ci.declared import missing
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import StateError, WeighbridgeError
 from weighbridge.core.git import Git
@@ -38,6 +39,7 @@ def preflight(git: Git, base: str | None, today: dt.date) -> list[Check]:
         bodies: dict[str, Callable[[], str | None]] = {
             "params.yaml": partial(_params, root),
             "recipes": partial(_recipes, root),
+            "dependencies": partial(_dependencies, root),
             "lock file": partial(_lock, root),
             "committed": partial(_committed, git, project),
             "bytes in the remote": partial(_remote, git, root),
@@ -75,6 +77,17 @@ def _recipes(root: Path) -> str | None:
     for name in params.recipes:
         read_recipe(params, name)
     return None
+
+
+def _dependencies(root: Path) -> str | None:
+    """Every file that a stage imports is a dependency of it: DVC would not notice that it changes."""
+    if not (root / history.PIPELINE).is_file():
+        return None
+    found = missing(root)
+    if not found:
+        return None
+    first = found[0]
+    return f"{first.by} uses {first.path}, no dependency of the stage {first.stage}: `weighbridge deps --write` adds it"
 
 
 def _lock(root: Path) -> str | None:

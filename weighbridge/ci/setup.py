@@ -18,7 +18,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from weighbridge.ci import scaffold
+from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.history import projects
+from weighbridge.ci.imports import Search
 from weighbridge.ci.scaffold import Answers, Pipeline
 from weighbridge.core.documents import Params, parse
 from weighbridge.core.errors import InputError, StateError
@@ -132,9 +134,19 @@ def apply(plan: Plan) -> None:
 
 
 def factory_files(folder: Path, factory: str) -> tuple[str, ...]:
-    """The source file of `package.module:callable` below `folder`; empty where it is not a file of this project."""
-    module = factory.partition(":")[0].replace(".", "/")
-    return tuple(name for name in (f"{module}.py", f"{module}/__init__.py") if (folder / name).is_file())
+    """The source file of `package.module:callable` below `folder`, and the files of the repository that it imports;
+    empty where it is not a file of this project. Relative to `folder`.
+    """
+    module = factory.partition(":")[0]
+    place = module.replace(".", "/")
+    own = tuple(name for name in (f"{place}.py", f"{place}/__init__.py") if (folder / name).is_file())
+    if not own:
+        return ()
+    git = Git(Git.discover(folder).root.resolve())
+    home = folder.resolve().relative_to(git.root).as_posix()
+    imported = Search(Checkout(git, "the working tree"), home).closure([], [module])
+    others = (Path(os.path.relpath(git.root / path, folder.resolve())).as_posix() for path in sorted(imported))
+    return tuple(dict.fromkeys([*own, *others]))
 
 
 def _with_stages(path: Path, ours: str) -> str:

@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from weighbridge import __version__
 from weighbridge.cli import calibrate, ci, registry, stage, transport, weigh
+from weighbridge.cli import deps as deps_command
 from weighbridge.cli import devices as devices_command
 from weighbridge.cli import explain as explain_command
 from weighbridge.cli import gate as gate_command
@@ -51,6 +52,7 @@ app.command("gate")(gate_command.gate)
 app.command("explain")(explain_command.explain)
 app.command("calibrate")(calibrate.calibrate)
 app.command("init")(init_command.init)
+app.command("deps")(deps_command.deps)
 app.command("targets")(targets_command.targets)
 app.command("devices")(devices_command.devices)
 app.add_typer(ci.app, name="ci")

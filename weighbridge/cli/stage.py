@@ -22,18 +22,20 @@ RECIPE = typer.Argument(..., help="A recipe's name in params.yaml.")
 @app.command()
 def prepare(root: Path = ROOT, quiet: bool = QUIET) -> None:
     """Call the data factory, check its splits and write them as .npz files."""
+    from weighbridge.ci.declared import declared
     from weighbridge.compress import stages
 
-    with progress(quiet=quiet) as report:
+    with declared(root, "prepare"), progress(quiet=quiet) as report:
         stages.prepare(root, report)
 
 
 @app.command()
 def train(root: Path = ROOT, quiet: bool = QUIET) -> None:
     """Train the baseline; write its checkpoint as safetensors."""
+    from weighbridge.ci.declared import declared
     from weighbridge.compress import stages
 
-    with progress(quiet=quiet) as report:
+    with declared(root, "train"), progress(quiet=quiet) as report:
         stages.train(root, report)
 
 
@@ -44,18 +46,20 @@ def baseline(
     quiet: bool = QUIET,
 ) -> None:
     """Export the trained baseline for one target as an artifact with its manifest."""
+    from weighbridge.ci.declared import declared
     from weighbridge.compress import stages
 
-    with progress(quiet=quiet) as report:
+    with declared(root, "baseline"), progress(quiet=quiet) as report:
         stages.baseline(root, target, report)
 
 
 @app.command()
 def compress(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
     """Run one recipe: module steps, export and lowering steps for each of its targets, invariants after each."""
+    from weighbridge.ci.declared import declared
     from weighbridge.compress import stages
 
-    with progress(quiet=quiet) as report:
+    with declared(root, "compress"), progress(quiet=quiet) as report:
         stages.compress(root, recipe, report)
 
 
@@ -72,9 +76,10 @@ def device(root: Path = ROOT) -> None:
 @app.command()
 def weigh(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
     """Weigh a recipe's artifacts on each device against the baseline, and against stable where a budget asks."""
+    from weighbridge.ci.declared import declared
     from weighbridge.gate.stages import pipeline
 
-    with progress(quiet=quiet) as report:
+    with declared(root, "weigh"), progress(quiet=quiet) as report:
         pipeline.weigh(root, recipe, report)
 
 

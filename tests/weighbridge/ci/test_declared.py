@@ -1,0 +1,118 @@
+"""What a stage imports while it runs is held to its dependencies; `weighbridge deps` adds the lines."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from weighbridge.ci import setup
+from weighbridge.ci.declared import add, missing
+
+from . import repositories as made
+from .repositories import STAGES, commit, write
+
+DATA = """\
+import numpy as np
+
+from weighbridge.data import Data, Split
+%s
+
+def load():
+    every = Split({"x": np.zeros((8, 2), "float32")}, np.arange(8) %% 2)
+    %s
+    return Data(train=every, test=every)
+"""
+WAYS = {
+    "import": ("import helper", "pass"),
+    "inside a function": ("", "import helper"),
+    "by a made-up name": ("import importlib", "importlib.import_module('hel' + 'per')"),
+    "removed again": ("import sys, helper; del sys.modules['helper']", "pass"),
+    "executed from its file": ("", "exec(open('helper.py').read())"),
+    "from another folder": ("import sys; sys.path.insert(0, 'deeper')", "import helper2"),
+}
+
+
+@pytest.fixture
+def git(tmp_path):
+    return made.make(tmp_path / "repo")
+
+
+def prepare(git, expect):
+    """The real command; what it said."""
+    binaries = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [binaries / "weighbridge", "stage", "prepare", "--quiet"],
+        cwd=git.root, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stderr.strip()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stage_stops_where_it_imports_what_it_does_not_depend_on(git, way):
+    """Whichever way the file is loaded, the line to add is named; once it is there, the stage runs."""
+    write(git.root, "nets/data.py", DATA % WAYS[way])
+    write(git.root, "helper.py", "SHIFT = 0\n")
+    write(git.root, "deeper/helper2.py", "SHIFT = 0\n")
+    commit(git)
+    said = prepare(git, 2)
+    assert "`- deeper/helper2.py`" in said if "another folder" in way else "`- helper.py`" in said
+    assert len(said.splitlines()) == 1
+    add(git.root, missing(git.root))
+    assert missing(git.root) == []
+    if way == "removed again":
+        prepare(git, 0)
+
+
+def test_a_stage_whose_imports_are_dependencies_runs(git):
+    """A file, and a folder around another."""
+    write(git.root, "nets/data.py", DATA % ("from lib.deep import shift", "pass"))
+    write(git.root, "lib/deep/shift.py", "a = 0\n")
+    stages = {**STAGES, "prepare": {**STAGES["prepare"], "deps": ["nets", "lib"]}}
+    write(git.root, "dvc.yaml", yaml.safe_dump({"stages": stages}))
+    commit(git)
+    prepare(git, 0)
+
+
+def test_without_a_pipeline_there_is_nothing_to_hold_a_stage_to(git):
+    """A stage that is run by hand in a folder without dvc.yaml."""
+    write(git.root, "nets/data.py", DATA % ("import helper", "pass"))
+    write(git.root, "helper.py", "SHIFT = 0\n")
+    (git.root / "dvc.yaml").unlink()
+    prepare(git, 0)
+
+
+def test_lines_are_added_to_a_pipeline_and_its_comments_stay(git):
+    """By the sources alone, before anything has run; files that are not committed count."""
+    write(git.root, "nets/data.py", "import helper\n")
+    write(git.root, "helper.py", "from nets.deep import a\n")
+    write(git.root, "nets/deep.py", "a = 0\n")
+    path = git.root / "dvc.yaml"
+    path.write_text("# ours\n" + path.read_text())
+    found = missing(git.root)
+    assert {(item.stage, item.line) for item in found} == {("prepare", "helper.py"), ("prepare", "nets/deep.py")}
+    add(git.root, found)
+    assert path.read_text().startswith("# ours\n")
+    assert yaml.safe_load(path.read_text())["stages"]["prepare"]["deps"][-2:] == ["helper.py", "nets/deep.py"]
+    assert missing(git.root) == []
+
+
+def test_a_project_below_the_top_names_files_from_its_folder(tmp_path):
+    """A module at the repository's top is `../../` of the project."""
+    git = made.make(tmp_path / "repo", folder="models/a")
+    write(git.root, "models/a/nets/data.py", "import shared\n")
+    write(git.root, "shared.py", "a = 0\n")
+    commit(git)
+    assert [item.line for item in missing(git.root / "models/a")] == ["../../shared.py"]
+
+
+def test_init_finds_what_factories_import(git):
+    """The factory's own file, and those of the repository that it imports."""
+    write(git.root, "nets/data.py", "import numpy\nimport helper\n")
+    write(git.root, "helper.py", "a = 0\n")
+    assert setup.factory_files(git.root, "nets.data:load") == ("nets/data.py", "helper.py", "nets/__init__.py")
+    assert setup.factory_files(git.root, "numpy:load") == ()

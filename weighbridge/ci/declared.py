@@ -1,0 +1,177 @@
+"""Files of the repository that a running stage imports, held to what `dvc.yaml` says that the stage depends on.
+
+DVC runs a stage again when a dependency changes, and only then: code that is none would change what a stage does while
+its old result is taken for the new one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import source_from_cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+import weighbridge
+from weighbridge.ci.checkout import Checkout
+from weighbridge.ci.content import Contents
+from weighbridge.ci.stages import PIPELINE, Side, Stage
+from weighbridge.ci.touch import Undeclared, all_undeclared
+from weighbridge.core.errors import InputError
+from weighbridge.core.files import atomic_write, read_json, write_json
+from weighbridge.core.git import Git
+from weighbridge.core.git_tree import joined
+
+_CODE = (".py", ".pyc", ".so", ".pyd")
+_INSTALLED = ("site-packages", "dist-packages", ".venv", "node_modules", ".tox")
+_RECORD = ".weighbridge/imported.json"
+"""What a stage imported beyond its dependencies, for `weighbridge deps`; in the project's folder."""
+
+
+@contextmanager
+def declared(root: Path, kind: str) -> Iterator[None]:
+    """Run a stage's body; an `InputError` with the lines to add where it imported what it does not depend on.
+
+    Everything that is opened as code counts, also what is imported by a name made up at run time, or is removed from
+    `sys.modules` again. Without a `dvc.yaml` that has the stage there is nothing to hold it to.
+    """
+    if not (root / PIPELINE).is_file() or _top(root) is None:
+        yield
+        return
+    opened: set[str] = set()
+    listening = True
+
+    def heard(event: str, arguments: tuple[Any, ...]) -> None:
+        if listening and event == "open" and isinstance(arguments[0], str) and arguments[0].endswith(_CODE):
+            opened.add(arguments[0])
+
+    sys.addaudithook(heard)
+    try:
+        yield
+    finally:
+        listening = False
+    _require(root, kind, {*opened, *(str(file) for file in _modules())})
+
+
+def missing(root: Path) -> list[Undeclared]:
+    """Every line that a project's `dvc.yaml` lacks, by its sources and by what its stages were seen to import."""
+    side = _side(root)
+    found = all_undeclared(side)
+    recorded = root / _RECORD
+    if recorded.is_file():
+        for kind, lines in read_json(recorded).items():
+            stage = next((stage for stage in side.stages if stage.kind == kind), None)
+            if stage is not None:
+                found += [_line(side, stage, path) for path in lines if not _covered(side, stage, path)]
+    return list({(item.stage, item.path): item for item in found}.values())
+
+
+def add(root: Path, found: Iterable[Undeclared]) -> None:
+    """Add lines to the `deps` of stages in `dvc.yaml`, its comments kept."""
+    path = root / PIPELINE
+    yaml = YAML()
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError("is not valid YAML", where=str(path), fix="correct it first") from error
+    for item in found:
+        body = content["stages"][item.stage]
+        deps = body.get("do", body).setdefault("deps", [])
+        if item.line not in deps:
+            deps.append(item.line)
+    text = io.StringIO()
+    yaml.dump(content, text)
+    atomic_write(path, text.getvalue().encode())
+
+
+def _require(root: Path, kind: str, files: Iterable[str]) -> None:
+    side = _side(root)
+    stages = [stage for stage in side.stages if stage.kind == kind]
+    if not stages:
+        return
+    ours = sorted(path for file in set(files) if (path := _ours(side.tree.git.root, file)) is not None)
+    ours += [path for path in _weights(side, stages[0]) if path not in ours]
+    lists = [[_line(side, stage, path) for path in ours if not _covered(side, stage, path)] for stage in stages]
+    lacking = min(lists, key=len)
+    if not lacking:
+        return
+    record = read_json(root / _RECORD) if (root / _RECORD).is_file() else {}
+    write_json(root / _RECORD, {**record, kind: [item.path for item in lacking]})
+    lines = ", ".join(f"`- {item.line}`" for item in lacking[:4])
+    raise InputError(
+        f"the stage {lacking[0].stage} uses {lacking[0].path}, which is no dependency of it",
+        where=f"{root / PIPELINE}: stages.{lacking[0].stage}.deps",
+        fix=f"add {lines}{' …' if len(lacking) > 4 else ''}: `weighbridge deps --write` does",
+    )
+
+
+def _weights(side: Side, stage: Stage) -> list[str]:
+    """The files beside the model's ONNX file in which it keeps weights."""
+    model = side.params.get("model")
+    name = model.get("onnx") if isinstance(model, dict) else None
+    path = side.path(name) if isinstance(name, str) else None
+    if path is None or stage.kind not in ("baseline", "compress"):
+        return []
+    from weighbridge.core.formats.onnx_file import external_files  # noqa: PLC0415  # only for models that are ONNX files
+
+    found = external_files(side.tree.git.root / path)
+    folder = path.rpartition("/")[0]
+    beside = (joined(folder, os.path.relpath(file, (side.tree.git.root / path).parent)) for file in found)
+    return [place for place in beside if place is not None]
+
+
+def _modules() -> Iterator[Path]:
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str):
+            yield Path(file)
+
+
+def _ours(top: Path, file: str) -> str | None:
+    """A file of code as a path from the repository's top; None for what is installed, and for the gate's own."""
+    path = Path(file)
+    if path.suffix == ".pyc" and path.parent.name == "__pycache__":
+        path = Path(source_from_cache(file))
+    real = path.resolve()
+    package = Path(weighbridge.__file__).parent
+    own = {package.resolve(), *(room.resolve() for room in package.iterdir() if room.is_dir())}
+    if not real.is_relative_to(top) or not real.is_file() or any(real.is_relative_to(room) for room in own):
+        return None
+    prefix = Path(sys.prefix).resolve()
+    installed = any(part in _INSTALLED for part in real.relative_to(top).parts)
+    if installed or (prefix.is_relative_to(top) and real.is_relative_to(prefix)):
+        return None
+    return real.relative_to(top).as_posix()
+
+
+def _covered(side: Side, stage: Stage, path: str) -> bool:
+    """Whether a stage depends on a file of the disk, or on a folder around it; links are followed on both sides."""
+    top = side.tree.git.root
+    file = (top / path).resolve()
+    places = (place for dep in stage.deps if (place := side.path(dep)) is not None)
+    return any(file.is_relative_to((top / place).resolve()) for place in places)
+
+
+def _line(side: Side, stage: Stage, path: str) -> Undeclared:
+    top = side.tree.git.root
+    line = Path(os.path.relpath(top / path, top / side.folder)).as_posix()
+    return Undeclared(stage.name, path, line, f"the stage {stage.name}")
+
+
+def _side(root: Path) -> Side:
+    git = Git.discover(root)
+    git = Git(git.root.resolve())
+    folder = root.resolve().relative_to(git.root).as_posix()
+    return Side(Contents(Checkout(git, "the working tree")), folder)
+
+
+def _top(root: Path) -> Path | None:
+    return next((folder for folder in (root.resolve(), *root.resolve().parents) if (folder / ".git").exists()), None)
