@@ -68,12 +68,13 @@ class Api:
         """A copy of one of the description's examples."""
         return json.loads(json.dumps(self.openapi["components"]["examples"][name]["value"]))
 
-    def add_pull(self, number, branch, sha, owner="octocat"):
+    def add_pull(self, number, branch, sha, owner="octocat", base="main"):
         """An open pull request from `owner:branch`."""
         pull = self.example("pull-request-simple-items")[0]
         pull["number"] = number
         pull["requested_teams"] = []  # the description's example of a team does not fit its own schema
         pull["head"].update({"ref": branch, "sha": sha, "label": f"{owner}:{branch}"})
+        pull["base"]["ref"] = base
         self.pulls.append(pull)
 
     def add_comment(self, pull, body, login):

@@ -8,7 +8,7 @@ text can pose as it; the marker carries the run, so that an older run never over
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,6 +40,8 @@ class PostStatus(StrEnum):
     UPDATED = "updated"
     SUPERSEDED = "superseded: a newer run has reported already"
     MOVED_ON = "not posted: no open pull request has this commit as its head any more"
+    OTHER_BASE = "not posted: the pull request goes into another branch than the run compared with"
+    SEVERAL = "not posted: several open pull requests have this commit as their head, and the run names none"
     NOT_A_PULL_REQUEST = "not posted: the run was not for a pull request"
 
 
@@ -52,15 +54,15 @@ class Posted:
 
 
 def post(github: GitHub, run: FinishedRun, report: Sequence[ProjectReport] | None, author: str = AUTHOR) -> Posted:
-    """Create or update the comment of the pull request whose head is the run's commit.
+    """Create or update the comment of the pull request whose base and head the run was for.
 
     `report` is of unknown origin, None where the run uploaded none. Raises `StateError` if GitHub refuses.
     """
     if not run.is_pull_request:
         return Posted(PostStatus.NOT_A_PULL_REQUEST)
-    pull_request = github.open_pull_request(run.owner, run.branch, run.commit)
-    if pull_request is None:
-        return Posted(PostStatus.MOVED_ON)
+    pull_request = _addressed(run, github.open_pull_requests(run.owner, run.branch, run.commit))
+    if isinstance(pull_request, PostStatus):
+        return Posted(pull_request)
     body = render(run, report)
     own = [comment for comment in github.comments(pull_request) if comment.author == author and _place(comment)]
     if any(_place(comment) > (run.number, run.attempt) for comment in own):
@@ -70,6 +72,17 @@ def post(github: GitHub, run: FinishedRun, report: Sequence[ProjectReport] | Non
         return Posted(PostStatus.UPDATED, pull_request)
     github.create_comment(pull_request, body)
     return Posted(PostStatus.CREATED, pull_request)
+
+
+def _addressed(run: FinishedRun, found: Mapping[int, str]) -> int | PostStatus:
+    """The pull request that a run was for, among those with its head: one commit may be offered to several branches,
+    whose limits differ.
+    """
+    if not found or (run.pull_request is not None and run.pull_request not in found):
+        return PostStatus.MOVED_ON
+    if run.pull_request is None:
+        return next(iter(found)) if len(found) == 1 else PostStatus.SEVERAL
+    return run.pull_request if found[run.pull_request] == run.base else PostStatus.OTHER_BASE
 
 
 def render(run: FinishedRun, report: Sequence[ProjectReport] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,10 @@ def read_event(environment: Mapping[str, str]) -> dict[str, Any]:
     return event
 
 
+_RUN_NAME = re.compile(r"gate: #(?P<number>[1-9]\d{0,9}) into (?P<base>\S+)")
+"""`run-name` in gate.yml: the event of a finished run names its commit, and no pull request for certain."""
+
+
 @dataclass(frozen=True)
 class FinishedRun:
     """The finished gate that a report speaks of. Every field comes from GitHub, none from the pull request."""
@@ -73,6 +78,10 @@ class FinishedRun:
     """The workflow's run number: grows with every run."""
     attempt: int
     is_pull_request: bool
+    pull_request: int | None = None
+    """The number that the workflow gave its run; None for a workflow that names none."""
+    base: str | None = None
+    """The branch that the run compared with, likewise."""
 
 
 def finished_run(event: Mapping[str, Any]) -> FinishedRun:
@@ -80,6 +89,7 @@ def finished_run(event: Mapping[str, Any]) -> FinishedRun:
     run = event.get("workflow_run")
     if not isinstance(run, dict):
         raise InputError("is not a workflow_run event", where="GITHUB_EVENT_PATH")
+    named = _RUN_NAME.fullmatch(str(run.get("display_title")))
     try:
         return FinishedRun(
             commit=_required_commit(run["head_sha"]),
@@ -90,6 +100,8 @@ def finished_run(event: Mapping[str, Any]) -> FinishedRun:
             number=int(run["run_number"]),
             attempt=int(run["run_attempt"]),
             is_pull_request=run["event"] == "pull_request",
+            pull_request=int(named["number"]) if named else None,
+            base=named["base"] if named else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"has no usable workflow_run field: {error}", where="GITHUB_EVENT_PATH") from error

@@ -65,16 +65,18 @@ class GitHub:
         self._tries = tries
         self._opener = urllib.request.build_opener(_NoRedirects)
 
-    def open_pull_request(self, owner: str, branch: str, commit: str) -> int | None:
-        """The number of the open pull request from `owner:branch` whose head is `commit` now; None if there is none.
+    def open_pull_requests(self, owner: str, branch: str, commit: str) -> dict[int, str]:
+        """Open pull requests from `owner:branch` whose head is `commit` now: number → the branch that each goes into.
 
-        A pull request that has moved on to another commit is not found: what was measured for the old one is stale.
+        A pull request that has moved on to another commit is not among them: what was measured for the old one is
+        stale.
         """
         query = {"state": "open", "head": f"{owner}:{branch}", "per_page": PAGE}
-        for pull in self._pages("/pulls", query):
-            if pull["head"]["sha"] == commit and pull["head"]["ref"] == branch:
-                return int(pull["number"])
-        return None
+        return {
+            int(pull["number"]): str(pull["base"]["ref"])
+            for pull in self._pages("/pulls", query)
+            if pull["head"]["sha"] == commit and pull["head"]["ref"] == branch
+        }
 
     def comments(self, pull_request: int) -> Iterator[Comment]:
         """All comments in the pull request's conversation, oldest first."""

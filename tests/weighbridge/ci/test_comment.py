@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from weighbridge.ci.comment import PostStatus, post, render
+from weighbridge.ci.comment import Posted, PostStatus, post, render
 from weighbridge.ci.event import FinishedRun, finished_run
 from weighbridge.ci.github import GitHub
 from weighbridge.core.documents.report import ProjectReport, ReportSection
@@ -59,6 +59,53 @@ def test_a_commit_that_is_no_longer_the_head_is_not_reported(github, github_api)
     assert post(github, stale, REPORT).status is PostStatus.MOVED_ON
     assert post(github, dataclasses.replace(RUN, owner="stranger"), REPORT).status is PostStatus.MOVED_ON
     assert github_api.comments == []
+
+
+def test_of_two_pull_requests_with_one_head_the_one_that_was_run_for_is_told(github, github_api):
+    """One branch is offered to main and to a branch with looser limits: each has the comment of its own run."""
+    github_api.add_pull(13, "feature", SHA, base="loose")
+    loose = dataclasses.replace(RUN, pull_request=13, base="loose")
+    assert post(github, loose, REPORT) == Posted(PostStatus.CREATED, 13)
+    strict = dataclasses.replace(RUN, pull_request=12, base="main", conclusion="failure")
+    assert post(github, strict, REPORT) == Posted(PostStatus.CREATED, 12)
+    assert [comment["pull"] for comment in github_api.comments] == [13, 12]
+
+
+def test_a_run_that_names_no_pull_request_does_not_choose_among_several(github, github_api):
+    """The workflow of an older version: with one candidate it is that one, with two it is neither."""
+    assert post(github, RUN, REPORT).status is PostStatus.CREATED
+    github_api.add_pull(13, "feature", SHA, base="loose")
+    assert post(github, RUN, REPORT).status is PostStatus.SEVERAL
+    assert len(github_api.comments) == 1
+
+
+def test_a_pull_request_that_goes_elsewhere_now_is_not_told(github, github_api):
+    """Its base was changed after the run: the verdict was by other limits."""
+    run = dataclasses.replace(RUN, pull_request=12, base="loose")
+    assert post(github, run, REPORT).status is PostStatus.OTHER_BASE
+    assert post(github, dataclasses.replace(run, pull_request=99), REPORT).status is PostStatus.MOVED_ON
+    assert github_api.comments == []
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("gate: #12 into main", (12, "main")),
+        ("gate: #12 into release/1.x", (12, "release/1.x")),
+        ("gate", (None, None)),
+        ("Fix: gate: #12 into main", (None, None)),
+        ("gate: #0 into main", (None, None)),
+        (None, (None, None)),
+    ],
+)
+def test_the_pull_request_is_what_the_workflow_called_its_run(title, expected):
+    """By `run-name`, the whole of it; the title of a pull request or commit is none."""
+    run = {
+        "head_sha": SHA, "head_repository": {"owner": {"login": "o"}}, "head_branch": "b", "conclusion": "success",
+        "html_url": RUN.url, "run_number": 1, "run_attempt": 1, "event": "pull_request", "display_title": title,
+    }  # fmt: skip
+    found = finished_run({"workflow_run": run})
+    assert (found.pull_request, found.base) == expected
 
 
 def test_runs_that_are_not_for_a_pull_request_ask_nothing(github, github_api):
