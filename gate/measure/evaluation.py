@@ -75,10 +75,10 @@ def answer(
                     batch = LARGE_BATCH
                 else:
                     note += f": a batch of {LARGE_BATCH} answers differently"
-            found = _run(worker, split.inputs, feeding, outputs, batch)
+            found = answers_of(worker, split.inputs, feeding, outputs, batch)
         chosen = repeated(len(split), batch)
         with start(artifact, manner.timeout) if start else _loaded(ahead, artifact) as worker:
-            again = _run(worker, split.take(chosen).inputs, feeding, outputs, batch)
+            again = answers_of(worker, split.take(chosen).inputs, feeding, outputs, batch)
     check_repeatable([output[chosen] for output in found], again, artifact.name)
     _check_attention(found, split, artifact.name)
     return found, note
@@ -137,8 +137,8 @@ def _loaded(ahead: Worker | None, artifact: Artifact) -> Worker:
 
 
 def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batch: int) -> bool:
-    small = _run(worker, split.inputs, feeding, outputs, batch)
-    large = _run(worker, split.inputs, feeding, outputs, LARGE_BATCH)
+    small = answers_of(worker, split.inputs, feeding, outputs, batch)
+    large = answers_of(worker, split.inputs, feeding, outputs, LARGE_BATCH)
     return all(
         ours.shape == theirs.shape
         and np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(np.abs(ours).max(initial=0)))
@@ -146,7 +146,7 @@ def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[
     )
 
 
-def _run(
+def answers_of(
     worker: Answering, inputs: Mapping[str, Array], feeding: Feeding, outputs: Sequence[int], batch: int
 ) -> list[Array]:
     """All examples in requests of whole batches; the last batch is filled up with its last example."""

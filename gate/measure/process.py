@@ -216,10 +216,17 @@ class Child:
 class Worker(Child):
     """One fresh process with one artifact."""
 
-    def __init__(self, name: str, *, threads: int = 1, timeout: float = 60.0, script: Path = SCRIPT) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        threads: int = 1,
+        timeout: float = 60.0,
+        command: Sequence[str] = (sys.executable, "-I", str(SCRIPT)),
+    ) -> None:
         environment = {key: os.environ[key] for key in KEPT_VARIABLES if key in os.environ}
         environment |= dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"ORT_DISABLE_TELEMETRY": "1"}
-        super().__init__(name, [sys.executable, "-I", str(script)], environment, timeout=timeout)
+        super().__init__(name, command, environment, timeout=timeout)
 
 
 def open_artifact(

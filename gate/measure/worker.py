@@ -127,6 +127,7 @@ class Worker:
         begin = time.perf_counter_ns()
         self.model = self.runtime.load(request["files"][0][0], threads=request["threads"])
         self.loaded_ns = time.perf_counter_ns() - begin
+        self.shapes = {}
         return {"load_ns": self.loaded_ns}
 
     def inputs(self, request: dict[str, Any], payload: bytes) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from weighbridge.core.documents import BasisItem, BudgetVerdict, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents import BasisItem, BudgetVerdict, PolicyChange, Portability, Verdict, WaiverUse
 from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.formatting import percent, quantity, span
 from weighbridge.gate.report.blocks import (
@@ -25,6 +25,7 @@ from weighbridge.gate.report.blocks import (
 from weighbridge.gate.report.evidence import device_section, flips_section, launches_section, slices_section
 from weighbridge.gate.report.facts import Entry, pareto_front
 from weighbridge.gate.report.governance import Edit, basis_section, params_section, policy_section, waivers_section
+from weighbridge.gate.report.portability import portability_section
 from weighbridge.gate.report.targets import targets_section
 
 PICTURES = {"pareto": "pareto.png", "limits": "limits.png", "launches": "launches.png"}
@@ -42,6 +43,8 @@ class Report:
     policy_changes: Sequence[PolicyChange] = ()
     waivers: Sequence[WaiverUse] = ()
     basis: Sequence[BasisItem] = ()
+    portability: Sequence[Portability] = ()
+    """Answers on other processors."""
     edits: Sequence[Edit] | None = None
     """None where there was no merge base to compare with."""
     calibration: Sequence[str] = ()
@@ -69,6 +72,7 @@ def document(report: Report) -> Document:
         params_section(report.edits),
         _tradeoff(report),
         targets_section(report.entries),
+        portability_section(report.portability),
         slices_section(report.entries),
         flips_section(report.entries),
         launches_section(report.entries, PICTURES["launches"] if report.pictures else None),
@@ -86,16 +90,31 @@ def _headline(report: Report) -> str:
     unjudged = counting.count(Verdict.INCONCLUSIVE) + counting.count(Verdict.ERROR)
     if report.verdict is Verdict.PASS:
         return f"Pass: {_share(report, len(counting), len(counting))} within every limit that counts"
-    if report.verdict is Verdict.FAIL and failed:
-        return f"Fail: {_share(report, failed, len(counting))} beyond a limit"
     if report.verdict is Verdict.FAIL:
-        return "Fail: this change asks for less than the main branch does, and no waiver allows it"
+        return _failure(report, failed, len(counting))
+    if elsewhere := _elsewhere(report, Verdict.ERROR):
+        return f"Error: does not run on another processor ({elsewhere})"
     if not unjudged:
         return "Error: what this verdict rests on is not in order, so nothing passes; the notes say what to mend"
     subject = _share(report, unjudged, len(counting)).rsplit(" ", 1)[0]
     if report.verdict is Verdict.ERROR:
         return f"Error: {subject} could not be measured or computed, so nothing passes"
     return f"Inconclusive: {subject} could not be shown to be within every limit, nor beyond one"
+
+
+def _failure(report: Report, failed: int, counting: int) -> str:
+    elsewhere = _elsewhere(report, Verdict.FAIL)
+    if failed:
+        return f"Fail: {_share(report, failed, counting)} beyond a limit"
+    if elsewhere:
+        return f"Fail: answers differ on another processor ({elsewhere})"
+    return "Fail: this change asks for less than the main branch does, and no waiver allows it"
+
+
+def _elsewhere(report: Report, verdict: Verdict) -> str:
+    """The artifacts that count and have that verdict on another processor."""
+    found = [item for item in report.portability if item.verdict is verdict and not item.advisory]
+    return ", ".join(dict.fromkeys(item.artifact for item in found))
 
 
 def _share(report: Report, some: int, total: int) -> str:

@@ -6,13 +6,14 @@ Reads `params.yaml`, manifests, artifacts, measurements and waivers; judges; wri
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from weighbridge.core.documents import GateVerdict, PolicyChange, RecipeVerdict, Verdict, worst
+from weighbridge.core.documents import GateVerdict, PolicyChange, Portability, RecipeVerdict, Verdict, worst
 from weighbridge.core.documents.report import ProjectReport
 from weighbridge.core.errors import IntegrityError
 from weighbridge.core.facts.budget_rules import find_rule
@@ -97,10 +98,17 @@ def judge(root: Path, *, base: Base | None = None, today: dt.date | None = None)
     return verdict
 
 
-def check(root: Path, *, base: Base | None = None, today: dt.date | None = None) -> Checked:
+def check(
+    root: Path,
+    *,
+    base: Base | None = None,
+    today: dt.date | None = None,
+    elsewhere: Callable[[Inventory], list[Portability]] | None = None,
+) -> Checked:
     """Judge again, and refuse a `reports/verdict.json` that does not follow from the evidence as it is now.
 
-    With `base`, the budgets are compared with the merge base's as well. Raises `IntegrityError` where the stored
+    With `base`, the budgets are compared with the merge base's as well; with `elsewhere`, which compares answers on
+    other processors, an artifact that answers otherwise there does not pass. Raises `IntegrityError` where the stored
     verdict differs from the one that the evidence gives.
     """
     inventory = take_inventory(root)
@@ -116,7 +124,14 @@ def check(root: Path, *, base: Base | None = None, today: dt.date | None = None)
             fix="run `dvc repro`",
         )
     verdict = _gate_verdict(inventory, root, base, today or _today())
+    if elsewhere is not None:
+        verdict = _with_portability(verdict, elsewhere(inventory))
     return Checked(verdict, table(verdict), _report(inventory, verdict, root, base))
+
+
+def _with_portability(verdict: GateVerdict, found: list[Portability]) -> GateVerdict:
+    counting = [item.verdict for item in found if item.verdict is not None and not item.advisory]
+    return verdict.model_copy(update={"portability": found, "verdict": worst([verdict.verdict, *counting])})
 
 
 def table(verdict: GateVerdict) -> str:
@@ -147,7 +162,19 @@ def table(verdict: GateVerdict) -> str:
         f"policy: {change.budget} {change.kind}: {change.base} → {change.head} ({_standing(change)})"
         for change in verdict.policy_changes
     ]
-    parts = [tabulate(rows, headers="keys", tablefmt="github"), "", *reasons, *loosened, *verdict.notes, *whole]
+    portable = [
+        f"{item.artifact} on {item.processor}: {item.verdict or 'not compared'}: {item.reason}"
+        for item in verdict.portability
+    ]
+    parts = [
+        tabulate(rows, headers="keys", tablefmt="github"),
+        "",
+        *reasons,
+        *portable,
+        *loosened,
+        *verdict.notes,
+        *whole,
+    ]
     return "\n".join([*parts, f"gate: {verdict.verdict.value}; the report lies in reports/gate.md", ""])
 
 
@@ -236,6 +263,7 @@ def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base |
         policy_changes=verdict.policy_changes,
         waivers=verdict.waivers,
         basis=verdict.basis,
+        portability=verdict.portability,
         edits=changed,
         calibration=sentences(root, fingerprint),
         reproduce=REPRODUCE,

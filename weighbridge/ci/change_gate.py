@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 
 from weighbridge.ci import evidence_bundle, history
@@ -21,7 +21,15 @@ from weighbridge.ci.pipeline import Echo, reproduce
 from weighbridge.ci.stages import Side
 from weighbridge.ci.touch import Touch, refusal, touch, undeclared_error
 from weighbridge.core import cutting
-from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents import (
+    BudgetVerdict,
+    GateVerdict,
+    Params,
+    PolicyChange,
+    Portability,
+    Verdict,
+    WaiverUse,
+)
 from weighbridge.core.documents.report import REPORT, ChangeReport, ProjectReport, ReportSection
 from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.files import atomic_write, read_bytes
@@ -31,6 +39,7 @@ from weighbridge.gate.report.markdown import LONGEST
 from weighbridge.gate.stages import summary
 from weighbridge.gate.stages.identity import Before, before, gone, projects, refuse_twins
 from weighbridge.gate.stages.merge_base import base_at
+from weighbridge.gate.stages.portable import portability
 from weighbridge.gate.verdict.policy import Policy, under_rules
 from weighbridge.gate.verdict.waivers import Terms, read_waivers
 from weighbridge.gate.verdict.waiving import waive_changes
@@ -38,6 +47,7 @@ from weighbridge.registry.lookup.resolve import stable_or_none
 
 # A certain failure first; then what the author must mend, then what the gate could not do.
 _WORST_FIRST = (ExitCode.FAIL, ExitCode.USAGE, ExitCode.UNJUDGED, ExitCode.PASS)
+_WRONG = (Verdict.FAIL, Verdict.ERROR)
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,8 @@ class Change:
     today: dt.date
     everything: bool = False
     """Weigh also what the change does not touch."""
+    portable: bool = False
+    """Also compare answers with those on other processors."""
     _commits: dict[str, Contents] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -140,7 +152,12 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
         note = Annotation("error", file, _stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
         report = _failed(project, params.model.name, f"the stage {done.failed} failed", done.message)
         return Judged(project, done.exit_code, report, (note,), ran=done.ran)
-    checked = summary.check(root, base=_policy_base(change.git, base, found, project), today=change.today)
+    checked = summary.check(
+        root,
+        base=_policy_base(change.git, base, found, project),
+        today=change.today,
+        elsewhere=partial(portability, root) if change.portable else None,
+    )
     verdict = checked.verdict
     noted = tuple(marks(verdict, params, file, text))
     report = with_origin(checked.sections(project), elsewhere(change.git, project, params.recipes, done.ran))
@@ -161,8 +178,15 @@ def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[An
         if not recipe.budgets:
             found.append(Annotation("error", file, line, f"{name}: {recipe.verdict}", "no budget was judged"))
     found += [_policy_mark(item, params, file, text) for item in verdict.policy_changes]
+    found += [_portability_mark(item, file, text) for item in verdict.portability if item.verdict in _WRONG]
     found += [_waiver_mark(item, file) for item in verdict.waivers if item.expires_soon]
     return found
+
+
+def _portability_mark(item: Portability, file: str, text: str) -> Annotation:
+    line = line_of(text, "recipes", item.artifact.partition("/")[0])
+    title = f"{item.artifact} on {item.processor}: {item.verdict}"
+    return Annotation("warning" if item.advisory else "error", file, line, title, item.reason)
 
 
 def write_out(judged: list[Judged], git: Git) -> ChangeReport:

@@ -31,6 +31,12 @@ def gate(
         None, "--base", metavar="REVISION", help="Revision to compare with; default: what CI says."
     ),
     everything: bool = typer.Option(False, "--everything", help="Weigh also what the change does not touch."),
+    portable: bool | None = typer.Option(
+        None,
+        "--portable/--no-portable",
+        help="Compare answers with those on other processors too; default: where valgrind or an arm64 Python is there.",
+        show_default=False,
+    ),
 ) -> None:
     """Reproduce, weigh and judge what a change touches, by the budgets of its merge base."""
     import datetime as dt
@@ -38,11 +44,13 @@ def gate(
     from weighbridge.ci import change_gate as gates
     from weighbridge.ci.event import this_run
     from weighbridge.core.git import Git
+    from weighbridge.gate.stages.portable import available
 
     run = this_run(os.environ)
     git = Git.discover(root)
+    elsewhere = available() if portable is None else portable
     today = dt.datetime.now(dt.UTC).date()
-    judged = gates.judge_all(gates.Change(git, base or run.base, today, everything), _say)
+    judged = gates.judge_all(gates.Change(git, base or run.base, today, everything, elsewhere), _say)
     report = gates.write_out(judged, git)
     code = gates.exit_code(judged)
     _publish(run, judged, report)

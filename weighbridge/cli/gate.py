@@ -17,6 +17,11 @@ def gate(
         help="Compare the budgets with those of the merge base with this revision.",
         show_default=False,
     ),
+    portable: bool = typer.Option(
+        False,
+        "--portable",
+        help="Also compare answers with those on other processors, by valgrind and qemu-user; a minute at most.",
+    ),
     out: Path = typer.Option(
         None, "--out", metavar="DIR", help="Write verdict.json, gate.md and gate.html here too.", show_default=False
     ),
@@ -25,13 +30,18 @@ def gate(
 
     The verdict is judged again from the measurements first: one that does not follow from them,
     from the artifacts or from params.yaml as they are now is refused. With --base, a budget that asks for less than
-    in the merge base fails without a waiver.
+    in the merge base fails without a waiver. With --portable, an artifact that answers otherwise on
+    another processor fails.
     """
+    from functools import partial
+
     from weighbridge.core.files import pretty_json
     from weighbridge.gate.stages import summary
     from weighbridge.gate.stages.merge_base import merge_base
+    from weighbridge.gate.stages.portable import portability
 
-    checked = summary.check(root, base=merge_base(root, base) if base else None)
+    elsewhere = partial(portability, root) if portable else None
+    checked = summary.check(root, elsewhere=elsewhere, base=merge_base(root, base) if base else None)
     if out is not None:
         checked.write(out)
     typer.echo(pretty_json(checked.verdict.to_json()) if as_json else checked.table, nl=False)

@@ -22,6 +22,7 @@ CUT_ORDER = (
     "notes",
     "tradeoff",
     "targets",
+    "portability",
     "device",
     "params",
     "reproduce",

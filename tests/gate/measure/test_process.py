@@ -124,7 +124,10 @@ def test_garbage_on_the_pipe_is_never_an_answer(tmp_path, name):
     code, said = FAKES[name]
     script = tmp_path / "fake.py"
     script.write_text(f"import os, struct, sys\nHEADER = struct.Struct('<4sIQ')\nos.read(0, 1 << 16)\n{code}\n")
-    with Worker("candidate", script=script, timeout=10.0) as fake, pytest.raises(MeasurementError, match=said):
+    with (
+        Worker("candidate", command=(sys.executable, "-I", str(script)), timeout=10.0) as fake,
+        pytest.raises(MeasurementError, match=said),
+    ):
         fake.ask("start", adapter="none")
 
 
@@ -177,5 +180,8 @@ def test_a_large_payload_to_a_worker_that_stopped_reading_times_out(tmp_path):
     """Writing has a deadline as reading has."""
     script = tmp_path / "deaf.py"
     script.write_text("import time\ntime.sleep(60)\n")
-    with Worker("candidate", script=script, timeout=0.5) as deaf, pytest.raises(MeasurementError, match="hung"):
+    with (
+        Worker("candidate", command=(sys.executable, "-I", str(script)), timeout=0.5) as deaf,
+        pytest.raises(MeasurementError, match="hung"),
+    ):
         deaf.ask("inputs", b"\0" * (1 << 22))

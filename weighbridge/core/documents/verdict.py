@@ -180,6 +180,23 @@ class RecipeVerdict(Recorded):
     notes: list[str] = []
 
 
+class Portability(Recorded):
+    """One artifact on another processor than the one that weighed it, as an emulator shows it."""
+
+    artifact: str
+    """The candidate: a recipe, with its target where there are several."""
+    processor: str
+    tool: str
+    verdict: Verdict | None
+    """`pass`: it answers alike. `fail`: it does not. `error`: it does not run there. None: not compared."""
+    reason: str
+    examples: int = 0
+    """Compared."""
+    differing: int = 0
+    """Answered otherwise, beyond what rounding explains."""
+    advisory: bool = False
+
+
 class GateVerdict(Recorded):
     """All recipes of one pipeline: what `reports/verdict.json` holds."""
 
@@ -193,6 +210,8 @@ class GateVerdict(Recorded):
     recipes: dict[str, RecipeVerdict]
     """By candidate: a recipe, with its target and device where there are several."""
     notes: list[str] = []
+    portability: list[Portability] = []
+    """Answers on other processors, where they were asked for."""
     policy_changes: list[PolicyChange] = []
     """Against the merge base, where one was given; any that needs a waiver and has none fails the gate."""
     waivers: list[WaiverUse] = []
