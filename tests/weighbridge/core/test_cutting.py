@@ -25,7 +25,9 @@ def units(text):
 
 def test_every_section_that_the_gate_prints_has_a_place_in_the_order():
     """A new section must be put into the order, or it would be the first to go."""
-    assert {section.key for section in printed(4).sections} | {"failure", "targets"} == set(cutting.CUT_ORDER)
+    assert {section.key for section in printed(4).sections} | {"failure", "targets", "portability"} == set(
+        cutting.CUT_ORDER
+    )
 
 
 def test_sections_go_one_by_one_samples_first_and_verdicts_last():
@@ -41,7 +43,18 @@ def test_sections_go_one_by_one_samples_first_and_verdicts_last():
         gone = [key for key in present if key not in keys(found)]
         assert set(order) <= set(gone)
         order += sorted(set(gone) - set(order), key=cutting.CUT_ORDER.index)
-    expected = ["flips", "slices", "launches", "legend", "notes", "tradeoff", "targets", "device", "params"]
+    expected = [
+        "flips",
+        "slices",
+        "launches",
+        "legend",
+        "notes",
+        "tradeoff",
+        "targets",
+        "portability",
+        "device",
+        "params",
+    ]
     expected += ["reproduce", "reasons", "basis", "waivers", "policy", "budgets", "recipes"]
     assert order == [key for key in expected if key in present]
 
