@@ -283,8 +283,8 @@ def _table(trials: Sequence[Trial], floors: Sequence[Floor], path: Path) -> str:
             "launch sd": percent(item.launch_sd),
             "false fails at the limit": percent(item.false_fail),
             "smallest excess found": "none" if item.smallest_effect is None else percent(item.smallest_effect),
-            "5 % beyond: verdict after": f"{item.seconds_to_fail:.0f} s",
-            "5 % within: verdict after": f"{item.seconds_to_pass:.0f} s",
+            "5% beyond: verdict after": f"{item.seconds_to_fail:.0f} s",
+            "5% within: verdict after": f"{item.seconds_to_pass:.0f} s",
             "and passes": percent(item.pass_rate),
         }
         for item in floors

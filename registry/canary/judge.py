@@ -106,7 +106,7 @@ class Decision:
 
     def text(self) -> str:
         """The decision for people."""
-        lines = [f"{self.action.value}: {self.version} at {self.weight:g} %: {self.reason}"]
+        lines = [f"{self.action.value}: {self.version} at {self.weight:g}%: {self.reason}"]
         for finding in self.findings:
             bounds = (
                 ""

@@ -72,7 +72,7 @@ class Operator:
             chosen = plan or policy.canary
             return Draft(
                 EventKind.CANARY_STARTED,
-                f"start a canary of {version} at {chosen.steps[0]:g} %",
+                f"start a canary of {version} at {chosen.steps[0]:g}%",
                 target=self._proven(tip, version),
                 plan=chosen,
                 reason=reason,
@@ -94,7 +94,7 @@ class Operator:
                 target = self._proven(tip, canary.version)
                 summary = f"promote {canary.version} after its canary"
                 return Draft(EventKind.PROMOTED, summary, target=target, reason=reason, evidence=facts)
-            summary = f"advance {canary.version} to {canary.plan.steps[step]:g} %"
+            summary = f"advance {canary.version} to {canary.plan.steps[step]:g}%"
             return Draft(EventKind.CANARY_ADVANCED, summary, target=target, step=step, reason=reason, evidence=facts)
 
         return self._change(decide)
@@ -109,7 +109,7 @@ class Operator:
             canary = _canary(channels, expect)
             return Draft(
                 EventKind.CANARY_HELD,
-                f"hold {canary.version} at {canary.weight:g} %",
+                f"hold {canary.version} at {canary.weight:g}%",
                 target=_pointer(canary),
                 reason=reason,
                 evidence=dict(evidence or {}),

@@ -176,7 +176,7 @@ def storage_uri(template: str, record: VersionRecord, artifact: StoredArtifact) 
 def _whole(canary: Canary) -> int:
     if canary.weight != int(canary.weight):
         raise InputError(
-            f"{canary.weight:g} % is no whole per cent, and Kubernetes takes no other", fix="use whole steps"
+            f"{canary.weight:g}% is no whole per cent, and Kubernetes takes no other", fix="use whole steps"
         )
     return int(canary.weight)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weighbridge.core.facts.metrics import METRICS
+from weighbridge.core.formatting import quantity
 from weighbridge.registry.site.markup import Child, Markup, tag, text
 from weighbridge.registry.site.pareto import Point, accuracy_metric, chart, front
 from weighbridge.registry.site.parts import badges, digest, facts, figure, heading, number, page, table, when
 from weighbridge.registry.state.records import Estimate, Event, Placed, VersionRecord
 from weighbridge.registry.state.snapshot import ModelState
-from weighbridge.registry.views.figures import quantity
 
 LATENCY = "latency.p50"
 _KINDS = ("stable", "canary", "baseline", "quarantined", "deprecated")
@@ -80,7 +80,7 @@ def _canary(state: ModelState) -> Child:
     canary = state.channels.canary
     if canary is None:
         return "–"
-    return text(_version_link(state, canary), " ", tag("strong", f"{canary.weight:g} %"))
+    return text(_version_link(state, canary), " ", tag("strong", f"{canary.weight:g}%"))
 
 
 def _estimate(state: ModelState, place: Placed | None, metric: str | None) -> Estimate | None:
@@ -112,7 +112,7 @@ def _channel_cards(state: ModelState) -> Markup:
         share = None
         if name == "canary" and channels.canary:
             weight = channels.canary.weight
-            said = f"{weight:g} % of the traffic, step {channels.canary.step + 1} of {len(channels.canary.plan.steps)}"
+            said = f"{weight:g}% of the traffic, step {channels.canary.step + 1} of {len(channels.canary.plan.steps)}"
             share = (tag("meter", said, min="0", max="100", value=f"{weight:g}"), tag("p", said, class_="share"))
         link = tag("a", place.version, href=f"{place.version}.html")
         title = tag("p", link, " ", tag("span", record.recipe_name, class_="recipe"), class_="which")
@@ -133,7 +133,7 @@ def _chart_section(state: ModelState) -> Markup:
     label = f"{METRICS[metric].title} against file size of {len(points)} versions; on the Pareto front: {best}"
     shown = [kind for kind in (*_KINDS, "other") if any(point.kind == kind for point in points)]
     legend = tag("ul", [tag("li", _swatch(kind), kind, class_=f"key {kind}") for kind in shown], class_="legend")
-    caption = tag("figcaption", "Left and up is better. The line is the Pareto front; bars are 95 % intervals.")
+    caption = tag("figcaption", "Left and up is better. The line is the Pareto front; bars are 95% intervals.")
     return tag(
         "section",
         heading(2, "Size against accuracy", "pareto"),
@@ -200,7 +200,7 @@ def _event(event: Event) -> Markup:
     link = tag("a", version, href=f"{version}.html") if version else None
     share = None
     if event.kind == "canary-started" and event.plan:
-        share = f" at {event.plan.steps[0]:g} %"
+        share = f" at {event.plan.steps[0]:g}%"
     elif event.kind == "canary-advanced" and event.step is not None:
         share = f" to step {event.step + 1}"
     left = ", ".join(pointer.version for pointer in event.quarantine)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from weighbridge.core.facts.metrics import METRICS
+from weighbridge.core.formatting import quantity
 from weighbridge.registry.site.markup import Markup, tag, text
 from weighbridge.registry.state.records import Estimate, VersionRecord
-from weighbridge.registry.views.figures import quantity
 
 WIDTH, HEIGHT = 760, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 24, 18, 52
@@ -108,11 +107,11 @@ def _grid(x: _Scale, y: _Scale, unit: str) -> Markup:
         at = x(value)
         lines += [
             tag("line", class_="grid", x1=at, x2=at, y1=_TOP, y2=bottom),
-            tag("text", _round(value), class_="tick middle", x=at, y=bottom + 18),
+            tag("text", quantity(value, "bytes"), class_="tick middle", x=at, y=bottom + 18),
         ]
     for value in _ticks(y.low, y.high):
         at = y(value)
-        said = f"{value * 100:.4g} %" if unit == "fraction" else f"{value:.4g}"
+        said = quantity(value, unit)
         lines += [
             tag("line", class_="grid", x1=_LEFT, x2=right, y1=at, y2=at),
             tag("text", said, class_="tick end", x=_LEFT - 8, y=at + 4),
@@ -174,11 +173,6 @@ def _on_front(point: Point, best: Sequence[Point], y: _Scale) -> bool:
     """Whether the front's line passes so close that a name beside the point would lie on it."""
     lower = [other for other in best if other.size <= point.size]
     return bool(lower) and abs(y(point.accuracy.value) - y(lower[-1].accuracy.value)) < 10
-
-
-def _round(size: float) -> str:
-    """A round size without the digits that it does not need."""
-    return re.sub(r"\.0+(?= )", "", quantity(size, "bytes"))
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from weighbridge.core.formatting import quantity
 from weighbridge.registry.site.markup import Child, Markup, tag, text
 from weighbridge.registry.state.records import Estimate, VersionRecord
-from weighbridge.registry.views.figures import better, change, in_order, interval, quantity, title
+from weighbridge.registry.views.figures import better, change, in_order, interval, title
 
 # Everything comes from the site's own folder; nothing is ever fetched from elsewhere.
 _CONTENT_POLICY = "default-src 'none'; style-src 'self' file:; script-src 'self' file:; base-uri 'none'"
@@ -100,7 +101,7 @@ def figure(estimate: Estimate | None) -> Markup:
         return number("–", None)
     said: Child = quantity(estimate.value, estimate.unit)
     if estimate.lower != estimate.upper:
-        said = tag("span", said, title=f"95 % interval {interval(estimate)}")
+        said = tag("span", said, title=f"95% interval {interval(estimate)}")
     return number(said, estimate.value)
 
 
@@ -122,5 +123,5 @@ def metrics_table(record: VersionRecord) -> Markup:
                 number(text(moved, said), None),
             )
         )
-    heads = ("metric", "#value", "#95 % interval", "#baseline", "#change")
+    heads = ("metric", "#value", "#95% interval", "#baseline", "#change")
     return table("Measured, beside the baseline", heads, rows)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from weighbridge.core.files import dump_yaml
+from weighbridge.core.formatting import quantity
 from weighbridge.registry.site.markup import Child, Markup, tag, text
 from weighbridge.registry.site.parts import badges, digest, facts, heading, metrics_table, number, page, table, when
 from weighbridge.registry.state.records import Judgement, VersionRecord
 from weighbridge.registry.state.snapshot import ModelState
-from weighbridge.registry.views.figures import quantity
 
 
 def version_page(state: ModelState, version: str) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 
 from weighbridge.core.facts.targets import TARGETS
 from weighbridge.core.files import dump_yaml
+from weighbridge.core.formatting import quantity
 from weighbridge.registry.state.records import Estimate, Judgement, VersionRecord
-from weighbridge.registry.views.figures import change, in_order, interval, quantity, title
+from weighbridge.registry.views.figures import change, in_order, interval, title
 
 _METRIC_TYPES = {
     "accuracy.top1": "accuracy",
@@ -129,7 +130,7 @@ def _metrics(record: VersionRecord) -> str:
     lines = [
         "## Measured",
         "",
-        "| metric | value | 95 % interval | baseline | change |",
+        "| metric | value | 95% interval | baseline | change |",
         "|---|--:|--:|--:|--:|",
     ]
     for name, estimate in in_order(record.metrics):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from weighbridge.core.formatting import quantity, signed
 from weighbridge.registry.lookup.resolve import resolve_all
 from weighbridge.registry.state.layout import WorkTree, read_record
 
@@ -65,7 +66,7 @@ def _difference(key: str, before: dict[str, Any], after: dict[str, Any]) -> Diff
     old, new = before.get(key), after.get(key)
     change = ""
     if _number(old) and _number(new) and old:
-        change = f"{100 * (new - old) / abs(old):+.1f} %"
+        change = signed(quantity((new - old) / abs(old), "fraction", 3))
     return Difference(key, _text(old), _text(new), change)
 
 

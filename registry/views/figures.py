@@ -1,41 +1,19 @@
-"""Figures as people read them: quantities with their unit, intervals, changes against a reference."""
+"""Estimates of a record as people read them: intervals, and changes against the reference."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from weighbridge.core.facts.metrics import METRICS
+from weighbridge.core.formatting import quantity, signed, span
 from weighbridge.registry.state.records import Estimate
-
-_BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
-_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
-_COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
-_JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
-_SCALES = {"bytes": _BYTES, "seconds": _SECONDS, "count": _COUNTS, "joules": _JOULES}
-
-
-def quantity(value: float, unit: str) -> str:
-    """A value in base units as people read it, with three significant digits: 123120 bytes → `123 kB`."""
-    if unit == "fraction":
-        return f"{value * 100:.2f} %"
-    if unit == "per_second":
-        return f"{_digits(value)}/s"
-    scale = _SCALES.get(unit)
-    if scale is None:
-        return _digits(value)
-    if unit in ("bytes", "count") and value == int(value) and abs(value) < 1000:
-        return f"{int(value)} {scale[-1][1]}".rstrip()
-    # Half a unit in the third digit more: what rounds up to 1000 is said in the next larger unit.
-    factor, name = next((item for item in scale if abs(value) * 1.0005 >= item[0]), scale[-1])
-    return f"{_digits(value / factor)} {name}".rstrip()
 
 
 def interval(estimate: Estimate) -> str:
     """The 95 % interval of an estimate; `exact` where it has no noise."""
     if estimate.lower == estimate.upper:
         return "exact"
-    return f"{quantity(estimate.lower, estimate.unit)} – {quantity(estimate.upper, estimate.unit)}"
+    return span(estimate.lower, estimate.upper, estimate.unit)
 
 
 def change(estimate: Estimate) -> str:
@@ -43,11 +21,10 @@ def change(estimate: Estimate) -> str:
     if estimate.baseline is None:
         return "–"
     if estimate.unit == "fraction":
-        points = (estimate.value - estimate.baseline) * 100
-        return f"{_signed(points, 2)} points"
+        return signed(quantity(estimate.value - estimate.baseline, "points", 3))
     if estimate.baseline == 0:
         return "–"
-    return f"{_signed((estimate.value / estimate.baseline - 1) * 100, 1)} %"
+    return signed(quantity(estimate.value / estimate.baseline - 1, "fraction", 3))
 
 
 def better(metric: str, estimate: Estimate) -> bool | None:
@@ -66,18 +43,3 @@ def in_order(metrics: Mapping[str, Estimate]) -> list[tuple[str, Estimate]]:
 def title(metric: str) -> str:
     """A metric's name for people; a metric that this program does not know keeps its own name."""
     return METRICS[metric].title if metric in METRICS else metric
-
-
-def _digits(value: float) -> str:
-    if value == 0:
-        return "0"
-    rounded = float(f"{value:.3g}")
-    places = 2 - math.floor(math.log10(abs(rounded)))
-    return f"{rounded:,.{max(places, 0)}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def _signed(value: float, places: int) -> str:
-    text = f"{abs(value):.{places}f}"
-    if float(text) == 0:
-        return f"±{text}"
-    return f"{'−' if value < 0 else '+'}{text}"

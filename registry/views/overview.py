@@ -86,7 +86,7 @@ def models(root: Path) -> list[ModelRow]:
                 model=name,
                 stable=_version(channels.get("stable")),
                 since=channels["stable"]["since"] if channels.get("stable") else None,
-                canary=f"{canary['version']} at {canary['weight']:g} %" if canary else None,
+                canary=f"{canary['version']} at {canary['weight']:g}%" if canary else None,
                 baseline=_version(channels.get("baseline")),
                 versions=channels["versions"],
                 quarantined=len(channels["quarantined"]),

@@ -87,7 +87,7 @@ def test_the_life_of_a_version(run, tmp_path):
     assert yaml.safe_load(run("canary", "status", MODEL))["weight"] == 10
     assert json.loads(run("canary", "status", MODEL, "--json"))["plan"]["min_seconds"] == 3600
     log = str(write_log(tmp_path / "online.jsonl", 5))
-    assert run("canary", "judge", MODEL, "--metrics", log, "--no-push", code=3).startswith("hold: v3 at 10 %")
+    assert run("canary", "judge", MODEL, "--metrics", log, "--no-push", code=3).startswith("hold: v3 at 10%")
     decision = json.loads(run("canary", "judge", MODEL, "--metrics", log, "--dry-run", "--json", code=3))
     assert (decision["action"], decision["event"]) == ("hold", None)
     run("canary", "advance", MODEL, "--reason", "well", "--no-push")

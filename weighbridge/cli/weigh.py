@@ -38,8 +38,8 @@ def weigh(
 ) -> None:
     """Weigh a candidate against a baseline and exit with the verdict: 0 pass, 1 fail, 3 could not judge.
 
-    Without --budgets the candidate must be no larger, at most 5 % slower (median), lose at most one point of top-1
-    accuracy and flip at most 5 % of the answers. Running it again continues the measurement in --out.
+    Without --budgets the candidate must be no larger, at most 5% slower (median), lose at most one point of top-1
+    accuracy and flip at most 5% of the answers. Running it again continues the measurement in --out.
     """
     from weighbridge.gate.stages import standalone
 

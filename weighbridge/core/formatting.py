@@ -24,7 +24,7 @@ def quantity(value: float | None, unit: str, digits: int = 4) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    scale, suffix = _scale(value, unit)
+    scale, suffix = _scale(_rounded(value, digits), unit)
     text = _plain(value / scale, digits)
     if suffix == "points" and text.lstrip("−") == "1":
         suffix = "point"
@@ -55,6 +55,13 @@ def contrast(value: float, limit: float, unit: str) -> tuple[str, str]:
     return repr(value), repr(limit)
 
 
+def signed(text: str) -> str:
+    """A difference that was formatted, with its sign in any case: `+1.2%`, `−1.2%`, `±0%`."""
+    if text.startswith("−"):
+        return text
+    return f"{'+' if any(digit in text for digit in '123456789') else '±'}{text}"
+
+
 def percent(share: float, digits: int = 2) -> str:
     """A share as a percentage: `percent(0.0512)` is `5.1%`."""
     return quantity(share, "fraction", digits)
@@ -79,6 +86,11 @@ def _floor(value: float, unit: str) -> tuple[float, str]:
     if value == 0 and unit in ("seconds", "joules"):
         return steps[0] if unit == "joules" else (1.0, "s")
     return steps[-1]
+
+
+def _rounded(value: float, digits: int) -> float:
+    """To significant digits, so that 999,960 bytes are 1 MB and not 1,000 kB."""
+    return float(f"{value:.{digits - 1}e}")
 
 
 def _plain(number: float, digits: int) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement
 from tests.gate.report.test_markdown import entries
-from weighbridge.core.formatting import contrast, duration, percent, quantity, span
+from weighbridge.core.formatting import contrast, duration, percent, quantity, signed, span
 from weighbridge.gate.report.edits import edits
 from weighbridge.gate.report.facts import Entry, pareto_front, sparkline
 from weighbridge.gate.report.governance import Edit
@@ -22,6 +22,7 @@ from weighbridge.gate.verdict.judge import judge
     [
         (133_200, "bytes", "133.2 kB"),
         (999, "bytes", "999 B"),
+        (999_960, "bytes", "1 MB"),
         (2_500_000, "bytes", "2.5 MB"),
         (0.000_123_4, "seconds", "123.4 µs"),
         (0.0042, "seconds", "4.2 ms"),
@@ -75,6 +76,20 @@ def test_contrast_never_hides_a_difference(one, other):
 def test_intervals_read_well(low, high, unit, expected):
     """Both bounds on one scale, the unit once, enough digits to tell them apart."""
     assert span(low, high, unit) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (0.012, "fraction", "+1.2%"),
+        (-0.012, "fraction", "−1.2%"),
+        (0.0, "fraction", "±0%"),
+        (0.01, "points", "+1 point"),
+    ],
+)
+def test_a_difference_has_its_sign_in_any_case(value, unit, expected):
+    """More, less and the same are told apart at a glance."""
+    assert signed(quantity(value, unit)) == expected
 
 
 def test_shares_and_times():

@@ -106,7 +106,7 @@ def test_the_model_page_says_what_serves(site):
     text = "".join(Page((site / "fashion-cnn/index.html").read_text()).text)
     assert re.search(r"stable\s*v2 int8-static", text)
     assert re.search(r"canary\s*v8 slim-int8-distilled", text)
-    assert "25 % of the traffic, step 2 of 4" in text
+    assert "25% of the traffic, step 2 of 4" in text
     assert "boots are read as bags since Tuesday" in text
 
 

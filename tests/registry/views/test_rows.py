@@ -56,7 +56,7 @@ def test_what_differs_between_two_versions(promoted):
     """Sizes with their change, digests, lineage; what is the same has no row."""
     rows = {row.field: row for row in compare(promoted, f"{MODEL}@v1", f"{MODEL}@v2")}
     size = rows["artifacts[0].bytes"]
-    assert (size.old, size.new, size.change) == ("77", "84", "+9.1 %")
+    assert (size.old, size.new, size.change) == ("77", "84", "+9.09%")
     assert "commit" in rows
     assert "recipe_name" not in rows
     assert compare(promoted, f"{MODEL}@v2", f"{MODEL}@stable") == []
