@@ -24,6 +24,7 @@ from weighbridge.core.documents import Manifest, Params, baseline_folder
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_json, sha256_file
 from weighbridge.core.formats.onnx_file import load_model, signature
+from weighbridge.core.project import PARAMS
 from weighbridge.data import Data, Split, call_factory
 
 SPLITS = ("train", "calibration", "test")
@@ -47,7 +48,7 @@ class Project:
     @property
     def params_file(self) -> Path:
         """`params.yaml`."""
-        return self.root / "params.yaml"
+        return self.root / PARAMS
 
     @property
     def data_folder(self) -> Path:

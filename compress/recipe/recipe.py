@@ -14,6 +14,7 @@ from weighbridge.compress.techniques.factorize.config import FactorizeConfig
 from weighbridge.compress.training.finetune import recipe_teaching
 from weighbridge.core.documents import Params, RecipeSection, parse
 from weighbridge.core.errors import InputError
+from weighbridge.core.project import PARAMS
 
 TECHNIQUES: dict[str, Technique] = {
     "distill": Technique(
@@ -52,7 +53,7 @@ TECHNIQUES: dict[str, Technique] = {
 _RANK = {("module",): 0, ("module", "lower"): 1, ("lower",): 2}
 
 
-def read_recipe(params: Params, name: str, file: str = "params.yaml") -> list[Step]:
+def read_recipe(params: Params, name: str, file: str = PARAMS) -> list[Step]:
     """The validated steps of a recipe, in order.
 
     Raises `InputError` with file and key, before anything runs, for: a recipe or technique that does not exist

@@ -9,6 +9,7 @@ from typing import Any
 from weighbridge.core.documents import DeviceSection, Params
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.facts.targets import TARGETS
+from weighbridge.core.project import PARAMS
 from weighbridge.gate.devices import Place, open_place
 
 Opener = Callable[[str, DeviceSection, Path], Place]
@@ -20,7 +21,7 @@ def survey(root: Path, opener: Opener = open_place) -> list[dict[str, Any]]:
     `reachable`, then either `device` (the document of `measure.device`), `targets` that it has the runtimes for and
     `missing` ones that it is to weigh, or `problem`, the one sentence why it was not reached.
     """
-    params = Params.read(root / "params.yaml")
+    params = Params.read(root / PARAMS)
     return [_row(name, section, params, root, opener) for name, section in params.devices.items()]
 
 

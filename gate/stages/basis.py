@@ -10,6 +10,7 @@ import weighbridge
 from weighbridge.core.documents import BasisItem, Params, PolicyChange
 from weighbridge.core.files import canonical_json, sha256_bytes, sha256_file
 from weighbridge.core.git_tree import Tree
+from weighbridge.core.project import PIPELINE
 from weighbridge.gate.stages import built_basis
 from weighbridge.gate.stages.sides import Checkout, Committed, Side, matching, workflows
 from weighbridge.gate.verdict.library_changes import PATTERNS, library_change
@@ -17,7 +18,6 @@ from weighbridge.gate.verdict.pipeline_changes import content_digest, file_chang
 from weighbridge.gate.verdict.policy import Policy
 from weighbridge.gate.verdict.waivers import FOLDER
 
-PIPELINE = "dvc.yaml"
 REGISTRY_POLICY = "registry.policy.yaml"
 _GATE_FOLDERS = ("gate", "weighbridge")
 

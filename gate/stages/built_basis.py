@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.core.documents import BasisItem, Manifest, Params, PolicyChange, baseline_folder
+from weighbridge.core.dvc_files import Cache, Lock, file_md5, folder_md5, md5_of
 from weighbridge.core.formatting import quantity
 from weighbridge.core.git_tree import Tree
+from weighbridge.core.project import LOCK
 from weighbridge.data import Split, read_npz
-from weighbridge.gate.stages.dvc_files import Cache, Lock, file_md5, folder_md5, md5_of
 from weighbridge.gate.stages.sides import Committed
 from weighbridge.gate.verdict.pipeline_changes import ABSENT, short
 from weighbridge.gate.verdict.split_changes import (
@@ -25,7 +26,6 @@ from weighbridge.gate.verdict.split_changes import (
 )
 
 DATA = "artifacts/data"
-LOCK = "dvc.lock"
 _NOT_CACHED = "the merge base's is not in DVC's cache, so that it could not be compared"
 _MAKES_BASELINE = ("prepare", "train", "baseline")
 

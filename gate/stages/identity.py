@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from weighbridge.core.documents import PolicyChange
 from weighbridge.core.errors import InputError
 from weighbridge.core.git_tree import Tree
+from weighbridge.core.project import PARAMS, PIPELINE
 from weighbridge.core.strict_yaml import parse_yaml
-from weighbridge.gate.stages.inventory import PARAMS
 
-PIPELINE = "dvc.yaml"
 COMMAND = re.compile(r"\bweighbridge['\"]?\s+['\"]?stage['\"]?\s+['\"]?(?P<kind>[a-z]+)")
 """A stage of ours in a command, however it is spaced."""
 

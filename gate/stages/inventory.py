@@ -20,9 +20,7 @@ from weighbridge.core.documents.manifest import recipe_core
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.isa import Host
 from weighbridge.core.files import read_json, sha256_file
-
-PARAMS = "params.yaml"
-DATA = "artifacts/data/data.json"
+from weighbridge.core.project import DATA, PARAMS
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from weighbridge.core.documents import Params, PolicyChange
 from weighbridge.core.errors import InputError
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
+from weighbridge.core.project import PARAMS
 from weighbridge.gate.stages.identity import before
-from weighbridge.gate.stages.inventory import PARAMS
 from weighbridge.gate.stages.sides import Committed
 from weighbridge.gate.stages.summary import Base
 from weighbridge.gate.verdict.waivers import FOLDER, identity_in

@@ -7,15 +7,11 @@ it unseen: the new measurement says in every report that an earlier one of the s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from weighbridge.core.errors import InputError
+from weighbridge.core.dvc_files import Lock
 from weighbridge.core.files import read_yaml
-
-LOCK = "dvc.lock"
-_DEVICE = "artifacts/device.json"
+from weighbridge.core.project import DEVICE, LOCK
 
 
 def missing_measurement(root: Path, recipe: str) -> str | None:
@@ -27,34 +23,16 @@ def missing_measurement(root: Path, recipe: str) -> str | None:
     path = root / LOCK
     if not path.is_file():
         return None
-    stages = _mapping(_mapping(read_yaml(path), path).get("stages", {}), path)
-    weighed = _mapping(stages.get(f"weigh@{recipe}", {}), path)
-    made = _mapping(stages.get(f"compress@{recipe}", {}), path)
-    artifact = f"artifacts/recipes/{recipe}"
-    before, now = _md5(weighed.get("deps"), artifact, path), _md5(made.get("outs"), artifact, path)
-    device = root / _DEVICE
+    lock = Lock.of(read_yaml(path), str(path))
+    weighed, artifact = f"weigh@{recipe}", f"artifacts/recipes/{recipe}"
+    before, now = lock.md5(weighed, "deps", artifact), lock.md5(f"compress@{recipe}", "outs", artifact)
+    device = root / DEVICE
     if before is None or before != now or not device.is_file():
         return None
-    if _md5(weighed.get("deps"), _DEVICE, path) != hashlib.md5(device.read_bytes(), usedforsecurity=False).hexdigest():
+    if lock.md5(weighed, "deps", DEVICE) != hashlib.md5(device.read_bytes(), usedforsecurity=False).hexdigest():
         return None
     return (
         f"An earlier measurement of these files on this device, which {LOCK} names, is not here: this one started "
         f"afresh, and with it the probability of a wrong verdict. Bring it back by `dvc pull measurements/{recipe}` or "
         f"`dvc checkout measurements/{recipe}` to continue it."
     )
-
-
-def _md5(entries: Any, name: str, path: Path) -> str | None:
-    """The hash that a stage's list of dependencies or outputs gives for a path."""
-    if entries is None:
-        return None
-    if not isinstance(entries, Sequence):
-        raise InputError("lists no dependencies where it should", where=str(path), fix="run `dvc repro`")
-    found = (_mapping(entry, path) for entry in entries)
-    return next((str(entry["md5"]) for entry in found if entry.get("path") == name and "md5" in entry), None)
-
-
-def _mapping(content: Any, path: Path) -> Mapping[str, Any]:
-    if not isinstance(content, Mapping):
-        raise InputError("is not what DVC writes", where=str(path), fix="restore it from Git, or run `dvc repro`")
-    return content

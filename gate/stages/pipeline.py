@@ -21,6 +21,7 @@ from weighbridge.core.documents import (
 from weighbridge.core.errors import InputError, IntegrityError, MeasurementError
 from weighbridge.core.files import sha256_file
 from weighbridge.core.progress import Progress, silent
+from weighbridge.core.project import PARAMS
 from weighbridge.data import load_data, read_npz
 from weighbridge.gate.devices import Place, open_place
 from weighbridge.gate.devices.unreached import Unreached
@@ -40,7 +41,7 @@ def device(root: Path) -> Device:
     could not be reached: what was measured on one that changed is not taken for what it is now.
     """
     found = device_room.describe(os.environ)
-    params = root / "params.yaml"
+    params = root / PARAMS
     others = _others(Params.read(params), root) if params.exists() else {}
     if others:
         found = found.model_copy(update={"others": others})
@@ -63,7 +64,7 @@ def _others(params: Params, root: Path) -> dict[str, Any]:
 
 def weigh(root: Path, recipe: str, progress: Progress = silent) -> list[Measurement]:
     """Weigh a recipe's artifacts, on each device, into `measurements/<recipe>/`, continuing what stands there."""
-    params = Params.read(root / "params.yaml")
+    params = Params.read(root / PARAMS)
     if recipe not in params.recipes:
         raise InputError(f"there is no recipe {recipe!r}", where=f"{root / 'params.yaml'}: recipes")
     candidates = params.candidates(recipe)

@@ -19,6 +19,7 @@ from weighbridge.core.errors import IntegrityError
 from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.files import atomic_write, pretty_json, read_yaml
 from weighbridge.core.formatting import quantity
+from weighbridge.core.project import PARAMS
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.calibrate.calibration import sentences
 from weighbridge.gate.report import markdown, page, plots, tables
@@ -26,7 +27,7 @@ from weighbridge.gate.report.content import PICTURES, Report, document, interval
 from weighbridge.gate.report.edits import edits
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.stages.basis import Basis, take_basis
-from weighbridge.gate.stages.inventory import PARAMS, Inventory, take_inventory
+from weighbridge.gate.stages.inventory import Inventory, take_inventory
 from weighbridge.gate.stages.sides import Committed
 from weighbridge.gate.verdict.judge import judge as judge_one
 from weighbridge.gate.verdict.judge import name_of, unanswered_by

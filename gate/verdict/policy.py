@@ -24,6 +24,7 @@ from weighbridge.core.documents import (
 from weighbridge.core.facts.policy_changes import CHANGE_KINDS
 from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.formatting import quantity
+from weighbridge.core.project import without_anchors
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.verdict.judge import judge, name_of
 from weighbridge.gate.verdict.pipeline_changes import setting_changes
@@ -54,7 +55,7 @@ class Policy:
         """The policy in the text of a params file; an `InputError` that names `where` if it is not one."""
         content = parse_yaml(text, where)
         if isinstance(content, dict):
-            content = {key: value for key, value in content.items() if not str(key).startswith("x-")}
+            content = without_anchors(content)
         return cls.of(parse(Params, content, where))
 
     def digest(self) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,10 @@ from weighbridge.core.documents import (
 )
 from weighbridge.core.documents.base import load, parse
 from weighbridge.core.documents.manifest import recipe_core
+from weighbridge.core.dvc_files import Lock, file_md5, folder_md5
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes
+from weighbridge.core.project import LOCK, PARAMS
 from weighbridge.registry.lifecycle.estimates import estimates
 
 VERDICT = "reports/verdict.json"
@@ -114,7 +115,7 @@ class Evidence:
 
 def gather(root: Path, recipe: str) -> Evidence:
     """Read and check everything about one recipe; the first disagreement is an error that names the file."""
-    params = Params.read(root / "params.yaml")
+    params = Params.read(root / PARAMS)
     if recipe not in params.recipes:
         raise InputError(
             f"there is no recipe {recipe!r}", where="params.yaml: recipes", fix=f"recipes: {', '.join(params.recipes)}"
@@ -125,7 +126,7 @@ def gather(root: Path, recipe: str) -> Evidence:
     evidence = Evidence(
         recipe=recipe,
         params=params,
-        params_digest=sha256_bytes(read_bytes(root / "params.yaml")),
+        params_digest=sha256_bytes(read_bytes(root / PARAMS)),
         lock_digest=lock_digest,
         judged=tuple(_judged_candidate(root, item, gate) for item in params.candidates(recipe)),
         gate=gate,
@@ -185,7 +186,7 @@ def select(root: Path, by: str) -> str:
     passing recipe lacks that estimate.
     """
     gate, _ = read_verdict(root)
-    params = Params.read(root / "params.yaml")
+    params = Params.read(root / PARAMS)
     names = passing(gate)
     if not names:
         raise StateError("no recipe passed", where=VERDICT)
@@ -279,7 +280,7 @@ def _read_measurement(root: Path, where: str) -> Measurement:
 
 def _section(root: Path, recipe: str) -> dict[str, Any]:
     """The recipe as `params.yaml` writes it."""
-    section = read_yaml(root / "params.yaml")["recipes"][recipe]
+    section = read_yaml(root / PARAMS)["recipes"][recipe]
     assert isinstance(section, dict)
     return section
 
@@ -319,39 +320,23 @@ def _agree(judged: Judged, evidence: Evidence, section: dict[str, Any]) -> None:
 
 def _read_lock(root: Path) -> tuple[dict[str, str], str]:
     """From `dvc.lock`: path of every output → its md5 (a folder's ends in `.dir`); and the file's digest."""
-    path = root / "dvc.lock"
+    path = root / LOCK
     if not path.exists():
-        raise StateError("is not there", where="dvc.lock", fix=_RERUN)
-    content = read_yaml(path)
-    stages = content.get("stages") if isinstance(content, dict) else None
-    if not isinstance(stages, dict):
-        raise InputError("holds no stages", where="dvc.lock", fix=_RERUN)
-    outs: dict[str, str] = {}
-    for stage in stages.values():
-        for out in stage.get("outs") or [] if isinstance(stage, dict) else []:
-            if isinstance(out, dict) and "path" in out and "md5" in out:
-                outs[str(out["path"])] = str(out["md5"])
-    return outs, sha256_bytes(read_bytes(path))
+        raise StateError("file not found", where=LOCK, fix=_RERUN)
+    return Lock.of(read_yaml(path)).outs(), sha256_bytes(read_bytes(path))
 
 
 def _locked_file(root: Path, path: str, lock: dict[str, str]) -> None:
-    _locked(path, _md5(read_bytes(root / path)), lock)
+    _locked(path, file_md5(root / path), lock)
 
 
 def _locked_folder(root: Path, folder: str, lock: dict[str, str]) -> None:
-    """A folder's name in DVC: md5 over the sorted list of its files' names and md5s."""
-    entries = [
-        {"md5": _md5(read_bytes(file)), "relpath": file.relative_to(root / folder).as_posix()}
-        for file in (root / folder).rglob("*")
-        if file.is_file()
-    ]
-    entries.sort(key=lambda entry: entry["relpath"])
-    _locked(folder, _md5(json.dumps(entries, sort_keys=True).encode()) + ".dir", lock)
+    _locked(folder, folder_md5(root / folder), lock)
 
 
 def _locked(path: str, found: str, lock: dict[str, str]) -> None:
     if path not in lock:
-        raise StateError(f"does not name {path}", where="dvc.lock", fix=_RERUN)
+        raise StateError(f"does not name {path}", where=LOCK, fix=_RERUN)
     if lock[path] != found:
         raise IntegrityError("is not what dvc.lock says the pipeline made", where=path, fix=_RERUN)
 

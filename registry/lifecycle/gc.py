@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from weighbridge.core.dvc_files import md5s
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import read_yaml
 from weighbridge.core.git import Git
+from weighbridge.core.project import LOCK
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.lookup.location import cache_folder
 from weighbridge.registry.state.layout import WorkTree, model_names, read_record, require_channels
@@ -77,34 +79,22 @@ def _registered(root: Path) -> Iterator[tuple[str, str]]:
 
 def _locked(root: Path) -> Iterator[tuple[str, str]]:
     """Objects that `dvc.lock` names: in the working tree and at the tip of every branch and tag."""
-    texts = {"dvc.lock": read_yaml(root / "dvc.lock") if (root / "dvc.lock").exists() else None}
+    texts = {LOCK: read_yaml(root / LOCK) if (root / LOCK).exists() else None}
     git = Git(root)
     refs = git.run("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes", "refs/tags").split()
     for ref in refs:
-        data = git.blob(ref, f"{git.prefix()}dvc.lock") if git.commit_of(ref) else None
+        data = git.blob(ref, f"{git.prefix()}{LOCK}") if git.commit_of(ref) else None
         if data is not None:
             texts[ref] = _parsed(data, ref)
     for where, content in texts.items():
-        for md5 in _md5s(content):
-            yield md5, f"dvc.lock of {where}" if where != "dvc.lock" else where
+        for md5 in md5s(content):
+            yield md5, f"{LOCK} of {where}" if where != LOCK else where
             if md5.endswith(".dir"):
                 yield from ((child, f"{where}: in a folder") for child in _children(root, md5))
 
 
 def _parsed(data: bytes, ref: str) -> Any:
-    return parse_yaml(data.decode("utf-8", errors="replace"), f"{ref}:dvc.lock")
-
-
-def _md5s(content: Any) -> Iterator[str]:
-    if isinstance(content, dict):
-        for key, value in content.items():
-            if key == "md5" and isinstance(value, str):
-                yield value
-            else:
-                yield from _md5s(value)
-    elif isinstance(content, list):
-        for item in content:
-            yield from _md5s(item)
+    return parse_yaml(data.decode("utf-8", errors="replace"), f"{ref}:{LOCK}")
 
 
 def _children(root: Path, md5: str) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from weighbridge.core.documents import STABLE, Params, Stable, StableFile
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import atomic_path
+from weighbridge.core.project import PARAMS
 from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import stable_artifacts
 from weighbridge.registry.state.layout import home
@@ -20,7 +21,7 @@ def write_stable(root: Path, folder: Path) -> None:
     A model that serves nothing yet, or whose bytes cannot be had, is written down with the reason: the gate turns it
     into an error of the budgets that need it. A damaged registry is an error here and now.
     """
-    params = Params.read(root / "params.yaml")
+    params = Params.read(root / PARAMS)
     wanted = any(budget.relative and budget.against == "stable" for budget in params.budgets)
     top = home(root)
     served = stable_artifacts(top, params.model.name) if wanted else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weighbridge.core.files import dump_yaml
 from weighbridge.core.formatting import quantity
+from weighbridge.core.project import LOCK, PARAMS
 from weighbridge.registry.site.markup import Child, Markup, tag, text
 from weighbridge.registry.site.parts import badges, digest, facts, heading, metrics_table, number, page, table, when
 from weighbridge.registry.state.records import Judgement, VersionRecord
@@ -95,8 +96,8 @@ def _lineage_section(state: ModelState, record: VersionRecord) -> Markup:
         ("commit", tag("code", record.commit)),
         ("data", digest(record.data)),
         ("code", digest(record.code)),
-        ("params.yaml", digest(record.params)),
-        ("dvc.lock", digest(record.dvc_lock)),
+        (PARAMS, digest(record.params)),
+        (LOCK, digest(record.dvc_lock)),
     ]
     if record.verdict:
         rows += [("verdict", digest(record.verdict.digest)), ("measurement", digest(record.verdict.measurement))]

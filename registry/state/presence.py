@@ -9,9 +9,10 @@ from pathlib import Path
 
 from weighbridge.core.errors import StateError
 from weighbridge.core.git import Git
+from weighbridge.core.project import PARAMS, PIPELINE
 from weighbridge.registry.state.layout import MODEL_NAME, MODELS, home
 
-_PROJECT = ("registry", ".dvc", "params.yaml", "dvc.yaml")
+_PROJECT = ("registry", ".dvc", PARAMS, PIPELINE)
 
 
 def require_whole(root: Path, seen: list[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from weighbridge.core.facts.targets import TARGETS
 from weighbridge.core.files import dump_yaml
 from weighbridge.core.formatting import quantity
+from weighbridge.core.project import LOCK, PARAMS
 from weighbridge.registry.state.records import Estimate, Judgement, VersionRecord
 from weighbridge.registry.views.figures import change, in_order, interval, title
 
@@ -185,8 +186,8 @@ def _lineage(record: VersionRecord) -> str:
         ("commit", record.commit),
         ("data", record.data),
         ("code", record.code),
-        ("params.yaml", record.params),
-        ("dvc.lock", record.dvc_lock),
+        (PARAMS, record.params),
+        (LOCK, record.dvc_lock),
     ]
     if record.verdict:
         rows += [("verdict", record.verdict.digest), ("measurement", record.verdict.measurement)]

@@ -35,6 +35,7 @@ from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.files import atomic_write, read_bytes
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
+from weighbridge.core.project import PARAMS, PIPELINE
 from weighbridge.gate.report.markdown import LONGEST
 from weighbridge.gate.stages import summary
 from weighbridge.gate.stages.identity import Before, before, gone, projects, refuse_twins
@@ -125,14 +126,14 @@ def exit_code(judged: list[Judged]) -> ExitCode:
 def judge_project(change: Change, project: str, echo: Echo) -> Judged:
     """Gate one project."""
     root = change.git.root / project
-    file = _in(project, history.PARAMS)
+    file = _in(project, PARAMS)
     head = Side(change.head, project)
     wrong = refusal(head)
     if wrong is not None:
         return _refused(project, file, wrong)
-    text = read_bytes(root / history.PARAMS).decode("utf-8", errors="replace")
+    text = read_bytes(root / PARAMS).decode("utf-8", errors="replace")
     try:
-        params = Params.read(root / history.PARAMS)
+        params = Params.read(root / PARAMS)
     except InputError as error:
         note = for_input_error(error, file, text)
         return Judged(project, error.exit_code, _failed(project, file, "params.yaml is not valid", str(error)), (note,))
@@ -143,7 +144,7 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
         side = None if earlier is None or found.folder is None else Side(earlier, found.folder)
         touched = _touch(side, head, base)
         if touched.undeclared:
-            return _refused(project, _in(project, history.PIPELINE), undeclared_error(touched.undeclared, project))
+            return _refused(project, _in(project, PIPELINE), undeclared_error(touched.undeclared, project))
         if not touched.reasons:
             return Judged(project, ExitCode.PASS, _untouched(project, params, base.commit))
         echo(f"{params.model.name} is gated: {', '.join(touched.reasons[:5])}")
@@ -297,7 +298,7 @@ def _judge_gone(change: Change, commit: str, folder: str, item: PolicyChange) ->
     The waiver lies where its own would, in the folder that is left, or at the top.
     """
     home, top = (base_at(change.git, commit, place) for place in (folder, "."))
-    rules = Policy.parse(home.text or "", f"{_in(folder, history.PARAMS)} at {commit[:12]}").rules
+    rules = Policy.parse(home.text or "", f"{_in(folder, PARAMS)} at {commit[:12]}").rules
     places = dict.fromkeys([change.git.root / folder, change.git.root])
     waivers = [filed for place in places for filed in read_waivers(place)]
     terms = Terms(rules.waiver_days, home.waivers | top.waivers)
@@ -314,7 +315,7 @@ def _judge_gone(change: Change, commit: str, folder: str, item: PolicyChange) ->
         ),
     )
     level: Level = "error" if found.blocks else "notice"
-    note = Annotation(level, _in(folder, history.PARAMS), 1, "project gone", f"{name} is gated no more; {said}")
+    note = Annotation(level, _in(folder, PARAMS), 1, "project gone", f"{name} is gated no more; {said}")
     return Judged(folder, code, report, (note,))
 
 

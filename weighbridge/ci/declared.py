@@ -21,12 +21,13 @@ from ruamel.yaml.error import YAMLError
 import weighbridge
 from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.content import Contents
-from weighbridge.ci.stages import PIPELINE, Side, Stage
+from weighbridge.ci.stages import Side, Stage
 from weighbridge.ci.touch import Undeclared, all_undeclared
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import atomic_write, read_json, write_json
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import joined
+from weighbridge.core.project import PIPELINE
 
 _CODE = (".py", ".pyc", ".so", ".pyd")
 _INSTALLED = ("site-packages", "dist-packages", ".venv", "node_modules", ".tox")

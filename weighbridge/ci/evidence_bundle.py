@@ -8,11 +8,12 @@ from pathlib import Path
 
 from weighbridge.core.errors import InputError, IntegrityError
 from weighbridge.core.files import read_json, write_json
+from weighbridge.core.project import LOCK
 
 FOLDER = Path(".weighbridge") / "ci"
 """Below the repository's top: `report/` is uploaded for people, `evidence/` for promotion."""
 NOTE = "handover.json"
-FILES = ("dvc.lock", "reports", "measurements", "artifacts/recipes", "artifacts/baseline")
+FILES = (LOCK, "reports", "measurements", "artifacts/recipes", "artifacts/baseline")
 """Of each project, relative to its folder."""
 
 

@@ -8,12 +8,9 @@ from pathlib import Path, PurePosixPath
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.git import Git
+from weighbridge.core.project import PARAMS, PIPELINE
 from weighbridge.gate.stages.identity import COMMAND
 
-PARAMS = "params.yaml"
-PIPELINE = "dvc.yaml"
-LOCK = "dvc.lock"
-WAIVERS = "waivers"
 _DEEPER = "fetch the whole history: `fetch-depth: 0` in actions/checkout, or `git fetch --unshallow`"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from weighbridge.core.git_tree import SUBMODULE, Tree, joined
+from weighbridge.core.project import PARAMS
 
 _OURS = "weighbridge"
 _GUARDS = ("TYPE_CHECKING", "__main__")
@@ -33,7 +34,7 @@ class Search:
         waiting = [path for path in files if path.endswith(".py")]
         for module in modules:
             for path in self._files(module, ""):
-                found.setdefault(path, "params.yaml")
+                found.setdefault(path, PARAMS)
                 waiting.append(path)
         seen: set[str] = set()
         while waiting:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from weighbridge.ci.history import LOCK
 from weighbridge.core.documents.report import ProjectReport
 from weighbridge.core.git import Git
+from weighbridge.core.project import LOCK
 from weighbridge.gate.report.markdown import escape
 
 

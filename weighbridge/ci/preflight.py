@@ -15,6 +15,7 @@ from weighbridge.ci.declared import missing
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import StateError, WeighbridgeError
 from weighbridge.core.git import Git
+from weighbridge.core.project import LOCK, PARAMS, PIPELINE
 from weighbridge.gate.stages.merge_base import base_at
 from weighbridge.gate.verdict.policy import Policy, policy_changes
 from weighbridge.gate.verdict.waivers import Terms, read_waivers
@@ -37,7 +38,7 @@ def preflight(git: Git, base: str | None, today: dt.date) -> list[Check]:
     for project in history.projects(git) or ["."]:
         root = git.root / project
         bodies: dict[str, Callable[[], str | None]] = {
-            "params.yaml": partial(_params, root),
+            PARAMS: partial(_params, root),
             "recipes": partial(_recipes, root),
             "dependencies": partial(_dependencies, root),
             "lock file": partial(_lock, root),
@@ -63,7 +64,7 @@ def _history(git: Git, base: str | None) -> str | None:
 
 
 def _params(root: Path) -> str | None:
-    Params.read(root / history.PARAMS)
+    Params.read(root / PARAMS)
     return None
 
 
@@ -73,7 +74,7 @@ def _recipes(root: Path) -> str | None:
         from weighbridge.compress.recipe.recipe import read_recipe  # noqa: PLC0415  # torch, which this machine may not have
     except ModuleNotFoundError as error:
         return f"cannot be checked: {error.name} is not installed (pip install 'weighbridge[compress]')"
-    params = Params.read(root / history.PARAMS)
+    params = Params.read(root / PARAMS)
     for name in params.recipes:
         read_recipe(params, name)
     return None
@@ -81,7 +82,7 @@ def _recipes(root: Path) -> str | None:
 
 def _dependencies(root: Path) -> str | None:
     """Every file that a stage imports is a dependency of it: DVC would not notice that it changes."""
-    if not (root / history.PIPELINE).is_file():
+    if not (root / PIPELINE).is_file():
         return None
     found = missing(root)
     if not found:
@@ -119,7 +120,7 @@ def _is_outside_world(stage: str, what: object) -> bool:
 
 
 def _committed(git: Git, project: str) -> str | None:
-    names = (history.PARAMS, history.PIPELINE, history.LOCK)
+    names = (PARAMS, PIPELINE, LOCK)
     paths = [name if project == "." else f"{project}/{name}" for name in names]
     edited = git.dirty(*[f":/{path}" for path in paths])
     return f"{', '.join(edited)} not committed" if edited else None
@@ -137,7 +138,7 @@ def _remote(git: Git, root: Path) -> str | None:
 
 
 def _policy(git: Git, project: str, base: str | None, today: dt.date) -> str | None:
-    path = history.PARAMS if project == "." else f"{project}/{history.PARAMS}"
+    path = PARAMS if project == "." else f"{project}/{PARAMS}"
     root = git.root / project
     commit = history.merge_base(git, base or history.default_base(git))
     waivers = read_waivers(root)
@@ -148,7 +149,7 @@ def _policy(git: Git, project: str, base: str | None, today: dt.date) -> str | N
     if before.text is None:
         return None
     policy = Policy.parse(before.text, f"{path} at {commit[:12]}")
-    found = policy_changes(policy, Policy.of(Params.read(root / history.PARAMS)))
+    found = policy_changes(policy, Policy.of(Params.read(root / PARAMS)))
     for change in waive_changes(found, waivers, today, Terms(policy.rules.waiver_days, before.waivers)):
         if change.blocks:
             return (

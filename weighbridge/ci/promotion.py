@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.ci.evidence_bundle import EvidenceBundle, inside, unpack
-from weighbridge.ci.history import LOCK
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.git import Git
+from weighbridge.core.project import LOCK
 from weighbridge.registry.lifecycle.evidence import first_verdict, gather, passing, read_verdict, select
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.location import cache_folder, has_remote

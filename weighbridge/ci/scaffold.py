@@ -14,6 +14,7 @@ from importlib.resources import files
 from weighbridge import __version__
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError
+from weighbridge.core.project import LOCK, PARAMS, PIPELINE
 
 REQUIREMENTS = "requirements-weighbridge.txt"
 SCHEMA = ".vscode/weighbridge-params.schema.json"
@@ -93,8 +94,8 @@ def project_files(answers: Answers, schema: str = SCHEMA) -> dict[str, str]:
     `schema` is the path of the editor's schema as `params.yaml` sees it.
     """
     return {
-        "params.yaml": params(answers, schema),
-        "dvc.yaml": pipeline(answers),
+        PARAMS: params(answers, schema),
+        PIPELINE: pipeline(answers),
         REQUIREMENTS: requirements(),
     }
 
@@ -149,7 +150,7 @@ def attributes(answers: Answers, home: str) -> tuple[str, ...]:
     out.
     """
     sources = (path for path in (*answers.data_files, *answers.model_files) if path.endswith(".py"))
-    names = ("params.yaml", "dvc.yaml", "dvc.lock", REQUIREMENTS, *sources)
+    names = (PARAMS, PIPELINE, LOCK, REQUIREMENTS, *sources)
     paths = dict.fromkeys(f"/{name}" if home == "." else f"/{home}/{name}" for name in names)
     plain = (path for path in paths if re.fullmatch(r"[A-Za-z0-9_./-]+", path))
     return (*ATTRIBUTES, *(f"{path} text eol=lf" for path in plain))

@@ -27,6 +27,7 @@ from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import atomic_write
 from weighbridge.core.git import Git
 from weighbridge.core.opening import open_file
+from weighbridge.core.project import PARAMS, PIPELINE
 from weighbridge.core.strict_yaml import parse_yaml
 
 _REGISTRY_README = """\
@@ -108,8 +109,8 @@ def plan(folder: Path, answers: Answers, setup: Pipeline | None, remote: str | N
     wanted[top / ".dvcignore"] = scaffold.with_lines(_text(top / ".dvcignore"), scaffold.DVC_IGNORED)
     lines = scaffold.attributes(answers, home)
     wanted[top / ".gitattributes"] = scaffold.with_lines(_text(top / ".gitattributes"), lines)
-    wanted[folder / "dvc.yaml"] = _with_stages(folder / "dvc.yaml", wanted[folder / "dvc.yaml"])
-    _refuse_foreign_params(folder / "params.yaml")
+    wanted[folder / PIPELINE] = _with_stages(folder / PIPELINE, wanted[folder / PIPELINE])
+    _refuse_foreign_params(folder / PARAMS)
     if setup is not None:
         folders = tuple(sorted({*projects(git), home}))
         wanted |= {top / name: text for name, text in scaffold.workflows(setup, folders).items()}

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from weighbridge.ci.content import Contents
 from weighbridge.ci.imports import Search
-from weighbridge.core.errors import InputError
+from weighbridge.core.dvc_files import Lock
 from weighbridge.core.git_tree import Tree, joined
+from weighbridge.core.project import LOCK, PARAMS, PIPELINE, without_anchors
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.stages.identity import COMMAND
 
-PARAMS = "params.yaml"
-PIPELINE = "dvc.yaml"
-LOCK = "dvc.lock"
-WAIVERS = "waivers"
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _CODE_OF_MODEL = ("train", "baseline", "compress")
 
@@ -67,7 +64,7 @@ class Side:
         content = self.document(PARAMS)
         if not isinstance(content, dict):
             return {}
-        return {str(key): value for key, value in content.items() if not str(key).startswith("x-")}
+        return without_anchors(content)
 
     @cached_property
     def pipeline(self) -> dict[str, Any]:
@@ -80,15 +77,10 @@ class Side:
         return {**bare, "stages": {str(k): _bare(v) for k, v in stages.items()} if isinstance(stages, dict) else {}}
 
     @cached_property
-    def locked(self) -> dict[str, Any] | None:
+    def locked(self) -> Mapping[str, Mapping[str, Any]] | None:
         """The stages of `dvc.lock`; None where there is no such file."""
         content = self.document(LOCK)
-        if content is None:
-            return None
-        stages = content.get("stages") if isinstance(content, dict) else None
-        if not isinstance(stages, dict):
-            raise InputError("contains no stages", where=self.path(LOCK), fix="run `dvc repro` and commit it")
-        return {str(name): stage for name, stage in stages.items() if isinstance(stage, dict)}
+        return None if content is None else Lock.of(content, self.path(LOCK) or LOCK).stages
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -159,7 +151,7 @@ class Side:
         return [text.partition(":")[0] for text in named if isinstance(text, str) and _CALLABLE.fullmatch(text)]
 
 
-def entries(stage: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def entries(stage: Mapping[str, Any], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The paths that a stage of a lock file has under `deps` or `outs`, each with what the lock says of it."""
     for entry in stage.get(kind) or []:
         if isinstance(entry, dict) and isinstance(entry.get("path"), str):

@@ -7,13 +7,14 @@ dependency outside of the repository, one that neither Git nor DVC tracks) count
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.ci.governing import attributes_that_change, governing
-from weighbridge.ci.stages import LOCK, PARAMS, PIPELINE, WAIVERS, Side, Stage, covers, entries, texts
+from weighbridge.ci.stages import Side, Stage, covers, entries, texts
 from weighbridge.core.errors import InputError
+from weighbridge.core.project import LOCK, PARAMS, PIPELINE, WAIVERS
 
 _LONGEST = 400
 """Characters of a text that may be a path."""
@@ -217,7 +218,7 @@ def _stale(side: Side) -> Iterator[str]:
             yield from _stale_stage(side, stage, name, locked[name])
 
 
-def _stale_stage(side: Side, stage: Stage, name: str, locked: dict[str, Any]) -> Iterator[str]:
+def _stale_stage(side: Side, stage: Stage, name: str, locked: Mapping[str, Any]) -> Iterator[str]:
     have = dict(entries(locked, "deps"))
     yield from (f"{LOCK} does not have {dep} for the stage {name}" for dep in stage.deps if dep not in have)
     for dep, entry in have.items():
@@ -229,7 +230,7 @@ def _stale_stage(side: Side, stage: Stage, name: str, locked: dict[str, Any]) ->
             yield f"{dep} is not the file that {LOCK} has for the stage {name}"
 
 
-def _sections(where: str, base: dict[str, Any], head: dict[str, Any]) -> Iterator[str]:
+def _sections(where: str, base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted({*base, *head}):
         if base.get(key) != head.get(key) or (key in base) != (key in head):
             yield f"{where}: {key} differs"

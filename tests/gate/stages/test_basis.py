@@ -10,10 +10,10 @@ import yaml
 
 from tests.gate.project import PARAMS, write_artifact, write_project
 from weighbridge.core.documents import GateVerdict, Verdict
+from weighbridge.core.dvc_files import file_md5, folder_md5
 from weighbridge.core.git import Git
 from weighbridge.data import Split, write_npz
 from weighbridge.gate.report import plots
-from weighbridge.gate.stages.dvc_files import file_md5, folder_md5
 from weighbridge.gate.stages.merge_base import merge_base
 from weighbridge.gate.stages.summary import check, judge
 

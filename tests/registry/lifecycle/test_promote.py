@@ -200,7 +200,7 @@ def test_a_missing_file_is_refused(project, path):
     (project / path).unlink()
     if path != "measurements/int8/onnxruntime@local.json":
         commit_all(project)
-    refused(project, WeighbridgeError, "is not there|cannot be read")
+    refused(project, WeighbridgeError, "file not found|is not there|cannot be read")
 
 
 def test_a_dirty_tree_is_refused(project):

@@ -16,6 +16,7 @@ from weighbridge.core.facts.metrics import Metric, find_metric, parse_quantity
 from weighbridge.core.facts.policy_changes import Reaction, find_change_kind
 from weighbridge.core.facts.targets import DEFAULT_TARGET, TargetName
 from weighbridge.core.files import read_yaml
+from weighbridge.core.project import without_anchors
 
 
 def _importable(value: str) -> str:
@@ -295,7 +296,7 @@ class Params(Written):
         """Read and validate a params file. Keys that start with `x-` at top level (YAML anchors) are left out."""
         content = read_yaml(path)
         if isinstance(content, dict):
-            content = {key: value for key, value in content.items() if not str(key).startswith("x-")}
+            content = without_anchors(content)
         return parse(cls, content, str(path))
 
 

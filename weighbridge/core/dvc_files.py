@@ -5,11 +5,13 @@ from __future__ import annotations
 import configparser
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from weighbridge.core.errors import InputError
+from weighbridge.core.project import LOCK, RERUN
 from weighbridge.core.strict_yaml import parse_yaml
 
 _BLOCK = 1 << 20
@@ -20,6 +22,15 @@ class Lock:
     """The stages of one `dvc.lock`."""
 
     stages: Mapping[str, Mapping[str, Any]]
+    where: str = LOCK
+
+    @classmethod
+    def of(cls, content: Any, where: str = LOCK) -> Lock:
+        """From the file's content; an `InputError` where it contains no stages."""
+        stages = content.get("stages") if isinstance(content, dict) else None
+        if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+            raise InputError("contains no stages", where=where, fix=RERUN)
+        return cls({str(name): stage for name, stage in stages.items()}, where)
 
     @classmethod
     def parse(cls, text: str, where: str) -> Lock:
@@ -27,12 +38,29 @@ class Lock:
         content = parse_yaml(text, where)
         stages = content.get("stages") if isinstance(content, dict) else None
         named = stages.items() if isinstance(stages, dict) else ()
-        return cls({str(name): stage for name, stage in named if isinstance(stage, dict)})
+        return cls({str(name): stage for name, stage in named if isinstance(stage, dict)}, where)
 
     def entry(self, path: str) -> Mapping[str, Any] | None:
         """What the lock says of a path: an output first, then what a stage depends on."""
         found = [item for kind in ("outs", "deps") for stage in self.stages.values() for item in _entries(stage, kind)]
         return next((item for item in found if item.get("path") == path), None)
+
+    def md5(self, stage: str, kind: Literal["deps", "outs"], path: str) -> str | None:
+        """The md5 that a stage has for a dependency or an output; None where it names none.
+
+        A folder's ends in `.dir`. Raises `InputError` for a list that DVC would not write.
+        """
+        return self._md5s(stage, kind).get(path)
+
+    def outs(self) -> dict[str, str]:
+        """Every output's path → its md5; raises `InputError` for a list that DVC would not write."""
+        return {path: md5 for stage in self.stages for path, md5 in self._md5s(stage, "outs").items()}
+
+    def _md5s(self, stage: str, kind: str) -> dict[str, str]:
+        items = self.stages.get(stage, {}).get(kind) or []
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise InputError(f"expected a list of files under stages.{stage}.{kind}", where=self.where, fix=RERUN)
+        return {str(item["path"]): str(item["md5"]) for item in items if "path" in item and "md5" in item}
 
     def inputs(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Of the stages whose name starts so: commands, parameters and dependencies that no stage makes."""
@@ -46,6 +74,19 @@ class Lock:
             for name, stage in self.stages.items()
             if name.partition("@")[0] in names
         }
+
+
+def md5s(content: Any) -> Iterator[str]:
+    """Every md5 in a parsed lock file, of any version of DVC: what must not be collected."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key == "md5" and isinstance(value, str):
+                yield value
+            else:
+                yield from md5s(value)
+    elif isinstance(content, list):
+        for item in content:
+            yield from md5s(item)
 
 
 def md5_of(lock: Lock | None, path: str) -> str | None:
