@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from weighbridge.core.documents import BasisItem, BudgetVerdict, PolicyChange, Portability, Verdict, WaiverUse
 from weighbridge.core.facts.budget_rules import find_rule
+from weighbridge.core.facts.policy_changes import EDITS_GATE
 from weighbridge.core.formatting import percent, quantity, span
 from weighbridge.gate.report.blocks import (
     Bullets,
@@ -24,9 +25,18 @@ from weighbridge.gate.report.blocks import (
 )
 from weighbridge.gate.report.evidence import device_section, flips_section, launches_section, slices_section
 from weighbridge.gate.report.facts import Entry, pareto_front
-from weighbridge.gate.report.governance import Edit, basis_section, params_section, policy_section, waivers_section
+from weighbridge.gate.report.governance import (
+    Edit,
+    basis_section,
+    loosened,
+    params_section,
+    policy_section,
+    unwaived,
+    waivers_section,
+)
 from weighbridge.gate.report.portability import portability_section
 from weighbridge.gate.report.targets import targets_section
+from weighbridge.gate.verdict.judge import name_of
 
 PICTURES = {"pareto": "pareto.png", "limits": "limits.png", "launches": "launches.png"}
 """Plots and their files, beside the report."""
@@ -89,7 +99,9 @@ def _headline(report: Report) -> str:
     failed = counting.count(Verdict.FAIL)
     unjudged = counting.count(Verdict.INCONCLUSIVE) + counting.count(Verdict.ERROR)
     if report.verdict is Verdict.PASS:
-        return f"Pass: {_share(report, len(counting), len(counting))} within every limit that counts"
+        edits = any(change.kind in EDITS_GATE for change in report.policy_changes)
+        said = "; this change edits the gate itself" if edits else ""
+        return f"Pass: {_share(report, len(counting), len(counting))} within every limit that counts{said}"
     if report.verdict is Verdict.FAIL:
         return _failure(report, failed, len(counting))
     if elsewhere := _elsewhere(report, Verdict.ERROR):
@@ -103,12 +115,13 @@ def _headline(report: Report) -> str:
 
 
 def _failure(report: Report, failed: int, counting: int) -> str:
+    """Everything that failed: limits, answers elsewhere, and changes of the rules that no waiver accepts."""
     elsewhere = _elsewhere(report, Verdict.FAIL)
-    if failed:
-        return f"Fail: {_share(report, failed, counting)} beyond a limit"
-    if elsewhere:
-        return f"Fail: answers differ on another processor ({elsewhere})"
-    return "Fail: this change asks for less than the main branch does, and no waiver allows it"
+    said = [f"{_share(report, failed, counting)} beyond a limit"] if failed else []
+    said += [f"answers differ on another processor ({elsewhere})"] if elsewhere else []
+    lacking = unwaived(report.policy_changes)
+    said += [lacking] if lacking else []
+    return f"Fail: {', and '.join(said) or 'a required limit does not hold'}"
 
 
 def _elsewhere(report: Report, verdict: Verdict) -> str:
@@ -150,7 +163,7 @@ def _recipes(report: Report) -> Section | None:
     rows = [
         (
             [Code(entry.name)],
-            [Mark(entry.verdict.verdict, " (advisory)" if entry.verdict.advisory else "")],
+            [Mark(entry.verdict.verdict, _standing(entry, report))],
             [_size(entry)],
             [_latency(entry)],
             [_accuracy(entry)],
@@ -159,6 +172,16 @@ def _recipes(report: Report) -> Section | None:
         for entry in report.entries
     ]
     return Section("recipes", "Verdicts", [Table(header, rows, frozenset({2, 3, 4}))])
+
+
+def _standing(entry: Entry, report: Report) -> str:
+    """What a recipe's verdict is not without saying."""
+    names = loosened(report.policy_changes)
+    said = ["advisory"] if entry.verdict.advisory else []
+    said += ["a limit was loosened"] if any(name_of(item) in names for item in entry.verdict.budgets) else []
+    removed = [change.budget for change in report.policy_changes if change.kind == "removed"]
+    said += ["a limit was removed"] if any(not budget.startswith("device ") for budget in removed) else []
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _size(entry: Entry) -> str:
@@ -190,7 +213,12 @@ def _decisive(entry: Entry) -> Inline:
 
 
 def _budgets(report: Report) -> Section | None:
-    rows = [_budget_row(entry, item) for entry in report.entries for item in entry.verdict.budgets]
+    names = loosened(report.policy_changes)
+    rows = [
+        _budget_row(entry, item, loosened=name_of(item) in names)
+        for entry in report.entries
+        for item in entry.verdict.budgets
+    ]
     if not rows:
         return None
     picture = [Picture(PICTURES["limits"], "How much of each limit is used")] if report.pictures else []
@@ -198,10 +226,11 @@ def _budgets(report: Report) -> Section | None:
     return Section("budgets", "Limits", [Table(header, rows, frozenset({2, 3, 4})), *picture])
 
 
-def _budget_row(entry: Entry, item: BudgetVerdict) -> tuple[Inline, ...]:
+def _budget_row(entry: Entry, item: BudgetVerdict, *, loosened: bool) -> tuple[Inline, ...]:
     rule = find_rule(item.rule)
     unit = rule.shown_unit(item.unit)
     suffix = " (waived)" if item.waived_by else "" if item.required else " (not required)"
+    suffix += " (loosened)" if loosened else ""
     return (
         [Code(entry.name)],
         [Code(budget_name(item))],

@@ -47,6 +47,29 @@ def policy_section(changes: Sequence[PolicyChange]) -> Section | None:
     return Section("policy", "What this change does to the rules", [lead, Table(header, rows)])
 
 
+OF_LIMITS = frozenset({"loosened", "removed", "advisory", "resolution", "mode", "device"})
+"""Kinds of change that let a limit ask for less."""
+
+
+def unwaived(changes: Sequence[PolicyChange]) -> str:
+    """The changes that no waiver accepts, as a clause for the headline; empty where there is none."""
+    found = [change for change in changes if change.blocks]
+    if not found:
+        return ""
+    if len(found) == 1:
+        (change,) = found
+        what = "a limit was loosened" if change.kind in OF_LIMITS else change.effect or f"{change.budget} changed"
+        return f"{what}, without a waiver" if "," in what else f"{what} without a waiver"
+    if all(change.kind in OF_LIMITS for change in found):
+        return f"{len(found)} limits were loosened without a waiver"
+    return f"{len(found)} changes of what this verdict rests on have no waiver"
+
+
+def loosened(changes: Sequence[PolicyChange]) -> frozenset[str]:
+    """Names of the budgets that ask for less than in the merge base, whether a waiver accepts that or not."""
+    return frozenset(change.budget for change in changes if change.kind in OF_LIMITS)
+
+
 _BASIS_STATES = {"same": "same", "changed": "differs", "unknown": "differs, not compared", "new": "nothing there"}
 
 

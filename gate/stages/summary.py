@@ -26,6 +26,7 @@ from weighbridge.gate.report import markdown, page, plots, tables
 from weighbridge.gate.report.content import PICTURES, Report, document, interval
 from weighbridge.gate.report.edits import edits
 from weighbridge.gate.report.facts import Entry
+from weighbridge.gate.report.governance import loosened
 from weighbridge.gate.stages.basis import Basis, take_basis
 from weighbridge.gate.stages.inventory import Inventory, take_inventory
 from weighbridge.gate.stages.sides import Committed
@@ -137,6 +138,7 @@ def _with_portability(verdict: GateVerdict, found: list[Portability]) -> GateVer
 
 def table(verdict: GateVerdict) -> str:
     """The verdict for a terminal: one line per budget, then what did not pass and why."""
+    names = loosened(verdict.policy_changes)
     rows = [
         {
             "model": name,
@@ -144,7 +146,9 @@ def table(verdict: GateVerdict) -> str:
             "limit": quantity(item.limit, find_rule(item.rule).shown_unit(item.unit)),
             "measured": quantity(item.estimate, find_rule(item.rule).shown_unit(item.unit)),
             "interval": interval(item),
-            "verdict": item.verdict.value + (" (waived)" if item.waived_by else "" if item.required else " (advisory)"),
+            "verdict": item.verdict.value
+            + (" (waived)" if item.waived_by else "" if item.required else " (advisory)")
+            + (" (loosened)" if name_of(item) in names else ""),
         }
         for name, recipe in verdict.recipes.items()
         for item in recipe.budgets
@@ -159,7 +163,7 @@ def table(verdict: GateVerdict) -> str:
         for item in recipe.budgets
         if item.standing is not Verdict.PASS
     ]
-    loosened = [
+    changes = [
         f"policy: {change.budget} {change.kind}: {change.base} → {change.head} ({_standing(change)})"
         for change in verdict.policy_changes
     ]
@@ -172,7 +176,7 @@ def table(verdict: GateVerdict) -> str:
         "",
         *reasons,
         *portable,
-        *loosened,
+        *changes,
         *verdict.notes,
         *whole,
     ]
@@ -182,7 +186,7 @@ def table(verdict: GateVerdict) -> str:
 def _standing(change: PolicyChange) -> str:
     if change.waived_by:
         return f"accepted by {change.waived_by}"
-    return "no waiver accepts it" if change.blocks else "needs no waiver"
+    return f"no waiver accepts it: `to: {change.accepts}`" if change.blocks else "needs no waiver"
 
 
 def _judge_all(inventory: Inventory) -> GateVerdict:

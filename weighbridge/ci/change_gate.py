@@ -246,8 +246,9 @@ def _index(params: Params, item: BudgetVerdict) -> int:
 
 def _policy_mark(item: PolicyChange, params: Params, file: str, text: str) -> Annotation:
     waived = f"; accepted by {item.waived_by}" if item.waived_by else ""
-    waived = "; it needs a waiver in waivers/" if item.blocks else waived
-    message = f"{item.budget}: {item.kind}, from {item.base} to {item.head}{waived}"
+    waived = f"; it needs a waiver in waivers/ with `to: {item.accepts}`" if item.blocks else waived
+    what = item.effect or f"{item.kind}, from {item.base} to {item.head}"
+    message = f"{item.budget}: {what}{waived}"
     if item.budget.startswith("device "):
         line = line_of(text, "devices", item.budget.removeprefix("device "))
     elif item.kind == "recipe advisory":

@@ -107,7 +107,6 @@ def test_a_weighing_that_broke(golden):
     ("verdict", "words"),
     [
         (Verdict.PASS, "Pass: the compressed model is within every limit"),
-        (Verdict.FAIL, "Fail: this change asks for less than the main branch does"),
         (Verdict.ERROR, "Error: what this verdict rests on is not in order"),
         (Verdict.INCONCLUSIVE, "Error: what this verdict rests on"),
     ],
@@ -115,6 +114,61 @@ def test_a_weighing_that_broke(golden):
 def test_the_headline_says_the_whole_verdict(verdict, words):
     """The first line is the verdict over all, in words."""
     assert render(document(report(verdict))).splitlines()[0].split(" ", 2)[2].startswith(words)
+
+
+LOOSENED = PolicyChange(kind="loosened", budget="latency.p50 max_ratio against baseline", base="0.8×", head="0.9×")
+LOST = PolicyChange(
+    kind="test examples removed", budget="test set", base="2,000", head="1,688",
+    effect="the test set lost 312 of 2,000 examples",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([LOOSENED], "Fail: a limit was loosened without a waiver"),
+        ([LOOSENED, LOOSENED], "Fail: 2 limits were loosened without a waiver"),
+        ([LOST], "Fail: the test set lost 312 of 2,000 examples, without a waiver"),
+        ([LOOSENED, LOST], "Fail: 2 changes of what this verdict rests on have no waiver"),
+    ],
+)
+def test_the_headline_names_what_no_waiver_accepts(changes, words):
+    """Every model is within its limits, and the first line says why the change still fails."""
+    first = render(document(report(Verdict.FAIL, policy_changes=changes))).splitlines()[0]
+    assert first.replace("\\", "") == f"## ❌ {words}"
+
+
+def test_a_failed_recipe_does_not_hide_a_loosened_limit():
+    """Both are in the first line."""
+    text = render(document(report(Verdict.FAIL, entries(int8=1.4), policy_changes=[LOOSENED])))
+    assert text.splitlines()[0].endswith("beyond a limit, and a limit was loosened without a waiver")
+
+
+def test_a_pass_by_a_gate_that_the_change_edits_says_so():
+    """What says pass is part of what was changed."""
+    edited = PolicyChange(kind="gate code", budget="gate", base="a", head="b", needs_waiver=False)
+    text = render(document(report(Verdict.PASS, policy_changes=[edited])))
+    assert text.splitlines()[0].endswith("within every limit that counts; this change edits the gate itself")
+
+
+def test_a_loosened_row_is_never_a_bare_pass():
+    """In both tables, also where a waiver accepts it; other rows keep their plain mark."""
+    for waived in (None, "waivers/a.yaml"):
+        changes = [LOOSENED.model_copy(update={"waived_by": waived})]
+        text = render(document(report(Verdict.FAIL, policy_changes=changes)))
+        rows = [line for line in text.splitlines() if line.startswith("| `int8` |")]
+        assert [line for line in rows if "✅ pass (a limit was loosened)" in line]
+        latency = [line for line in rows if "`latency.p50`" in line]
+        assert latency
+        assert all("✅ pass (loosened) |" in line for line in latency)
+        assert all("loosened" not in line for line in rows if "`size.bytes`" in line)
+
+
+def test_a_removed_limit_marks_every_model():
+    """It has no row any more: the model's own row says that it is gone."""
+    removed = LOOSENED.model_copy(update={"kind": "removed", "budget": "params max"})
+    text = render(document(report(Verdict.FAIL, policy_changes=[removed])))
+    assert "| ✅ pass (a limit was removed) |" in text
 
 
 def test_nothing_weighed_reads_as_an_error():
