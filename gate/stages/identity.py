@@ -44,8 +44,13 @@ def projects(tree: Tree) -> dict[str, str]:
 def model_of(tree: Tree, folder: str) -> str:
     """The name of the model in a folder's `params.yaml`; empty where there is none to read."""
     path = _in("" if folder == "." else folder, PARAMS)
+    return model_in(_text(tree, path), path)
+
+
+def model_in(text: str, where: str) -> str:
+    """The name of the model in the text of a `params.yaml`; empty where there is none to read."""
     try:
-        content = parse_yaml(_text(tree, path), path)
+        content = parse_yaml(text, where)
     except InputError:
         return ""
     model = content.get("model") if isinstance(content, dict) else None
@@ -64,7 +69,7 @@ def before(base: Tree, folder: str, model: str) -> Before:
     if same:
         moved = PolicyChange(kind="project moved", budget=f"project {model}", base=same[0], head=folder)
         return Before(same[0], (moved,))
-    if known.get(folder):
+    if known.get(folder) and model:
         renamed = PolicyChange(kind="model renamed", budget=f"model {known[folder]}", base=known[folder], head=model)
         return Before(folder, (renamed,))
     return Before(None)

@@ -20,7 +20,8 @@ from weighbridge.core.documents.manifest import recipe_core
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.isa import Host
 from weighbridge.core.files import read_json, sha256_file
-from weighbridge.core.project import DATA, PARAMS
+from weighbridge.core.opening import refuse_link
+from weighbridge.core.project import DATA, PARAMS, PIPELINE
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Inventory:
 
 def take_inventory(root: Path) -> Inventory:
     """Read it all. A document that is missing or malformed is an `InputError`; digests that disagree are `problems`."""
+    for name in (PARAMS, PIPELINE):
+        refuse_link(root / name)
     params = Params.read(root / PARAMS)
     stable = _stable_digests(root)
     data = _data(root)

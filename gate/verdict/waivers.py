@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from weighbridge.core.documents import LOCAL, Digest, Written, load, parse
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import canonical_json, sha256_bytes
+from weighbridge.core.opening import refuse_link
 from weighbridge.core.strict_yaml import parse_yaml
 
 FOLDER = "waivers"
@@ -89,9 +90,12 @@ class Terms:
 def read_waivers(root: Path) -> list[FiledWaiver]:
     """All waivers of a project, by file name; none where there is no folder. A bad file is an `InputError`."""
     folder = root / FOLDER
+    refuse_link(folder)
     if not folder.is_dir():
         return []
     files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+    for path in files:
+        refuse_link(path)
     stray = [path.name for path in folder.iterdir() if path.suffix == ".json"]
     if stray:
         raise InputError("is not a waiver file", where=f"{FOLDER}/{stray[0]}", fix="waivers are YAML files")

@@ -87,6 +87,12 @@ class Change:
         """What is gated."""
         return Contents(Tree(self.git, self.git.head()))
 
+    @cached_property
+    def uncommitted(self) -> list[str]:
+        """Tracked files, submodules among them, that the working tree has otherwise than HEAD."""
+        listing = self.git.run("status", "--porcelain", "-z", "--no-renames", "--untracked-files=no")
+        return [line[3:] for line in listing.split("\0") if line]
+
     def contents(self, commit: str | None) -> Contents | None:
         """What a commit contains, read once."""
         if commit is None:
@@ -142,7 +148,7 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
     found = Before(None) if earlier is None else before(earlier.tree, project, params.model.name)
     if not change.everything:
         side = None if earlier is None or found.folder is None else Side(earlier, found.folder)
-        touched = _touch(side, head, base)
+        touched = _touch(side, head, base, change.uncommitted)
         if touched.undeclared:
             return _refused(project, _in(project, PIPELINE), undeclared_error(touched.undeclared, project))
         if not touched.reasons:
@@ -218,8 +224,12 @@ def markdown(report: ChangeReport) -> str:
     return cutting.render(report.projects, cutting.Room(LONGEST))
 
 
-def _touch(before: Side | None, head: Side, base: history.Base) -> Touch:
-    """What of the change concerns a project; without anything to compare with, all of it."""
+def _touch(before: Side | None, head: Side, base: history.Base, uncommitted: list[str]) -> Touch:
+    """What of the change concerns a project; without anything to compare with, all of it. What is compared are
+    commits, and what would be weighed is the working tree: where they differ, that cannot be told.
+    """
+    if uncommitted:
+        return Touch((f"{uncommitted[0]} is not committed",))
     if base.commit is None:
         return Touch(("there is nothing to compare with",))
     if before is None:

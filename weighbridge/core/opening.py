@@ -20,6 +20,12 @@ _KINDS = (
 )
 
 
+def refuse_link(path: Path) -> None:
+    """Raise `InputError` where `path` itself is a symbolic link: what it names can change without it."""
+    if path.is_symlink():
+        raise InputError("is a symbolic link", where=str(path), fix="replace it by a plain file or folder")
+
+
 def require_regular(path: Path) -> None:
     """Raise `InputError` where `path`, links followed, is a named pipe, a socket or a device."""
     _refuse(path.stat().st_mode, path)

@@ -58,3 +58,42 @@ def test_no_repository_is_one_clear_error(tmp_path):
     """Outside Git there is no merge base."""
     with pytest.raises(StateError):
         merge_base(tmp_path, "main")
+
+
+PROJECT = """\
+model: {name: %s, factory: "a:b"}
+data: {factory: "c:d"}
+recipes: {w8: {steps: [{quantize: {scheme: fp16}}]}}
+budgets: [{metric: size.bytes, max: %s}]
+"""
+
+
+@pytest.fixture
+def named(tmp_path):
+    """A gated project of the model `net` in the folder `a`, on a branch of its own."""
+    (tmp_path / "a").mkdir()
+    git(tmp_path, "init", "--quiet", "--initial-branch", "main")
+    (tmp_path / "a/params.yaml").write_text(PROJECT % ("net", "1kB"))
+    (tmp_path / "a/dvc.yaml").write_text("stages: {judge: {cmd: weighbridge stage judge}}\n")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message", "first")
+    git(tmp_path, "switch", "--quiet", "--create", "change")
+    return tmp_path
+
+
+def test_a_project_that_moves_keeps_its_base(named):
+    """The policy goes by the model's name."""
+    git(named, "mv", "a", "b")
+    (named / "b/params.yaml").write_text(PROJECT % ("net", "9kB"))
+    git(named, "commit", "--quiet", "--all", "--message", "move")
+    base = merge_base(named / "b", "main")
+    assert base.text == PROJECT % ("net", "1kB")
+    assert [change.kind for change in base.changes] == ["project moved"]
+
+
+def test_a_model_that_is_renamed_keeps_its_base(named):
+    """The folder says what it was, and the new name is a change of policy."""
+    (named / "a/params.yaml").write_text(PROJECT % ("other", "9kB"))
+    base = merge_base(named / "a", "main")
+    assert base.text == PROJECT % ("net", "1kB")
+    assert [(change.kind, change.base, change.head) for change in base.changes] == [("model renamed", "net", "other")]

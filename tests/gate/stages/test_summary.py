@@ -454,3 +454,17 @@ def test_what_the_device_cannot_run_as_it_was_made_is_an_error(root, requires, e
     assert verdict.verdict is expected
     said = [item.reason for item in verdict.budgets if "requires vnni, which the device 'local' lacks" in item.reason]
     assert bool(said) == bool(requires)
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "waivers", "waivers/a.yaml"])
+def test_links_where_the_gate_reads_are_refused(root, name):
+    """What a link names can change without it."""
+    path, elsewhere = root / name, root / "elsewhere"
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        path.rename(elsewhere)
+    else:
+        elsewhere.write_text("a: 1\n")
+    path.symlink_to(elsewhere)
+    with pytest.raises(InputError, match="is a symbolic link"):
+        judge(root, today=TODAY)

@@ -337,6 +337,15 @@ def test_params_behind_a_link_are_refused(git, pipeline):
     assert pipeline["ran"] == []
 
 
+def test_what_is_not_committed_is_gated(git, pipeline):
+    """The commits are alike and the working tree, which would be weighed, is not: nothing can be told."""
+    commit(git, "empty")
+    assert judge_all(change(git), silent)[0].report.headline.endswith("nothing to weigh")
+    (git.root / "nets/model.py").write_text("a = 1\n")
+    judge_all(change(git), silent)
+    assert pipeline["ran"]
+
+
 def test_a_changed_file_that_no_stage_depends_on_is_named(git, pipeline):
     """A module that a dependency imports: DVC would not run the stage again, so nothing is judged."""
     (git.root / "nets/model.py").write_text("import helper\n")
