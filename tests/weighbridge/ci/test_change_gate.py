@@ -98,7 +98,7 @@ def pipeline(monkeypatch):
         "done": Reproduced(("judge",), None, "", ExitCode.PASS),
     }
 
-    def check(root, *, base, today):
+    def check(root, *, base, today, **options):
         asked["base"], asked["today"] = base, today
         found = asked["verdict"]
         return Stand(found)
