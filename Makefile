@@ -28,7 +28,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 $(PROMOTE)/installed: pyproject.toml constraints-promote.txt
 	$(PYTHON) -m venv $(PROMOTE)
 	$(PROMOTE)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints-promote.txt \
-		--editable '.[keyless,pipeline]' hypothesis jsonschema pytest pytest-timeout
+		--editable '.[judge,keyless,pipeline]' hypothesis jsonschema pytest pytest-timeout
 	@touch $@
 
 repro: pipeline

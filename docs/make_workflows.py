@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 INSTALL = "python -m pip install --constraint constraints.txt"
 SETUP = Pipeline(
     install_gate=f"{INSTALL} --editable '.[compress,pipeline]'",
-    install_promote="python -m pip install --constraint constraints-promote.txt --editable '.[keyless,pipeline]'",
+    install_promote="python -m pip install --constraint constraints-promote.txt --editable '.[judge,keyless,pipeline]'",
     install_report=f"{INSTALL} --editable .",
 )
 

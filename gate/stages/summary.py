@@ -22,7 +22,7 @@ from weighbridge.core.formatting import quantity
 from weighbridge.core.project import PARAMS
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.calibrate.calibration import sentences
-from weighbridge.gate.report import markdown, page, plots, tables
+from weighbridge.gate.report import markdown, page, tables
 from weighbridge.gate.report.content import PICTURES, Report, document, interval
 from weighbridge.gate.report.edits import edits
 from weighbridge.gate.report.facts import Entry
@@ -277,6 +277,8 @@ def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base |
 
 
 def _page(report: Report) -> str:
+    from weighbridge.gate.report import plots  # noqa: PLC0415  # judging needs no matplotlib
+
     drawings = {PICTURES[name]: plots.svg(plot, report.entries, name) for name, plot in plots.PLOTS.items()}
     title = f"Weighbridge: {report.model or 'weighing'}: {report.verdict.value}"
     return page.render(document(report), drawings, title)
@@ -284,6 +286,8 @@ def _page(report: Report) -> str:
 
 def _files(report: Report) -> dict[str, bytes]:
     """Everything under `reports/` but the verdict itself."""
+    from weighbridge.gate.report import plots  # noqa: PLC0415  # judging needs no matplotlib
+
     files = {PICTURES[name]: plots.png(plot, report.entries) for name, plot in plots.PLOTS.items()}
     texts = {
         "gate.md": markdown.render(document(report)),

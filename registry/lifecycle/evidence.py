@@ -122,7 +122,7 @@ def gather(root: Path, recipe: str) -> Evidence:
         )
     gate, gate_digest = read_verdict(root)
     lock, lock_digest = _read_lock(root)
-    _passed(gate, recipe, params)
+    require_pass(gate, recipe, params)
     evidence = Evidence(
         recipe=recipe,
         params=params,
@@ -212,8 +212,8 @@ def _judged(verdict: RecipeVerdict) -> Verdict:
     return worst([verdict.verdict, worst(budget.standing for budget in verdict.budgets if budget.required)])
 
 
-def _passed(gate: GateVerdict, recipe: str, params: Params) -> None:
-    """Refuse a recipe that did not pass on every target and device."""
+def require_pass(gate: GateVerdict, recipe: str, params: Params) -> None:
+    """Refuse a recipe that did not pass on every target and device, or a policy change that no waiver accepts."""
     for change in gate.policy_changes:
         if change.blocks:
             raise NotPassedError(

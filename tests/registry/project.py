@@ -10,6 +10,8 @@ import yaml
 from weighbridge.core.documents import Device, GateVerdict, Manifest, Measurement, Params, RecipeVerdict
 from weighbridge.core.documents.devices import baseline_folder, recipe_folder
 from weighbridge.core.files import sha256_bytes, write_json
+from weighbridge.gate.verdict.judge import judge
+from weighbridge.gate.verdict.policy import Policy
 
 MODEL = "tiny-cnn"
 SOME = "sha256:" + 64 * "a"
@@ -62,7 +64,9 @@ def for_target(data, target):
     return data if target == "onnxruntime" else data + target.encode()
 
 
-def write_run(root, generation=1, verdicts=None, stable=None, recipes=("int8", "fp16"), targets=("onnxruntime",)):
+def write_run(
+    root, generation=1, verdicts=None, stable=None, recipes=("int8", "fp16"), targets=("onnxruntime",), budgets=None
+):
     """Write what one run of the pipeline leaves. `verdicts`: recipe → pass, fail …; default: all pass."""
     named = list(targets) if len(targets) > 1 else targets[0]
     several = {} if named == "onnxruntime" else {"target": named}
@@ -71,13 +75,14 @@ def write_run(root, generation=1, verdicts=None, stable=None, recipes=("int8", "
         "data": {"factory": "a.b:d"},
         "targets": list(targets),
         "recipes": {name: {**several, "steps": STEPS[name]} for name in recipes},
-        "budgets": [{"metric": "size.bytes", "max": "1MB"}],
-        "train": {"seed": generation},
+        "budgets": budgets or [{"metric": "size.bytes", "max": "1MB"}],
+        "train": {"seed": 7, "epochs": generation},
     }
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     judged = {}
     baselines = {target: _write_artifact(root, "baseline", for_target(BASELINE, target), target) for target in targets}
-    for candidate in Params.read(root / "params.yaml").candidates():
+    read = Params.read(root / "params.yaml")
+    for candidate in read.candidates():
         name, target = candidate.recipe, candidate.target
         data = candidate_bytes(name, generation, target)
         built = {"baseline": baselines[target], name: _write_artifact(root, name, data, target, baselines[target])}
@@ -86,8 +91,12 @@ def write_run(root, generation=1, verdicts=None, stable=None, recipes=("int8", "
             built[name].write(root / _folder(name, target) / "manifest.json")
         measurement = _measurement(name, built, stable, target)
         measurement.write(root / candidate.measurement)
-        judged[candidate.name] = _verdict(name, built, measurement, (verdicts or {}).get(candidate.name, "pass"))
-    gate = GateVerdict(verdict="pass", model=MODEL, device="test", policy=SOME, recipes=judged)
+        said = (verdicts or {}).get(candidate.name, "pass")
+        judged[candidate.name] = (
+            judge(measurement, read.budgets) if said == "pass" else _verdict(name, built, measurement, said)
+        )
+    policy = Policy.of(read).digest()
+    gate = GateVerdict(verdict="pass", model=MODEL, device="test", policy=policy, recipes=judged)
     gate.write(root / "reports/verdict.json")
     lock(root, recipes, targets)
 

@@ -80,9 +80,9 @@ def test_wrong_use_is_one_clear_error(run, arguments, message):
 def test_the_life_of_a_version(run, tmp_path):
     """Recorded, canary, judged, aborted, rolled back, deprecated, released: every command, one event each."""
     policy = {"canary": {"min_samples": 10, "budgets": [{"metric": "error_rate", "max": 0.5}]}}
-    (run.root / "registry.policy.yaml").write_text(yaml.safe_dump(policy))
-    commit_all(run.root)
     run("promote", "fp16", "--channel", "none", "--no-push")
+    (run.root / "registry.policy.yaml").write_text(yaml.safe_dump(policy))  # before, it would need a waiver
+    commit_all(run.root)
     run("canary", "start", MODEL, "v3", "--steps", "10,100", "--min-time", "60min", "--no-push")
     assert yaml.safe_load(run("canary", "status", MODEL))["weight"] == 10
     assert json.loads(run("canary", "status", MODEL, "--json"))["plan"]["min_seconds"] == 3600

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.ci.evidence_bundle import EvidenceBundle, inside, unpack
+from weighbridge.ci.judging_again import judge_again
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.git import Git
@@ -75,6 +76,7 @@ def _promote_project(git: Git, evidence: Path, project: str, choice: Choice, key
         git.run("checkout", "--quiet", "--", str(root / LOCK))
         return Promoted(gate.model, recipe, None, known)
     gathered = gather(root, recipe)
+    judge_again(git, root, recipe)
     baselines = [str(Path(built.path).parent) for built in gathered.baselines]
     _share(git, root, [f"artifacts/recipes/{recipe}", *baselines])
     lock = os.path.relpath(root / LOCK, git.root)

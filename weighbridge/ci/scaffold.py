@@ -60,7 +60,7 @@ class Pipeline:
     device_class: str = "github-ubuntu-latest"
     select: str = "smallest"
     install_gate: str = f"python -m pip install --requirement {REQUIREMENTS}"
-    install_promote: str = f'python -m pip install "weighbridge[keyless,pipeline]=={__version__}"'
+    install_promote: str = f'python -m pip install "weighbridge[judge,keyless,pipeline]=={__version__}"'
     install_report: str = f'python -m pip install "weighbridge=={__version__}"'
 
 

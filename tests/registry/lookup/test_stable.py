@@ -1,15 +1,15 @@
 """What the registry serves is laid out for the gate: verified bytes, or the reason why there are none."""
 
-import subprocess
-import sys
-
 import pytest
 import yaml
 
 from tests.registry.project import commit_all, make_repository, write_run
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.files import read_json, sha256_file
+from weighbridge.registry.lifecycle.promote import PromotionRequest
+from weighbridge.registry.lifecycle.promote import promote as promote_recipe
 from weighbridge.registry.lookup.stable import write_stable
+from weighbridge.registry.state.store import Settings
 
 
 @pytest.fixture
@@ -25,9 +25,8 @@ def project(tmp_path):
 
 
 def promote(root, recipe):
-    """Promote as a user would."""
-    command = [sys.executable, "-m", "weighbridge", "registry", "promote", recipe, "--no-push"]
-    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    """Record a version; what was judged by other budgets than those above is not the question here."""
+    promote_recipe(root, PromotionRequest(recipe), settings=Settings(push=False))
 
 
 def stable(root):

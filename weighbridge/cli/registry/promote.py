@@ -106,11 +106,16 @@ def promote(
     project: Project,
 ) -> None:
     """Make what passed a version, and stable."""
+    from weighbridge.ci.judging_again import judge_again
+    from weighbridge.core.git import Git
+    from weighbridge.registry.lifecycle.evidence import gather
     from weighbridge.registry.lifecycle.promote import PromotionRequest
     from weighbridge.registry.lifecycle.promote import promote as promote_recipe
 
     signing.check()
     recipe = pick.one(project.root)
+    gather(project.root, recipe)  # what lies there agrees, before it is judged
+    judge_again(Git.discover(project.root), project.root, recipe)
     request = PromotionRequest(recipe, "stable" if channel is Channel.STABLE else "none", expect=expect, notes=notes)
     committed = promote_recipe(project.root, request, settings=change.settings(), key=signing.signer())
     print_change(committed, as_json=project.as_json)
