@@ -121,7 +121,7 @@ def _claims(weights: Mapping[str, Array]) -> list[Claim]:
     for name, values in weights.items():
         # Exporters store equal weights once.
         content = hashlib.sha256(np.sort(values, axis=None).tobytes()).digest()
-        if values.ndim < 2 or content in seen:
+        if values.ndim < 2 or not values.size or content in seen:
             continue
         seen.add(content)
         zeros = int(values.size - np.count_nonzero(values))
@@ -199,8 +199,7 @@ def parity(
     for index, (mine, reference) in enumerate(zip(ours, theirs, strict=True)):
         if mine.shape != reference.shape:
             raise InvariantError(f"output {index} is {mine.shape}; the module's is {reference.shape}", where=where)
-        scale = max(1.0, float(np.abs(reference).max(initial=0.0)))
-        worst = max(worst, float(np.abs(mine - reference.astype(np.float64)).max(initial=0.0)) / scale)
+        worst = max(worst, _difference(mine, reference))
     agreed = _agreement(ours[0], theirs[0])
     found: Facts = {"examples": len(ours[0]), "largest_difference": worst, "agreement": agreed}
     if tolerance is not None:
@@ -218,8 +217,19 @@ def parity(
     return {**found, "least_agreement": least}
 
 
+def _difference(mine: Array, reference: Array) -> float:
+    """The largest difference on the scale of the largest value (at least 1); of text, 1 where any differs."""
+    if reference.dtype.kind not in "fiub":
+        return float((mine != reference).any())
+    theirs = reference.astype(np.float64)
+    scale = max(1.0, float(np.abs(theirs).max(initial=0.0)))
+    return float(np.abs(mine.astype(np.float64) - theirs).max(initial=0.0)) / scale
+
+
 def _agreement(mine: Array, reference: Array) -> float:
     """Share of equal answers of a classifier; of a regression 1 - relative root mean square error, at least 0."""
+    if reference.dtype.kind != "f":  # labels
+        return float(np.mean(mine == reference))
     if reference.ndim >= 2 and reference.shape[-1] > 1:
         return float(np.mean(mine.argmax(-1) == reference.argmax(-1)))
     spread = float(np.std(reference)) or 1.0

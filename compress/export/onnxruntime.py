@@ -75,14 +75,16 @@ def run(data: bytes, inputs: Mapping[str, NDArray[Any]], batch_size: int = 64) -
         feeds = {port.name: _as(inputs[port.name], port.type) for port in session.get_inputs()}
         count = len(next(iter(feeds.values())))
         fixed = session.get_inputs()[0].shape[0]
-        width = fixed if isinstance(fixed, int) else batch_size
+        # One number for a whole batch is an answer to one example alone.
+        scalar = any(port.shape == [] for port in session.get_outputs())
+        width = fixed if isinstance(fixed, int) else 1 if scalar else batch_size
         parts = [
             session.run(None, {name: array[start : start + width] for name, array in feeds.items()})
             for start in range(0, count - count % width if isinstance(fixed, int) else count, width)
         ]
     except (*ORT_ERRORS, ValueError) as error:
         raise InvariantError(f"onnxruntime does not run the artifact: {_first_line(error)}") from error
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    return tuple(np.concatenate([np.atleast_1d(part) for part in column]) for column in zip(*parts, strict=True))
 
 
 ONNXRUNTIME = Target("onnxruntime", export, write, run)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 
 from weighbridge.compress.graph.lowering import session
+from weighbridge.compress.graph.normal.walk import bodies, nodes
 
 Array = NDArray[Any]
 
@@ -35,15 +35,15 @@ def effective_weights(proto: ModelProto) -> dict[str, Array]:
     """
     flat = inliner.inline_local_functions(proto)
     constant = {tensor.name for tensor in flat.graph.initializer}
-    decoders, wanted = [], {}
+    decoders: list[NodeProto] = []
+    wanted: dict[str, NodeProto] = {}
     for node in flat.graph.node:
         if _foldable(node, constant):
             constant.update(node.output)
             decoders.append(node)
             continue
-        for name in node.input:
-            if name in constant:
-                wanted[name] = node
+        for reader in (node, *(inner for body in bodies(node) for inner in nodes(body))):
+            wanted |= {name: reader for name in reader.input if name in constant}
     values = _evaluate(flat, decoders, sorted(wanted))
     found: dict[str, Array] = {}
     for name in sorted(wanted):
@@ -56,8 +56,7 @@ def effective_weights(proto: ModelProto) -> dict[str, Array]:
 
 
 def _foldable(node: NodeProto, constant: set[str]) -> bool:
-    subgraphs = any(item.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for item in node.attribute)
-    return not subgraphs and all(name in constant for name in node.input if name)
+    return not bodies(node) and all(name in constant for name in node.input if name)
 
 
 def _evaluate(proto: ModelProto, decoders: list[NodeProto], wanted: list[str]) -> dict[str, Array]:

@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
+from weighbridge.compress.graph.normal.walk import graphs
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_file import strip_metadata
 
@@ -21,7 +22,8 @@ def finished(proto: ModelProto) -> ModelProto:
     bare = strip_metadata(proto)
     _lift_constants(bare.graph)
     _sort(bare.graph)
-    used = {name for node in _all_nodes(bare) for name in node.input} | {value.name for value in bare.graph.output}
+    used = {name for node in _all_nodes(bare) for name in node.input}
+    used |= {value.name for graph in graphs(bare.graph) for value in graph.output}
     kept = [tensor for tensor in bare.graph.initializer if tensor.name in used]
     del bare.graph.initializer[:]
     bare.graph.initializer.extend(kept)
@@ -46,7 +48,9 @@ def at_opset(proto: ModelProto, least: int, where: str) -> ModelProto:
         raise InputError(
             f"the model uses opset {current}; this needs {least}, and the model does not convert: {error}", where=where
         ) from error
-    converted.ir_version = max(converted.ir_version, helper.find_min_ir_version_for(converted.opset_import))
+    # Domains of runtimes (com.microsoft) have no IR version of their own.
+    least_ir = helper.find_min_ir_version_for(converted.opset_import, ignore_unknown=True)
+    converted.ir_version = max(converted.ir_version, least_ir)
     return converted
 
 
@@ -69,7 +73,8 @@ def _lift_constants(graph: onnx.GraphProto) -> None:
 
 def _sort(graph: onnx.GraphProto) -> None:
     """Order nodes topologically; those that already are in order stay where they are."""
-    made = {name for node in graph.node for name in node.output}
+    # An output that a node leaves out has the empty name, as an input that it leaves out.
+    made = {name for node in graph.node for name in node.output if name}
     done: set[str] = set()
     waiting = [NodeProto.FromString(node.SerializeToString()) for node in graph.node]
     ordered: list[NodeProto] = []

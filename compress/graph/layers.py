@@ -28,6 +28,8 @@ WEIGHTED = (
     _ConvNd,
 )
 """Layers whose matrices and kernels are weights in the field's sense; free-standing parameters are not."""
+LEAST_REACH = 0.1
+"""Least share of what was asked for that a technique must reach."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def choose_weights(
 ) -> list[Weight]:
     """The weights whose layer or parameter `layers` names (all where it is None) and `keep` does not.
 
-    A pattern may name a layer (`features.*`) or a single parameter (`lstm.weight_hh_l0`).
+    A pattern may name a layer (`features.*`) or a single parameter (`lstm.weight_hh_l0`). An `InputError` where all
+    were asked for and what layers own is under a tenth of the model: the step would do next to nothing.
     """
     every = weights(module)
     if not every:
@@ -79,7 +82,25 @@ def choose_weights(
     found = [w for w in every if chosen & {w.layer, w.name} and not kept & {w.layer, w.name}]
     if not found:
         raise InputError("no layer is left to work on", where=f"{technique}: keep", fix=f"layers: {_listed(names)}")
+    if layers is None:
+        _refuse_little(module, every, found, technique)
     return found
+
+
+def _refuse_little(module: nn.Module, every: Sequence[Weight], found: Sequence[Weight], technique: str) -> None:
+    """What is kept by name was not asked for; what no layer owns was."""
+    owned = {weight.name for weight in every}
+    beyond = {name: item.numel() for name, item in module.named_parameters() if item.ndim >= 2 and name not in owned}
+    reached = sum(weight.tensor.numel() for weight in found)
+    total = reached + sum(beyond.values())
+    if reached < LEAST_REACH * total:
+        largest = max(beyond, key=lambda name: beyond[name])
+        raise InputError(
+            f"{technique} reaches {reached} of {total} weights ({reached / total:.1%}): {largest!r} and "
+            f"{len(beyond) - 1} more are not the weight of a layer that it knows",
+            where=technique,
+            fix="compute with nn.Linear, nn.Conv and the like, or name the few layers meant under 'layers'",
+        )
 
 
 def matching(names: Sequence[str], patterns: Sequence[str], where: str) -> list[str]:

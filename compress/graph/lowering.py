@@ -28,6 +28,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from weighbridge.compress.graph.graph_form import at_opset as at_opset  # noqa: PLC0414  # lowering steps know it from here
 from weighbridge.compress.graph.graph_form import finished as finished  # noqa: PLC0414
+from weighbridge.compress.graph.normal.walk import bodies, nodes
 from weighbridge.compress.steps import Graph
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_file import Port, serialize, signature
@@ -74,15 +75,18 @@ class Layer:
 
 
 def layers(graph: Graph) -> list[Layer]:
-    """Every node that has a stored float weight of two or more dimensions, in the graph's order."""
+    """Every node that has a stored float weight of two or more dimensions, in the graph's order.
+
+    Nodes in branches and loop bodies are among them; a weight without elements is none.
+    """
     proto = graph.proto
     stored = {tensor.name: tensor for tensor in proto.graph.initializer if tensor.data_type == TensorProto.FLOAT}
     origins: Mapping[str, str] = graph.notes.get("parameters", {})
     found = []
-    for node in proto.graph.node:
+    for node in nodes(proto.graph):
         for slot in WEIGHT_SLOTS.get(node.op_type, ()):
             tensor = stored.get(node.input[slot]) if slot < len(node.input) else None
-            if tensor is not None and len(tensor.dims) >= 2:
+            if tensor is not None and len(tensor.dims) >= 2 and all(tensor.dims):
                 name = layer_name(origins.get(tensor.name, tensor.name)) or node.name
                 axis = _channel_axis(node, slot, len(tensor.dims))
                 found.append(Layer(name, node.name, node.op_type, tensor.name, tuple(tensor.dims), axis))
@@ -133,8 +137,10 @@ def named(proto: ModelProto) -> ModelProto:
     """A copy whose nodes all have names of their own, as quantizers need them."""
     copy = ModelProto()
     copy.CopyFrom(proto)
-    taken = Counter(node.name for node in copy.graph.node)
-    for index, node in enumerate(copy.graph.node):
+    inner = [node for outer in copy.graph.node for body in bodies(outer) for node in nodes(body)]
+    every = [*copy.graph.node, *inner]
+    taken = Counter(node.name for node in every)
+    for index, node in enumerate(every):
         if not node.name or taken[node.name] > 1:
             node.name = f"{node.op_type}_{index}"
     return copy
@@ -193,8 +199,8 @@ def _fed(port: Port, values: Array) -> Array:
     return np.ascontiguousarray(values if expected is None else values.astype(expected, copy=False))
 
 
-def run(proto: ModelProto, split: Split, where: str, *, level: str = "all") -> list[Array]:
-    """The model's float outputs on a split, each (n, …). Values that are no finite numbers are an `InvariantError`."""
+def run(proto: ModelProto, split: Split, where: str, *, level: str = "all", finite: bool = True) -> list[Array]:
+    """The model's outputs on a split, each (n, …). With `finite`, NaN and infinite values are an `InvariantError`."""
     runner = session(proto, where, level=level)
     collected: list[list[Array]] = []
     try:
@@ -207,7 +213,7 @@ def run(proto: ModelProto, split: Split, where: str, *, level: str = "all") -> l
         np.concatenate([np.atleast_1d(values[index]) for values in collected]) for index in range(len(collected[0]))
     ]
     for index, output in enumerate(outputs):
-        if output.dtype.kind == "f" and not np.isfinite(output).all():
+        if finite and output.dtype.kind == "f" and not np.isfinite(output).all():
             raise InvariantError(f"output {index} is not finite on calibration data", where=where)
     return outputs
 

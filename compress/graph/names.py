@@ -8,6 +8,7 @@ from itertools import count
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
+from weighbridge.compress.graph.normal.walk import bodies, graphs, nodes
 from weighbridge.core.formats.onnx_file import strip_metadata
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -24,7 +25,7 @@ def concise(proto: ModelProto) -> ModelProto:
     bare.graph.name = "g"
     opset = {item.domain: item.version for item in bare.opset_import}
     _drop_unused(bare.graph)
-    for node in _nodes(bare.graph):
+    for node in nodes(bare.graph):
         node.ClearField("name")
         _drop_defaults(node, opset)
     ports = {value.name for value in (*bare.graph.input, *bare.graph.output)}
@@ -34,23 +35,9 @@ def concise(proto: ModelProto) -> ModelProto:
     return bare
 
 
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    for node in graph.node:
-        yield node
-        for subgraph in _subgraphs(node):
-            yield from _nodes(subgraph)
-
-
-def _subgraphs(node: NodeProto) -> list[GraphProto]:
-    return [
-        graph
-        for attribute in node.attribute
-        for graph in ([attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs)
-    ]
-
-
 def _drop_unused(graph: GraphProto) -> None:
-    used = {name for node in _nodes(graph) for name in node.input} | {value.name for value in graph.output}
+    used = {name for node in nodes(graph) for name in node.input}
+    used |= {value.name for one in graphs(graph) for value in one.output}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     if len(kept) < len(graph.initializer):
         del graph.initializer[:]
@@ -103,7 +90,7 @@ def _rename(graph: GraphProto, outer: dict[str, str], fresh: Iterator[str]) -> N
         sparse.values.name = new(sparse.values.name)
     for node in graph.node:
         node.input[:] = [scope.get(name, name) for name in node.input]
-        for subgraph in _subgraphs(node):
+        for subgraph in bodies(node):
             _rename(subgraph, scope, fresh)
         node.output[:] = [new(name) for name in node.output]
     for value in graph.output:
@@ -123,7 +110,7 @@ def short_names() -> Iterator[str]:
 
 
 def _drop_domains(proto: ModelProto) -> None:
-    used = {node.domain for node in _nodes(proto.graph)} | {function.domain for function in proto.functions}
+    used = {node.domain for node in nodes(proto.graph)} | {function.domain for function in proto.functions}
     used |= {node.domain for function in proto.functions for node in function.node}
     kept = [item for item in proto.opset_import if item.domain in used or not item.domain]
     del proto.opset_import[:]

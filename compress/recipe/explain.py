@@ -15,6 +15,7 @@ from weighbridge.compress.export import find_target
 from weighbridge.compress.export.target import Lowering, Program, Target
 from weighbridge.compress.graph.layers import row
 from weighbridge.compress.graph.lowering import layers, named
+from weighbridge.compress.graph.parametrized import plain
 from weighbridge.compress.recipe.project import Project
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases, read_recipe
 from weighbridge.compress.recipe.run import placed, sizes_of
@@ -48,7 +49,7 @@ def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
     data = _few(project)
     module = None
     if project.params.model.factory is not None:
-        module = project.trained_module() if project.checkpoint.is_file() else project.fresh_module().eval()
+        module = project.trained_module() if project.checkpoint.is_file() else plain(project.fresh_module().eval())
         project.check(module, data.train)
     context = Context(
         data=data,

@@ -15,6 +15,8 @@ import onnx
 from torch import nn
 
 from weighbridge.compress.graph.lowering import finished
+from weighbridge.compress.graph.normal import entered, refuse_ports
+from weighbridge.compress.graph.parametrized import plain
 from weighbridge.compress.training.checkpoint import read_checkpoint
 from weighbridge.compress.training.objective import deterministic
 from weighbridge.compress.training.quality import check_module
@@ -109,13 +111,13 @@ class Project:
             raise InputError("the model is an ONNX file, not a PyTorch module", where=f"{self.params_file}: model.onnx")
         if not self.checkpoint.is_file():
             raise StateError("the baseline is not trained", where=str(self.checkpoint), fix="dvc repro train")
-        return read_checkpoint(self.checkpoint, self.fresh_module())
+        return plain(read_checkpoint(self.checkpoint, self.fresh_module()))
 
     def given_model(self, data: Data) -> onnx.ModelProto:
         """The ONNX model that params name, in its finished form; its inputs must be the data's."""
         assert self.params.model.onnx is not None  # callers ask for `factory` first
         path = self.root / self.params.model.onnx
-        proto = load_model(path)
+        proto = entered(load_model(path))
         assert data.calibration is not None  # `data` and `explain` set it
         for port in signature(proto).inputs:
             if port.name not in data.calibration.inputs:
@@ -125,6 +127,7 @@ class Project:
                     where=str(path),
                     fix="name the array in the data factory after the model's input",
                 )
+        refuse_ports(proto, str(path))
         return finished(proto)
 
     def baseline_manifest(self, target: str) -> Manifest:

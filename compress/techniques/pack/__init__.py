@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from weighbridge.compress.graph.lowering import finished, optimized, run
+from weighbridge.compress.graph.lowering import at_opset, finished, optimized, run
 from weighbridge.compress.graph.names import concise
+from weighbridge.compress.graph.normal import laid_out
+from weighbridge.compress.graph.normal.walk import bodies
 from weighbridge.compress.steps import Context, Facts, Graph, StepConfig
 from weighbridge.compress.techniques.pack.decoders import DOMAIN, IR_VERSION, OPSET
 from weighbridge.compress.techniques.pack.forms import Form, tensor_bytes
@@ -56,8 +58,9 @@ def pack(config: Pack, graph: Graph, context: Context) -> tuple[Graph, Facts]:
     split = context.data.calibration
     if split is None:
         raise InputError("there is no calibration split", where="data.calibration")
-    proto, forms = pack_model(graph.proto)
-    check_folded(graph.proto, proto)
+    source = at_opset(laid_out(graph.proto), OPSET, WHERE)
+    proto, forms = pack_model(source)
+    check_folded(source, proto)
     dense, packed = run(graph.proto, split, WHERE), run(proto, split, WHERE)
     largest = max(float(np.abs(ours - theirs).max(initial=0.0)) for ours, theirs in zip(packed, dense, strict=True))
     scale = max(float(np.abs(theirs).max(initial=0.0)) for theirs in dense) or 1.0
@@ -100,8 +103,10 @@ def pack_model(source: ModelProto) -> tuple[ModelProto, dict[str, Form]]:
             packed, chosen = split, other
     before, after = (len(serialize(concise(item))) for item in (proto, packed))
     if not chosen.forms or after >= before:
+        # Said, because someone whose weights lie there would look for the reason there.
+        inside = ", those of branches and loop bodies among them," if any(map(bodies, proto.graph.node)) else ""
         raise InvariantError(
-            f"nothing gets smaller ({before} bytes, packed {after}): the weights are neither sparse nor shared",
+            f"nothing gets smaller ({before} bytes, packed {after}): the weights{inside} are neither sparse nor shared",
             where=WHERE,
             fix="put prune, share or an 8-bit quantize step before pack",
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch_pruning as tp
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from weighbridge.compress.graph.layers import matching
 from weighbridge.compress.techniques.prune.config import PruneConfig
@@ -35,6 +35,8 @@ class Group:
     """Equal parts (of a grouped convolution or normalisation) that must lose the same channels."""
     scores: Tensor
     """Importance by channel within a part, scaled to a mean of 1."""
+    members: tuple[str, ...] = ()
+    """Names of the layers that lose them, the root among them."""
 
 
 def channel_groups(config: PruneConfig, module: nn.Module, examples: Split) -> list[Group]:
@@ -48,8 +50,13 @@ def channel_groups(config: PruneConfig, module: nn.Module, examples: Split) -> l
     groups = _every_group(graph, kept, module)
     for group in sorted(groups, key=lambda group: place[group[0].dep.target.module]):
         root = group[0].dep.target.module
-        with quiet():
-            scores = importance(group)
+        if _holds_grouped_transpose(group):
+            continue
+        try:
+            with quiet():
+                scores = importance(group)
+        except TRACING_ERRORS as error:
+            raise untraceable(module, error, names[root]) from error
         if scores is None:
             raise InputError(
                 f"no batch normalisation follows {names[root]!r}, so that its channels have no scale",
@@ -58,10 +65,18 @@ def channel_groups(config: PruneConfig, module: nn.Module, examples: Split) -> l
             )
         parts = _parts(graph, group)
         scores = scores.detach().reshape(parts, -1).mean(0)
-        found.append(Group(names[root], len(scores) * parts, parts, scores / scores.mean().clamp_min(1e-12)))
+        members = tuple(dict.fromkeys(names[layer] for item, _ in group if (layer := item.target.module) in names))
+        scaled = scores / scores.mean().clamp_min(1e-12)
+        found.append(Group(names[root], len(scores) * parts, parts, scaled, members))
     if not found:
         raise InputError("no layer's channels can be pruned", where="prune", fix=_reasons(module, kept, names))
     return found
+
+
+def _holds_grouped_transpose(group: Any) -> bool:
+    """Whether channels reach a grouped transposed convolution: its weight (in, out / groups, …) has no rows of them."""
+    layers = (dependency.target.module for dependency, _ in group)
+    return any(isinstance(layer, _ConvTransposeNd) and layer.groups > 1 for layer in layers)
 
 
 def _every_group(graph: Any, kept: set[nn.Module], module: nn.Module) -> list[Any]:

@@ -50,7 +50,10 @@ def prune_channels(config: PruneConfig, module: nn.Module, context: Context, rat
         pruned = _to_budget(config, source, groups, examples)
     for parameter in pruned.parameters():
         parameter.grad = None
-    _check(module, pruned, examples)
+    try:
+        _check(module, pruned, examples)
+    except TRACING_ERRORS as error:
+        raise _culprit(config, source, groups, examples, error) from error
     return pruned
 
 
@@ -138,8 +141,11 @@ def _cut(config: PruneConfig, source: nn.Module, groups: list[Group], ratio: flo
         every = sorted(int(index) + part * each for part in range(group.parts) for index in gone)
         layer = pruned.get_submodule(group.root)
         pruner = graph.get_pruner_of_module(layer)
-        with quiet():
-            graph.get_pruning_group(layer, pruner.prune_out_channels, every).prune()
+        try:
+            with quiet():
+                graph.get_pruning_group(layer, pruner.prune_out_channels, every).prune()
+        except TRACING_ERRORS as error:
+            raise untraceable(source, error, ", ".join(group.members)) from error
     return pruned
 
 
@@ -174,14 +180,23 @@ def _gradients(module: nn.Module, examples: Split, context: Context) -> None:
             loss(module, inputs, labels, torch.arange(len(labels))).backward()  # type: ignore[no-untyped-call]
 
 
+def _culprit(
+    config: PruneConfig, source: nn.Module, groups: list[Group], examples: Split, error: Exception
+) -> InputError:
+    """The error that names the first group of layers that cannot lose channels even alone."""
+    for group in groups:
+        try:
+            _check(source, _cut(config, source, [group], 0.5, examples), examples)
+        except TRACING_ERRORS as alone:
+            return untraceable(source, alone, ", ".join(group.members))
+    return untraceable(source, error)
+
+
 def _check(before: nn.Module, after: nn.Module, examples: Split) -> None:
     """The pruned module still takes the inputs and gives outputs of the same shape."""
     inputs = batch(examples, slice(0, 2))[0]
     with torch.no_grad():
         expected = [tuple(output.shape) for output in outputs(before, inputs)]
-        try:
-            found = [tuple(output.shape) for output in outputs(after, inputs)]
-        except TRACING_ERRORS as error:
-            raise untraceable(before, error) from error
+        found = [tuple(output.shape) for output in outputs(after, inputs)]
     if found != expected:
         raise InputError(f"outputs would be {found} instead of {expected}", where="prune", fix="keep the last layers")

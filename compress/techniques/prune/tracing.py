@@ -80,15 +80,15 @@ def _closed(module: nn.Module) -> Iterator[None]:
             del layer.forward
 
 
-def untraceable(module: nn.Module, error: Exception) -> InputError:
-    """The error for a module in which channels cannot be followed."""
+def untraceable(module: nn.Module, error: Exception, layers: str = "") -> InputError:
+    """The error for a module in which channels cannot be followed: from `layers` where they are known."""
     opaque = [f"{name} ({type(layer).__name__})" for name, layer in module.named_modules() if isinstance(layer, OPAQUE)]
     through = ", ".join(opaque) or type(module).__name__
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return InputError(
-        f"channels cannot be followed through {through}: {reason}",
+        f"channels {f'of {layers} ' if layers else ''}cannot be followed through {through}: {reason}",
         where="prune",
-        fix="keep the layers around it, or use method: magnitude",
+        fix=f"keep {f'the first of {layers}' if layers else 'the layers around it'}, or use method: magnitude",
     )
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from onnx import ModelProto, TensorProto
 
 from weighbridge.compress.graph.lowering import Layer, agreement, finished, integer_tensors, layers, run, select
+from weighbridge.compress.graph.normal import opened
+from weighbridge.compress.graph.normal.readers import untied
 from weighbridge.compress.steps import Context, Facts, Graph
 from weighbridge.compress.techniques.quantize.config import FULLY_INTEGER, Quantize
 from weighbridge.compress.techniques.quantize.half import half
@@ -28,8 +30,9 @@ from weighbridge.compress.techniques.quantize.integer import (
     static,
 )
 from weighbridge.compress.techniques.quantize.qat import train
+from weighbridge.compress.techniques.quantize.refusals import nothing_stored, refuse_inside, refuse_quantized
 from weighbridge.compress.techniques.quantize.sensitivity import as_facts, rank, too_sensitive
-from weighbridge.compress.techniques.quantize.weight_only import blockwise, folded
+from weighbridge.compress.techniques.quantize.weight_only import blockwise, folded, without_factors
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 
@@ -63,10 +66,12 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
     if split is None:
         raise InputError("there is no calibration split", where="data.calibration")
     check_calibration(split)
+    refuse_quantized(config.scheme, graph.proto)
     source = _prepared(config, graph)
     known = layers(source)
+    refuse_inside(config, source.proto, known)
     if not known:
-        raise InputError("the model has no convolution or matrix product with a stored float weight", where=WHERE)
+        raise nothing_stored(config.scheme, source.proto)
     reference = run(source.proto, split, WHERE)
     kept = {layer.weight for layer in _kept(config, graph, known)}
     with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
@@ -100,7 +105,11 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
 
 def _prepared(config: Quantize, graph: Graph) -> Graph:
     needs = config.scheme in (*FULLY_INTEGER, "dynamic-int8")
-    return Graph(prepared(graph.proto) if needs else finished(graph.proto), graph.notes)
+    proto = opened(graph.proto, half=config.scheme not in ("fp16", "weight-fp16"))
+    if not needs:
+        return Graph(finished(proto), graph.notes)
+    ready = Graph(prepared(proto), graph.notes)
+    return untied(without_factors(ready) if config.scheme == "dynamic-int8" else ready)
 
 
 def _kept(config: Quantize, graph: Graph, known: Sequence[Layer]) -> list[Layer]:
@@ -132,19 +141,19 @@ def _rewriter(config: Quantize, source: Graph, known: Sequence[Layer], split: Sp
     if config.scheme == "dynamic-int8":
         return lambda chosen: dynamic(source.proto, config, exclude=others(chosen))
     if config.scheme == "fp16":
-        return lambda chosen: half(source.proto, exclude=others(chosen))
+        return lambda chosen: half(source.proto, split, exclude=others(chosen))
     rewrite = blockwise if config.kernel == "matmulnbits" else folded
     return lambda chosen: rewrite(source.proto, chosen, config)
 
 
 def _check_done(config: Quantize, graph: Graph, chosen: Sequence[Layer]) -> None:
     """Every chosen layer's weight is really stored in fewer bits."""
-    left = {layer.name for layer in layers(graph)} & {layer.name for layer in chosen}
+    still = {layer.weight for layer in layers(graph)}
+    left = sorted((layer for layer in chosen if layer.weight in still), key=lambda layer: layer.name)
     if left:
-        name = min(left)
-        layer = next(layer for layer in chosen if layer.name == name)
+        layer = left[0]
         raise InputError(
-            f"{config.scheme} has no form of layer {name} ({layer.op_type}): its weight is still float32",
+            f"{config.scheme} has no form of layer {layer.name} ({layer.op_type}): its weight is still float32",
             where=WHERE,
             fix="name it under 'keep', or choose a weight-only scheme",
         )

@@ -15,6 +15,7 @@ from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from weighbridge.compress.graph.lowering import Array, at_opset, batches, finished, named, optimized, quiet
+from weighbridge.compress.graph.normal.masks import masks, saturated
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.ranges import widened
 from weighbridge.core.errors import InputError
@@ -47,7 +48,7 @@ class Reader:
 def prepared(proto: ModelProto) -> ModelProto:
     """The graph as the quantizer wants it: normalisations fused, constants folded, nodes named, shapes inferred."""
     # A scale for each channel came with opset 13.
-    ready = onnx.shape_inference.infer_shapes(named(optimized(at_opset(proto, 13, WHERE), WHERE)))
+    ready = onnx.shape_inference.infer_shapes(named(saturated(optimized(at_opset(proto, 13, WHERE), WHERE))))
     add_pre_process_metadata(ready)
     return ready
 
@@ -120,10 +121,15 @@ def static(ready: ModelProto, config: Quantize, ranges: Path, *, exclude: Sequen
             reduce_range=reduces_range(config),
             activation_type=ort_quantization.QuantType.QUInt8,
             weight_type=ort_quantization.QuantType.QInt8,
-            nodes_to_exclude=list(exclude),
+            nodes_to_exclude=[*exclude, *_left_alone(ready)],
             calibrate_method=METHODS[config.calibration],
             # Products of two activations are rare, small and the most sensitive part of attention.
-            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True, "MatMulConstBOnly": True},
+            extra_options={
+                "ActivationSymmetric": False,
+                "WeightSymmetric": True,
+                "MatMulConstBOnly": True,
+                **_overrides(ready, config, exclude),
+            },
             calibration_cache_path=ranges,
         )
         return _ordered(finished(onnx.load(path)))
@@ -146,10 +152,44 @@ def dynamic(ready: ModelProto, config: Quantize, *, exclude: Sequence[str] = ())
             reduce_range=reduces_range(config),
             weight_type=ort_quantization.QuantType.QUInt8 if convolves else ort_quantization.QuantType.QInt8,
             # The quantizer first rewrites Gemm as MatMul, under this name.
-            nodes_to_exclude=[*exclude, *(f"{name}_MatMul" for name in exclude)],
+            nodes_to_exclude=[name for one in (*exclude, *_left_alone(ready)) for name in (one, f"{one}_MatMul")],
             extra_options={"MatMulConstBOnly": True},
         )
         return _ordered(finished(onnx.load(path)))
+
+
+def _left_alone(ready: ModelProto) -> list[str]:
+    """Nodes that no 8-bit range fits: those on the way of an attention mask, and around a weight without elements.
+
+    A mask of -1e38 in the range of a tensor leaves one step for everything else in it.
+    """
+    found = {node.name for way in masks(ready.graph).values() for node in way}
+    empty = {str(tensor.name) for tensor in ready.graph.initializer if not all(tensor.dims)}
+    made: set[str] = set()
+    for node in ready.graph.node:
+        if empty & set(node.input):
+            made.update(node.output)
+        if (empty | made) & set(node.input):
+            found.add(node.name)
+    return sorted(found)
+
+
+def _overrides(ready: ModelProto, config: Quantize, exclude: Sequence[str]) -> dict[str, object]:
+    """One scale for the whole weight of a grouped transposed convolution with a bias, in place of one a channel.
+
+    Its weight is (in, out / groups, ...): channels count within each group, and the quantizer scales the bias, which
+    has all of them, by as many scales as the weight has (onnxruntime#19694).
+    """
+    if not config.per_channel or config.format != "qdq":
+        return {}
+    entry = {"quant_type": ort_quantization.QuantType.QInt8, "symmetric": True, "reduce_range": reduces_range(config)}
+    grouped = {
+        node.input[1]: [dict(entry)]
+        for node in ready.graph.node
+        if node.op_type == "ConvTranspose" and len(node.input) > 2 and node.input[2] and node.name not in exclude
+        if any(item.name == "group" and item.i > 1 for item in node.attribute)
+    }
+    return {"TensorQuantOverrides": grouped} if grouped else {}
 
 
 def _even(count: int, most: int = 64) -> int:

@@ -18,11 +18,15 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
 from weighbridge.compress.graph.lowering import Array, Layer, array_of, at_opset, finished, named, quiet
+from weighbridge.compress.steps import Graph
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.core.errors import InputError
 
 CLIPS = np.linspace(1.0, 0.6, 21)
 """Shares of a channel's largest weight that are tried as the end of its range."""
+
+LEAST_SCALE, MOST_SCALE = 2.0**-10, 2.0**15
+"""Largest scale of a weight between which float16 holds all its scales well enough: down to 1/16 of the largest."""
 
 
 def folded(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> ModelProto:
@@ -77,10 +81,11 @@ def blockwise(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> M
     return finished(quantizer.model.model)
 
 
-def matmuls(proto: ModelProto) -> ModelProto:
+def matmuls(proto: ModelProto, *, factors_alone: bool = False) -> ModelProto:
     """Rewrite every Gemm with a stored weight as MatMul and Add, which keep its name.
 
-    Factors alpha and beta go into weight and bias; a transposed left side stays a Gemm.
+    Factors alpha and beta go into weight and bias; a transposed left side stays a Gemm. With `factors_alone`, those
+    whose factors are 1 stay too.
     """
     model = ModelProto()
     model.CopyFrom(proto)
@@ -88,20 +93,40 @@ def matmuls(proto: ModelProto) -> ModelProto:
     body: list[NodeProto] = []
     for node in model.graph.node:
         options = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-        if node.op_type != "Gemm" or node.input[1] not in stored or options.get("transA", 0):
+        plain = all(options.get(name, 1.0) == 1 for name in ("alpha", "beta"))
+        stays = options.get("transA", 0) or (factors_alone and plain)
+        if node.op_type != "Gemm" or node.input[1] not in stored or stays:
             body.append(node)
             continue
         body.extend(_as_matmul(model, node, options))
+    if factors_alone and all(new is old for new, old in zip(body, model.graph.node, strict=False)):
+        return proto
     kept = [NodeProto.FromString(node.SerializeToString()) for node in body]
     del model.graph.node[:]
     model.graph.node.extend(kept)
     return finished(model)
 
 
+def without_factors(graph: Graph) -> Graph:
+    """The graph whose Gemms have no factors: onnxruntime's dynamic quantizer takes those alone for matrix products."""
+    model = matmuls(graph.proto, factors_alone=True)
+    if model is graph.proto:
+        return graph
+    origins = dict(graph.notes.get("parameters", {}))
+    known = {str(tensor.name) for tensor in graph.proto.graph.initializer}
+    for tensor in model.graph.initializer:
+        source = str(tensor.name).rpartition("^")[0]
+        if tensor.name not in known and source:
+            origins[str(tensor.name)] = origins.get(source, source)
+    return Graph(model, {**graph.notes, "parameters": origins})
+
+
 def _as_matmul(model: ModelProto, node: NodeProto, options: dict[str, float]) -> list[NodeProto]:
     weight = array_of(model, node.input[1])
-    weight = (weight.T if options.get("transB", 0) else weight) * np.float32(options.get("alpha", 1.0))
-    name = f"{node.input[1]}^T"
+    alpha = options.get("alpha", 1.0)
+    weight = (weight.T if options.get("transB", 0) else weight) * np.float32(alpha)
+    # Two readers of one weight share what they read alike, and nothing else.
+    name = f"{node.input[1]}{'^T' if options.get('transB', 0) else '^I'}{'' if alpha == 1 else f'*{alpha:g}'}"
     if all(tensor.name != name for tensor in model.graph.initializer):
         model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(weight), name))
     if len(node.input) < 3 or not node.input[2]:
@@ -110,8 +135,10 @@ def _as_matmul(model: ModelProto, node: NodeProto, options: dict[str, float]) ->
     beta = np.float32(options.get("beta", 1.0))
     nodes = [helper.make_node("MatMul", [node.input[0], name], [product], name=node.name)]
     if beta != 1:
-        bias = f"{node.output[0]}/bias"
-        model.graph.initializer.append(numpy_helper.from_array(array_of(model, node.input[2]) * beta, bias))
+        scaled, factor = f"{node.output[0]}/bias", f"{node.output[0]}/beta"
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(beta), factor))
+        nodes.append(helper.make_node("Mul", [bias, factor], [scaled], name=f"{node.name}/beta"))
+        bias = scaled
     return [*nodes, helper.make_node("Add", [product, bias], list(node.output), name=f"{node.name}/bias")]
 
 
@@ -129,7 +156,8 @@ def _as_integers(
 ) -> tuple[list[TensorProto], list[NodeProto]]:
     """Integers, scales and the nodes that turn them into `name`."""
     rows, restore = _rows(values, axis, block)
-    codes, scales = round_to_grid(rows, bits, np.float32 if block is None else np.float16)
+    unit = np.float32(1.0) if block is None else scale_unit(rows, bits)
+    codes, scales = round_to_grid(rows / unit, bits, np.float32 if block is None else np.float16)
     if block is not None:
         shaped, scale = codes, scales[:, None]
     else:
@@ -144,6 +172,10 @@ def _as_integers(
     if block is not None:  # so many scales that their own size counts: float16
         nodes.append(helper.make_node("Cast", [scale_name], [f"{name}/scales"], to=TensorProto.FLOAT))
         scale_name = f"{name}/scales"
+    if unit != 1:
+        stored.append(numpy_helper.from_array(np.asarray(unit), f"{name}/unit"))
+        nodes.append(helper.make_node("Mul", [scale_name, f"{name}/unit"], [f"{name}/scaled"]))
+        scale_name = f"{name}/scaled"
     nodes.append(helper.make_node("Mul", [f"{name}/float", scale_name], [decoded]))
     if block is not None:
         stored.append(numpy_helper.from_array(np.array(values.shape, np.int64), f"{name}/shape"))
@@ -164,6 +196,17 @@ def _rows(values: Array, axis: int | None, block: int | None) -> tuple[Array, Ca
         return values.reshape(1, -1), lambda codes: codes.reshape(values.shape)
     moved = np.moveaxis(values, axis, 0)
     return moved.reshape(len(moved), -1), lambda codes: np.moveaxis(codes.reshape(moved.shape), 0, axis)
+
+
+def scale_unit(rows: Array, bits: int) -> np.float32:
+    """A power of two in which the scales of rows (n, m) fit float16: 1 where the largest does already.
+
+    Float16 is exact to 0.05 % from 6e-5 on; scales of small weights would lie below, and lose their digits.
+    """
+    largest = float(np.abs(rows).max(initial=0.0)) / (2 ** (bits - 1) - 1)
+    if largest == 0 or LEAST_SCALE <= largest <= MOST_SCALE:
+        return np.float32(1.0)
+    return np.float32(2.0 ** np.clip(np.floor(np.log2(largest)), -126, 127))
 
 
 def round_to_grid(rows: Array, bits: int, kind: type[np.floating[Any]] = np.float32) -> tuple[Array, Array]:

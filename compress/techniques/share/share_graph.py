@@ -16,6 +16,8 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, nump
 
 from weighbridge.compress.graph.layers import matching
 from weighbridge.compress.graph.lowering import array_of, finished, layers
+from weighbridge.compress.graph.normal import opened
+from weighbridge.compress.graph.normal.walk import copied
 from weighbridge.compress.steps import Facts, Graph
 from weighbridge.compress.techniques.pack import check_folded
 from weighbridge.compress.techniques.pack.decoders import DOMAIN, IR_VERSION, Decoder
@@ -37,15 +39,14 @@ def share_weights(
 
     Exact zeros stay. Raises `InputError` for a pattern that matches nothing, `InvariantError` where nothing changed.
     """
-    every = layers(graph)
+    proto = copied(finished(opened(graph.proto)))
+    every = layers(Graph(proto, graph.notes))
     names = sorted({layer.name for layer in every})
     wanted = set(names if chosen is None else matching(names, chosen, "share: layers"))
     wanted -= set(matching(names, keep, "share: keep"))
     weights = sorted({layer.weight for layer in every if layer.name in wanted})
     if not weights:
         raise InputError("the file has no float weight to share", where="share")
-    proto = ModelProto()
-    proto.CopyFrom(graph.proto)
     facts = {}
     changed = False
     for tensor in proto.graph.initializer:
