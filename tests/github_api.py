@@ -21,10 +21,11 @@ from referencing.jsonschema import DRAFT4
 DESCRIPTION = Path(__file__).parent / "fixtures" / "github" / "api.github.com.json"
 _PATHS = (
     "/repos/{owner}/{repo}/pulls",
+    "/repos/{owner}/{repo}/pulls/{pull_number}/files",
     "/repos/{owner}/{repo}/issues/{issue_number}/comments",
     "/repos/{owner}/{repo}/issues/comments/{comment_id}",
 )
-_EXAMPLES = ("pull-request-simple-items", "issue-comment")
+_EXAMPLES = ("pull-request-simple-items", "issue-comment", "diff-entry-items")
 
 
 def reduced(openapi):
@@ -61,6 +62,7 @@ class Api:
         self.login = "github-actions[bot]"
         self.token = "test-token"  # no secret: this server is on loopback
         self.pulls, self.comments, self.requests, self.refused = [], [], [], []
+        self.files = {}
         self.failures = []
         self.url = ""
 
@@ -76,6 +78,10 @@ class Api:
         pull["head"].update({"ref": branch, "sha": sha, "label": f"{owner}:{branch}"})
         pull["base"]["ref"] = base
         self.pulls.append(pull)
+
+    def add_file(self, pull, name, **fields):
+        """A file that a pull request changes."""
+        self.files.setdefault(pull, []).append({**self.example("diff-entry-items")[0], "filename": name, **fields})
 
     def add_comment(self, pull, body, login):
         """A comment in a pull request's conversation; its number."""
@@ -139,6 +145,8 @@ class Api:
         if path.endswith("/pulls"):
             head = query["head"][-1]
             return 200, [pull for pull in self.pulls if pull["head"]["label"] == head][some]
+        if path.endswith("/files"):
+            return 200, self.files.get(int(values["pull_number"]), [])[some]
         if method == "GET":
             return 200, [item for item in self.comments if item["pull"] == int(values["issue_number"])][some]
         if method == "POST":

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from weighbridge.ci.edited_gate import edited_gate
 from weighbridge.ci.event import FinishedRun
 from weighbridge.ci.github import Comment, GitHub
 from weighbridge.ci.report import shown
@@ -31,6 +32,12 @@ _CONCLUSIONS = {
     "cancelled": "⚪ **The gate was cancelled.** Nothing was judged.",
     "timed_out": "❌ **The gate ran out of time.** Nothing was judged.",
 }
+
+_EDITED = (
+    "⚠️ **This change edits the gate itself** ({}). The run ended without a failure, which an edited gate can say of "
+    "anything: review these files first."
+)
+_SHOWN = 5
 
 
 class PostStatus(StrEnum):
@@ -63,7 +70,7 @@ def post(github: GitHub, run: FinishedRun, report: Sequence[ProjectReport] | Non
     pull_request = _addressed(run, github.open_pull_requests(run.owner, run.branch, run.commit))
     if isinstance(pull_request, PostStatus):
         return Posted(pull_request)
-    body = render(run, report)
+    body = render(run, report, edited_gate(github.files(pull_request)))
     own = [comment for comment in github.comments(pull_request) if comment.author == author and _place(comment)]
     if any(_place(comment) > (run.number, run.attempt) for comment in own):
         return Posted(PostStatus.SUPERSEDED, pull_request)
@@ -85,17 +92,29 @@ def _addressed(run: FinishedRun, found: Mapping[int, str]) -> int | PostStatus:
     return run.pull_request if found[run.pull_request] == run.base else PostStatus.OTHER_BASE
 
 
-def render(run: FinishedRun, report: Sequence[ProjectReport] | None) -> str:
-    """The comment's text: marker, what GitHub knows, then the neutralised report cut to what is left of `LARGEST`."""
+def render(run: FinishedRun, report: Sequence[ProjectReport] | None, edited: Sequence[str] = ()) -> str:
+    """The comment's text: marker, what GitHub knows, then the neutralised report cut to what is left of `LARGEST`.
+
+    `edited` are the files of the gate itself that the pull request changes: a gate that was edited proves nothing.
+    """
+    concluded = _CONCLUSIONS.get(run.conclusion, "❌ **The gate did not finish.** Nothing was judged.")
+    if edited and run.conclusion == "success":
+        concluded = _EDITED.format(_names(edited))
     head = (
         f"<!-- weighbridge-gate run={run.number} attempt={run.attempt} commit={run.commit} -->\n"
-        f"{_CONCLUSIONS.get(run.conclusion, '❌ **The gate did not finish.** Nothing was judged.')} "
+        f"{concluded} "
         f"Commit {run.commit[:12]}, [run {run.number}]({_run_address(run.url)}).\n\n"
     )
     if not report:
         return head + "The run uploaded no report: its log says why.\n"
     said = "The report below was made by the pull request's own run; the plots are in the run's uploads.\n\n---\n\n"
     return head + said + shown(report, Room(LARGEST - _length(head + said), _length, _FULL))
+
+
+def _names(edited: Sequence[str]) -> str:
+    """Names of files as code, where they are plain; anything else in a name could be Markdown."""
+    shown = [f"`{name}`" if re.fullmatch(r"[\w./ ,-]+", name, re.ASCII) else "a file" for name in edited[:_SHOWN]]
+    return ", ".join(shown) + (f" and {len(edited) - _SHOWN} more" if len(edited) > _SHOWN else "")
 
 
 def _place(comment: Comment) -> tuple[int, int]:

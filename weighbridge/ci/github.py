@@ -43,6 +43,17 @@ class Comment:
     body: str
 
 
+@dataclass(frozen=True)
+class ChangedFile:
+    """One file of a pull request."""
+
+    name: str
+    before: str | None
+    """Its name before it was renamed."""
+    patch: str | None
+    """The lines that differ; None where GitHub does not show them."""
+
+
 class GitHub:
     """One repository on one GitHub server.
 
@@ -77,6 +88,11 @@ class GitHub:
             for pull in self._pages("/pulls", query)
             if pull["head"]["sha"] == commit and pull["head"]["ref"] == branch
         }
+
+    def files(self, pull_request: int) -> Iterator[ChangedFile]:
+        """What a pull request changes; GitHub names the first 3,000 files alone."""
+        for item in self._pages(f"/pulls/{pull_request}/files", {"per_page": PAGE}):
+            yield ChangedFile(str(item["filename"]), item.get("previous_filename"), item.get("patch"))
 
     def comments(self, pull_request: int) -> Iterator[Comment]:
         """All comments in the pull request's conversation, oldest first."""

@@ -220,3 +220,24 @@ def test_an_odd_event_is_one_error(changed):
     run = {key: value for key, value in {**EVENT["workflow_run"], **changed}.items() if value is not ...}
     with pytest.raises(InputError, match="workflow_run"):
         finished_run({"workflow_run": run})
+
+
+def test_the_trusted_line_never_says_passed_where_the_change_edits_the_gate(github, github_api):
+    """A workflow that runs nothing ends green too: GitHub's own list of files says what was edited."""
+    github_api.add_file(12, "docs/index.md")
+    post(github, RUN, REPORT)
+    assert "✅ **The gate passed.**" in bodies(github_api)[0]
+    github_api.add_file(12, ".github/workflows/gate.yml")
+    post(github, dataclasses.replace(RUN, number=8), REPORT)
+    (body,) = bodies(github_api)
+    first = body.splitlines()[1]
+    assert "passed" not in first
+    assert "edits the gate itself** (`.github/workflows/gate.yml`)" in first
+    assert not github_api.refused
+
+
+def test_a_failure_stays_a_failure_where_the_gate_was_edited():
+    """Nobody edits a gate to fail: red is said as red. Odd names of files are not repeated."""
+    failed = dataclasses.replace(RUN, conclusion="failure")
+    assert "❌ **The gate did not pass.**" in render(failed, REPORT, ["dvc.yaml"])
+    assert "](https://evil" not in render(RUN, REPORT, ["[x](https://evil.example)/dvc.yaml"])
