@@ -106,6 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--only", default="", help="levers whose name has this in it")
+    parser.add_argument("--template", type=Path, help="keep the built repository here, or take the one that is there")
     parser.add_argument("--jobs", type=int, default=2, help="repositories at once")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="levers-") as name:
@@ -113,8 +114,9 @@ def main() -> int:
         (work / "bin").mkdir()
         (work / "bin/dvc").write_text(_STAND_IN)
         (work / "bin/dvc").chmod(0o755)
-        template = work / "template"
-        make(template)
+        template = options.template or work / "template"
+        if not template.exists():
+            make(template)
         groups = {}
         for title, levers in (("levers", LEVERS), ("harmless", HARMLESS)):
             chosen = [lever for lever in levers if options.only in lever.name]

@@ -126,11 +126,13 @@ def relock(root: Path) -> None:
 
     def act(content: Any) -> None:
         for name, locked in content["stages"].items():
-            deps = _body({"stages": stages}, name.partition("@")[0])["deps"] if "deps" in locked else []
+            deps = _body({"stages": stages}, name.partition("@")[0]).get("deps", [])
+            if not deps:
+                continue
             known = {entry["path"]: entry for entry in locked.get("deps", [])}
             plain = [dep for dep in deps if "${" not in dep]
             names = dict.fromkeys([*known, *plain])
-            locked["deps"] = [_entry(root, path, known.get(path)) for path in names] or locked.get("deps", [])
+            locked["deps"] = [_entry(root, path, known.get(path)) for path in names]
 
     document("dvc.lock", act)(root)
 

@@ -71,7 +71,7 @@ def make(root: Path) -> None:
     (root / "evaluation.py").write_text(EVALUATION)
     (root / "README.md").write_text("# Net\n")
     options = ("--name", "net", "--onnx", "net.onnx", "--data", "evaluation:load", "--data-file", "eval.npz")
-    run(root, "weighbridge", "init", *options, "--licence", "MIT", "--remote", str(root.parent / "remote"), "--yes")
+    run(root, "weighbridge", "init", *options, "--licence", "MIT", "--dvc-remote", str(root.parent / "remote"), "--yes")
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["recipes"] = {
         name: {"target": "onnxruntime", "steps": [{"quantize": {"scheme": scheme}}]}
