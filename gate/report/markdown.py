@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from weighbridge.core import cutting
 from weighbridge.core.documents import Verdict
 from weighbridge.core.documents.report import ProjectReport, ReportSection
+from weighbridge.core.markdown import CONTROL, code, escape
 from weighbridge.gate.report.blocks import (
     Block,
     Bullets,
@@ -28,10 +27,6 @@ LONGEST = 60_000
 
 SIGNS = {Verdict.PASS: "✅", Verdict.FAIL: "❌", Verdict.INCONCLUSIVE: "❔", Verdict.ERROR: "⛔"}
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
-_WORD_JOINER = "\u2060"
-
 
 def render(document: Document, longest: int = LONGEST) -> str:
     """The report as markdown, of at most `longest` characters."""
@@ -49,13 +44,6 @@ def sections(document: Document, project: str = ".") -> ProjectReport:
             for section in document.sections
         ],
     )
-
-
-def escape(text: str) -> str:
-    """Text that cannot become markup, a mention, a link or a second line."""
-    text = _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", text)).replace("&", "&amp;").replace("\\<", "&lt;")
-    text = text.replace("\\>", "&gt;").replace("@", f"@{_WORD_JOINER}").replace("://", f":{_WORD_JOINER}//")
-    return re.sub(r"(?i)\bwww\.", f"www{_WORD_JOINER}.", text).strip()
 
 
 def _section(section: Section) -> str:
@@ -76,7 +64,7 @@ def _block(block: Block) -> str:
         case Picture():
             return f"![{escape(block.alt)}]({block.file})"
         case Shell():
-            return "\n".join(["```sh", *(_CONTROL.sub(" ", line).replace("```", "") for line in block.lines), "```"])
+            return "\n".join(["```sh", *(CONTROL.sub(" ", line).replace("```", "") for line in block.lines), "```"])
 
 
 def _table(table: Table) -> str:
@@ -92,7 +80,7 @@ def _inline(spans: Inline) -> str:
 def _span(span: Span) -> str:
     match span:
         case Code():
-            return f"`{_code(span.text)}`"
+            return code(span.text)
         case Strong():
             return f"**{escape(span.text)}**"
         case Mark():
@@ -105,8 +93,3 @@ def _escape_inside(text: str) -> str:
     """Escape a piece of running text and keep the spaces at its ends."""
     lead, trail = text[: len(text) - len(text.lstrip(" "))], text[len(text.rstrip(" ")) :]
     return f"{lead}{escape(text)}{trail}" if text.strip() else " " * bool(text)
-
-
-def _code(text: str) -> str:
-    """Within backticks only backticks, pipes (of tables) and line ends can do harm."""
-    return _CONTROL.sub(" ", text).replace("`", "'").replace("|", "\\|").strip() or " "

@@ -29,7 +29,7 @@ _SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✕", Verdict.INCONCLUSIVE: "?", V
 def render(document: Document, drawings: Mapping[str, str], title: str) -> str:
     """The report as a page. `drawings` maps a picture's file name to its `<svg>` element."""
     sign = f'<p class="sign" aria-hidden="true">{_SIGNS[document.verdict]}</p>'
-    parts = [f'<header class="{document.verdict.value}">{sign}<h1>{_escape(document.headline)}</h1></header>']
+    parts = [f'<header class="{document.verdict.value}">{sign}<h1>{_html(document.headline)}</h1></header>']
     parts += [_block(block, drawings) for block in document.lead]
     parts += [_section(section, drawings) for section in document.sections]
     body = "\n".join(parts)
@@ -38,14 +38,14 @@ def render(document: Document, drawings: Mapping[str, str], title: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>{_escape(title)}</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n"
+        f"<title>{_html(title)}</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n"
         "</html>\n"
     )
 
 
 def _section(section: Section, drawings: Mapping[str, str]) -> str:
     body = "\n".join(_block(block, drawings) for block in section.blocks)
-    title = _escape(section.title)
+    title = _html(section.title)
     if section.folded:
         return f'<details id="{section.key}"><summary>{title}</summary>\n{body}\n</details>'
     return f'<section id="{section.key}">\n<h2>{title}</h2>\n{body}\n</section>'
@@ -62,9 +62,9 @@ def _block(block: Block, drawings: Mapping[str, str]) -> str:
             return _table(block)
         case Picture():
             drawing = drawings.get(block.file)
-            return f'<figure role="img" aria-label="{_escape(block.alt)}">{drawing}</figure>' if drawing else ""
+            return f'<figure role="img" aria-label="{_html(block.alt)}">{drawing}</figure>' if drawing else ""
         case Shell():
-            return f"<pre><code>{_escape(chr(10).join(block.lines))}</code></pre>"
+            return f"<pre><code>{_html(chr(10).join(block.lines))}</code></pre>"
 
 
 def _table(table: Table) -> str:
@@ -72,7 +72,7 @@ def _table(table: Table) -> str:
         numeric = [' class="n"' if column in table.numeric else "" for column in range(len(contents))]
         return "".join(f"<{tag}{kind}>{content}</{tag}>" for kind, content in zip(numeric, contents, strict=True))
 
-    head = cells("th", [_escape(name) for name in table.header])
+    head = cells("th", [_html(name) for name in table.header])
     rows = "\n".join(f"<tr>{cells('td', [_inline(cell) for cell in row])}</tr>" for row in table.rows)
     return f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
 
@@ -84,17 +84,17 @@ def _inline(spans: Inline) -> str:
 def _span(span: Span) -> str:
     match span:
         case Code():
-            return f"<code>{_escape(span.text)}</code>"
+            return f"<code>{_html(span.text)}</code>"
         case Strong():
-            return f"<strong>{_escape(span.text)}</strong>"
+            return f"<strong>{_html(span.text)}</strong>"
         case Mark():
             word = span.verdict.value
-            return f'<span class="mark {word}">{_SIGNS[span.verdict]} {word}</span>{_escape(span.suffix)}'
+            return f'<span class="mark {word}">{_SIGNS[span.verdict]} {word}</span>{_html(span.suffix)}'
         case _:
-            return _escape(span)
+            return _html(span)
 
 
-def _escape(text: str) -> str:
+def _html(text: str) -> str:
     """Text without markup; control and direction-changing characters become spaces."""
     kept = "".join(" " if not (char.isprintable() or char == "\n") else char for char in text)
     return html.escape(kept, quote=True)

@@ -7,13 +7,13 @@ that people wrote is escaped, so it can neither break out of a table nor become 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.core.facts.targets import TARGETS
 from weighbridge.core.files import dump_yaml
 from weighbridge.core.formatting import quantity
+from weighbridge.core.markdown import code, escape, fenced
 from weighbridge.core.project import LOCK, PARAMS
 from weighbridge.registry.state.records import Estimate, Judgement, VersionRecord
 from weighbridge.registry.views.figures import change, in_order, interval, title
@@ -30,8 +30,6 @@ _HUB_LICENCES = (
     "Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "MPL-2.0", "GPL-2.0", "GPL-3.0", "AGPL-3.0", "LGPL-3.0",
     "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "ISC", "Unlicense", "Zlib", "EPL-2.0", "ECL-2.0",
 )  # fmt: skip
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~^$])")
 
 
 @dataclass(frozen=True)
@@ -212,29 +210,6 @@ def _device(record: VersionRecord) -> str:
         ]
     versions = ", ".join(f"{escape(name)} {escape(value)}" for name, value in record.environment.items())
     return "\n".join([*lines, f"Made with {versions or 'nothing recorded'}; seed {record.seed}."])
-
-
-def escape(text: str) -> str:
-    """Somebody's text as markdown that reads as it was written: one paragraph, no markup, no HTML."""
-    plain = " ".join(_CONTROL.sub(" ", text).split())
-    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    plain = _SPECIAL.sub(r"\\\1", plain)
-    # At the start of a line these would make a list, a rule or an underlined heading.
-    return re.sub(r"^(\d+)\.", r"\1\\.", re.sub(r"^([-=])", r"\\\1", plain))
-
-
-def code(text: str) -> str:
-    """Somebody's text as a code span that cannot be closed from within, in a table cell too."""
-    plain = " ".join(_CONTROL.sub(" ", text).split()).replace("|", "\N{FULLWIDTH VERTICAL LINE}")
-    fence = "`" * (max((len(run) for run in re.findall("`+", plain)), default=0) + 1)
-    pad = " " if "`" in plain else ""
-    return f"{fence}{pad}{plain}{pad}{fence}"
-
-
-def fenced(text: str, language: str) -> str:
-    """A code block that cannot be closed from within."""
-    fence = "`" * max(3, max((len(run) for run in re.findall("`+", text)), default=0) + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 def _library(target: str) -> str:

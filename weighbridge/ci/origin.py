@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from weighbridge.core.documents.report import ProjectReport
 from weighbridge.core.git import Git
+from weighbridge.core.markdown import escape
 from weighbridge.core.project import LOCK
-from weighbridge.gate.report.markdown import escape
 
 
 def elsewhere(git: Git, project: str, recipes: Iterable[str], ran: Sequence[str]) -> str:

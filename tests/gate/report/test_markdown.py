@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from tests.gate.evidence import BUDGETS, comparison, controls, digest, launches, measurement
 from tests.gate.project import PARAMS, evidence
 from weighbridge.core.documents import BasisItem, Budget, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.markdown import escape
 from weighbridge.gate.report.blocks import Bullets, Code, Document, Mark, Paragraph, Section, Shell, Strong, Table
 from weighbridge.gate.report.content import Report, document
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.governance import Edit
-from weighbridge.gate.report.markdown import escape, render
+from weighbridge.gate.report.markdown import render
 from weighbridge.gate.report.single import render as render_single
 from weighbridge.gate.verdict.judge import judge
 
@@ -236,6 +237,6 @@ def test_blocks_render_as_markdown():
     )
     text = render(Document(Verdict.INCONCLUSIVE, "H", [], [section]))
     assert text == (
-        "## ❔ H\n\n<details><summary>N</summary>\n\na **b** ❌ fail: c\n\n- x\n- `y'z`\n\n"
+        "## ❔ H\n\n<details><summary>N</summary>\n\na **b** ❌ fail: c\n\n- x\n- `` y`z ``\n\n"
         "```sh\necho ; rm\n```\n\n</details>\n"
     )
