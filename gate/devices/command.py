@@ -15,11 +15,10 @@ import signal
 import subprocess
 import tempfile
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,9 @@ from pydantic import ValidationError
 
 from weighbridge.core.documents import DeviceSection
 from weighbridge.core.documents.harness import Answered, Described, Launched
-from weighbridge.core.errors import MeasurementError
-from weighbridge.data import NO_ARCHIVE, Split, write_arrays
+from weighbridge.core.errors import InputError, MeasurementError
+from weighbridge.core.formats.npz_file import read_arrays
+from weighbridge.data import Split, write_arrays
 from weighbridge.gate.devices.claims import Witness, believed
 from weighbridge.gate.devices.harness import recording_of
 from weighbridge.gate.devices.place import Place, Waiting
@@ -50,6 +50,8 @@ DESCRIBE_SECONDS, ANSWER_SECONDS, LAUNCH_SECONDS = 60.0, 1800.0, 600.0
 """How long each kind of request may take before the harness is killed with everything that it started."""
 MOST_BYTES = 1 << 28
 """Of an answer, on standard output or in a file; more is a fault."""
+LOOKED = 0.1
+"""Seconds after which the size of what a harness has written is looked at again."""
 
 
 class Harness(Place):
@@ -184,24 +186,39 @@ class Harness(Place):
                     f"its command {self.section.command[0]!r} cannot be started: {error.strerror}", where=self.name
                 ) from error
             try:
-                code = process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                raise MeasurementError(f"its harness hung: no answer within {seconds:.0f} s", where=self.name) from None
+                code = self._wait(process, (out, err), seconds)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            self._check_size(out, err)  # what it wrote last
             if code != 0:
                 err.seek(0)
                 lines = err.read(1 << 20).decode(errors="replace").strip().splitlines()
                 said = f"; it said: {lines[-1][:300]}" if lines else ""
                 raise MeasurementError(f"its harness ended with exit code {code}{said}", where=self.name)
-            if (size := out.seek(0, os.SEEK_END)) > MOST_BYTES:
+            out.seek(0)
+            return out.read()
+
+    def _wait(self, process: subprocess.Popen[bytes], written: Sequence[IO[bytes]], seconds: float) -> int:
+        """Its exit code; a harness that takes too long or writes too much is a `MeasurementError` while it runs."""
+        ends = time.monotonic() + seconds
+        while True:
+            self._check_size(*written)
+            try:
+                return process.wait(max(0.0, min(LOOKED, ends - time.monotonic())))
+            except subprocess.TimeoutExpired:
+                if time.monotonic() >= ends:
+                    raise MeasurementError(
+                        f"its harness hung: no answer within {seconds:.0f} s", where=self.name
+                    ) from None
+
+    def _check_size(self, *written: IO[bytes]) -> None:
+        for file in written:
+            if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
                 raise MeasurementError(
                     f"answered {size} bytes; {MOST_BYTES} are the most that is read", where=self.name
                 )
-            out.seek(0)
-            return out.read()
 
     def _arrays(self, name: str, arrays: Mapping[str, Array]) -> Path:
         path = Path(self.folder.name) / name
@@ -209,19 +226,16 @@ class Harness(Place):
         return path
 
     def _outputs(self, path: Path, outputs: Sequence[int], examples: int) -> list[Array]:
+        names = [str(index) for index in outputs]
         try:
-            with zipfile.ZipFile(path) as packed:
-                size = sum(item.file_size for item in packed.infolist())  # no more is unpacked, whatever is in it
-            if size > MOST_BYTES:
-                raise MeasurementError(
-                    f"wrote {size} bytes of outputs; {MOST_BYTES} are the most that is read", where=self.name
-                )
-            with np.load(path, allow_pickle=False) as archive:
-                found = [archive[str(index)] for index in outputs]
+            arrays = read_arrays(path, only=names, most=MOST_BYTES)
         except FileNotFoundError as error:
             raise MeasurementError("wrote no outputs where it was asked to", where=self.name) from error
-        except (*NO_ARCHIVE, MemoryError) as error:
-            raise MeasurementError(f"wrote outputs that cannot be read: {error}"[:300], where=self.name) from error
+        except InputError as error:
+            raise MeasurementError(f"wrote outputs that cannot be read: {error.what}", where=self.name) from error
+        if absent := [name for name in names if name not in arrays]:
+            raise MeasurementError(f"wrote outputs that cannot be read: no array {absent[0]!r}", where=self.name)
+        found = [arrays[name] for name in names]
         if any(array.ndim == 0 or len(array) != examples for array in found):
             counts = [len(array) if array.ndim else 0 for array in found]
             raise MeasurementError(f"answered {counts} of {examples} examples", where=self.name)

@@ -39,6 +39,9 @@ HEADER = struct.Struct("<4sIQ")
 MAGIC = b"WBW1"
 MAX_JSON = 1 << 20
 MAX_PAYLOAD = 1 << 33
+MAX_FILE = 1 << 28
+"""Bytes of any one file that a worker writes: all that it prints is one."""
+MEMORY_VARIABLE = "WEIGHBRIDGE_WORKER_MEMORY"
 PR_SET_PDEATHSIG = 1
 
 
@@ -305,6 +308,9 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 def _describe(error: Exception) -> str:
     text = " ".join(str(error).split())[:600]
+    if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text:
+        limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+        return f"ran out of memory: {limit} bytes are the most that a worker gets ({type(error).__name__}: {text})"
     return text if isinstance(error, Refusal) else f"{type(error).__name__}: {text}"
 
 
@@ -326,9 +332,24 @@ def _first_to_die() -> None:
         return  # not Linux: the end of the input stream ends this process all the same
 
 
+def limit_resources() -> None:
+    """Bound what a hostile model or a user's code can take: memory, and the bytes of any one file (printing included).
+
+    Memory is limited to `WEIGHBRIDGE_WORKER_MEMORY` bytes, or three quarters of the machine's. It is counted as private
+    writable memory: with threads' stacks and reserves that nobody touches, without weights that are mapped.
+    """
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = int(os.environ.get(MEMORY_VARIABLE) or pages * 3 // 4)
+    for kind, wanted in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, MAX_FILE)):
+        hard = resource.getrlimit(kind)[1]
+        least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (least, least))
+
+
 def main() -> None:
     """Keep the real standard output for frames; everything else that prints goes to standard error."""
     _first_to_die()
+    limit_resources()
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, sink)

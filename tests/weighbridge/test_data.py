@@ -1,9 +1,17 @@
 """The data contract: named arrays of one length, finite numbers, never a pickle."""
 
+import io
+import os
+import zipfile
+
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from weighbridge.core.errors import InputError
+from weighbridge.core.formats import npz_file
 from weighbridge.data import Data, Split, import_callable, load_data, read_npz, write_npz
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -84,7 +92,7 @@ def test_npz_without_labels_pickled_or_broken_is_refused(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04rubbish")
     for name, problem in (
         ("nolabels", "has no 'labels' array"),
-        ("pickled", "holds pickled objects"),
+        ("pickled", "x: contains pickled objects"),
         ("broken", "is not a readable .npz file"),
         ("gone", "is not there"),
     ):
@@ -115,3 +123,111 @@ def test_a_good_factory_is_called():
     """The data comes through, and a callable is found by its reference."""
     assert len(load_data(f"{__name__}:make_data").train) == 4
     assert import_callable("os.path:join", "here")("a", "b") == "a/b"
+
+
+def packed(path, header=None, body=b"", *, names=("x", "labels"), compression=zipfile.ZIP_STORED):
+    """An archive whose arrays all have this header and body."""
+    head = io.BytesIO()
+    described = {"descr": "<f4", "fortran_order": False, "shape": (4,), **(header or {})}
+    np.lib.format.write_array_header_1_0(head, described)
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name in names:
+            archive.writestr(f"{name}.npy", head.getvalue() + body)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "said"),
+    [
+        ({"shape": (10**13,)}, b"", "x: its header describes 40,000,000,000,000 bytes, the archive has 0"),
+        ({"shape": (2,)}, b"0" * 16, "x: its header describes 8 bytes, the archive has 16"),
+        ({"shape": (-4,)}, b"0" * 16, "x: has a negative length"),
+        ({"descr": "|O"}, b"0" * 32, "x: contains pickled objects"),
+        ({"descr": "nonsense"}, b"", "is not a readable"),
+    ],
+)
+def test_a_header_is_not_believed(tmp_path, header, body, said):
+    """Memory is taken for bytes that are there, never for those that a header claims."""
+    with pytest.raises(InputError, match=said):
+        read_npz(packed(tmp_path / "a.npz", header, body))
+
+
+def test_an_archive_that_unpacks_to_more_than_the_machine_has_is_refused(tmp_path, monkeypatch):
+    """By what it says of itself, before anything is unpacked."""
+    path = packed(tmp_path / "bomb.npz", {"shape": (10**7,)}, b"0" * 4 * 10**7, compression=zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 10**6
+    monkeypatch.setattr(npz_file, "_memory", lambda: 10**7)
+    monkeypatch.setattr(npz_file, "_array", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(InputError, match="unpacks to 80,000,256 bytes; at most 10,000,000 are read"):
+        read_npz(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([f"x{index}" for index in range(1001)], "contains 1,001 arrays"),
+        (["x", "labels", "x"], "two arrays of one name"),
+    ],
+)
+def test_archives_with_odd_members_are_refused(tmp_path, names, said):
+    """A thousand arrays are enough, and the second of one name would win in silence."""
+    with pytest.raises(InputError, match=said):
+        read_npz(packed(tmp_path / "a.npz", body=b"0" * 16, names=names))
+
+
+def test_a_header_that_is_long_or_deep_is_refused(tmp_path):
+    """Numpy parses it as Python."""
+    for text in (
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (4,)" + b" " * 20_000 + b"}",
+        b"(" * 5_000,
+        b"-" * 5_000,
+    ):
+        data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            archive.writestr("labels.npy", data)
+        with pytest.raises(InputError, match="is not a readable"):
+            read_npz(tmp_path / "a.npz")
+
+
+def test_a_pipe_is_no_archive(tmp_path):
+    """Opening it would wait for a writer."""
+    os.mkfifo(tmp_path / "a.npz")
+    with pytest.raises(InputError, match="is a named pipe"):
+        read_npz(tmp_path / "a.npz")
+
+
+NUMBERS = st.one_of(arrays.integer_dtypes(), arrays.floating_dtypes(sizes=(16, 32, 64)), arrays.boolean_dtypes())
+FRESH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+
+
+@FRESH
+@given(
+    arrays.arrays(NUMBERS, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0)),
+    st.booleans(),
+    st.booleans(),
+)
+def test_honest_arrays_come_back(tmp_path, array, column_major, compressed):
+    """Of every type, byte order, shape (empty ones too) and layout, as numpy itself reads them."""
+    path = tmp_path / "a.npz"
+    save = np.savez_compressed if compressed else np.savez
+    save(path, a=np.asfortranarray(array) if column_major else array)
+    found = npz_file.read_arrays(path)["a"]
+    assert found.dtype == array.dtype
+    np.testing.assert_array_equal(found, array)
+
+
+@FRESH
+@given(st.lists(st.tuples(st.integers(0, 600), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4))
+def test_damage_is_one_error_or_honest_arrays(tmp_path, edits):
+    """Whatever bytes are changed, nothing but an `InputError` comes of it, or arrays."""
+    path = tmp_path / "a.npz"
+    write_npz(path, Split({"x": X}, Y))
+    data = bytearray(path.read_bytes())
+    for place, change in edits:
+        data[place : place + len(change)] = change
+    path.write_bytes(bytes(data))
+    try:
+        read_npz(path)
+    except InputError as error:
+        assert str(error.where).startswith(str(path))  # noqa: PT017  # both outcomes are right

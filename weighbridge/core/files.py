@@ -22,7 +22,7 @@ from weighbridge.core.strict_yaml import parse_yaml
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def sha256_bytes(data: bytes) -> str:
+def sha256_bytes(data: bytes | memoryview) -> str:
     """Digest of bytes, as `sha256:<64 hex digits>`."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 

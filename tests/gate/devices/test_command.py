@@ -17,7 +17,7 @@ from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.sizes import read_model
 
-SCRIPT = Path(__file__).with_name("harness.py")
+SCRIPT = Path(__file__).parents[1] / "harness.py"
 QUICK = Protocol(fewest_rounds=5, rounds=10)
 MANNER = Manner(Feeding((), None))
 METRICS = frozenset({"latency.p50"})
@@ -143,7 +143,7 @@ ANSWERS = {
         "cannot be read",
     ),
     "damaged": (DAMAGED, "cannot be read"),
-    "a bomb": ("np.savez_compressed(request['write'], **{'0': np.zeros((200, 2 * 10**5))})", "bytes of outputs"),
+    "a bomb": ("np.savez_compressed(request['write'], **{'0': np.zeros((200, 2 * 10**5))})", "unpacks to .* at most"),
     "of a shape without end": (ENDLESS, "cannot be read"),
     "no archive": ("np.save(open(request['write'], 'wb'), np.ones((200, 3)))", "cannot be read"),
     "of text": ("np.savez(request['write'], **{'0': np.full((200, 3), 'a')})", "numbers"),
@@ -209,6 +209,18 @@ def test_an_endless_answer_is_not_read(tmp_path, models, monkeypatch):
     monkeypatch.setattr("weighbridge.gate.devices.command.MOST_BYTES", 1 << 16)
     with (
         harness(tmp_path, ONLY.format("launch") + "print('x' * (1 << 17))") as place,
+        pytest.raises(MeasurementError, match="are the most"),
+    ):
+        launch(place, models)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_an_answer_without_end_is_stopped_while_it_grows(tmp_path, models, monkeypatch, stream):
+    """A harness that never stops writing is killed long before its time is over, and before the disk is full."""
+    monkeypatch.setattr("weighbridge.gate.devices.command.MOST_BYTES", 1 << 20)
+    trick = ONLY.format("launch") + f"while True: sys.{stream}.write('x' * (1 << 16))"
+    with (
+        harness(tmp_path, trick) as place,
         pytest.raises(MeasurementError, match="are the most"),
     ):
         launch(place, models)

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.gate.models import HONEST, adapter, artifact, linear
+from tests.gate.models import HONEST, adapter, artifact, examples, linear
 from weighbridge.core.errors import ExitCode, MeasurementError
 from weighbridge.gate.measure import worker as protocol
+from weighbridge.gate.measure.evaluation import answers_of
+from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.process import Worker, open_artifact, send_arrays
 
 
@@ -185,3 +187,29 @@ def test_a_large_payload_to_a_worker_that_stopped_reading_times_out(tmp_path):
         pytest.raises(MeasurementError, match="hung"),
     ):
         deaf.ask("inputs", b"\0" * (1 << 22))
+
+
+def test_a_worker_that_takes_too_much_memory_is_refused_it(tmp_path, monkeypatch):
+    """The limit is the process's own: the machine keeps its memory, and the fault names the limit."""
+    monkeypatch.setenv("WEIGHBRIDGE_WORKER_MEMORY", str(1 << 29))
+    body = "self.kept = getattr(self, 'kept', []) + [np.ones(1 << 24)]\nreturn [x[:, :3]]"
+    opened, _ = open_artifact(artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, body)))
+    with opened, pytest.raises(MeasurementError, match=f"ran out of memory: {1 << 29} bytes are the most"):
+        answers_of(opened, examples(64).inputs, Feeding((), None), [0], 1)
+
+
+def test_a_worker_without_a_limit_of_its_own_has_the_machines(tmp_path):
+    """Three quarters of the memory: what honest models need is there."""
+    body = "import resource\nreturn [np.full((len(x), 3), float(resource.getrlimit(resource.RLIMIT_DATA)[0]))]"
+    opened, _ = open_artifact(artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, body)))
+    with opened:
+        limit = answers_of(opened, examples(1).inputs, Feeding((), None), [0], 1)[0][0, 0]
+    assert limit <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
+
+
+def test_a_worker_that_prints_without_end_does_not_fill_the_disk(tmp_path):
+    """What it prints is a file, and no file of a worker grows beyond its limit."""
+    body = "while True:\n    os.write(2, b'x' * (1 << 20))"
+    opened, _ = open_artifact(artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, body)))
+    with opened, pytest.raises(MeasurementError, match="File too large"):
+        answers_of(opened, examples(1).inputs, Feeding((), None), [0], 1)
