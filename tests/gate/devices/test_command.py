@@ -218,7 +218,8 @@ def test_an_endless_answer_is_not_read(tmp_path, models, monkeypatch):
 def test_an_answer_without_end_is_stopped_while_it_grows(tmp_path, models, monkeypatch, stream):
     """A harness that never stops writing is killed long before its time is over, and before the disk is full."""
     monkeypatch.setattr("weighbridge.gate.devices.command.MOST_BYTES", 1 << 20)
-    trick = ONLY.format("launch") + f"while True: sys.{stream}.write('x' * (1 << 16))"
+    endless = f"while True: sys.{stream}.write('x' * (1 << 16))"
+    trick = ONLY.format("launch") + f"exec({endless!r})"
     with (
         harness(tmp_path, trick) as place,
         pytest.raises(MeasurementError, match="are the most"),
