@@ -6,8 +6,10 @@ Pure: the caller reads the merge base's `params.yaml` from Git.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from weighbridge.core.documents import (
     Budget,
@@ -21,6 +23,8 @@ from weighbridge.core.documents import (
     Weighing,
     parse,
 )
+from weighbridge.core.facts.budget_rules import BUDGET_RULES
+from weighbridge.core.facts.metrics import METRICS
 from weighbridge.core.facts.policy_changes import CHANGE_KINDS
 from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.formatting import quantity
@@ -56,11 +60,42 @@ class Policy:
         content = parse_yaml(text, where)
         if isinstance(content, dict):
             content = without_anchors(content)
+            if "budgets" in content:
+                content = {**content, "budgets": _with_units(content["budgets"])}
         return cls.of(parse(Params, content, where))
 
     def digest(self) -> str:
         """SHA-256 over the budgets."""
         return sha256_bytes(canonical_json([budget.model_dump(mode="json") for budget in self.budgets]))
+
+
+def _with_units(budgets: Any) -> Any:
+    """The same budgets with the unit that plain limits in time and bytes had: a merge base may be older than the rule
+    that asks for one, and nobody can correct what is merged.
+    """
+    if not isinstance(budgets, list):
+        return budgets
+    return [_with_unit(budget) if isinstance(budget, dict) else budget for budget in budgets]
+
+
+def _with_unit(budget: dict[str, Any]) -> dict[str, Any]:
+    metric = METRICS.get(str(budget.get("metric")))
+    suffix = None if metric is None else _BASE_UNITS.get(metric.unit)
+    if suffix is None:
+        return budget
+    rules = [rule.name for rule in BUDGET_RULES.values() if rule.scale != "ratio"]
+    plain = {name: value for name in rules if _is_plain(value := budget.get(name))}
+    return {**budget, **{name: f"{value}{suffix}" for name, value in plain.items()}}
+
+
+def _is_plain(value: Any) -> bool:
+    """A number, or text that reads as one."""
+    if isinstance(value, str):
+        return re.fullmatch(r"\s*[+-]?[\d.]+([eE][+-]?\d+)?\s*", value) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_BASE_UNITS = {"bytes": "B", "seconds": "s"}
 
 
 def changes(base: Sequence[Budget], head: Sequence[Budget]) -> list[PolicyChange]:

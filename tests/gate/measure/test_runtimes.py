@@ -273,7 +273,7 @@ def test_files_for_different_runtimes_are_not_compared(tmp_path, answers):
     other = placed(tmp_path / "b", "net", "executorch", ports=NAMES["net"])
     split = Split({"x": answers["x"]}, answers["net"].argmax(axis=1))
     with Local() as here, pytest.raises(InputError, match="is built for executorch; the baseline is for litert"):
-        read_job(Source(base, other, split, "data"), [Budget(metric="size.bytes", max=1000)], here.device, Weighing())
+        read_job(Source(base, other, split, "data"), [Budget(metric="size.bytes", max="1kB")], here.device, Weighing())
 
 
 def test_targets_go_by_suffix():

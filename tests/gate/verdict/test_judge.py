@@ -40,11 +40,11 @@ def test_a_good_candidate_passes_every_budget():
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
-        ({"max": 400}, Verdict.PASS),
-        ({"max": 399}, Verdict.FAIL),
+        ({"max": "400B"}, Verdict.PASS),
+        ({"max": "399B"}, Verdict.FAIL),
         ({"max_ratio": 0.4}, Verdict.PASS),
         ({"max_ratio": 0.39}, Verdict.FAIL),
-        ({"min": 401}, Verdict.FAIL),
+        ({"min": "401B"}, Verdict.FAIL),
     ],
 )
 def test_exact_metrics_are_compared(limits, expected):
@@ -84,7 +84,12 @@ def test_a_value_exactly_at_the_limit_decides_nothing():
 
 @pytest.mark.parametrize(
     ("limits", "expected"),
-    [({"max": "1ms"}, "pass"), ({"max": "100us"}, "fail"), ({"max": "127.5us"}, "inconclusive"), ({"max": 0}, "fail")],
+    [
+        ({"max": "1ms"}, "pass"),
+        ({"max": "100us"}, "fail"),
+        ({"max": "127.5us"}, "inconclusive"),
+        ({"max": "0s"}, "fail"),
+    ],
 )
 def test_absolute_latency_is_judged_over_launches(limits, expected):
     """About 127 µs per inference against absolute limits; the reason says that no device class was named."""
@@ -404,9 +409,9 @@ def test_devices_of_another_class_are_not_judged():
 
 def test_the_whole_is_the_worst_required_budget():
     """An optional failure is shown and does not decide; a required one does."""
-    optional = budget("size.bytes", max=10, required=False)
+    optional = budget("size.bytes", max="10B", required=False)
     assert judge(measurement(), [*BUDGETS, optional]).verdict is Verdict.PASS
-    assert judge(measurement(), [*BUDGETS, budget("size.bytes", max=10)]).verdict is Verdict.FAIL
+    assert judge(measurement(), [*BUDGETS, budget("size.bytes", max="10B")]).verdict is Verdict.FAIL
     assert judge(measurement(), [optional]).verdict is Verdict.ERROR
     assert judge(measurement(), []).verdict is Verdict.ERROR
     assert judge(measurement(), BUDGETS, advisory=True).advisory
@@ -431,7 +436,7 @@ def test_budgets_against_stable_rest_on_their_own_comparison():
 def test_what_was_skipped_after_a_failure_is_no_error_of_its_own():
     """Weighing that stopped at a certain failure: fail as a whole, and the rest says why it is open."""
     found = measurement(comparison(latency_p50=None))
-    verdict = judge(found, [budget("size.bytes", max=10), budget("latency.p50", max_ratio=0.9)])
+    verdict = judge(found, [budget("size.bytes", max="10B"), budget("latency.p50", max_ratio=0.9)])
     assert [item.verdict for item in verdict.budgets] == [Verdict.FAIL, Verdict.INCONCLUSIVE]
     assert "size.bytes max had failed" in verdict.budgets[1].reason
     assert verdict.verdict is Verdict.FAIL
@@ -441,7 +446,7 @@ def test_only_what_was_skipped_is_excused_by_another_failure():
     """A metric that could not be measured stays an error, whatever its reason says, beside a certain failure."""
     absent = Absent(reason="Not measured: the runtime has no counter")
     found = measurement(comparison(latency_p50=absent))
-    verdict = judge(found, [budget("size.bytes", max=10), budget("latency.p50", max_ratio=0.9)])
+    verdict = judge(found, [budget("size.bytes", max="10B"), budget("latency.p50", max_ratio=0.9)])
     assert [item.verdict for item in verdict.budgets] == [Verdict.FAIL, Verdict.ERROR]
     alone = judge(measurement(comparison(latency_p50=None)), [budget("latency.p50", max_ratio=0.9)])
     assert [item.verdict for item in alone.budgets] == [Verdict.ERROR]
@@ -580,7 +585,7 @@ def perturb_controls(found, name):
     dropped=st.sampled_from([0.0, 0.5]),
     seed=st.integers(0, 1000),
     how=st.sampled_from([*PERTURBATIONS, "no controls", "NaN control", "no null", "fault", "digests"]),
-    limits=st.sampled_from([{"max_ratio": 0.9}, {"max": 140e-6}]),
+    limits=st.sampled_from([{"max_ratio": 0.9}, {"max": "140us"}]),
 )
 def test_no_perturbation_turns_a_non_pass_into_a_pass(ratio, sd, pairs, bias, dropped, seed, how, limits):
     """Missing, NaN, duplicated or swapped evidence never makes a verdict better than it was, up to pass."""

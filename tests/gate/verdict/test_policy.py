@@ -122,7 +122,8 @@ def test_a_weaker_policy_is_itself_a_change():
 def test_every_kind_has_a_default_and_unknown_kinds_are_refused():
     """Told by default: only what adds examples, takes more time, or upgrades; a misspelt kind is one clear line."""
     assert {kind.name for kind in CHANGE_KINDS.values() if kind.default == "tell"} == {
-        "test examples added", "calibration", "baseline rebuilt", "measured longer", "gate code", "library upgraded",
+        "project moved", "test examples added", "calibration", "baseline rebuilt", "measured longer", "gate code",
+        "library upgraded",
     }  # fmt: skip
     with pytest.raises(InputError, match="did you mean 'loosened'"):
         Policy.parse(PARAMS % 0.9 + "policy: {on_change: {losened: tell}}", "params.yaml")
@@ -216,3 +217,13 @@ def test_a_budget_of_another_device_says_nothing():
     base = [budget("latency.p50", max_ratio=0.8, device="phone")]
     (change,) = under_base(changes(base, []), base, {"int8": measurement()})
     assert change.under_base == {}
+
+
+def test_a_merge_base_from_before_units_were_asked_for_is_read():
+    """`max: 5` was five seconds there: writing `5s` changes nothing, and writing `6s` loosens."""
+    old = PARAMS.replace("max_ratio: %s", "max: 5")
+    for head, kinds in (("5s", []), ("6s", ["loosened"]), ("4s", [])):
+        found = policy_changes(Policy.parse(old, "base"), Policy.parse(old.replace("max: 5", f"max: {head}"), "head"))
+        assert [change.kind for change in found] == kinds
+    with pytest.raises(InputError, match="expected a number"):
+        Policy.parse(old.replace("max: 5", "max: soon"), "base")

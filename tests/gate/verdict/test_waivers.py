@@ -252,7 +252,7 @@ def test_advisory_recipes_do_not_count_and_none_left_is_an_error():
 
 def test_one_waiver_leaves_other_failures_standing():
     """Accepting latency does not accept size."""
-    failing = gate(budgets=[*BUDGETS, budget("size.bytes", max=10)])
+    failing = gate(budgets=[*BUDGETS, budget("size.bytes", max="10B")])
     assert apply_waivers(failing, [filed()], [], TODAY).verdict is Verdict.FAIL
 
 

@@ -152,7 +152,7 @@ class Budget(Written):
 
     metric: str
     max: float | str | None = None
-    """Largest value allowed, in the metric's unit (`200kB`, `5ms`, or a plain number in base units)."""
+    """Largest value allowed; times and bytes with their unit (`200kB`, `5ms`)."""
     min: float | str | None = None
     """Smallest value allowed."""
     max_ratio: float | None = Field(default=None, gt=0)
@@ -182,7 +182,7 @@ class Budget(Written):
         if len(given) != 1:
             raise ValueError(f"expected exactly one of {', '.join(BUDGET_RULES)}; found {', '.join(given) or 'none'}")
         rule = BUDGET_RULES[given[0]]
-        value = parse_quantity(getattr(self, rule.name), rule.written_unit(metric.unit))
+        value = parse_quantity(getattr(self, rule.name), rule.written_unit(metric.unit), needs_unit=True)
         if rule.scale == "drop" and metric.better == "lower":
             raise ValueError(f"{rule.name} needs a metric where higher is better; {self.metric} is not: use max_ratio")
         if metric.unit == "fraction" and not 0 <= value <= 1 and rule.scale != "ratio":
