@@ -24,7 +24,7 @@ from weighbridge.gate.report.blocks import (
     Table,
 )
 from weighbridge.gate.report.evidence import device_section, flips_section, launches_section, slices_section
-from weighbridge.gate.report.facts import Entry, pareto_front
+from weighbridge.gate.report.facts import Entry, unbeaten
 from weighbridge.gate.report.governance import (
     Edit,
     basis_section,
@@ -286,7 +286,7 @@ def _listed(names: Sequence[str], most: int = 6) -> list[Span]:
 def _tradeoff(report: Report) -> Section | None:
     if len(report.entries) < 2:
         return None
-    front = pareto_front(report.entries)
+    front = unbeaten(report.entries)
     rows = [
         (
             [Code(entry.name)],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from weighbridge.core import pareto
 from weighbridge.core.documents import Comparison, Exact, Launches, Measurement, Proportions, RecipeVerdict
 from weighbridge.gate.statistics.location import SIGNED_RANK, hodges_lehmann
 from weighbridge.gate.statistics.looks import PASS_ALPHA
@@ -111,7 +113,7 @@ class Entry:
         return math.exp(interval[0]), math.exp(interval[1])
 
 
-def pareto_front(entries: Sequence[Entry]) -> list[str]:
+def unbeaten(entries: Sequence[Entry]) -> list[str]:
     """Names of the entries that no other on their device beats in size, accuracy and speed at once.
 
     Unmeasured ones are not on it. Ratios to a baseline compare models of one target; across targets latencies do.
@@ -120,20 +122,12 @@ def pareto_front(entries: Sequence[Entry]) -> list[str]:
     for device in dict.fromkeys(entry.verdict.device_name for entry in entries):
         here = [entry for entry in entries if entry.verdict.device_name == device and entry.accuracy is not None]
         absolute = len({entry.verdict.target for entry in here}) > 1
-        points = {entry.name: _point(entry, absolute=absolute) for entry in here}
-        found += [
-            name
-            for name, point in points.items()
-            if not any(
-                other != point and all(theirs <= ours for theirs, ours in zip(other, point, strict=True))
-                for other in points.values()
-            )
-        ]
+        found += [entry.name for entry in pareto.front(here, partial(_point, absolute=absolute))]
     return found
 
 
 def _point(entry: Entry, *, absolute: bool) -> tuple[float, float, float]:
-    assert entry.accuracy is not None  # by `pareto_front`
+    assert entry.accuracy is not None  # by `unbeaten`
     speed = entry.speed
     latency = math.inf if speed is None else speed.candidate if absolute else speed.ratio
     return float(entry.size), -entry.accuracy[0], latency

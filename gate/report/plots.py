@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from weighbridge.core.documents import BudgetVerdict, Verdict
 from weighbridge.core.facts.budget_rules import find_rule
+from weighbridge.core.pareto import front
 from weighbridge.gate.report.content import budget_name
 from weighbridge.gate.report.facts import Entry
 
@@ -72,15 +73,17 @@ def svg(plot: Plot, entries: Sequence[Entry], name: str) -> str:
     return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1).strip()
 
 
-def pareto(entries: Sequence[Entry]) -> Figure:
+def trade_off(entries: Sequence[Entry]) -> Figure:
     """Size against accuracy, colour by latency beside the baseline's; a line through what nothing smaller beats."""
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
     points = [(entry, entry.accuracy) for entry in entries if entry.accuracy is not None]
     if not points:
         return _empty(figure, axes, "no accuracy was measured")
-    front = frontier([(entry.size / 1e3, 100 * shares[0]) for entry, shares in points])
-    axes.plot(*zip(*front, strict=True), color=COLOURS["grid"], zorder=1)
+    places = [(entry.size / 1e3, 100 * shares[0]) for entry, shares in points]
+    # Of size and accuracy alone: speed, which colour tells, would make the line fall back and cross itself.
+    line = sorted(set(front(places, lambda place: (place[0], -place[1]))))
+    axes.plot(*zip(*line, strict=True), color=COLOURS["grid"], zorder=1)
     labels = []
     for entry, shares in points:
         place = entry.size / 1e3, 100 * shares[0]
@@ -99,18 +102,6 @@ def pareto(entries: Sequence[Entry]) -> Figure:
     axes.grid(visible=True, which="major")
     _label(axes, labels)
     return figure
-
-
-def frontier(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of (size, accuracy) those that are more accurate than everything smaller, by size: the line only rises.
-
-    Speed, which the picture tells by colour, would make it fall back and cross itself.
-    """
-    found: list[tuple[float, float]] = []
-    for size, share in sorted(places, key=lambda place: (place[0], -place[1])):
-        if not found or share > found[-1][1]:
-            found.append((size, share))
-    return found
 
 
 _OFFSETS = (
@@ -239,7 +230,7 @@ def _safe(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-PLOTS: dict[str, Plot] = {"pareto": pareto, "limits": limits, "launches": launches}
+PLOTS: dict[str, Plot] = {"pareto": trade_off, "limits": limits, "launches": launches}
 """The one table of pictures, by the names that `content.PICTURES` gives files to."""
 
 VERDICT_COLOURS = {verdict: COLOURS[verdict.value] for verdict in Verdict}

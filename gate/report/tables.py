@@ -12,7 +12,7 @@ from weighbridge.gate.report.content import budget_name
 from weighbridge.gate.report.facts import Entry
 
 
-def pareto_csv(entries: Sequence[Entry]) -> str:
+def trade_off_csv(entries: Sequence[Entry]) -> str:
     """One row per model: size, accuracy, latency beside the baseline's; the baseline itself first."""
     rows: list[list[Any]] = []
     for entry in entries:

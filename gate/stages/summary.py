@@ -293,7 +293,7 @@ def _files(report: Report) -> dict[str, bytes]:
         "gate.md": markdown.render(document(report)),
         "gate.html": _page(report),
         "metrics.json": pretty_json(tables.metrics(report.entries)),
-        "pareto.csv": tables.pareto_csv(report.entries),
+        "pareto.csv": tables.trade_off_csv(report.entries),
         "limits.csv": tables.limits_csv(report.entries),
         "launches.csv": tables.launches_csv(report.entries),
     }

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from weighbridge.core import pareto
 from weighbridge.core.facts.metrics import METRICS
 from weighbridge.core.formatting import quantity
 from weighbridge.registry.site.markup import Markup, tag, text
@@ -41,12 +42,15 @@ def accuracy_metric(records: Mapping[str, VersionRecord]) -> str | None:
 
 def front(points: Sequence[Point]) -> list[Point]:
     """Points that no other beats in both size and accuracy, by size. What is quarantined beats nobody."""
-    found: list[Point] = []
     fit = [point for point in points if point.kind != "quarantined"]
-    for point in sorted(fit, key=lambda point: (point.size, -point.accuracy.value)):
-        if not found or point.accuracy.value > found[-1].accuracy.value:
-            found.append(point)
-    return found
+    best: dict[tuple[float, float], Point] = {}
+    for point in sorted(pareto.front(fit, _place), key=_place):
+        best.setdefault(_place(point), point)  # of several at one place, the first
+    return list(best.values())
+
+
+def _place(point: Point) -> tuple[float, float]:
+    return point.size, -point.accuracy.value
 
 
 @dataclass(frozen=True)

@@ -153,13 +153,19 @@ class Placed(Pointer):
     since: Timestamp
 
 
+CANARY_STEPS = (5.0, 25.0, 50.0, 100.0)
+"""Per cent of the traffic, unless a policy or a command says otherwise."""
+CANARY_SAMPLES = 1000
+CANARY_SECONDS = 600.0
+
+
 class CanaryPlan(Recorded):
     """How a canary grows, and what must be seen on each step."""
 
-    steps: list[Weight] = Field(default=[5.0, 25.0, 50.0, 100.0], min_length=1)
-    min_samples: int = Field(default=1000, ge=1)
+    steps: list[Weight] = Field(default=list(CANARY_STEPS), min_length=1)
+    min_samples: int = Field(default=CANARY_SAMPLES, ge=1)
     """Requests that the canary must have answered on a step before it can advance."""
-    min_seconds: float = Field(default=600.0, ge=0)
+    min_seconds: float = Field(default=CANARY_SECONDS, ge=0)
     """Time on a step before it can advance."""
     budgets: list[dict[str, Any]] = []
     """Online budgets, as `registry.policy.yaml` writes them."""

@@ -17,7 +17,7 @@ from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.facts.metrics import parse_quantity
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.state.layout import POLICY, View, WorkTree, safe_relative
-from weighbridge.registry.state.records import CanaryPlan, Weight
+from weighbridge.registry.state.records import CANARY_SAMPLES, CANARY_SECONDS, CANARY_STEPS, CanaryPlan, Weight
 from weighbridge.registry.trust.online_budgets import OnlineBudget
 
 
@@ -47,11 +47,11 @@ class Identity(Written):
 class CanarySection(Written):
     """How canaries grow, unless a command says otherwise."""
 
-    steps: list[Weight] = Field(default=[5.0, 25.0, 50.0, 100.0], min_length=1)
+    steps: list[Weight] = Field(default=list(CANARY_STEPS), min_length=1)
     """Per cent of the traffic, growing."""
-    min_samples: int = Field(default=1000, ge=1)
+    min_samples: int = Field(default=CANARY_SAMPLES, ge=1)
     """Requests that the canary must have answered on a step before it can advance."""
-    min_time: float = Field(default=600.0, ge=0)
+    min_time: float = Field(default=CANARY_SECONDS, ge=0)
     """Seconds on a step before it can advance; `10min` and `600s` are read too."""
     budgets: list[OnlineBudget] = []
     """What must hold online. A canary without budgets can be advanced by hand only."""

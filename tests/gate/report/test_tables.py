@@ -10,10 +10,9 @@ from tests.gate.evidence import BUDGETS, comparison, controls, launches, measure
 from tests.gate.report.test_markdown import entries
 from weighbridge.core.formatting import contrast, duration, percent, quantity, signed, span
 from weighbridge.gate.report.edits import edits
-from weighbridge.gate.report.facts import Entry, pareto_front, sparkline
+from weighbridge.gate.report.facts import Entry, sparkline, unbeaten
 from weighbridge.gate.report.governance import Edit
-from weighbridge.gate.report.plots import frontier
-from weighbridge.gate.report.tables import launches_csv, limits_csv, metrics, pareto_csv
+from weighbridge.gate.report.tables import launches_csv, limits_csv, metrics, trade_off_csv
 from weighbridge.gate.verdict.judge import judge
 
 
@@ -101,10 +100,10 @@ def test_shares_and_times():
 def test_csv_for_plots_has_one_row_per_thing():
     """The baseline and each model; each budget with an estimate; each launch pair."""
     found = entries()
-    assert [line.split(",")[0] for line in pareto_csv(found).splitlines()] == ["model", "baseline", "int8", "share"]
+    assert [line.split(",")[0] for line in trade_off_csv(found).splitlines()] == ["model", "baseline", "int8", "share"]
     assert len(limits_csv(found).splitlines()) == 1 + 12
     assert len(launches_csv(found).splitlines()) == 1 + 32
-    assert pareto_csv([]).splitlines() == ["model,size_bytes,accuracy,latency_ratio,verdict"]
+    assert trade_off_csv([]).splitlines() == ["model,size_bytes,accuracy,latency_ratio,verdict"]
 
 
 def test_metrics_are_nested_numbers():
@@ -123,7 +122,7 @@ def test_the_front_holds_what_nothing_beats():
     good, bad = measurement(comparison(latency_p50=launches(0.8))), measurement(comparison(latency_p50=launches(1.2)))
     blind = measurement(comparison(accuracy_top1=None))
     found = [Entry(name, judge(item, BUDGETS), item) for name, item in (("good", good), ("bad", bad), ("blind", blind))]
-    assert pareto_front(found) == ["good"]
+    assert unbeaten(found) == ["good"]
 
 
 def test_sparklines_show_the_spread():
@@ -149,9 +148,3 @@ def test_edits_are_found_leaf_by_leaf():
         Edit("new", "not there", "[]"),
     ]
     assert edits(base, base) == []
-
-
-def test_the_line_of_the_trade_off_only_rises():
-    """What is larger and no better is off it, however fast it is; of one size the better one is on it."""
-    places = [(100.0, 90.0), (30.0, 88.0), (50.0, 87.0), (30.0, 89.0), (70.0, 89.0), (120.0, 91.0)]
-    assert frontier(places) == [(30.0, 89.0), (100.0, 90.0), (120.0, 91.0)]

@@ -5,7 +5,7 @@ import pytest
 from tests.gate.evidence import BUDGETS, DEVICE, comparison, digest, launches, measurement
 from weighbridge.core.documents import Verdict
 from weighbridge.gate.report.content import Report, document
-from weighbridge.gate.report.facts import Entry, pareto_front
+from weighbridge.gate.report.facts import Entry, unbeaten
 from weighbridge.gate.report.markdown import render
 from weighbridge.gate.report.targets import targets_section
 from weighbridge.gate.verdict.judge import judge
@@ -70,9 +70,9 @@ def test_one_target_on_one_device_needs_no_such_table():
 def test_models_are_compared_on_their_own_device_only():
     """A slow machine's model is not beaten by a fast machine's; on one machine times decide across targets."""
     found = several()
-    assert pareto_front(found) == ["slim/litert", "slim/litert@pi"]
+    assert unbeaten(found) == ["slim/litert", "slim/litert@pi"]
     only_ratios = [entry("onnxruntime", base=5e-3, ratio=0.5), entry("litert", base=1e-3, ratio=0.9)]
-    assert pareto_front(only_ratios) == ["slim/litert"]
+    assert unbeaten(only_ratios) == ["slim/litert"]
 
 
 def test_the_whole_report_of_several_places(golden):

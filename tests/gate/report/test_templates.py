@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.gate.report.test_markdown import entries
-from weighbridge.gate.report.tables import launches_csv, limits_csv, pareto_csv
+from weighbridge.gate.report.tables import launches_csv, limits_csv, trade_off_csv
 
 PROJECT = Path(__file__).parents[3]
 PLOTS = {
@@ -17,7 +17,7 @@ PLOTS = {
     for name, options in plot.items()
 }
 COLUMNS = {
-    "reports/pareto.csv": pareto_csv,
+    "reports/pareto.csv": trade_off_csv,
     "reports/limits.csv": limits_csv,
     "reports/launches.csv": launches_csv,
 }

@@ -1,0 +1,24 @@
+"""The front is what no other beats, by definition, whatever the number of coordinates."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weighbridge.core.pareto import front
+
+POINTS = st.integers(1, 3).flatmap(lambda size: st.lists(st.tuples(*[st.integers(0, 5)] * size), max_size=25))
+
+
+@given(POINTS)
+def test_the_front_is_what_no_other_beats(points):
+    """At least as small in each coordinate and smaller in one beats; order and equals are kept."""
+
+    def beats(a, b):
+        return a != b and all(left <= right for left, right in zip(a, b, strict=True))
+
+    assert front(points, tuple) == [point for point in points if not any(beats(other, point) for other in points)]
+
+
+def test_what_is_better_when_larger_is_negated():
+    """Of size and accuracy the line only rises: what is larger and no better is off it, of one size the better is on."""
+    places = [(100.0, 90.0), (30.0, 88.0), (50.0, 87.0), (30.0, 89.0), (70.0, 89.0), (120.0, 91.0)]
+    assert sorted(front(places, lambda place: (place[0], -place[1]))) == [(30.0, 89.0), (100.0, 90.0), (120.0, 91.0)]
