@@ -19,6 +19,6 @@ def test_the_front_is_what_no_other_beats(points):
 
 
 def test_what_is_better_when_larger_is_negated():
-    """Of size and accuracy the line only rises: what is larger and no better is off it, of one size the better is on."""
+    """Of size and accuracy the line only rises: what is larger and no better is off it."""
     places = [(100.0, 90.0), (30.0, 88.0), (50.0, 87.0), (30.0, 89.0), (70.0, 89.0), (120.0, 91.0)]
     assert sorted(front(places, lambda place: (place[0], -place[1]))) == [(30.0, 89.0), (100.0, 90.0), (120.0, 91.0)]
