@@ -84,12 +84,12 @@ def _span(span: Span) -> str:
         case Strong():
             return f"**{escape(span.text)}**"
         case Mark():
-            return f"{SIGNS[span.verdict]} {span.verdict.value}{_escape_inside(span.suffix)}"
+            return f"{SIGNS[span.verdict]} {span.verdict.value}{_inside(span.suffix)}"
         case _:
-            return _escape_inside(span)
+            return _inside(span)
 
 
-def _escape_inside(text: str) -> str:
+def _inside(text: str) -> str:
     """Escape a piece of running text and keep the spaces at its ends."""
     lead, trail = text[: len(text) - len(text.lstrip(" "))], text[len(text.rstrip(" ")) :]
     return f"{lead}{escape(text)}{trail}" if text.strip() else " " * bool(text)

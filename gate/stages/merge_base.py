@@ -21,7 +21,7 @@ def merge_base(root: Path, revision: str) -> Base:
     Raises `StateError` where there is no repository, no such revision, or no common history (a shallow clone).
     """
     git = Git.discover(root)
-    commit = git.run("merge-base", "--end-of-options", "HEAD", revision)
+    commit = git.merge_base(revision)
     project = root.resolve().relative_to(git.root.resolve()).as_posix()
     found = before(Tree(git, commit), project, _model(root))
     return base_at(git, commit, found.folder or project, found.changes)

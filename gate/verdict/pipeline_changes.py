@@ -122,9 +122,9 @@ def _stage_effect(name: str, base: dict[str, Any] | None, head: dict[str, Any] |
     if base.get("cmd") != head.get("cmd"):
         said.append("runs another command")
     for key, words in (("deps", "depends on"), ("params", "follows the parameters")):
-        lost = [item for item in _listed(base.get(key)) if item not in _listed(head.get(key))]
-        if lost:
-            said.append(f"no longer {words} {', '.join(lost)}")
+        gone = [item for item in _listed(base.get(key)) if item not in _listed(head.get(key))]
+        if gone:
+            said.append(f"no longer {words} {', '.join(gone)}")
     others = (base.keys() | head.keys()) - {"cmd", "deps", "params"}
     said += [f"has another `{key}`" for key in sorted(others) if base.get(key) != head.get(key)]
     return f"the stage {name} {' and '.join(said)}" if said else ""

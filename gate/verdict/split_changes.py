@@ -56,15 +56,15 @@ def slices_digest(split: Split) -> str | None:
 
 
 def _example_changes(before: list[bytes], after: list[bytes], head: Split) -> list[PolicyChange]:
-    lost = sum((Counter(before) - Counter(after)).values())
+    removed = sum((Counter(before) - Counter(after)).values())
     gained = sum((Counter(after) - Counter(before)).values())
-    if not lost and not gained:
+    if not removed and not gained:
         return []
-    parts = [f"lost {lost:,} of {_count(len(before))}"] if lost else []
+    parts = [f"lost {removed:,} of {_count(len(before))}"] if removed else []
     parts += [f"gained {_count(gained)}"] if gained else []
     return [
         PolicyChange(
-            kind="test examples removed" if lost else "test examples added",
+            kind="test examples removed" if removed else "test examples added",
             budget=TEST_SET,
             base=_count(len(before)),
             head=_count(len(after)),
@@ -78,11 +78,11 @@ def _relabelled(before: list[bytes], old: NDArray[Any], after: list[bytes], new:
     """Examples of the base that are still there, but not with their label."""
     here = Counter(zip(after, _cells(new), strict=True))
     gone = Counter(zip(before, _cells(old), strict=True)) - here
-    lost = Counter(before) - Counter(after)
+    removed = Counter(before) - Counter(after)
     missing: Counter[bytes] = Counter()
     for (row, _), count in gone.items():
         missing[row] += count
-    return sum((missing - lost).values())
+    return sum((missing - removed).values())
 
 
 def _slice_changes(

@@ -108,8 +108,8 @@ def _waive_recipe(name: str, recipe: RecipeVerdict, waivers: Sequence[FiledWaive
 def _speaks_of(waiver: Waiver, name: str, recipe: RecipeVerdict, item: BudgetVerdict) -> bool:
     """Whether a waiver names this budget of this artifact on this device."""
     artifact = waiver.recipe in (name, recipe.recipe) and waiver.digest == recipe.candidate.digest
-    alone = [other.metric for other in recipe.budgets].count(item.metric) == 1
-    names = (name_of(item), item.metric) if alone else (name_of(item),)
+    only_one = [other.metric for other in recipe.budgets].count(item.metric) == 1
+    names = (name_of(item), item.metric) if only_one else (name_of(item),)
     return not waiver.policy and artifact and waiver.device == recipe.device_name and waiver.budget in names
 
 
@@ -170,8 +170,8 @@ def _waive_changes(
 def _names(change: PolicyChange, changes: Sequence[PolicyChange]) -> tuple[str, ...]:
     """How a waiver may call a change: by its name, or by its metric alone where only one budget with it changed."""
     metric = change.budget.partition(" ")[0]
-    alone = len({other.budget for other in changes if other.budget.partition(" ")[0] == metric}) == 1
-    return (change.budget, metric) if alone and change.kind in _OF_BUDGETS else (change.budget,)
+    only_one = len({other.budget for other in changes if other.budget.partition(" ")[0] == metric}) == 1
+    return (change.budget, metric) if only_one and change.kind in _OF_BUDGETS else (change.budget,)
 
 
 _OF_BUDGETS = frozenset({"loosened", "removed", "advisory", "resolution", "mode", "device"})

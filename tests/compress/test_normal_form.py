@@ -398,7 +398,7 @@ def test_keep_is_honoured_where_float16_cannot_hold_a_weight(rows):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_weight_without_elements_is_left_alone(scheme, rows):
+def test_a_weight_without_elements_is_not_touched(scheme, rows):
     """A layer whose columns were all pruned away has nothing to quantize, and nothing to stumble over."""
     nodes = [
         helper.make_node("MatMul", ["x", "W1"], ["a"], name="one"),

@@ -11,8 +11,6 @@ from weighbridge.core.git import Git
 from weighbridge.core.project import PARAMS, PIPELINE
 from weighbridge.gate.stages.identity import COMMAND
 
-_DEEPER = "fetch the whole history: `fetch-depth: 0` in actions/checkout, or `git fetch --unshallow`"
-
 
 @dataclass(frozen=True)
 class Base:
@@ -28,19 +26,8 @@ def find_base(git: Git, revision: str | None) -> Base:
     A shallow clone, an unknown revision or histories without a common commit are a `StateError`: a wrong base
     would compare with somebody else's policy.
     """
-    if git.run("rev-parse", "--is-shallow-repository") == "true":
-        raise StateError("the clone is shallow, so the merge base is not known", where=str(git.root), fix=_DEEPER)
-    return Base(None if revision is None else merge_base(git, revision))
-
-
-def merge_base(git: Git, revision: str) -> str:
-    """The newest commit that HEAD and `revision` share."""
-    if revision.startswith("-") or git.attempt("rev-parse", "--verify", f"{revision}^{{commit}}").returncode != 0:
-        raise StateError(f"the base {revision!r} is not in this clone", where=str(git.root), fix=_DEEPER)
-    done = git.attempt("merge-base", "HEAD", revision)
-    if done.returncode != 0:
-        raise StateError(f"HEAD and {revision!r} have no commit in common", where=str(git.root), fix=_DEEPER)
-    return done.stdout.strip()
+    git.refuse_shallow()
+    return Base(None if revision is None else git.merge_base(revision))
 
 
 def default_base(git: Git) -> str:

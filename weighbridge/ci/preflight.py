@@ -140,7 +140,7 @@ def _remote(git: Git, root: Path) -> str | None:
 def _policy(git: Git, project: str, base: str | None, today: dt.date) -> str | None:
     path = PARAMS if project == "." else f"{project}/{PARAMS}"
     root = git.root / project
-    commit = history.merge_base(git, base or history.default_base(git))
+    commit = git.merge_base(base or history.default_base(git))
     waivers = read_waivers(root)
     expired = [filed.file for filed in waivers if filed.waiver.expires < today]
     if expired:

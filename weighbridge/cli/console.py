@@ -5,31 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
-
-class Progress(Protocol):
-    """How rooms report long work; see `weighbridge.compress.steps.Progress`."""
-
-    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        """`done` of `total` units of `stage` are finished."""
-        ...
+from weighbridge.core.progress import Progress, silent
 
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Progress]:
     """Bars where standard error is a terminal, one plain line per finished stage where it is not."""
     if quiet:
-        yield _silent
+        yield silent
     elif sys.stderr.isatty():
         with _bars() as bars:
             yield bars
     else:
         yield _PlainLines()
-
-
-def _silent(stage: str, done: int, total: int, detail: str = "") -> None:
-    """Say nothing."""
 
 
 class _PlainLines:
@@ -48,7 +37,8 @@ class _PlainLines:
 @contextmanager
 def _bars() -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
     columns = (
         TextColumn("{task.description}"),
@@ -58,7 +48,7 @@ def _bars() -> Iterator[Progress]:
         TextColumn("{task.fields[detail]}"),
     )
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Bars(*columns, console=Console(stderr=True)) as bars:
 
         def report(stage: str, done: int, total: int, detail: str = "") -> None:
             if stage not in tasks:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from weighbridge.core.errors import StateError
 
+_DEEPER = "fetch the whole history: `fetch-depth: 0` in actions/checkout, or `git fetch --unshallow`"
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
@@ -59,6 +60,24 @@ class Git:
     def head(self) -> str:
         """The commit of HEAD, 40 hex digits; a `StateError` in a repository without commits."""
         return self.run("rev-parse", "--verify", "HEAD^{commit}")
+
+    def refuse_shallow(self) -> None:
+        """Raise `StateError` in a shallow clone: what two commits share may be cut off."""
+        if self.run("rev-parse", "--is-shallow-repository") == "true":
+            raise StateError("the clone is shallow, so the merge base is not known", where=str(self.root), fix=_DEEPER)
+
+    def merge_base(self, revision: str) -> str:
+        """The newest commit that HEAD and `revision` share.
+
+        An unknown revision, or histories without a common commit, are a `StateError`: a wrong base would compare with
+        somebody else's policy.
+        """
+        if revision.startswith("-") or self.attempt("rev-parse", "--verify", f"{revision}^{{commit}}").returncode != 0:
+            raise StateError(f"the base {revision!r} is not in this clone", where=str(self.root), fix=_DEEPER)
+        done = self.attempt("merge-base", "HEAD", revision)
+        if done.returncode != 0:
+            raise StateError(f"HEAD and {revision!r} have no commit in common", where=str(self.root), fix=_DEEPER)
+        return done.stdout.strip()
 
     def dirty(self, *paths: str) -> list[str]:
         """Paths that differ from HEAD, untracked ones included, under `paths` or anywhere."""

@@ -187,8 +187,8 @@ def _culprit(
     for group in groups:
         try:
             _check(source, _cut(config, source, [group], 0.5, examples), examples)
-        except TRACING_ERRORS as alone:
-            return untraceable(source, alone, ", ".join(group.members))
+        except TRACING_ERRORS as by_itself:
+            return untraceable(source, by_itself, ", ".join(group.members))
     return untraceable(source, error)
 
 

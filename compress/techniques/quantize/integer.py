@@ -121,7 +121,7 @@ def static(ready: ModelProto, config: Quantize, ranges: Path, *, exclude: Sequen
             reduce_range=reduces_range(config),
             activation_type=ort_quantization.QuantType.QUInt8,
             weight_type=ort_quantization.QuantType.QInt8,
-            nodes_to_exclude=[*exclude, *_left_alone(ready)],
+            nodes_to_exclude=[*exclude, *_excluded(ready)],
             calibrate_method=METHODS[config.calibration],
             # Products of two activations are rare, small and the most sensitive part of attention.
             extra_options={
@@ -152,13 +152,13 @@ def dynamic(ready: ModelProto, config: Quantize, *, exclude: Sequence[str] = ())
             reduce_range=reduces_range(config),
             weight_type=ort_quantization.QuantType.QUInt8 if convolves else ort_quantization.QuantType.QInt8,
             # The quantizer first rewrites Gemm as MatMul, under this name.
-            nodes_to_exclude=[name for one in (*exclude, *_left_alone(ready)) for name in (one, f"{one}_MatMul")],
+            nodes_to_exclude=[name for one in (*exclude, *_excluded(ready)) for name in (one, f"{one}_MatMul")],
             extra_options={"MatMulConstBOnly": True},
         )
         return _ordered(finished(onnx.load(path)))
 
 
-def _left_alone(ready: ModelProto) -> list[str]:
+def _excluded(ready: ModelProto) -> list[str]:
     """Nodes that no 8-bit range fits: those on the way of an attention mask, and around a weight without elements.
 
     A mask of -1e38 in the range of a tensor leaves one step for everything else in it.

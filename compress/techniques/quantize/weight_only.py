@@ -81,10 +81,10 @@ def blockwise(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> M
     return finished(quantizer.model.model)
 
 
-def matmuls(proto: ModelProto, *, factors_alone: bool = False) -> ModelProto:
+def matmuls(proto: ModelProto, *, only_factors: bool = False) -> ModelProto:
     """Rewrite every Gemm with a stored weight as MatMul and Add, which keep its name.
 
-    Factors alpha and beta go into weight and bias; a transposed left side stays a Gemm. With `factors_alone`, those
+    Factors alpha and beta go into weight and bias; a transposed left side stays a Gemm. With `only_factors`, those
     whose factors are 1 stay too.
     """
     model = ModelProto()
@@ -94,12 +94,12 @@ def matmuls(proto: ModelProto, *, factors_alone: bool = False) -> ModelProto:
     for node in model.graph.node:
         options = {item.name: helper.get_attribute_value(item) for item in node.attribute}
         plain = all(options.get(name, 1.0) == 1 for name in ("alpha", "beta"))
-        stays = options.get("transA", 0) or (factors_alone and plain)
+        stays = options.get("transA", 0) or (only_factors and plain)
         if node.op_type != "Gemm" or node.input[1] not in stored or stays:
             body.append(node)
             continue
         body.extend(_as_matmul(model, node, options))
-    if factors_alone and all(new is old for new, old in zip(body, model.graph.node, strict=False)):
+    if only_factors and all(new is old for new, old in zip(body, model.graph.node, strict=False)):
         return proto
     kept = [NodeProto.FromString(node.SerializeToString()) for node in body]
     del model.graph.node[:]
@@ -109,7 +109,7 @@ def matmuls(proto: ModelProto, *, factors_alone: bool = False) -> ModelProto:
 
 def without_factors(graph: Graph) -> Graph:
     """The graph whose Gemms have no factors: onnxruntime's dynamic quantizer takes those alone for matrix products."""
-    model = matmuls(graph.proto, factors_alone=True)
+    model = matmuls(graph.proto, only_factors=True)
     if model is graph.proto:
         return graph
     origins = dict(graph.notes.get("parameters", {}))

@@ -212,7 +212,7 @@ def test_a_merged_waiver_accepts_the_same_bytes_and_no_others():
     assert any("is spent" in note for note in verdict.notes)
 
 
-def test_without_a_merge_base_policy_waivers_are_left_alone():
+def test_without_a_merge_base_policy_waivers_are_not_used():
     """The stage that judges without one cannot know whether they match."""
     verdict = apply_waivers(gate(0.8), [policy()], [], TODAY, Terms(compared=False))
     assert verdict.verdict is Verdict.PASS
