@@ -33,7 +33,7 @@ from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.sizes import Model
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
-from weighbridge.gate.weighing import accuracy
+from weighbridge.gate.weighing import accuracy, other_inputs
 from weighbridge.gate.weighing.accumulator import Accumulator
 from weighbridge.gate.weighing.accuracy import Answers
 from weighbridge.gate.weighing.continuing import brought
@@ -271,8 +271,9 @@ class _Weighing:
         needs = _needs(job, self.absent)
         if not needs:
             return True
+        setup = self._setup(energy if isinstance(energy, Counters) else None, journey)
         sampling = Sampling(
-            self._setup(energy if isinstance(energy, Counters) else None, journey),
+            setup,
             list(self.accumulators.values()),
             lambda: judge(self.measurement(), job.budgets),
             seed=job.weighing.seed,
@@ -285,7 +286,13 @@ class _Weighing:
             taken=lambda: self.keep(self.measurement()),
         )
         try:
-            return sampling.run(needs)
+            done = sampling.run(needs)
+            if sampling.spent:
+                baseline = self.accumulators["baseline"]
+                usual = baseline.series.get(other_inputs.METRIC)
+                said = other_inputs.slower_elsewhere(self.place.launch, setup, usual, job.weighing.seed)
+                baseline.notes = merged(baseline.notes, said)
+            return done
         finally:
             if sampling.spent:
                 self.details["launch_seconds"] = round(float(np.median(sampling.spent)), 3)
