@@ -35,7 +35,7 @@ repro: pipeline
 	@$(BIN)/weighbridge gate
 
 pipeline: $(VENV)/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro --keep-going
 
 test: $(VENV)/installed-dev $(PROMOTE)/installed
 	@tests/install-system-packages

@@ -15,7 +15,8 @@ Echo = Callable[[str], None]
 """Takes one line of a running command."""
 
 _RAN = re.compile(r"^Running stage '(?:.*:)?(?P<stage>[^':]+)'")
-_FAILED = re.compile(r"failed to reproduce '(?:.*:)?(?P<stage>[^':]+)'")
+_FAILED = re.compile(r"failed to reproduce (?P<stages>'[^']+'(?:, '[^']+')*)")
+_STAGE = re.compile(r"'(?:[^']*:)?(?P<stage>[^':]+)'")
 _CODE = re.compile(r"exited with (?P<code>-?\d+)")
 _ERROR = re.compile(r"weighbridge: error: (?P<message>.+)")
 
@@ -27,9 +28,9 @@ class Reproduced:
     ran: tuple[str, ...]
     """Stages that ran, in order; the others were unchanged or restored."""
     failed: str | None
-    """The stage that failed; `dvc` where DVC itself did; None where nothing failed."""
+    """The stages that failed; `dvc` where DVC itself did; None where nothing failed."""
     message: str
-    """What the failed stage said."""
+    """What the failed stages said."""
     exit_code: ExitCode
 
     @property
@@ -41,13 +42,14 @@ class Reproduced:
 def reproduce(root: Path, echo: Echo) -> Reproduced:
     """Run `dvc repro --pull` in a project; every line of its output goes to `echo` as it comes.
 
+    A recipe that fails does not stop the others from being built and weighed; the run has failed all the same.
     What DVC's cache, run-cache or remote has is restored, not built again. A remote that cannot be reached costs
     the time to build, never the verdict: DVC goes on without it. A missing DVC is a `StateError`.
     """
     lines: list[str] = []
     try:
         with subprocess.Popen(
-            ["dvc", "repro", "--pull"],
+            ["dvc", "repro", "--pull", "--keep-going"],
             cwd=root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -74,13 +76,14 @@ def read_output(lines: list[str], code: int) -> Reproduced:
     if code == 0:
         return Reproduced(ran, None, "", ExitCode.PASS)
     said = [match["message"] for line in lines if (match := _ERROR.search(line))]
-    stages = [match["stage"] for line in lines if (match := _FAILED.search(line))]
+    failed = [match["stages"] for line in lines if (match := _FAILED.search(line))]
+    stages = list(dict.fromkeys(match["stage"] for names in failed for match in _STAGE.finditer(names)))
     codes = [int(match["code"]) for line in lines if (match := _CODE.search(line))]
     errors = [line.partition("ERROR: ")[2] for line in lines if "ERROR: " in line]
-    usage = bool(codes) and codes[-1] == ExitCode.USAGE
+    usage = bool(codes) and all(code == ExitCode.USAGE for code in codes)
     return Reproduced(
         ran,
-        stages[-1] if stages else "dvc",
-        (said or errors or [f"dvc repro exited with {code}"])[-1],
+        ", ".join(stages) or "dvc",
+        "; ".join(dict.fromkeys(said)) or (errors or [f"dvc repro exited with {code}"])[-1],
         ExitCode.USAGE if usage else ExitCode.UNJUDGED,
     )

@@ -26,14 +26,33 @@ LARGEST = 1 << 26
 """Characters at most."""
 
 _INDENT = re.compile(r"^[ \t?:-]+", re.MULTILINE)
+_BOOLEAN = re.compile(r"(?:true|True|TRUE|false|False|FALSE)$")
 _BAD_SCALAR = (ValueError, LookupError, AttributeError, TypeError, OverflowError)
 """What PyYAML's constructors raise for scalars that look like a date or a number and are none, or are tagged so."""
 _OTHER_TYPES = ("set", "omap", "pairs", "binary")
 """YAML types that no document of ours has: JSON knows lists, mappings, texts, numbers, booleans and null."""
 
 
+def _without_words_for_booleans() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """PyYAML's rules for plain scalars, by first letter, with `true` and `false` as the only booleans."""
+    boolean = "tag:yaml.org,2002:bool"
+    kept = {
+        first: [(tag, pattern) for tag, pattern in rules if tag != boolean]
+        for first, rules in _SafeLoader.yaml_implicit_resolvers.items()
+    }
+    for first in "tTfF":
+        kept[first] = [*kept.get(first, []), (boolean, _BOOLEAN)]
+    return kept
+
+
 class _StrictLoader(_SafeLoader):
-    """Safe YAML that refuses a key written twice, where the last one would win silently."""
+    """Safe YAML that refuses a key written twice, where the last one would win silently.
+
+    Booleans are those of YAML 1.2, by which DVC reads params.yaml too: `on`, `off`, `yes` and `no` are text, so that
+    `share: {on: file}` has the key that it shows.
+    """
+
+    yaml_implicit_resolvers = _without_words_for_booleans()
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
         try:

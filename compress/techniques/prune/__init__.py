@@ -35,7 +35,9 @@ def prune(config: PruneConfig, subject: Subject, context: Context) -> tuple[Subj
     if config.method == "magnitude":
         return subject, {**facts, **sparsity_facts(config, subject)}
     assert context.data.calibration is not None  # the contract of `Context.data`
-    return subject, {**facts, **width_facts(before, subject.module, context.data.calibration)}
+    whole = config.layers is None and not config.keep and config.max_drop is None
+    asked = config.ratio if whole else None
+    return subject, {**facts, **width_facts(before, subject.module, context.data.calibration, asked)}
 
 
 def explain(config: PruneConfig, subject: Subject, context: Context) -> list[Facts]:

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from weighbridge.compress.graph.forward import outputs
-from weighbridge.compress.graph.layers import calls
+from weighbridge.compress.graph.layers import LEAST_REACH, calls
 from weighbridge.compress.steps import Context, Facts
 from weighbridge.compress.techniques.prune.channel_groups import Group, channel_groups, inner
 from weighbridge.compress.techniques.prune.config import PruneConfig
@@ -86,12 +86,23 @@ def reestimate_batchnorm(module: nn.Module, split: Split, limit: int = 2048) -> 
     return len(norms)
 
 
-def width_facts(before: nn.Module, after: nn.Module, examples: Split) -> Facts:
-    """Channels by layer, parameters and MACs before and after; an `InvariantError` where MACs did not fall."""
+def width_facts(before: nn.Module, after: nn.Module, examples: Split, ratio: float | None = None) -> Facts:
+    """Channels by layer, parameters and MACs before and after; an `InvariantError` where MACs did not fall.
+
+    Under a tenth of what `ratio` asked for is an `InvariantError` too.
+    """
     (macs, params), (macs_after, params_after) = cost(before, examples), cost(after, examples)
     if macs_after >= macs or params_after >= params:
         raise InvariantError(
             f"MACs went from {macs} to {macs_after}, parameters from {params} to {params_after}", where="prune"
+        )
+    asked = 0.0 if ratio is None else 1 - (1 - ratio) ** 2
+    gone = (params - params_after) / params
+    if gone < LEAST_REACH * asked:
+        raise InvariantError(
+            f"removed {gone:.2%} of the parameters; ratio {ratio:g} asks for about {asked:.0%}",
+            where="prune: ratio",
+            fix="lower round_to or keep fewer layers; layers tied to an output or an unknown operator stay whole",
         )
     widths = {}
     for name, layer in before.named_modules():

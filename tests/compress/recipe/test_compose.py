@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
@@ -14,7 +15,7 @@ from weighbridge.compress.export import EXPORTERS
 from weighbridge.compress.export.target import Target
 from weighbridge.compress.recipe.compose import compose, export_baseline
 from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
-from weighbridge.compress.recipe.run import sizes_of
+from weighbridge.compress.recipe.run import placed, sizes_of
 from weighbridge.compress.steps import Graph, Step, StepConfig, Subject, Technique
 from weighbridge.compress.techniques.prune.masks import Mask
 from weighbridge.compress.training.loop import fit
@@ -329,3 +330,22 @@ def test_what_one_lowering_step_shared_the_next_must_keep(monkeypatch):
     recipe = [*shared, *cheat(monkeypatch, Technique(Empty, lower=rewrite(jitter)))]
     with pytest.raises(InvariantError, match="4 distinct values; the file has"):
         compose(recipe, given, context, TARGET)
+
+
+def test_what_a_library_raises_is_one_error_with_the_step():
+    """Reason, place and a way out; a defect of our own stays a defect."""
+    step = Step("prune", StepConfig(), "params.yaml: recipes.slim.steps[0].prune")
+    with pytest.raises(InvariantError, match="torch cannot take the model: ") as caught, placed(step):
+        torch.nn.Linear(2, 3)(torch.ones(4, 5))
+    assert caught.value.where == step.where
+    assert "keep" in str(caught.value)
+    with pytest.raises(InvariantError, match="onnxruntime cannot take the model"), placed(step):
+        onnxruntime.InferenceSession(b"no model")
+    with pytest.raises(KeyError), placed(step):
+        fields_of_nothing()
+
+
+def fields_of_nothing():
+    """As a defect in this program would raise; the module's name decides whose it is."""
+    scope = {"__name__": "weighbridge.compress.example"}
+    exec("{}['missing']", scope)  # a frame of a module of ours

@@ -158,3 +158,13 @@ def test_order_is_by_phase_not_by_name():
         ]
     )
     assert len(read_steps(section, "params.yaml: recipes.r")) == 4
+
+
+def test_on_file_is_read_from_the_text_of_params(tmp_path):
+    """As documented, without quotes: YAML 1.1 would have made `true` of the key."""
+    text = "model: {name: net, onnx: net.onnx, licence: MIT}\ndata: {factory: evaluation:load}\nrecipes:\n"
+    text += "  shared:\n    steps:\n      - share: {on: file, bits: 3}\n      - pack:\n"
+    text += "devices: {local: {}}\nbudgets: [{metric: size.bytes, max: 1MB}]\n"
+    (tmp_path / "params.yaml").write_text(text)
+    steps = read_recipe(Params.read(tmp_path / "params.yaml"), "shared")
+    assert (steps[0].config.on, steps[0].config.bits) == ("file", 3)

@@ -16,7 +16,7 @@ from weighbridge.compress.steps import Subject
 from weighbridge.compress.techniques.prune import PruneConfig, explain, prune
 from weighbridge.compress.techniques.prune.magnitude import GrowingMasks, sparsity_facts
 from weighbridge.compress.techniques.prune.masks import Mask, pattern, smallest
-from weighbridge.compress.techniques.prune.structured import cost, reestimate_batchnorm
+from weighbridge.compress.techniques.prune.structured import cost, reestimate_batchnorm, width_facts
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.quality import evaluate, quality
 from weighbridge.compress.training.settings import Finetune
@@ -461,3 +461,26 @@ def test_half_of_the_weights_are_not_needed_on_a_learnt_task():
     subject, _ = prune(PruneConfig(sparsity=0.5, finetune=Finetune(epochs=3)), Subject(module), given)
     assert quality(evaluate(subject.module, given.data.test), given.data.test.labels) >= before - 0.03
     assert outputs(subject.module, {"features": torch.zeros(1, 16)})[0].shape == (1, 3)
+
+
+def test_channels_that_hardly_fall_are_an_error():
+    """Half of the channels were asked for and one in hundreds went: said, with numbers, and no pass."""
+    before, after = nn.Sequential(nn.Linear(400, 100)), nn.Sequential(nn.Linear(400, 99))
+    split = Split({"input": np.zeros((4, 400), np.float32)}, np.arange(4) % 2)
+    with pytest.raises(InvariantError, match=r"removed 1.00% of the parameters; ratio 0.5 asks for about 75%"):
+        width_facts(before, after, split, 0.5)
+    assert width_facts(before, after, split)["params"] == [40100, 39699]
+
+
+def test_a_grouped_transposed_convolution_stays_whole_and_the_rest_is_pruned():
+    """torch-pruning has no form of it: its channels are left alone, and nothing ends in a traceback."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+        nn.ConvTranspose2d(16, 16, 3, padding=1, groups=4), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
+    ).eval()  # fmt: skip
+    given = context(module, images())
+    subject, facts = prune(PruneConfig(method="structured", ratio=0.5, round_to=4), Subject(module), given)
+    assert facts["channels"] == {"0": [16, 8]}
+    assert subject.module[4].in_channels == 16

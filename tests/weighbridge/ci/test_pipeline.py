@@ -1,6 +1,7 @@
 """What `dvc repro` said, and what the gate makes of it."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -63,3 +64,40 @@ def test_no_dvc_is_one_error(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StateError, match="weighbridge\\[pipeline\\]"):
         reproduce(tmp_path, print)
+
+
+def test_every_recipe_that_failed_is_named():
+    """With `--keep-going` DVC goes on behind a failure, and names all of them at its end."""
+    lines = [
+        "Running stage 'compress@a':",
+        "weighbridge: error: params.yaml: recipes.a.steps[0]: too many bits",
+        "WARNING: failed to run: weighbridge stage compress a, exited with 2",
+        "Running stage 'compress@b':",
+        "weighbridge: error: params.yaml: recipes.b.steps[0]: lost a mask",
+        "WARNING: failed to run: weighbridge stage compress b, exited with 3",
+        "Running stage 'weigh@c':",
+        "ERROR: failed to reproduce 'compress@a', 'sub/dvc.yaml:compress@b'",
+    ]
+    done = read_output(lines, 255)
+    assert done.failed == "compress@a, compress@b"
+    assert "too many bits" in done.message
+    assert "lost a mask" in done.message
+    assert done.exit_code is ExitCode.UNJUDGED
+    assert "weigh@c" in done.ran
+
+
+def test_one_recipe_that_fails_does_not_stop_the_others(tmp_path):
+    """The gate's own way to run DVC: the others are built and weighed, and the run has failed."""
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n"
+        "  compress:\n    foreach: [a, b, c]\n    do:\n      cmd: test ${item} != b && touch made-${item}\n"
+        "      outs: ['made-${item}']\n"
+        "  weigh:\n    foreach: [a, b, c]\n    do:\n      cmd: touch weighed-${item}\n"
+        "      deps: ['made-${item}']\n      outs: ['weighed-${item}']\n"
+    )
+    subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
+    subprocess.run(["dvc", "init", "-q"], cwd=tmp_path, check=True)
+    done = reproduce(tmp_path, lambda _: None)
+    assert done.failed == "compress@b"
+    assert done.exit_code is ExitCode.UNJUDGED
+    assert sorted(path.name for path in tmp_path.glob("weighed-*")) == ["weighed-a", "weighed-c"]

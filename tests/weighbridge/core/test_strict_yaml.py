@@ -100,3 +100,13 @@ def test_any_text_is_a_value_or_an_input_error(text):
         parse_yaml(text, "p.yaml")
     except InputError as error:
         assert str(error.where).startswith("p.yaml")  # noqa: PT017  # both outcomes are right
+
+
+def test_booleans_are_true_and_false_alone():
+    """As in YAML 1.2 and in DVC: `on` is a key, `no` a country; the core's other scalars stay what they are."""
+    text = "share: {on: file}\nno: [yes, off, y]\nreal: [true, False, TRUE, null, 1, 1.5]\n"
+    assert parse_yaml(text, "p") == {
+        "share": {"on": "file"},
+        "no": ["yes", "off", "y"],
+        "real": [True, False, True, None, 1, 1.5],
+    }

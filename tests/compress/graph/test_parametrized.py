@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
+from tests.compress import nets
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.graph.layers import weights
 from weighbridge.compress.graph.parametrized import plain
@@ -17,8 +18,6 @@ from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.steps import Subject
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError
-
-from . import nets
 
 
 class Adapted(nn.Module):
