@@ -163,7 +163,7 @@ def read_npz(path: Path) -> Split:
     try:
         arrays = read_arrays(path)
     except FileNotFoundError as error:
-        raise InputError("is not there", where=str(path)) from error
+        raise InputError("file not found", where=str(path)) from error
     if LABELS not in arrays:
         raise InputError(f"has no {LABELS!r} array", where=str(path), fix="add integer labels of length n")
     labels = arrays.pop(LABELS)

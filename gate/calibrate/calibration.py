@@ -22,5 +22,5 @@ def sentences(root: Path, fingerprint: str) -> list[str]:
     content = read_json(path)
     found = content.get("sentences") if isinstance(content, dict) else None
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise InputError("holds no list of sentences", where=str(path), fix="run `weighbridge calibrate` again")
+        raise InputError("is not a list of sentences", where=str(path), fix="run `weighbridge calibrate` again")
     return found

@@ -112,7 +112,9 @@ def run(request: CalibrationRequest, progress: Progress = silent) -> Done:
     found = device_room.describe(os.environ)
     lock = lock_path(os.environ)
     with (
-        machine_lock(lock, lambda waited: progress("waiting", 0, 1, f"another gate measures ({waited:.0f} s)")),
+        machine_lock(
+            lock, lambda waited: progress("waiting", 0, 1, f"for another weighbridge process ({waited:.0f} s)")
+        ),
         own_cores(),
     ):
         trials = _trials(request, progress)
@@ -178,7 +180,7 @@ def _trials(request: CalibrationRequest, progress: Progress) -> list[Trial]:
 
 def _own_model(request: CalibrationRequest) -> tuple[bytes, Split, Feeding]:
     if request.data is None:
-        raise InputError("a model of your own needs examples", where="--model", fix="give --data")
+        raise InputError("your own model needs examples", where="--model", fix="give --data")
     assert request.model is not None
     if request.data.endswith(".npz") or ":" not in request.data:
         split = read_npz(Path(request.data))
@@ -186,7 +188,7 @@ def _own_model(request: CalibrationRequest) -> tuple[bytes, Split, Feeding]:
         split = load_data(request.data, "--data").test
     model = read_model(request.model, "model")
     if len(model.files) > 1:
-        raise InputError("keeps weights in other files", where=str(request.model), fix="save it as one file")
+        raise InputError("stores weights in other files", where=str(request.model), fix="save it as one file")
     return read_bytes(request.model), split, feeding(model.signature, split, request.data)
 
 

@@ -134,7 +134,7 @@ class Agent:
     def _inside(self, name: str) -> Path:
         path = (self.folder / name).resolve()
         if not path.is_relative_to(self.folder.resolve()):
-            raise MeasurementError(f"{name!r} lies outside the folder")
+            raise MeasurementError(f"{name!r} is outside the folder")
         return path
 
 

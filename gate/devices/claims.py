@@ -46,7 +46,7 @@ def believed(recording: Recording, setup: Setup, metrics: frozenset[str], witnes
             if len(times) >= ENOUGH_TO_DIFFER and fastest == int(times.max()):
                 raise MeasurementError(
                     f"claims that each of {len(times)} inferences of the {role} took exactly {fastest} ns: its clock "
-                    "is too coarse, or nobody looked at it",
+                    "is too coarse, or the times are made up",
                     where=where,
                 )
     return launch

@@ -166,7 +166,7 @@ class Harness(Place):
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise MeasurementError(
-                f"answered {request['operation']!r} wrongly: {key + ': ' if key else ''}{first['msg']}"[:400],
+                f"sent an invalid answer to {request['operation']!r}: {key + ': ' if key else ''}{first['msg']}"[:400],
                 where=self.name,
                 fix="see docs/howto/devices.md",
             ) from error
@@ -216,9 +216,7 @@ class Harness(Place):
     def _check_size(self, *written: IO[bytes]) -> None:
         for file in written:
             if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
-                raise MeasurementError(
-                    f"answered {size} bytes; {MOST_BYTES} are the most that is read", where=self.name
-                )
+                raise MeasurementError(f"answered {size} bytes; at most {MOST_BYTES} are read", where=self.name)
 
     def _arrays(self, name: str, arrays: Mapping[str, Array]) -> Path:
         path = Path(self.folder.name) / name
@@ -230,7 +228,9 @@ class Harness(Place):
         try:
             arrays = read_arrays(path, only=names, most=MOST_BYTES)
         except FileNotFoundError as error:
-            raise MeasurementError("wrote no outputs where it was asked to", where=self.name) from error
+            raise MeasurementError(
+                "did not write its outputs to the file that it was given", where=self.name
+            ) from error
         except InputError as error:
             raise MeasurementError(f"wrote outputs that cannot be read: {error.what}", where=self.name) from error
         if absent := [name for name in names if name not in arrays]:

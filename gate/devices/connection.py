@@ -90,7 +90,7 @@ class Connection(Child):
         answer, _ = self.ask("open", artifact=artifact, threads=threads, limit=timeout)
         number = answer.get("worker")
         if not isinstance(number, int):
-            raise MeasurementError(f"started no worker: it answered {answer!r:.80}", where=self.name)
+            raise MeasurementError(f"did not start a worker: it answered {answer!r:.80}", where=self.name)
         return RemoteWorker(self, number, f"{self.name}: {artifact['name']}", timeout)
 
 

@@ -95,7 +95,7 @@ class Session:
     def _facts(self) -> dict[str, Any]:
         said = self.connection.said.get("facts")
         if not isinstance(said, dict):
-            raise MeasurementError(f"says nothing of itself: {said!r:.80}", where=self.name)
+            raise MeasurementError(f"did not describe itself: {said!r:.80}", where=self.name)
         return {**said, "device_class": self.section.device_class or self.name}
 
     def _clock(self) -> int:
@@ -112,7 +112,7 @@ class Session:
                 self.connection.kill()
                 if pause is None:
                     raise MeasurementError(
-                        f"the connection dropped {RETRIES + 1} times; at last: {error.what}", where=self.name
+                        f"the connection dropped {RETRIES + 1} times; last error: {error.what}", where=self.name
                     ) from error
                 self.sleep(pause)
         raise AssertionError("the last round returns or raises")
@@ -122,7 +122,7 @@ class Session:
         self.sent = {}
         found = document(self._facts(), self.name)
         if found.fingerprint != self.device.fingerprint:
-            raise MeasurementError("is another machine since the connection dropped", where=self.name)
+            raise MeasurementError("is a different machine since the connection dropped", where=self.name)
         if self.files:
             self._send_files()
         if self.locked:
@@ -136,7 +136,7 @@ class Session:
             said, _ = self.connection.ask("put", content, path=name, timeout=TIMEOUT)
             if said.get("digest") != digest:
                 raise MeasurementError(
-                    f"holds {said.get('digest')!r:.80} for {name} instead of {digest}: what was sent did not arrive",
+                    f"has {said.get('digest')!r:.80} for {name} instead of {digest}: the file did not arrive whole",
                     where=self.name,
                 )
             self.sent[name] = digest
@@ -153,7 +153,8 @@ class Session:
             waited = time.monotonic() - begin
             if waited > WAIT_SECONDS:
                 raise MeasurementError(
-                    f"another gate has been measuring there for {waited:.0f} seconds", where=self.name
+                    f"timed out after {waited:.0f} s waiting for another weighbridge process on that device",
+                    where=self.name,
                 )
             waiting(waited)
             self.sleep(POLL_SECONDS)

@@ -112,7 +112,7 @@ class Ssh(Session, Place):
         try:
             load = {int(core): float(ticks) for core, ticks in said["cores"].items()}
         except (KeyError, AttributeError, TypeError, ValueError) as error:
-            raise MeasurementError(f"answered no load of its cores: {said!r:.80}", where=self.name) from error
+            raise MeasurementError(f"did not report the load of its cores: {said!r:.80}", where=self.name) from error
         try:
             return Cores.of(self.section.cores, threads, load)
         except MeasurementError as error:

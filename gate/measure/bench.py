@@ -246,7 +246,8 @@ class Bench:
             elapsed = time.perf_counter_ns() - begin
             if len(payload) != 8 * self.count:
                 raise MeasurementError(
-                    f"sent garbage: {len(payload)} bytes instead of {self.count} durations", where=worker.name
+                    f"sent an invalid message: {len(payload)} bytes instead of {self.count} durations",
+                    where=worker.name,
                 )
             bursts[role] = Burst(np.frombuffer(payload, np.int64), elapsed)
             switches += int(answer.get("switches", 0))

@@ -34,4 +34,6 @@ def document(said: Mapping[str, Any], name: str = LOCAL) -> Device:
     except (ValidationError, ValueError, TypeError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error), "loc": ()}
         key = ".".join(str(part) for part in problem["loc"])
-        raise MeasurementError(f"describes itself wrongly: {key}: {problem['msg']}"[:300], where=name) from error
+        raise MeasurementError(
+            f"sent an invalid description of itself: {key}: {problem['msg']}"[:300], where=name
+        ) from error

@@ -197,10 +197,10 @@ def check_numbers(outputs: Sequence[Array], name: str) -> None:
             raise MeasurementError(f"output {index} is {array.dtype}, not numbers", where=name)
         bad = len(array) - int(np.isfinite(array.reshape(len(array), -1)).all(axis=1).sum())
         if bad:
-            raise MeasurementError(f"{bad} of {len(array)} answers hold NaN or infinite values", where=name)
+            raise MeasurementError(f"{bad} of {len(array)} answers contain NaN or infinite values", where=name)
 
 
 def _check_attention(outputs: Sequence[Array], split: Split, name: str) -> None:
     differs = any((array != array[:1]).any() for array in split.inputs.values())
     if differs and all((array == array[:1]).all() for array in outputs):
-        raise MeasurementError("answers the same whatever it is given: it ignores its input", where=name)
+        raise MeasurementError("gives the same answers for different inputs: it ignores its input", where=name)

@@ -62,7 +62,7 @@ def same_outputs(reference: Signature, other: Signature, where: str, against: st
         raise InputError(
             f"its outputs are in another order: {', '.join(found)}; in {against} they are {', '.join(names)}",
             where=where,
-            fix="a caller that takes outputs by place would get another one",
+            fix="a caller that takes outputs by position would get another one",
         )
     for our, their in zip(ours, theirs, strict=True):
         if their.dtype != our.dtype:
@@ -81,7 +81,7 @@ def feeding(signature: Signature, split: Split, where: str) -> Feeding:
     batches: set[int] = set()
     ports = {port.name: port for port in signature.inputs}
     if unknown := sorted(split.inputs.keys() - ports.keys()):
-        raise InputError(f"holds {unknown[0]!r}, which is no input of the model ({_names(ports)})", where=where)
+        raise InputError(f"has {unknown[0]!r}, which is not an input of the model ({_names(ports)})", where=where)
     for name, port in ports.items():
         if name not in split.inputs:
             raise InputError(

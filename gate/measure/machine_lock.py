@@ -48,7 +48,7 @@ def machine_lock(
             waited = clock() - begin
             if waited > limit:
                 raise StateError(
-                    f"another gate has been measuring on this machine for {limit:.0f} seconds",
+                    f"timed out after {limit:.0f} s waiting for another weighbridge process on this machine",
                     where=str(path),
                     fix="wait for it, or stop it",
                 )

@@ -143,12 +143,12 @@ class Child:
             length, size = protocol.unpack_header(header)
             answer = json.loads(self._read(length, deadline), parse_constant=_refuse)
         except (protocol.ProtocolError, ValueError, RecursionError) as error:
-            raise self._fault(f"sent garbage: {error}") from error
+            raise self._fault(f"sent an invalid message: {error}") from error
         if size > self.most_payload:
-            raise self._fault(f"claims an answer of {size} bytes; {self.most_payload} are the most that is read")
+            raise self._fault(f"claims an answer of {size} bytes; at most {self.most_payload} are read")
         payload = self._read(size, deadline)
         if not isinstance(answer, dict):
-            raise self._fault(f"sent garbage: {answer!r:.80} is not an object")
+            raise self._fault(f"sent an invalid message: {answer!r:.80} is not an object")
         if "error" in answer:
             raise self.refused(answer)
         return answer, payload
@@ -271,7 +271,7 @@ def send_arrays(opened: Answering, operation: str, arrays: Mapping[str, Any], **
         try:
             return {**answer, "arrays": protocol.unpack_arrays(answer["arrays"], body)}
         except protocol.ProtocolError as error:
-            raise MeasurementError(f"sent garbage: {error}", where=opened.name) from error
+            raise MeasurementError(f"sent an invalid message: {error}", where=opened.name) from error
     return answer
 
 

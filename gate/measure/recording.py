@@ -83,7 +83,9 @@ def from_wire(answer: Mapping[str, Any], payload: bytes, roles: Sequence[str], w
     try:
         return _recording(answer, payload, roles)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise MeasurementError(f"answered no launch: {type(error).__name__}: {error}"[:400], where=where) from error
+        raise MeasurementError(
+            f"the answer is not a launch: {type(error).__name__}: {error}"[:400], where=where
+        ) from error
 
 
 def _recording(answer: Mapping[str, Any], payload: bytes, roles: Sequence[str]) -> Recording:
@@ -108,7 +110,7 @@ def _phase(item: Mapping[str, Any], payload: bytes, offset: int, roles: Sequence
     if not elapsed or len(elapsed) != len(disturbed) or any(len(row) != len(roles) for row in elapsed):
         raise ValueError("rounds, roles and bursts do not agree")
     if any(type(value) is not int for row in elapsed for value in row):
-        raise ValueError("times that are no whole nanoseconds")
+        raise ValueError("times that are not whole nanoseconds")
     total = len(elapsed) * len(roles) * count
     # A copy: payloads are read-only views, and this outlives them.
     times = np.frombuffer(payload, "<i8", total, offset).astype(np.int64).reshape(len(elapsed), len(roles), count)

@@ -136,7 +136,7 @@ def _manifest(path: Path, digest: str) -> Manifest | None:
 def _recorded(manifest: Manifest | None, path: Path) -> Counts | str:
     """What the compress room counted on the network that the file was made from."""
     if manifest is None:
-        return f"a {path.suffix} file does not say, and no manifest of these bytes lies beside it"
+        return f"a {path.suffix} file does not say, and there is no manifest of these bytes beside it"
     if manifest.sizes.params == 0:
         return "its manifest records none"
     unknown = getattr(manifest.sizes, "macs_unknown", ())  # recorded where there are such operators alone

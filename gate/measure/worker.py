@@ -138,7 +138,7 @@ class Worker:
         arrays = self.ordered(unpack_arrays(request["arrays"], payload))
         self.feeds = list(feeds(arrays, request["batch"], request["single"]))
         if not self.feeds:
-            raise Refusal("there is no whole batch of inputs")
+            raise Refusal("not enough inputs for one batch")
         return {"feeds": len(self.feeds)}
 
     def code(self, request: dict[str, Any], payload: bytes) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Worker:
             return {"examples": len(self.raw)}
         data = getattr(module, factory)()
         if data.preprocess is None or data.raw is None:
-            raise Refusal(f"{request['factory']} gives no preprocess and raw examples")
+            raise Refusal(f"{request['factory']} has no preprocess and raw examples")
         self.preprocess, self.postprocess = data.preprocess, data.postprocess
         self.raw = list(itertools.islice(data.raw, request["examples"]))
         return {"examples": len(self.raw)}
@@ -252,7 +252,7 @@ class Worker:
         if self.shapes.setdefault(fed, found) != found:
             raise Refusal(f"outputs changed between calls: {self.shapes[fed]}, then {found}")
         if values and not all(np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
-            raise Refusal("an output holds NaN or infinite values")
+            raise Refusal("an output contains NaN or infinite values")
 
 
 def feeds(arrays: Mapping[str, Array], batch: int, single: list[str]) -> Iterator[dict[str, Array]]:

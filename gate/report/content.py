@@ -107,7 +107,7 @@ def _headline(report: Report) -> str:
     if elsewhere := _elsewhere(report, Verdict.ERROR):
         return f"Error: does not run on another processor ({elsewhere})"
     if not unjudged:
-        return "Error: what this verdict rests on is not in order, so nothing passes; the notes say what to mend"
+        return "Error: the evidence for this verdict is not valid, so nothing passes; the notes say what to fix"
     subject = _share(report, unjudged, len(counting)).rsplit(" ", 1)[0]
     if report.verdict is Verdict.ERROR:
         return f"Error: {subject} could not be measured or computed, so nothing passes"
@@ -140,7 +140,7 @@ def _share(report: Report, some: int, total: int) -> str:
 
 def _lead(report: Report) -> list[Paragraph]:
     if not report.entries:
-        return [Paragraph(["Nothing was weighed, and nothing that is missing passes."])]
+        return [Paragraph(["Nothing was weighed, and missing evidence never passes."])]
     what: list[str | Code | Strong] = ["A candidate model was"]
     if report.model is not None:
         ways = "one way" if len(report.entries) == 1 else f"{len(report.entries)} ways"
@@ -151,7 +151,7 @@ def _lead(report: Report) -> list[Paragraph]:
     places = _joined([Code(name) for name in dict.fromkeys(entry.verdict.device for entry in report.entries)])
     how = (
         ": how large the file is, how fast it answers, how often it is right. "
-        "A model may go on only if what was measured lies within every required limit."
+        "A model passes only if every measurement is within its required limit."
     )
     return [Paragraph([*what, beside, *places, how])]
 
@@ -322,9 +322,9 @@ def _notes(report: Report) -> Section | None:
 
 
 _RATES = {
-    Verdict.PASS: "the interval lies within the limit. A true value beyond it passes in at most 5% of runs.",
+    Verdict.PASS: "the interval is within the limit. A true value beyond it passes in at most 5% of runs.",
     Verdict.FAIL: (
-        "the interval lies beyond the limit. Of all limits on speed and memory that truly hold, any fails in at most "
+        "the interval is beyond the limit. Of all limits on speed and memory that truly hold, any fails in at most "
         "1% of runs; likewise for accuracy."
     ),
     Verdict.INCONCLUSIVE: "the interval covers the limit, so neither was shown. It never counts as a pass.",

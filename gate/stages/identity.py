@@ -94,7 +94,7 @@ def refuse_twins(head: Mapping[str, str]) -> None:
         other = seen.setdefault(name, folder) if name else folder
         if other != folder:
             raise InputError(
-                f"the project in {other} has the model name {name!r} already",
+                f"the project in {other} already uses the model name {name!r}",
                 where=f"{_in('' if folder == '.' else folder, PARAMS)}: model.name",
                 fix="give each model one project and a name of its own",
             )

@@ -31,7 +31,7 @@ from weighbridge.gate.stages.missing import missing_measurement
 from weighbridge.gate.weighing.job import JobOptions, Source, check_stable, read_job, user_metrics
 from weighbridge.gate.weighing.weigh import weigh_locked
 
-NO_JOURNEY = "the data factory gives no preprocess and raw examples"
+NO_JOURNEY = "the data factory has no preprocess and raw examples"
 
 
 def device(root: Path) -> Device:
@@ -66,7 +66,7 @@ def weigh(root: Path, recipe: str, progress: Progress = silent) -> list[Measurem
     """Weigh a recipe's artifacts, on each device, into `measurements/<recipe>/`, continuing what stands there."""
     params = Params.read(root / PARAMS)
     if recipe not in params.recipes:
-        raise InputError(f"there is no recipe {recipe!r}", where=f"{root / 'params.yaml'}: recipes")
+        raise InputError(f"unknown recipe {recipe!r}", where=f"{root / 'params.yaml'}: recipes")
     candidates = params.candidates(recipe)
     found = []
     for candidate in candidates:
@@ -147,7 +147,7 @@ def _stable(folder: Path, target: str) -> tuple[Path | None, str]:
     """What the registry serves now for a target, verified, or why there is nothing."""
     record = folder / STABLE
     if not record.exists():
-        return None, "nobody asked the registry what it serves (artifacts/stable/stable.json is not there)"
+        return None, "the stage that asks the registry has not run (artifacts/stable/stable.json not found)"
     stable = load(Stable, record)
     if not stable.artifacts:
         return None, stable.reason or "the registry serves no version as stable"

@@ -38,7 +38,7 @@ from weighbridge.gate.weighing.weigh import weigh_locked
 
 KEPT = Path(".weighbridge") / "weighed"
 """Where measurements go without `--out`, by digests: weighing again must continue, not start afresh."""
-NO_STABLE = "a stand-alone weighing knows of no registry; weigh against what is stable by giving it as the baseline"
+NO_STABLE = "a stand-alone weighing has no registry; give the stable file as the baseline to compare with it"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _table(verdict: RecipeVerdict, out: Path) -> str:
     ]
     reasons = [f"{name_of(item)}: {item.reason}" for item in verdict.budgets if item.verdict is not Verdict.PASS]
     parts = [tabulate(rows, headers="keys", tablefmt="github"), *reasons, *verdict.notes]
-    return "\n".join([*parts, f"{verdict.verdict.value}: the report lies in {out / 'gate.md'}", ""])
+    return "\n".join([*parts, f"{verdict.verdict.value}: the report is in {out / 'gate.md'}", ""])
 
 
 def _measured(item: BudgetVerdict) -> str:

@@ -180,7 +180,7 @@ def table(verdict: GateVerdict) -> str:
         *verdict.notes,
         *whole,
     ]
-    return "\n".join([*parts, f"gate: {verdict.verdict.value}; the report lies in reports/gate.md", ""])
+    return "\n".join([*parts, f"gate: {verdict.verdict.value}; the report is in reports/gate.md", ""])
 
 
 def _standing(change: PolicyChange) -> str:
@@ -211,7 +211,7 @@ def _judge_all(inventory: Inventory) -> GateVerdict:
         device=", ".join(devices),
         policy=Policy.of(params).digest(),
         recipes=recipes,
-        notes=[] if counting else ["Every recipe is advisory, and nothing that is missing ever passes."],
+        notes=[] if counting else ["Every recipe is advisory, and missing evidence never passes."],
     )
 
 

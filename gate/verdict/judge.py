@@ -62,7 +62,7 @@ def judge(
     judged += [_error(budget, _nobodys(budget)) for budget in unanswered]
     required = [item.verdict for item in judged if item.required]
     if not required:
-        notes.append("No required budget applies here, and nothing that is missing ever passes.")
+        notes.append("No required budget applies here, and missing evidence never passes.")
     return RecipeVerdict(
         verdict=worst(required),
         model=measurement.model,
@@ -88,7 +88,7 @@ def unanswered_by(budgets: Sequence[Budget], devices: Sequence[Device]) -> list[
 
 
 def _nobodys(budget: Budget) -> str:
-    return f"Not judged: no model was weighed on a device of the class or name {budget.device!r}; is it misspelt?"
+    return f"Not judged: no model was weighed on a device of the class or name {budget.device!r}; check the spelling."
 
 
 def undecided(verdict: RecipeVerdict) -> list[BudgetVerdict]:
@@ -188,11 +188,11 @@ def _finite(value: float | None) -> float | None:
 
 
 def _explain_skipped(judged: Sequence[BudgetVerdict], assessed: Sequence[Assessed]) -> list[BudgetVerdict]:
-    """What was not measured because a required budget had failed for certain is no error of its own."""
+    """What was not measured because a required budget had already failed is no error of its own."""
     failed = next((item for item in judged if item.required and item.verdict is Verdict.FAIL), None)
     if failed is None:
         return list(judged)
-    reason = f"Not measured: weighing stopped early, because {name_of(failed)} had failed for certain."
+    reason = f"Not measured: weighing stopped early, because {name_of(failed)} had already failed."
     return [
         item.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "reason": reason})
         if isinstance(source.assessment, Settled) and source.assessment.skipped

@@ -82,7 +82,7 @@ def _examples_outlook(budget: Budget, pairs: Pairs) -> str:
         share = (pairs.only_reference if budget.metric == "accuracy.flips" else pairs.candidate_right) / total
         needed = examples_needed(share * (1 - share), abs(limit - share))
     if needed is None or needed > 1e8:
-        return "the estimate lies at the limit: no number of examples may decide it"
+        return "the estimate is at the limit: more examples may not decide it"
     return (
         f"about {max(needed, total + 1):,} examples would decide it, were the estimate the truth; there are {total:,}"
     )

@@ -51,7 +51,7 @@ def state(budget: Budget, value: float) -> str:
     unit = shown_unit(budget)
     if budget.rule.scale == "drop":
         side = "below" if value >= 0 else "above"
-        return f"the candidate's {title} lies {quantity(abs(value), unit)} {side} that of {_reference(budget)}"
+        return f"the candidate's {title} is {quantity(abs(value), unit)} {side} that of {_reference(budget)}"
     if budget.relative:
         return f"the candidate's {title} is {quantity(value, unit)} that of {_reference(budget)}"
     return f"the candidate's {title} is {quantity(value, unit)}"

@@ -41,7 +41,7 @@ def measurement_problems(measurement: Measurement) -> list[str]:
     against = Counter(comparison.against for comparison in measurement.comparisons)
     problems += [f"the comparison against {name} stands {count} times" for name, count in against.items() if count > 1]
     if not measurement.comparisons:
-        problems.append("the measurement holds no comparison")
+        problems.append("the measurement has no comparison")
     for comparison in measurement.comparisons:
         if comparison.against == "baseline" and comparison.reference.digest != measurement.baseline.digest:
             problems.append("the reference that was measured is not the baseline: their digests differ")
@@ -74,7 +74,7 @@ def launch_problems(evidence: Launches) -> list[str]:
     if len(lengths) > 1:
         return ["its lists of launches have different lengths"]
     if lengths == {0}:
-        return ["it holds no launch"]
+        return ["it has no launches"]
     values = [*evidence.candidate, *evidence.reference]
     numbers = all(math.isfinite(value) and value > 0 for value in values)
     if not numbers or not all(math.isfinite(value) for value in evidence.log_ratio):
@@ -111,7 +111,7 @@ def slice_problems(comparison: Comparison) -> list[str]:
     """At least one slice; none empty; none with more of any kind than there are in the whole."""
     if not comparison.slices:
         return ["the evaluation set has no slices: add boolean masks named slice:<name>"]
-    problems = [f"slice {name!r} holds no example" for name, part in comparison.slices.items() if part.examples == 0]
+    problems = [f"slice {name!r} has no examples" for name, part in comparison.slices.items() if part.examples == 0]
     whole = comparison.metrics.get("accuracy.top1")
     if not isinstance(whole, Proportions):
         return [*problems, "the whole set was not measured beside its slices"]
@@ -127,7 +127,7 @@ def resampled_problems(evidence: Resampled, examples: int) -> list[str]:
     if evidence.examples == 0 or evidence.examples != examples:
         return [f"it rests on {evidence.examples:,} examples where the evaluation set has {examples:,}"]
     if not evidence.candidate_resamples:
-        return ["it holds no resample"]
+        return ["it has no resamples"]
     if len(evidence.candidate_resamples) != len(evidence.reference_resamples):
         return ["its resamples are not paired"]
     if len(evidence.moments) not in (0, MOMENTS):

@@ -53,7 +53,7 @@ class Waiver(Written):
             raise ValueError("expected 'to' to be the limit that is accepted, such as 7kB")
         named = [self.budget, str(self.to), self.recipe or "", self.device]
         if any(mark in text for text in named for mark in "*?"):
-            raise ValueError("a waiver takes no wildcard: name exactly what it accepts")
+            raise ValueError("a waiver cannot contain wildcards: name exactly what it accepts")
         if self.policy and (self.recipe is not None or self.digest is not None or self.device != LOCAL):
             raise ValueError("expected either 'policy: true' or 'recipe' and 'digest', not both")
         if not self.policy and (self.recipe is None or self.digest is None):

@@ -79,7 +79,7 @@ def measure(name: str, answers: Answers, *, seed: int, user: Score | None = None
             return _resample(answers, RESAMPLED[name], seed)
     except _Unfit as error:
         return Absent(reason=str(error))
-    raise InputError(f"no metric over examples is named {name!r}")
+    raise InputError(f"unknown metric over examples: {name!r}")
 
 
 def slices(answers: Answers) -> dict[str, Proportions]:

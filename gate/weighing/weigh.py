@@ -84,7 +84,7 @@ def weigh_locked(job: Job, target: Path, progress: Progress = silent, place: Pla
     """
 
     def waiting(seconds: float) -> None:
-        progress("waiting", 0, 1, f"another gate measures on this machine ({seconds:.0f} s)")
+        progress("waiting", 0, 1, f"for another weighbridge process on this machine ({seconds:.0f} s)")
 
     with machine_lock(lock_of(target, os.environ), waiting), ExitStack() as stack:
         here = place if place is not None else stack.enter_context(Local())

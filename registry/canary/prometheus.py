@@ -106,7 +106,7 @@ class _Reader:
                 raise StateError(f"Prometheus answered {answer.get('error', 'something unexpected')!r}")
             return list(answer["data"]["result"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise StateError("what answered is no Prometheus server") from error
+            raise StateError("the answer is not from a Prometheus server") from error
 
     def _increase(self, series: dict[str, Any], name: str) -> int:
         """How much one series grew since the window began; a counter that falls was reset to zero.
@@ -139,7 +139,7 @@ def _base(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"{url!r} is not an http or https address", where="--metrics prometheus=")
     if parts.username or parts.password:
-        raise InputError("holds credentials, which would end up in the history", where="--metrics prometheus=")
+        raise InputError("contains credentials, which would be recorded in the history", where="--metrics prometheus=")
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
 
 
@@ -151,12 +151,12 @@ def _http(base: str) -> Fetch:
                 data = answer.read(_LARGEST + 1)
         except (urllib.error.URLError, TimeoutError, OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
-            raise StateError(f"does not answer: {reason}", where=base, fix="nothing was decided") from error
+            raise StateError(f"no answer: {reason}", where=base, fix="nothing was decided") from error
         if len(data) > _LARGEST:
             raise StateError(f"answered more than {_LARGEST} bytes", where=base)
         try:
             return json.loads(data)
         except ValueError as error:
-            raise StateError("what answered is no Prometheus server", where=base) from error
+            raise StateError("the answer is not from a Prometheus server", where=base) from error
 
     return fetch

@@ -101,7 +101,7 @@ def _count_error(request: dict[str, Any], where: str, arm: Arm) -> None:
     if request.get("error") is None:
         return
     if not isinstance(request["error"], bool):
-        raise InputError("'error' is neither true nor false", where=where)
+        raise InputError("'error' is not true or false", where=where)
     arm.judged += 1
     arm.errors += request["error"]
 
@@ -133,7 +133,7 @@ def _count_answers(request: dict[str, Any], arm: Arm) -> None:
 def _text(request: dict[str, Any], key: str, where: str) -> str:
     value = request.get(key)
     if not isinstance(value, str):
-        raise InputError(f"{key!r} is missing or no text", where=where)
+        raise InputError(f"{key!r} is missing or not text", where=where)
     return value
 
 

@@ -118,7 +118,7 @@ def gather(root: Path, recipe: str) -> Evidence:
     params = Params.read(root / PARAMS)
     if recipe not in params.recipes:
         raise InputError(
-            f"there is no recipe {recipe!r}", where="params.yaml: recipes", fix=f"recipes: {', '.join(params.recipes)}"
+            f"unknown recipe {recipe!r}", where="params.yaml: recipes", fix=f"recipes: {', '.join(params.recipes)}"
         )
     gate, gate_digest = read_verdict(root)
     lock, lock_digest = _read_lock(root)
@@ -196,7 +196,7 @@ def select(root: Path, by: str) -> str:
     ranked = []
     for name in names:
         if not (candidates := params.candidates(name)):
-            raise StateError(f"speaks of {name}, which params.yaml does not name", where=VERDICT, fix=_RERUN)
+            raise StateError(f"has a verdict on {name}, which is not in params.yaml", where=VERDICT, fix=_RERUN)
         where = candidates[0].measurement
         measurement = load(Measurement, root / where)
         found = estimates(measurement).get(metric)
@@ -217,7 +217,7 @@ def require_pass(gate: GateVerdict, recipe: str, params: Params) -> None:
     for change in gate.policy_changes:
         if change.blocks:
             raise NotPassedError(
-                f"{change.budget} was {change.kind} and nobody has waived that ({change.base} → {change.head})",
+                f"{change.budget} was {change.kind} and no waiver accepts it ({change.base} → {change.head})",
                 where=VERDICT,
             )
     for candidate in params.candidates(recipe):
@@ -227,7 +227,7 @@ def require_pass(gate: GateVerdict, recipe: str, params: Params) -> None:
 def _passed_candidate(gate: GateVerdict, name: str) -> None:
     verdict = gate.recipes.get(name)
     if verdict is None:
-        raise StateError(f"holds no verdict on {name!r}", where=VERDICT, fix=_RERUN)
+        raise StateError(f"has no verdict on {name!r}", where=VERDICT, fix=_RERUN)
     found = _judged(verdict)
     if found is not Verdict.PASS:
         reasons = [
@@ -251,7 +251,7 @@ def _read_built(root: Path, folder: str) -> Built:
     manifest = parse(Manifest, parse_json(data.decode("utf-8", errors="replace"), where), where)
     name = manifest.artifact.path
     if "/" in name or name in ("", ".", "..") or (root / folder / name).is_symlink():
-        raise IntegrityError(f"names an artifact outside its folder: {name!r}", where=where)
+        raise IntegrityError(f"refers to an artifact outside its folder: {name!r}", where=where)
     content = read_bytes(root / folder / name)
     found = sha256_bytes(content)
     if found != manifest.artifact.digest or len(content) != manifest.artifact.bytes:
@@ -274,7 +274,7 @@ def _read_measurement(root: Path, where: str) -> Measurement:
         Measurement, parse_json(read_bytes(root / where).decode("utf-8", errors="replace"), where), where
     )
     if measurement.faults:
-        raise StateError(f"names a fault: {measurement.faults[0]}", where=where)
+        raise StateError(f"records a fault: {measurement.faults[0]}", where=where)
     return measurement
 
 

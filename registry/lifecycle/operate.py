@@ -162,7 +162,7 @@ class Operator:
     def deprecate(self, version: str, *, reason: str) -> Committed:
         """Mark a version as one that should not be taken any more."""
         if not reason.strip():
-            raise InputError("a deprecation needs a reason", fix="--reason TEXT: whoever pulls it will read it")
+            raise InputError("a deprecation needs a reason", fix="--reason TEXT: it is shown to everyone who pulls it")
 
         def decide(tip: Tip, _: Channels) -> Draft:
             self._policy(tip)
@@ -247,5 +247,5 @@ def _way_back(tip: Tip, channels: Channels, to: str | None) -> str:
             return str(before)
         number = int(after["stable_event"])
     if channels.baseline is None or channels.baseline.version == channels.stable.version:
-        raise StateError("nothing was stable before, and the baseline is what serves")
+        raise StateError("no earlier version was stable, and the baseline is serving")
     return channels.baseline.version

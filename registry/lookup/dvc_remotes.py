@@ -29,7 +29,7 @@ def fetch(root: Path, md5: str, destination: Path, *, remote: str | None = None,
     a `StateError` that says which; a name that is no md5 is an `IntegrityError`.
     """
     if not MD5.fullmatch(md5):
-        raise IntegrityError(f"{md5!r} is no md5, so DVC cannot have stored anything under it")
+        raise IntegrityError(f"{md5!r} is not an MD5 digest, so DVC cannot have stored anything under it")
     name = remote or default_remote(root)
     url = f"remote://{name}/files/md5/{md5[:2]}/{md5[2:]}"
     done = _dvc(root, "get-url", "--force", url, str(destination), patience=patience)
@@ -37,9 +37,7 @@ def fetch(root: Path, md5: str, destination: Path, *, remote: str | None = None,
         return
     said = _last_line(done)
     if "does not exist" in said and md5[2:] in said:
-        raise StateError(
-            f"does not hold {md5}", where=f"DVC remote {name}", fix="run `dvc push` where the bytes were made"
-        )
+        raise StateError(f"{md5} not found", where=f"DVC remote {name}", fix="run `dvc push` where the bytes were made")
     raise StateError(said, where=f"DVC remote {name}")
 
 
@@ -71,7 +69,7 @@ def _dvc(root: Path, *arguments: str, patience: float) -> subprocess.CompletedPr
             timeout=patience,
         )
     except subprocess.TimeoutExpired as error:
-        raise StateError(f"dvc {arguments[0]} did not end within {patience:g} s", where=str(root)) from error
+        raise StateError(f"dvc {arguments[0]} timed out after {patience:g} s", where=str(root)) from error
     except OSError as error:
         raise StateError(f"dvc cannot be started: {error.strerror}", where=str(root)) from error
 

@@ -134,7 +134,7 @@ def _resolved(
     where = version_path(model, version)
     try:
         if content["model"] != model or content["version"] != version:
-            raise IntegrityError(f"speaks of {content['model']}@{content['version']}", where=where, fix=HAND_EDITED)
+            raise IntegrityError(f"describes {content['model']}@{content['version']}", where=where, fix=HAND_EDITED)
         shared = {
             "model": model,
             "version": version,
@@ -146,15 +146,15 @@ def _resolved(
         }
         found = tuple(_artifact(item, shared, where) for item in content["artifacts"])
     except (KeyError, TypeError, ValueError) as error:
-        raise IntegrityError(f"is no version record: {error!r}", where=where, fix=HAND_EDITED) from error
+        raise IntegrityError(f"is not a version record: {error!r}", where=where, fix=HAND_EDITED) from error
     if not found or len({artifact.target for artifact in found}) != len(found):
-        raise IntegrityError("names no artifact, or two for one target", where=where, fix=HAND_EDITED)
+        raise IntegrityError("lists no artifact, or two for one target", where=where, fix=HAND_EDITED)
     return found
 
 
 def _artifact(item: Mapping[str, Any], shared: Mapping[str, Any], where: str) -> Resolved:
     if not DIGEST.fullmatch(item["digest"]) or not safe_relative(item["path"]):
-        raise IntegrityError("names no digest, or a path outside the project", where=where)
+        raise IntegrityError("has no digest, or a path outside the project", where=where)
     return Resolved(
         digest=item["digest"],
         bytes=int(item["bytes"]),
@@ -202,7 +202,7 @@ def _stable_at(view: View, channels: dict[str, Any], text: str) -> str:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InputError(f"{text!r} names no version", fix=_FORMS) from error
+        raise InputError(f"{text!r} is not a version, channel, digest or time", fix=_FORMS) from error
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     low, high, stable = 1, int(channels["head"]["event"]), None
     while low <= high:

@@ -46,7 +46,7 @@ def find(host: str, path: Path) -> Credentials | None:
         return None
     config = read_json(path)
     if not isinstance(config, dict):
-        raise InputError("does not hold a mapping", where=str(path))
+        raise InputError("is not a mapping of keys to values", where=str(path))
     helper = _table(config, "credHelpers").get(host) or config.get("credsStore")
     entry = _table(config, "auths").get(host)
     if isinstance(entry, dict) and entry.get("auth"):

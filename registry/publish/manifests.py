@@ -163,10 +163,10 @@ def storage_uri(template: str, record: VersionRecord, artifact: StoredArtifact) 
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise InputError(f"{template!r} is no template: {error}", where="--storage-uri", fix=known) from error
+        raise InputError(f"{template!r} is not a valid template: {error}", where="--storage-uri", fix=known) from error
     for _, field, form, conversion in parts:
         if field is not None and (field not in facts or form or conversion):
-            raise InputError(f"there is no field {{{field}}}", where="--storage-uri", fix=f"fields: {known}")
+            raise InputError(f"unknown field {{{field}}}", where="--storage-uri", fix=f"fields: {known}")
     filled = "".join(text + (facts[field] if field is not None else "") for text, field, _, _ in parts)
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s\"'\\]+", filled):
         raise InputError(f"{filled!r} is no URI", where="--storage-uri", fix="such as s3://models/{model}/{version}")
@@ -176,7 +176,8 @@ def storage_uri(template: str, record: VersionRecord, artifact: StoredArtifact) 
 def _whole(canary: Canary) -> int:
     if canary.weight != int(canary.weight):
         raise InputError(
-            f"{canary.weight:g}% is no whole per cent, and Kubernetes takes no other", fix="use whole steps"
+            f"{canary.weight:g}% is not a whole percentage, and Kubernetes accepts whole percentages only",
+            fix="use whole steps",
         )
     return int(canary.weight)
 

@@ -111,13 +111,13 @@ def pulled(reference: Reference, repository: Repository, vouched: Vouched | None
         raise InputError("names neither a tag nor a digest", where=where, fix="add :tag or @sha256:…")
     found = repository.manifest(name)
     if found is None:
-        raise StateError("is not there", where=where)
+        raise StateError("not found", where=where)
     layer, title = _read_model(found, where)
     known = vouched or _referring(repository, found.digest, layer, where)
     artifact = next((item for item in known.record.artifacts if _same(item, layer)), None)
     if artifact is None:
         version = f"{known.record.model}@{known.record.version}"
-        raise IntegrityError(f"holds {layer.digest[:19]}…, which is no artifact of {version}", where=where)
+        raise IntegrityError(f"contains {layer.digest[:19]}…, which is not an artifact of {version}", where=where)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / title
         with file.open("wb") as target:
@@ -205,7 +205,9 @@ def _read_back(repository: Repository, reference: Reference, stored: Descriptor)
     now = repository.manifest(reference.tag)
     if now is None or now.digest != stored.digest:
         raise StateError(
-            "names other content after the push: somebody else pushed this tag", where=str(reference), fix="push again"
+            "refers to other content after the push: another push moved this tag",
+            where=str(reference),
+            fix="push again",
         )
 
 
@@ -217,10 +219,10 @@ def _read_model(found: Fetched, where: str) -> tuple[Descriptor, str]:
         raise IntegrityError(f"is {kind}, not a model", where=where, fix=f"expected the artifact type {MODEL}")
     layers = document.get("layers")
     if not isinstance(layers, list) or len(layers) != 1:
-        raise IntegrityError("does not hold exactly one file", where=where)
+        raise IntegrityError("does not contain exactly one file", where=where)
     layer = Descriptor.read(layers[0], where)
     if layer.media_type != WEIGHT:
-        raise IntegrityError(f"holds {layer.media_type}, not a raw model file", where=where)
+        raise IntegrityError(f"contains {layer.media_type}, not a raw model file", where=where)
     return layer, plain_name(layer.annotations.get(FILE_PATH) or layer.annotations.get(TITLE, ""), where)
 
 
@@ -256,7 +258,7 @@ def _read_attached(repository: Repository, listed: list[Descriptor], kind: str, 
         if Descriptor.read(document.get("subject"), where).digest != subject or document.get("artifactType") != kind:
             raise IntegrityError(f"is listed as a referrer of {subject[:19]}…, but is not", where=where)
         if not isinstance(layers, list) or len(layers) != 1:
-            raise IntegrityError("does not hold exactly one file", where=where)
+            raise IntegrityError("does not contain exactly one file", where=where)
         layer = Descriptor.read(layers[0], where)
         if layer.size > _SMALL:
             raise IntegrityError(f"has {layer.size} bytes; at most {_SMALL} are read", where=where)

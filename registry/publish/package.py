@@ -97,7 +97,7 @@ def _same(package: Package, out: Path, name: str) -> Path:
         and (package.statement is None or (out / STATEMENT).read_bytes() == package.statement)
     )
     if not same:
-        raise StateError("is there already and holds something else", where=str(out), fix="name another folder")
+        raise StateError("already exists and has other contents", where=str(out), fix="name another folder")
     return out / name
 
 

@@ -124,7 +124,7 @@ def packaged(root: Path, wanted: Wanted, source: Place | None = None) -> Iterato
     with oci.pulled(source.reference, source.repository, vouched) as package:
         if package.artifact.digest != wanted.resolved.digest:
             raise StateError(
-                f"holds the artifact for {package.artifact.target}, not for {wanted.resolved.target}",
+                f"contains the artifact for {package.artifact.target}, not for {wanted.resolved.target}",
                 where=str(source.reference),
             )
         yield package
@@ -189,7 +189,7 @@ def pull_reference(source: Source, out: Path, policy: Path | None, host: Host | 
     rules = load_policy(policy) if policy is not None else None
     if rules is None and source.reference.digest is None:
         raise StateError(
-            "a tag alone vouches for nothing",
+            "a tag is not a trusted reference",
             where=str(source.reference),
             fix=f"name the digest (@sha256:…), give --policy {POLICY}, or pull MODEL@VERSION --from it in a clone",
         )
@@ -204,11 +204,11 @@ def pull_reference(source: Source, out: Path, policy: Path | None, host: Host | 
 def _trust(package: Package, rules: RegistryPolicy | None, policy: Path | None, reference: Reference) -> str:
     """What vouches for a package that came without a registry; raises where nothing does."""
     if rules is None:
-        return "the digest in the reference, for the bytes; nothing vouches for the record"
+        return "the digest in the reference (bytes only; the record is not verified)"
     where = str(reference)
     if package.statement is None:
         if rules.require_signature or reference.digest is None:
             raise StateError("is not signed", where=where, fix=f"sign it by a key or identity of {policy}")
-        return "the digest in the reference, for the bytes; nothing vouches for the record"
+        return "the digest in the reference (bytes only; the record is not verified)"
     signed = verify(package.statement, package.record, sha256_bytes(package.record_bytes), rules, where)
     return f"a signature by {signed.key}"

@@ -39,7 +39,9 @@ def build(root: Path, out: Path, *, report: Report | None = None) -> Built:
     `StateError`. A registry whose history does not hold is an `IntegrityError`, and no site.
     """
     if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise StateError("is there already and is no site of this program", where=str(out), fix="name another folder")
+        raise StateError(
+            "already exists and was not written by this command", where=str(out), fix="name another folder"
+        )
     states = read_models(root)
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,8 @@ def locked(git: Git, seconds: float, sleep: Callable[[float], None] = time.sleep
             except BlockingIOError as error:
                 if waited >= seconds:
                     raise StateError(
-                        f"another registry command has been at work for {seconds:g} s", where=str(git.root)
+                        f"timed out after {seconds:g} s waiting for another registry command in this clone",
+                        where=str(git.root),
                     ) from error
                 sleep(0.05)
                 waited += 0.05
@@ -80,7 +81,7 @@ def build(git: Git, base: str, files: Mapping[str, bytes], message: str, *, repl
     paths = sorted(files)
     taken = git.present(base, [path for path in paths if path != replaces])
     if taken:
-        raise StateError("is there already; the registry never overwrites", where=min(taken))
+        raise StateError("already exists; the registry never overwrites a file", where=min(taken))
     with tempfile.TemporaryDirectory(dir=workshop(git), prefix="build-") as folder:
         blobs = git.write_blobs(_written([files[path] for path in paths], Path(folder)))
         lines = [f"100644 {blob}\t{path}\n" for blob, path in zip(blobs, paths, strict=True)]
@@ -246,7 +247,7 @@ def _check_out(git: Git, changes: list[Changed], staged: Mapping[str, Path]) -> 
         raise StateError(
             f"the change is committed, but the working tree could not follow: {error.strerror}",
             where=str(top),
-            fix="mend that and run any registry command: it finishes the work",
+            fix="fix that and run any registry command: it finishes the work",
         ) from error
 
 

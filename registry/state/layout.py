@@ -112,7 +112,7 @@ def safe_relative(path: str) -> bool:
 def refuse_links(root: Path, folder: str) -> None:
     """An `IntegrityError` where a folder below `root` is, or is reached through, a symbolic link."""
     if folder and os.path.realpath(root / folder) != os.path.join(os.path.realpath(root), folder):  # noqa: PTH118
-        raise IntegrityError("is reached through a symbolic link", where=folder, fix="the registry holds plain files")
+        raise IntegrityError("is behind a symbolic link", where=folder, fix="the registry contains plain files only")
 
 
 def read_guarded(root: Path, path: str) -> bytes | None:
@@ -142,7 +142,7 @@ def parse_mapping(data: bytes, where: str) -> dict[str, Any]:
     except InputError as error:
         raise IntegrityError(error.what, where=error.where, fix=HAND_EDITED) from error
     if not isinstance(content, dict):
-        raise IntegrityError("does not hold a mapping", where=where, fix=HAND_EDITED)
+        raise IntegrityError("is not a mapping of keys to values", where=where, fix=HAND_EDITED)
     return content
 
 
@@ -177,9 +177,9 @@ def read_channels(view: View, model: str) -> dict[str, Any] | None:
         raise IntegrityError("is not the event whose digest the channels name", where=last_path, fix=HAND_EDITED)
     event = parse_mapping(last, last_path)
     if channels.get("model") != model or event.get("model") != model:
-        raise IntegrityError(f"speaks of another model than {model}", where=where, fix=HAND_EDITED)
+        raise IntegrityError(f"describes another model than {model}", where=where, fix=HAND_EDITED)
     if event.get("state") != state_digest(channels):
-        raise IntegrityError("is not what the last event left", where=where, fix=HAND_EDITED)
+        raise IntegrityError("does not match the last event", where=where, fix=HAND_EDITED)
     return channels
 
 
@@ -211,7 +211,7 @@ def _digest_by_event(view: View, model: str, version: str, number: Any) -> str:
     where = version_path(model, version)
     data = view.read(event_path(model, number)) if isinstance(number, int) and number > 0 else None
     if data is None:
-        raise IntegrityError("names no event that recorded it", where=where, fix=HAND_EDITED)
+        raise IntegrityError("does not say which event recorded it", where=where, fix=HAND_EDITED)
     for entry in parse_mapping(data, event_path(model, number)).get("records") or []:
         if isinstance(entry, dict) and entry.get("version") == version and DIGEST.fullmatch(str(entry.get("record"))):
             return str(entry["record"])
@@ -237,9 +237,9 @@ def model_names(root: Path) -> list[str]:
 
 
 def refuse_case_collisions(names: list[str]) -> None:
-    """Two names that differ in case alone are an `IntegrityError`: they are one file on some file systems."""
+    """Two names that differ only in case are an `IntegrityError`: they are one file on some file systems."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
-            raise IntegrityError(f"{other!r} and {name!r} differ in case alone", where=MODELS)
+            raise IntegrityError(f"{other!r} and {name!r} differ only in case", where=MODELS)

@@ -49,7 +49,7 @@ def _with_records(channels: Channels, event: Event) -> Channels:
 
 def _recorded(channels: Channels, event: Event) -> Channels:
     if not event.records:
-        raise StateError("an event that records must bring a record")
+        raise StateError("an event of this kind needs a record")
     return channels
 
 
@@ -70,7 +70,7 @@ def _canary_started(channels: Channels, event: Event) -> Channels:
     if channels.canary:
         raise StateError(f"{channels.canary.version} is on canary already", fix="advance or abort it first")
     if channels.stable is None:
-        raise StateError("there is no stable version to compare a canary with", fix="promote one first")
+        raise StateError("no stable version to compare a canary with", fix="promote one first")
     if channels.stable.version == target.version:
         raise StateError(f"{target.version} is stable already")
     if event.plan is None:
@@ -123,7 +123,7 @@ def _quarantined(channels: Channels, event: Event) -> Channels:
         raise StateError("a quarantine needs a version")
     for place in (channels.stable, channels.canary):
         if place and place.version == event.target.version:
-            raise StateError(f"{place.version} serves", fix="roll back or abort the canary first")
+            raise StateError(f"{place.version} is serving", fix="roll back or abort the canary first")
     return _quarantine(channels, event.model_copy(update={"quarantine": [event.target]}), {event.target.version})
 
 

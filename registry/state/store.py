@@ -200,7 +200,7 @@ class Store:
         if self.settings.remote is None and name not in names:
             return None
         if name not in names:
-            raise StateError(f"there is no git remote {name!r}", fix=f"remotes: {', '.join(names) or 'none'}")
+            raise StateError(f"git remote {name!r} not found", fix=f"remotes: {', '.join(names) or 'none'}")
         if branch is None:
             raise StateError("HEAD is on no branch", fix="check out the branch that carries the registry")
         merge = self.git.attempt("config", f"branch.{branch}.merge").stdout.strip() if name == own else ""

@@ -45,7 +45,7 @@ def only_grew(git: Git, trusted: str) -> None:
     """
     if not git.is_ancestor(trusted, "HEAD"):
         raise IntegrityError(
-            f"history was rewritten: {trusted[:12]}, which was verified before, is no part of it", where=MODELS
+            f"history was rewritten: {trusted[:12]}, which was verified before, is not part of it", where=MODELS
         )
     listing = git.run("diff", "--name-status", "--no-renames", "-z", trusted, "--", MODELS).rstrip("\0").split("\0")
     for status, path in zip(listing[::2], listing[1::2], strict=False):
@@ -59,7 +59,7 @@ def _trusted(git: Git, since: str | None) -> str | None:
     if since is not None:
         found = git.commit_of(since)
         if found is None:
-            raise InputError(f"{since!r} names no commit here", where="--since", fix="fetch the full history")
+            raise InputError(f"{since!r} is not a commit of this clone", where="--since", fix="fetch the full history")
         return found
     mark = commits.workshop(git) / "verified.json"
     if not mark.exists():

@@ -60,9 +60,9 @@ def verify_bundle(bundle: bytes, identities: Mapping[str, Identity], trust_root:
         kind, payload = Verifier(trusted_root=root).verify_dsse(parsed, accepted)
     except (Error, ExtensionNotFound, ValueError, TypeError, AttributeError) as error:
         said = accepted.refused or " ".join(str(error).split())[:300] or type(error).__name__
-        raise IntegrityError(f"is no bundle that can be trusted: {said}", where=where) from error
+        raise IntegrityError(f"is not a trusted bundle: {said}", where=where) from error
     if kind != PAYLOAD_TYPE or accepted.name is None:
-        raise IntegrityError(f"holds {kind!r}, no in-toto statement", where=where)
+        raise IntegrityError(f"contains {kind!r}, not an in-toto statement", where=where)
     return Vouched(payload, accepted.name)
 
 
@@ -118,10 +118,10 @@ def ambient_signer(trust: Path | None = None, environment: Mapping[str, str] = o
     try:
         token = environment.get("SIGSTORE_ID_TOKEN") or detect_credential()
     except IdentityError as error:
-        raise StateError(f"no identity to be had: {_said(error)}", fix="give the job `id-token: write`") from error
+        raise StateError(f"no identity available: {_said(error)}", fix="give the job `id-token: write`") from error
     if not token:
         raise StateError(
-            "there is no identity to sign with here",
+            "no identity to sign with",
             fix="run in a job with `id-token: write`, set SIGSTORE_ID_TOKEN, or sign by key (--key)",
         )
     return KeylessSigner(token, text)
@@ -139,7 +139,7 @@ def public_trust_root(*, offline: bool = False) -> bytes:
     try:
         root = ClientTrustConfig.production(offline=offline).trusted_root
     except Error as error:
-        raise StateError(f"sigstore's trust root cannot be had: {_said(error)}", fix="check the network") from error
+        raise StateError(f"sigstore's trust root is not available: {_said(error)}", fix="check the network") from error
     return f"{root._inner.to_json()}\n".encode()  # noqa: SLF001  # the package reads roots and writes none
 
 
@@ -158,7 +158,7 @@ class _AnyIdentity:
         found = _claims(cert)
         self.name = next((name for name, identity in self.identities.items() if _fits(identity, found)), None)
         if self.name is None:
-            who, issuer = found.workflow or "nobody", found.issuer or "no issuer"
+            who, issuer = found.workflow or "an unknown workflow", found.issuer or "no issuer"
             self.refused = f"it was signed by {who} ({issuer}), which no identity of the policy is"
             raise VerificationError(self.refused)
 
@@ -226,7 +226,7 @@ def _read_root(content: bytes) -> TrustedRoot:
             file.flush()
             return TrustedRoot.from_file(file.name)
     except (Error, ValueError) as error:
-        raise InputError(f"is no trust root of sigstore's: {_said(error)}", where="trust_root") from error
+        raise InputError(f"is not a sigstore trust root: {_said(error)}", where="trust_root") from error
 
 
 def _trust_config(text: str | None) -> ClientTrustConfig:
@@ -238,7 +238,7 @@ def _trust_config(text: str | None) -> ClientTrustConfig:
     try:
         return ClientTrustConfig.from_json(text)
     except (Error, ValueError) as error:
-        raise InputError(f"is no trust configuration of sigstore's: {_said(error)}", where="--trust-config") from error
+        raise InputError(f"is not a sigstore trust configuration: {_said(error)}", where="--trust-config") from error
 
 
 def _require_sigstore() -> None:

@@ -128,7 +128,7 @@ class RegistryPolicy(Written):
         """
         if self._trust_root is None:
             raise InputError(
-                f"names a trust root that is not there: {self.trust_root}",
+                f"trust root not found: {self.trust_root}",
                 where=f"{POLICY}: trust_root",
                 fix=f"`weighbridge registry trust-root {self.trust_root or 'FILE'}`, and commit it",
             )
@@ -146,7 +146,7 @@ class RegistryPolicy(Written):
 def _require(patterns: list[str] | None, identity: str, what: str) -> None:
     address = identity.rpartition("<")[2].rstrip(">")
     if patterns is not None and not any(fnmatch.fnmatchcase(address, pattern) for pattern in patterns):
-        raise StateError(f"{identity} may not {what}", where=POLICY, fix="ask one of those whom the policy names")
+        raise StateError(f"{identity} may not {what}", where=POLICY, fix="ask one of the people that the policy lists")
 
 
 def read_policy(view: View) -> RegistryPolicy:

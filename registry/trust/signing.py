@@ -143,7 +143,7 @@ def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: R
     if is_bundle(envelope):
         if not policy.identities:
             raise IntegrityError(
-                "is signed without a key, and the policy names no identity",
+                "is signed without a key, and the policy lists no identities",
                 where=where,
                 fix=f"see identities in {POLICY}",
             )
@@ -153,7 +153,9 @@ def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: R
         message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
         found = next((name for name in policy.keys if _signed_by(policy, name, message, signatures)), None)
         if found is None:
-            raise IntegrityError("is signed by no key that the policy names", where=where, fix=f"see keys in {POLICY}")
+            raise IntegrityError(
+                "is not signed by a key that the policy lists", where=where, fix=f"see keys in {POLICY}"
+            )
         name = found
     _require_same(payload, record, record_digest, where)
     return Signed(json.loads(payload), name)
@@ -175,7 +177,7 @@ def require_statement(envelope: bytes, record: VersionRecord, record_digest: str
 
 def _require_same(payload: bytes, record: VersionRecord, record_digest: str, where: str) -> None:
     if payload != canonical_json(statement(record, record_digest)):
-        raise IntegrityError(f"states something else than the record of {record.model}@{record.version}", where=where)
+        raise IntegrityError(f"does not match the record of {record.model}@{record.version}", where=where)
 
 
 def require_trusted(view: View, model: str, version: str, policy: RegistryPolicy | None = None) -> Signed | None:
@@ -202,7 +204,7 @@ def _open(envelope: bytes, where: str) -> tuple[bytes, list[bytes]]:
         if "mediaType" in content:
             content = content["dsseEnvelope"]
         if content["payloadType"] != PAYLOAD_TYPE:
-            raise IntegrityError(f"holds {content['payloadType']!r}, no in-toto statement", where=where)
+            raise IntegrityError(f"contains {content['payloadType']!r}, not an in-toto statement", where=where)
         payload = base64.b64decode(content["payload"], validate=True)
         signatures = [base64.b64decode(entry["sig"], validate=True) for entry in content["signatures"]]
     except (InputError, UnicodeDecodeError, KeyError, TypeError, AttributeError, binascii.Error) as error:

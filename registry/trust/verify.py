@@ -118,10 +118,10 @@ def _verify_model(view: WorkTree, model: str, policy: RegistryPolicy, now: datet
         channels = _fold(channels, event)
         previous, last = Head(event=number, digest=digest), event
     if last is not None and now is not None and datetime.fromisoformat(last.at) > now:
-        raise IntegrityError(f"lies in the future: {last.at}", where=event_path(model, last.number))
+        raise IntegrityError(f"is dated in the future: {last.at}", where=event_path(model, last.number))
     folded = channels.model_copy(update={"head": previous})
     if render(folded) != data:
-        raise IntegrityError("is not what the events add up to: it was edited, or an event is missing", where=where)
+        raise IntegrityError("does not match the events: it was edited, or an event is missing", where=where)
     for place in (channels.stable, channels.canary, channels.baseline):
         if place is not None:
             where_record = version_path(model, place.version)
@@ -171,7 +171,7 @@ def _fold(channels: Channels, event: Event) -> Channels:
     except StateError as error:
         raise IntegrityError(f"could not have happened: {error.what}", where=where) from error
     if event.state != folded.digest() or event.after != rollout.after(folded):
-        raise IntegrityError("does not leave what it says that it leaves", where=where)
+        raise IntegrityError("does not lead to the channels that it records", where=where)
     return folded
 
 

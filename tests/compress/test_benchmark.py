@@ -184,7 +184,7 @@ def test_files_that_cannot_be_weighed_are_rows_with_reasons(tmp_path):
 
         def top1(self, path):
             if path.name == "nan.onnx":
-                raise MeasurementError("answers hold NaN", where="candidate")
+                raise MeasurementError("answers contain NaN", where="candidate")
             return 0.9
 
         def latencies(self, paths, launches, say):
@@ -197,4 +197,4 @@ def test_files_that_cannot_be_weighed_are_rows_with_reasons(tmp_path):
         "ort-static": (tmp_path / "a.onnx", step),
     }
     found = {row.name: row.error for row in weighed(built, Broken(), 1)}
-    assert found == {"fp16": "not built", "dynamic-int8": "candidate: answers hold NaN", "ort-static": "hung"}
+    assert found == {"fp16": "not built", "dynamic-int8": "candidate: answers contain NaN", "ort-static": "hung"}

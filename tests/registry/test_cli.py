@@ -67,7 +67,7 @@ def test_promote_says_what_it_did(run):
         (["promote"], "expected a recipe or --select"),
         (["promote", "int8", "--select", "fastest"], "expected a recipe or --select"),
         (["diff", MODEL, "v1", "v9"], "no version v9"),
-        (["promote", "int8", "--remote", "upstream"], "no git remote 'upstream'"),
+        (["promote", "int8", "--remote", "upstream"], "git remote 'upstream' not found"),
     ],
 )
 def test_wrong_use_is_one_clear_error(run, arguments, message):

@@ -94,7 +94,7 @@ def test_npz_without_labels_pickled_or_broken_is_refused(tmp_path):
         ("nolabels", "has no 'labels' array"),
         ("pickled", "x: contains pickled objects"),
         ("broken", "is not a readable .npz file"),
-        ("gone", "is not there"),
+        ("gone", "file not found"),
     ):
         with pytest.raises(InputError, match=rf"{name}\.npz: {problem}"):
             read_npz(tmp_path / f"{name}.npz")

@@ -41,7 +41,7 @@ class EvidenceBundle:
         if not isinstance(commit, str) or not isinstance(weighed, list):
             raise InputError("has no commit or no list of projects", where=where)
         if not all(isinstance(item, str) for item in weighed):
-            raise InputError("names projects that are no folders", where=where)
+            raise InputError("lists projects that are not folders", where=where)
         return cls(commit, tuple(weighed))
 
 
@@ -61,7 +61,7 @@ def unpack(folder: Path, root: Path) -> None:
     for name in FILES:
         source = folder / name
         if not source.exists():
-            raise InputError("is not there", where=str(source))
+            raise InputError("file not found", where=str(source))
         for path in (source, *(source.rglob("*") if source.is_dir() else ())):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise IntegrityError("is not a plain file", where=str(path))

@@ -64,9 +64,7 @@ def reproduce(root: Path, echo: Echo) -> Reproduced:
                 echo(lines[-1])
         code = process.returncode
     except FileNotFoundError as error:
-        raise StateError(
-            "the command dvc is not there", where=str(root), fix="pip install 'weighbridge[pipeline]'"
-        ) from error
+        raise StateError("dvc not found", where=str(root), fix="pip install 'weighbridge[pipeline]'") from error
     return read_output(lines, code)
 
 

@@ -132,7 +132,7 @@ def _remote(git: Git, root: Path) -> str | None:
     done = _dvc(root, "status", "--cloud", "--json")
     if done.returncode != 0:
         said = (done.stderr.strip() or "no message").splitlines()[-1]
-        return f"the DVC remote cannot be asked: {said}"
+        return f"the DVC remote did not answer: {said}"
     missing = [name for name, state in json.loads(done.stdout or "{}").items() if state == "new"]
     return f"{len(missing)} outputs are not in the remote: run `dvc push`" if missing else None
 
@@ -163,4 +163,4 @@ def _dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(["dvc", *arguments], cwd=root, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise StateError("the command dvc is not there", fix="pip install 'weighbridge[pipeline]'") from error
+        raise StateError("dvc not found", fix="pip install 'weighbridge[pipeline]'") from error

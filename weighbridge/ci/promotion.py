@@ -54,7 +54,7 @@ def promote_all(git: Git, evidence: Path, choice: Choice, key: Signer | None) ->
     handed = EvidenceBundle.read(evidence)
     head = git.head()
     if handed.commit != head:
-        raise StateError(f"speaks of commit {handed.commit[:12]}, not of {head[:12]}", where=str(evidence))
+        raise StateError(f"is for commit {handed.commit[:12]}, not for {head[:12]}", where=str(evidence))
     if git.dirty():
         raise StateError(f"the tree is dirty: {git.dirty()[0]}", fix="promote from a clean checkout")
     found = [_promote_project(git, evidence, project, choice, key) for project in handed.weighed]
@@ -96,7 +96,7 @@ def _known(git: Git, model: str, digest: str) -> str | None:
         version = resolve_all(git.root, f"{model}@{digest}")[0]
     except StateError:
         return None
-    state = "quarantined" if version.quarantined else "a version already, which somebody has moved away from"
+    state = "quarantined" if version.quarantined else "already a version, and no longer stable"
     return f"these bytes are {model}@{version.version}, {state}"
 
 

@@ -161,10 +161,10 @@ def _with_stages(path: Path, ours: str) -> str:
     try:
         content, addition = yaml.load(there), yaml.load(ours)
     except YAMLError as error:
-        raise InputError("is not valid YAML", where=str(path), fix="mend it first") from error
+        raise InputError("is not valid YAML", where=str(path), fix="fix it first") from error
     stages = content.setdefault("stages", {}) if isinstance(content, dict) else None
     if not isinstance(stages, dict):
-        raise InputError("has no mapping under 'stages'", where=str(path), fix="mend it first")
+        raise InputError("has no mapping under 'stages'", where=str(path), fix="fix it first")
     taken = [name for name in addition["stages"] if name in stages]
     if _is_ours(stages):
         return there
@@ -194,7 +194,7 @@ def _refuse_foreign_params(path: Path) -> None:
         parse(Params, content, str(path))
     except InputError as error:
         raise InputError(
-            "holds other things than Weighbridge's parameters",
+            "has other contents than Weighbridge's parameters",
             where=str(path),
             fix="give the model a folder of its own: weighbridge init DIR",
         ) from error
@@ -223,7 +223,7 @@ def _dvc(folder: Path, *arguments: str) -> None:
     try:
         done = subprocess.run(["dvc", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise StateError("the command dvc is not there", fix="pip install 'weighbridge[pipeline]'") from error
+        raise StateError("dvc not found", fix="pip install 'weighbridge[pipeline]'") from error
     if done.returncode != 0:
         said = (done.stderr.strip() or "no message").splitlines()[-1]
         raise StateError(f"dvc {arguments[0]} failed: {said}", where=str(folder))

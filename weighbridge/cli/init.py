@@ -84,12 +84,12 @@ def _answers(
         model, onnx = (None, Path(source)) if source.endswith(".onnx") else (source, None)
     data = data or _ask("Data factory (package.module:callable)", "--data")
     if onnx is not None and not (folder / onnx).is_file():
-        raise InputError("is not there", where=f"--onnx {onnx}", fix=f"a path from {folder}")
+        raise InputError("file not found", where=f"--onnx {onnx}", fix=f"a path from {folder}")
     parse(ModelSection, {"name": name, "factory": model, "onnx": str(onnx) if onnx else None}, "init")
     parse(DataSection, {"factory": data}, "init: data")
     for file in data_files:
         if not (folder / file).exists():
-            raise InputError("is not there", where=f"--data-file {file}", fix=f"a path from {folder}")
+            raise InputError("file not found", where=f"--data-file {file}", fix=f"a path from {folder}")
     own = factory_files(folder, data)
     if not own and not data_files:
         raise InputError(

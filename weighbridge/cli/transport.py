@@ -47,7 +47,7 @@ def unpack(
     from weighbridge.core.files import DIGEST, atomic_write
 
     if not DIGEST.fullmatch(digest):
-        raise InputError(f"{digest!r} is no digest", where="--digest", fix="sha256: and 64 hexadecimal digits")
+        raise InputError(f"{digest!r} is not a digest", where="--digest", fix="sha256: and 64 hexadecimal digits")
     if out is None and file.suffix != transport.SUFFIX:
         raise InputError(f"does not end in {transport.SUFFIX}", where=str(file), fix="name the new file: --out")
     path = out or file.with_suffix("")

@@ -55,7 +55,7 @@ class Git:
                 env={**os.environ, **_QUIET, **(env or {})},
             )
         except FileNotFoundError as error:
-            raise StateError("git, or the folder to run it in, is not there", where=str(self.root)) from error
+            raise StateError("git or the working folder not found", where=str(self.root)) from error
 
     def head(self) -> str:
         """The commit of HEAD, 40 hex digits; a `StateError` in a repository without commits."""
@@ -64,7 +64,7 @@ class Git:
     def refuse_shallow(self) -> None:
         """Raise `StateError` in a shallow clone: what two commits share may be cut off."""
         if self.run("rev-parse", "--is-shallow-repository") == "true":
-            raise StateError("the clone is shallow, so the merge base is not known", where=str(self.root), fix=_DEEPER)
+            raise StateError("the clone is shallow, so the merge base is unknown", where=str(self.root), fix=_DEEPER)
 
     def merge_base(self, revision: str) -> str:
         """The newest commit that HEAD and `revision` share.

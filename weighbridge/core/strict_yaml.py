@@ -77,7 +77,7 @@ class _StrictLoader(_SafeLoader):
             key = str(self.construct_object(key_node, deep=True))
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key!r} occurs twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -88,7 +88,7 @@ class _StrictLoader(_SafeLoader):
         for key_node, value_node in node.value:
             if key_node.value in mapping:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key_node.value!r} occurs twice", key_node.start_mark
                 )
             plain = _plain_text(value_node)
             mapping[key_node.value] = value_node.value if plain else self.construct_object(value_node, deep=deep)

@@ -246,7 +246,7 @@ def test_another_machine_behind_the_same_name_is_refused(connect, models, monkey
     ready = setup(place, models)
     place.device = place.device.model_copy(update={"fingerprint": "sha256:" + "0" * 64})
     drop(place)
-    with pytest.raises(MeasurementError, match="another machine"):
+    with pytest.raises(MeasurementError, match="a different machine"):
         place.launch(ready, METRICS, np.random.default_rng(0))
 
 
@@ -499,19 +499,22 @@ LIES = {
     "below its clock's step": (_times(lambda t: _set(t, 1)), "its clock moves in steps"),
     "always the same": (_times(lambda t: np.full_like(t, 5000)), "took exactly 5000 ns"),
     "longer than its burst": (_times(lambda t: _set(t, 10**15)), "clock jumped"),
-    "one short": (lambda said, payload: (said, payload[:-8]), "answered no launch"),
-    "one too many": (lambda said, payload: (said, payload + payload[-8:]), "answered no launch"),
-    "other roles": (_said(["roles"], ["baseline", "other"]), "answered no launch"),
-    "a count of nothing": (_said(["phases", 0, "count"], 0), "answered no launch"),
-    "a count beyond all bounds": (_said(["phases", 0, "count"], 1 << 40), "answered no launch"),
+    "one short": (lambda said, payload: (said, payload[:-8]), "the answer is not a launch"),
+    "one too many": (lambda said, payload: (said, payload + payload[-8:]), "the answer is not a launch"),
+    "other roles": (_said(["roles"], ["baseline", "other"]), "the answer is not a launch"),
+    "a count of nothing": (_said(["phases", 0, "count"], 0), "the answer is not a launch"),
+    "a count beyond all bounds": (_said(["phases", 0, "count"], 1 << 40), "the answer is not a launch"),
     "no phases": (_said(["phases"], []), "gave 0 rounds|bytes of durations"),
     "memory of nothing": (_said(["facts", "candidate", "memory"], 0), "memory = 0"),
     "memory in words": (_said(["facts", "candidate", "memory"], "much"), "memory = 'much'"),
     "a load before its begin": (_said(["facts", "candidate", "load_ns"], -1), "load_ns = -1"),
     "a load of days": (_said(["facts", "candidate", "load_ns"], 10**15), "s of inferences within"),
     "a load beyond all numbers": (_said(["facts", "candidate", "load_ns"], 10**400), "load_ns = 1000"),
-    "joules beyond all numbers": (_said(["joules"], {"baseline": 10**400, "candidate": 1}), "answered no launch"),
-    "no facts": (_said(["facts"], {}), "answered no launch"),
+    "joules beyond all numbers": (
+        _said(["joules"], {"baseline": 10**400, "candidate": 1}),
+        "the answer is not a launch",
+    ),
+    "no facts": (_said(["facts"], {}), "the answer is not a launch"),
 }
 
 
@@ -571,8 +574,8 @@ def test_a_wrong_digest_is_found_when_a_file_arrives(connect, models, monkeypatc
 @pytest.mark.parametrize(
     ("operation", "reply", "said"),
     [
-        ("open", {}, "^pi: started no worker"),
-        ("open", {"worker": "one"}, "^pi: started no worker"),
+        ("open", {}, "^pi: did not start a worker"),
+        ("open", {"worker": "one"}, "^pi: did not start a worker"),
         ("ask", {}, "^pi: baseline: answered nothing for output 0"),
     ],
 )
@@ -609,7 +612,7 @@ def test_a_device_that_describes_nonsense_is_a_fault(server, section, monkeypatc
         return said, payload
 
     monkeypatch.setattr(Connection, "ask", ask)
-    with pytest.raises(MeasurementError, match="describes itself wrongly: cores"):
+    with pytest.raises(MeasurementError, match="sent an invalid description of itself: cores"):
         Ssh("pi", section, server.environment)
 
 
@@ -628,7 +631,7 @@ def test_a_shell_that_prints_is_told_from_an_agent(server, section, tmp_path):
     greeter.write_text("#!/bin/sh\necho 'Welcome to this machine, have a good day!'\nexec cat\n")
     greeter.chmod(0o755)
     environment = {**server.environment, "WEIGHBRIDGE_SSH_COMMAND": str(greeter)}
-    with pytest.raises(MeasurementError, match="sent garbage"):
+    with pytest.raises(MeasurementError, match="sent an invalid message"):
         Ssh("pi", section, environment)
 
 

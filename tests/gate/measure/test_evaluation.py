@@ -69,7 +69,7 @@ FAULTS = {
     "remembered": ("return [x + self.calls]", "its answers differ between runs"),
     "constant": ("return [np.ones((len(x), 3), np.float32)]", "ignores its input"),
     "NaN for some": ("return [np.where(x[:, :1] > 0, np.nan, x)]", "NaN or infinite"),
-    "infinite": ("return [np.full((len(x), 3), np.inf)]", "answers hold NaN or infinite"),
+    "infinite": ("return [np.full((len(x), 3), np.inf)]", "answers contain NaN or infinite"),
     "words": ("return [np.full((len(x), 3), 'cat')]", "not numbers"),
     "other rows": ("return [np.cumsum(x, axis=1)[:-1]]", "has not one row per example|answered"),
     "changing types": (

@@ -84,8 +84,8 @@ GOOD = np.zeros((5, 1, 8, 8), np.float32)
     ("data", "said"),
     [
         (split(image=GOOD[:0]), "empty"),
-        (split(picture=GOOD), "no input of the model"),
-        (split(image=GOOD, mask=GOOD), "'mask', which is no input"),
+        (split(picture=GOOD), "not an input of the model"),
+        (split(image=GOOD, mask=GOOD), "'mask', which is not an input"),
         (split(image=GOOD.astype(np.float64)), "float64; the model takes float32"),
         (split(image=GOOD.astype(np.uint8)), "uint8; the model takes float32"),
         (split(image=GOOD[:, :, :7]), r"shape \(5, 1, 7, 8\)"),

@@ -110,12 +110,18 @@ def _framed(text: bytes) -> bytes:
 
 
 FAKES = {
-    "garbage": ("os.write(1, b'x' * 64)", "sent garbage"),
+    "garbage": ("os.write(1, b'x' * 64)", "sent an invalid message"),
     "a frame cut off": (f"os.write(1, {protocol.pack({'version': 'one'})[:-3]!r})", "exit code 0"),
-    "NaN in JSON": (f"os.write(1, {_framed(b'[NaN]')!r})", "sent garbage"),
+    "NaN in JSON": (f"os.write(1, {_framed(b'[NaN]')!r})", "sent an invalid message"),
     "a list": (f"os.write(1, {_framed(b'[]')!r})", "is not an object"),
-    "brackets without end": ("text = b'[' * 10**6; os.write(1, HEADER.pack(b'WBW1', len(text), 0) + text)", "garbage"),
-    "a length beyond all bounds": (f"os.write(1, {protocol.HEADER.pack(b'WBW1', 4_000_000_000, 0)!r})", "sent garbage"),
+    "brackets without end": (
+        "text = b'[' * 10**6; os.write(1, HEADER.pack(b'WBW1', len(text), 0) + text)",
+        "invalid message",
+    ),
+    "a length beyond all bounds": (
+        f"os.write(1, {protocol.HEADER.pack(b'WBW1', 4_000_000_000, 0)!r})",
+        "sent an invalid message",
+    ),
     "silence": ("pass", "ended with exit code 0"),
 }
 

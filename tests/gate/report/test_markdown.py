@@ -108,8 +108,8 @@ def test_a_weighing_that_broke(golden):
     ("verdict", "words"),
     [
         (Verdict.PASS, "Pass: the compressed model is within every limit"),
-        (Verdict.ERROR, "Error: what this verdict rests on is not in order"),
-        (Verdict.INCONCLUSIVE, "Error: what this verdict rests on"),
+        (Verdict.ERROR, "Error: the evidence for this verdict is not valid"),
+        (Verdict.INCONCLUSIVE, "Error: the evidence for this verdict"),
     ],
 )
 def test_the_headline_says_the_whole_verdict(verdict, words):

@@ -101,7 +101,7 @@ def serve(root, path, **more):
 def test_stable_comes_from_the_device_stage(root):
     """A second comparison, with its bytes verified."""
     (root / "params.yaml").write_text(PARAMS.format(against="stable"))
-    assert "not there" in weigh(root).missing["stable"]
+    assert "not found" in weigh(root).missing["stable"]
     path = linear(root / "artifacts/stable/onnxruntime/model.onnx", weights() * np.float32(4))
     serve(root, path)
     found = weigh(root)

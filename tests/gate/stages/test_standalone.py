@@ -191,7 +191,7 @@ BAD = {
     "labels of another length": ({"x": X, "labels": Y[:5]}, "examples"),
     "empty": ({"x": X[:0], "labels": Y[:0]}, "empty"),
     "pickled": ({"x": X, "labels": Y.astype(object)}, "pickled objects"),
-    "no such input": ({"z": X, "labels": Y}, "no input of the model"),
+    "no such input": ({"z": X, "labels": Y}, "not an input of the model"),
     "input missing": ({"labels": Y}, "no input array"),
     "wrong type": ({"x": X.astype(np.float64), "labels": Y}, "float64; the model takes float32"),
     "wrong shape": ({"x": X[:, :3], "labels": Y}, "shape"),

@@ -275,7 +275,7 @@ def test_no_canary_is_an_error(promoted, log):
         ('{"version": "v3"}', "'time' is missing"),
         ('{"time": "noon", "version": "v3"}', "not an ISO 8601 time"),
         ('{"time": "2026-11-01T12:30:00Z"}', "'version' is missing"),
-        ('{"time": "2026-11-01T12:30:00Z", "version": "v3", "error": 1}', "neither true nor false"),
+        ('{"time": "2026-11-01T12:30:00Z", "version": "v3", "error": 1}', "'error' is not true or false"),
         ('{"time": "2026-11-01T12:30:00Z", "version": "v3", "latency": -1}', "not a number of seconds"),
         ('{"time": "2026-11-01T12:30:00Z", "version": "v3", "latency": NaN}', "not a JSON number"),
         ('{"time": "2026-11-01T12:30:00Z", "version": "v3", "latency": true}', "not a number of seconds"),

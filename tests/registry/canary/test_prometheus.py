@@ -275,5 +275,5 @@ def test_a_server_that_is_not_there_is_an_error():
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "prom:9090", "http://user:secret@prom:9090"])
 def test_addresses_are_checked(url):
     """Only http and https, and no credentials that would end up in the history."""
-    with pytest.raises(InputError, match=r"is not an http|holds credentials"):
+    with pytest.raises(InputError, match=r"is not an http|contains credentials"):
         read_prometheus(url, window(datetime.now(UTC)))

@@ -50,7 +50,7 @@ def test_every_form_of_a_name(promoted):
         ("../x@stable", InputError, "not a model's name"),
         (f"{MODEL}@canary", StateError, "no canary version"),
         (f"{MODEL}@v9", StateError, "no version v9"),
-        (f"{MODEL}@newest", InputError, "names no version"),
+        (f"{MODEL}@newest", InputError, "is not a version"),
         (f"{MODEL}@sha256:zz", InputError, "not a digest"),
         (f"{MODEL}@sha256:{'0' * 64}", StateError, "no version with"),
         (f"{MODEL}@2001-01-01", StateError, "no version of tiny-cnn was stable at"),
@@ -83,7 +83,7 @@ def test_edited_channels_are_refused(promoted):
     """A channel pointed elsewhere by hand does not resolve."""
     path = promoted / f"registry/models/{MODEL}/channels.yaml"
     path.write_text(path.read_text().replace("version: v2", "version: v1"))
-    with pytest.raises(IntegrityError, match="is not what the last event left"):
+    with pytest.raises(IntegrityError, match="does not match the last event"):
         resolve(promoted, MODEL)
 
 

@@ -33,7 +33,7 @@ def test_pull_puts_the_version_into_a_folder_named_after_it(run, project):
     answer = json.loads(run("pull", "fashion-cnn@stable", "--json"))
     assert answer["version"] == "v1"
     assert (project.root / "fashion-cnn@v1/model.onnx").read_bytes() == project.contents["int8"]
-    assert "vouched for by this registry's history" in run("pull", "fashion-cnn@v1", "--out", "x/y")
+    assert "verified by this registry's history" in run("pull", "fashion-cnn@v1", "--out", "x/y")
 
 
 def test_pull_refuses_the_quarantined_and_the_unknown(run, project):
@@ -55,14 +55,14 @@ def test_push_and_pull_meet_at_an_oci_registry(run, project, oci, monkeypatch, t
     pushed = json.loads(run("push", "fashion-cnn@stable", f"{place}:v1", "--json"))
     assert pushed["created"] is True
     assert len(pushed["referrers"]) == 2
-    assert "(was there already)" in run("push", "fashion-cnn@v1", f"{place}:v1")
+    assert "(already there)" in run("push", "fashion-cnn@v1", f"{place}:v1")
     digest = pushed["reference"].partition("@")[2]
     run("pull", f"{place}@{digest}", "--root", tmp_path)
     assert (project.root / "fashion-cnn/model.onnx").read_bytes() == project.contents["int8"]
     run("pull", "fashion-cnn@v1", "--from", f"{place}:v1", "--out", "again")
     assert "names other content" in run("push", "fashion-cnn@v3", f"{place}:v1", code=2)
     assert "is quarantined" in run("push", "fashion-cnn@v2", f"{place}:v2", code=2)
-    assert "a tag alone vouches for nothing" in run("pull", f"{place}:v1", "--out", "z", code=2)
+    assert "a tag is not a trusted reference" in run("pull", f"{place}:v1", "--out", "z", code=2)
 
 
 def test_pull_takes_the_bytes_from_a_file_under_zstd(run, project, tmp_path):

@@ -37,7 +37,7 @@ def test_a_secret_is_never_shown():
     [
         ({"auths": {"ghcr.io": {"auth": "%%%"}}}, r"config\.json: auths\.ghcr\.io\.auth: is not base64"),
         ({"auths": {"ghcr.io": {"auth": encoded("nocolon")}}}, "is not `user:password`"),
-        ([], "does not hold a mapping"),
+        ([], "is not a mapping of keys to values"),
         ({"credsStore": "../../bin/sh"}, "is not the name of a credential helper"),
     ],
 )

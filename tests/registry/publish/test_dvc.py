@@ -117,7 +117,7 @@ def test_a_project_without_dvc_is_one_clear_line(project, tmp_path):
 def test_a_remote_that_hangs_is_given_up(project, tmp_path):
     """A process that does not end is ended, and the error says after how long."""
     with_folder(project, tmp_path / "remote")
-    with pytest.raises(StateError, match=r"did not end within 0\.01 s"):
+    with pytest.raises(StateError, match=r"timed out after 0\.01 s"):
         dvc_remotes.fetch(project.root, "0" * 32, tmp_path / "x", remote="far", patience=0.01)
 
 
@@ -147,5 +147,5 @@ def test_an_ssh_remote_that_does_not_answer_is_one_clear_line(project, tmp_path)
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 32, "0" * 31, "0" * 33])
 def test_a_name_that_is_no_md5_never_becomes_a_place(project, tmp_path, name):
     """The name comes from a file: it must not lead anywhere else in the remote."""
-    with pytest.raises(IntegrityError, match="is no md5"):
+    with pytest.raises(IntegrityError, match="is not an MD5 digest"):
         dvc_remotes.fetch(project.root, name, tmp_path / "x", remote="far")

@@ -142,10 +142,10 @@ def test_manifests_are_a_function_of_the_state(project):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"storage_uri": "s3://models/{nmae}"}, r"there is no field \{nmae\}"),
-        ({"storage_uri": "s3://models/{version!r}"}, "there is no field"),
-        ({"storage_uri": "s3://models/{version.__class__}"}, "there is no field"),
-        ({"storage_uri": "s3://models/{version"}, "is no template"),
+        ({"storage_uri": "s3://models/{nmae}"}, r"unknown field \{nmae\}"),
+        ({"storage_uri": "s3://models/{version!r}"}, "unknown field"),
+        ({"storage_uri": "s3://models/{version.__class__}"}, "unknown field"),
+        ({"storage_uri": "s3://models/{version"}, "is not a valid template"),
         ({"storage_uri": "models/{version}"}, "is no URI"),
         ({"name": "Fashion_CNN"}, "not a name that Kubernetes takes"),
         ({"namespace": "a" * 64}, "not a name that Kubernetes takes"),

@@ -42,14 +42,14 @@ def test_a_folder_with_other_files_is_not_touched(package, tmp_path, damage):
     else:
         name = {"bytes": "model.onnx", "record": "record.yaml"}[damage]
         (out / name).write_bytes(b"other")
-    with pytest.raises(StateError, match="is there already and holds something else"):
+    with pytest.raises(StateError, match="already exists and has other contents"):
         unpack(package, out)
 
 
 def test_a_file_in_the_way_is_not_touched(package, tmp_path):
     """A file of that name is no folder."""
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(StateError, match="holds something else"):
+    with pytest.raises(StateError, match="already exists and has other contents"):
         unpack(package, tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
 

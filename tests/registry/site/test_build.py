@@ -129,7 +129,7 @@ def test_an_earlier_site_is_replaced_whole(registry_root, tmp_path):
 def test_a_folder_with_other_files_is_not_touched(registry_root, tmp_path):
     """`registry site .` must not eat a project."""
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(StateError, match="no site of this program"):
+    with pytest.raises(StateError, match="was not written by this command"):
         build(registry_root, tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 

@@ -162,7 +162,7 @@ def test_a_second_command_in_one_clone_waits(project):
     git_ = Git(project)
     with (
         commits.locked(git_, 1.0),
-        pytest.raises(StateError, match="has been at work for"),
+        pytest.raises(StateError, match="timed out after"),
         commits.locked(git_, 0.2),
     ):
         pass

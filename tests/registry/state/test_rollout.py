@@ -87,12 +87,12 @@ def test_a_canary_grows_step_by_step_and_ends_stable():
         (START, "promoted", "v1", {}, "v1 is stable already"),
         (START, "promoted", "v3", {}, "has no version v3"),
         (START, "promoted", None, {}, "needs a version"),
-        (START, "recorded", None, {}, "must bring a record"),
+        (START, "recorded", None, {}, "needs a record"),
         (START, "recorded", None, {"records": [record("v4")]}, "not the next version"),
         (START, "recorded", None, {"records": [record("v2")]}, "not the next version"),
         (START, "rolled-back", "v1", {}, "v1 is stable already"),
         (START, "rolled-back", "v2", {"quarantine": [pointer("b1")]}, "cannot quarantine b1"),
-        (START, "quarantined", "v1", {}, "v1 serves"),
+        (START, "quarantined", "v1", {}, "v1 is serving"),
         (START, "quarantined", "b1", {}, "a baseline is never quarantined"),
         (START, "quarantine-lifted", "v2", {}, "is not quarantined"),
         ([*START, ("quarantined", "v2", {})], "promoted", "v2", {}, "v2 is quarantined"),
@@ -162,7 +162,7 @@ def test_rolling_back_leads_to_what_was_stable_before(three):
     operator = Operator(three, MODEL)
     went = [operator.roll_back(reason="x").channels.stable.version for _ in range(3)]
     assert went == ["v2", "v1", "b1"]
-    with pytest.raises(StateError, match="the baseline is what serves"):
+    with pytest.raises(StateError, match="the baseline is serving"):
         operator.roll_back(reason="x")
     assert sorted(operator.quarantine("v3", reason="y", lift=True).channels.quarantined) == ["v1", "v2"]
 

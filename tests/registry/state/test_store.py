@@ -201,7 +201,7 @@ def test_committed_edits_of_the_channels_stop_every_change(promoted):
     commit_all(promoted)
     from weighbridge.core.errors import IntegrityError
 
-    with pytest.raises(IntegrityError, match="is not what the last event left"):
+    with pytest.raises(IntegrityError, match="does not match the last event"):
         Operator(promoted, MODEL).roll_back(reason="x")
 
 
@@ -225,7 +225,7 @@ def test_a_model_whose_name_differs_in_case_is_refused(promoted):
     params = promoted / "params.yaml"
     from weighbridge.registry.state.store import Draft, Store
 
-    with pytest.raises(Exception, match="differ in case alone"):
+    with pytest.raises(Exception, match="differ only in case"):
         Store(promoted).change("Tiny-CNN", lambda tip, channels: Draft("recorded", "x"))
     assert params.exists()
 

@@ -35,7 +35,7 @@ def test_a_gap_is_refused_before_anything_is_written(project, tmp_path, name):
     pack(project, tmp_path / "evidence")
     (tmp_path / "evidence" / name).rename(tmp_path / "gone")
     (tmp_path / "clone").mkdir()
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="file not found"):
         unpack(tmp_path / "evidence", tmp_path / "clone")
     assert list((tmp_path / "clone").iterdir()) == []
 

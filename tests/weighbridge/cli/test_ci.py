@@ -112,7 +112,7 @@ def test_no_evidence_is_one_error(git, tmp_path):
     """The folder is empty, or names a project that is not in it."""
     assert "cannot be read" in promote(git, tmp_path / "gone", 2)
     EvidenceBundle(git.head(), (".",)).write(tmp_path / "evidence")
-    assert "not there" in promote(git, tmp_path / "evidence", 2)
+    assert "file not found" in promote(git, tmp_path / "evidence", 2)
     EvidenceBundle(git.head(), ("../..",)).write(tmp_path / "evidence")
     assert "outside the repository" in promote(git, tmp_path / "evidence", 2)
 

@@ -183,7 +183,9 @@ def test_the_command_takes_all_from_options(repository):
     (repository / "evaluation.py").write_text("")
     (repository / "model.onnx").write_bytes(b"x")
     assert "--data" in run(repository, "--name", "m", "--onnx", "model.onnx", expect=2)
-    assert "not there" in run(repository, "--name", "m", "--onnx", "gone.onnx", "--data", "evaluation:load", expect=2)
+    assert "file not found" in run(
+        repository, "--name", "m", "--onnx", "gone.onnx", "--data", "evaluation:load", expect=2
+    )
     options = ("--name", "m", "--onnx", "model.onnx", "--data", "evaluation:load")
     diff = run(repository, *options, "--dry-run")
     assert "+++ b/params.yaml" in diff

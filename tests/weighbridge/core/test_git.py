@@ -43,7 +43,7 @@ def test_refusals_are_one_clear_error(tmp_path):
     Git(tmp_path).run("init", "--quiet")
     with pytest.raises(StateError, match="rev-parse failed"):
         Git(tmp_path).head()
-    with pytest.raises(StateError, match="not there"):
+    with pytest.raises(StateError, match="not found"):
         Git(tmp_path / "gone").run("status")
 
 

@@ -21,7 +21,7 @@ LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
-        ("a: 1\na: 2\n", 2, "'a' stands twice"),
+        ("a: 1\na: 2\n", 2, "'a' occurs twice"),
         ("a: [1,\n", 2, "is not valid YAML"),
         ("a: !!python/object:os.system {}\n", 1, "could not determine a constructor"),
         ("a:\n  b: 2026-13-45\n", 2, "'2026-13-45' is not a valid timestamp"),

@@ -114,7 +114,7 @@ def test_the_command_writes_nothing_that_is_not_asked_for(run, tmp_path):
     packed = tmp_path / "model.onnx.zst"
     other = sha256_bytes(b"other")
     assert f"expected {other}" in run("unpack", packed, "--digest", other, "--out", "new", code=2)
-    assert "'v7' is no digest" in run("unpack", packed, "--digest", "v7", "--out", "new", code=2)
+    assert "'v7' is not a digest" in run("unpack", packed, "--digest", "v7", "--out", "new", code=2)
     run("unpack", packed, "--out", "new", code=2)
     digest = sha256_bytes(b"weights " * 1000)
     packed.rename(tmp_path / "model.bin")

@@ -84,7 +84,7 @@ def pull(
     if project.as_json:
         print_json(taken.to_json())
         return
-    typer.echo(f"{taken.model}@{taken.version} {taken.digest}\n{taken.file}\nvouched for by {taken.trust}")
+    typer.echo(f"{taken.model}@{taken.version} {taken.digest}\n{taken.file}\nverified by {taken.trust}")
     if taken.deprecated is not None:
         typer.echo(f"warning: {taken.version} is deprecated: {taken.deprecated}", err=True)
 
@@ -112,7 +112,7 @@ def push(
     if project.as_json:
         print_json({"reference": str(pushed.reference), "referrers": pushed.referrers, "created": pushed.created})
         return
-    typer.echo(f"{pushed.reference}{'' if pushed.created else ' (was there already)'}")
+    typer.echo(f"{pushed.reference}{'' if pushed.created else ' (already there)'}")
     for kind, digest in pushed.referrers.items():
         typer.echo(f"  {kind} {digest}")
 

@@ -29,7 +29,7 @@ class Written(BaseModel):
     def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         """`bits: true` would otherwise be taken for 1."""
         if isinstance(value, bool) and not _takes_truth(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError("neither true nor false has a meaning here")
+            raise ValueError(f"expected a number or text, got a boolean ({str(value).lower()})")
         return value
 
 
@@ -100,7 +100,7 @@ def explain(error: ValidationError, kind: type[BaseModel], where: str) -> InputE
         section = f"{where}: {_key_path(first['loc'][:-2])}"
         return InputError(f"a name is {first['input']!r} to YAML, not text", where=section, fix="put it in quotes")
     message = first["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(first["input"], dict | list) else f"; found {first['input']!r}"
+    found = "" if isinstance(first["input"], dict | list | bool) else f"; found {first['input']!r}"
     return InputError(f"{message[:1].lower()}{message[1:]}{found}", where=location)
 
 

@@ -78,7 +78,7 @@ def find_metric(name: str) -> Metric:
         return Metric(name, name, "score", "higher", "examples")
     close = difflib.get_close_matches(name, METRICS, n=1)
     fix = f"did you mean {close[0]!r}?" if close else f"metrics: {', '.join(METRICS)}"
-    raise InputError(f"there is no metric {name!r}", fix=fix)
+    raise InputError(f"unknown metric {name!r}", fix=fix)
 
 
 def parse_quantity(value: float | str, unit: Unit, *, needs_unit: bool = False) -> float:

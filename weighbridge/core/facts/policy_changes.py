@@ -64,4 +64,4 @@ def find_change_kind(name: str) -> ChangeKind:
         return CHANGE_KINDS[name]
     close = difflib.get_close_matches(name, CHANGE_KINDS, n=1)
     fix = f"did you mean {close[0]!r}?" if close else f"kinds: {', '.join(CHANGE_KINDS)}"
-    raise InputError(f"there is no kind of policy change named {name!r}", fix=fix)
+    raise InputError(f"unknown kind of policy change {name!r}", fix=fix)

@@ -76,7 +76,7 @@ def load_model(path: Path) -> ModelProto:
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
     if size > MAX_BYTES:
-        raise InputError(f"has {size} bytes; one ONNX message holds at most {MAX_BYTES}", where=str(path))
+        raise InputError(f"has {size} bytes; an ONNX file can have at most {MAX_BYTES}", where=str(path))
     proto = parse_model(read_bytes(path), str(path), complete=False)
     _inline_external(proto, path)
     _check_tensors(proto, str(path))
@@ -119,7 +119,7 @@ def parse_model(data: bytes, where: str, *, complete: bool = True) -> ModelProto
 def serialize(proto: ModelProto) -> bytes:
     """A model's bytes; equal models give equal bytes."""
     if proto.ByteSize() > MAX_BYTES:
-        raise InputError(f"the model has {proto.ByteSize()} bytes; one ONNX message holds at most {MAX_BYTES}")
+        raise InputError(f"the model has {proto.ByteSize()} bytes; an ONNX file can have at most {MAX_BYTES}")
     return bytes(proto.SerializeToString(deterministic=True))
 
 
@@ -285,7 +285,7 @@ def _check_tensors(proto: ModelProto, where: str) -> None:
         expected = _tensor_bytes(tensor)
         if tensor.HasField("raw_data") and expected is not None and len(tensor.raw_data) != expected:
             raise InputError(
-                f"tensor {name} holds {len(tensor.raw_data)} bytes; its type and shape need {expected}", where=where
+                f"tensor {name} has {len(tensor.raw_data)} bytes; its type and shape need {expected}", where=where
             )
 
 
@@ -345,9 +345,7 @@ def _inside(folder: Path, location: str, where: str) -> Path:
         current /= part
         outside = outside or current.is_symlink()
     if outside:
-        raise InputError(
-            f"lies outside the model's folder: {location!r}", where=where, fix="save the model as one file"
-        )
+        raise InputError(f"is outside the model's folder: {location!r}", where=where, fix="save the model as one file")
     if not current.is_file():
-        raise InputError(f"names {location!r}, which is not there", where=where)
+        raise InputError(f"external data not found: {location!r}", where=where)
     return current

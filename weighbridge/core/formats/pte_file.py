@@ -49,7 +49,7 @@ def signature(data: bytes, where: str, inputs: Sequence[str] = (), outputs: Sequ
             raise InputError(
                 f"has {len(found)} {kind}; the manifest beside it names {len(names)} under ports.{kind}",
                 where=where,
-                fix="an ExecuTorch file holds no names: its manifest must",
+                fix="an ExecuTorch file has no names: its manifest must list them",
             )
     return Signature(_ports(inputs, ins), _ports(outputs, outs))
 
@@ -63,5 +63,5 @@ def _tensor(values: list[Table], index: int, where: str) -> tuple[str, tuple[int
     value = values[index] if 0 <= index < len(values) else None
     tensor = value.table(VALUE) if value is not None and value.integer(VALUE_KIND, "<B") == KIND_TENSOR else None
     if tensor is None:
-        raise InputError(f"value {index} among its inputs and outputs is no tensor", where=where)
+        raise InputError(f"value {index} among its inputs and outputs is not a tensor", where=where)
     return DTYPES.get(tensor.integer(TENSOR_TYPE, "<b"), "unknown"), tuple(tensor.integers(TENSOR_SIZES))

@@ -42,7 +42,7 @@ def signature(data: bytes, where: str, *_names: Sequence[str]) -> Signature:
     chosen = found.get(SIGNATURE) or next(iter(found.values()))
     graph = chosen.integer(SIGNATURE_SUBGRAPH, "<I")
     if graph >= len(subgraphs):
-        raise InputError(f"its signature names graph {graph}, which is not there", where=where)
+        raise InputError(f"its signature refers to graph {graph}, which does not exist", where=where)
     tensors = subgraphs[graph].tables(SUBGRAPH_TENSORS)
     order = subgraphs[graph].integers(SUBGRAPH_OUTPUTS)
     inputs, outputs = (
@@ -69,7 +69,7 @@ def _by_tensors(graph: Table) -> Signature:
 
 def _port(tensors: list[Table], index: int, name: str | None, where: str) -> Port:
     if not 0 <= index < len(tensors):
-        raise InputError(f"names tensor {index}, which is not there", where=where)
+        raise InputError(f"refers to tensor {index}, which does not exist", where=where)
     tensor = tensors[index]
     shape = tensor.integers(TENSOR_SHAPE_SIGNATURE) or tensor.integers(TENSOR_SHAPE)
     dtype = DTYPES.get(tensor.integer(TENSOR_TYPE, "<b"), "unknown")
