@@ -23,6 +23,7 @@ from weighbridge.cli import gate as gate_command
 from weighbridge.cli import init as init_command
 from weighbridge.cli import targets as targets_command
 from weighbridge.cli.application import Application, usage_line
+from weighbridge.cli.extras import missing_extra
 from weighbridge.core.errors import ExitCode, WeighbridgeError
 
 app = Application(
@@ -83,9 +84,17 @@ def main() -> None:
     except KeyboardInterrupt:
         _complain("interrupted")
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        known = missing_extra(error)
+        _complain(str(known) if known else _internal(error))
+        sys.exit(known.exit_code if known else ExitCode.UNJUDGED)
     except Exception as error:  # noqa: BLE001  # the rim: a defect must not end in 0, 1 or a page of traceback
-        _complain(f"internal error: {type(error).__name__}: {error}; details in {_write_details()}")
+        _complain(_internal(error))
         sys.exit(ExitCode.UNJUDGED)
+
+
+def _internal(error: Exception) -> str:
+    return f"internal error: {type(error).__name__}: {error}; details in {_write_details()}"
 
 
 def _complain(message: str) -> None:

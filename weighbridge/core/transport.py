@@ -76,7 +76,7 @@ def _library() -> Any:
         import zstandard  # noqa: PLC0415
     except ImportError as error:
         raise InputError(
-            "the library zstandard is not installed", where="transport", fix="pip install zstandard"
+            "the library zstandard is not installed", where="transport", fix="pip install 'weighbridge[gate]'"
         ) from error
     return zstandard
 
