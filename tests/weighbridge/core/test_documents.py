@@ -67,7 +67,7 @@ def test_a_whole_params_file_is_read(tmp_path):
             "p.yaml: recipes.int8.step: unknown key 'step' (did you mean 'steps'?)",
         ),
         (["budgets", 1, "max_ration"], 1, "p.yaml: budgets[1].max_ration: unknown key 'max_ration'"),
-        (["train", "epochs"], 0, "p.yaml: train.epochs: input should be greater than or equal to 1; found 0"),
+        (["train", "epochs"], -1, "p.yaml: train.epochs: input should be greater than or equal to 0; found -1"),
         (["train", "epochs"], "many", "p.yaml: train.epochs: input should be a valid integer"),
         (["train", "epochs"], True, "p.yaml: train.epochs: expected a number or text, got a boolean (true)"),
         (["budgets", 0, "max"], True, "p.yaml: budgets[0].max: expected a number or text, got a boolean (true)"),
