@@ -19,6 +19,7 @@ STARTER = "import sys;b=sys.stdin.buffer;exec(compile(b.read(int(b.read(10))),'w
 """All that the device's shell sees: Python reads the rest from its standard input, so that nothing needs quoting."""
 MODULES = (
     "weighbridge/core/errors.py",
+    "weighbridge/core/facts/isa.py",
     "weighbridge/core/facts/targets.py",
     "weighbridge/data.py",
     "weighbridge/gate/devices/agent.py",

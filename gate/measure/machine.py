@@ -15,15 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from weighbridge.core.facts.isa import RECORDED
 from weighbridge.core.facts.targets import TARGETS
-
-ISA = frozenset({
-    "sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni",
-    "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512_bf16", "avx512_fp16",
-    "amx_tile", "amx_int8", "amx_bf16",
-    "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2",
-})  # fmt: skip
-"""Flags that choose kernels or change an int8 result; the rest of /proc/cpuinfo does neither."""
 
 
 def facts(device_class: str | None = None, proc: Path = Path("/proc")) -> dict[str, Any]:
@@ -38,7 +31,7 @@ def facts(device_class: str | None = None, proc: Path = Path("/proc")) -> dict[s
     return {
         "device_class": device_class or f"{cpu}, {cores} cores",
         "cpu": cpu,
-        "isa": sorted(ISA & set(flags)),
+        "isa": sorted(RECORDED & set(flags)),
         "cores": cores,
         "memory_bytes": _memory(_read(proc / "meminfo")),
         "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])} {platform.machine()}",

@@ -1,4 +1,7 @@
-"""Instruction sets: what a processor has, and what an artifact requires of the one that runs it."""
+"""Instruction sets: what a processor has, and what an artifact requires of the one that runs it.
+
+This module travels to devices: it imports the standard library only.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+
+RECORDED = frozenset({
+    "sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni",
+    "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+    "amx_tile", "amx_int8", "amx_bf16",
+    "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2",
+})  # fmt: skip
+"""Flags that a device's document records: they choose kernels at run time; the rest of /proc/cpuinfo does not."""
 
 KERNELS = frozenset(
     {"avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "fma", "sse4_1", "asimd", "asimddp"}
