@@ -21,6 +21,7 @@ from ruamel.yaml.error import YAMLError
 import weighbridge
 from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.content import Contents
+from weighbridge.ci.imports import inert
 from weighbridge.ci.stages import Side, Stage
 from weighbridge.ci.touch import Undeclared, all_undeclared
 from weighbridge.core.errors import InputError
@@ -98,13 +99,16 @@ def _require(root: Path, kind: str, files: Iterable[str]) -> None:
     stages = [stage for stage in side.stages if stage.kind == kind]
     if not stages:
         return
-    ours = sorted(path for file in set(files) if (path := _ours(side.tree.git.root, file)) is not None)
+    loaded = {path for file in set(files) if (path := _ours(side.tree.git.root, file)) is not None}
+    ours = sorted(path for path in loaded if not _idle(side.tree.git.root / path))
     ours += [path for path in _weights(side, stages[0]) if path not in ours]
     lists = [[_line(side, stage, path) for path in ours if not _covered(side, stage, path)] for stage in stages]
     lacking = min(lists, key=len)
-    if not lacking:
-        return
     record = read_json(root / _RECORD) if (root / _RECORD).is_file() else {}
+    if not lacking:
+        if record.pop(kind, None) is not None:
+            write_json(root / _RECORD, record)
+        return
     write_json(root / _RECORD, {**record, kind: [item.path for item in lacking]})
     lines = ", ".join(f"`- {item.line}`" for item in lacking[:4])
     raise InputError(
@@ -127,6 +131,10 @@ def _weights(side: Side, stage: Stage) -> list[str]:
     folder = path.rpartition("/")[0]
     beside = (joined(folder, os.path.relpath(file, (side.tree.git.root / path).parent)) for file in found)
     return [place for place in beside if place is not None]
+
+
+def _idle(file: Path) -> bool:
+    return file.name == "__init__.py" and inert(file.read_text(encoding="utf-8", errors="replace"))
 
 
 def _modules() -> Iterator[Path]:

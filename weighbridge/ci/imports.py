@@ -109,6 +109,15 @@ class Search:
         return real is not None and real in self.tree.entries
 
 
+def inert(text: str | None) -> bool:
+    """Whether a file of code does nothing when it is imported, as an empty `__init__.py`, or one with a docstring."""
+    try:
+        body = ast.parse(text or "").body
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+
+
 def _names(module: ast.Module) -> Iterator[tuple[int, str]]:
     """Level and dotted name of everything that a module imports when it runs."""
     waiting: list[ast.AST] = [module]

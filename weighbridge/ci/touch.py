@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.ci.governing import attributes_that_change, governing
+from weighbridge.ci.imports import inert
 from weighbridge.ci.stages import Side, Stage, covers, entries, texts
 from weighbridge.core.errors import InputError
 from weighbridge.core.project import LOCK, PARAMS, PIPELINE, WAIVERS
@@ -54,10 +55,16 @@ def touch(base: Side, head: Side) -> Touch:
 
 def all_undeclared(side: Side) -> list[Undeclared]:
     """Every file that a stage's code imports and that the stage does not depend on."""
-    found = []
-    for stage in side.stages:
-        found += [_missing(side, stage, path, by) for path, by in side.undeclared(stage).items()]
-    return found
+    return [
+        _missing(side, stage, path, by)
+        for stage in side.stages
+        for path, by in side.undeclared(stage).items()
+        if not _inert(side, path)
+    ]
+
+
+def _inert(side: Side, path: str) -> bool:
+    return path.endswith("__init__.py") and inert(side.tree.text(path))
 
 
 def undeclared_error(found: Sequence[Undeclared], project: str) -> InputError:
@@ -180,7 +187,8 @@ def _templates(side: Side) -> Iterator[str]:
 def _undeclared(base: Side, head: Side) -> Iterator[Undeclared]:
     for stage in head.stages:
         for path, by in head.undeclared(stage).items():
-            if base.contents.word(path) != head.contents.word(path):
+            idle = _inert(base, path) and _inert(head, path)
+            if not idle and base.contents.word(path) != head.contents.word(path):
                 yield _missing(head, stage, path, by)
     known = [stage for stage in head.stages if stage.kind is not None]
     for path in dict.fromkeys(_mentioned(head)):

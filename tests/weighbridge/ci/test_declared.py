@@ -97,6 +97,19 @@ def test_a_stage_whose_imports_are_dependencies_runs(git):
     prepare(git, 0)
 
 
+def test_a_package_that_does_nothing_is_no_dependency(git):
+    """An empty `__init__.py` is loaded and need not be named; one with code is."""
+    write(git.root, "nets/data.py", DATA % ("from lib.shift import a", "pass"))
+    write(git.root, "lib/__init__.py", '"""Parts."""\n')
+    write(git.root, "lib/shift.py", "a = 0\n")
+    stages = {**STAGES, "prepare": {**STAGES["prepare"], "deps": ["nets/data.py", "lib/shift.py"]}}
+    write(git.root, "dvc.yaml", yaml.safe_dump({"stages": stages}))
+    commit(git)
+    prepare(git, 0)
+    write(git.root, "lib/__init__.py", "a = 1\n")
+    assert "`- lib/__init__.py`" in prepare(git, 1)
+
+
 def test_without_a_pipeline_there_is_nothing_to_hold_a_stage_to(git):
     """A stage that is run by hand in a folder without dvc.yaml."""
     write(git.root, "nets/data.py", DATA % ("import helper", "pass"))

@@ -244,6 +244,26 @@ def test_a_module_that_a_stage_imports_is_found(git):
     assert {item.path for item in all_undeclared(side(git))} == {"helper.py", "nets/deep/__init__.py"}
 
 
+def test_a_package_that_does_nothing_needs_no_line_until_it_does(git):
+    """An empty `__init__.py` cannot change what a stage does; one that gets code can."""
+    write(git.root, "nets/data.py", "from deep.part import a\n")
+    write(git.root, "deep/__init__.py", "")
+    write(git.root, "deep/part.py", "a = 0\n")
+    with_deps(git.root, "prepare", "deep/part.py")
+    base = commit(git)
+    assert all_undeclared(side(git)) == []
+    write(git.root, "deep/__init__.py", '"""Parts."""\n')
+    commit(git)
+    assert reasons(git, base) == ()
+    write(git.root, "deep/__init__.py", "import os\n")
+    commit(git)
+    assert [item.line for item in touch(side(git, base), side(git)).undeclared] == ["deep/__init__.py"]
+    base = git.head()
+    write(git.root, "deep/__init__.py", "")
+    commit(git)
+    assert [item.line for item in touch(side(git, base), side(git)).undeclared] == ["deep/__init__.py"]
+
+
 def test_a_declared_import_is_a_dependency_like_any_other(git):
     """Then DVC runs the stage again, and nothing has to be said."""
     write(git.root, "nets/data.py", "import helper\n")
