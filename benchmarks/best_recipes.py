@@ -35,6 +35,7 @@ from weighbridge.compress.training.objective import deterministic
 from weighbridge.compress.training.splits import calibration
 from weighbridge.core.documents import Params, RecipeSection, parse
 from weighbridge.core.errors import InputError, WeighbridgeError
+from weighbridge.core.facts.isa import flags, widest
 from weighbridge.core.files import read_yaml, sha256_bytes, write_json
 from weighbridge.data import Data, Split, call_factory, load_data
 
@@ -143,6 +144,7 @@ def main() -> int:
     except WeighbridgeError as error:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
+    print(f"Taken on {widest(flags())}.\n")
     print(table(baseline, rows))
     if chosen.json:
         write_json(chosen.json, {"baseline": baseline, "rows": rows, "bars": bars(rows)})

@@ -38,6 +38,7 @@ from benchmarks.beside.project import artifact, open_project, recipes
 from benchmarks.beside.rows import Baseline, Figures, Row, as_json, bars, bars_table, table
 from benchmarks.beside.weights import Weigher
 from weighbridge.core.errors import ExitCode, InputError, MeasurementError, WeighbridgeError
+from weighbridge.core.facts.isa import flags, widest
 from weighbridge.core.files import atomic_write, read_bytes, write_json
 from weighbridge.core.formats.onnx_file import compressed_sizes, serialize, strip_metadata
 from weighbridge.data import read_npz
@@ -83,7 +84,7 @@ def run(chosen: argparse.Namespace) -> int:
         if title(kind) in names
     }
     found = bars(baseline, rows, overheads)
-    print(table(baseline, rows), bars_table(found), sep="\n\n")
+    print(f"Taken on {widest(flags())}.", table(baseline, rows), bars_table(found), sep="\n\n")
     if chosen.json:
         facts = {"device": describe(os.environ).to_json(), "baseline": vars(baseline)}
         write_json(chosen.json, {**facts, "rows": [as_json(baseline, row) for row in rows], "bars": found})

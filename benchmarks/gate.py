@@ -32,6 +32,7 @@ from benchmarks.gating import coverage, live, naive, quickstart, recorded
 from benchmarks.gating.models import Models, write_models
 from benchmarks.gating.rows import Row, table
 from benchmarks.gating.store import Store
+from weighbridge.core.facts.isa import flags, widest
 from weighbridge.gate.measure.device import describe
 
 PARTS = ("record", "live", "naive", "loaded", "rerun", "quickstart", "coverage")
@@ -54,6 +55,7 @@ def main() -> int:
     }
     store.content["rows"] = [row.to_json() for row in found]
     store.save()
+    print(f"Taken on {widest(flags())}.\n")
     print(table(found))
     print(f"\n{path}: {len(missed)} bars missed" + (f": {', '.join(missed)}" if missed else ""))
     return 1 if missed else 0

@@ -34,6 +34,7 @@ from benchmarks.plots import save, targets  # noqa: E402
 from benchmarks.targeting.files import NETWORKS, OPENVINO, Built, build, through_openvino  # noqa: E402
 from weighbridge.core.documents import DeviceSection  # noqa: E402
 from weighbridge.core.errors import ExitCode, WeighbridgeError  # noqa: E402
+from weighbridge.core.facts.isa import flags, widest  # noqa: E402
 from weighbridge.core.files import write_json  # noqa: E402
 from weighbridge.data import Split, read_npz  # noqa: E402
 from weighbridge.gate.devices.local import Local  # noqa: E402
@@ -63,6 +64,7 @@ def main() -> int:
         return int(error.exit_code)
     if options.plot is not None:
         save(targets(rows), options.plot)
+    print(f"Taken on {widest(flags())}.\n")
     print(tabulate([shown(row) for row in rows], headers="keys", tablefmt="github"))
     print()
     print(tabulate([{"bar": name, **bar} for name, bar in bars.items()], headers="keys", tablefmt="github"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from weighbridge.core.documents import BasisItem, BudgetVerdict, PolicyChange, Portability, Verdict, WaiverUse
 from weighbridge.core.facts.budget_rules import find_rule
+from weighbridge.core.facts.isa import widest
 from weighbridge.core.facts.policy_changes import EDITS_GATE
 from weighbridge.core.formatting import percent, quantity, span
 from weighbridge.gate.report.blocks import (
@@ -148,12 +149,18 @@ def _lead(report: Report) -> list[Paragraph]:
     sizes = dict.fromkeys(quantity(entry.baseline_size, "bytes") for entry in report.entries)
     baseline = "the baseline" if len(sizes) == 1 else "the baseline of each target"
     beside = f" weighed beside the uncompressed model ({baseline}, {', '.join(sizes)}) on "
-    places = _joined([Code(name) for name in dict.fromkeys(entry.verdict.device for entry in report.entries)])
+    places = _joined(_places(report))
     how = (
         ": how large the file is, how fast it answers, how often it is right. "
         "A model passes only if every measurement is within its required limit."
     )
     return [Paragraph([*what, beside, *places, how])]
+
+
+def _places(report: Report) -> list[Span]:
+    """Device classes with the instruction sets that every ratio was taken with."""
+    found = {entry.verdict.device: widest(entry.measurement.device.isa) for entry in report.entries}
+    return [Code(f"{name} ({sets})") for name, sets in found.items()]
 
 
 def _recipes(report: Report) -> Section | None:

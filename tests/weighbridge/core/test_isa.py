@@ -98,3 +98,19 @@ def quantized(largest, *, dtype=np.int8, activations=True, operator="MatMul", br
 def test_the_file_says_whether_its_products_saturate(options, expected):
     """Signed weights beyond 64 that meet quantized values: not unsigned ones, not those that are only stored so."""
     assert requires(quantized(**options)) == expected
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        (["avx2", "avx512f", "avx512_vnni"], "AVX-512 with VNNI"),
+        (["avx2", "avx512f"], "AVX-512 without VNNI"),
+        (["avx2", "avx_vnni"], "AVX2 with VNNI"),
+        (["avx2"], "AVX2 without VNNI"),
+        (["asimd", "asimddp"], "NEON with dot product"),
+        ([], "instruction sets not known"),
+    ],
+)
+def test_a_ratio_names_what_it_was_taken_on(features, said):
+    """The widest set decides."""
+    assert isa.widest(features) == said

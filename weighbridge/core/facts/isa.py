@@ -57,6 +57,24 @@ class Host:
         )
 
 
+_WIDEST = (
+    ("AMX int8", {"amx_int8"}),
+    ("AVX-512 with VNNI", {"avx512_vnni"}),
+    ("AVX-512 without VNNI", {"avx512f"}),
+    ("AVX2 with VNNI", {"avx_vnni", "avxvnni"}),
+    ("AVX2 without VNNI", {"avx2"}),
+    ("AVX", {"avx"}),
+    ("NEON with dot product", {"asimddp"}),
+    ("NEON", {"asimd", "neon"}),
+)
+
+
+def widest(features: Iterable[str]) -> str:
+    """The instruction sets that decide a processor's speed on a model, for people; ratios differ with them."""
+    found = set(features)
+    return next((name for name, flags in _WIDEST if flags & found), "instruction sets not known")
+
+
 def this_host() -> Host:
     """The processor of this machine."""
     return Host(platform.machine(), flags())
