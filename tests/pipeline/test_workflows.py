@@ -116,8 +116,21 @@ def test_permissions_follow_the_trust_split():
     assert "head_sha" not in texts["report"]
     assert content["promote"]["jobs"]["gate"]["permissions"] == {"contents": "read"}
     assert content["promote"]["jobs"]["promote"]["permissions"] == {"contents": "write", "id-token": "write"}
-    assert all("id-token" not in text for name, text in texts.items() if name != "promote")
+    assert all("id-token" not in text for name, text in texts.items() if name not in {"promote", "release"})
     assert "pull_request_target" not in "".join(texts.values())
+
+
+def test_a_release_fires_on_tags_alone_and_needs_no_stored_secret():
+    """Trusted publishing: only the job that publishes what another job built has an identity, in an environment."""
+    content = yaml.safe_load((PROJECT / ".github/workflows/release.yml").read_text())
+    triggers = content[True]  # YAML reads `on` as a boolean
+    assert list(triggers) == ["push"]
+    assert list(triggers["push"]) == ["tags"]
+    assert content["jobs"]["build"]["permissions"] == {"contents": "read"}
+    publish = content["jobs"]["publish"]
+    assert (publish["permissions"], publish["environment"]) == ({"id-token": "write"}, "release")
+    assert all("run" not in step for step in publish["steps"])
+    assert "secrets." not in (PROJECT / ".github/workflows/release.yml").read_text()
 
 
 def test_this_repository_has_one_pipeline():

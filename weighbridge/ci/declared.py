@@ -15,9 +15,6 @@ from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 import weighbridge
 from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.content import Contents
@@ -77,6 +74,9 @@ def missing(root: Path) -> list[Undeclared]:
 def add(root: Path, found: Iterable[Undeclared]) -> None:
     """Add lines to the `deps` of stages in `dvc.yaml`, its comments kept."""
     path = root / PIPELINE
+    from ruamel.yaml import YAML  # noqa: PLC0415  # keeps comments; an extra
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+
     yaml = YAML()
     yaml.width = 120
     yaml.indent(mapping=2, sequence=4, offset=2)

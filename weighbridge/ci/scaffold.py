@@ -19,6 +19,8 @@ from weighbridge.core.project import LOCK, PARAMS, PIPELINE
 REQUIREMENTS = "requirements-weighbridge.txt"
 SCHEMA = ".vscode/weighbridge-params.schema.json"
 PYTHON = "3.11"
+SOURCE = f"git+https://github.com/weighbridge/weighbridge@v{__version__}"
+"""What pip installs from where `--install-from` says nothing: no index has a release yet."""
 STAGES = ("prepare", "train", "baseline", "compress", "device", "weigh", "judge")
 _PLACE = re.compile(r"%%([a-z_]+)%%")
 _STEPS = {
@@ -49,6 +51,7 @@ class Answers:
     """Path of a finished ONNX file, relative to the project."""
     licence: str | None = None
     epochs: int = 8
+    install_from: str = SOURCE
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,20 @@ class Pipeline:
     device_class: str = "github-ubuntu-latest"
     select: str = "smallest"
     install_gate: str = f"python -m pip install --requirement {REQUIREMENTS}"
-    install_promote: str = f'python -m pip install "weighbridge[judge,keyless,pipeline]=={__version__}"'
-    install_report: str = f'python -m pip install "weighbridge=={__version__}"'
+    install_promote: str = f'python -m pip install "weighbridge[judge,keyless,pipeline] @ {SOURCE}"'
+    install_report: str = f'python -m pip install "weighbridge @ {SOURCE}"'
+
+    @classmethod
+    def installing(cls, source: str, branch: str, runner: str, device_class: str, select: str) -> Pipeline:
+        """Workflows that install Weighbridge from `source`."""
+        return cls(
+            branch=branch,
+            runner=runner,
+            device_class=device_class,
+            select=select,
+            install_promote=f'python -m pip install "weighbridge[judge,keyless,pipeline] @ {source}"',
+            install_report=f'python -m pip install "weighbridge @ {source}"',
+        )
 
 
 def template(name: str) -> str:
@@ -96,7 +111,7 @@ def project_files(answers: Answers, schema: str = SCHEMA) -> dict[str, str]:
     return {
         PARAMS: params(answers, schema),
         PIPELINE: pipeline(answers),
-        REQUIREMENTS: requirements(),
+        REQUIREMENTS: requirements(answers.install_from),
     }
 
 
@@ -156,11 +171,24 @@ def attributes(answers: Answers, home: str) -> tuple[str, ...]:
     return (*ATTRIBUTES, *(f"{path} text eol=lf" for path in plain))
 
 
-def requirements() -> str:
+def checked_source(given: str | None) -> str:
+    """What pip installs from: `git+https://…@REF`, or the URL of a wheel, `file:///…` for one on the runner's disk."""
+    if given is None:
+        return SOURCE
+    if re.fullmatch(r"(git\+)?(https|ssh|file)://[^\s\"'`$\\]+", given):
+        return given
+    raise InputError(
+        f"{given!r} is neither a git reference nor the URL of a wheel",
+        where="--install-from",
+        fix="git+https://HOST/OWNER/REPOSITORY@REF, https://…/weighbridge-….whl or file:///…/weighbridge-….whl",
+    )
+
+
+def requirements(source: str = SOURCE) -> str:
     """What the gate installs; its change rebuilds and weighs everything again."""
     return (
         "# What the pipeline runs on. A stage's result depends on this file: a new version builds and weighs afresh.\n"
-        f"weighbridge[compress,pipeline]=={__version__}\n"
+        f"weighbridge[compress,pipeline] @ {source}\n"
     )
 
 

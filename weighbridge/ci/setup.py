@@ -14,9 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from weighbridge.ci import scaffold
 from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.history import projects
@@ -155,6 +152,9 @@ def _with_stages(path: Path, ours: str) -> str:
     there = _old(path)
     if there is None or there == ours or not there.strip():
         return ours
+    from ruamel.yaml import YAML  # noqa: PLC0415  # keeps comments; an extra
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+
     yaml = YAML()
     yaml.width = 120
     yaml.indent(mapping=2, sequence=4, offset=2)

@@ -13,7 +13,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "litert": ("ai_edge_litert", "ai_edge_quantizer", "litert_torch"),
     "executorch": ("executorch", "torchao"),
     "keyless": ("sigstore",),
-    "pipeline": ("dvc",),
+    "pipeline": ("dvc", "ruamel"),
 }
 """Extra of this distribution → the modules that it brings first."""
 

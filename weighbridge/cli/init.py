@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,13 @@ def init(
         None, "--device-class", metavar="NAME", help="Name of that kind of machine."
     ),
     select: Select = typer.Option(Select.SMALLEST, "--select", help="Which of the recipes that pass is promoted."),
+    install_from: str | None = typer.Option(
+        None,
+        "--install-from",
+        metavar="URL",
+        help="What pip installs Weighbridge from: git+https://…@REF or the URL of a wheel.",
+        show_default=False,
+    ),
     workflows: bool = typer.Option(True, "--workflows/--no-workflows", help="Write GitHub workflows."),
     yes: bool = typer.Option(False, "--yes", "-y", help="Change files that are there already without asking."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show the diffs, write nothing."),
@@ -48,10 +56,11 @@ def init(
     a dvc.yaml that is there gets the stages added.
     """
     from weighbridge.ci import setup
-    from weighbridge.ci.scaffold import Pipeline
+    from weighbridge.ci.scaffold import Pipeline, checked_source
 
-    answers = _answers(folder, name, model, onnx, data, data_files, licence)
-    pipeline = Pipeline(branch, runner, device_class or f"github-{runner}", select.value)
+    source = checked_source(install_from)
+    answers = replace(_answers(folder, name, model, onnx, data, data_files, licence), install_from=source)
+    pipeline = Pipeline.installing(source, branch, runner, device_class or f"github-{runner}", select.value)
     plan = setup.plan(folder, answers, pipeline if workflows else None, remote)
     if dry_run:
         for change in plan.changes:

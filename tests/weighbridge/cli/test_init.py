@@ -255,3 +255,19 @@ def test_git_keeps_the_bytes_that_digests_are_taken_of(repository):
         assert attribute("eol", path) == "lf"
     assert attribute("text", "models/second/eval.npz") == "unspecified"
     assert (repository / ".gitattributes").read_text().startswith("*.png binary\n")
+
+
+def test_what_init_writes_never_installs_from_an_index(repository):
+    """A git reference, or the URL that was given; a bare version is refused."""
+    (repository / "evaluation.py").write_text("")
+    (repository / "model.onnx").write_bytes(b"x")
+    options = ("--name", "m", "--onnx", "model.onnx", "--data", "evaluation:load")
+    said = run(repository, *options, "--install-from", "weighbridge==0.1.0", expect=2)
+    assert "--install-from" in said
+    assert len(said.splitlines()) == 1
+    for source in (None, "file:///wheels/weighbridge-0.1.0-py3-none-any.whl"):
+        diff = run(repository, *options, "--dry-run", *(("--install-from", source) if source else ()))
+        lines = [line for line in diff.splitlines() if "pip install" in line or line.startswith("+weighbridge[")]
+        installs = [line for line in lines if "--requirement" not in line]
+        assert len(installs) == 4
+        assert all(f" @ {source or scaffold.SOURCE}" in line for line in installs)
