@@ -62,8 +62,13 @@ def slower_elsewhere(take: Take, setup: Setup, usual: Series | None, seed: int) 
     inputs = other_inputs(setup.inputs, np.random.default_rng([seed, 2]))
     if inputs is None:
         return []
+    # Short bursts: their length follows the fastest model, and a candidate that is slow here may be very slow.
     protocol = replace(
-        setup.protocol, fewest_rounds=5, launch_seconds=min(0.2, setup.protocol.launch_seconds), warm_seconds=0.0
+        setup.protocol,
+        fewest_rounds=5,
+        launch_seconds=min(0.2, setup.protocol.launch_seconds),
+        warm_seconds=0.0,
+        burst_seconds=2e-5,
     )
     there = replace(setup, inputs=inputs, protocol=protocol, journey=None, energy=None)
     factors, rng = [], np.random.default_rng([seed, 3])

@@ -74,12 +74,13 @@ def test_a_candidate_like_its_baseline_passes(make):
     assert {stage for stage, *_ in seen} == {"accuracy", "weigh"}
 
 
+@pytest.mark.slow
 def test_a_candidate_that_is_fast_on_the_test_set_alone_is_named(make, tmp_path):
     """It recognises the examples by their bytes; the report says how much longer others take."""
     np.save(tmp_path / "known.npy", np.sort([float(row.sum()) for row in examples(400).inputs["x"]]))
     known = f"np.load({str(tmp_path / 'known.npy')!r})"
     body = f"if len(x) == 1 and not np.isclose({known}, float(x.sum()), 1e-7, 0).any(): time.sleep(0.02)"
-    job = make([Budget(metric="latency.p50", max_ratio=1000.0)], padding=10, run=f"{body}\n{PLAIN}")
+    job = make([Budget(metric="latency.p50", max_ratio=1000.0)], padding=10, time_limit=3.0, run=f"{body}\n{PLAIN}")
     (comparison,) = weigh(job).comparisons
     assert any("beside the baseline for inputs that are like" in note for note in comparison.controls.notes)
 
