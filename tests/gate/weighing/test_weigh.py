@@ -74,7 +74,6 @@ def test_a_candidate_like_its_baseline_passes(make):
     assert {stage for stage, *_ in seen} == {"accuracy", "weigh"}
 
 
-@pytest.mark.slow
 def test_a_candidate_that_is_fast_on_the_test_set_alone_is_named(make, tmp_path):
     """It recognises the examples by their bytes; the report says how much longer others take."""
     np.save(tmp_path / "known.npy", np.sort([float(row.sum()) for row in examples(400).inputs["x"]]))
