@@ -46,6 +46,7 @@ def init(
         help="What pip installs Weighbridge from: git+https://…@REF or the URL of a wheel.",
         show_default=False,
     ),
+    upgrade: bool = typer.Option(False, "--upgrade", help="Only bring what an earlier init wrote to today's form."),
     workflows: bool = typer.Option(True, "--workflows/--no-workflows", help="Write GitHub workflows."),
     yes: bool = typer.Option(False, "--yes", "-y", help="Change files that are there already without asking."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show the diffs, write nothing."),
@@ -59,6 +60,9 @@ def init(
     from weighbridge.ci.scaffold import Pipeline, checked_source
 
     source = checked_source(install_from)
+    if upgrade:
+        _upgrade(folder, source, write=not dry_run)
+        return
     answers = replace(_answers(folder, name, model, onnx, data, data_files, licence), install_from=source)
     pipeline = Pipeline.installing(source, branch, runner, device_class or f"github-{runner}", select.value)
     plan = setup.plan(folder, answers, pipeline if workflows else None, remote)
@@ -71,6 +75,17 @@ def init(
     for line in setup.describe(plan):
         typer.echo(line)
     typer.echo("next: edit params.yaml, then `dvc repro` and `weighbridge gate`; commit when it passes")
+
+
+def _upgrade(folder: Path, source: str, *, write: bool) -> None:
+    from weighbridge.ci import upgrade
+
+    found = upgrade.changes(folder, source)
+    for change in found:
+        typer.echo(change.diff(folder), nl=False)
+    if write:
+        upgrade.write(found)
+    typer.echo(f"{len(found)} file(s) {'changed' if write else 'would change'}" if found else "nothing to upgrade")
 
 
 def _answers(

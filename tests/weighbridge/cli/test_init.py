@@ -271,3 +271,20 @@ def test_what_init_writes_never_installs_from_an_index(repository):
         installs = [line for line in lines if "--requirement" not in line]
         assert len(installs) == 4
         assert all(f" @ {source or scaffold.SOURCE}" in line for line in installs)
+
+
+def test_upgrade_shows_and_writes_what_an_earlier_init_left(repository):
+    """Installs from an index become installs from a git reference; a second run has nothing to do."""
+    requirements = repository / "requirements-weighbridge.txt"
+    requirements.write_text("# pinned\nweighbridge[compress,pipeline]==0.1.0\n")
+    workflow = repository / ".github/workflows/promote.yml"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text('run: python -m pip install "weighbridge[keyless,pipeline]==0.1.0"\n')
+    old = requirements.read_text()
+    assert "2 file(s) would change" in run(repository, "--upgrade", "--dry-run")
+    assert requirements.read_text() == old
+    shown = run(repository, "--upgrade")
+    assert "-weighbridge[compress,pipeline]==0.1.0" in shown
+    assert requirements.read_text() == f"# pinned\nweighbridge[compress,pipeline] @ {scaffold.SOURCE}\n"
+    assert f"weighbridge[judge,keyless,pipeline] @ {scaffold.SOURCE}" in workflow.read_text()
+    assert "nothing to upgrade" in run(repository, "--upgrade")
