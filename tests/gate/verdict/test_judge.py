@@ -438,7 +438,7 @@ def test_what_was_skipped_after_a_failure_is_no_error_of_its_own():
     found = measurement(comparison(latency_p50=None))
     verdict = judge(found, [budget("size.bytes", max="10B"), budget("latency.p50", max_ratio=0.9)])
     assert [item.verdict for item in verdict.budgets] == [Verdict.FAIL, Verdict.INCONCLUSIVE]
-    assert "size.bytes max had failed" in verdict.budgets[1].reason
+    assert "size.bytes max had already failed" in verdict.budgets[1].reason
     assert verdict.verdict is Verdict.FAIL
 
 
