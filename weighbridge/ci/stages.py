@@ -142,7 +142,7 @@ class Side:
         if stage.kind == "prepare":
             named = [_at(params, "data", "factory")]
         elif stage.kind in _CODE_OF_MODEL:
-            named = [_at(params, "model", "factory")]
+            named = [*texts(params.get("model")), *texts(params.get("train"))]
             named += [text for text in texts(params.get("recipes")) if stage.kind == "compress"]
         elif stage.kind == "weigh":
             named = [item.get("metric") for item in budgets]

@@ -164,8 +164,9 @@ def _pipelines(side: Side) -> Iterator[Side]:
 def _mentioned(side: Side) -> Iterator[str]:
     """Tracked files that params or the commands of stages name, such as a harness or a script."""
     model = side.params.get("model")
-    named = {key: side.params.get(key) for key in ("data", "devices", "recipes", "budgets")}
-    words = [*texts(model.get("onnx") if isinstance(model, dict) else None), *texts(named)]
+    named = {key: side.params.get(key) for key in ("data", "train", "devices", "recipes", "budgets")}
+    files = [model.get(key) for key in ("onnx", "checkpoint")] if isinstance(model, dict) else []
+    words = [*texts(files), *texts(named)]
     words += [token for stage in side.stages for token in _TOKEN.findall(stage.commands)]
     for word in dict.fromkeys(words):
         path = None if len(word) > _LONGEST or "\0" in word else side.path(word)

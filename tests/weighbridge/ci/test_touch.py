@@ -264,6 +264,16 @@ def test_a_package_that_does_nothing_needs_no_line_until_it_does(git):
     assert [item.line for item in touch(side(git, base), side(git)).undeclared] == ["deep/__init__.py"]
 
 
+def test_a_training_loop_of_ones_own_is_code_of_the_model(git):
+    """`train` names a callable of the repository: it is imported by the stages that train."""
+    write(git.root, "params.yaml", yaml.safe_dump({**PARAMS, "train": {"loop": "loops:run"}}))
+    write(git.root, "loops.py", "def run():\n    pass\n")
+    commit(git)
+    assert {(item.stage, item.line) for item in all_undeclared(side(git))} == {
+        ("train", "loops.py"), ("compress", "loops.py")
+    }  # fmt: skip
+
+
 def test_a_declared_import_is_a_dependency_like_any_other(git):
     """Then DVC runs the stage again, and nothing has to be said."""
     write(git.root, "nets/data.py", "import helper\n")
