@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from weighbridge.core.documents import METRICS, Budget, Device, Weighing
 from weighbridge.core.errors import InputError
@@ -141,10 +145,29 @@ def read_job(
 
 
 def default_budgets(split: Split) -> list[Budget]:
-    """The budgets of a weighing without any: by classes where the labels are classes, by the mean error elsewhere."""
+    """The budgets of a weighing without any: by classes where the labels are classes, by the mean error elsewhere.
+
+    Labels that are classes in another form (`1.0`, one-hot rows) are an `InputError`: a mean error over them would
+    judge something else than whoever wrote them thinks.
+    """
     classes = split.labels.dtype.kind in "iub" and split.labels.ndim == 1
+    if not classes and (form := _classes_in_disguise(split.labels)):
+        raise InputError(
+            f"the labels are {form}, as {split.labels.dtype} of shape {split.labels.shape}",
+            where="labels",
+            fix="write classes as integers (n,); for a regression name its metric in --budgets, such as accuracy.mae",
+        )
     unfit = ("accuracy.mae",) if classes else ("accuracy.top1", "accuracy.flips")
     return [_budget(name, limit) for name, limit in DEFAULT_LIMITS.items() if name not in unfit]
+
+
+def _classes_in_disguise(labels: NDArray[Any]) -> str:
+    """What labels look like that are numbers by type and classes by value; empty where they are measurements."""
+    flat = labels.reshape(len(labels), -1)
+    if flat.shape[1] > 1:
+        one_hot = np.isin(flat, (0, 1)).all() and (flat.sum(axis=1) == 1).all()
+        return "one-hot rows" if one_hot else ""
+    return "whole numbers" if (flat >= 0).all() and (flat == np.floor(flat)).all() else ""
 
 
 def with_metrics(budgets: Sequence[Budget], names: Sequence[str]) -> list[Budget]:

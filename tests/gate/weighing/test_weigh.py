@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.gate.models import adapter, examples, linear, weights
 from weighbridge.core.documents import Absent, Budget, Launches, Proportions, Weighing
 from weighbridge.core.errors import InputError
+from weighbridge.data import Split
 from weighbridge.gate.devices.local import Local
 from weighbridge.gate.measure.device import describe
 from weighbridge.gate.measure.launches import Protocol
@@ -304,8 +305,26 @@ def test_default_budgets_follow_the_labels():
         "size.bytes", "latency.p50", "accuracy.top1", "accuracy.flips",
     }  # fmt: skip
     numbers = examples(9)
-    numbers = type(numbers)(numbers.inputs, numbers.labels.astype(np.float64))
+    numbers = type(numbers)(numbers.inputs, numbers.labels + 0.5)
     assert {item.metric for item in default_budgets(numbers)} == {"size.bytes", "latency.p50", "accuracy.mae"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "form"),
+    [
+        (np.array([0.0, 1.0, 2.0]), "whole numbers"),
+        (np.array([[0], [1], [2]]), "whole numbers"),
+        (np.eye(3, dtype=np.float32), "one-hot rows"),
+        (np.eye(3, dtype=np.int64), "one-hot rows"),
+    ],
+)
+def test_classes_in_another_form_never_become_a_regression(labels, form):
+    """Float or one-hot labels are refused without budgets; measured values are judged by their mean error."""
+    with pytest.raises(InputError, match=f"the labels are {form}") as caught:
+        default_budgets(Split({"x": np.zeros((3, 1))}, labels))
+    assert "accuracy.mae" in str(caught.value)
+    measured = Split({"x": np.zeros((3, 1))}, np.array([0.5, 1.0, 2.0]))
+    assert "accuracy.mae" in {item.metric for item in default_budgets(measured)}
 
 
 def test_asked_for_metrics_get_a_limit_where_none_names_them():
