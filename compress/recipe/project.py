@@ -15,7 +15,7 @@ import onnx
 from torch import nn
 
 from weighbridge.compress.graph.lowering import finished
-from weighbridge.compress.graph.normal import entered, refuse_ports
+from weighbridge.compress.graph.normal import entered, refuse_foreign, refuse_ports
 from weighbridge.compress.graph.parametrized import plain
 from weighbridge.compress.training.checkpoint import read_checkpoint
 from weighbridge.compress.training.objective import deterministic
@@ -127,6 +127,7 @@ class Project:
                     where=str(path),
                     fix="name the array in the data factory after the model's input",
                 )
+        refuse_foreign(proto, str(path))
         refuse_ports(proto, str(path))
         return finished(proto)
 

@@ -15,7 +15,7 @@ LARGE = 1e4
 SATURATED = 3e4
 """What masks become. Float16 holds it, and the sum of two of them."""
 
-_PASSED = {
+ELEMENTWISE = {
     "Add", "Cast", "Concat", "Div", "Expand", "Gather", "Identity", "Max", "Min", "Mul", "Neg", "Reshape", "Slice",
     "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
@@ -64,7 +64,7 @@ def _way(name: str, readers: Mapping[str, list[NodeProto]], outputs: set[str]) -
         if value in outputs or not readers.get(value):
             return None
         for node in readers[value]:
-            if node.op_type not in _PASSED | _ENDS:
+            if node.op_type not in ELEMENTWISE | _ENDS:
                 return None
             way[id(node)] = node
             fresh = [] if node.op_type in _ENDS else [item for item in node.output if item not in seen]

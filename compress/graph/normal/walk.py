@@ -35,6 +35,12 @@ def nodes(graph: GraphProto) -> Iterator[NodeProto]:
         yield from one.node
 
 
+def within(node: NodeProto) -> Iterator[NodeProto]:
+    """Every node inside the graphs that a node holds."""
+    for body in bodies(node):
+        yield from nodes(body)
+
+
 def names(graph: GraphProto) -> set[str]:
     """Every name that a value of a graph, or of a graph inside it, has."""
     found: set[str] = set()

@@ -30,7 +30,12 @@ from weighbridge.compress.techniques.quantize.integer import (
     static,
 )
 from weighbridge.compress.techniques.quantize.qat import train
-from weighbridge.compress.techniques.quantize.refusals import nothing_stored, refuse_inside, refuse_quantized
+from weighbridge.compress.techniques.quantize.refusals import (
+    nothing_stored,
+    refuse_inside,
+    refuse_little,
+    refuse_quantized,
+)
 from weighbridge.compress.techniques.quantize.sensitivity import as_facts, rank, too_sensitive
 from weighbridge.compress.techniques.quantize.weight_only import blockwise, folded, without_factors
 from weighbridge.core.errors import InputError, InvariantError
@@ -70,6 +75,8 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
     source = _prepared(config, graph)
     known = layers(source)
     refuse_inside(config, source.proto, known)
+    if config.scheme != "fp16":  # which converts every operator
+        refuse_little(config.scheme, source.proto, known)
     if not known:
         raise nothing_stored(config.scheme, source.proto)
     reference = run(source.proto, split, WHERE)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 from onnx import ModelProto, TensorProto
 
+from weighbridge.compress.graph.layers import LEAST_REACH
 from weighbridge.compress.graph.lowering import Layer
+from weighbridge.compress.graph.normal.masks import ELEMENTWISE
 from weighbridge.compress.graph.normal.walk import bodies, nodes
 from weighbridge.compress.techniques.quantize.config import FULLY_INTEGER, Quantize
 from weighbridge.core.errors import InputError
@@ -70,3 +73,27 @@ def nothing_stored(scheme: str, proto: ModelProto) -> InputError:
 def matrix(tensor: TensorProto) -> bool:
     """Whether a tensor has two or more axes and elements."""
     return len(tensor.dims) >= 2 and all(tensor.dims)
+
+
+def refuse_little(scheme: str, proto: ModelProto, chosen: Sequence[Layer]) -> None:
+    """An `InputError` where the layers to quantize are under a tenth of the matrices that operators multiply by.
+
+    What operators add, mask or select by elements (positions, masks) is no such matrix.
+    """
+    reached = {layer.weight: math.prod(layer.shape) for layer in chosen}
+    multiplied = {name for node in nodes(proto.graph) if node.op_type not in ELEMENTWISE for name in node.input}
+    beyond = {
+        str(tensor.name): math.prod(tensor.dims)
+        for tensor in proto.graph.initializer
+        if matrix(tensor) and tensor.data_type == TensorProto.FLOAT and tensor.name in multiplied - set(reached)
+    }
+    total = sum(reached.values()) + sum(beyond.values())
+    if sum(reached.values()) < LEAST_REACH * total:
+        largest = max(beyond, key=lambda name: beyond[name])
+        reader = next(node for node in nodes(proto.graph) if largest in node.input)
+        raise InputError(
+            f"{scheme} reaches {sum(reached.values())} of {total} weights; {largest} is read by {reader.op_type} "
+            f"{reader.name!r}, of which it has no form",
+            where=WHERE,
+            fix="export the model without fused operators, or choose fp16",
+        )

@@ -11,7 +11,7 @@ from weighbridge.compress.export.onnxruntime import run as run_file
 from weighbridge.compress.export.onnxruntime import write
 from weighbridge.compress.graph.graph_form import at_opset
 from weighbridge.compress.graph.lowering import agreement, finished, layers, run
-from weighbridge.compress.graph.normal import entered, laid_out, opened, refuse_ports
+from weighbridge.compress.graph.normal import entered, laid_out, opened, refuse_foreign, refuse_ports
 from weighbridge.compress.graph.normal.masks import SATURATED, masks, saturated
 from weighbridge.compress.steps import Context, Graph
 from weighbridge.compress.techniques.pack import Pack, pack
@@ -468,3 +468,31 @@ def test_an_ordinary_graph_is_the_same_object(rows):
     proto = finished(perceptron(stored(W1=W1, W2=W2)))
     assert entered(proto) is proto
     assert opened(proto, half=True) is proto
+
+
+def test_a_custom_operator_is_refused_by_name():
+    """No library is loaded because a file names its operators; the runtime's own and local functions need none."""
+
+    def wrapped(node, **options):
+        ports = [port("x", ["n", 16])], [port("y", ["n", 16])]
+        return model([node], *ports, [], domains=[node.domain], **options)
+
+    foreign = helper.make_node("Decode", ["x"], ["y"], name="d", domain="ai.acme")
+    with pytest.raises(InputError, match=r"'d' is the operator Decode of the domain 'ai.acme'.* none is loaded"):
+        refuse_foreign(wrapped(foreign), "net.onnx")
+    body = [helper.make_node("Relu", ["X"], ["Y"])]
+    function = helper.make_function("ai.acme", "Decode", ["X"], ["Y"], body, [helper.make_opsetid("", 17)])
+    refuse_foreign(wrapped(foreign, functions=[function]), "net.onnx")
+    refuse_foreign(wrapped(helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")), "net.onnx")
+
+
+def test_a_scheme_that_reaches_next_to_nothing_says_so():
+    """Most weights sit in an operator that the scheme has no form of: named, with its share, not passed by."""
+    nodes = [
+        helper.make_node("FusedMatMul", ["x", "large"], ["a"], domain="com.microsoft", name="fused", alpha=0.5),
+        helper.make_node("MatMul", ["a", "small"], ["y"], name="two"),
+    ]
+    weights = stored(large=normal(16, 256), small=normal(256, 1))
+    proto = model(nodes, [port("x", ["n", 16])], [port("y", ["n", 1])], weights, domains=["com.microsoft"])
+    with pytest.raises(InputError, match="reaches 256 of 4352 weights; large is read by FusedMatMul 'fused'"):
+        lower(Quantize(scheme="weight-int8"), Graph(finished(proto)), context(x=normal(64, 16, scale=1.0)))
