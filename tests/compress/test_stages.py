@@ -180,7 +180,7 @@ def test_a_recipe_reads_no_examples_that_it_does_not_need(made, tmp_path):
         (other / "artifacts" / "data" / f"{name}.npz").unlink()
     stages.compress(other, "int8")
     assert manifest(other, "int8").artifact.digest == manifest(made, "int8").artifact.digest
-    with pytest.raises(InputError, match=r"train\.npz: is not there"):
+    with pytest.raises(InputError, match=r"train\.npz: file not found"):
         stages.compress(other, "slim")
 
 
