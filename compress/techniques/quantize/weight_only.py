@@ -134,7 +134,12 @@ def _as_matmul(model: ModelProto, node: NodeProto, options: dict[str, float]) ->
     product, bias = f"{node.output[0]}/product", node.input[2]
     beta = np.float32(options.get("beta", 1.0))
     nodes = [helper.make_node("MatMul", [node.input[0], name], [product], name=node.name)]
-    if beta != 1:
+    if beta != 1 and any(tensor.name == bias for tensor in model.graph.initializer):
+        scaled = f"{bias}*{beta:g}"  # a name of its own: another reader may take the bias as it is
+        if all(tensor.name != scaled for tensor in model.graph.initializer):
+            model.graph.initializer.append(numpy_helper.from_array(array_of(model, bias) * beta, scaled))
+        bias = scaled
+    elif beta != 1:
         scaled, factor = f"{node.output[0]}/bias", f"{node.output[0]}/beta"
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(beta), factor))
         nodes.append(helper.make_node("Mul", [bias, factor], [scaled], name=f"{node.name}/beta"))

@@ -66,7 +66,7 @@ LIES = {
     "negative": ("said['phases'][0]['rounds'][0]['bursts']['candidate']['ns'][3] = -7", "greater than 0"),
     "NaN": (
         "said['phases'][0]['rounds'][0]['bursts']['candidate']['ns'][3] = float('nan')",
-        "answered 'launch' wrongly",
+        "sent an invalid answer to 'launch'",
     ),
     "a fraction": ("said['phases'][0]['rounds'][0]['bursts']['candidate']['ns'][3] = 0.5", "valid integer"),
     "faster than its clock": ("said['phases'][0]['rounds'][0]['bursts']['candidate']['ns'][3] = 39", "steps of 40 ns"),
@@ -94,7 +94,7 @@ LIES = {
     "memory of nothing": ("said['roles']['candidate']['memory'] = 0", "greater than 0"),
     "a load of days": ("said['roles']['candidate']['load_ns'] = 10**15", "s of inferences within"),
     "an unknown key": ("said['phases'][0]['rounds'][0]['burst'] = {}", "Extra inputs"),
-    "nothing": ("sys.exit(0)", "answered 'launch' wrongly"),
+    "nothing": ("sys.exit(0)", "sent an invalid answer to 'launch'"),
     "words": ("print('done')", "Invalid JSON"),
     "its exit code": ("sys.exit('no board attached')", "exit code 1.*no board attached"),
     "a crash": ("import os; os.abort()", "exit code -6"),

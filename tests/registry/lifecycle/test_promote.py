@@ -93,7 +93,7 @@ def test_a_recipe_without_verdict_is_refused(project):
 
 def test_an_unknown_recipe_is_refused(project):
     """A name that params.yaml does not have is an input error with the names that it has."""
-    refused(project, InputError, "no recipe 'int7'", PromotionRequest("int7"))
+    refused(project, InputError, "unknown recipe 'int7'", PromotionRequest("int7"))
 
 
 def test_a_budget_that_nobody_waived_the_loosening_of_is_refused(project):

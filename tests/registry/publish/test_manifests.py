@@ -172,7 +172,7 @@ def test_a_share_that_is_no_whole_per_cent_is_refused(project):
     found = state(project)
     canary = found.channels.canary.model_copy(update={"weight": 2.5})
     changed = dataclasses.replace(found, channels=found.channels.model_copy(update={"canary": canary}))
-    with pytest.raises(InputError, match="no whole per cent"):
+    with pytest.raises(InputError, match="is not a whole percentage"):
         manifests(changed, OPTIONS, inference_service)
 
 

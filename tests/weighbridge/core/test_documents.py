@@ -240,9 +240,16 @@ def test_targets_and_devices_that_make_no_sense_are_refused(content, line):
     assert line in str(caught.value)
 
 
-@pytest.mark.parametrize(("key", "found"), [("off", "False"), ("7", "7")])
+def test_off_and_no_are_names():
+    """They are words to people, and to YAML 1.2; only `true` and `false` are truth values."""
+    content = with_targets("litert")
+    content["devices"] = parse_yaml("local: {}\noff: {address: ssh://pi}", "p.yaml")
+    assert "off" in parse(Params, content, "p.yaml").devices
+
+
+@pytest.mark.parametrize(("key", "found"), [("true", "True"), ("7", "7")])
 def test_a_name_that_yaml_takes_for_something_else_is_named(key, found):
-    """`off` and `no` are words to people and truth values to YAML."""
+    """A name is text, and YAML reads some bare words as other things."""
     content = with_targets("litert")
     content["devices"] = parse_yaml(f"local: {{}}\n{key}: {{address: ssh://pi}}", "p.yaml")
     with pytest.raises(InputError, match=rf"p\.yaml: devices: a name is {found} to YAML, not text \(put it in quotes"):
