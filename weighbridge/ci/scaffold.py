@@ -19,8 +19,9 @@ from weighbridge.core.project import LOCK, PARAMS, PIPELINE
 REQUIREMENTS = "requirements-weighbridge.txt"
 SCHEMA = ".vscode/weighbridge-params.schema.json"
 PYTHON = "3.11"
-SOURCE = f"git+https://github.com/weighbridge/weighbridge@v{__version__}"
-"""What pip installs from where `--install-from` says nothing: no index has a release yet."""
+SOURCE = f"git+https://weighbridge.invalid/weighbridge@v{__version__}"
+"""Where `--install-from` says nothing: an address that nobody can own (RFC 2606), for a person to replace. There is no
+release yet, and a guessed address would install what somebody else put there."""
 STAGES = ("prepare", "train", "baseline", "compress", "device", "weigh", "judge")
 _PLACE = re.compile(r"%%([a-z_]+)%%")
 _STEPS = {

@@ -74,6 +74,8 @@ def init(
     setup.apply(plan)
     for line in setup.describe(plan):
         typer.echo(line)
+    if install_from is None:
+        typer.echo(f"before CI can run: replace {source} by where Weighbridge comes from, or give --install-from")
     typer.echo("next: edit params.yaml, then `dvc repro` and `weighbridge gate`; commit when it passes")
 
 

@@ -12,7 +12,6 @@ from onnx import numpy_helper
 
 from tests.compress.nets import KINDS, build
 from weighbridge.compress.export import EXPORTERS
-from weighbridge.compress.export.target import Target
 from weighbridge.compress.recipe.compose import compose, export_baseline
 from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
 from weighbridge.compress.recipe.run import placed, sizes_of
@@ -298,9 +297,7 @@ def test_the_module_is_exported_once_after_its_last_change(monkeypatch):
     """Exports cost seconds: a recipe of one module step and one lowering step needs a single one."""
     module, context = build("mlp")
     exports = []
-    counted = Target(
-        TARGET.name, TARGET.file, lambda *given: exports.append(1) or TARGET.export(*given), TARGET.write, TARGET.run
-    )
+    counted = replace(TARGET, export=lambda *given: exports.append(1) or TARGET.export(*given))
     baseline = sizes_of(TARGET.export(module, context.data.train).proto, b"x" * 10_000)
     recipe = steps({"prune": {"method": "structured", "ratio": 0.5}}, {"quantize": {"scheme": "static-int8"}})
     compose(recipe, Subject(module), context, counted, baseline)

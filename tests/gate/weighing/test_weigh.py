@@ -93,7 +93,7 @@ def test_a_worse_candidate_fails_before_anything_is_timed(make):
     assert verdict.verdict == "fail"
     assert "latency.p50" not in measurement.comparisons[0].metrics
     assert len(measurement.comparisons[0].flips) == 20
-    all_of_it = weigh(replace(worse, thorough=True, weighing=Weighing(time_limit=3)))
+    all_of_it = weigh(replace(worse, options=replace(worse.options, thorough=True), weighing=Weighing(time_limit=3)))
     assert "latency.p50" in all_of_it.comparisons[0].metrics
 
 
