@@ -262,13 +262,13 @@ def test_more_hits_than_trials_hold():
 def test_an_answer_that_is_none_is_an_error(answer):
     """What is no Prometheus is not taken for an empty one."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)
-    with pytest.raises(StateError, match="answered"):
+    with pytest.raises(StateError, match="answered|the answer is not from a Prometheus server"):
         read_prometheus("http://x", window(start), lambda *_: answer)
 
 
 def test_a_server_that_is_not_there_is_an_error():
     """No answer is no hold that looks like a decision: it is an error."""
-    with pytest.raises(StateError, match="does not answer"):
+    with pytest.raises(StateError, match="no answer: "):
         read_prometheus(f"http://127.0.0.1:{free_port()}", window(datetime.now(UTC)))
 
 

@@ -68,7 +68,7 @@ def test_a_remote_without_the_bytes_says_so(project, tmp_path):
     """Not in the remote is an error of its own, with what to do."""
     with_folder(project, tmp_path / "remote")
     missing = "0" * 32
-    with pytest.raises(StateError, match=rf"DVC remote far: does not hold {missing}"):
+    with pytest.raises(StateError, match=rf"DVC remote far: {missing} not found"):
         dvc_remotes.fetch(project.root, missing, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 

@@ -322,7 +322,7 @@ def test_two_projects_with_one_models_name_are_refused(git, pipeline):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((git.root / name).read_bytes())
     commit(git, "split")
-    with pytest.raises(InputError, match="model name 'm' already"):
+    with pytest.raises(InputError, match="already uses the model name 'm'"):
         judge_all(change(git), silent)
 
 

@@ -98,7 +98,7 @@ def test_nothing_weighed_is_nothing_promoted(git, tmp_path):
 def test_evidence_of_another_commit_is_refused(git, tmp_path):
     """What was weighed is what is promoted."""
     EvidenceBundle("f" * 40, (".",)).write(tmp_path / "evidence")
-    assert "not of" in promote(git, tmp_path / "evidence", 2)
+    assert "is for commit ffffffffffff, not for" in promote(git, tmp_path / "evidence", 2)
 
 
 def test_a_dirty_tree_is_refused(git, tmp_path):
