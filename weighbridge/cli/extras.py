@@ -6,14 +6,18 @@ import traceback
 from collections.abc import Mapping
 
 from weighbridge.core.errors import WeighbridgeError
+from weighbridge.core.facts.targets import TARGETS
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "gate": ("matplotlib", "numpy", "onnx", "onnxruntime", "scipy", "zstandard"),
     "compress": ("onnxscript", "onnx_ir", "safetensors", "torch", "torch_pruning"),
-    "litert": ("ai_edge_litert", "ai_edge_quantizer", "litert_torch"),
-    "executorch": ("executorch", "torchao"),
     "keyless": ("sigstore",),
     "pipeline": ("dvc", "ruamel"),
+    **{
+        row.extra: tuple(name.replace("-", "_") for name in (*row.converters, row.runtime))
+        for row in TARGETS.values()
+        if row.extra not in {"gate", "compress"}
+    },
 }
 """Extra of this distribution → the modules that it brings first."""
 

@@ -92,7 +92,7 @@ def test_a_stored_split_is_read_when_it_is_used_and_then_once(tmp_path):
     """Before the first use the file may even be missing; after it, it is not read again."""
     path = tmp_path / "some.npz"
     stored = StoredSplit(path, ["x"])
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="file not found"):
         len(stored)
     write_npz(path, split([0, 1]))
     assert len(stored) == 2

@@ -87,7 +87,7 @@ def test_an_artifact_that_its_manifest_does_not_know_is_not_weighed(root):
 
 def test_an_unknown_recipe_is_refused(root):
     """The error names the file and the key."""
-    with pytest.raises(InputError, match="no recipe 'thrice'"):
+    with pytest.raises(InputError, match="unknown recipe 'thrice'"):
         pipeline.weigh(root, "thrice")
 
 

@@ -262,7 +262,7 @@ def test_more_hits_than_trials_hold():
 def test_an_answer_that_is_none_is_an_error(answer):
     """What is no Prometheus is not taken for an empty one."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)
-    with pytest.raises(StateError, match="answered|the answer is not from a Prometheus server"):
+    with pytest.raises(StateError, match=r"answered|the answer is not from a Prometheus server"):
         read_prometheus("http://x", window(start), lambda *_: answer)
 
 
