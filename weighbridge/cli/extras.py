@@ -14,7 +14,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "keyless": ("sigstore",),
     "pipeline": ("dvc", "ruamel"),
     **{
-        row.extra: tuple(name.replace("-", "_") for name in (*row.converters, row.runtime))
+        row.extra: tuple(name.replace("-", "_") for name in (*row.converters, row.runtime) if name not in row.training)
         for row in TARGETS.values()
         if row.extra not in {"gate", "compress"}
     },
