@@ -59,9 +59,10 @@ def checkout(tmp_path_factory):
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         files = subprocess.run(listing, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
         for file in filter(None, files.split("\0")):
-            if (PROJECT / file).is_file():
+            source = PROJECT / file
+            if source.is_file() or source.is_symlink():  # links to the rooms' folders are tracked as links
                 (root / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(PROJECT / file, root / file)
+                shutil.copy2(source, root / file, follow_symlinks=False)
         copy = Checkout(root)
         copy.run("git", "init", "--quiet", "--initial-branch=main")
         copy.run("git", "config", "user.name", "Test Bench")
