@@ -225,16 +225,6 @@ def built_wheel(folder):
     """The address of this checkout's wheel. Where the same version is installed already, pip leaves it as it is."""
     here = Path(__file__).parents[2]
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, here]
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        folder,
-        Path(__file__).parents[2],
-    ]
     subprocess.run(command, check=True)
     return next(folder.glob("*.whl")).as_uri()
 
