@@ -116,7 +116,7 @@ def test_the_command_takes_githubs_token_from_the_job(project, instance, tmp_pat
         ({"workflow": WORKFLOW + "x"}, "mainx.*no identity of the policy"),
         ({"issuer": "https://evil.example"}, "evil.example.*no identity of the policy"),
         ({"repository": REPOSITORY + "-fork"}, "no identity of the policy"),
-        ({"other_workflow": "https://github.com/evil/evil/w@x"}, "signed by nobody"),
+        ({"other_workflow": "https://github.com/evil/evil/w@x"}, "signed by an unknown workflow"),
         ({"delay": dt.timedelta(minutes=11)}, "cert is not valid at validation time"),
         ({"delay": dt.timedelta(minutes=-2)}, "cert is not valid at validation time"),
     ],
