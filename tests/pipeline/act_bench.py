@@ -223,6 +223,8 @@ def prepared_python(folder):
 
 def built_wheel(folder):
     """The address of this checkout's wheel. Where the same version is installed already, pip leaves it as it is."""
+    if folder.exists():
+        return next(folder.glob("*.whl")).as_uri()
     here = Path(__file__).parents[2]
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, here]
     subprocess.run(command, check=True)
