@@ -230,7 +230,7 @@ def test_stable_is_a_second_reference_in_the_same_launches(make, tmp_path):
     stable = linear(tmp_path / "stable.onnx", weights() * np.float32(3))
     against = [P50, Budget(metric="latency.p50", max_ratio=1.5, resolution=0.5, against="stable"),
                Budget(metric="accuracy.top1", max_drop=0.05, against="stable")]  # fmt: skip
-    job = make(against, weights() * np.float32(2), stable=stable, run=PLAIN, time_limit=2.0)
+    job = make(against, weights() * np.float32(2), stable=stable, run=PLAIN, time_limit=8.0)
     measurement = weigh(job)
     assert [item.against for item in measurement.comparisons] == ["baseline", "stable"]
     baseline, second = (item.metrics["latency.p50"] for item in measurement.comparisons)
