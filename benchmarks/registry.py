@@ -50,7 +50,8 @@ from weighbridge.registry.lookup.resolve import stable_or_none
 from weighbridge.registry.state import rollout
 from weighbridge.registry.state.layout import MODELS, channels_path, event_path, version_path
 from weighbridge.registry.state.records import NO_EVENT, Channels, Event, Head, NewRecord, VersionRecord
-from weighbridge.registry.state.store import Settings, Store, render
+from weighbridge.registry.state.store import Store, render
+from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.verify import verify_models
 
 MODEL_COUNT = 20

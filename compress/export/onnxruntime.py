@@ -26,7 +26,8 @@ from weighbridge.compress.graph.names import concise
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
-from weighbridge.core.formats.onnx_file import parse_model, serialize, strip_metadata
+from weighbridge.core.formats.onnx_file import parse_model, serialize
+from weighbridge.core.formats.onnx_strip import strip_metadata
 from weighbridge.data import Split
 
 OPSET = 21

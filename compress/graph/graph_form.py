@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from weighbridge.compress.graph.normal.walk import graphs
 from weighbridge.core.errors import InputError, InvariantError
-from weighbridge.core.formats.onnx_file import strip_metadata
+from weighbridge.core.formats.onnx_strip import strip_metadata
 
 
 def finished(proto: ModelProto) -> ModelProto:

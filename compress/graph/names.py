@@ -9,7 +9,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from weighbridge.compress.graph.normal.walk import bodies, graphs, nodes
-from weighbridge.core.formats.onnx_file import strip_metadata
+from weighbridge.core.formats.onnx_strip import strip_metadata
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # All ones and `kernel_shape` follow from the operator's definition (onnx.ai/onnx/operators, Conv and pooling).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 
 from weighbridge.compress import invariants
 from weighbridge.compress.export.target import Lowering, Program, Reading, Target, ports, read_form
-from weighbridge.compress.graph.lowering import ORT_ERRORS
 from weighbridge.compress.invariants import Claim
 from weighbridge.compress.recipe.control import Control
+from weighbridge.compress.recipe.library_errors import LIBRARY_ERRORS, first_line, of_library
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases
 from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction, Step, Subject
 from weighbridge.compress.training.quality import predict
@@ -30,19 +29,6 @@ from weighbridge.data import Split
 PARITY_EXAMPLES = 256
 """Calibration examples on which module and artifact are compared."""
 
-LIBRARY_ERRORS = (
-    *ORT_ERRORS,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    onnx.checker.ValidationError,
-    onnx.shape_inference.InferenceError,
-)
-"""What libraries raise on models that they do not know."""
 
 Outputs = tuple[NDArray[Any], ...]
 
@@ -63,21 +49,6 @@ class Artifact:
     """What a processor must have to answer as this one did."""
 
 
-def _library(error: BaseException) -> str | None:
-    """The package that raised an error; None where that was this program, whose defects are not the model's."""
-    frames = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    package = frames[-1].partition(".")[0]
-    if package != "weighbridge":
-        return package
-    if isinstance(error, ORT_ERRORS):
-        return "onnxruntime"
-    return "torch" if type(error) is RuntimeError else None  # compiled code leaves no frame of its own
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
-
-
 @contextmanager
 def placed(step: Step) -> Iterator[None]:
     """Errors of a technique that name themselves (`prune: keep`) say where in params that is.
@@ -87,11 +58,11 @@ def placed(step: Step) -> Iterator[None]:
     try:
         yield
     except LIBRARY_ERRORS as error:
-        library = _library(error)
+        library = of_library(error)
         if library is None:
             raise
         raise InvariantError(
-            f"{library} cannot take the model: {type(error).__name__}: {_first_line(error)}",
+            f"{library} cannot take the model: {type(error).__name__}: {first_line(error)}",
             where=step.where,
             fix="name the layer under 'keep', or leave the step out",
         ) from error

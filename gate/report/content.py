@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from weighbridge.core.documents import BasisItem, BudgetVerdict, PolicyChange, Portability, Verdict, WaiverUse
+from weighbridge.core.documents import BudgetVerdict, Verdict
 from weighbridge.core.facts.budget_rules import find_rule
-from weighbridge.core.facts.isa import widest
 from weighbridge.core.facts.policy_changes import EDITS_GATE
-from weighbridge.core.formatting import percent, quantity, span
+from weighbridge.core.formatting import quantity
 from weighbridge.gate.report.blocks import (
     Bullets,
     Code,
@@ -20,14 +16,12 @@ from weighbridge.gate.report.blocks import (
     Picture,
     Section,
     Shell,
-    Span,
     Strong,
     Table,
 )
 from weighbridge.gate.report.evidence import device_section, flips_section, launches_section, slices_section
 from weighbridge.gate.report.facts import Entry, unbeaten
 from weighbridge.gate.report.governance import (
-    Edit,
     basis_section,
     loosened,
     params_section,
@@ -35,46 +29,18 @@ from weighbridge.gate.report.governance import (
     unwaived,
     waivers_section,
 )
+from weighbridge.gate.report.phrases import exact_value, interval, joined, listed, named_budget
 from weighbridge.gate.report.portability import portability_section
+from weighbridge.gate.report.recipe_rows import accuracy_cell, latency_cell, place_columns, recipe_rows, size_cell
+from weighbridge.gate.report.subject import PICTURES, Report
 from weighbridge.gate.report.targets import targets_section
 from weighbridge.gate.verdict.judge import name_of
-
-PICTURES = {"pareto": "pareto.png", "limits": "limits.png", "launches": "launches.png"}
-"""Plots and their files, beside the report."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything that a report is made of."""
-
-    verdict: Verdict
-    entries: Sequence[Entry]
-    model: str | None = None
-    notes: Sequence[str] = ()
-    policy_changes: Sequence[PolicyChange] = ()
-    waivers: Sequence[WaiverUse] = ()
-    basis: Sequence[BasisItem] = ()
-    portability: Sequence[Portability] = ()
-    """Answers on other processors."""
-    edits: Sequence[Edit] | None = None
-    """None where there was no merge base to compare with."""
-    calibration: Sequence[str] = ()
-    """Sentences on what this device can resolve, where it was calibrated."""
-    reproduce: Sequence[str] = ()
-    """Commands."""
-    pictures: bool = False
-    """Whether the plots lie beside the report."""
-
-    @property
-    def many(self) -> bool:
-        """A pipeline's recipes rather than one candidate."""
-        return self.model is not None
 
 
 def document(report: Report) -> Document:
     """Lay the report out; empty parts are left out."""
     parts = [
-        _recipes(report),
+        recipe_rows(report),
         _budgets(report),
         _reasons(report),
         policy_section(report.policy_changes),
@@ -149,74 +115,12 @@ def _lead(report: Report) -> list[Paragraph]:
     sizes = dict.fromkeys(quantity(entry.baseline_size, "bytes") for entry in report.entries)
     baseline = "the baseline" if len(sizes) == 1 else "the baseline of each target"
     beside = f" weighed beside the uncompressed model ({baseline}, {', '.join(sizes)}) on "
-    places = _joined(_places(report))
+    places = joined(place_columns(report))
     how = (
         ": how large the file is, how fast it answers, how often it is right. "
         "A model passes only if every measurement is within its required limit."
     )
     return [Paragraph([*what, beside, *places, how])]
-
-
-def _places(report: Report) -> list[Span]:
-    """Device classes with the instruction sets that every ratio was taken with."""
-    found = {entry.verdict.device: widest(entry.measurement.device.isa) for entry in report.entries}
-    return [Code(f"{name} ({sets})") for name, sets in found.items()]
-
-
-def _recipes(report: Report) -> Section | None:
-    if not report.entries:
-        return None
-    header = ("model", "verdict", "file size", "latency", "accuracy", "what decided")
-    rows = [
-        (
-            [Code(entry.name)],
-            [Mark(entry.verdict.verdict, _standing(entry, report))],
-            [_size(entry)],
-            [_latency(entry)],
-            [_accuracy(entry)],
-            _decisive(entry),
-        )
-        for entry in report.entries
-    ]
-    return Section("recipes", "Verdicts", [Table(header, rows, frozenset({2, 3, 4}))])
-
-
-def _standing(entry: Entry, report: Report) -> str:
-    """What a recipe's verdict is not without saying."""
-    names = loosened(report.policy_changes)
-    said = ["advisory"] if entry.verdict.advisory else []
-    said += ["a limit was loosened"] if any(name_of(item) in names for item in entry.verdict.budgets) else []
-    removed = [change.budget for change in report.policy_changes if change.kind == "removed"]
-    said += ["a limit was removed"] if any(not budget.startswith("device ") for budget in removed) else []
-    return f" ({', '.join(said)})" if said else ""
-
-
-def _size(entry: Entry) -> str:
-    return f"{quantity(entry.size, 'bytes')} ({quantity(entry.size / entry.baseline_size, 'ratio', 3)})"
-
-
-def _latency(entry: Entry) -> str:
-    speed = entry.speed
-    return f"{quantity(speed.candidate, 'seconds')} ({quantity(speed.ratio, 'ratio', 3)})" if speed else "not measured"
-
-
-def _accuracy(entry: Entry) -> str:
-    found = entry.accuracy
-    if found is None:
-        return "not measured"
-    change = found[0] - found[1]
-    sign = "+" if change > 0 else ""
-    return f"{percent(found[0], 4)} ({sign}{quantity(change, 'points', 3)})"
-
-
-def _decisive(entry: Entry) -> Inline:
-    """The budgets that made the verdict what it is."""
-    verdict = entry.verdict.verdict
-    if verdict is Verdict.PASS:
-        waived = sum(item.waived_by is not None for item in entry.verdict.budgets)
-        return [f"{_count(waived, 'failed limit')} waived" if waived else "every required limit holds"]
-    names = [budget_name(item) for item in entry.verdict.budgets if item.required and item.standing is verdict]
-    return _listed(names, 4) if names else ["no required limit applies"]
 
 
 def _budgets(report: Report) -> Section | None:
@@ -240,26 +144,12 @@ def _budget_row(entry: Entry, item: BudgetVerdict, *, loosened: bool) -> tuple[I
     suffix += " (loosened)" if loosened else ""
     return (
         [Code(entry.name)],
-        [Code(budget_name(item))],
+        [Code(named_budget(item))],
         [f"{rule.bound} {quantity(item.limit, unit)}"],
         [quantity(item.estimate, unit)],
         [interval(item)],
         [Mark(item.verdict, suffix)],
     )
-
-
-def interval(item: BudgetVerdict) -> str:
-    """The bounds of a budget's estimate as people read them."""
-    if item.estimate is None:
-        return "–"
-    if item.lower == item.upper == item.estimate:
-        return "exact"
-    return span(item.lower, item.upper, find_rule(item.rule).shown_unit(item.unit))
-
-
-def budget_name(item: BudgetVerdict) -> str:
-    """`latency.p50 against stable`: short, and telling within a table that shows the limit."""
-    return item.metric if item.against in (None, "baseline") else f"{item.metric} against {item.against}"
 
 
 def _reasons(report: Report) -> Section | None:
@@ -268,26 +158,12 @@ def _reasons(report: Report) -> Section | None:
     for entry in report.entries:
         for item in entry.verdict.budgets:
             if item.verdict is not Verdict.PASS:
-                grouped.setdefault((entry.name, item.verdict, item.reason), []).append(budget_name(item))
+                grouped.setdefault((entry.name, item.verdict, item.reason), []).append(named_budget(item))
     items: list[Inline] = [
-        [Mark(verdict), " ", Code(name), " ", *_listed(budgets), f": {reason}"]
+        [Mark(verdict), " ", Code(name), " ", *listed(budgets), f": {reason}"]
         for (name, verdict, reason), budgets in grouped.items()
     ]
     return Section("reasons", "Why", [Bullets(items)]) if items else None
-
-
-def _joined(spans: Sequence[Span]) -> list[Span]:
-    found: list[Span] = []
-    for item in spans:
-        found += [" and ", item] if found else [item]
-    return found
-
-
-def _listed(names: Sequence[str], most: int = 6) -> list[Span]:
-    spans: list[Span] = []
-    for name in names[:most]:
-        spans += [", ", Code(name)] if spans else [Code(name)]
-    return [*spans, f" and {len(names) - most} more"] if len(names) > most else spans
 
 
 def _tradeoff(report: Report) -> Section | None:
@@ -297,12 +173,12 @@ def _tradeoff(report: Report) -> Section | None:
     rows = [
         (
             [Code(entry.name)],
-            [_size(entry)],
-            [_exact(entry, "size.gzip", "bytes")],
-            [_exact(entry, "params", "count")],
-            [_exact(entry, "macs", "count")],
-            [_accuracy(entry)],
-            [_latency(entry)],
+            [size_cell(entry)],
+            [exact_value(entry, "size.gzip", "bytes")],
+            [exact_value(entry, "params", "count")],
+            [exact_value(entry, "macs", "count")],
+            [accuracy_cell(entry)],
+            [latency_cell(entry)],
             ["yes" if entry.name in front else "no"],
         )
         for entry in report.entries
@@ -311,11 +187,6 @@ def _tradeoff(report: Report) -> Section | None:
     picture = [Picture(PICTURES["pareto"], "File size against accuracy, colour by latency")] if report.pictures else []
     note = Paragraph(["Unbeaten: no other model here is at least as small, as fast and as accurate at once."])
     return Section("tradeoff", "What each model costs", [*picture, Table(header, rows, frozenset(range(1, 7))), note])
-
-
-def _exact(entry: Entry, metric: str, unit: str) -> str:
-    found = entry.exact(metric)
-    return quantity(found.candidate, unit) if found else "–"
 
 
 def _notes(report: Report) -> Section | None:
@@ -353,7 +224,3 @@ def _reproduce(report: Report) -> Section | None:
     if not report.reproduce:
         return None
     return Section("reproduce", "Reproduce this", [Shell(report.reproduce)])
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("" if number == 1 else "s")

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from weighbridge.core.documents import BudgetVerdict, Verdict
 from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.pareto import front
-from weighbridge.gate.report.content import budget_name
 from weighbridge.gate.report.facts import Entry
+from weighbridge.gate.report.phrases import named_budget
 
 COLOURS = {
     "ink": "#1f2328", "muted": "#6e7781", "grid": "#d8dee4", "paper": "#ffffff",
@@ -165,7 +165,7 @@ def limits(entries: Sequence[Entry]) -> Figure:
         axes.plot(middle, place, "o", color=colour, markersize=6)
     axes.axvline(100, color=COLOURS["ink"], linewidth=1)
     axes.set_yticks(
-        range(len(rows)), [_safe(f"{entry.name}   {budget_name(item)}") for entry, item, _ in reversed(rows)]
+        range(len(rows)), [_safe(f"{entry.name}   {named_budget(item)}") for entry, item, _ in reversed(rows)]
     )
     axes.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"], labelsize=8.5)
     axes.set(xlabel="share of the limit used, %\nbeyond 100: over the limit; clipped at 250", xlim=_span(rows))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from weighbridge.core.documents import Measurement, RecipeVerdict
 from weighbridge.gate.report import markdown, page, plots
-from weighbridge.gate.report.content import PICTURES, Report, document
+from weighbridge.gate.report.content import document
 from weighbridge.gate.report.facts import Entry
+from weighbridge.gate.report.subject import PICTURES, Report
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from weighbridge.gate.report.content import budget_name
 from weighbridge.gate.report.facts import Entry
+from weighbridge.gate.report.phrases import named_budget
 
 
 def trade_off_csv(entries: Sequence[Entry]) -> str:
@@ -29,7 +29,7 @@ def trade_off_csv(entries: Sequence[Entry]) -> str:
 def limits_csv(entries: Sequence[Entry]) -> str:
     """One row per budget with an estimate: limit, bounds, verdict."""
     rows = [
-        [entry.name, budget_name(item), item.rule, item.limit, *map(_number, (item.lower, item.estimate, item.upper)),
+        [entry.name, named_budget(item), item.rule, item.limit, *map(_number, (item.lower, item.estimate, item.upper)),
          item.unit, item.verdict.value]
         for entry in entries
         for item in entry.verdict.budgets

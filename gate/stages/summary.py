@@ -17,16 +17,19 @@ from weighbridge.core.documents import GateVerdict, PolicyChange, Portability, R
 from weighbridge.core.documents.report import ProjectReport
 from weighbridge.core.errors import IntegrityError
 from weighbridge.core.facts.budget_rules import find_rule
-from weighbridge.core.files import atomic_write, pretty_json, read_yaml
+from weighbridge.core.files import atomic_write, read_yaml
 from weighbridge.core.formatting import quantity
 from weighbridge.core.project import PARAMS
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.calibrate.calibration import sentences
-from weighbridge.gate.report import markdown, page, tables
-from weighbridge.gate.report.content import PICTURES, Report, document, interval
+from weighbridge.gate.report import markdown
+from weighbridge.gate.report.content import document
 from weighbridge.gate.report.edits import edits
 from weighbridge.gate.report.facts import Entry
+from weighbridge.gate.report.files import html_page, report_files
 from weighbridge.gate.report.governance import loosened
+from weighbridge.gate.report.phrases import interval
+from weighbridge.gate.report.subject import Report
 from weighbridge.gate.stages.basis import Basis, take_basis
 from weighbridge.gate.stages.inventory import Inventory, take_inventory
 from weighbridge.gate.stages.sides import Committed
@@ -74,7 +77,7 @@ class Checked:
     @property
     def html(self) -> str:
         """The report as one self-contained page."""
-        return _page(self.report)
+        return html_page(self.report)
 
     def write(self, folder: Path) -> None:
         """Write `verdict.json`, `gate.md` and `gate.html` to a folder, e.g. for a comment on a pull request."""
@@ -91,7 +94,7 @@ def judge(root: Path, *, base: Base | None = None, today: dt.date | None = None)
     inventory = take_inventory(root)
     verdict = _gate_verdict(inventory, root, base, today or _today())
     report = _report(inventory, verdict, root, base)
-    files = _files(report)
+    files = report_files(report)
     folder = root / "reports"
     for name, data in files.items():
         atomic_write(folder / name, data)
@@ -274,30 +277,6 @@ def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base |
         reproduce=REPRODUCE,
         pictures=True,
     )
-
-
-def _page(report: Report) -> str:
-    from weighbridge.gate.report import plots  # noqa: PLC0415  # judging needs no matplotlib
-
-    drawings = {PICTURES[name]: plots.svg(plot, report.entries, name) for name, plot in plots.PLOTS.items()}
-    title = f"Weighbridge: {report.model or 'weighing'}: {report.verdict.value}"
-    return page.render(document(report), drawings, title)
-
-
-def _files(report: Report) -> dict[str, bytes]:
-    """Everything under `reports/` but the verdict itself."""
-    from weighbridge.gate.report import plots  # noqa: PLC0415  # judging needs no matplotlib
-
-    files = {PICTURES[name]: plots.png(plot, report.entries) for name, plot in plots.PLOTS.items()}
-    texts = {
-        "gate.md": markdown.render(document(report)),
-        "gate.html": _page(report),
-        "metrics.json": pretty_json(tables.metrics(report.entries)),
-        "pareto.csv": tables.trade_off_csv(report.entries),
-        "limits.csv": tables.limits_csv(report.entries),
-        "launches.csv": tables.launches_csv(report.entries),
-    }
-    return files | {name: content.encode() for name, content in texts.items()}
 
 
 def _today() -> dt.date:

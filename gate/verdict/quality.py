@@ -9,8 +9,9 @@ from weighbridge.gate.statistics.planning import examples_needed
 from weighbridge.gate.statistics.proportions import Pairs, mcnemar_p
 from weighbridge.gate.statistics.resampled import Resamples, acceleration
 from weighbridge.gate.verdict.assessment import Assessed, Open, Settled
-from weighbridge.gate.verdict.budget_tests import Fact, PairedTest, ResampledTest, SliceTest
+from weighbridge.gate.verdict.budget_tests import Fact, PairedTest
 from weighbridge.gate.verdict.reasons import fact
+from weighbridge.gate.verdict.score_tests import ResampledTest, SliceTest
 
 FEWEST_RESAMPLES = 200
 """Bootstrap resamples below which nothing is decided: 1 % of them would be two."""

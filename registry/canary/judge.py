@@ -22,7 +22,7 @@ from weighbridge.registry.canary.telemetry import Observed, Window, read_log
 from weighbridge.registry.lifecycle.operate import Expected, Operator
 from weighbridge.registry.state.layout import WorkTree, channels_path, require_channels
 from weighbridge.registry.state.records import Canary, Channels
-from weighbridge.registry.state.store import Committed, Settings
+from weighbridge.registry.state.tip import Committed, Settings
 from weighbridge.registry.trust.online_budgets import OnlineBudget
 
 ABORT_ALPHA = 0.01

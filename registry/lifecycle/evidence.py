@@ -18,20 +18,15 @@ from weighbridge.core.documents import (
     Measurement,
     Params,
     RecipeVerdict,
-    Verdict,
     baseline_folder,
-    worst,
 )
-from weighbridge.core.documents.base import load, parse
+from weighbridge.core.documents.base import parse
 from weighbridge.core.documents.manifest import recipe_core
 from weighbridge.core.dvc_files import Lock, file_md5, folder_md5
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes
 from weighbridge.core.project import LOCK, PARAMS
-from weighbridge.registry.lifecycle.estimates import estimates
-
-VERDICT = "reports/verdict.json"
-_RERUN = "run `dvc repro` and commit what it changed"
+from weighbridge.registry.lifecycle.selection import RERUN, VERDICT, read_verdict, require_pass
 
 
 @dataclass(frozen=True)
@@ -158,93 +153,6 @@ def _locked_folders(root: Path, recipe: str, params: Params, lock: dict[str, str
     _locked_folder(root, f"measurements/{recipe}", lock)
 
 
-def read_verdict(root: Path) -> tuple[GateVerdict, str]:
-    """The gate's verdict over all recipes, and the digest of its file."""
-    data = read_bytes(root / VERDICT)
-    content = parse_json(data.decode("utf-8", errors="replace"), VERDICT)
-    return parse(GateVerdict, content, VERDICT), sha256_bytes(data)
-
-
-def passing(gate: GateVerdict) -> list[str]:
-    """Names of the recipes that passed, on every target and device that they were judged on."""
-    verdicts: dict[str, list[Verdict]] = {}
-    for name, verdict in gate.recipes.items():
-        verdicts.setdefault(verdict.recipe or name, []).append(_judged(verdict))
-    return [recipe for recipe, found in verdicts.items() if worst(found) is Verdict.PASS]
-
-
-def first_verdict(gate: GateVerdict, recipe: str) -> RecipeVerdict:
-    """The verdict on the artifact that a recipe's version would lead with."""
-    return next(verdict for name, verdict in gate.recipes.items() if recipe == (verdict.recipe or name))
-
-
-def select(root: Path, by: str) -> str:
-    """The recipe that passed and is the `smallest`, `fastest` or `most-accurate`; ties go to the smaller file.
-
-    Fastest and most accurate are by the measured estimates of latency.p50 and accuracy.top1, each of the artifact for
-    the recipe's first target on the first device. A `StateError` where nothing passed, and an `InputError` where a
-    passing recipe lacks that estimate.
-    """
-    gate, _ = read_verdict(root)
-    params = Params.read(root / PARAMS)
-    names = passing(gate)
-    if not names:
-        raise StateError("no recipe passed", where=VERDICT)
-    metric = {"smallest": "size.bytes", "fastest": "latency.p50", "most-accurate": "accuracy.top1"}.get(by)
-    if metric is None:
-        raise InputError(f"cannot select by {by!r}", fix="smallest, fastest or most-accurate")
-    ranked = []
-    for name in names:
-        if not (candidates := params.candidates(name)):
-            raise StateError(f"has a verdict on {name}, which is not in params.yaml", where=VERDICT, fix=_RERUN)
-        where = candidates[0].measurement
-        measurement = load(Measurement, root / where)
-        found = estimates(measurement).get(metric)
-        if found is None and metric != "size.bytes":
-            raise InputError(f"{metric} of {name} was not measured", where=where)
-        value = float(measurement.candidate.bytes) if found is None else found.value
-        ranked.append((-value if by == "most-accurate" else value, measurement.candidate.bytes, name))
-    return min(ranked)[2]
-
-
-def _judged(verdict: RecipeVerdict) -> Verdict:
-    """The verdict as written, or as its budgets say, whichever is worse."""
-    return worst([verdict.verdict, worst(budget.standing for budget in verdict.budgets if budget.required)])
-
-
-def require_pass(gate: GateVerdict, recipe: str, params: Params) -> None:
-    """Refuse a recipe that did not pass on every target and device, or a policy change that no waiver accepts."""
-    for change in gate.policy_changes:
-        if change.blocks:
-            raise NotPassedError(
-                f"{change.budget} was {change.kind} and no waiver accepts it ({change.base} → {change.head})",
-                where=VERDICT,
-            )
-    for candidate in params.candidates(recipe):
-        _passed_candidate(gate, candidate.name)
-
-
-def _passed_candidate(gate: GateVerdict, name: str) -> None:
-    verdict = gate.recipes.get(name)
-    if verdict is None:
-        raise StateError(f"has no verdict on {name!r}", where=VERDICT, fix=_RERUN)
-    found = _judged(verdict)
-    if found is not Verdict.PASS:
-        reasons = [
-            f"{budget.metric} {budget.verdict}: {budget.reason}"
-            for budget in verdict.budgets
-            if budget.required and budget.standing is not Verdict.PASS
-        ]
-        raise NotPassedError(
-            f"the verdict on {name!r} is {found}, not pass" + (f" ({'; '.join(reasons[:3])})" if reasons else ""),
-            where=VERDICT,
-        )
-
-
-class NotPassedError(StateError):
-    """The gate did not let this artifact through."""
-
-
 def _read_built(root: Path, folder: str) -> Built:
     where = f"{folder}/manifest.json"
     data = read_bytes(root / where)
@@ -258,7 +166,7 @@ def _read_built(root: Path, folder: str) -> Built:
         raise IntegrityError(
             f"has the digest {found[:19]}…, its manifest says {manifest.artifact.digest[:19]}…",
             where=f"{folder}/{name}",
-            fix=_RERUN,
+            fix=RERUN,
         )
     return Built(
         manifest=manifest,
@@ -313,16 +221,16 @@ def _agree(judged: Judged, evidence: Evidence, section: dict[str, Any]) -> None:
     ]
     for where, what, found, expected in facts:
         if found != expected:
-            raise IntegrityError(f"{what} is {found}, expected {expected}", where=where, fix=_RERUN)
+            raise IntegrityError(f"{what} is {found}, expected {expected}", where=where, fix=RERUN)
     if recipe_core(manifest.recipe) != recipe_core(section):
-        raise IntegrityError("the recipe is not the one in params.yaml", where=made, fix=_RERUN)
+        raise IntegrityError("the recipe is not the one in params.yaml", where=made, fix=RERUN)
 
 
 def _read_lock(root: Path) -> tuple[dict[str, str], str]:
     """From `dvc.lock`: path of every output → its md5 (a folder's ends in `.dir`); and the file's digest."""
     path = root / LOCK
     if not path.exists():
-        raise StateError("file not found", where=LOCK, fix=_RERUN)
+        raise StateError("file not found", where=LOCK, fix=RERUN)
     return Lock.of(read_yaml(path)).outs(), sha256_bytes(read_bytes(path))
 
 
@@ -336,9 +244,9 @@ def _locked_folder(root: Path, folder: str, lock: dict[str, str]) -> None:
 
 def _locked(path: str, found: str, lock: dict[str, str]) -> None:
     if path not in lock:
-        raise StateError(f"does not name {path}", where=LOCK, fix=_RERUN)
+        raise StateError(f"does not name {path}", where=LOCK, fix=RERUN)
     if lock[path] != found:
-        raise IntegrityError("is not what dvc.lock says the pipeline made", where=path, fix=_RERUN)
+        raise IntegrityError("is not what dvc.lock says the pipeline made", where=path, fix=RERUN)
 
 
 def _md5(data: bytes) -> str:

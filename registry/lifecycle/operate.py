@@ -12,7 +12,8 @@ from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import resolve_all
 from weighbridge.registry.state.layout import HAND_EDITED, event_path, parse_mapping
 from weighbridge.registry.state.records import CanaryPlan, Channels, EventKind, Pointer
-from weighbridge.registry.state.store import Committed, Decide, Draft, Settings, Store, Tip, pointer_to
+from weighbridge.registry.state.store import Decide, Store, pointer_to
+from weighbridge.registry.state.tip import Committed, Draft, Settings, Tip
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import require_trusted
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from weighbridge.core.documents import RecipeVerdict
 from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.core.git import Git
-from weighbridge.registry.lifecycle.estimates import estimates
-from weighbridge.registry.lifecycle.evidence import Built, Evidence, gather
+from weighbridge.registry.lifecycle.evidence import Evidence, gather
+from weighbridge.registry.lifecycle.made import Made, digests_of, newest_of, versions_holding
 from weighbridge.registry.lookup.location import publish
 from weighbridge.registry.state.layout import (
     HAND_EDITED,
@@ -22,19 +20,14 @@ from weighbridge.registry.state.layout import (
     POLICY,
     home,
     parse_mapping,
-    read_record,
-    version_path,
 )
 from weighbridge.registry.state.records import (
     Channels,
-    Estimate,
     EventKind,
-    Judgement,
-    StoredArtifact,
-    VersionOf,
     VersionRecord,
 )
-from weighbridge.registry.state.store import Committed, Draft, Settings, Store, Tip, render, stamp
+from weighbridge.registry.state.store import Store, render, stamp
+from weighbridge.registry.state.tip import Committed, Draft, Settings, Tip
 from weighbridge.registry.trust import signing
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import Signer
@@ -150,13 +143,13 @@ def _refuse(channels: Channels, evidence: Evidence, request: PromotionRequest, t
     if request.expect is not None and (stable.version if stable else "none") != request.expect:
         raise StateError(f"stable is {stable.version if stable else 'none'}, expected {request.expect}")
     weighed_against = evidence.stable_references
-    if weighed_against and (stable is None or not weighed_against <= _digests(tip, channels.model, stable.version)):
+    if weighed_against and (stable is None or not weighed_against <= digests_of(tip, channels.model, stable.version)):
         raise StateError(
             f"it was weighed against another stable than {stable.version if stable else 'none'}, which is stable now",
             fix="pull, run `dvc repro` and promote again",
         )
     ours = {built.manifest.artifact.digest for built in evidence.candidates}
-    holders = [_holders(tip, channels.model, digest) for digest in sorted(ours)]
+    holders = [versions_holding(tip, channels.model, digest) for digest in sorted(ours)]
     for version, digest in channels.quarantined.items():
         if digest in ours or any(version in names for names in holders):
             raise StateError(
@@ -165,150 +158,8 @@ def _refuse(channels: Channels, evidence: Evidence, request: PromotionRequest, t
             )
     known = set(holders[0]).intersection(*holders)
     if known:
-        version = _newest(known)
+        version = newest_of(known)
         raise StateError(
             f"these bytes are {channels.model}@{version} already",
             fix=f"`weighbridge registry release {channels.model} {version}` makes it stable",
         )
-
-
-def _digests(tip: Tip, model: str, version: str) -> set[str]:
-    """Of all artifacts of a version; none where its record is gone, as that of a quarantined one may be."""
-    try:
-        record = parse(VersionRecord, read_record(tip, model, version), version_path(model, version))
-    except StateError:
-        return set()
-    return {artifact.digest for artifact in record.artifacts}
-
-
-def _holders(tip: Tip, model: str, digest: str) -> set[str]:
-    """The versions with an artifact of these bytes: one search by git over the records at the tip."""
-    folder = f"{tip.prefix}{MODELS}/{model}/versions"
-    done = tip.git.attempt("grep", "-l", "-z", "--fixed-strings", digest, tip.commit, "--", f":(top,literal){folder}")
-    names = [name.rpartition("/")[2].removesuffix(".yaml") for name in done.stdout.split("\0") if name]
-    return {name for name in names if digest in _digests(tip, model, name)}
-
-
-def _newest(versions: set[str]) -> str:
-    return max(versions, key=lambda name: (name[:1], int(name[1:])))
-
-
-@dataclass(frozen=True)
-class Made:
-    """Builds the records of one promotion."""
-
-    evidence: Evidence
-    commit: str
-    at: str
-    by: str
-    event: int
-    notes: str
-    folder: Path
-    """The project's, relative to the registry's."""
-
-    def records(self, tip: Tip, channels: Channels) -> Sequence[VersionRecord]:
-        """The candidate's record, after the baseline's where the baseline is not recorded yet."""
-        digest = self.evidence.baseline.manifest.artifact.digest
-        found = []
-        baseline = channels.baseline.version if channels.baseline else None
-        if baseline is None or not self._recorded(tip, channels.model, baseline):
-            baseline = f"b{channels.baselines + 1}"
-            found.append(self._baseline(channels.model, baseline))
-        teacher = self.evidence.candidate.manifest.teacher
-        of_baseline = VersionOf(version=baseline, digest=digest)
-        of_teacher = None
-        if teacher is not None:
-            taught = {baseline} if teacher == digest else _holders(tip, channels.model, teacher)
-            known = _newest(taught) if taught else None
-            of_teacher = VersionOf(version=known, digest=teacher)
-        found.append(self._candidate(f"v{channels.versions + 1}", channels.model, of_baseline, of_teacher))
-        return found
-
-    def _recorded(self, tip: Tip, model: str, version: str) -> bool:
-        """Whether the baseline's record holds the uncompressed artifact of every target."""
-        record = parse(VersionRecord, read_record(tip, model, version), version_path(model, version))
-        known = {artifact.digest for artifact in record.artifacts}
-        return known >= {built.manifest.artifact.digest for built in self.evidence.baselines}
-
-    def _candidate(self, version: str, model: str, baseline: VersionOf, teacher: VersionOf | None) -> VersionRecord:
-        evidence = self.evidence
-        manifest = evidence.candidate.manifest
-        return VersionRecord(
-            **self._origin(evidence.candidates),
-            model=model,
-            version=version,
-            kind="compressed",
-            recipe_name=evidence.recipe,
-            recipe=manifest.recipe,
-            metrics=estimates(evidence.measurement),
-            verdict=self._judgement(evidence.verdict),
-            others={item.candidate.name: self._judgement(item.verdict) for item in evidence.judged[1:]},
-            baseline=baseline,
-            teacher=teacher,
-            device=evidence.measurement.device,
-            notes=self.notes,
-        )
-
-    def _judgement(self, verdict: RecipeVerdict) -> Judgement:
-        return Judgement(
-            verdict=verdict.verdict,
-            digest=verdict.content_digest(),
-            file=self.evidence.gate_digest,
-            policy=self.evidence.gate.policy,
-            measurement=verdict.measurement,
-            device=verdict.device,
-            budgets=verdict.budgets,
-        )
-
-    def _baseline(self, model: str, version: str) -> VersionRecord:
-        values: dict[str, Estimate] = {}
-        for name, estimate in estimates(self.evidence.measurement).items():
-            if estimate.baseline is not None and estimate.lower == estimate.upper:
-                value = estimate.baseline
-                values[name] = Estimate(value=value, lower=value, upper=value, unit=estimate.unit)
-        return VersionRecord(
-            **self._origin(self.evidence.baselines),
-            model=model,
-            version=version,
-            kind="baseline",
-            recipe_name="baseline",
-            recipe={},
-            metrics=values,
-            verdict=None,
-            baseline=None,
-            device=None,
-            notes="",
-        )
-
-    def _stored(self, built: Built) -> StoredArtifact:
-        manifest = built.manifest
-        return StoredArtifact(
-            target=manifest.target,
-            path=(self.folder / built.path).as_posix(),
-            digest=manifest.artifact.digest,
-            bytes=manifest.artifact.bytes,
-            gzip=built.gzip,
-            zstd=manifest.sizes.zstd,
-            params=manifest.sizes.params,
-            macs=manifest.sizes.macs,
-            md5=built.md5,
-            manifest=built.manifest_digest,
-            requires=manifest.requires,
-        )
-
-    def _origin(self, built: Sequence[Built]) -> dict[str, object]:
-        manifest = built[0].manifest
-        return {
-            "event": self.event,
-            "at": self.at,
-            "by": self.by,
-            "artifacts": [self._stored(item) for item in built],
-            "commit": self.commit,
-            "dvc_lock": self.evidence.lock_digest,
-            "params": self.evidence.params_digest,
-            "data": manifest.data,
-            "code": manifest.code,
-            "seed": manifest.seed,
-            "environment": manifest.environment,
-            "licence": self.evidence.params.model.licence,
-        }

@@ -8,7 +8,7 @@ import pytest
 
 from tests.registry import project as made
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
-from weighbridge.registry.state.store import Settings
+from weighbridge.registry.state.tip import Settings
 
 # They run in the environment of promoting, by `make test`: sigstore does not install beside the LiteRT converter.
 collect_ignore = [] if importlib.util.find_spec("sigstore") else ["trust/test_keyless.py"]

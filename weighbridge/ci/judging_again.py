@@ -13,7 +13,7 @@ from weighbridge.core.documents import GateVerdict, Params
 from weighbridge.core.errors import StateError
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
-from weighbridge.registry.lifecycle.evidence import require_pass
+from weighbridge.registry.lifecycle.selection import require_pass
 from weighbridge.registry.lookup.resolve import stable_or_none
 
 

@@ -18,11 +18,12 @@ from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.git import Git
 from weighbridge.core.project import LOCK
-from weighbridge.registry.lifecycle.evidence import first_verdict, gather, passing, read_verdict, select
+from weighbridge.registry.lifecycle.evidence import gather
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
+from weighbridge.registry.lifecycle.selection import first_verdict, passing, read_verdict, select
 from weighbridge.registry.lookup.location import cache_folder, has_remote
 from weighbridge.registry.lookup.resolve import resolve_all, stable_or_none
-from weighbridge.registry.state.store import Settings
+from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.signing import PrivateKey, Signer, load_private_key
 
 

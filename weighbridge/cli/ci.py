@@ -134,7 +134,7 @@ def canary(
     """Judge every running canary. Exits 1 if one was aborted, 0 otherwise."""
     from weighbridge.core.errors import ExitCode
     from weighbridge.registry.canary.judge import judge
-    from weighbridge.registry.state.store import Settings
+    from weighbridge.registry.state.tip import Settings
     from weighbridge.registry.views.overview import models
 
     aborted = False

@@ -3,10 +3,11 @@
 from tests.gate.evidence import proportions
 from tests.gate.project import PARAMS, evidence
 from weighbridge.core.documents import BasisItem, Budget, Flip, PolicyChange, Verdict, WaiverUse
-from weighbridge.gate.report.content import Report, document
+from weighbridge.gate.report.content import document
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.governance import Edit
 from weighbridge.gate.report.markdown import sections
+from weighbridge.gate.report.subject import Report
 from weighbridge.gate.verdict.judge import judge
 
 LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]

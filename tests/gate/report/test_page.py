@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from tests.gate.report.test_markdown import UNTRUSTED, entries, report
 from weighbridge.core.documents import Verdict
 from weighbridge.gate.report.blocks import Code, Document, Mark, Paragraph, Picture, Section, Table
-from weighbridge.gate.report.content import PICTURES, document
+from weighbridge.gate.report.content import document
 from weighbridge.gate.report.page import render
 from weighbridge.gate.report.plots import COLOURS, PLOTS, png, svg
 from weighbridge.gate.report.style import CSS
+from weighbridge.gate.report.subject import PICTURES
 
 VOID = {"meta", "br", "hr", "img", "link", "path", "use"}
 

@@ -4,9 +4,10 @@ import pytest
 
 from tests.gate.evidence import BUDGETS, DEVICE, comparison, digest, launches, measurement
 from weighbridge.core.documents import Verdict
-from weighbridge.gate.report.content import Report, document
+from weighbridge.gate.report.content import document
 from weighbridge.gate.report.facts import Entry, unbeaten
 from weighbridge.gate.report.markdown import render
+from weighbridge.gate.report.subject import Report
 from weighbridge.gate.report.targets import targets_section
 from weighbridge.gate.verdict.judge import judge
 

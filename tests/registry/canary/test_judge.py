@@ -16,7 +16,7 @@ from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.layout import WorkTree, event_path, parse_mapping
 from weighbridge.registry.state.records import Canary, CanaryPlan
-from weighbridge.registry.state.store import Settings
+from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.online_budgets import OnlineBudget
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -9,12 +9,12 @@ import yaml
 from tests.registry.project import BASELINE, MODEL, SOME, candidate_bytes, commit_all, edit_json, git, lock, write_run
 from weighbridge.core.errors import InputError, IntegrityError, StateError, WeighbridgeError
 from weighbridge.core.files import sha256_bytes, sha256_file
-from weighbridge.registry.lifecycle.evidence import select
 from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
+from weighbridge.registry.lifecycle.selection import select
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.layout import WorkTree, read_record
-from weighbridge.registry.state.store import Settings
+from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.verify import verify_models
 
 RECIPES = ("int8", "fp16")

@@ -13,7 +13,7 @@ from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import resolve, stable_artifacts, stable_or_none
-from weighbridge.registry.state.store import Settings
+from weighbridge.registry.state.tip import Settings
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from weighbridge.core.files import read_json, sha256_file
 from weighbridge.registry.lifecycle.promote import PromotionRequest
 from weighbridge.registry.lifecycle.promote import promote as promote_recipe
 from weighbridge.registry.lookup.stable import write_stable
-from weighbridge.registry.state.store import Settings
+from weighbridge.registry.state.tip import Settings
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state import commit as commits
-from weighbridge.registry.state.store import Settings
+from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.verify import verify_models
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -223,7 +223,8 @@ def test_a_project_in_a_folder_of_its_repository(tmp_path, project):
 def test_a_model_whose_name_differs_in_case_is_refused(promoted):
     """`Tiny-CNN` beside `tiny-cnn` would be one folder on some file systems."""
     params = promoted / "params.yaml"
-    from weighbridge.registry.state.store import Draft, Store
+    from weighbridge.registry.state.store import Store
+    from weighbridge.registry.state.tip import Draft
 
     with pytest.raises(Exception, match="differ only in case"):
         Store(promoted).change("Tiny-CNN", lambda tip, channels: Draft("recorded", "x"))

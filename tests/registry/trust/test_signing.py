@@ -15,7 +15,7 @@ from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.state.layout import POLICY, WorkTree, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
-from weighbridge.registry.state.store import Settings
+from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust import signing
 from weighbridge.registry.trust.audit import audit
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, plan_with, read_policy

@@ -5,8 +5,9 @@ import datetime as dt
 import pytest
 
 from weighbridge.ci import change_gate as gates
-from weighbridge.ci.change_gate import Change, Judged, exit_code, judge_all, judge_project, marks, write_out
+from weighbridge.ci.change_gate import Change, Judged, exit_code, judge_all, judge_project, write_out
 from weighbridge.ci.evidence_bundle import FOLDER, EvidenceBundle
+from weighbridge.ci.marks import marks
 from weighbridge.ci.pipeline import Reproduced
 from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, RecipeVerdict, Verdict
 from weighbridge.core.documents.report import ChangeReport, ProjectReport

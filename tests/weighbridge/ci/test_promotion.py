@@ -14,7 +14,7 @@ from weighbridge.core.git import Git
 from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import resolve
-from weighbridge.registry.state.store import Settings
+from weighbridge.registry.state.tip import Settings
 
 IGNORED = "/artifacts/\n/measurements/\n/reports/\n.weighbridge/\n/.dvc/cache/\n"
 

@@ -9,8 +9,9 @@ from weighbridge.core import cutting
 from weighbridge.core.cutting import Room, first_lines, fit
 from weighbridge.core.documents import Verdict
 from weighbridge.core.documents.report import ProjectReport, ReportSection
-from weighbridge.gate.report.content import Report, document
+from weighbridge.gate.report.content import document
 from weighbridge.gate.report.markdown import render as render_markdown
+from weighbridge.gate.report.subject import Report
 
 
 def keys(fitted, number=0):

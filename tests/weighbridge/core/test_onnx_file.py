@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats import onnx_file
+from weighbridge.core.formats.onnx_strip import strip_metadata
 
 FLOAT = TensorProto.FLOAT
 
@@ -216,7 +217,7 @@ def test_metadata_is_stripped():
     proto.graph.input[0].doc_string = "doc"
     proto.graph.initializer[0].doc_string = "doc"
     proto.graph.value_info.append(helper.make_tensor_value_info("t", FLOAT, [1]))
-    assert onnx_file.serialize(onnx_file.strip_metadata(proto)) == plain
+    assert onnx_file.serialize(strip_metadata(proto)) == plain
 
 
 def test_counts_a_convolution_and_a_linear_layer():

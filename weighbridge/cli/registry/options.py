@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from weighbridge.core.facts.isa import Host
     from weighbridge.registry.lifecycle.operate import Operator
-    from weighbridge.registry.state.store import Settings
+    from weighbridge.registry.state.tip import Settings
 
 Model = Annotated[str, typer.Argument(help="A model's name.")]
 Version = Annotated[str, typer.Argument(help="A version, such as v7.")]
@@ -87,7 +87,7 @@ class Change:
 
     def settings(self) -> Settings:
         """For the store."""
-        from weighbridge.registry.state.store import Settings
+        from weighbridge.registry.state.tip import Settings
 
         return Settings(push=not self.no_push, remote=self.remote)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from weighbridge.registry.state.store import Committed
+    from weighbridge.registry.state.tip import Committed
 
 
 def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -41,7 +41,7 @@ class Pick:
     def one(self, root: Path) -> str:
         """The recipe's name; an `InputError` unless it is named in exactly one way."""
         from weighbridge.core.errors import InputError
-        from weighbridge.registry.lifecycle.evidence import select
+        from weighbridge.registry.lifecycle.selection import select
 
         if (self.recipe is None) == (self.by is None):
             raise InputError("expected a recipe or --select, and not both")

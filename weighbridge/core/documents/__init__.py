@@ -12,6 +12,7 @@
 """
 
 from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded, Written, load, parse
+from weighbridge.core.documents.budgets import Budget, BudgetFile
 from weighbridge.core.documents.device import Device
 from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection, baseline_folder, recipe_folder
 from weighbridge.core.documents.manifest import ArtifactFile, Manifest, Sizes, StepRecord
@@ -30,8 +31,6 @@ from weighbridge.core.documents.measurement import (
     Weighed,
 )
 from weighbridge.core.documents.params import (
-    Budget,
-    BudgetFile,
     DataSection,
     ModelSection,
     Params,

@@ -7,7 +7,6 @@ file is one `InputError` before any runtime sees it.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,11 +14,12 @@ import numpy as np
 import onnx
 import zstandard
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.formats.onnx_count import Counts, counts
+from weighbridge.core.formats.onnx_walk import all_tensors, subgraphs, tensor_bytes
 from weighbridge.core.opening import open_file, require_regular
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "parse_model",
     "serialize",
     "signature",
-    "strip_metadata",
 ]
 
 MAX_BYTES = 2**31 - 1
@@ -91,7 +90,7 @@ def external_files(path: Path) -> tuple[Path, ...]:
 def external_names(data: bytes, where: str) -> tuple[str, ...]:
     """The files of external data that a model's bytes name, relative to its folder, sorted."""
     proto = parse_model(data, where, complete=False)
-    external = (tensor for tensor in _all_tensors(proto) if tensor.data_location == TensorProto.EXTERNAL)
+    external = (tensor for tensor in all_tensors(proto) if tensor.data_location == TensorProto.EXTERNAL)
     locations = {entry.value for tensor in external for entry in tensor.external_data if entry.key == "location"}
     return tuple(sorted(locations))
 
@@ -121,24 +120,6 @@ def serialize(proto: ModelProto) -> bytes:
     if proto.ByteSize() > MAX_BYTES:
         raise InputError(f"the model has {proto.ByteSize()} bytes; an ONNX file can have at most {MAX_BYTES}")
     return bytes(proto.SerializeToString(deterministic=True))
-
-
-def strip_metadata(proto: ModelProto) -> ModelProto:
-    """A copy without what no runtime needs: doc strings, producer, metadata, inferred shapes of inner values.
-
-    Exporters store stack traces with absolute paths there; sizes and digests must not depend on them.
-    """
-    bare = ModelProto()
-    bare.CopyFrom(proto)
-    for name in ("producer_name", "producer_version", "domain", "model_version", "doc_string", "metadata_props"):
-        bare.ClearField(name)
-    for function in bare.functions:
-        function.ClearField("doc_string")
-        function.ClearField("metadata_props")
-        function.ClearField("value_info")
-        _strip_nodes(function.node)
-    _strip_graph(bare.graph)
-    return bare
 
 
 def signature(proto: ModelProto) -> Signature:
@@ -191,59 +172,6 @@ def _dtype_name(elem_type: int) -> str:
         return "unknown"
 
 
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """Every tensor of a graph: initializers, attributes, and those of its subgraphs."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield sparse.values
-        yield sparse.indices
-    yield from _node_tensors(graph.node)
-
-
-def _node_tensors(nodes: Iterator[NodeProto]) -> Iterator[TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.TENSOR:
-                yield attribute.t
-            yield from attribute.tensors
-            for subgraph in _subgraphs(attribute):
-                yield from _tensors(subgraph)
-
-
-def _all_tensors(proto: ModelProto) -> Iterator[TensorProto]:
-    yield from _tensors(proto.graph)
-    for function in proto.functions:
-        yield from _node_tensors(function.node)
-
-
-def _subgraphs(attribute: AttributeProto) -> list[GraphProto]:
-    return [*([attribute.g] if attribute.type == AttributeProto.GRAPH else []), *attribute.graphs]
-
-
-def _strip_graph(graph: GraphProto) -> None:
-    for name in ("doc_string", "metadata_props", "value_info", "quantization_annotation"):
-        graph.ClearField(name)
-    for value in (*graph.input, *graph.output):
-        value.ClearField("doc_string")
-        value.ClearField("metadata_props")
-    for tensor in graph.initializer:
-        tensor.ClearField("doc_string")
-        tensor.ClearField("metadata_props")
-    _strip_nodes(graph.node)
-
-
-def _strip_nodes(nodes: Iterator[NodeProto]) -> None:
-    for node in nodes:
-        node.ClearField("doc_string")
-        node.ClearField("metadata_props")
-        for attribute in node.attribute:
-            attribute.ClearField("doc_string")
-            if attribute.type == AttributeProto.TENSOR:
-                attribute.t.ClearField("doc_string")
-            for subgraph in _subgraphs(attribute):
-                _strip_graph(subgraph)
-
-
 def _check_names(graph: GraphProto, outer: set[str], where: str) -> None:
     """Every value that is read is written before, and nothing is written twice."""
     known = set(outer)
@@ -265,7 +193,7 @@ def _check_node(node: NodeProto, known: set[str], where: str) -> None:
         if name and name not in known:
             raise InputError(f"{label} reads {name!r}, which nothing before it writes", where=where)
     for attribute in node.attribute:
-        for subgraph in _subgraphs(attribute):
+        for subgraph in subgraphs(attribute):
             _check_names(subgraph, known, where)
     for name in node.output:
         if name and name in known:
@@ -274,7 +202,7 @@ def _check_node(node: NodeProto, known: set[str], where: str) -> None:
 
 def _check_tensors(proto: ModelProto, where: str) -> None:
     """Every tensor holds as many bytes as its type and shape say."""
-    for tensor in _all_tensors(proto):
+    for tensor in all_tensors(proto):
         name = tensor.name or "without a name"
         if tensor.data_location == TensorProto.EXTERNAL:
             raise InputError(f"tensor {name} keeps its data in another file", where=where)
@@ -282,36 +210,22 @@ def _check_tensors(proto: ModelProto, where: str) -> None:
             raise InputError(f"tensor {name} has the unknown type {tensor.data_type}", where=where)
         if any(size < 0 for size in tensor.dims):
             raise InputError(f"tensor {name} has a negative size: {list(tensor.dims)}", where=where)
-        expected = _tensor_bytes(tensor)
+        expected = tensor_bytes(tensor)
         if tensor.HasField("raw_data") and expected is not None and len(tensor.raw_data) != expected:
             raise InputError(
                 f"tensor {name} has {len(tensor.raw_data)} bytes; its type and shape need {expected}", where=where
             )
 
 
-def _tensor_bytes(tensor: TensorProto) -> int | None:
-    """Bytes of `raw_data` by type and shape; 4-bit types hold two values a byte, 2-bit types four. None for strings."""
-    if tensor.data_type == TensorProto.STRING:
-        return None
-    count = 1
-    for size in tensor.dims:  # Python integers: a forged shape must not wrap around
-        count *= size
-    name = TensorProto.DataType.Name(tensor.data_type)
-    bits = 4 if name.endswith(("INT4", "E2M1")) else 2 if name.endswith("INT2") else None
-    if bits is not None:
-        return (count * bits + 7) // 8
-    return count * int(np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize)
-
-
 def _inline_external(proto: ModelProto, path: Path) -> None:
     total = proto.ByteSize()
-    for tensor in _all_tensors(proto):
+    for tensor in all_tensors(proto):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         where = f"{path}: external data of tensor {tensor.name}"
         source = _inside(path.parent, entries.get("location", ""), where)
-        expected = _tensor_bytes(tensor) or 0
+        expected = tensor_bytes(tensor) or 0
         offset, length = _number(entries, "offset", 0, where), _number(entries, "length", expected, where)
         total += length
         if length != expected:

@@ -1,0 +1,43 @@
+"""What a report tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from weighbridge.core.documents import BasisItem, PolicyChange, Portability, Verdict, WaiverUse
+from weighbridge.gate.report.facts import Entry
+from weighbridge.gate.report.governance import (
+    Edit,
+)
+
+PICTURES = {"pareto": "pareto.png", "limits": "limits.png", "launches": "launches.png"}
+"""Plots and their files, beside the report."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report is made of."""
+
+    verdict: Verdict
+    entries: Sequence[Entry]
+    model: str | None = None
+    notes: Sequence[str] = ()
+    policy_changes: Sequence[PolicyChange] = ()
+    waivers: Sequence[WaiverUse] = ()
+    basis: Sequence[BasisItem] = ()
+    portability: Sequence[Portability] = ()
+    """Answers on other processors."""
+    edits: Sequence[Edit] | None = None
+    """None where there was no merge base to compare with."""
+    calibration: Sequence[str] = ()
+    """Sentences on what this device can resolve, where it was calibrated."""
+    reproduce: Sequence[str] = ()
+    """Commands."""
+    pictures: bool = False
+    """Whether the plots lie beside the report."""
+
+    @property
+    def many(self) -> bool:
+        """A pipeline's recipes rather than one candidate."""
+        return self.model is not None
