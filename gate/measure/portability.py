@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import MeasurementError
+from weighbridge.core.formats.onnx_precision import FLOAT32
 from weighbridge.data import Split
 from weighbridge.gate.measure.emulation import Emulated, Emulator, ExpiredError
 from weighbridge.gate.measure.evaluation import answers_of
@@ -28,11 +29,11 @@ Array = NDArray[Any]
 EXAMPLES = 400
 """Examples of the test split at most, drawn at random."""
 NOISE = 1e-4
-"""Of the largest answer: a difference that is always rounding's."""
+"""Of the largest answer: a difference that is always rounding's. Two roundings where the artifact's own are larger."""
 UNDISTURBED = 1e-2
 """The same for models whose inputs are all integers, which cannot be disturbed by a rounding."""
-DISTURBANCE = 2.0**-22
-"""Relative change of float inputs, by which rounding's own effect on a model is measured."""
+DISTURBANCE = 4
+"""Relative change of float inputs in roundings of the artifact, by which their own effect on it is measured."""
 DRAWS, FACTOR = 4, 2.0
 """Tolerated: this many times the largest difference that rounding makes to an example here, in so many draws."""
 
@@ -45,6 +46,8 @@ class Subject:
     output: int
     feeding: Feeding
     batch_size: int = 1
+    roundoff: float = FLOAT32
+    """Of the narrowest floats that it computes in, see `core.formats.onnx_precision`."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +96,21 @@ def _compared(subject: Subject, split: Split, there: _There, waiting: int) -> Co
     same = split.take(slice(len(theirs)))
     with open_artifact(subject.artifact)[0] as worker:
         ours = _all(worker, same.inputs, subject)
-        moved = [_all(worker, inputs, subject) for inputs in _disturbed(same.inputs)]
-    return differences(ours, theirs, moved)
+        moved = [_all(worker, inputs, subject) for inputs in _disturbed(same.inputs, DISTURBANCE * subject.roundoff)]
+    return differences(ours, theirs, moved, max(NOISE, 2 * subject.roundoff))
 
 
-def differences(ours: Array, theirs: Array, moved: Sequence[Array]) -> Compared:
-    """Answers (n, …) of two processors, and of this one to disturbed inputs, where there are any."""
+def differences(ours: Array, theirs: Array, moved: Sequence[Array], noise: float = NOISE) -> Compared:
+    """Answers (n, …) of two processors, and of this one to disturbed inputs, where there are any.
+
+    A difference of `noise` of the largest answer is always rounding's.
+    """
     if ours.shape != theirs.shape:
         return Compared(reason=f"answers of shape {theirs.shape} there, {ours.shape} here", crashed=True)
     scale = float(np.abs(ours).max(initial=0)) or 1.0
     apart = _rows(ours, theirs) / scale
     rounding = [FACTOR * float(_rows(ours, other).max(initial=0)) / scale for other in moved]
-    tolerance = max(NOISE if moved else UNDISTURBED, *rounding, 0.0)
+    tolerance = max(noise if moved else UNDISTURBED, *rounding, 0.0)
     return Compared(
         examples=len(ours),
         differing=int((~(apart <= tolerance)).sum()),  # NaN is no agreement
@@ -196,17 +202,17 @@ def _all(worker: Answering, inputs: Mapping[str, Array], subject: Subject) -> Ar
     return answers_of(worker, inputs, subject.feeding, [subject.output], batch)[0]
 
 
-def _disturbed(inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+def _disturbed(inputs: Mapping[str, Array], share: float) -> Iterator[dict[str, Array]]:
     """Draws of the inputs with floats moved by a rounding of their last bits; none where all are integers."""
     rng = np.random.default_rng(1)
     if not any(array.dtype.kind == "f" for array in inputs.values()):
         return
     for _ in range(DRAWS):
-        yield {name: _moved(array, rng) if array.dtype.kind == "f" else array for name, array in inputs.items()}
+        yield {name: _moved(array, share, rng) if array.dtype.kind == "f" else array for name, array in inputs.items()}
 
 
-def _moved(array: Array, rng: np.random.Generator) -> Array:
-    return np.asarray(array * (1 + rng.uniform(-DISTURBANCE, DISTURBANCE, array.shape)), array.dtype)
+def _moved(array: Array, share: float, rng: np.random.Generator) -> Array:
+    return np.asarray(array * (1 + rng.uniform(-share, share, array.shape)), array.dtype)
 
 
 def _rows(ours: Array, theirs: Array) -> Array:

@@ -20,6 +20,7 @@ from weighbridge.core.formats.onnx_file import (
     load_model,
     signature,
 )
+from weighbridge.core.formats.onnx_precision import FLOAT32, roundoff
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Model:
     counts: Counts | str
     """Parameters and multiply-accumulates, or why they are not known."""
     signature: Signature
+    roundoff: float = FLOAT32
+    """Of the narrowest floats that it computes in."""
 
     def weighed(self) -> Weighed:
         """How a measurement names it."""
@@ -121,7 +124,9 @@ def _read_onnx(path: Path, name: str) -> Model:
     if digests[0] != before:
         raise InputError("changed while it was read", where=str(path), fix="weigh again once nothing writes to it")
     data = b"".join(contents)
-    return Model(name, path, files, digests, digest, compressed_sizes(data), counts(proto), signature(proto))
+    return Model(
+        name, path, files, digests, digest, compressed_sizes(data), counts(proto), signature(proto), roundoff(proto)
+    )
 
 
 def _manifest(path: Path, digest: str) -> Manifest | None:

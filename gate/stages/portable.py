@@ -89,7 +89,7 @@ def _subject(item: _Built, folder: Path, split: Split) -> Subject:
     names = tuple(port.name for port in model.signature.inputs)
     adapter = ADAPTERS[item.manifest.target]
     artifact = Artifact(item.name, model.stage(folder), adapter, names)
-    return Subject(artifact, 0, feeding(model.signature, split, "artifacts/data/test.npz"))
+    return Subject(artifact, 0, feeding(model.signature, split, "artifacts/data/test.npz"), roundoff=model.roundoff)
 
 
 def _row(item: _Built, emulator: Emulator, found: Compared) -> Portability:

@@ -1,5 +1,6 @@
 """Answers on other processors: what is compared, what rounding explains, and what is never taken for agreement."""
 
+import os
 import shutil
 import sys
 
@@ -10,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.models import HONEST, adapter, artifact, examples, linear
 from weighbridge.core.facts.isa import this_host
+from weighbridge.core.formats.onnx_precision import FLOAT32, roundoff
 from weighbridge.data import Split
 from weighbridge.gate.measure.emulation import ARM64_VARIABLE, Emulator, emulators
 from weighbridge.gate.measure.feeding import Feeding
@@ -113,6 +115,55 @@ def test_integer_inputs_cannot_be_disturbed(tmp_path, apart, alike):
     x = np.arange(160).reshape(40, 4)
     body = f"y = x[:, :3] / 159.0\nreturn [y * (1 - {apart}) if 'ELSEWHERE' in os.environ else y]"
     assert found_on(ELSEWHERE, tmp_path, body, split=Split({"x": x}, x[:, 0])).alike is alike
+
+
+@pytest.mark.parametrize(("kind", "alike"), [(TensorProto.FLOAT16, True), (TensorProto.FLOAT, False)])
+def test_a_rounding_is_as_large_as_the_floats_that_the_file_computes_in(tmp_path, kind, alike):
+    """Half-precision arithmetic rounds after every operation: 0.05 % is nothing there, and a fault elsewhere."""
+    path = computing_in(kind, tmp_path / "m.onnx")
+    runtime = adapter(tmp_path, "y = x[:, :3]\nreturn [y * (1 + 5e-4) if 'ELSEWHERE' in os.environ else y]")
+    subject = Subject(artifact(path, adapter=runtime), 0, Feeding((), None), roundoff=roundoff(onnx.load(str(path))))
+    assert compare([subject], examples(40), ELSEWHERE, SECONDS)[0].alike is alike
+
+
+def test_an_overflow_of_half_precision_is_no_rounding():
+    """Infinite there, finite here: a fault at every tolerance."""
+    ours = np.full((4, 3), 65_000.0)
+    theirs = ours.copy()
+    theirs[2, 1] = np.inf
+    assert differences(ours, theirs, [ours], noise=2.0**-10).differing == 1
+
+
+@pytest.mark.skipif(ARM64_VARIABLE not in os.environ, reason="no arm64 Python (tests/install-arm64)")
+def test_half_precision_on_arm64_is_the_same_model(tmp_path):
+    """Onnxruntime computes in float16 there and in float32 here."""
+    path = computing_in(TensorProto.FLOAT16, tmp_path / "m.onnx")
+    emulator = next(item for item in emulators() if item.processor == "arm64")
+    found = [
+        compare([Subject(artifact(path), 0, Feeding((), None), roundoff=share)], examples(40), emulator, SECONDS)[0]
+        for share in (roundoff(onnx.load(str(path))), FLOAT32)
+    ]
+    assert found[0].alike, found[0]
+    assert not found[1].alike, "float32 roundings do not explain it: the test shows nothing"
+
+
+def computing_in(kind, path):
+    """A hidden layer of 256 whose weights and products have that type."""
+    rng = np.random.default_rng(3)
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    weights = [(rng.standard_normal(shape) / 8).astype(dtype) for shape in ((4, 256), (256, 3))]
+    nodes = [
+        helper.make_node("Cast", ["x"], ["c"], to=kind),
+        helper.make_node("MatMul", ["c", "w0"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "w1"], ["o"]),
+        helper.make_node("Cast", ["o"], ["y"], to=TensorProto.FLOAT),
+    ]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("x", 4), ("y", 3))]
+    stored = [numpy_helper.from_array(array, f"w{index}") for index, array in enumerate(weights)]
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    return path
 
 
 def test_not_a_number_is_no_agreement():
