@@ -20,8 +20,8 @@ from weighbridge.compress.steps import Context, Graph, Step, Subject
 from weighbridge.compress.training.checkpoint import write_checkpoint
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.splits import calibration
-from weighbridge.core.documents import ArtifactFile, Manifest
-from weighbridge.core.errors import InputError
+from weighbridge.core.documents import REFUSAL, ArtifactFile, Manifest, Refusal
+from weighbridge.core.errors import InputError, InvariantError, WeighbridgeError
 from weighbridge.core.facts.targets import DEFAULT_TARGET
 from weighbridge.core.files import atomic_write, sha256_bytes, write_json
 from weighbridge.core.progress import Progress, silent
@@ -94,15 +94,37 @@ def baseline(root: Path, name: str = DEFAULT_TARGET, progress: Progress = silent
     progress("export", 1, 1, f"{artifact.sizes.bytes} B")
 
 
-def compress(root: Path, recipe: str, progress: Progress = silent) -> None:
-    """Run one recipe on the baseline; write an artifact with its manifest for each target, or nothing."""
+def compress(root: Path, recipe: str, progress: Progress = silent, *, keep_going: bool = False) -> Refusal | None:
+    """Run one recipe on the baseline; write an artifact with its manifest for each target, or nothing.
+
+    With `keep_going`, a recipe that this model cannot take leaves its refusal in the artifact's place and returns it,
+    so that the other recipes are weighed and judged. Whatever else goes wrong (a stage that has not run, a package that
+    is not installed, a full disk or memory) raises all the same: running again may give another result.
+    """
     project = Project(root)
-    read_recipe(project.params, recipe, str(project.params_file))
+    if recipe not in project.params.recipes:
+        read_recipe(project.params, recipe, str(project.params_file))
     where = f"{project.params_file}: recipes.{recipe}.target"
     targets = [find_target(name, where) for name in project.params.recipes[recipe].targets]
     with replaced_folder(project.recipe_folder(recipe)) as folder:
-        for target, (artifact, manifest) in zip(targets, _built(project, recipe, targets, progress), strict=True):
+        try:
+            built = _built(project, recipe, targets, progress)
+        except (InputError, InvariantError) as error:
+            if not keep_going or not _of_recipe(error, project, recipe):
+                raise
+            refusal = Refusal.of(error, recipe, "compress")
+            refusal.write(folder / REFUSAL)
+            return refusal
+        for target, (artifact, manifest) in zip(targets, built, strict=True):
             _write(folder / target.name, target.file, artifact, manifest)
+    return None
+
+
+def _of_recipe(error: WeighbridgeError, project: Project, recipe: str) -> bool:
+    """Whether an error is a property of the recipe on this model, the same in every run."""
+    place = f"{project.params_file}: recipes.{recipe}"
+    rest = (error.where or "").removeprefix(place)
+    return error.where is not None and error.where.startswith(place) and rest[:1] in ("", ".", ":", "[")
 
 
 def _built(

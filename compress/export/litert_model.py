@@ -17,7 +17,7 @@ from weighbridge.compress.export.capture import CONVERTER_ERRORS, Example, refus
 from weighbridge.compress.export.target import Program
 from weighbridge.compress.graph.fold import fold_batchnorm
 from weighbridge.compress.training.objective import batch
-from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.errors import InputError, InvariantError, StateError
 from weighbridge.data import Split
 
 Array = NDArray[Any]
@@ -79,7 +79,7 @@ def check_runtime(data: bytes) -> None:
     """Refuse a file that asks for a newer runtime than is installed; the error names both versions."""
     least, have = tflite.least_runtime(data), installed("ai-edge-litert")
     if least is not None and have is not None and _numbers(least) > _numbers(have):
-        raise InvariantError(
+        raise StateError(
             f"the artifact needs LiteRT {least} or newer; ai-edge-litert {have} is installed",
             fix="install converter and runtime together: pip install 'weighbridge[litert]'",
         )

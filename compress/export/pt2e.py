@@ -27,7 +27,7 @@ from weighbridge.compress.techniques.quantize.integer import check_calibration
 from weighbridge.compress.techniques.quantize.qat import LAYERS
 from weighbridge.compress.training.finetune import facts_of, finetune
 from weighbridge.compress.training.objective import batch, deterministic
-from weighbridge.core.errors import InputError
+from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.facts.targets import TARGETS
 from weighbridge.data import Split
 
@@ -96,10 +96,10 @@ def _inside(module: nn.Module) -> nn.Module:
 
 
 def require_quantizer(where: str = WHERE) -> None:
-    """Refuse where torchao or the XNNPACK quantizer (a part of executorch) is not installed (`InputError`)."""
+    """Refuse where torchao or the XNNPACK quantizer (a part of executorch) is not installed (`StateError`)."""
     missing = [name for name in ("torchao", "executorch") if installed(name) is None]
     if missing:
-        raise InputError(
+        raise StateError(
             f"quantization-aware training for this target needs {', '.join(missing)}, which is not installed",
             where=where,
             fix=f"pip install 'weighbridge[{TARGETS['executorch'].extra}]'",

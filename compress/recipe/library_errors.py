@@ -34,6 +34,12 @@ def of_library(error: BaseException) -> str | None:
     return "torch" if type(error) is RuntimeError else None  # compiled code leaves no frame of its own
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a library ran out of memory: a matter of the machine, not of the model."""
+    text = str(error)
+    return any(said in text for said in ("can't allocate memory", "Failed to allocate memory", "bad_alloc"))
+
+
 def first_line(error: BaseException) -> str:
     """What a library said first; `no reason given` where it said nothing."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")

@@ -15,13 +15,13 @@ from weighbridge.compress import invariants
 from weighbridge.compress.export.target import Lowering, Program, Reading, Target, ports, read_form
 from weighbridge.compress.invariants import Claim
 from weighbridge.compress.recipe.control import Control
-from weighbridge.compress.recipe.library_errors import LIBRARY_ERRORS, first_line, of_library
+from weighbridge.compress.recipe.library_errors import LIBRARY_ERRORS, first_line, of_library, out_of_memory
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases
 from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction, Step, Subject
 from weighbridge.compress.training.quality import predict
 from weighbridge.compress.training.splits import forget
 from weighbridge.core.documents import Sizes, StepRecord
-from weighbridge.core.errors import InvariantError, WeighbridgeError
+from weighbridge.core.errors import InvariantError, StateError, WeighbridgeError
 from weighbridge.core.formats.onnx_file import compressed_sizes, counts
 from weighbridge.core.formats.onnx_isa import requires
 from weighbridge.data import Split
@@ -61,6 +61,10 @@ def placed(step: Step) -> Iterator[None]:
         library = of_library(error)
         if library is None:
             raise
+        if out_of_memory(error):
+            raise StateError(
+                f"{library} ran out of memory: {first_line(error)}", where=step.where, fix="free memory, and run again"
+            ) from error
         raise InvariantError(
             f"{library} cannot take the model: {type(error).__name__}: {first_line(error)}",
             where=step.where,

@@ -29,7 +29,7 @@ from weighbridge.gate.report.governance import (
     unwaived,
     waivers_section,
 )
-from weighbridge.gate.report.phrases import exact_value, interval, joined, listed, named_budget
+from weighbridge.gate.report.phrases import counted, exact_value, interval, joined, listed, named_budget
 from weighbridge.gate.report.portability import portability_section
 from weighbridge.gate.report.recipe_rows import accuracy_cell, latency_cell, place_columns, recipe_rows, size_cell
 from weighbridge.gate.report.subject import PICTURES, Report
@@ -85,6 +85,8 @@ def _failure(report: Report, failed: int, counting: int) -> str:
     """Everything that failed: limits, answers elsewhere, and changes of the rules that no waiver accepts."""
     elsewhere = _elsewhere(report, Verdict.FAIL)
     said = [f"{_share(report, failed, counting)} beyond a limit"] if failed else []
+    refused = [item for item in report.refused.values() if not item.advisory]
+    said += [f"{counted(len(refused), 'recipe')} could not be built or weighed"] if refused else []
     said += [f"answers differ on another processor ({elsewhere})"] if elsewhere else []
     lacking = unwaived(report.policy_changes)
     said += [lacking] if lacking else []
@@ -163,6 +165,7 @@ def _reasons(report: Report) -> Section | None:
         [Mark(verdict), " ", Code(name), " ", *listed(budgets), f": {reason}"]
         for (name, verdict, reason), budgets in grouped.items()
     ]
+    items += [[Mark(item.verdict), " ", Code(name), f": {item.reason}"] for name, item in report.refused.items()]
     return Section("reasons", "Why", [Bullets(items)]) if items else None
 
 

@@ -30,7 +30,7 @@ def place_columns(report: Report) -> list[Span]:
 
 def recipe_rows(report: Report) -> Section | None:
     """The section with one row for each recipe and device; None where nothing was weighed."""
-    if not report.entries:
+    if not report.entries and not report.refused:
         return None
     header = ("model", "verdict", "file size", "latency", "accuracy", "what decided")
     rows = [
@@ -43,6 +43,17 @@ def recipe_rows(report: Report) -> Section | None:
             _decisive(entry),
         )
         for entry in report.entries
+    ]
+    rows += [
+        (
+            [Code(name)],
+            [Mark(item.verdict, " (advisory)" if item.advisory else "")],
+            ["–"],
+            ["–"],
+            ["–"],
+            ["not built" if item.stage == "compress" else "not weighed"],
+        )
+        for name, item in report.refused.items()
     ]
     return Section("recipes", "Verdicts", [Table(header, rows, frozenset({2, 3, 4}))])
 

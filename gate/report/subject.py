@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from weighbridge.core.documents import BasisItem, PolicyChange, Portability, Verdict, WaiverUse
+from weighbridge.core.documents import BasisItem, PolicyChange, Portability, Refused, Verdict, WaiverUse
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.governance import (
     Edit,
@@ -25,6 +25,8 @@ class Report:
     notes: Sequence[str] = ()
     policy_changes: Sequence[PolicyChange] = ()
     waivers: Sequence[WaiverUse] = ()
+    refused: Mapping[str, Refused] = field(default_factory=dict)
+    """What could not be built or weighed, by name."""
     basis: Sequence[BasisItem] = ()
     portability: Sequence[Portability] = ()
     """Answers on other processors."""

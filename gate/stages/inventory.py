@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from weighbridge.core.documents import (
+    REFUSAL,
     STABLE,
     Candidate,
     Device,
     Manifest,
     Measurement,
     Params,
+    Refused,
     Stable,
     baseline_folder,
+    built_folder,
+    find_refusal,
     load,
 )
 from weighbridge.core.documents.manifest import recipe_core
@@ -41,6 +46,8 @@ class Inventory:
 
     params: Params
     weighed: tuple[WeighedCandidate, ...]
+    refused: Mapping[str, Refused] = field(default_factory=dict)
+    """By recipe where it was not built, by candidate where it could not be weighed."""
 
 
 def take_inventory(root: Path) -> Inventory:
@@ -50,8 +57,12 @@ def take_inventory(root: Path) -> Inventory:
     params = Params.read(root / PARAMS)
     stable = _stable_digests(root)
     data = _data(root)
-    weighed = []
+    weighed: list[WeighedCandidate] = []
+    refused: dict[str, Refused] = {}
     for candidate in params.candidates():
+        if (found := _refused(root, params, candidate)) is not None:
+            refused[found[0]] = found[1]
+            continue
         baseline, problems = _artifact(root / baseline_folder(candidate.target))
         manifest, more = _artifact(root / candidate.folder)
         measurement = Measurement.read(root / candidate.measurement)
@@ -61,7 +72,18 @@ def take_inventory(root: Path) -> Inventory:
             *_other_data(data, manifest, baseline, measurement),
         ]
         weighed.append(WeighedCandidate(candidate, manifest, measurement, (*problems, *more, *disagree)))
-    return Inventory(params, tuple(weighed))
+    return Inventory(params, tuple(weighed), refused)
+
+
+def _refused(root: Path, params: Params, candidate: Candidate) -> tuple[str, Refused] | None:
+    """What stands in the place of a candidate's artifact or measurement, under the name that the verdict has for it."""
+    advisory = params.recipes[candidate.recipe].advisory
+    built = f"{built_folder(candidate.recipe)}/{REFUSAL}"
+    # The artifact's refusal first: the one beside the measurements follows from it.
+    for name, place in ((candidate.recipe, built), (candidate.name, candidate.refusal)):
+        if (found := find_refusal(root / place)) is not None:
+            return name, Refused(recipe=candidate.recipe, stage=found.stage, reason=found.reason, advisory=advisory)
+    return None
 
 
 def _artifact(folder: Path) -> tuple[Manifest, list[str]]:

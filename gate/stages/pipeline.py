@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.core.documents import (
+    REFUSAL,
     STABLE,
     Candidate,
     Device,
     Manifest,
     Measurement,
     Params,
+    Refusal,
     Stable,
     Weighing,
     baseline_folder,
+    built_folder,
+    find_refusal,
     load,
 )
 from weighbridge.core.errors import InputError, IntegrityError, MeasurementError
@@ -62,18 +66,47 @@ def _others(params: Params, root: Path) -> dict[str, Any]:
     return said
 
 
-def weigh(root: Path, recipe: str, progress: Progress = silent) -> list[Measurement]:
-    """Weigh a recipe's artifacts, on each device, into `measurements/<recipe>/`, continuing what stands there."""
+def weigh(
+    root: Path, recipe: str, progress: Progress = silent, *, keep_going: bool = False
+) -> list[Measurement | Refusal]:
+    """Weigh a recipe's artifacts, on each device, into `measurements/<recipe>/`, continuing what stands there.
+
+    With `keep_going`, a recipe that was not built, and an artifact that cannot be weighed against the baseline, leave
+    a refusal beside the measurements (an earlier measurement stays: it is continued once there is an artifact again).
+    """
     params = Params.read(root / PARAMS)
     if recipe not in params.recipes:
         raise InputError(f"unknown recipe {recipe!r}", where=f"{root / 'params.yaml'}: recipes")
     candidates = params.candidates(recipe)
-    found = []
+    found: list[Measurement | Refusal] = []
     for candidate in candidates:
-        with _place(root, params, candidate) as place:
-            found.append(_weigh(root, params, candidate, place, progress))
-    _forget(root / "measurements" / recipe, {Path(candidate.measurement).name for candidate in candidates})
+        try:
+            _require_built(root, candidate)
+            with _place(root, params, candidate) as place:
+                found.append(_weigh(root, params, candidate, place, progress))
+        except InputError as error:
+            if not keep_going or not (error.where or "").startswith(_places(root, candidate)):
+                raise
+            found.append(Refusal.of(error, recipe, "weigh"))
+            found[-1].write(root / candidate.refusal)
+        else:
+            (root / candidate.refusal).unlink(missing_ok=True)
+    wanted = {candidate.measurement for candidate in candidates} | {candidate.refusal for candidate in candidates}
+    _forget(root / "measurements" / recipe, {Path(name).name for name in wanted})
     return found
+
+
+def _require_built(root: Path, candidate: Candidate) -> None:
+    """Raise what `compress` refused, where it left a refusal in the artifact's place."""
+    path = root / built_folder(candidate.recipe) / REFUSAL
+    refusal = find_refusal(path)
+    if refusal is not None:
+        raise InputError(f"the recipe was not built: {refusal.reason}", where=str(path))
+
+
+def _places(root: Path, candidate: Candidate) -> tuple[str, ...]:
+    """How errors name what is the candidate's own: its files, and the refusal in their place."""
+    return str(root / candidate.folder), str(root / built_folder(candidate.recipe) / REFUSAL)
 
 
 def _place(root: Path, params: Params, candidate: Candidate) -> Place:

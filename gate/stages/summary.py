@@ -121,6 +121,9 @@ def check(
     bare = _judge_all(inventory)
     differing = [name for name, found in bare.recipes.items() if not _same(stored.recipes.get(name), found)]
     differing += [name for name in stored.recipes if name not in bare.recipes]
+    differing += [
+        name for name in {**stored.refused, **bare.refused} if stored.refused.get(name) != bare.refused.get(name)
+    ]
     if differing or stored.policy != bare.policy or stored.model != bare.model:
         about = f"on {', '.join(sorted(differing))} " if differing else ""
         raise IntegrityError(
@@ -159,6 +162,10 @@ def table(verdict: GateVerdict) -> str:
     whole = [
         f"{name}: {recipe.verdict.value}{' (advisory)' if recipe.advisory else ''}"
         for name, recipe in verdict.recipes.items()
+    ]
+    whole += [
+        f"{name}: {item.verdict.value} ({item.stage} refused it{'; advisory' if item.advisory else ''}): {item.reason}"
+        for name, item in verdict.refused.items()
     ]
     reasons = [
         f"{name}: {name_of(item)}: {item.reason}"
@@ -207,6 +214,7 @@ def _judge_all(inventory: Inventory) -> GateVerdict:
         for item in inventory.weighed
     }
     counting = [recipe.verdict for recipe in recipes.values() if not recipe.advisory]
+    counting += [refused.standing for refused in inventory.refused.values() if not refused.advisory]
     devices = sorted({recipe.device for recipe in recipes.values()})
     return GateVerdict(
         verdict=worst(counting),
@@ -214,6 +222,7 @@ def _judge_all(inventory: Inventory) -> GateVerdict:
         device=", ".join(devices),
         policy=Policy.of(params).digest(),
         recipes=recipes,
+        refused=dict(inventory.refused),
         notes=[] if counting else ["Every recipe is advisory, and missing evidence never passes."],
     )
 
@@ -270,6 +279,7 @@ def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base |
         notes=verdict.notes,
         policy_changes=verdict.policy_changes,
         waivers=verdict.waivers,
+        refused=verdict.refused,
         basis=verdict.basis,
         portability=verdict.portability,
         edits=changed,

@@ -62,7 +62,9 @@ def apply_waivers(
     recipes = {name: _waive_recipe(name, recipe, valid, ledger) for name, recipe in verdict.recipes.items()}
     waived_changes = _waive_changes(changes, valid, ledger, terms)
     problems, notes = _review(waivers, today, ledger, terms)
-    parts = [recipe.verdict for recipe in recipes.values() if not recipe.advisory] or [Verdict.ERROR]
+    parts = [recipe.verdict for recipe in recipes.values() if not recipe.advisory]
+    parts += [refused.standing for refused in verdict.refused.values() if not refused.advisory]
+    parts = parts or [Verdict.ERROR]
     parts += [Verdict.FAIL for change in waived_changes if change.blocks]
     parts += [Verdict.ERROR for _ in problems]
     return verdict.model_copy(

@@ -1,5 +1,6 @@
 """The stages of the pipeline on a small project: whole folders, true manifests, same bytes, clear refusals."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from weighbridge.compress.recipe.teachers import OnnxTeacher, Teachers
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.training.checkpoint import read_checkpoint, write_checkpoint
 from weighbridge.compress.training.quality import evaluate, predict
-from weighbridge.core.documents import Manifest, RecipeSection
+from weighbridge.core.documents import REFUSAL, Manifest, RecipeSection, Refusal
 from weighbridge.core.errors import InputError, InvariantError, StateError, WeighbridgeError
 from weighbridge.core.files import sha256_file
 from weighbridge.core.formats.onnx_file import load_model, serialize
@@ -199,6 +200,81 @@ def test_a_failed_recipe_leaves_the_old_artifact_and_nothing_half_written(made, 
     with pytest.raises(StateError, match="recipes/int8: cannot be written: No space left on device"):
         stages.compress(made, "int8")
     assert files(made) == before
+
+
+@pytest.fixture
+def failing(made, tmp_path):
+    """The project with one recipe more, which keeps more than it reaches: int8 of no layer at all."""
+    shutil.copytree(made, tmp_path / "p")
+    content = yaml.safe_load((tmp_path / "p" / "params.yaml").read_text())
+    content["recipes"]["none"] = {"steps": [{"prune": {"sparsity": 0.5, "keep": ["*"]}}]}
+    content["recipes"]["typo"] = {"steps": [{"quantize": {"skeme": "static-int8"}}]}
+    (tmp_path / "p" / "params.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path / "p"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "where"), [("none", "recipes.none.steps[0].prune"), ("typo", "recipes.typo.steps[0].quantize: skeme")]
+)
+def test_a_recipe_that_the_model_cannot_take_leaves_its_refusal_in_the_artifact_s_place(failing, recipe, where):
+    """Where the pipeline goes on; by hand it is an error that writes nothing."""
+    folder = failing / "artifacts" / "recipes" / recipe
+    with pytest.raises(WeighbridgeError) as by_hand:
+        stages.compress(failing, recipe)
+    assert not folder.exists()
+    refusal = stages.compress(failing, recipe, keep_going=True)
+    assert refusal == Refusal.read(folder / REFUSAL)
+    assert refusal.reason == str(by_hand.value)
+    assert where in refusal.where
+    assert [path.name for path in folder.iterdir()] == [REFUSAL]
+
+
+def test_a_recipe_that_is_right_again_replaces_its_refusal(failing):
+    """The folder holds one or the other."""
+    stages.compress(failing, "none", keep_going=True)
+    content = yaml.safe_load((failing / "params.yaml").read_text())
+    content["recipes"]["none"] = {"steps": [{"quantize": {"scheme": "fp16"}}]}
+    (failing / "params.yaml").write_text(yaml.safe_dump(content))
+    assert stages.compress(failing, "none", keep_going=True) is None
+    assert [path.name for path in (failing / "artifacts" / "recipes" / "none").iterdir()] == ["onnxruntime"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StateError("cannot be written: No space left on device", where="params.yaml: recipes.int8.steps[0]"),
+        InvariantError("the data is not prepared", where="artifacts/data"),
+        InvariantError("of another recipe", where="ROOT/params.yaml: recipes.int8-too.steps[0]"),
+        RuntimeError("a defect"),
+    ],
+)
+def test_what_another_run_may_do_better_is_never_recorded_as_a_refusal(made, monkeypatch, error):
+    """DVC would keep the refusal and not try again."""
+    before = files(made)
+
+    def broken(*_, **__):
+        if isinstance(error, WeighbridgeError):
+            error.where = error.where.replace("ROOT", str(made))
+        raise error
+
+    monkeypatch.setattr(stages, "compose_all", broken)
+    with pytest.raises(type(error)):
+        stages.compress(made, "int8", keep_going=True)
+    assert files(made) == before
+
+
+def test_a_library_that_runs_out_of_memory_is_no_property_of_the_recipe(made, monkeypatch):
+    """The allocator's message, as torch gives it on CPU."""
+    from weighbridge.compress.recipe import run as running
+
+    def starved(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory")
+
+    technique = dataclasses.replace(running.TECHNIQUES["quantize"], lower=starved)
+    monkeypatch.setitem(running.TECHNIQUES, "quantize", technique)
+    monkeypatch.setattr(running, "of_library", lambda _: "torch")
+    with pytest.raises(StateError, match="torch ran out of memory"):
+        stages.compress(made, "int8", keep_going=True)
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):

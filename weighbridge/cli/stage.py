@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import typer
@@ -55,12 +56,18 @@ def baseline(
 
 @app.command()
 def compress(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
-    """Run one recipe: module steps, export and lowering steps for each of its targets, invariants after each."""
+    """Run one recipe: module steps, export and lowering steps for each of its targets, invariants after each.
+
+    Under DVC, a recipe that the model cannot take leaves its refusal in the artifact's place: the other recipes are
+    weighed, and `weighbridge gate` reports this one as an error and fails.
+    """
     from weighbridge.ci.declared import declared
     from weighbridge.compress import stages
 
     with declared(root, "compress"), progress(quiet=quiet) as report:
-        stages.compress(root, recipe, report)
+        refusal = stages.compress(root, recipe, report, keep_going=_under_dvc())
+    if refusal is not None:
+        typer.echo(f"recipe {recipe} was not built, and the gate will fail: {refusal.reason}", err=True)
 
 
 @app.command()
@@ -77,10 +84,19 @@ def device(root: Path = ROOT) -> None:
 def weigh(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
     """Weigh a recipe's artifacts on each device against the baseline, and against stable where a budget asks."""
     from weighbridge.ci.declared import declared
+    from weighbridge.core.documents import Refusal
     from weighbridge.gate.stages import pipeline
 
     with declared(root, "weigh"), progress(quiet=quiet) as report:
-        pipeline.weigh(root, recipe, report)
+        found = pipeline.weigh(root, recipe, report, keep_going=_under_dvc())
+    for item in found:
+        if isinstance(item, Refusal):
+            typer.echo(f"recipe {recipe} was not weighed, and the gate will fail: {item.reason}", err=True)
+
+
+def _under_dvc() -> bool:
+    """Whether DVC runs this stage: what one recipe cannot do is then recorded, and the others go on."""
+    return "DVC_STAGE" in os.environ
 
 
 @app.command()

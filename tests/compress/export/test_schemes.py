@@ -12,7 +12,7 @@ from weighbridge.compress.export.pt2e import Within, kept_layers
 from weighbridge.compress.graph.lowering import agreement
 from weighbridge.compress.steps import Subject
 from weighbridge.compress.techniques.quantize import Quantize
-from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.errors import InputError, InvariantError, StateError
 
 STORED = {"fp16": "float16", "weight-fp16": "float16", "dynamic-int8": "int8", "weight-int8": "int8"}
 
@@ -138,9 +138,7 @@ def test_readers_decode_what_the_runtime_computes_with(net, programs):
 def test_a_file_for_a_newer_runtime_names_both_versions(programs, monkeypatch):
     """LiteRT's files say from which version on they run."""
     monkeypatch.setattr(litert_model, "installed", lambda _: "0.9.3")
-    with pytest.raises(
-        InvariantError, match=r"needs LiteRT [12]\.\d+\.\d+ or newer; ai-edge-litert 0\.9\.3 is installed"
-    ):
+    with pytest.raises(StateError, match=r"needs LiteRT [12]\.\d+\.\d+ or newer; ai-edge-litert 0\.9\.3 is installed"):
         litert_model.run(programs["litert"].data, {})
 
 

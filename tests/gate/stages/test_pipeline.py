@@ -1,11 +1,13 @@
 import hashlib
+import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 
 from tests.gate.models import examples, linear, weights
-from weighbridge.core.documents import Measurement, Proportions
+from weighbridge.core.documents import REFUSAL, Measurement, Proportions, Refusal
 from weighbridge.core.errors import InputError, IntegrityError
 from weighbridge.core.files import sha256_bytes, sha256_file, write_json
 from weighbridge.data import write_npz
@@ -82,6 +84,55 @@ def test_an_artifact_that_its_manifest_does_not_know_is_not_weighed(root):
     linear(root / "artifacts" / "recipes" / "twice" / "onnxruntime" / "model.onnx", weights() * np.float32(3))
     with pytest.raises(IntegrityError, match="its manifest says"):
         pipeline.weigh(root, "twice")
+    assert not (root / "measurements").exists()
+
+
+@pytest.fixture
+def unbuilt(root):
+    """The same project after an earlier run that could weigh, now with a refusal where the artifact was."""
+    weigh(root)
+    shutil.rmtree(root / "artifacts/recipes/twice")
+    refusal = Refusal(recipe="twice", stage="compress", what="prunes nothing", where="params.yaml: recipes.twice")
+    refusal.write(root / "artifacts/recipes/twice" / REFUSAL)
+    return root
+
+
+def test_a_recipe_that_was_not_built_is_not_weighed_and_keeps_its_measurement(unbuilt):
+    """The looks that an earlier measurement has spent are not given back."""
+    with pytest.raises(InputError, match=r"was not built: params\.yaml: recipes\.twice: prunes nothing"):
+        pipeline.weigh(unbuilt, "twice")
+    (found,) = pipeline.weigh(unbuilt, "twice", keep_going=True)
+    assert isinstance(found, Refusal)
+    assert {path.name for path in (unbuilt / "measurements/twice").iterdir()} == {
+        "onnxruntime@local.json",
+        "onnxruntime@local.refusal.json",
+    }
+
+
+def test_a_candidate_that_does_not_fit_the_baseline_does_not_stop_the_pipeline(root):
+    """What is wrong with its file is recorded; once that is right the refusal goes."""
+    folder = root / "artifacts/recipes/twice/onnxruntime"
+    right = (folder / "model.onnx").read_bytes(), (folder / "manifest.json").read_bytes()
+    _artifact(folder, "twice", weights()[:, :2])
+    with pytest.raises(InputError, match="output"):
+        pipeline.weigh(root, "twice")
+    (found,) = pipeline.weigh(root, "twice", keep_going=True)
+    assert found == Refusal.read(root / "measurements/twice/onnxruntime@local.refusal.json")
+    (folder / "model.onnx").write_bytes(right[0])
+    (folder / "manifest.json").write_bytes(right[1])
+    assert isinstance(weigh(root), Measurement)
+    assert [path.name for path in (root / "measurements/twice").iterdir()] == ["onnxruntime@local.json"]
+
+
+def test_what_is_wrong_with_the_project_stops_the_pipeline(root):
+    """A baseline that is no model is no fault of the recipe."""
+    path = root / "artifacts/baseline/onnxruntime/model.onnx"
+    path.write_bytes(b"nonsense")
+    manifest = json.loads(path.with_name("manifest.json").read_text())
+    manifest["artifact"] |= {"digest": sha256_file(path), "bytes": 8}
+    write_json(path.with_name("manifest.json"), manifest)
+    with pytest.raises(InputError, match="not a readable ONNX model"):
+        pipeline.weigh(root, "twice", keep_going=True)
     assert not (root / "measurements").exists()
 
 

@@ -4,13 +4,14 @@ import copy
 import csv
 import datetime as dt
 import json
+import shutil
 
 import pytest
 import yaml
 
 from tests.gate.evidence import digest
 from tests.gate.project import BASELINE, CANDIDATES, PARAMS, evidence, write_artifact, write_project
-from weighbridge.core.documents import GateVerdict, Measurement, PolicyChange, Verdict
+from weighbridge.core.documents import GateVerdict, Measurement, PolicyChange, Refusal, Verdict
 from weighbridge.core.errors import InputError, IntegrityError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.gate.report import plots
@@ -73,6 +74,61 @@ def test_the_stage_is_deterministic(root, drawn):
     first = {path.name: path.read_bytes() for path in (root / "reports").iterdir()}
     judge(root, today=TODAY)
     assert {path.name: path.read_bytes() for path in (root / "reports").iterdir()} == first
+
+
+def refuse(root, recipe, stage="compress"):
+    """Put a refusal where a recipe's artifact or measurement was."""
+    path = root / "artifacts/recipes" / recipe / "refusal.json"
+    if stage == "weigh":
+        path = root / "measurements" / recipe / "onnxruntime@local.refusal.json"
+    else:
+        shutil.rmtree(path.parent)
+    Refusal(recipe=recipe, stage=stage, what="prunes nothing", where=f"params.yaml: recipes.{recipe}").write(path)
+
+
+@pytest.mark.parametrize("stage", ["compress", "weigh"])
+def test_a_recipe_without_an_artifact_fails_the_gate_and_the_others_are_judged(root, stage):
+    """It is named as an error with its reason; the report says so first."""
+    refuse(root, "int8", stage)
+    verdict = judge(root, today=TODAY)
+    assert verdict.verdict is Verdict.FAIL
+    assert verdict.refused["int8"].verdict is Verdict.ERROR
+    assert verdict.recipes.keys() == {"share"}
+    report = (root / "reports/gate.md").read_text()
+    assert "1 recipe could not be built or weighed" in report
+    assert "prunes nothing" in report
+    checked = check(root, today=TODAY)
+    assert checked.verdict.verdict.exit_code == 1
+    assert f"int8: error ({stage} refused it): params.yaml: recipes.int8: prunes nothing" in checked.table
+
+
+def test_an_advisory_recipe_without_an_artifact_is_shown_and_does_not_decide(root):
+    """As one that fails its limits."""
+    refuse(root, "share")
+    verdict = judge(root, today=TODAY)
+    assert verdict.verdict is Verdict.PASS
+    assert verdict.refused["share"].advisory
+    assert "advisory" in check(root, today=TODAY).table
+
+
+def test_a_gate_with_nothing_but_refusals_never_passes(tmp_path):
+    """Neither where they count nor where all are advisory."""
+    root = write_project(tmp_path, params_with(recipes={"share": PARAMS["recipes"]["share"]}))
+    refuse(root, "share")
+    assert judge(root, today=TODAY).verdict is Verdict.ERROR
+    (root / "params.yaml").write_text(yaml.safe_dump(params_with(recipes={"share": {"steps": [{"share": {}}]}})))
+    assert judge(root, today=TODAY).verdict is Verdict.FAIL
+
+
+def test_a_verdict_that_forgets_a_refusal_does_not_follow(root):
+    """Removing it by hand, or putting the artifact away after the verdict, is seen."""
+    refuse(root, "int8")
+    judge(root, today=TODAY)
+    path = root / "reports/verdict.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "refused": {}, "verdict": "pass"}))
+    with pytest.raises(IntegrityError, match="the verdict on int8 does not follow"):
+        check(root, today=TODAY)
 
 
 def test_a_failed_recipe_fails_the_gate(tmp_path):

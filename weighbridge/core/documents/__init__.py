@@ -8,13 +8,21 @@
 - `device`: the machine that an artifact was weighed on
 - `measurement`: the evidence that `gate` took from two artifacts
 - `stable`: what the registry serves now
+- `refusal`: why a recipe was not built or not weighed
 - `verdict`: what the budgets say of that evidence
 """
 
 from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded, Written, load, parse
 from weighbridge.core.documents.budgets import Budget, BudgetFile
 from weighbridge.core.documents.device import Device
-from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection, baseline_folder, recipe_folder
+from weighbridge.core.documents.devices import (
+    LOCAL,
+    Candidate,
+    DeviceSection,
+    baseline_folder,
+    built_folder,
+    recipe_folder,
+)
 from weighbridge.core.documents.manifest import ArtifactFile, Manifest, Sizes, StepRecord
 from weighbridge.core.documents.measurement import (
     Absent,
@@ -39,6 +47,7 @@ from weighbridge.core.documents.params import (
     TrainSection,
     Weighing,
 )
+from weighbridge.core.documents.refusal import REFUSAL, Refusal, find_refusal
 from weighbridge.core.documents.stable import STABLE, Stable, StableFile
 from weighbridge.core.documents.verdict import (
     BasisItem,
@@ -47,6 +56,7 @@ from weighbridge.core.documents.verdict import (
     PolicyChange,
     Portability,
     RecipeVerdict,
+    Refused,
     Verdict,
     WaiverUse,
     worst,
@@ -56,6 +66,7 @@ from weighbridge.core.facts.metrics import METRICS, Metric, parse_quantity
 __all__ = [
     "LOCAL",
     "METRICS",
+    "REFUSAL",
     "SCHEMA_VERSION",
     "STABLE",
     "Absent",
@@ -89,6 +100,8 @@ __all__ = [
     "RecipeSection",
     "RecipeVerdict",
     "Recorded",
+    "Refusal",
+    "Refused",
     "Resampled",
     "Sizes",
     "Stable",
@@ -101,6 +114,8 @@ __all__ = [
     "Weighing",
     "Written",
     "baseline_folder",
+    "built_folder",
+    "find_refusal",
     "load",
     "parse",
     "parse_quantity",

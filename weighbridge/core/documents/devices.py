@@ -90,12 +90,22 @@ class Candidate:
         """The measurement's file, relative to the project."""
         return f"measurements/{self.recipe}/{self.target}@{self.device}.json"
 
+    @property
+    def refusal(self) -> str:
+        """The file that says why there is no measurement, relative to the project."""
+        return f"measurements/{self.recipe}/{self.target}@{self.device}.refusal.json"
+
 
 def baseline_folder(target: str) -> str:
     """Folder of the uncompressed artifact for a target, relative to the project."""
     return f"artifacts/baseline/{target}"
 
 
+def built_folder(recipe: str) -> str:
+    """What the stage `compress` makes of a recipe, relative to the project: a folder for each target, or a refusal."""
+    return f"artifacts/recipes/{recipe}"
+
+
 def recipe_folder(recipe: str, target: str) -> str:
     """Folder of a recipe's artifact for a target, relative to the project."""
-    return f"artifacts/recipes/{recipe}/{target}"
+    return f"{built_folder(recipe)}/{target}"

@@ -197,6 +197,23 @@ class Portability(Recorded):
     advisory: bool = False
 
 
+class Refused(Recorded):
+    """A recipe that could not be built or weighed: an error, which fails the gate unless the recipe is advisory."""
+
+    verdict: Verdict = Verdict.ERROR
+    recipe: str
+    stage: str
+    """`compress` or `weigh`."""
+    reason: str
+    """One line: where, what, and what to do."""
+    advisory: bool = False
+
+    @property
+    def standing(self) -> Verdict:
+        """What it counts as in the whole: a certain failure, because running it again gives the same refusal."""
+        return Verdict.PASS if self.advisory else Verdict.FAIL
+
+
 class GateVerdict(Recorded):
     """All recipes of one pipeline: what `reports/verdict.json` holds."""
 
@@ -209,6 +226,8 @@ class GateVerdict(Recorded):
     """Over the budgets as they were judged."""
     recipes: dict[str, RecipeVerdict]
     """By candidate: a recipe, with its target and device where there are several."""
+    refused: dict[str, Refused] = {}
+    """By candidate, or by recipe where none of its candidates was built: what has no measurement to judge, and why."""
     notes: list[str] = []
     portability: list[Portability] = []
     """Answers on other processors, where they were asked for."""
