@@ -20,11 +20,12 @@ import numpy as np
 
 from weighbridge.core.errors import MeasurementError, WeighbridgeError
 from weighbridge.gate.measure import machine
-from weighbridge.gate.measure import worker as protocol
 from weighbridge.gate.measure.bench import Cores, Journey, Protocol, Setup, record
 from weighbridge.gate.measure.energy import Counters, counters
+from weighbridge.gate.measure.frames import HEADER, pack, unpack_arrays, unpack_header
 from weighbridge.gate.measure.process import Artifact, Worker, open_artifact
 from weighbridge.gate.measure.recording import to_wire
+from weighbridge.gate.measure.worker import file_digest
 
 Answer = tuple[dict[str, Any], bytes]
 CODE_SECONDS = 50.0
@@ -59,16 +60,16 @@ class Agent:
         path = self._inside(request["path"])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(payload)
-        return {"digest": protocol.file_digest(str(path)), "path": str(path)}, b""
+        return {"digest": file_digest(str(path)), "path": str(path)}, b""
 
     def inputs(self, request: Mapping[str, Any], payload: bytes) -> Answer:
         """Keep the arrays that timing loops go through."""
-        self.arrays = protocol.unpack_arrays(request["arrays"], payload)
+        self.arrays = unpack_arrays(request["arrays"], payload)
         return {}, b""
 
     def examples(self, request: Mapping[str, Any], payload: bytes) -> Answer:
         """Keep raw examples for the user's code."""
-        self.raw = protocol.unpack_arrays(request["arrays"], payload)
+        self.raw = unpack_arrays(request["arrays"], payload)
         return {}, b""
 
     def take_lock(self, _: Mapping[str, Any], __: bytes) -> Answer:
@@ -167,7 +168,7 @@ def main(folder: str, source: BinaryIO, sink: BinaryIO) -> None:
             answer, body = operations[request["op"]](request, payload)
         except Exception as error:  # noqa: BLE001  # the rim of this process: the one that asked decides what it means
             answer, body = _problem(error), b""
-        sink.write(protocol.pack(answer, body))
+        sink.write(pack(answer, body))
         sink.flush()
 
 
@@ -181,8 +182,8 @@ def _problem(error: Exception) -> dict[str, Any]:
 
 def _read(source: BinaryIO, frames: queue.Queue[tuple[dict[str, Any], bytes]], agent: Agent) -> None:
     try:
-        while header := source.read(protocol.HEADER.size):
-            length, size = protocol.unpack_header(header)
+        while header := source.read(HEADER.size):
+            length, size = unpack_header(header)
             request = json.loads(source.read(length))
             frames.put((request, source.read(size)))
     finally:

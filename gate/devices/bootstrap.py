@@ -11,6 +11,7 @@ import struct
 import sys
 import tempfile
 import time
+import types
 from typing import BinaryIO
 
 OLDEST = (3, 11)
@@ -34,7 +35,10 @@ def begin(source: BinaryIO, sink: BinaryIO) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-    sys.path.insert(0, os.path.join(folder, "code"))
+    # Not by the path: a Weighbridge that is installed there, of another version, would be found first.
+    package = types.ModuleType("weighbridge")
+    package.__path__ = [os.path.join(folder, "code", "weighbridge")]
+    sys.modules["weighbridge"] = package
     try:
         from weighbridge.gate.devices import agent
     except ImportError as error:

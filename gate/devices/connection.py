@@ -11,9 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.gate.measure.process import Child
+from weighbridge.gate.measure.process import ROOT, Child
 
-ROOT = Path(__file__).absolute().parents[3]
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 STARTER = "import sys;b=sys.stdin.buffer;exec(compile(b.read(int(b.read(10))),'weighbridge','exec'))"
 """All that the device's shell sees: Python reads the rest from its standard input, so that nothing needs quoting."""
@@ -25,6 +24,7 @@ MODULES = (
     "weighbridge/gate/devices/agent.py",
     "weighbridge/gate/measure/bench.py",
     "weighbridge/gate/measure/energy.py",
+    "weighbridge/gate/measure/frames.py",
     "weighbridge/gate/measure/machine.py",
     "weighbridge/gate/measure/process.py",
     "weighbridge/gate/measure/recording.py",

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.gate.measure.process import SCRIPT, Worker
+from weighbridge.gate.measure.process import ARGUMENTS, Worker
 
 ARM64_VARIABLE = "WEIGHBRIDGE_ARM64_PYTHON"
 """Names the arm64 Python, with the runtimes, that qemu-user runs."""
@@ -40,7 +40,7 @@ class Emulated(Worker):
     """A worker on an emulated processor."""
 
     def __init__(self, emulator: Emulator, *, timeout: float) -> None:
-        super().__init__(emulator.processor, timeout=timeout, command=(*emulator.command, "-I", str(SCRIPT)))
+        super().__init__(emulator.processor, timeout=timeout, command=(*emulator.command, *ARGUMENTS))
 
     def hung(self, what: str) -> MeasurementError:
         """Out of time, rather than wrong."""

@@ -22,11 +22,22 @@ from typing import Any, Self
 from typing import Protocol as Interface
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.gate.measure import worker as protocol
+from weighbridge.gate.measure import frames
+from weighbridge.gate.measure.worker import MEMORY_VARIABLE
 
-SCRIPT = Path(protocol.__file__)
+ROOT = Path(__file__).absolute().parents[3]
+WORKER = """\
+import sys, types
+package = types.ModuleType("weighbridge")
+package.__path__ = [sys.argv[1] + "/weighbridge"]
+sys.modules["weighbridge"] = package
+from weighbridge.gate.measure.worker import main
+main()
+"""
+"""A worker of this very code: not of another version that its Python may have installed, as on a device."""
+ARGUMENTS = ("-I", "-c", WORKER, str(ROOT))
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", protocol.MEMORY_VARIABLE)
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", MEMORY_VARIABLE)
 REAP_SECONDS = 5.0
 
 
@@ -68,7 +79,7 @@ class Child:
     Every way in which it can go wrong is raised as what `died` and `hung` make: a `MeasurementError` here.
     """
 
-    most_payload = protocol.MAX_PAYLOAD
+    most_payload = frames.MAX_PAYLOAD
     """Bytes of one answer at most."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, timeout: float) -> None:
@@ -121,7 +132,7 @@ class Child:
 
     def send(self, operation: str, payload: bytes = b"", *, timeout: float | None = None, **request: Any) -> None:
         """Send one request; a worker that does not take it in time is a fault."""
-        self.write(protocol.pack({"op": operation, **request}, payload), operation, timeout=timeout)
+        self.write(frames.pack({"op": operation, **request}, payload), operation, timeout=timeout)
 
     def write(self, data: bytes, what: str, *, timeout: float | None = None) -> None:
         """Write bytes, `what` names them in faults; progress must be made within every `timeout` seconds."""
@@ -138,11 +149,11 @@ class Child:
     def receive(self, *, timeout: float | None = None) -> tuple[dict[str, Any], bytes]:
         """One answer: its JSON object and payload. Anything that is none raises `MeasurementError`."""
         deadline = time.monotonic() + (timeout or self.timeout)
-        header = self._read(protocol.HEADER.size, deadline)
+        header = self._read(frames.HEADER.size, deadline)
         try:
-            length, size = protocol.unpack_header(header)
+            length, size = frames.unpack_header(header)
             answer = json.loads(self._read(length, deadline), parse_constant=_refuse)
-        except (protocol.ProtocolError, ValueError, RecursionError) as error:
+        except (frames.ProtocolError, ValueError, RecursionError) as error:
             raise self._fault(f"sent an invalid message: {error}") from error
         if size > self.most_payload:
             raise self._fault(f"claims an answer of {size} bytes; at most {self.most_payload} are read")
@@ -222,7 +233,7 @@ class Worker(Child):
         *,
         threads: int = 1,
         timeout: float = 60.0,
-        command: Sequence[str] = (sys.executable, "-I", str(SCRIPT)),
+        command: Sequence[str] = (sys.executable, *ARGUMENTS),
     ) -> None:
         environment = {key: os.environ[key] for key in KEPT_VARIABLES if key in os.environ}
         environment |= dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"ORT_DISABLE_TELEMETRY": "1"}
@@ -265,12 +276,12 @@ def load_into(opened: Worker, artifact: Artifact, *, cores: Sequence[int] = (), 
 
 def send_arrays(opened: Answering, operation: str, arrays: Mapping[str, Any], **request: Any) -> dict[str, Any]:
     """Ask an operation that takes arrays and answers with arrays or facts; returns the answer, arrays unpacked."""
-    described, payload = protocol.pack_arrays(arrays)
+    described, payload = frames.pack_arrays(arrays)
     answer, body = opened.ask(operation, payload, arrays=described, **request)
     if "arrays" in answer:
         try:
-            return {**answer, "arrays": protocol.unpack_arrays(answer["arrays"], body)}
-        except protocol.ProtocolError as error:
+            return {**answer, "arrays": frames.unpack_arrays(answer["arrays"], body)}
+        except frames.ProtocolError as error:
             raise MeasurementError(f"sent an invalid message: {error}", where=opened.name) from error
     return answer
 

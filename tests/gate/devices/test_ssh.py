@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +101,21 @@ def test_the_device_has_nothing_but_numpy_and_the_runtime(python):
     """What is tested below does not lean on packages of this machine."""
     for package in ("pydantic", "yaml", "onnx", "scipy"):
         assert subprocess.run([python, "-c", f"import {package}"], check=False, capture_output=True).returncode != 0
+
+
+def test_a_weighbridge_that_is_installed_there_is_not_asked(connect, server, tmp_path, models):
+    """Another version would answer in another way: agent and workers are of the code that was sent."""
+    bare = sshd.bare_python(
+        tmp_path / "old", "numpy-*.dist-info", "onnxruntime", "onnxruntime-*.dist-info", "packaging", "google"
+    )
+    site = subprocess.check_output([bare, "-c", sshd.SITE], text=True).strip()
+    for name in ("", "gate", "gate/devices", "gate/measure"):
+        (Path(site) / "weighbridge" / name).mkdir()
+        (Path(site) / "weighbridge" / name / "__init__.py").write_text("raise SystemError('an earlier version')\n")
+    place = connect(python=str(bare))
+    assert place.device.cpu == Local().device.cpu
+    launch = place.launch(setup(place, models), METRICS, np.random.default_rng(0))
+    assert launch.values
 
 
 def test_it_is_described_there(connect, python):

@@ -7,7 +7,7 @@ from weighbridge.core.errors import MeasurementError
 from weighbridge.data import Split
 from weighbridge.gate.measure.evaluation import LARGE_BATCH, Manner, answer, check_repeatable, repeated
 from weighbridge.gate.measure.feeding import Feeding
-from weighbridge.gate.measure.worker import pack_arrays
+from weighbridge.gate.measure.frames import pack_arrays
 
 OPEN = Manner(Feeding((), None))
 

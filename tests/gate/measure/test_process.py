@@ -9,7 +9,7 @@ import pytest
 
 from tests.gate.models import HONEST, adapter, artifact, examples, linear
 from weighbridge.core.errors import ExitCode, MeasurementError
-from weighbridge.gate.measure import worker as protocol
+from weighbridge.gate.measure import frames
 from weighbridge.gate.measure.evaluation import answers_of
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.process import Worker, open_artifact, send_arrays
@@ -106,12 +106,12 @@ def test_its_last_words_are_reported(tmp_path):
 
 
 def _framed(text: bytes) -> bytes:
-    return protocol.HEADER.pack(b"WBW1", len(text), 0) + text
+    return frames.HEADER.pack(b"WBW1", len(text), 0) + text
 
 
 FAKES = {
     "garbage": ("os.write(1, b'x' * 64)", "sent an invalid message"),
-    "a frame cut off": (f"os.write(1, {protocol.pack({'version': 'one'})[:-3]!r})", "exit code 0"),
+    "a frame cut off": (f"os.write(1, {frames.pack({'version': 'one'})[:-3]!r})", "exit code 0"),
     "NaN in JSON": (f"os.write(1, {_framed(b'[NaN]')!r})", "sent an invalid message"),
     "a list": (f"os.write(1, {_framed(b'[]')!r})", "is not an object"),
     "brackets without end": (
@@ -119,7 +119,7 @@ FAKES = {
         "invalid message",
     ),
     "a length beyond all bounds": (
-        f"os.write(1, {protocol.HEADER.pack(b'WBW1', 4_000_000_000, 0)!r})",
+        f"os.write(1, {frames.HEADER.pack(b'WBW1', 4_000_000_000, 0)!r})",
         "sent an invalid message",
     ),
     "silence": ("pass", "ended with exit code 0"),

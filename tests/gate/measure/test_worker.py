@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.gate.models import artifact, linear
-from weighbridge.gate.measure import worker
+from weighbridge.gate.measure import frames, worker
 from weighbridge.gate.measure.process import open_artifact
 
 NUMBERS = hnp.arrays(
@@ -20,8 +20,8 @@ NUMBERS = hnp.arrays(
 @given(st.dictionaries(st.text(max_size=5), NUMBERS, max_size=3))
 def test_arrays_survive_the_pipe(arrays):
     """What is packed is unpacked, name by name, type, shape and bytes."""
-    described, payload = worker.pack_arrays(arrays)
-    found = worker.unpack_arrays(described, payload)
+    described, payload = frames.pack_arrays(arrays)
+    found = frames.unpack_arrays(described, payload)
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         assert found[name].dtype == array.dtype
@@ -32,8 +32,8 @@ def test_arrays_survive_the_pipe(arrays):
 @given(st.binary(max_size=64))
 def test_no_bytes_but_a_frame_are_a_header(data):
     """Random bytes are refused, never taken for lengths."""
-    with pytest.raises(worker.ProtocolError):
-        worker.unpack_header(data)
+    with pytest.raises(frames.ProtocolError):
+        frames.unpack_header(data)
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_no_bytes_but_a_frame_are_a_header(data):
 )
 def test_a_description_that_does_not_fit_its_payload_is_refused(described):
     """Lengths, types and shapes must agree with the eight bytes that came."""
-    with pytest.raises(worker.ProtocolError):
-        worker.unpack_arrays(described, b"\0" * 8)
+    with pytest.raises(frames.ProtocolError):
+        frames.unpack_arrays(described, b"\0" * 8)
 
 
 def test_feeds_are_whole_batches_in_order():
@@ -68,7 +68,7 @@ def test_feeds_are_whole_batches_in_order():
 
 
 def test_the_timing_process_imports_only_numpy_and_one_runtime(tmp_path):
-    """Nothing of Weighbridge, no scipy, onnx or torch: the artifact is measured, and the script runs on a device."""
+    """Of Weighbridge itself and its frames alone, no scipy, onnx or torch: the artifact is measured, on any device."""
     opened, started = open_artifact(artifact(linear(tmp_path / "m.onnx")))
     with opened:
         status, _ = opened.ask("status")
@@ -76,13 +76,18 @@ def test_the_timing_process_imports_only_numpy_and_one_runtime(tmp_path):
     installed = {
         name for name in third_party if not name.startswith("_") and name not in ("__main__", "runtime_adapter")
     }
-    assert installed == {"numpy", "onnxruntime"}
+    assert installed == {"numpy", "onnxruntime", "weighbridge"}
+    ours = {name for name in status["modules"] if name.startswith("weighbridge.gate.measure.")}
+    assert ours == {"weighbridge.gate.measure.worker", "weighbridge.gate.measure.frames"}
+    assert {name for name in status["modules"] if name.startswith("weighbridge")} - ours == {
+        "weighbridge", "weighbridge.gate", "weighbridge.gate.measure",
+    }  # fmt: skip
     assert status["memory"] >= started["memory"] > 0
 
 
 def test_an_unknown_operation_is_answered_not_died_of():
     """The loop outlives a request that it cannot serve."""
-    source, sink = io.BytesIO(worker.pack({"op": "dance"}) + worker.pack({"op": "status"})), io.BytesIO()
+    source, sink = io.BytesIO(frames.pack({"op": "dance"}) + frames.pack({"op": "status"})), io.BytesIO()
     worker.serve(source, sink)
     assert b"KeyError" in sink.getvalue()
     assert b"modules" in sink.getvalue()
