@@ -14,6 +14,7 @@ from benchmarks.beside.rows import Interval
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.files import sha256_file
 from weighbridge.data import Split
+from weighbridge.gate.devices.local import least_busy
 from weighbridge.gate.measure.evaluation import Manner, answer
 from weighbridge.gate.measure.feeding import Feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, Protocol, Setup, take_launch
@@ -22,7 +23,6 @@ from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.statistics.location import SIGNED_RANK
 from weighbridge.gate.weighing.sampling import own_cores
-from weighbridge.gate.weighing.weigh import least_busy
 
 METRIC = "latency.p50"
 SEED = 11

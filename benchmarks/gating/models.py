@@ -12,12 +12,12 @@ import numpy as np
 
 from weighbridge.core.files import sha256_file
 from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
+from weighbridge.gate.devices.local import least_busy
 from weighbridge.gate.measure.launches import Launch, Protocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.weighing.sampling import own_cores
-from weighbridge.gate.weighing.weigh import least_busy
 
 ITSELF = "+0 %"
 SLOWER = {ITSELF: 40, "+5 %": 42, "+10 %": 44, "+30 %": 52}

@@ -29,6 +29,7 @@ from weighbridge.data import Split, load_data, read_npz
 from weighbridge.gate.calibrate.calibration import FOLDER
 from weighbridge.gate.calibrate.simulate import Draw, Rates, simulate
 from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
+from weighbridge.gate.devices.local import least_busy
 from weighbridge.gate.measure import device as device_room
 from weighbridge.gate.measure.feeding import Feeding, feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, Launch, Protocol, Setup, take_launch
@@ -40,7 +41,6 @@ from weighbridge.gate.statistics import LOOKS, hodges_lehmann
 from weighbridge.gate.statistics.spread import launch_sd
 from weighbridge.gate.verdict.launch_metrics import MEMORY_GRAIN
 from weighbridge.gate.weighing.sampling import own_cores
-from weighbridge.gate.weighing.weigh import least_busy
 
 METRIC_NAMES = ("latency.p50", "latency.p95", "latency.p99", "throughput", "cold_start", "memory.peak")
 SLOWER_BLOCKS = 44

@@ -89,3 +89,8 @@ class Local(Place):
     def machine_lock(self, waiting: Waiting) -> AbstractContextManager[None]:
         """The machine's lock; see `weighbridge.gate.measure.machine_lock`."""
         return machine_lock(lock_path(os.environ), waiting)
+
+
+def least_busy(threads: int, seconds: float = 0.1) -> Cores:
+    """Cores for workers and harness, by what the next `seconds` show of each core's load."""
+    return Cores.choose(threads, recent_load(seconds))

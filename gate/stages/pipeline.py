@@ -33,7 +33,7 @@ from weighbridge.gate.measure import device as device_room
 from weighbridge.gate.measure.launches import Journey
 from weighbridge.gate.stages.missing import missing_measurement
 from weighbridge.gate.weighing.job import JobOptions, Source, check_stable, read_job, user_metrics
-from weighbridge.gate.weighing.weigh import weigh_locked
+from weighbridge.gate.weighing.locked import weigh_locked
 
 NO_JOURNEY = "the data factory has no preprocess and raw examples"
 

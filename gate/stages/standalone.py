@@ -34,7 +34,7 @@ from weighbridge.gate.weighing.job import (
     user_metrics,
     with_metrics,
 )
-from weighbridge.gate.weighing.weigh import weigh_locked
+from weighbridge.gate.weighing.locked import weigh_locked
 
 KEPT = Path(".weighbridge") / "weighed"
 """Where measurements go without `--out`, by digests: weighing again must continue, not start afresh."""

@@ -1,4 +1,4 @@
-"""Whether a measurement that lies at hand was written by this tool in this workspace, or was brought into it.
+"""Whether a measurement is continued: it must be about the same things, and written here rather than brought along.
 
 A measurement that is continued decides with what it says was measured before. One that a pull request brings along
 could say anything, so that only what Git does not track and no `.dvc` pointer names is continued.
@@ -8,10 +8,52 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from weighbridge.core.documents import Measurement
 from weighbridge.core.errors import StateError
 from weighbridge.core.git import Git
+from weighbridge.gate.measure.sizes import Model
+from weighbridge.gate.weighing.accumulator import Accumulator, Against
+from weighbridge.gate.weighing.distinct import merged
+from weighbridge.gate.weighing.job import Job
 
+PROTOCOL_VERSION = 1
+"""Counts up when launches are taken in another way: their values are not mixed with those of before."""
 _AFRESH = "so that it was not continued: this measurement started afresh."
+
+
+def continues(previous: Measurement, job: Job) -> bool:
+    """Whether an earlier measurement is about the same models, data, device and way of measuring."""
+    return (
+        previous.baseline.digest == job.baseline.digest
+        and previous.candidate.digest == job.candidate.digest
+        and previous.device.fingerprint == job.device.fingerprint
+        and (previous.device.name, previous.target) == (job.device.name, job.runtime)
+        and previous.data == job.split.digest()
+        and previous.protocol.threads == job.weighing.threads
+        and previous.protocol.batch_size == job.weighing.batch_size
+        and previous.protocol.details.get("protocol") == PROTOCOL_VERSION
+    )
+
+
+def accumulators(job: Job, previous: Measurement | None) -> dict[str, Accumulator]:
+    """By reference, what launches have given in the measurement that is continued, or nothing yet."""
+    return {model.name: _accumulator(job, model, previous) for model in job.references}
+
+
+def _accumulator(job: Job, reference: Model, previous: Measurement | None) -> Accumulator:
+    against: Against = "stable" if reference.name == "stable" else "baseline"
+    same = reference.digest == job.baseline.digest
+    found = Accumulator(against, reference.weighed(), "baseline" if same else "stable")
+    if previous is None:
+        found.notes += job.options.remarks
+        return found
+    for earlier in previous.comparisons:
+        if earlier.against == against and earlier.reference.digest == reference.digest:
+            found.resume(earlier)
+    if previous.faults:
+        note = f"An earlier run of this measurement ended in a fault: {previous.faults[0]}"
+        found.notes = merged(found.notes, [note])
+    return found
 
 
 def brought(target: Path) -> str | None:

@@ -16,6 +16,7 @@ from weighbridge.gate.measure.launches import Launch, Setup, take_launch
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import undecided
 from weighbridge.gate.weighing.accumulator import Accumulator
+from weighbridge.gate.weighing.job import Job
 
 JOURNEY = "latency.end_to_end"
 
@@ -129,6 +130,13 @@ def first_needs(budgets: Sequence[Budget], identical: Mapping[str, bool], absent
             continue
         needs.append(Need(budget.metric, against, LOOKS[0], budget.required))
     return needs
+
+
+def needs_of(job: Job, absent: Mapping[str, str]) -> list[Need]:
+    """What a job's budgets need before anything was taken; `absent` metrics cannot be measured here."""
+    identical = {model.name: model.digest == job.candidate.digest for model in job.references}
+    applying = [budget for budget in job.budgets if budget.applies_to(job.device)]
+    return first_needs(applying, identical, absent)
 
 
 @contextmanager

@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weighbridge.core.documents import Absent, Comparison, Evidence, Measurement
-from weighbridge.core.documents import Protocol as ProtocolRecord
+from weighbridge.core.documents import Absent, Measurement
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.progress import Progress, silent
 from weighbridge.gate.devices.local import Local
@@ -26,25 +23,21 @@ from weighbridge.gate.measure import sizes
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import timed_share
-from weighbridge.gate.measure.launches import FEEDS, Cores, Journey, Setup
-from weighbridge.gate.measure.machine import recent_load
-from weighbridge.gate.measure.machine_lock import lock_of, machine_lock
+from weighbridge.gate.measure.launches import FEEDS, Journey, Setup
 from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.sizes import Model
-from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy, other_inputs
 from weighbridge.gate.weighing.accumulator import Accumulator
 from weighbridge.gate.weighing.accuracy import Answers
-from weighbridge.gate.weighing.continuing import brought
-from weighbridge.gate.weighing.distinct import distinct, merged, remarks
+from weighbridge.gate.weighing.continuing import accumulators, continues
+from weighbridge.gate.weighing.distinct import Distinct, distinct, merged, remarks
 from weighbridge.gate.weighing.job import Job
-from weighbridge.gate.weighing.sampling import JOURNEY, Need, Sampling, failed_for_certain, first_needs, own_cores
+from weighbridge.gate.weighing.measured import Found, Measured, as_measurement, unmeasured
+from weighbridge.gate.weighing.sampling import JOURNEY, Sampling, failed_for_certain, needs_of, own_cores
 
 Array = NDArray[Any]
 Keep = Callable[[Measurement], None]
-PROTOCOL_VERSION = 1
-"""Counts up when launches are taken in another way: their values are not mixed with those of before."""
 LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 15.0
 """Seconds that one request to a worker may take; within them, the time limit of the whole weighing."""
 
@@ -66,216 +59,148 @@ def weigh(  # noqa: PLR0913  # keywords, each with a default
     """
     with ExitStack() as stack, own_cores():
         here = place if place is not None else stack.enter_context(Local())
-        weighing = _Weighing(job, here, previous, progress, clock)
-        weighing.keep = keep
-        try:
-            weighing.run()
-        except MeasurementError as error:
-            weighing.faults.append(str(error))
-        return weighing.measurement()
+        earlier = previous if previous is not None and continues(previous, job) else None
+        weighing = _Weighing(
+            job,
+            here,
+            distinct(job.split),
+            earlier,
+            accumulators(job, earlier),
+            progress,
+            clock,
+            clock(),
+            keep,
+        )
+        return weighing.measurement(weighing.run())
 
 
-def weigh_locked(job: Job, target: Path, progress: Progress = silent, place: Place | None = None) -> Measurement:
-    """Wait until no other gate measures on this machine, then weigh, continuing the measurement in `target`.
-
-    The measurement is written as it grows, and read after the wait: whoever measured meanwhile may have written it.
-    One that was brought into this workspace is not continued; see `weighbridge.gate.weighing.continuing`.
-    Where nothing is timed nobody waits for the machine, only for another gate on the same `target`.
-    """
-
-    def waiting(seconds: float) -> None:
-        progress("waiting", 0, 1, f"for another weighbridge process on this machine ({seconds:.0f} s)")
-
-    with machine_lock(lock_of(target, os.environ), waiting), ExitStack() as stack:
-        here = place if place is not None else stack.enter_context(Local())
-        with here.machine_lock(waiting) if times(job) else nullcontext():
-            foreign = brought(target)
-            previous = Measurement.read(target) if target.exists() and foreign is None else None
-            if foreign is not None:
-                job = replace(job, options=replace(job.options, remarks=(*job.options.remarks, foreign)))
-            measurement = weigh(
-                job, previous=previous, progress=progress, keep=lambda found: found.write(target), place=here
-            )
-            measurement.write(target)
-    return measurement
-
-
-def times(job: Job) -> bool:
-    """Whether any budget needs launches: the other metrics are the same on a busy machine."""
-    return bool(_needs(job, absent={}))
-
-
-def _needs(job: Job, absent: Mapping[str, str]) -> list[Need]:
-    identical = {model.name: model.digest == job.candidate.digest for model in job.references}
-    applying = [budget for budget in job.budgets if budget.applies_to(job.device)]
-    return first_needs(applying, identical, absent)
-
-
-def continues(previous: Measurement, job: Job) -> bool:
-    """Whether an earlier measurement is about the same models, data, device and way of measuring."""
-    return (
-        previous.baseline.digest == job.baseline.digest
-        and previous.candidate.digest == job.candidate.digest
-        and previous.device.fingerprint == job.device.fingerprint
-        and (previous.device.name, previous.target) == (job.device.name, job.runtime)
-        and previous.data == job.split.digest()
-        and previous.protocol.threads == job.weighing.threads
-        and previous.protocol.batch_size == job.weighing.batch_size
-        and previous.protocol.details.get("protocol") == PROTOCOL_VERSION
-    )
-
-
-@dataclass
-class _Evidence:
-    """One comparison as it fills up: what is exact or over examples; the tally holds the rest."""
-
-    metrics: dict[str, Evidence]
-    slices: dict[str, Any]
-    flips: list[Any]
-
-
+@dataclass(frozen=True)
 class _Weighing:
-    """One weighing under way."""
+    """What stays the same while one candidate is weighed; its steps take what was found and return it with more."""
 
-    def __init__(
-        self, job: Job, place: Place, previous: Measurement | None, progress: Progress, clock: Callable[[], float]
-    ) -> None:
-        self.job, self.place, self.progress, self.clock = job, place, progress, clock
-        self.begin = clock()
-        self.data = job.split.digest()
-        self.distinct = distinct(job.split)
-        self.previous = previous if previous is not None and continues(previous, job) else None
-        self.faults: list[str] = []
-        self.complete = False
-        self.keep: Keep = lambda _: None
-        self.details: dict[str, Any] = {"runtime": job.runtime, "protocol": PROTOCOL_VERSION}
-        self.artifacts: Mapping[str, Artifact] = {}
-        self.found = {model.name: _Evidence({}, {}, []) for model in job.references}
-        self.accumulators = {model.name: self._accumulator(model) for model in job.references}
-        self.absent: dict[str, str] = {}
+    job: Job
+    place: Place
+    distinct: Distinct
+    previous: Measurement | None
+    accumulators: Mapping[str, Accumulator]
+    """By reference. What launches give is added here as they are taken."""
+    progress: Progress
+    clock: Callable[[], float]
+    begin: float
+    keep: Keep
 
-    def run(self) -> None:
-        """The order of work: what is certain and cheap first."""
-        self.artifacts = self.place.stage(self.job.models, self.job.runtime)
-        for reference in self.job.references:
-            self.found[reference.name].metrics.update(sizes.facts(self.job.candidate, reference))
-        self._examples()
-        early = failed_for_certain(judge(self.measurement(), self.job.budgets))
-        if early is not None and not self.job.options.thorough:
-            self.complete = True
-        else:
-            self.complete = self._launches()
-        for model in self.job.models:
-            model.check_unchanged()
+    def run(self) -> Measured:
+        """The order of work: what is certain and cheap first. A fault ends it with what was found until then."""
+        measured = unmeasured(self.job, len(self.distinct))
+        try:
+            artifacts = self.place.stage(self.job.models, self.job.runtime)
+            for step in (self._facts, self._examples, self._launches):
+                measured = step(measured, artifacts)
+            if not measured.faults:
+                for model in self.job.models:
+                    model.check_unchanged()
+        except MeasurementError as error:
+            return measured.with_fault(str(error))
+        return measured
 
-    def measurement(self) -> Measurement:
-        """Everything measured so far."""
-        job = self.job
+    def measurement(self, measured: Measured) -> Measurement:
+        """Everything measured so far, as the document."""
         earlier = self.previous.protocol.elapsed_seconds if self.previous else 0.0
-        return Measurement(
-            model=job.options.model,
-            recipe=job.options.recipe,
-            baseline=job.baseline.weighed(),
-            candidate=job.candidate.weighed(),
-            device=job.device,
-            target=job.runtime,
-            data=self.data,
-            examples=len(self.distinct),
-            protocol=ProtocolRecord(
-                seed=job.weighing.seed,
-                threads=job.weighing.threads,
-                batch_size=job.weighing.batch_size,
-                looks=list(LOOKS),
-                elapsed_seconds=round(earlier + self.clock() - self.begin, 3),
-                time_limit_seconds=job.weighing.time_limit,
-                complete=self.complete,
-                details=self.details,
-            ),
-            comparisons=[self._comparison(model) for model in job.references],
-            missing=dict(job.options.missing),
-            faults=list(self.faults),
-        )
+        spent = earlier + self.clock() - self.begin
+        return as_measurement(self.job, measured, self.accumulators, seconds=spent)
 
-    def _comparison(self, reference: Model) -> Comparison:
-        accumulator, found = self.accumulators[reference.name], self.found[reference.name]
-        return Comparison(
-            against=accumulator.against,
-            reference=reference.weighed(),
-            metrics={**found.metrics, **accumulator.evidence(self.job.wanted("launches"))},
-            slices=found.slices,
-            flips=found.flips,
-            controls=accumulator.controls(),
-        )
+    def _facts(self, measured: Measured, _: Mapping[str, Artifact]) -> Measured:
+        for reference in self.job.references:
+            facts = sizes.facts(self.job.candidate, reference)
+            measured = measured.with_found(reference.name, replace(measured.found[reference.name], metrics=facts))
+        return measured
 
-    def _accumulator(self, reference: Model) -> Accumulator:
-        against = "stable" if reference.name == "stable" else "baseline"
-        same = reference.digest == self.job.baseline.digest
-        accumulator = Accumulator(against, reference.weighed(), "baseline" if same else "stable")  # type: ignore[arg-type]
-        if self.previous is None:
-            accumulator.notes += self.job.options.remarks
-            return accumulator
-        for earlier in self.previous.comparisons:
-            if earlier.against == against and earlier.reference.digest == reference.digest:
-                accumulator.resume(earlier)
-        if self.previous.faults:
-            note = f"An earlier run of this measurement ended in a fault: {self.previous.faults[0]}"
-            accumulator.notes = merged(accumulator.notes, [note])
-        return accumulator
-
-    def _examples(self) -> None:
+    def _examples(self, measured: Measured, artifacts: Mapping[str, Artifact]) -> Measured:
         """Accuracy, from the files by their runtime; the same bytes answer once."""
         answers: dict[str, list[Array]] = {}
         notes = {}
         for index, model in enumerate(self.job.models):
             self.progress("accuracy", index, len(self.job.models), model.name)
             if model.digest not in answers:
-                answers[model.digest], notes[model.name] = self._answer(model)
+                answers[model.digest], notes[model.name] = self._answer(model, artifacts)
         self.progress("accuracy", len(self.job.models), len(self.job.models))
-        self.details["evaluation"] = notes
+        measured = measured.with_details(evaluation=notes)
         for reference in self.job.references:
-            self._compare(reference, answers[reference.digest], answers[self.job.candidate.digest])
+            found = self._compare(reference, answers[reference.digest], answers[self.job.candidate.digest])
+            metrics = {**measured.found[reference.name].metrics, **found.metrics}
+            measured = measured.with_found(reference.name, replace(found, metrics=metrics))
+        return measured
 
-    def _answer(self, model: Model) -> tuple[list[Array], str]:
+    def _answer(self, model: Model, artifacts: Mapping[str, Artifact]) -> tuple[list[Array], str]:
         # A user's metric sees every output; the named metrics see the judged one.
         count = len(model.signature.outputs)
         chosen = range(count) if self.job.options.users else [self.job.outputs[model.name]]
         manner = Manner(self.job.feeding, self.job.weighing.batch_size, self._timeout)
-        return self.place.answer(self.artifacts[model.name], self.job.split, chosen, manner)
+        return self.place.answer(artifacts[model.name], self.job.split, chosen, manner)
 
-    def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> None:
-        job, found = self.job, self.found[reference.name]
+    def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> Found:
+        job = self.job
         judged = (job.outputs[reference.name], job.outputs["candidate"]) if job.options.users else (0, 0)
         data = self.distinct.of(Answers(ours, theirs, job.split.labels, job.split.slices, judged))
         accumulator = self.accumulators[reference.name]
         accumulator.notes = merged(accumulator.notes, remarks(self.distinct, data, accumulator.against))
+        metrics = {}
         for name in sorted(job.wanted("examples") | {"accuracy.top1", "accuracy.flips"} | job.options.users.keys()):
             if name != "accuracy.worst_slice":
                 evidence = accuracy.measure(name, data, seed=job.weighing.seed, user=job.options.users.get(name))
-                asked = name in job.wanted("examples") or not isinstance(evidence, Absent)
-                if asked:
-                    found.metrics[name] = evidence
-        found.slices, found.flips = accuracy.slices(data), accuracy.flips(data)
+                if name in job.wanted("examples") or not isinstance(evidence, Absent):
+                    metrics[name] = evidence
+        return Found(metrics, accuracy.slices(data), accuracy.flips(data))
 
-    def _launches(self) -> bool:
+    def _launches(self, measured: Measured, artifacts: Mapping[str, Artifact]) -> Measured:
         job = self.job
+        early = failed_for_certain(judge(self.measurement(measured), job.budgets))
+        if early is not None and not job.options.thorough:
+            return replace(measured, complete=True)
+        energy, journey, absent = self._measurable()
+        measured = replace(measured, absent=absent)
+        for accumulator in self.accumulators.values():
+            accumulator.absent = dict(absent)
+        needs = needs_of(job, absent)
+        if not needs:
+            return replace(measured, complete=True)
+        setup = self._setup(artifacts, energy, journey)
+        measured = measured.with_details(
+            worker_cores=list(setup.cores.workers),
+            harness_cores=list(setup.cores.harness),
+            interleaving="bursts of two processes in random order",
+        )
+        sampling = self._sampling(setup, measured)
+        try:
+            complete = sampling.run(needs)
+            self._elsewhere(sampling, setup)
+        except MeasurementError as error:
+            return self._timed(sampling, measured.with_fault(str(error)))
+        return self._timed(sampling, replace(measured, complete=complete))
+
+    def _measurable(self) -> tuple[Counters | None, Journey | None, dict[str, str]]:
+        """Energy counters and the code around the model where budgets ask for them, and what is absent here."""
+        job, absent = self.job, {}
         energy = self.place.energy() if "energy" in job.wanted("launches") else "not asked for"
         if isinstance(energy, str):
-            self.absent["energy"] = energy
+            absent["energy"] = energy
         journey = job.options.journey
         if isinstance(journey, Journey) and JOURNEY in job.wanted("launches"):
             journey = self.place.journey(journey)
         if isinstance(journey, str):
-            self.absent[JOURNEY] = journey
-        for accumulator in self.accumulators.values():
-            accumulator.absent = self.absent
-        needs = _needs(job, self.absent)
-        if not needs:
-            return True
-        setup = self._setup(energy if isinstance(energy, Counters) else None, journey)
-        sampling = Sampling(
+            absent[JOURNEY] = journey
+        return (
+            energy if isinstance(energy, Counters) else None,
+            journey if isinstance(journey, Journey) else None,
+            absent,
+        )
+
+    def _sampling(self, setup: Setup, measured: Measured) -> Sampling:
+        job = self.job
+        return Sampling(
             setup,
             list(self.accumulators.values()),
-            lambda: judge(self.measurement(), job.budgets),
+            lambda: judge(self.measurement(measured), job.budgets),
             seed=job.weighing.seed,
             most_launches=job.weighing.launches,
             time_limit=job.weighing.time_limit,
@@ -283,26 +208,30 @@ class _Weighing:
             progress=self.progress,
             clock=self.clock,
             launch=self.place.launch,
-            taken=lambda: self.keep(self.measurement()),
+            taken=lambda: self.keep(self.measurement(measured)),
         )
-        try:
-            done = sampling.run(needs)
-            if sampling.spent:
-                baseline = self.accumulators["baseline"]
-                usual = baseline.series.get(other_inputs.METRIC)
-                said = other_inputs.slower_elsewhere(self.place.launch, setup, usual, job.weighing.seed)
-                baseline.notes = merged(baseline.notes, said)
-            return done
-        finally:
-            if sampling.spent:
-                self.details["launch_seconds"] = round(float(np.median(sampling.spent)), 3)
-                self.details["empty_runtime_bytes"] = int(sampling.empty_memory)
 
-    def _setup(self, energy: Counters | None, journey: Journey | str) -> Setup:
+    def _elsewhere(self, sampling: Sampling, setup: Setup) -> None:
+        """Say where a candidate is slower on other inputs than on the test set's."""
+        if sampling.spent:
+            baseline = self.accumulators["baseline"]
+            usual = baseline.series.get(other_inputs.METRIC)
+            said = other_inputs.slower_elsewhere(self.place.launch, setup, usual, self.job.weighing.seed)
+            baseline.notes = merged(baseline.notes, said)
+
+    @staticmethod
+    def _timed(sampling: Sampling, measured: Measured) -> Measured:
+        if not sampling.spent:
+            return measured
+        return measured.with_details(
+            launch_seconds=round(float(np.median(sampling.spent)), 3), empty_runtime_bytes=int(sampling.empty_memory)
+        )
+
+    def _setup(self, artifacts: Mapping[str, Artifact], energy: Counters | None, journey: Journey | None) -> Setup:
         job = self.job
-        roles = {name: self.artifacts[name] for name in ("baseline", "candidate")}
+        roles = {name: artifacts[name] for name in ("baseline", "candidate")}
         if job.stable is not None and job.stable.digest != job.baseline.digest:
-            roles["stable"] = self.artifacts["stable"]
+            roles["stable"] = artifacts["stable"]
         protocol = replace(
             job.options.protocol,
             threads=job.weighing.threads,
@@ -310,25 +239,10 @@ class _Weighing:
             throughput_batch_size=job.weighing.throughput_batch_size,
             timeout=self._timeout,
         )
-        cores = self.place.cores(protocol.threads)
-        self.details |= {"worker_cores": list(cores.workers), "harness_cores": list(cores.harness)}
-        self.details["interleaving"] = "bursts of two processes in random order"
         most = FEEDS * max(job.weighing.batch_size, job.weighing.throughput_batch_size)
-        return Setup(
-            roles,
-            timed_share(job.split, most, job.weighing.seed),
-            job.feeding.single,
-            protocol,
-            cores,
-            journey if isinstance(journey, Journey) else None,
-            energy,
-        )
+        inputs = timed_share(job.split, most, job.weighing.seed)
+        return Setup(roles, inputs, job.feeding.single, protocol, self.place.cores(protocol.threads), journey, energy)
 
     @property
     def _timeout(self) -> float:
         return min(LONGEST_TIMEOUT, max(SHORTEST_TIMEOUT, self.job.weighing.time_limit))
-
-
-def least_busy(threads: int, seconds: float = 0.1) -> Cores:
-    """Cores for workers and harness, by what the next `seconds` show of each core's load."""
-    return Cores.choose(threads, recent_load(seconds))

@@ -17,7 +17,8 @@ from weighbridge.gate.measure.machine_lock import lock_of, lock_path, machine_lo
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing.job import JobOptions, Source, read_job
-from weighbridge.gate.weighing.weigh import times, weigh, weigh_locked
+from weighbridge.gate.weighing.locked import times, weigh_locked
+from weighbridge.gate.weighing.weigh import weigh
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = Protocol(warm_seconds=0.0, rounds=5, fewest_rounds=5, launch_seconds=0.05)
@@ -45,7 +46,7 @@ def job_in(folder, budgets=(AT_THE_LIMIT,), **weighing):
 CHILD = """
 import sys
 from pathlib import Path
-from weighbridge.gate.weighing.weigh import weigh_locked
+from weighbridge.gate.weighing.locked import weigh_locked
 from tests.gate.weighing.test_persistence import job_in
 weigh_locked(job_in(Path(sys.argv[1])), Path(sys.argv[2]))
 """

@@ -15,8 +15,9 @@ from weighbridge.gate.measure.launches import Protocol
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import read_model
 from weighbridge.gate.verdict.judge import judge
+from weighbridge.gate.weighing.continuing import continues
 from weighbridge.gate.weighing.job import JobOptions, Source, default_budgets, read_job, with_metrics
-from weighbridge.gate.weighing.weigh import continues, weigh
+from weighbridge.gate.weighing.weigh import weigh
 
 QUICK = Protocol(warm_seconds=0.0, rounds=10, fewest_rounds=5, launch_seconds=0.2)
 SIZE = Budget(metric="size.bytes", max_ratio=1.0)
@@ -193,7 +194,7 @@ def test_a_measurement_continues_only_what_it_is_about(make, monkeypatch):
     assert not continues(first, replace(job, weighing=Weighing(batch_size=2)))
     assert not continues(first, replace(job, runtime="litert"))
     assert continues(first, replace(job, weighing=Weighing(time_limit=9, seed=3)))
-    monkeypatch.setattr("weighbridge.gate.weighing.weigh.PROTOCOL_VERSION", 2)
+    monkeypatch.setattr("weighbridge.gate.weighing.continuing.PROTOCOL_VERSION", 2)
     assert not continues(first, job)
 
 
