@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.core.documents import RecipeVerdict
 from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import StateError
+from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lifecycle.estimates import estimates
 from weighbridge.registry.lifecycle.evidence import Built, Evidence
 from weighbridge.registry.state.layout import (
@@ -39,6 +40,8 @@ class Made:
     notes: str
     folder: Path
     """The project's, relative to the registry's."""
+    kept: Mapping[str, bytes]
+    """What stays beside the candidate's record, by name."""
 
     def records(self, tip: Tip, channels: Channels) -> Sequence[VersionRecord]:
         """The candidate's record, after the baseline's where the baseline is not recorded yet."""
@@ -81,6 +84,7 @@ class Made:
             teacher=teacher,
             device=evidence.measurement.device,
             notes=self.notes,
+            evidence={name: sha256_bytes(data) for name, data in self.kept.items()},
         )
 
     def _judgement(self, verdict: RecipeVerdict) -> Judgement:

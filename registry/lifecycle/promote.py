@@ -5,34 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.core.git import Git
+from weighbridge.registry.lifecycle.destination import Channel, destination
 from weighbridge.registry.lifecycle.evidence import Evidence, gather
+from weighbridge.registry.lifecycle.kept import kept_files
 from weighbridge.registry.lifecycle.made import Made, digests_of, newest_of, versions_holding
 from weighbridge.registry.lookup.location import publish
 from weighbridge.registry.state.layout import (
     HAND_EDITED,
     MODELS,
     POLICY,
+    evidence_path,
     home,
     parse_mapping,
 )
 from weighbridge.registry.state.records import (
     Channels,
-    EventKind,
     VersionRecord,
 )
-from weighbridge.registry.state.store import Store, render, stamp
+from weighbridge.registry.state.store import Prepare, Store, render, stamp
 from weighbridge.registry.state.tip import Committed, Draft, Settings, Tip
 from weighbridge.registry.trust import signing
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import Signer
-
-Channel = Literal["stable", "none"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,24 @@ class PromotionRequest:
     notes: str = ""
 
 
+@dataclass(frozen=True)
+class Handed:
+    """Evidence of a run elsewhere, whose bytes the DVC remote has already."""
+
+    evidence: Evidence
+    prepare: Prepare
+    """Makes the commit that the version is made from: that of the lock file which names these bytes."""
+
+
 def promote(
-    root: Path, request: PromotionRequest, *, settings: Settings | None = None, key: Signer | None = None
+    root: Path,
+    request: PromotionRequest,
+    *,
+    settings: Settings | None = None,
+    key: Signer | None = None,
+    handed: Handed | None = None,
 ) -> Committed:
-    """Record a recipe's artifact as the next version; make it stable unless `channel` is `none`.
+    """Record a recipe's artifact as the next version, and put it where `channel` says.
 
     Refuses (nothing is written): a verdict that is not `pass`, digests that disagree, files that are not what
     `dvc.lock` says, a dirty tree, a commit that the remote does not have, bytes that are a version already or are
@@ -59,10 +72,11 @@ def promote(
     top = home(root)
     store = Store(top, settings)
     store.repair()
-    evidence = gather(root, request.recipe)
-    commit = _clean_head(store.git)
+    evidence = handed.evidence if handed else gather(root, request.recipe)
+    kept = kept_files(root, evidence)
+    head = _clean_head(store.git)
     folder = root.resolve().relative_to(top.resolve())
-    if store.settings.push:
+    if store.settings.push and handed is None:
         built = (*evidence.candidates, *evidence.baselines)
         publish(top, [((folder / artifact.path).as_posix(), artifact.md5) for artifact in built])
 
@@ -73,17 +87,20 @@ def promote(
         _refuse(channels, evidence, request, tip)
         by = store.git.identity()
         number = channels.head.event + 1 if channels.head else 1
-        made = Made(evidence, commit, stamp(tip.now), by, number, request.notes, folder)
+        commit = tip.commit if handed else head
+        made = Made(evidence, commit, stamp(tip.now), by, number, request.notes, folder, kept)
         records = made.records(tip, channels)
         signed = tuple((record, _sign(record, key, policy)) for record in records)
         version = records[-1].version
-        kind = EventKind.PROMOTED if request.channel == "stable" else EventKind.RECORDED
+        place = destination(request.channel, channels, policy)
         return Draft(
-            kind=kind,
-            summary=f"{'promote' if kind is EventKind.PROMOTED else 'record'} {version} ({request.recipe})",
+            kind=place.kind,
+            summary=f"{place.verb} {version} ({request.recipe})",
             records=signed,
             target_is_new=True,
-            reason=request.notes,
+            reason=request.notes or place.note,
+            plan=place.plan,
+            files={evidence_path(channels.model, version, name): data for name, data in kept.items()},
             evidence={
                 "verdict": evidence.verdict.verdict.value,
                 "verdict_digest": evidence.verdict.content_digest(),
@@ -91,7 +108,8 @@ def promote(
             },
         )
 
-    return store.change(evidence.params.model.name, decide, published=True)
+    prepare = handed.prepare if handed else None
+    return store.change(evidence.params.model.name, decide, published=True, prepare=prepare)
 
 
 def _sign(record: VersionRecord, key: Signer | None, policy: RegistryPolicy) -> bytes | None:
@@ -144,7 +162,7 @@ def _refuse(channels: Channels, evidence: Evidence, request: PromotionRequest, t
         raise StateError(f"stable is {stable.version if stable else 'none'}, expected {request.expect}")
     weighed_against = evidence.stable_references
     if weighed_against and (stable is None or not weighed_against <= digests_of(tip, channels.model, stable.version)):
-        raise StateError(
+        raise AnotherStableError(
             f"it was weighed against another stable than {stable.version if stable else 'none'}, which is stable now",
             fix="pull, run `dvc repro` and promote again",
         )
@@ -163,3 +181,7 @@ def _refuse(channels: Channels, evidence: Evidence, request: PromotionRequest, t
             f"these bytes are {channels.model}@{version} already",
             fix=f"`weighbridge registry release {channels.model} {version}` makes it stable",
         )
+
+
+class AnotherStableError(StateError):
+    """What is stable now is not what the candidate was weighed against."""

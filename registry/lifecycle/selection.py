@@ -44,7 +44,12 @@ def first_verdict(gate: GateVerdict, recipe: str) -> RecipeVerdict:
 
 
 def select(root: Path, by: str) -> str:
-    """The recipe that passed and is the `smallest`, `fastest` or `most-accurate`; ties go to the smaller file.
+    """The best recipe that passed; see `ranked`."""
+    return ranked(root, by)[0]
+
+
+def ranked(root: Path, by: str) -> list[str]:
+    """The recipes that passed, by `smallest`, `fastest` or `most-accurate`, best first; ties go to the smaller file.
 
     Fastest and most accurate are by the measured estimates of latency.p50 and accuracy.top1, each of the artifact for
     the recipe's first target on the first device. A `StateError` where nothing passed, and an `InputError` where a
@@ -58,18 +63,18 @@ def select(root: Path, by: str) -> str:
     metric = {"smallest": "size.bytes", "fastest": "latency.p50", "most-accurate": "accuracy.top1"}.get(by)
     if metric is None:
         raise InputError(f"cannot select by {by!r}", fix="smallest, fastest or most-accurate")
-    ranked = []
+    found: list[tuple[float, int, str]] = []
     for name in names:
         if not (candidates := params.candidates(name)):
             raise StateError(f"has a verdict on {name}, which is not in params.yaml", where=VERDICT, fix=RERUN)
         where = candidates[0].measurement
         measurement = load(Measurement, root / where)
-        found = estimates(measurement).get(metric)
-        if found is None and metric != "size.bytes":
+        estimate = estimates(measurement).get(metric)
+        if estimate is None and metric != "size.bytes":
             raise InputError(f"{metric} of {name} was not measured", where=where)
-        value = float(measurement.candidate.bytes) if found is None else found.value
-        ranked.append((-value if by == "most-accurate" else value, measurement.candidate.bytes, name))
-    return min(ranked)[2]
+        value = float(measurement.candidate.bytes) if estimate is None else estimate.value
+        found.append((-value if by == "most-accurate" else value, measurement.candidate.bytes, name))
+    return [name for *_, name in sorted(found)]
 
 
 def _judged(verdict: RecipeVerdict) -> Verdict:

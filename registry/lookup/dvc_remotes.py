@@ -16,7 +16,7 @@ from pathlib import Path
 
 from weighbridge.core.errors import IntegrityError, StateError
 
-MD5 = re.compile(r"[0-9a-f]{32}")
+MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 PATIENCE = 600.0
 """Seconds after which a remote that does not answer is given up."""
 

@@ -103,6 +103,14 @@ def signature_path(model: str, version: str) -> str:
     return f"{model_folder(model)}/signatures/{version}.json"
 
 
+def evidence_path(model: str, version: str, name: str) -> str:
+    """A file that is kept beside a version's record: its verdict, or one of its measurements."""
+    version_path(model, version)
+    if not safe_relative(name):
+        raise InputError(f"{name!r} is not the name of a kept file")
+    return f"{model_folder(model)}/evidence/{version}/{name}"
+
+
 def safe_relative(path: str) -> bool:
     """Whether a recorded path stays within the folder that it is relative to."""
     pure = PurePosixPath(path)

@@ -6,7 +6,7 @@ All three are written by this program only. A newer program's unknown keys are k
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -16,6 +16,8 @@ from weighbridge.core.documents.verdict import BudgetVerdict, Verdict
 from weighbridge.registry.state.layout import MODEL_NAME, VERSION_NAME, safe_relative, state_digest
 
 SCHEMA_VERSION = 1
+LATEST_SCHEMA = 2
+"""Of a model's channels and events since `registry migrate`: every version's evidence is kept, or said to be lost."""
 NO_EVENT = "sha256:" + 64 * "0"
 """What the first event names as the one before it."""
 
@@ -122,6 +124,9 @@ class VersionRecord(Recorded):
     """Versions of Python and libraries that made the artifact."""
     licence: str | None = None
     notes: str = ""
+    evidence: dict[SafePath, Digest] = {}
+    """Files kept under `evidence/<version>/`, such as `verdict.json`, by name, each with the digest of its bytes; none
+    of versions that are older than this field."""
 
     @property
     def verdicts(self) -> dict[str, Judgement]:
@@ -191,6 +196,7 @@ class Head(Recorded):
 class Channels(Recorded):
     """What serves now: the fold of all events. The only file of a model that ever changes."""
 
+    latest_schema: ClassVar[int] = LATEST_SCHEMA
     schema_version: int = SCHEMA_VERSION
     model: ModelName
     head: Head | None = None
@@ -228,6 +234,7 @@ class EventKind(StrEnum):
     QUARANTINED = "quarantined"
     QUARANTINE_LIFTED = "quarantine-lifted"
     DEPRECATED = "deprecated"
+    MIGRATED = "migrated"
 
 
 class NewRecord(Recorded):
@@ -255,6 +262,7 @@ class After(Recorded):
 class Event(Recorded):
     """One line of a model's history. Each names the digest of the one before it."""
 
+    latest_schema: ClassVar[int] = LATEST_SCHEMA
     schema_version: int = SCHEMA_VERSION
     number: int = Field(ge=1)
     model: ModelName

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from weighbridge.core.errors import StateError
-from weighbridge.registry.state.records import After, Canary, Channels, Event, EventKind, Placed, Pointer
+from weighbridge.registry.state.records import LATEST_SCHEMA, After, Canary, Channels, Event, EventKind, Placed, Pointer
 
 
 def apply(channels: Channels, event: Event) -> Channels:
@@ -142,6 +142,13 @@ def _deprecated(channels: Channels, event: Event) -> Channels:
     return channels.model_copy(update={"deprecated": {**channels.deprecated, event.target.version: event.reason}})
 
 
+def _migrated(channels: Channels, event: Event) -> Channels:
+    schema = event.evidence.get("schema")
+    if not isinstance(schema, int) or not channels.schema_version < schema <= LATEST_SCHEMA:
+        raise StateError(f"cannot migrate from schema {channels.schema_version} to {schema}")
+    return channels.model_copy(update={"schema_version": schema})
+
+
 def _quarantine(channels: Channels, event: Event, allowed: set[str]) -> Channels:
     """Quarantine what the event names, of `allowed`; a baseline never is: it must stay deployable."""
     named = {pointer.version: pointer.digest for pointer in event.quarantine}
@@ -192,4 +199,5 @@ _APPLY: dict[EventKind, Callable[[Channels, Event], Channels]] = {
     EventKind.QUARANTINED: _quarantined,
     EventKind.QUARANTINE_LIFTED: _quarantine_lifted,
     EventKind.DEPRECATED: _deprecated,
+    EventKind.MIGRATED: _migrated,
 }

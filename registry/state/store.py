@@ -35,6 +35,7 @@ from weighbridge.registry.state.records import (
     NO_EVENT,
     Channels,
     Event,
+    EventKind,
     Head,
     NewRecord,
     Pointer,
@@ -54,6 +55,8 @@ class _Built:
 
 Decide = Callable[[Tip, Channels], Draft]
 """From the state at the tip and a model's channels there to what shall happen; raises to refuse."""
+Prepare = Callable[[str], str]
+"""From the tip to a commit on top of it, or the tip itself; raises to refuse."""
 
 
 class Store:
@@ -64,11 +67,14 @@ class Store:
         self.settings = settings or Settings()
         self.git = Git(root)
 
-    def change(self, model: str, decide: Decide, *, published: bool = False) -> Committed:
+    def change(
+        self, model: str, decide: Decide, *, published: bool = False, prepare: Prepare | None = None
+    ) -> Committed:
         """Take a decision and make it so, as one commit with one event.
 
-        `published`: the decision rests on the local HEAD, which the remote must have. Raises what `decide` raises,
-        and `StateError` where the registry's files were edited, the remote refuses, or others are faster too often.
+        `published`: the decision rests on the local HEAD, which the remote must have. `prepare`: makes the commit that
+        the event's is built on, and that is pushed with it. Raises what these raise, and `StateError` where the
+        registry's files were edited, the remote refuses, or others are faster too often.
         """
         with commits.locked(self.git, self.settings.lock_seconds, self.settings.sleep):
             commits.recover(self.git)
@@ -76,7 +82,7 @@ class Store:
             remote = self._remote()
             for attempt in range(1, self.settings.attempts + 1):
                 base = self._fetch(remote, published=published) if remote else self.git.head()
-                made = self._build(model, decide, base)
+                made = self._build(model, decide, prepare(base) if prepare else base)
                 accepted = self._publish(remote, base, made.commit) if remote else True
                 if accepted:
                     local = self._follow(made.commit, strict=remote is None)
@@ -146,6 +152,7 @@ class Store:
         files[event_path(model, event.number)] = data
         folded = folded.model_copy(update={"head": Head(event=event.number, digest=sha256_bytes(data))})
         files[channels_path(model)] = render(folded)
+        files |= draft.files
         if tip.read(ATTRIBUTES) is None:
             files[ATTRIBUTES] = AS_STORED
         prefixed = {f"{tip.prefix}{path}": content for path, content in files.items()}
@@ -222,6 +229,7 @@ def assemble(channels: Channels, draft: Draft, at: str, by: str) -> tuple[Event,
     if draft.target_is_new:
         target = Pointer(version=entries[-1].version, digest=entries[-1].digest, record=entries[-1].record)
     event = Event(
+        schema_version=draft.evidence["schema"] if draft.kind is EventKind.MIGRATED else channels.schema_version,
         number=channels.head.event + 1 if channels.head else 1,
         model=model,
         kind=draft.kind,

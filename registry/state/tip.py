@@ -63,6 +63,8 @@ class Draft:
     step: int | None = None
     quarantine: tuple[Pointer, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Further files of the same commit, by path relative to the project's root."""
 
 
 @dataclass(frozen=True)

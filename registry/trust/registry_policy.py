@@ -87,6 +87,8 @@ class RegistryPolicy(Written):
     trust_root: str | None = None
     """Path, beside this file, of sigstore's trust root (`weighbridge registry trust-root FILE`): by it signatures
     without keys are checked, offline. `identities` need one."""
+    on_merge: Literal["stable", "canary", "record"] = "stable"
+    """What CI does with a version that a merge brought: makes it stable, starts its canary, or only records it."""
     canary_section: CanarySection = Field(default=CanarySection(), alias="canary")
     _trust_root: bytes | None = PrivateAttr(default=None)
 

@@ -37,6 +37,7 @@ from weighbridge.registry.state.layout import (
 from weighbridge.registry.state.presence import require_place
 from weighbridge.registry.state.records import NO_EVENT, Channels, Event, Head, NewRecord, VersionRecord
 from weighbridge.registry.state.store import render
+from weighbridge.registry.trust.kept_evidence import FOLDER, check_kept, kept_on_disk, migrated_evidence, named_evidence
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import require_statement, require_trusted
 
@@ -176,9 +177,14 @@ def _fold(channels: Channels, event: Event) -> Channels:
 
 
 def _records(view: View, event: Event, expected: _Expected, *, deep: bool) -> None:
+    for version, named in migrated_evidence(event).items():
+        expected.paths |= check_kept(view, event.model, version, named)
     for entry in event.records:
         record = _record(view, event, entry, thorough=deep or entry.signature is not None)
-        expected.paths.add(version_path(event.model, entry.version))
+        where = version_path(event.model, entry.version)
+        expected.paths.add(where)
+        named = named_evidence(view.read(where) or b"", where)
+        expected.paths |= check_kept(view, event.model, entry.version, named)
         where = signature_path(event.model, entry.version)
         if entry.signature is None:
             continue
@@ -225,6 +231,8 @@ def _state_files(root: Path, model: str) -> Iterator[str]:
             raise IntegrityError("is a symbolic link", where=f"{folder}/{entry.name}")
         if entry.is_dir() and entry.name in _FOLDERS:
             yield from _files(root, f"{folder}/{entry.name}")
+        elif entry.is_dir() and entry.name == FOLDER:
+            yield from kept_on_disk(root, model)
         elif entry.name.casefold() in _FOLDERS or entry.name.casefold() == "channels.yaml":
             yield f"{folder}/{entry.name}"
 

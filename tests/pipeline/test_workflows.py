@@ -115,7 +115,8 @@ def test_permissions_follow_the_trust_split():
     assert report["permissions"] == {"actions": "read", "contents": "read", "pull-requests": "write"}
     assert "head_sha" not in texts["report"]
     assert content["promote"]["jobs"]["gate"]["permissions"] == {"contents": "read"}
-    assert content["promote"]["jobs"]["promote"]["permissions"] == {"contents": "write", "id-token": "write"}
+    writes = {"actions": "write", "contents": "write", "id-token": "write"}
+    assert content["promote"]["jobs"]["promote"]["permissions"] == writes
     assert all("id-token" not in text for name, text in texts.items() if name not in {"promote", "release"})
     assert "pull_request_target" not in "".join(texts.values())
 

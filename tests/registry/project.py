@@ -227,7 +227,9 @@ def lock(root, recipes, targets=("onnxruntime",)):
         listing = json.dumps(entries, sort_keys=True).encode()
         outs[folder] = _md5(listing) + ".dir"
         cache(root, outs[folder], listing)
-    outs["reports/verdict.json"] = _md5((root / "reports/verdict.json").read_bytes())
+    verdict = (root / "reports/verdict.json").read_bytes()
+    outs["reports/verdict.json"] = _md5(verdict)
+    cache(root, _md5(verdict), verdict)
     stages = {"all": {"cmd": "x", "outs": [{"path": path, "hash": "md5", "md5": md5} for path, md5 in outs.items()]}}
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from weighbridge.ci import evidence_bundle, history
-from weighbridge.ci.annotations import Annotation, Level, for_input_error
+from weighbridge.ci.annotations import Annotation, Level, for_input_error, line_of
 from weighbridge.ci.content import Contents
 from weighbridge.ci.evidence_bundle import EvidenceBundle
+from weighbridge.ci.held_back import held_back
 from weighbridge.ci.marks import marks, stage_line
 from weighbridge.ci.origin import elsewhere, with_origin
 from weighbridge.ci.pipeline import Echo, reproduce
@@ -162,7 +163,7 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
         elsewhere=partial(portability, root) if change.portable else None,
     )
     verdict = checked.verdict
-    noted = tuple(marks(verdict, params, file, text))
+    noted = (*marks(verdict, params, file, text), *held_back(verdict, file, line_of(text, "recipes")))
     report = with_origin(checked.sections(project), elsewhere(change.git, project, params.recipes, done.ran))
     return Judged(project, verdict.verdict.exit_code, report, noted, checked, done.ran)
 

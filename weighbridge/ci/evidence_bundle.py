@@ -6,15 +6,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from weighbridge.core.dvc_files import Lock
 from weighbridge.core.errors import InputError, IntegrityError
-from weighbridge.core.files import read_json, write_json
+from weighbridge.core.files import read_json, read_yaml, write_json
 from weighbridge.core.project import LOCK
+from weighbridge.registry.state.layout import safe_relative
 
 FOLDER = Path(".weighbridge") / "ci"
 """Below the repository's top: `report/` is uploaded for people, `evidence/` for promotion."""
 NOTE = "handover.json"
 FILES = (LOCK, "reports", "measurements", "artifacts/recipes", "artifacts/baseline")
-"""Of each project, relative to its folder."""
+"""Of each project, relative to its folder; beside them, every output that its lock file names."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,23 @@ class EvidenceBundle:
         return cls(commit, tuple(weighed))
 
 
+def outputs(folder: Path) -> tuple[str, ...]:
+    """What a project's lock file says that its pipeline made, relative to its folder. An output outside of it (another
+    project's, or one by an absolute path) is not carried.
+    """
+    path = folder / LOCK
+    made = Lock.of(read_yaml(path), str(path)).outs() if path.exists() else {}
+    return tuple(name for name in made if safe_relative(name))
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    more = (name for name in outputs(folder) if not any(name == one or name.startswith(f"{one}/") for one in FILES))
+    return (*FILES, *more)
+
+
 def pack(root: Path, folder: Path) -> None:
     """Copy a project's evidence into its place in the bundle."""
-    for name in FILES:
+    for name in _names(root):
         source = root / name
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -56,16 +72,24 @@ def pack(root: Path, folder: Path) -> None:
             shutil.copyfile(source, folder / name)
 
 
+def require_whole(folder: Path) -> None:
+    """An `InputError` for a project's evidence that lacks a part."""
+    gap = next((name for name in FILES if not (folder / name).exists()), None)
+    if gap is not None:
+        raise InputError("file not found", where=str(folder / gap))
+
+
 def unpack(folder: Path, root: Path) -> None:
     """Put a project's evidence where its pipeline would have made it; links and gaps are refused first."""
-    for name in FILES:
+    require_whole(folder)
+    names = [name for name in _names(folder) if (folder / name).exists()]
+    for name in names:
         source = folder / name
-        if not source.exists():
-            raise InputError("file not found", where=str(source))
         for path in (source, *(source.rglob("*") if source.is_dir() else ())):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise IntegrityError("is not a plain file", where=str(path))
-    for name in FILES:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         if (folder / name).is_dir():
             shutil.copytree(folder / name, root / name, dirs_exist_ok=True)
         else:

@@ -1,30 +1,36 @@
-"""What the gate passed → the registry: bytes shared, record signed, one push that is refused if anybody was faster."""
+"""What the gate passed → the registry: bytes shared, record signed, pushed on whatever the branch's tip is by then."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from weighbridge.ci.evidence_bundle import EvidenceBundle, inside, unpack
+from weighbridge.ci.evidence_bundle import EvidenceBundle, inside, require_whole, unpack
 from weighbridge.ci.judging_again import judge_again
+from weighbridge.ci.newer import catch_up, outdated
+from weighbridge.ci.sharing import share
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.git import Git
 from weighbridge.core.project import LOCK
 from weighbridge.registry.lifecycle.evidence import gather
-from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
-from weighbridge.registry.lifecycle.selection import first_verdict, passing, read_verdict, select
-from weighbridge.registry.lookup.location import cache_folder, has_remote
-from weighbridge.registry.lookup.resolve import resolve_all, stable_or_none
+from weighbridge.registry.lifecycle.promote import AnotherStableError, Handed, PromotionRequest, promote
+from weighbridge.registry.lifecycle.selection import first_verdict, passing, ranked, read_verdict
+from weighbridge.registry.lifecycle.waiting import Standing, standing
+from weighbridge.registry.state import commit as commits
+from weighbridge.registry.state.records import EventKind
 from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.signing import PrivateKey, Signer, load_private_key
+
+State = Literal["stable", "canary", "recorded", "nothing", "deferred"]
+_ATTEMPTS = 60
+"""How often the tip may move while a promotion is built on it."""
+_STATES: dict[EventKind, State] = {EventKind.PROMOTED: "stable", EventKind.CANARY_STARTED: "canary"}
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,16 @@ class Promoted:
     model: str
     recipe: str
     version: str | None
-    """The new version; None where nothing was promoted."""
+    """The new version; None where there is none."""
     reason: str
+    state: State = "nothing"
+    """`deferred`: the branch has another content now, and the run for its newest commit promotes."""
+    warn: bool = False
+    """Whether somebody must know, though the job is green."""
+
+    def line(self) -> str:
+        """For the log and the job's summary."""
+        return f"{self.model}: {self.version or 'nothing promoted'} ({self.recipe or 'no recipe'}: {self.reason})"
 
 
 @dataclass(frozen=True)
@@ -47,110 +61,122 @@ class Choice:
 
 
 def promote_all(git: Git, evidence: Path, choice: Choice, key: Signer | None) -> list[Promoted]:
-    """Promote what the gate weighed and passed at this very commit, then push once.
+    """Promote what the gate weighed and passed, each model by one push onto the tip that the branch has then.
 
-    Raises `StateError` where the evidence speaks of another commit, the tree is dirty, there is no DVC remote to hold
-    the bytes, or the remote branch has moved on; in none of these cases anything was pushed.
+    Where the branch has moved, what was passed still counts as long as nothing that it rests on differs there; else it
+    is deferred to the run for the newer commit. Raises `StateError` where the evidence is for a commit that is not
+    part of this branch, the tree is dirty, there is no DVC remote to hold the bytes, or the remote was rewound.
     """
-    handed = EvidenceBundle.read(evidence)
-    head = git.head()
-    if handed.commit != head:
+    handed, head = EvidenceBundle.read(evidence), git.head()
+    if not git.is_ancestor(handed.commit, head):
         raise StateError(f"is for commit {handed.commit[:12]}, not for {head[:12]}", where=str(evidence))
     if git.dirty():
         raise StateError(f"the tree is dirty: {git.dirty()[0]}", fix="promote from a clean checkout")
-    found = [_promote_project(git, evidence, project, choice, key) for project in handed.weighed]
-    if any(item.version for item in found):
-        _push(git)
-    return found
+    for name in handed.weighed:
+        inside(git.root, name)
+        require_whole(inside(evidence, name))
+    run = _Run(git, evidence, handed.commit, choice, key)
+    return [run.project(name) for name in handed.weighed]
 
 
-def _promote_project(git: Git, evidence: Path, project: str, choice: Choice, key: Signer | None) -> Promoted:
-    root, source = inside(git.root, project), inside(evidence, project)
-    unpack(source, root)
-    gate, _ = read_verdict(root)
-    recipe = choice.recipe or select(root, choice.by)
-    if recipe not in passing(gate):
-        raise StateError(f"{recipe!r} did not pass", where=str(source / "reports/verdict.json"))
-    digest = first_verdict(gate, recipe).candidate.digest
-    known = _known(git, gate.model, digest)
-    if known:
-        git.run("checkout", "--quiet", "--", str(root / LOCK))
-        return Promoted(gate.model, recipe, None, known)
-    gathered = gather(root, recipe)
-    judge_again(git, root, recipe)
-    baselines = [str(Path(built.path).parent) for built in gathered.baselines]
-    _share(git, root, [f"artifacts/recipes/{recipe}", *baselines])
-    lock = os.path.relpath(root / LOCK, git.root)
-    if git.dirty():
-        git.run("add", "--", lock)
-        git.run("commit", "--quiet", "--message", f"{gate.model}: record what the gate weighed at {git.head()[:12]}")
-    committed = promote(root, PromotionRequest(recipe), settings=Settings(push=False), key=key)
-    return Promoted(gate.model, recipe, committed.event.records[-1].version, "promoted")
+class TipMovedError(StateError):
+    """Somebody pushed after the decision was taken: it is taken again on the new tip."""
 
 
-def _known(git: Git, model: str, digest: str) -> str | None:
-    """Why these bytes are not promoted again, if the registry knows them already."""
-    served = stable_or_none(git.root, model)
-    if served is not None and served.digest == digest:
-        return f"these bytes are stable already, as {model}@{served.version}"
-    try:
-        version = resolve_all(git.root, f"{model}@{digest}")[0]
-    except StateError:
-        return None
-    state = "quarantined" if version.quarantined else "already a version, and no longer stable"
-    return f"these bytes are {model}@{version.version}, {state}"
+@dataclass(frozen=True)
+class _Run:
+    git: Git
+    evidence: Path
+    gated: str
+    """The commit that the gate passed."""
+    choice: Choice
+    key: Signer | None
+
+    def project(self, project: str) -> Promoted:
+        branch = self.git.branch()
+        if branch is None:
+            raise StateError("HEAD is on no branch", fix="check out the branch that carries the registry")
+        for _ in range(_ATTEMPTS):
+            tip = catch_up(self.git, branch)
+            try:
+                return self._on(tip, project)
+            except TipMovedError:
+                continue
+        raise StateError(f"gave up after {_ATTEMPTS} concurrent updates; nothing was changed", fix="try again later")
+
+    def _on(self, tip: str, project: str) -> Promoted:
+        root, source = inside(self.git.root, project), inside(self.evidence, project)
+        unpack(source, root)
+        lock = read_bytes(root / LOCK)
+        try:
+            gate, _ = read_verdict(root)
+            recipe, other = self._pick(root)
+            if other is not None:
+                return other
+            differs = outdated(self.git, self.gated, tip, project)
+            if differs:
+                return _deferred(gate.model, recipe, f"the branch has moved on to {tip[:12]}, where {differs}")
+            gathered = gather(root, recipe)  # what lies there agrees, before it is judged
+            judge_again(self.git, root, recipe)
+            share(self.git, root)
+        finally:
+            self._restore(root)
+        handed = Handed(gathered, lambda base: self._locked(base, tip, root, lock, gate.model))
+        try:
+            made = promote(root, PromotionRequest(recipe, "policy"), settings=Settings(), key=self.key, handed=handed)
+        except AnotherStableError as error:
+            return _deferred(gate.model, recipe, error.what)
+        state = _STATES.get(made.event.kind, "recorded")
+        return Promoted(
+            gate.model, recipe, made.event.records[-1].version, made.event.reason or _SAID[state], state,
+            warn=bool(made.event.reason),
+        )  # fmt: skip
+
+    def _pick(self, root: Path) -> tuple[str, Promoted | None]:
+        """The recipe to promote, or why there is none: the best of those that passed that is not known to be worse."""
+        gate, _ = read_verdict(root)
+        if self.choice.recipe is not None and self.choice.recipe not in passing(gate):
+            raise StateError(f"{self.choice.recipe!r} did not pass", where="reports/verdict.json")
+        names = [self.choice.recipe] if self.choice.recipe else ranked(root, self.choice.by)
+        passed_over = []
+        for name in names:
+            found = standing(self.git.root, gate.model, first_verdict(gate, name).candidate.digest)
+            if found is None:
+                return name, None
+            if found.settled:
+                return name, Promoted(gate.model, name, None, found.text(gate.model))
+            passed_over.append((name, found))
+        return "", Promoted(gate.model, names[0], None, _none_left(gate.model, passed_over), warn=True)
+
+    def _restore(self, root: Path) -> None:
+        """The lock file as the tip has it: the one of the evidence is committed on top of it, by the store."""
+        tracked = self.git.attempt("ls-files", "--error-unmatch", "--", str(root / LOCK)).returncode == 0
+        if tracked:
+            self.git.run("checkout", "--quiet", "--", str(root / LOCK))
+        else:
+            (root / LOCK).unlink(missing_ok=True)
+
+    def _locked(self, base: str, tip: str, root: Path, lock: bytes, model: str) -> str:
+        """A commit on the tip with the lock file that names what was weighed; the tip itself where it has it."""
+        if base != tip:
+            raise TipMovedError("the branch has moved")
+        path = os.path.relpath(root / LOCK, self.git.root)
+        if self.git.blob(base, path) == lock:
+            return base
+        message = f"{model}: record what the gate weighed at {self.gated[:12]}\n"
+        return commits.build(self.git, base, {path: lock}, message, replaces=path)
 
 
-def _share(git: Git, root: Path, folders: list[str]) -> None:
-    """Put the artifacts' bytes into DVC's cache under the names that `dvc.lock` has for them, and push them."""
-    if not has_remote(git.root):
-        raise StateError(
-            "there is no DVC remote, so the bytes of a promoted version would be lost with this machine",
-            where=".dvc/config",
-            fix="dvc remote add --default NAME URL",
-        )
-    cache = cache_folder(git.root) / "files" / "md5"
-    for folder in folders:
-        _cache_folder(root / folder, cache)
-    done = subprocess.run(["dvc", "push", "--quiet", *folders], cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise StateError(f"dvc push failed: {said}", where=str(root), fix="can this job write to the DVC remote?")
+_SAID: dict[State, str] = {"stable": "promoted", "canary": "its canary has started", "recorded": "recorded"}
 
 
-def _cache_folder(folder: Path, cache: Path) -> None:
-    """A folder as DVC keeps it: every file by its md5, and the list of them by its own."""
-    entries = []
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        data = read_bytes(file)
-        entries.append({"md5": _store(data, cache, ""), "relpath": file.relative_to(folder).as_posix()})
-    entries.sort(key=lambda entry: entry["relpath"])
-    _store(json.dumps(entries, sort_keys=True).encode(), cache, ".dir")
+def _deferred(model: str, recipe: str, why: str) -> Promoted:
+    return Promoted(model, recipe, None, f"{why}: the run for the newest commit promotes", "deferred", warn=True)
 
 
-def _store(data: bytes, cache: Path, suffix: str) -> str:
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    path = cache / md5[:2] / f"{md5[2:]}{suffix}"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return md5
-
-
-def _push(git: Git) -> None:
-    branch = git.branch()
-    if branch is None:
-        raise StateError("HEAD is on no branch", fix="check out the branch that carries the registry")
-    done = git.attempt("push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
-    if done.returncode != 0:
-        said = " ".join(done.stderr.split())
-        if "rejected" in said or "failed to update ref" in said or "cannot lock ref" in said:
-            raise OvertakenError(f"{branch} has moved on; the run for its newest commit promotes", where="origin")
-        raise StateError(f"origin refused the push: {said[:300]}", fix="may this job write to the repository?")
-
-
-class OvertakenError(StateError):
-    """Somebody pushed to the branch meanwhile: what was decided here is decided anew by the newer run."""
+def _none_left(model: str, found: list[tuple[str, Standing]]) -> str:
+    said = "; ".join(f"{name}: {item.text(model)}" for name, item in found)
+    return f"no recipe that passed can be promoted: {said}"
 
 
 @contextmanager

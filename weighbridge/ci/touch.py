@@ -53,6 +53,14 @@ def touch(base: Side, head: Side) -> Touch:
     return Touch(tuple(reasons), undeclared)
 
 
+def differences(base: Side, head: Side) -> list[str]:
+    """As the reasons of `touch`, without what is wrong with the head's lock file by itself: a lock file that both
+    commits lack, or that is stale in both, is no difference between them.
+    """
+    found = dict.fromkeys(_different(base, head))
+    return [*found, *(f"{item.path} differs" for item in _undeclared(base, head))]
+
+
 def all_undeclared(side: Side) -> list[Undeclared]:
     """Every file that a stage's code imports and that the stage does not depend on."""
     return [
@@ -96,20 +104,29 @@ def refusal(side: Side) -> InputError | None:
 
 
 def _reasons(base: Side, head: Side) -> Iterator[str]:
+    for side in (base, head):
+        if side.locked is None:
+            yield from _sides(base, head)
+            yield f"{LOCK} is not in {side.tree.commit[:12]}"
+            return
+    yield from _different(base, head)
+    yield from _stale(head)
+
+
+def _different(base: Side, head: Side) -> Iterator[str]:
+    yield from _sides(base, head)
+    yield from _sections(f"{LOCK}: stages", base.locked or {}, head.locked or {})
+    yield from _inputs(base, head)
+    yield from _governed(base, head)
+
+
+def _sides(base: Side, head: Side) -> Iterator[str]:
     if base.folder != head.folder:
         yield f"the project has moved from {base.folder} to {head.folder}"
     yield from _sections(PARAMS, base.params, head.params)
     yield from _sections(f"{PIPELINE}: stages", base.pipeline.get("stages", {}), head.pipeline.get("stages", {}))
     if _without(base.pipeline, "stages") != _without(head.pipeline, "stages"):
         yield f"{PIPELINE} differs"
-    for side in (base, head):
-        if side.locked is None:
-            yield f"{LOCK} is not in {side.tree.commit[:12]}"
-            return
-    yield from _sections(f"{LOCK}: stages", base.locked or {}, head.locked or {})
-    yield from _inputs(base, head)
-    yield from _governed(base, head)
-    yield from _stale(head)
 
 
 def _governed(base: Side, head: Side) -> Iterator[str]:

@@ -15,6 +15,7 @@ from weighbridge.cli.options import Select
 if TYPE_CHECKING:
     from weighbridge.ci.change_gate import Judged
     from weighbridge.ci.event import Run
+    from weighbridge.ci.promotion import Promoted
     from weighbridge.core.documents.report import ChangeReport
 
 app = Application(help="What the workflows call; the same in any CI system.")
@@ -101,7 +102,8 @@ def promote(
     root: Path = ROOT,
 ) -> None:
     """Promote what the gate passed at this commit, signed with WEIGHBRIDGE_SIGNING_KEY_PEM or --keyless, and push."""
-    from weighbridge.ci.promotion import Choice, OvertakenError, promote_all, signing_key
+    from weighbridge.ci.event import this_run
+    from weighbridge.ci.promotion import Choice, promote_all, signing_key
     from weighbridge.core.errors import InputError
     from weighbridge.core.git import Git
     from weighbridge.registry.trust.keyless import ambient_signer
@@ -110,15 +112,8 @@ def promote(
         if key is not None and keyless:
             raise InputError("a version is signed by a key or without one", where="--keyless", fix="remove the secret")
         signer = ambient_signer() if keyless else key
-        try:
-            found = promote_all(Git.discover(root), evidence, Choice(recipe, select.value), signer)
-        except OvertakenError as error:
-            typer.echo(f"nothing promoted: {error}")
-            return
-    for item in found:
-        typer.echo(f"{item.model}: {item.version or 'nothing promoted'} ({item.recipe}: {item.reason})")
-    if not found:
-        typer.echo("nothing was weighed, so nothing is promoted")
+        found = promote_all(Git.discover(root), evidence, Choice(recipe, select.value), signer)
+    _publish_promotions(this_run(os.environ), found)
 
 
 @app.command()
@@ -205,6 +200,26 @@ def summary(
         _append(run.summary, neutralise(result.report))
     if run.outputs is not None:
         _append(run.outputs, f"verdict={result.verdict}\nreport={out / 'gate.md'}\n")
+
+
+def _publish_promotions(run: Run, found: list[Promoted]) -> None:
+    """What became of every project: to the log, as warnings, to the job's summary and the step's outputs."""
+    from weighbridge.ci.annotations import Annotation
+    from weighbridge.core.markdown import escape
+
+    lines = [item.line() for item in found] or ["nothing was weighed, so nothing is promoted"]
+    for line in lines:
+        typer.echo(line)
+    if run.annotate:
+        for item in found:
+            if item.warn:
+                typer.echo(Annotation("warning", None, 1, f"{item.model}: {item.state}", item.line()).command())
+    if run.summary is not None:
+        _append(run.summary, "".join(f"- {escape(line)}\n" for line in lines))
+    if run.outputs is not None:
+        deferred = any(item.state == "deferred" for item in found)
+        versions = " ".join(f"{item.model}@{item.version}" for item in found if item.version)
+        _append(run.outputs, f"deferred={str(deferred).lower()}\nversions={versions}\n")
 
 
 def _publish(run: Run, judged: list[Judged], report: ChangeReport) -> None:

@@ -163,6 +163,8 @@ class Git:
 
     def present(self, revision: str, paths: Sequence[str]) -> set[str]:
         """Which of these paths, relative to the top of the repository, a revision has."""
+        if not paths:
+            return set()  # git would list everything
         listing = self.run("ls-tree", "-z", "--full-tree", "--name-only", revision, "--", *paths)
         return {path for path in listing.split("\0") if path}
 

@@ -7,6 +7,12 @@ import pytest
 from weighbridge.ci.evidence_bundle import FILES, NOTE, EvidenceBundle, inside, pack, unpack
 from weighbridge.core.errors import InputError, IntegrityError
 
+LOCKED = """\
+schema: '2.0'
+stages:
+  prepare: {cmd: x, outs: [{path: artifacts/data, md5: a.dir}, {path: ../elsewhere, md5: b}, {path: pulled, md5: c}]}
+"""
+
 
 @pytest.fixture
 def project(tmp_path):
@@ -15,16 +21,20 @@ def project(tmp_path):
         path = root / name / "file.json" if "." not in name else root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
+    (root / "dvc.lock").write_text(LOCKED)
+    (root / "artifacts/data").mkdir()
+    (root / "artifacts/data/file.json").write_text("artifacts/data")
     return root
 
 
 def test_what_is_packed_is_unpacked(project, tmp_path):
-    """Every file arrives, over what a checkout has there."""
+    """Every file arrives, every output that the lock names among them, over what a checkout has there."""
     pack(project, tmp_path / "evidence")
     (tmp_path / "clone").mkdir()
     (tmp_path / "clone/dvc.lock").write_text("old")
     unpack(tmp_path / "evidence", tmp_path / "clone")
-    for name in FILES:
+    assert (tmp_path / "clone/dvc.lock").read_text() == LOCKED
+    for name in (*FILES[1:], "artifacts/data"):
         path = tmp_path / "clone" / name
         assert (path / "file.json" if path.is_dir() else path).read_text() == name
 

@@ -5,16 +5,23 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
 from tests.registry.project import MODEL, git, identify, make_repository, write_run
 from weighbridge.ci.evidence_bundle import EvidenceBundle, pack
-from weighbridge.ci.promotion import Choice, OvertakenError, promote_all
+from weighbridge.ci.promotion import Choice, promote_all
+from weighbridge.core.documents import Params
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.git import Git
+from weighbridge.gate.verdict.judge import judge
+from weighbridge.registry.lifecycle.kept import read_kept
 from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.state.layout import WorkTree
+from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.state.tip import Settings
+from weighbridge.registry.trust.verify import verify_models
 
 IGNORED = "/artifacts/\n/measurements/\n/reports/\n.weighbridge/\n/.dvc/cache/\n"
 
@@ -45,6 +52,9 @@ def clone(tmp_path):
     project = work / "models/one"
     project.mkdir(parents=True)
     (project / ".gitignore").write_text(IGNORED)
+    (project / "dvc.yaml").write_text(
+        "stages:\n  judge:\n    cmd: weighbridge stage judge\n    outs: [reports/verdict.json]\n"
+    )
     write_run(project)
     shutil.rmtree(project / ".dvc", ignore_errors=True)
     git(work, "add", "--all")
@@ -80,7 +90,8 @@ def test_what_passed_is_shared_recorded_and_pushed_once(clone, dvc):
     assert locate(top, resolved).is_file()
     shutil.rmtree(top / "models/one/artifacts")
     assert ".dvc/cache" in str(locate(top, resolved))
-    assert (dvc / "asked").read_text().startswith("push --quiet artifacts/recipes/int8")
+    everything = "artifacts/baseline/onnxruntime artifacts/recipes/int8 artifacts/recipes/fp16 measurements/int8"
+    assert (dvc / "asked").read_text().startswith(f"push --quiet {everything}")
 
 
 def test_the_same_evidence_twice_is_one_version(clone, dvc):
@@ -94,30 +105,157 @@ def test_the_same_evidence_twice_is_one_version(clone, dvc):
     assert tip(clone) == before
 
 
-def test_what_was_rolled_back_is_not_promoted_again(clone, dvc):
-    """The next merge leaves quarantined bytes alone, says so, and is no failure."""
+def push_commit(tmp_path, name, content="1", edit=None):
+    """Somebody pushes one commit to main: a file, or what `edit` does to a clone."""
+    other = tmp_path / f"other-{len(list(tmp_path.iterdir()))}"
+    subprocess.run(["git", "clone", "--quiet", tmp_path / "origin.git", other], check=True)
+    identify(other)
+    if edit is None:
+        (other / name).parent.mkdir(parents=True, exist_ok=True)
+        (other / name).write_text(content)
+    else:
+        edit(other)
+    git(other, "add", "--all")
+    git(other, "commit", "--quiet", "--message", "newer")
+    git(other, "push", "--quiet")
+    return git(other, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("name", ["registry/models/other/notes.yaml", "README.md", "models/two/dvc.lock"])
+def test_a_branch_that_moved_without_touching_the_model_is_promoted_on(clone, dvc, tmp_path, name):
+    """A registry commit, a page, another model's lock file: the version is made on the new tip, and nothing is lost."""
+    newer = push_commit(tmp_path, name)
+    [made] = promote(clone)
+    assert (made.version, made.state, made.warn) == ("v1", "stable", False)
+    git(clone[0].root, "merge-base", "--is-ancestor", newer, tip(clone))
+    assert tip(clone) == clone[0].head()
+    record = yaml.safe_load((clone[0].root / f"registry/models/{MODEL}/versions/v1.yaml").read_text())
+    git(clone[0].root, "merge-base", "--is-ancestor", newer, record["commit"])
+
+
+def test_a_branch_whose_model_has_changed_is_left_to_the_newer_run_and_says_so(clone, dvc, tmp_path):
+    """Nothing is pushed: what was weighed here is not what the branch holds now. That is a warning, never silence."""
+    change = lambda root: edit_text(root / "models/one/params.yaml", "max: 1MB", "max: 2MB")  # noqa: E731
+    before = push_commit(tmp_path, "", edit=change)
+    [made] = promote(clone)
+    assert (made.version, made.state, made.warn) == (None, "deferred", True)
+    assert "params.yaml: budgets differs" in made.reason
+    assert tip(clone) == before
+
+
+def edit_text(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_somebody_who_pushes_while_the_version_is_built_costs_one_more_round(clone, dvc, tmp_path, monkeypatch):
+    """The decision is taken again on the new tip; it is never rebased."""
+    from weighbridge.ci import promotion
+
+    real, pushed = promotion.share, []
+
+    def slow(*arguments):
+        real(*arguments)
+        if not pushed:
+            pushed.append(push_commit(tmp_path, "README.md", "meanwhile"))
+
+    monkeypatch.setattr(promotion, "share", slow)
+    [made] = promote(clone)
+    assert made.version == "v1"
+    git(clone[0].root, "merge-base", "--is-ancestor", pushed[0], tip(clone))
+
+
+def test_a_remote_that_was_rewound_is_refused(clone, dvc, tmp_path):
+    """Nothing is decided on a history that lost commits."""
+    newer = push_commit(tmp_path, "README.md")
+    git(clone[0].root, "pull", "--quiet", "origin", "main")
+    EvidenceBundle(newer, ("models/one",)).write(clone[1])
+    git(tmp_path / "origin.git", "update-ref", "refs/heads/main", f"{newer}^")
+    with pytest.raises(StateError, match="rewound"):
+        promote(clone)
+
+
+def test_the_best_that_is_not_quarantined_is_chosen(clone, dvc):
+    """The smallest was taken out of service; the next one that passed takes its place."""
     promote(clone)
     Operator(clone[0].root, MODEL, Settings()).roll_back(reason="bad", to="baseline", quarantine=True)
-    EvidenceBundle(clone[0].head(), ("models/one",)).write(clone[1])
-    [again] = promote(clone)
-    assert again.version is None
-    assert "quarantined" in again.reason
+    [made] = promote(clone)
+    assert (made.recipe, made.version) == ("fp16", "v2")
+    Operator(clone[0].root, MODEL, Settings()).roll_back(reason="bad too", to="baseline", quarantine=True)
+    [made] = promote(clone)
+    assert (made.version, made.warn) == (None, True)
+    assert "no recipe that passed can be promoted" in made.reason
     assert resolve(clone[0].root, f"{MODEL}@stable").version == "b1"
 
 
-def test_a_branch_that_has_moved_on_is_left_to_the_newer_run(clone, dvc, tmp_path):
-    """Nothing is pushed: what was weighed here is not what the branch holds now."""
-    other = tmp_path / "other"
-    subprocess.run(["git", "clone", "--quiet", tmp_path / "origin.git", other], check=True)
-    identify(other)
-    (other / "news").write_text("1")
-    git(other, "add", "news")
-    git(other, "commit", "--quiet", "--message", "newer")
-    git(other, "push", "--quiet")
-    before = tip(clone)
-    with pytest.raises(OvertakenError, match="moved on"):
-        promote(clone)
-    assert tip(clone) == before
+def with_policy(clone, text):
+    """The evidence of a gate that passed with this registry policy."""
+    root = clone[0].root
+    (root / "registry.policy.yaml").write_text(text)
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "policy")
+    git(root, "push", "--quiet", "origin", "main")
+    EvidenceBundle(clone[0].head(), ("models/one",)).write(clone[1])
+
+
+def test_the_policy_says_where_a_merge_goes(clone, dvc):
+    """`record` leaves stable alone; the first version is stable even where canaries are asked for."""
+    with_policy(clone, "on_merge: record\n")
+    [made] = promote(clone)
+    assert (made.version, made.state) == ("v1", "recorded")
+    channels = yaml.safe_load((clone[0].root / f"registry/models/{MODEL}/channels.yaml").read_text())
+    assert "stable" not in channels
+
+
+def test_a_merge_starts_a_canary_and_the_next_one_waits_for_its_end(clone, dvc):
+    """`on_merge: canary`: v1 is stable, for want of anything to compare with; v2 on canary; v3 recorded, and said."""
+    with_policy(clone, "on_merge: canary\ncanary: {steps: [10, 100]}\n")
+    assert [item.state for item in promote(clone, recipe="int8")] == ["stable"]
+    assert [item.state for item in promote(clone, recipe="fp16")] == ["canary"]
+    channels = yaml.safe_load((clone[0].root / f"registry/models/{MODEL}/channels.yaml").read_text())
+    assert (channels["canary"]["version"], channels["canary"]["weight"]) == ("v2", 10.0)
+    project = clone[0].root / "models/one"
+    write_run(project, 2)
+    git(clone[0].root, "checkout", "--quiet", "--", "models/one/params.yaml")
+    shutil.rmtree(project / ".dvc", ignore_errors=True)
+    shutil.rmtree(clone[1] / "models")
+    pack(project, clone[1] / "models/one")
+    git(clone[0].root, "checkout", "--quiet", ".")
+    [made] = promote(clone, recipe="int8")
+    assert (made.version, made.state, made.warn) == ("v3", "recorded", True)
+    assert "v2 is on canary" in made.reason
+    verify_models(clone[0].root, deep=True)
+
+
+def test_verdict_and_measurements_stay_beside_the_record(clone, dvc):
+    """They are what the record names, they can be judged again, and one that is changed is found."""
+    promote(clone)
+    root = clone[0].root
+    record = VersionRecord.model_validate(
+        yaml.safe_load((root / f"registry/models/{MODEL}/versions/v1.yaml").read_text())
+    )
+    verdict, measurements = read_kept(WorkTree(root), record)
+    [measurement] = measurements.values()
+    budgets = Params.read(root / "models/one/params.yaml").budgets
+    assert judge(measurement, budgets).content_digest() == verdict.recipes["int8"].content_digest()
+    assert record.verdict.digest == verdict.recipes["int8"].content_digest()
+    assert verify_models(root)
+    kept = root / f"registry/models/{MODEL}/evidence/v1/verdict.json"
+    kept.write_bytes(kept.read_bytes() + b" ")
+    with pytest.raises(IntegrityError, match="not what the record of v1 names"):
+        verify_models(root)
+    kept.unlink()
+    with pytest.raises(IntegrityError, match="the record of v1 names it"):
+        verify_models(root)
+
+
+def test_a_stranger_among_the_kept_files_is_found(clone, dvc):
+    """Only what a record names lies beside it."""
+    promote(clone)
+    (clone[0].root / f"registry/models/{MODEL}/evidence/v1/more.json").write_text("{}")
+    with pytest.raises(IntegrityError, match="named by no event"):
+        verify_models(clone[0].root)
 
 
 def test_bytes_that_nobody_else_could_find_are_not_promoted(clone, dvc):

@@ -15,7 +15,7 @@ for command in (look.versions, look.show, look.diff, look.resolve, look.history)
     app.command()(command)
 for command in (channels.release, channels.rollback, channels.quarantine, channels.deprecate):
     app.command()(command)
-for command in (upkeep.verify, upkeep.gc, upkeep.schemas):
+for command in (upkeep.verify, upkeep.gc, upkeep.migrate, upkeep.schemas):
     app.command()(command)
 app.command("trust-root")(upkeep.trust_root)
 for command in (publish.pull, publish.push, publish.card, publish.export, publish.tags, publish.site):

@@ -21,7 +21,9 @@ class Channel(StrEnum):
     """Where a new version goes at once."""
 
     STABLE = "stable"
+    CANARY = "canary"
     NONE = "none"
+    POLICY = "policy"
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,16 @@ class Signing:
 def promote(
     *,
     pick: Pick,
-    channel: Annotated[Channel, typer.Option("--channel", help="`none` records it for a canary.")] = Channel.STABLE,
+    channel: Annotated[
+        Channel, typer.Option("--channel", help="`none` records it; `policy`: what on_merge says.")
+    ] = Channel.STABLE,
     expect: Expect = None,
     notes: Annotated[str, typer.Option("--notes", help="For the record.")] = "",
     signing: Signing,
     change: Change,
     project: Project,
 ) -> None:
-    """Make what passed a version, and stable."""
+    """Make what passed a version: stable, on canary, or recorded."""
     from weighbridge.ci.judging_again import judge_again
     from weighbridge.core.git import Git
     from weighbridge.registry.lifecycle.evidence import gather
@@ -116,6 +120,6 @@ def promote(
     recipe = pick.one(project.root)
     gather(project.root, recipe)  # what lies there agrees, before it is judged
     judge_again(Git.discover(project.root), project.root, recipe)
-    request = PromotionRequest(recipe, "stable" if channel is Channel.STABLE else "none", expect=expect, notes=notes)
+    request = PromotionRequest(recipe, channel.value, expect=expect, notes=notes)
     committed = promote_recipe(project.root, request, settings=change.settings(), key=signing.signer())
     print_change(committed, as_json=project.as_json)

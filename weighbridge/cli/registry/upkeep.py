@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Project
+from weighbridge.cli.registry.options import Change, Project
 from weighbridge.cli.registry.output import print_table
 
 
@@ -41,6 +41,22 @@ def gc(*, project: Project) -> None:
     from weighbridge.registry.lifecycle.gc import plan
 
     print_table([row.to_json() for row in plan(project.root)], "the cache is empty", as_json=project.as_json)
+
+
+@grouped
+def migrate(models: Annotated[list[str], typer.Argument(help="Models.")], *, change: Change, project: Project) -> None:
+    """Bring models from an earlier schema to today's: one event, and their evidence kept beside their versions."""
+    from weighbridge.registry.lifecycle.migrate import migrate as migrate_model
+
+    for model in models:
+        done = migrate_model(project.root, model, change.settings())
+        if done is None:
+            typer.echo(f"{model}: is of today's schema")
+            continue
+        kept, lost = ", ".join(done.kept) or "no version", ", ".join(done.lost) or "none"
+        typer.echo(f"{model}: {done.committed.event.reason}; evidence kept of {kept}; lost: {lost}")
+        for version, why in done.lost.items():
+            typer.echo(f"warning: the evidence of {model}@{version} cannot be had: {why}", err=True)
 
 
 def schemas(out: Annotated[Path, typer.Argument(metavar="DIR", help="A folder for the .schema.json files.")]) -> None:

@@ -73,10 +73,10 @@ def parse(kind: type[Document], content: Any, where: str) -> Document:
     """Validate plain values as one document; the first problem is an `InputError` whose `where` has the key."""
     if not isinstance(content, dict):
         raise InputError("is empty or not a mapping of keys to values", where=where)
-    version = content.get("schema_version", SCHEMA_VERSION)
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    version, latest = content.get("schema_version", SCHEMA_VERSION), getattr(kind, "latest_schema", SCHEMA_VERSION)
+    if isinstance(version, int) and version > latest:
         raise InputError(
-            f"has schema_version {version}; this program reads up to {SCHEMA_VERSION}",
+            f"has schema_version {version}; this program reads up to {latest}",
             where=where,
             fix="install a newer weighbridge",
         )
