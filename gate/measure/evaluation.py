@@ -35,6 +35,8 @@ ROUNDING = 1e-5
 """Of the largest answer: what two processes' answers to the same example may be apart."""
 CHUNK_BYTES = 1 << 25
 CHUNK_EXAMPLES = 512
+SLOW_SHARE = 0.2
+"""Of the time-out: what one large batch may take at most, by the time of the deployed one."""
 QUICK_SHARE = 0.05
 """Requests grow as long as one takes less than this share of the time-out: a slow model is not taken for a hung one."""
 
@@ -70,11 +72,14 @@ def answer(
             batch = feeding.at_most(manner.batch_size)
             note = f"evaluated at batch {batch}"
             if feeding.at_most(LARGE_BATCH) > batch and len(split) > PROBED:
-                if _agree(worker, split.take(slice(PROBED)), feeding, outputs, batch):
-                    note = f"evaluated at batch {LARGE_BATCH}, which answers like batch {batch}"
-                    batch = LARGE_BATCH
+                large = _large_batch(worker, split.take(slice(batch)), feeding, outputs, batch)
+                if large == batch:
+                    note += ": a larger one takes too long"
+                elif _agree(worker, split.take(slice(PROBED)), feeding, outputs, (batch, large)):
+                    note = f"evaluated at batch {large}, which answers like batch {batch}"
+                    batch = large
                 else:
-                    note += f": a batch of {LARGE_BATCH} answers differently"
+                    note += f": a batch of {large} answers differently"
             found = answers_of(worker, split.inputs, feeding, outputs, batch)
         chosen = repeated(len(split), batch)
         with start(artifact, manner.timeout) if start else _loaded(ahead, artifact) as worker:
@@ -136,9 +141,23 @@ def _loaded(ahead: Worker | None, artifact: Artifact) -> Worker:
     return ahead
 
 
-def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batch: int) -> bool:
-    small = answers_of(worker, split.inputs, feeding, outputs, batch)
-    large = answers_of(worker, split.inputs, feeding, outputs, LARGE_BATCH)
+def _large_batch(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batch: int) -> int:
+    """The largest batch up to `LARGE_BATCH` whose answer is not in danger of being taken for a hung worker.
+
+    Twice the deployed batch after the other, from what that takes itself; `batch` where the model is slow.
+    """
+    begin = time.monotonic()
+    answers_of(worker, split.inputs, feeding, outputs, batch)
+    each = (time.monotonic() - begin) / batch
+    fits = int(SLOW_SHARE * worker.timeout / max(each, 1e-9))
+    large = LARGE_BATCH
+    while large > max(batch, fits):
+        large //= 2
+    return max(large, batch)
+
+
+def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batches: tuple[int, int]) -> bool:
+    small, large = (answers_of(worker, split.inputs, feeding, outputs, batch) for batch in batches)
     return all(
         ours.shape == theirs.shape
         and np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(np.abs(ours).max(initial=0)))

@@ -66,7 +66,8 @@ def _rounds(recording: Recording, name: str, setup: Setup) -> list[Round]:
     """The rounds of a phase in seconds, the first inference of each burst dropped."""
     phase = recording.phases.get(name) or Phase(0, ())
     fewest = setup.protocol.fewest_rounds
-    if len(phase.rounds) < fewest or phase.count < 2:
+    few = len(phase.rounds) < fewest and not setup.protocol.enough(phase.rounds)
+    if few or phase.count < 2:
         raise MeasurementError(
             f"gave {len(phase.rounds)} rounds of {phase.count} inferences for {name}; {fewest} of 2 are needed",
             where="launch",

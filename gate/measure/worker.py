@@ -113,15 +113,15 @@ class Worker:
     def warm(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
         """The first inference, then at least `inferences` more and at least `seconds` of them.
 
-        A slow model warms up for `most_seconds` and three inferences at least: its caches are warm after one.
+        A slow model warms up for `most_seconds` and four inferences at least: its caches are warm after one.
         """
         begin = time.perf_counter_ns()
         outputs = self.step(0)
         first = time.perf_counter_ns() - begin
         self.check(outputs)
         act = self.journey if request.get("journey") else self.step
-        times = self.time(3, 0, act)
         begin = time.perf_counter_ns()
+        times = self.time(3, 0, act)
         done, least, most = 3, int(request["seconds"] * 1e9), int(request["most_seconds"] * 1e9)
         while (spent := time.perf_counter_ns() - begin) < most and (done < request["inferences"] or spent < least):
             times = self.time(3, done, act)
@@ -129,11 +129,18 @@ class Worker:
         return {"first_ns": first, "typical_ns": int(np.median(times)), "memory": peak_memory()}
 
     def burst(self, request: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
-        """`count` inferences, each timed, starting at feed `offset`; the payload is int64 nanoseconds."""
+        """`count` inferences, each timed, starting at feed `offset`; the payload is int64 nanoseconds.
+
+        `switches` counts how often the process lost its core, `waited_ns` how long it waited for one; None where the
+        kernel does not say.
+        """
+        waited = run_delay()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         times = self.time(request["count"], request["offset"], self.journey if request.get("journey") else self.step)
         switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
-        return {"switches": switches}, times.tobytes()
+        since = run_delay()
+        lost = since - waited if since is not None and waited is not None else None
+        return {"switches": switches, "waited_ns": lost}, times.tobytes()
 
     def evaluate(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """Outputs of all examples of a payload, joined over batches; `padding` of the last ones are cut off."""
@@ -226,6 +233,15 @@ def peak_memory() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def run_delay() -> int | None:
+    """Nanoseconds that this process's threads were ready to run and had no core (`schedstat`); None without it."""
+    try:
+        files = sorted(Path("/proc/self/task").glob("*/schedstat"))
+        return sum(int(file.read_text().split()[1]) for file in files) if files else None
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:

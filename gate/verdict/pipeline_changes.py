@@ -6,6 +6,7 @@ Pure: the caller reads both sides. Formatting, comments, descriptions and the or
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,13 +28,15 @@ def setting_changes(base: Weighing, head: Weighing) -> list[PolicyChange]:
     for name in Weighing.model_fields:
         before, after = getattr(base, name), getattr(head, name)
         if before != after:
-            kind = "measured longer" if name in _EFFORT and after > before else "settings"
-            found.append(
-                PolicyChange(
-                    kind=kind, budget=f"weighing.{name}", base=f"{before:g}", head=f"{after:g}", to=f"{after:g}"
-                )
-            )
+            kind = "measured longer" if name in _EFFORT and _effort(after) > _effort(before) else "settings"
+            shown = [value if isinstance(value, str) else f"{value:g}" for value in (before, after)]
+            found.append(PolicyChange(kind=kind, budget=f"weighing.{name}", base=shown[0], head=shown[1], to=shown[1]))
     return found
+
+
+def _effort(value: float | str) -> float:
+    """`auto` is as long as a decision takes."""
+    return math.inf if isinstance(value, str) else value
 
 
 def stage_changes(base: str | None, head: str | None, where: str) -> list[PolicyChange]:

@@ -79,7 +79,7 @@ def as_measurement(
             batch_size=job.weighing.batch_size,
             looks=list(LOOKS),
             elapsed_seconds=round(seconds, 3),
-            time_limit_seconds=job.weighing.time_limit,
+            time_limit_seconds=job.weighing.most_seconds,
             complete=measured.complete,
             details=dict(measured.details),
         ),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from weighbridge.core.documents import Budget, BudgetVerdict, RecipeVerdict, Verdict
+from weighbridge.core.formatting import duration
 from weighbridge.core.progress import Progress, silent
 from weighbridge.gate.measure.launches import Launch, Setup, take_launch
 from weighbridge.gate.statistics import LOOKS
@@ -42,6 +43,10 @@ class Sampling:
     most_launches: int
     time_limit: float
     thorough: bool
+    plans: bool = False
+    """Whether to say, after the first launch, how long a decision takes."""
+    plan: str | None = None
+    """What was said."""
     progress: Progress = silent
     clock: Callable[[], float] = time.monotonic
     launch: Callable[..., Launch] = take_launch
@@ -109,9 +114,21 @@ class Sampling:
         )
         self.spent.append(self.clock() - begin)
         self.empty_memory = launch.empty_memory
+        if self.plans and self.plan is None:
+            self.plan = planned(self.spent[0], number - 1)
+            self.progress("plan", 0, 1, self.plan)
         for accumulator in self.accumulators:
             accumulator.add(launch, number)
         self.taken()
+
+
+def planned(seconds: float, taken: int = 0) -> str:
+    """How long a decision takes where a launch pair takes `seconds` and `taken` were there before.
+
+    Every launch is counted at the price of the first, which has a second baseline beside it: few are dearer.
+    """
+    ends = [f"{look} launch pairs, {duration(max(0, look - taken) * seconds)}" for look in (LOOKS[0], LOOKS[-1])]
+    return f"a launch pair takes {duration(seconds)}: the first decision after {ends[0]}; at most {ends[1]}"
 
 
 def failed_for_certain(verdict: RecipeVerdict) -> BudgetVerdict | None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.documents import Absent, Measurement
+from weighbridge.core.documents.params import AUTO
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.progress import Progress, silent
 from weighbridge.gate.devices.local import Local
@@ -203,7 +204,8 @@ class _Weighing:
             lambda: judge(self.measurement(measured), job.budgets),
             seed=job.weighing.seed,
             most_launches=job.weighing.launches,
-            time_limit=job.weighing.time_limit,
+            time_limit=job.weighing.most_seconds,
+            plans=job.weighing.time_limit == AUTO,
             thorough=job.options.thorough,
             progress=self.progress,
             clock=self.clock,
@@ -223,8 +225,11 @@ class _Weighing:
     def _timed(sampling: Sampling, measured: Measured) -> Measured:
         if not sampling.spent:
             return measured
+        plan = {} if sampling.plan is None else {"plan": sampling.plan}
         return measured.with_details(
-            launch_seconds=round(float(np.median(sampling.spent)), 3), empty_runtime_bytes=int(sampling.empty_memory)
+            launch_seconds=round(float(np.median(sampling.spent)), 3),
+            empty_runtime_bytes=int(sampling.empty_memory),
+            **plan,
         )
 
     def _setup(self, artifacts: Mapping[str, Artifact], energy: Counters | None, journey: Journey | None) -> Setup:
@@ -245,4 +250,4 @@ class _Weighing:
 
     @property
     def _timeout(self) -> float:
-        return min(LONGEST_TIMEOUT, max(SHORTEST_TIMEOUT, self.job.weighing.time_limit))
+        return min(LONGEST_TIMEOUT, max(SHORTEST_TIMEOUT, self.job.weighing.most_seconds))

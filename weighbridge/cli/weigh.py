@@ -21,8 +21,8 @@ def weigh(
     out: Path = typer.Option(
         None, "--out", metavar="DIR", help="Folder for measurement.json, verdict.json and gate.md.", show_default=False
     ),
-    time_limit: float = typer.Option(
-        60.0, "--time-limit", metavar="SECONDS", min=0.1, help="Time for the noisy metrics."
+    time_limit: str = typer.Option(
+        "60", "--time-limit", metavar="SECONDS|auto", help="Time for the noisy metrics; auto: as long as it takes."
     ),
     seed: int = typer.Option(11, "--seed", min=0, help="Of the order of bursts and of resampling."),
     metric: list[str] = typer.Option(
@@ -52,7 +52,7 @@ def weigh(
         metrics=tuple(metric),
         output=output,
         weighing={
-            "time_limit": time_limit,
+            "time_limit": f"{time_limit}s" if time_limit.replace(".", "", 1).isdigit() else time_limit,
             "seed": seed,
             "batch_size": batch_size,
             "threads": threads,

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -5,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.gate.models import CLASSES, FEATURES, HONEST, adapter, artifact, examples, linear, save, weights
 from weighbridge.core.errors import MeasurementError
 from weighbridge.data import Split
+from weighbridge.gate.measure import evaluation
 from weighbridge.gate.measure.evaluation import LARGE_BATCH, Manner, answer, check_repeatable, repeated
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.frames import pack_arrays
@@ -42,6 +45,25 @@ def test_answers_that_depend_on_the_batch_are_taken_at_the_deployed_one(tmp_path
     (scores,), note = answer(artifact(path), split, [0], OPEN)
     assert np.allclose(np.abs(scores).max(axis=1), 1.0)
     assert "answers differently" in note
+
+
+def test_a_slow_model_is_not_taken_for_a_hung_one(tmp_path, monkeypatch):
+    """Where a large batch would come near the time-out, a smaller one is tried, or none."""
+    split = examples(LARGE_BATCH + 2)
+    path = artifact(linear(tmp_path / "m.onnx"))
+    for share, said in ((0.0, "a larger one takes too long"), (0.2, f"evaluated at batch {LARGE_BATCH}")):
+        monkeypatch.setattr(evaluation, "SLOW_SHARE", share)
+        assert said in answer(path, split, [0], OPEN)[1]
+
+
+@pytest.mark.parametrize(("seconds", "large"), [(0.0001, LARGE_BATCH), (0.01, 32), (0.5, 1)])
+def test_a_large_batch_fits_into_a_fifth_of_the_time_out(monkeypatch, seconds, large):
+    """By what one example takes."""
+    now = iter([0.0, seconds])
+    monkeypatch.setattr(evaluation.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(evaluation, "answers_of", lambda *_: [])
+    worker = SimpleNamespace(timeout=2.0)
+    assert evaluation._large_batch(worker, examples(1), Feeding((), None), [0], 1) == large
 
 
 def test_inputs_without_an_axis_for_examples_go_one_by_one(tmp_path):

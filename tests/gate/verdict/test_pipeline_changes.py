@@ -22,6 +22,14 @@ stages:
 """
 
 
+def test_as_long_as_it_takes_is_longer_than_any_limit():
+    """From seconds to `auto` nothing is lost; back again is a change of the settings."""
+    seconds, auto = Weighing(time_limit=86_400), Weighing(time_limit="auto")
+    (longer,), (shorter,) = setting_changes(seconds, auto), setting_changes(auto, seconds)
+    assert (longer.kind, longer.accepts) == ("measured longer", "auto")
+    assert (shorter.kind, shorter.base, shorter.accepts) == ("settings", "auto", "86400")
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "kind"),
     [

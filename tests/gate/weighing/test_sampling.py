@@ -3,12 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from weighbridge.core.documents import Budget, Comparison, Device, Measurement, Protocol, Weighed
+from weighbridge.core.documents import Budget, Comparison, Device, Measurement, Protocol, Weighed, Weighing
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing.accumulator import Accumulator
-from weighbridge.gate.weighing.sampling import Need, Sampling, first_needs
+from weighbridge.gate.weighing.sampling import Need, Sampling, first_needs, planned
 
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abcd"]
 DEVICE = Device(
@@ -114,6 +114,36 @@ def test_the_time_limit_ends_the_measuring_without_a_verdict():
     assert accumulator.count("latency.p50") == 7
     assert machine.now <= 7.5
     assert found.verdict == "inconclusive"
+
+
+def test_a_plan_is_said_after_the_first_launch_and_the_measuring_goes_on_to_the_last_look():
+    """By the price of one launch pair; without a plan nothing is said."""
+    heard = []
+    for plans in (True, False):
+        accumulator = Accumulator("baseline", BASELINE, "baseline")
+        machine = Machine(1.05)
+        sampling = Sampling(
+            None,
+            [accumulator],
+            lambda accumulator=accumulator: judge(measurement(accumulator), (P50,)),
+            seed=5,
+            most_launches=54,
+            time_limit=Weighing(time_limit="auto").most_seconds,
+            thorough=False,
+            plans=plans,
+            progress=lambda *said: heard.append(said),
+            clock=machine.clock,
+            launch=machine.launch,
+        )
+        sampling.run(first_needs((P50,), {"baseline": False}, {}))
+        assert accumulator.count("latency.p50") == LOOKS[-1]
+    plan = [said[3] for said in heard if said[0] == "plan"]
+    assert plan == [
+        "a launch pair takes 1 s: the first decision after 10 launch pairs, 10 s; at most 54 launch pairs, 54 s"
+    ]
+    assert planned(14.2, 12) == (
+        "a launch pair takes 15 s: the first decision after 10 launch pairs, 1 s; at most 54 launch pairs, 10 min"
+    )
 
 
 def test_every_fourth_launch_has_a_second_baseline_and_six_of_the_first_ten():

@@ -120,15 +120,21 @@ class RecipeSection(Written):
         return (self.target,) if isinstance(self.target, str) else tuple(self.target)
 
 
+AUTO = "auto"
+MOST_SECONDS = 3600.0
+"""What `time_limit: auto` may take at most."""
+
+
 class Weighing(Written):
     """How long and how often the gate measures."""
 
     time_limit: Annotated[
-        float,
-        Field(gt=0, le=86_400),
+        Annotated[float, Field(gt=0, le=86_400)] | Literal["auto"],
         WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 86_400}, {"type": "string"}]}),
     ] = 60.0
-    """Seconds for the noisy metrics of one recipe; `60s` and `2min` are read too."""
+    """Seconds for the noisy metrics of one recipe; `60s` and `2min` are read too. `auto`: as long as a decision takes,
+    an hour at most; the first launch pair says how long that will be.
+    """
     launches: int = Field(default=54, ge=1, le=1000)
     """Launch pairs at most."""
     threads: int = Field(default=1, ge=1, le=256)
@@ -141,9 +147,15 @@ class Weighing(Written):
     @model_validator(mode="before")
     @classmethod
     def _durations(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("time_limit"), str):
-            return {**values, "time_limit": parse_quantity(values["time_limit"], "seconds")}
+        limit = values.get("time_limit") if isinstance(values, dict) else None
+        if isinstance(limit, str) and limit != AUTO:
+            return {**values, "time_limit": parse_quantity(limit, "seconds")}
         return values
+
+    @property
+    def most_seconds(self) -> float:
+        """The time limit as a number."""
+        return MOST_SECONDS if self.time_limit == AUTO else float(self.time_limit)
 
 
 class PolicySection(Written):
