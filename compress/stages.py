@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,13 @@ from weighbridge.compress.training.checkpoint import write_checkpoint
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.splits import calibration
 from weighbridge.core.documents import REFUSAL, ArtifactFile, Manifest, Refusal
+from weighbridge.core.documents.manifest import made_by
 from weighbridge.core.errors import InputError, InvariantError, WeighbridgeError
 from weighbridge.core.facts.targets import DEFAULT_TARGET
-from weighbridge.core.files import atomic_write, sha256_bytes, write_json
+from weighbridge.core.files import atomic_write, sha256_bytes, sha256_file, write_json
+from weighbridge.core.formats.onnx_file import external_files
 from weighbridge.core.progress import Progress, silent
+from weighbridge.core.user_code import opened_as_code, sources
 from weighbridge.data import Data, load_data, write_npz
 
 BASELINE = "baseline"
@@ -86,9 +91,10 @@ def baseline(root: Path, name: str = DEFAULT_TARGET, progress: Progress = silent
     data, data_digest = project.data()
     progress("export", 0, 1, target.name)
     context = _context(project, data, Teachers(project, target.name), progress)
-    artifact = export_baseline(_source(project, data), context, target)
-    code = lineage.code_digest(_factories(project))
-    manifest = _manifest(project, artifact, data_digest, recipe_name=BASELINE, target=target.name, code=code)
+    with opened_as_code() as opened:
+        artifact = export_baseline(_source(project, data), context, target)
+        made = _Made(data_digest, _code(project, _factories(project), opened))
+    manifest = _manifest(project, artifact, made, recipe_name=BASELINE, target=target.name)
     with replaced_folder(project.baseline_folder(target.name)) as folder:
         _write(folder, target.file, artifact, manifest)
     progress("export", 1, 1, f"{artifact.sizes.bytes} B")
@@ -138,21 +144,21 @@ def _built(
     teachers = Teachers(project, targets[0].name)
     context = _context(project, data, teachers, progress)
     sizes = {name: parent.sizes for name, parent in parents.items()}
-    artifacts = compose_all(steps, _source(project, data), context, targets, sizes)
-    code = lineage.code_digest([*_factories(project), *_students(steps)])
+    with opened_as_code() as opened:
+        artifacts = compose_all(steps, _source(project, data), context, targets, sizes)
+        made = _Made(data_digest, _code(project, [*_factories(project), *_students(steps)], opened))
     return [
         (
             artifacts[name],
             _manifest(
                 project,
                 artifacts[name],
-                data_digest,
+                made,
                 recipe_name=recipe,
                 recipe={"target": section.target, "steps": section.steps},
                 target=name,
                 baseline=parent.artifact.digest,
                 teacher=teachers.used[0] if teachers.used else None,
-                code=code,
             ),
         )
         for name, parent in parents.items()
@@ -192,7 +198,41 @@ def _factories(project: Project) -> list[str]:
     return [reference for reference in named if reference is not None]
 
 
-def _manifest(project: Project, artifact: Artifact, data_digest: str, **given: Any) -> Manifest:
+@dataclass(frozen=True)
+class _Code:
+    """The code that made an artifact."""
+
+    digest: str
+    """Over this room and the factories' modules."""
+    sources: dict[str, str]
+    """Every file of the user's, by its path from the project's folder, with its digest."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What an artifact was made from, besides its recipe."""
+
+    data: str
+    code: _Code
+
+
+def _code(project: Project, factories: Sequence[str], opened: set[str]) -> _Code:
+    digest = lineage.code_digest(factories)  # imports what was not imported yet, so that `opened` has it
+    modules = [reference.partition(":")[0] for reference in factories]
+    return _Code(digest, {**sources(project.root, opened, modules), **_model_files(project)})
+
+
+def _model_files(project: Project) -> dict[str, str]:
+    """The finished model that params name, with the files in which it keeps weights."""
+    name = project.params.model.onnx
+    if name is None:
+        return {}
+    path = project.root / name
+    beside = {os.path.relpath(file, project.root): file for file in external_files(path)}
+    return {Path(key).as_posix(): sha256_file(file) for key, file in {name: path, **beside}.items()}
+
+
+def _manifest(project: Project, artifact: Artifact, made: _Made, **given: Any) -> Manifest:
     params = project.params
     file = find_target(given["target"]).file
     return Manifest(
@@ -202,7 +242,10 @@ def _manifest(project: Project, artifact: Artifact, data_digest: str, **given: A
         requires=list(artifact.requires),
         sizes=artifact.sizes,
         steps=list(artifact.steps),
-        data=data_digest,
+        data=made.data,
+        code=made.code.digest,
+        sources=made.code.sources,
+        settings=made_by(params, baseline=given["recipe_name"] == BASELINE),
         seed=params.train.seed,
         environment=lineage.environment(given["target"]),
         ports=artifact.ports,

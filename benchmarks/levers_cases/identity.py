@@ -73,7 +73,7 @@ LEVERS: tuple[Lever, ...] = (
         replace("dvc.yaml", "weighbridge stage", "weighbridge  stage"),
         "is gated: .*dvc.yaml",
     ),
-    refused("two projects with one model's name", copied, "has the model name 'net' already"),
+    refused("two projects with one model's name", copied, "the project in . already uses the model name .net."),
     refused(
         "params behind a link",
         both(lambda root: (root / "params.yaml").rename(root / "p.yaml") and None, link("params.yaml", "p.yaml")),

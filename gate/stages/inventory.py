@@ -22,6 +22,7 @@ from weighbridge.core.documents import (
     load,
 )
 from weighbridge.core.documents.manifest import recipe_core
+from weighbridge.core.documents.origin import another_origin, measured_otherwise, stale_inputs, uncompared
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.isa import Host
 from weighbridge.core.files import read_json, sha256_file
@@ -38,6 +39,8 @@ class WeighedCandidate:
     measurement: Measurement
     problems: tuple[str, ...]
     """What is wrong between its documents and files."""
+    notes: tuple[str, ...] = ()
+    """What could not be compared."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,16 @@ def take_inventory(root: Path) -> Inventory:
         measurement = Measurement.read(root / candidate.measurement)
         disagree = [
             *_disagreements(candidate, manifest, baseline, measurement, stable.get(candidate.target)),
-            *_another_origin(params, candidate, manifest, baseline),
+            *_another_origin(root, params, candidate, (manifest, baseline)),
+            *measured_otherwise(root, measurement),
             *_other_data(data, manifest, baseline, measurement),
         ]
-        weighed.append(WeighedCandidate(candidate, manifest, measurement, (*problems, *more, *disagree)))
+        told = (
+            uncompared(baseline, f"baseline for {candidate.target}"),
+            uncompared(manifest, f"artifact {candidate.name}"),
+        )
+        notes = tuple(note for note in told if note is not None)
+        weighed.append(WeighedCandidate(candidate, manifest, measurement, (*problems, *more, *disagree), notes))
     return Inventory(params, tuple(weighed), refused)
 
 
@@ -138,20 +147,18 @@ def _disagreements(
     return problems
 
 
-def _another_origin(params: Params, candidate: Candidate, manifest: Manifest, baseline: Manifest) -> list[str]:
-    """The bytes must come from what `params.yaml` says now: a lock file resolved by hand may pair it with others."""
+def _another_origin(root: Path, params: Params, candidate: Candidate, made: tuple[Manifest, Manifest]) -> list[str]:
+    """The bytes must come from what the checkout has now: a lock file resolved by hand may pair it with others."""
+    manifest, baseline = made
     section = params.recipes[candidate.recipe]
     problems = []
     if recipe_core(manifest.recipe) != recipe_core({"target": section.target, "steps": section.steps}):
         problems.append(f"the artifact was made by another recipe than the one {PARAMS} has now")
     if manifest.baseline != baseline.artifact.digest:
         problems.append("the artifact was compressed from another baseline")
-    for made, what in ((manifest, "artifact"), (baseline, "baseline")):
-        if made.model != params.model.name:
-            problems.append(f"the {what} was made for the model {made.model!r}")
-        if made.seed != params.train.seed:
-            problems.append(f"the {what} was made with the seed {made.seed}; {PARAMS} has {params.train.seed}")
-    return problems
+    problems += another_origin(root, params, manifest, "artifact")
+    problems += another_origin(root, params, baseline, "baseline")
+    return problems + stale_inputs(root, (built_folder(candidate.recipe), baseline_folder(candidate.target)))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from weighbridge.core.errors import InputError, IntegrityError, MeasurementError
 from weighbridge.core.files import sha256_file
 from weighbridge.core.progress import Progress, silent
 from weighbridge.core.project import PARAMS
+from weighbridge.core.user_code import sources
 from weighbridge.data import load_data, read_npz
 from weighbridge.gate.devices import Place, open_place
 from weighbridge.gate.devices.unreached import Unreached
@@ -130,6 +132,7 @@ def _forget(folder: Path, wanted: set[str]) -> None:
 def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progress: Progress) -> Measurement:
     data = root / "artifacts" / "data" / "test.npz"
     stable, reason = _stable(root / "artifacts" / "stable", candidate.target)
+    metrics, journey = user_metrics(params.budgets, ()), _journey(params, root)
     job = read_job(
         Source(
             _verified(root / baseline_folder(candidate.target)),
@@ -144,14 +147,21 @@ def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progr
         JobOptions(
             runtime=candidate.target,
             missing=check_stable(params.budgets, stable, reason),
-            users=user_metrics(params.budgets, ()),
-            journey=_journey(params, root),
+            users=metrics,
+            journey=journey,
             model=params.model.name,
             recipe=candidate.recipe,
             remarks=_remarks(root, candidate),
+            code=_code(root, params, metrics, journey),
         ),
     )
     return weigh_locked(job, root / candidate.measurement, progress, place)
+
+
+def _code(root: Path, params: Params, metrics: Iterable[str], journey: Journey | str) -> dict[str, str]:
+    """The user's files that take part in measuring."""
+    named = [*metrics, *([params.data.factory] if isinstance(journey, Journey) else [])]
+    return sources(root, (), [name.partition(":")[0] for name in named])
 
 
 def _remarks(root: Path, candidate: Candidate) -> tuple[str, ...]:

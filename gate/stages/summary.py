@@ -216,6 +216,7 @@ def _judge_all(inventory: Inventory) -> GateVerdict:
     counting = [recipe.verdict for recipe in recipes.values() if not recipe.advisory]
     counting += [refused.standing for refused in inventory.refused.values() if not refused.advisory]
     devices = sorted({recipe.device for recipe in recipes.values()})
+    told = dict.fromkeys(note for item in inventory.weighed for note in item.notes)
     return GateVerdict(
         verdict=worst(counting),
         model=params.model.name,
@@ -223,7 +224,7 @@ def _judge_all(inventory: Inventory) -> GateVerdict:
         policy=Policy.of(params).digest(),
         recipes=recipes,
         refused=dict(inventory.refused),
-        notes=[] if counting else ["Every recipe is advisory, and missing evidence never passes."],
+        notes=[*told, *([] if counting else ["Every recipe is advisory, and missing evidence never passes."])],
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from weighbridge.core.documents import Comparison, Evidence, Flip, Measurement, Proportions
 from weighbridge.core.documents import Protocol as ProtocolRecord
+from weighbridge.core.documents.measurement import CODE
 from weighbridge.gate.measure.sizes import Model
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.weighing.accumulator import Accumulator
@@ -56,7 +57,8 @@ class Measured:
 
 def unmeasured(job: Job, examples: int) -> Measured:
     """Before the first step."""
-    details = {"runtime": job.runtime, "protocol": PROTOCOL_VERSION}
+    code = {CODE: dict(job.options.code)} if job.options.code else {}
+    details = {"runtime": job.runtime, "protocol": PROTOCOL_VERSION, **code}
     return Measured(job.split.digest(), examples, {model.name: Found() for model in job.references}, details)
 
 

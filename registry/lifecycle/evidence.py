@@ -19,9 +19,11 @@ from weighbridge.core.documents import (
     Params,
     RecipeVerdict,
     baseline_folder,
+    built_folder,
 )
 from weighbridge.core.documents.base import parse
 from weighbridge.core.documents.manifest import recipe_core
+from weighbridge.core.documents.origin import another_origin, measured_otherwise, stale_inputs
 from weighbridge.core.dvc_files import Lock, file_md5, folder_md5
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes
@@ -132,6 +134,7 @@ def gather(root: Path, recipe: str) -> Evidence:
     section = _section(root, recipe)
     for judged in evidence.judged:
         _agree(judged, evidence, section)
+        _same_origin(root, params, judged)
     return evidence
 
 
@@ -224,6 +227,22 @@ def _agree(judged: Judged, evidence: Evidence, section: dict[str, Any]) -> None:
             raise IntegrityError(f"{what} is {found}, expected {expected}", where=where, fix=RERUN)
     if recipe_core(manifest.recipe) != recipe_core(section):
         raise IntegrityError("the recipe is not the one in params.yaml", where=made, fix=RERUN)
+
+
+def _same_origin(root: Path, params: Params, judged: Judged) -> None:
+    """The bytes must come from the code, settings and data that this checkout has."""
+    folders = (built_folder(judged.candidate.recipe), baseline_folder(judged.candidate.target))
+    for built, what in ((judged.built, "artifact"), (judged.baseline, "baseline")):
+        for problem in another_origin(root, params, built.manifest, what):
+            raise IntegrityError(problem, where=f"{Path(built.path).parent}/manifest.json", fix=RERUN)
+    for problem in measured_otherwise(root, judged.measurement):
+        raise IntegrityError(problem, where=judged.candidate.measurement, fix=RERUN)
+    for problem in stale_inputs(root, folders):
+        raise IntegrityError(problem, where=LOCK, fix=RERUN)
+    if judged.built.manifest.data != judged.baseline.manifest.data:
+        raise IntegrityError(
+            "the artifact was made with other data than the baseline", where=judged.built.path, fix=RERUN
+        )
 
 
 def _read_lock(root: Path) -> tuple[dict[str, str], str]:

@@ -44,6 +44,24 @@ RECIPES = {
     "tutored": [{"prune": {"sparsity": 0.5, "finetune": {"epochs": 1, "distill": {"temperature": 3, "weight": 0.7}}}}],
 }
 
+NET = """\
+import importlib
+from tests.compress.nets import MLP
+from .layers import WIDTH
+
+def Net():
+    from . import late
+    importlib.import_module("netof.made" + "_up")
+    return MLP(width=WIDTH)
+"""
+
+
+def in_a_process_of_its_own(root, stage, *arguments):
+    """A stage as DVC runs it."""
+    command = [Path(sys.executable).with_name("weighbridge"), "stage", stage, *arguments, "--quiet", "--root", root]
+    path = str(Path(__file__).parents[2])
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path})
+
 
 def project(root, **sections):
     """Write `params.yaml` for a small project."""
@@ -132,6 +150,30 @@ def test_manifests_speak_of_their_file_and_its_lineage(made):
     assert manifest(made, "taught").teacher == baseline.artifact.digest
     assert manifest(made, "int8").teacher is None
     assert manifest(made, "slim").sizes.bytes < baseline.sizes.bytes
+
+
+def test_manifests_name_every_module_of_the_users_that_was_imported(tmp_path):
+    """Also one that a function imports, or one by a name made up at run time; not what is installed or does nothing."""
+    write = {
+        "netof/__init__.py": "",
+        "netof/net.py": NET,
+        "netof/layers.py": "import numpy\nWIDTH = 96\n",
+        "netof/late.py": "",
+        "netof/made_up.py": "",
+        "netof/unused.py": "",
+    }
+    for name, text in write.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    project(tmp_path, model={"name": "tiny", "factory": "netof.net:Net"}, train={"epochs": 1, "batch_size": 32})
+    for stage in ("prepare", "train", "baseline", "compress"):
+        in_a_process_of_its_own(tmp_path, stage, *(["int8"] if stage == "compress" else []))
+    for folder in ("baseline", "recipes/int8"):
+        found = Manifest.read(tmp_path / f"artifacts/{folder}/onnxruntime/manifest.json")
+        names = ["netof/late.py", "netof/layers.py", "netof/made_up.py", "netof/net.py"]
+        assert found.sources == {name: sha256_file(tmp_path / name) for name in names}
+        trained = {"train": {"epochs": 1, "batch_size": 32}} if folder != "baseline" else {}
+        assert found.settings == {"model": {"factory": "netof.net:Net"}, **trained}
 
 
 def test_the_artifacts_still_answer(made):

@@ -3,7 +3,8 @@
 import yaml
 
 from tests.gate.evidence import comparison, controls, digest, launches, measurement, proportions
-from weighbridge.core.documents import ArtifactFile, Exact, Manifest, Sizes, Weighed
+from weighbridge.core.documents import ArtifactFile, Exact, Manifest, Params, Sizes, Weighed
+from weighbridge.core.documents.manifest import made_by
 from weighbridge.core.files import sha256_bytes
 
 PARAMS = {
@@ -62,6 +63,8 @@ def manifest(name, data):
         sizes=Sizes(bytes=len(data), gzip=10, zstd=10, params=100, macs=1000),
         data=digest("data"),
         code=digest("code"),
+        sources={},
+        settings=made_by(Params.model_validate(PARAMS), baseline=name == "baseline"),
         seed=7,
         environment={},
     )

@@ -11,14 +11,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.util import source_from_cache
 from pathlib import Path
-from typing import Any
 
-import weighbridge
 from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.content import Contents
-from weighbridge.ci.imports import inert
 from weighbridge.ci.stages import Side, Stage
 from weighbridge.ci.touch import Undeclared, all_undeclared
 from weighbridge.core.errors import InputError
@@ -26,9 +22,8 @@ from weighbridge.core.files import atomic_write, read_json, write_json
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import joined
 from weighbridge.core.project import PIPELINE
+from weighbridge.core.user_code import idle, opened_as_code, repository_top, user_file
 
-_CODE = (".py", ".pyc", ".so", ".pyd")
-_INSTALLED = ("site-packages", "dist-packages", ".venv", "node_modules", ".tox")
 _RECORD = ".weighbridge/imported.json"
 """What a stage imported beyond its dependencies, for `weighbridge deps`; in the project's folder."""
 
@@ -40,21 +35,11 @@ def declared(root: Path, kind: str) -> Iterator[None]:
     Everything that is opened as code counts, also what is imported by a name made up at run time, or is removed from
     `sys.modules` again. Without a `dvc.yaml` that has the stage there is nothing to hold it to.
     """
-    if not (root / PIPELINE).is_file() or _top(root) is None:
+    if not (root / PIPELINE).is_file() or repository_top(root) is None:
         yield
         return
-    opened: set[str] = set()
-    listening = True
-
-    def heard(event: str, arguments: tuple[Any, ...]) -> None:
-        if listening and event == "open" and isinstance(arguments[0], str) and arguments[0].endswith(_CODE):
-            opened.add(arguments[0])
-
-    sys.addaudithook(heard)
-    try:
+    with opened_as_code() as opened:
         yield
-    finally:
-        listening = False
     _require(root, kind, {*opened, *(str(file) for file in _modules())})
 
 
@@ -99,8 +84,8 @@ def _require(root: Path, kind: str, files: Iterable[str]) -> None:
     stages = [stage for stage in side.stages if stage.kind == kind]
     if not stages:
         return
-    loaded = {path for file in set(files) if (path := _ours(side.tree.git.root, file)) is not None}
-    ours = sorted(path for path in loaded if not _idle(side.tree.git.root / path))
+    loaded = {path for file in set(files) if (path := user_file(side.tree.git.root, file)) is not None}
+    ours = sorted(path for path in loaded if not idle(side.tree.git.root / path))
     ours += [path for path in _weights(side, stages[0]) if path not in ours]
     lists = [[_line(side, stage, path) for path in ours if not _covered(side, stage, path)] for stage in stages]
     lacking = min(lists, key=len)
@@ -133,32 +118,11 @@ def _weights(side: Side, stage: Stage) -> list[str]:
     return [place for place in beside if place is not None]
 
 
-def _idle(file: Path) -> bool:
-    return file.name == "__init__.py" and inert(file.read_text(encoding="utf-8", errors="replace"))
-
-
 def _modules() -> Iterator[Path]:
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         if isinstance(file, str):
             yield Path(file)
-
-
-def _ours(top: Path, file: str) -> str | None:
-    """A file of code as a path from the repository's top; None for what is installed, and for the gate's own."""
-    path = Path(file)
-    if path.suffix == ".pyc" and path.parent.name == "__pycache__":
-        path = Path(source_from_cache(file))
-    real = path.resolve()
-    package = Path(weighbridge.__file__).parent
-    own = {package.resolve(), *(room.resolve() for room in package.iterdir() if room.is_dir())}
-    if not real.is_relative_to(top) or not real.is_file() or any(real.is_relative_to(room) for room in own):
-        return None
-    prefix = Path(sys.prefix).resolve()
-    installed = any(part in _INSTALLED for part in real.relative_to(top).parts)
-    if installed or (prefix.is_relative_to(top) and real.is_relative_to(prefix)):
-        return None
-    return real.relative_to(top).as_posix()
 
 
 def _covered(side: Side, stage: Stage, path: str) -> bool:
@@ -180,7 +144,3 @@ def _side(root: Path) -> Side:
     git = Git(git.root.resolve())
     folder = root.resolve().relative_to(git.root).as_posix()
     return Side(Contents(Checkout(git, "the working tree")), folder)
-
-
-def _top(root: Path) -> Path | None:
-    return next((folder for folder in (root.resolve(), *root.resolve().parents) if (folder / ".git").exists()), None)

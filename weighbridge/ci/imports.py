@@ -1,20 +1,19 @@
 """Which files of the repository a Python file imports, by its source alone: nothing is run.
 
 It finds what the text names: `import a`, `from . import b`, also inside functions. What only a running stage sees (a
-name that is made up at run time) is recorded there instead; see `weighbridge.core.imported`.
+name that is made up at run time) is recorded there instead; see `weighbridge.core.user_code`.
 """
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from weighbridge.core.git_tree import SUBMODULE, Tree, joined
 from weighbridge.core.project import PARAMS
+from weighbridge.core.python_imports import imported_names
 
 _OURS = "weighbridge"
-_GUARDS = ("TYPE_CHECKING", "__main__")
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,8 @@ class Search:
         text = self.tree.text(path)
         if text is None:
             return
-        try:
-            names = list(_names(ast.parse(text)))
-        except (SyntaxError, ValueError, RecursionError):
-            return  # the stage that imports it will say so
         folder = path.rpartition("/")[0]
-        for level, name in names:
+        for level, name in imported_names(text):
             if level == 0:
                 if name.partition(".")[0] == _OURS:
                     continue  # the gate's own package is loaded already, and has a digest of its own
@@ -107,29 +102,3 @@ class Search:
     def _is_file(self, path: str) -> bool:
         real = self.tree.follow(path)
         return real is not None and real in self.tree.entries
-
-
-def inert(text: str | None) -> bool:
-    """Whether a file of code does nothing when it is imported, as an empty `__init__.py`, or one with a docstring."""
-    try:
-        body = ast.parse(text or "").body
-    except (SyntaxError, ValueError, RecursionError):
-        return False
-    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
-
-
-def _names(module: ast.Module) -> Iterator[tuple[int, str]]:
-    """Level and dotted name of everything that a module imports when it runs."""
-    waiting: list[ast.AST] = [module]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and any(word in ast.dump(node.test) for word in _GUARDS):
-            waiting += node.orelse
-            continue
-        if isinstance(node, ast.Import):
-            yield from ((0, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            yield node.level, base
-            yield from ((node.level, f"{base}.{alias.name}" if base else alias.name) for alias in node.names)
-        waiting += ast.iter_child_nodes(node)

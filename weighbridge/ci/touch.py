@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.ci.governing import attributes_that_change, governing
-from weighbridge.ci.imports import inert
 from weighbridge.ci.stages import Side, Stage, covers, entries, texts
 from weighbridge.core.errors import InputError
 from weighbridge.core.project import LOCK, PARAMS, PIPELINE, WAIVERS
+from weighbridge.core.python_imports import inert
 
 _LONGEST = 400
 """Characters of a text that may be a path."""

@@ -5,6 +5,7 @@ import csv
 import datetime as dt
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ import yaml
 from tests.gate.evidence import digest
 from tests.gate.project import BASELINE, CANDIDATES, PARAMS, evidence, write_artifact, write_project
 from weighbridge.core.documents import GateVerdict, Measurement, PolicyChange, Refusal, Verdict
+from weighbridge.core.dvc_files import file_md5
 from weighbridge.core.errors import InputError, IntegrityError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.gate.report import plots
@@ -19,6 +21,7 @@ from weighbridge.gate.stages.summary import Base, check, judge
 from weighbridge.gate.verdict.waivers import identity_in
 
 TODAY = dt.date(2026, 11, 23)
+MANIFEST = Path(__file__).parents[2] / "fixtures/manifest/before-sources.json"
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +187,16 @@ ANOTHER = {
     "seed": ({"seed": 8}, "made with the seed 8; params.yaml has 7"),
     "model": ({"model": "other"}, "made for the model 'other'"),
     "data": ({"data": digest("another")}, "made with other data than the baseline"),
+    "code": ({"sources": {"net.py": digest("another")}}, "made by another net.py than this checkout has"),
+    "code outside": ({"sources": {"../../net.py": digest("net")}}, "made by another ../../net.py than this checkout"),
+    "training": (
+        {"settings": {"model": {"factory": "some.model:Net"}, "train": {"epochs": 3}}},
+        "made with another train.epochs than params.yaml has now",
+    ),
+    "factory": (
+        {"settings": {"model": {"factory": "some.model:Other"}, "train": {}}},
+        "made with another model.factory than params.yaml has now",
+    ),
 }
 
 
@@ -195,6 +208,57 @@ def test_old_bytes_under_new_params_are_an_error(root, name):
     verdict = judge(root, today=TODAY).recipes["int8"]
     assert verdict.verdict is Verdict.ERROR
     assert all(said in item.reason for item in verdict.budgets)
+
+
+def test_code_that_made_an_artifact_is_compared_with_the_checkout(root):
+    """The same bytes of code pass; after an edit, as under a lock edited by hand, or without the file, nothing does."""
+    (root / "net.py").write_text("WIDTH = 1\n")
+    edit_json(
+        root / "artifacts/recipes/int8/onnxruntime/manifest.json", sources={"net.py": sha256_bytes(b"WIDTH = 1\n")}
+    )
+    assert judge(root, today=TODAY).recipes["int8"].verdict is Verdict.PASS
+    (root / "net.py").write_text("WIDTH = 2\n")
+    assert "another net.py" in judge(root, today=TODAY).recipes["int8"].budgets[0].reason
+    (root / "net.py").unlink()
+    assert judge(root, today=TODAY).recipes["int8"].verdict is Verdict.ERROR
+
+
+def test_code_that_took_part_in_measuring_is_compared_with_the_checkout(root):
+    """A metric of the user's own that was edited since makes the measurement void."""
+    path = root / "measurements/int8/onnxruntime@local.json"
+    (root / "own.py").write_text("def f1(): ...\n")
+    found = Measurement.read(path)
+    code = {"code": {"own.py": sha256_bytes(b"def f1(): ...\n")}}
+    found.model_copy(update={"protocol": found.protocol.model_copy(update={"details": code})}).write(path)
+    assert judge(root, today=TODAY).recipes["int8"].verdict is Verdict.PASS
+    (root / "own.py").write_text("def f1(): return 1\n")
+    assert "measurement was taken with another own.py" in judge(root, today=TODAY).recipes["int8"].budgets[0].reason
+
+
+def test_a_manifest_of_an_older_version_is_read_and_the_report_says_what_was_not_compared(root):
+    """It has no `sources`; where the lock's md5 of a dependency differs from the checkout, it does not pass."""
+    folder = root / "artifacts/recipes/int8/onnxruntime"
+    old = json.loads(MANIFEST.read_text())
+    old["artifact"] = json.loads((folder / "manifest.json").read_text())["artifact"]
+    (folder / "manifest.json").write_text(json.dumps(old))
+    verdict = judge(root, today=TODAY)
+    assert verdict.recipes["int8"].verdict is Verdict.PASS
+    said = "The manifest of the artifact int8 records no code, as those of older versions: its code could not be"
+    assert any(note.startswith(said) for note in verdict.notes)
+    (root / "net.py").write_text("WIDTH = 2\n")
+    stage = {
+        "cmd": "weighbridge stage compress int8",
+        "deps": [{"path": "net.py", "hash": "md5", "md5": file_md5(root / "net.py")}],
+        "outs": [{"path": "artifacts/recipes/int8", "hash": "md5", "md5": f"{32 * 'a'}.dir"}],
+    }
+    lock = {"schema": "2.0", "stages": {"compress@int8": stage}}
+    (root / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert judge(root, today=TODAY).recipes["int8"].verdict is Verdict.PASS
+    (root / "net.py").write_text("WIDTH = 3\n")
+    found = judge(root, today=TODAY).recipes
+    assert found["int8"].verdict is Verdict.ERROR
+    assert "dvc.lock has another net.py for the stage compress@int8" in found["int8"].budgets[0].reason
+    assert found["share"].verdict is not Verdict.ERROR
 
 
 def test_data_that_differs_from_what_was_prepared_is_an_error(root):

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.registry.project import BASELINE, MODEL, SOME, candidate_bytes, commit_all, edit_json, git, lock, write_run
+from weighbridge.core.dvc_files import Lock, md5_of
 from weighbridge.core.errors import InputError, IntegrityError, StateError, WeighbridgeError
 from weighbridge.core.files import sha256_bytes, sha256_file
 from weighbridge.registry.lifecycle.operate import Operator
@@ -163,6 +164,18 @@ def test_a_waiver_counts_through_its_last_day(project, now):
             lambda m: m["artifact"].update(path="../x"),
             "outside its folder",
         ),
+        (
+            "artifacts/recipes/int8/onnxruntime/manifest.json",
+            lambda m: m.update(sources={"params.yaml": SOME}),
+            "made by another params.yaml than this checkout has",
+        ),
+        (
+            "artifacts/baseline/onnxruntime/manifest.json",
+            lambda m: m.update(settings={"model": {"factory": "a.b:other"}}),
+            "the baseline was made with another model.factory",
+        ),
+        ("artifacts/recipes/int8/onnxruntime/manifest.json", lambda m: m.update(seed=9), "made with the seed 9"),
+        ("artifacts/recipes/int8/onnxruntime/manifest.json", lambda m: m.update(data=SOME[:-1] + "b"), "other data"),
     ],
 )
 def test_documents_that_disagree_are_refused(project, path, change, message):
@@ -189,6 +202,20 @@ def test_files_that_the_pipeline_did_not_make_are_refused(project, path):
     if path.startswith("reports"):
         commit_all(project)
     refused(project, IntegrityError, "is not what dvc.lock says")
+
+
+def test_a_lock_file_with_another_source_than_the_checkout_is_refused(project):
+    """The artifact was made by it, as the lock says; what lies here made nothing."""
+    (project / "net.py").write_text("WIDTH = 1\n")
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    deps = [{"path": "net.py", "hash": "md5", "md5": 32 * "0"}]
+    lock["stages"]["compress@int8"] = {
+        "deps": deps,
+        "outs": [{"path": "artifacts/recipes/int8", "md5": md5_of(Lock.of(lock), "artifacts/recipes/int8")}],
+    }
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+    commit_all(project)
+    refused(project, IntegrityError, "has another net.py for the stage compress@int8")
 
 
 def test_a_lock_file_that_names_nothing_is_refused(project):

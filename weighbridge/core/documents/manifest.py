@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded
+from weighbridge.core.documents.params import Params
 from weighbridge.core.facts.targets import DEFAULT_TARGET
 
 
@@ -64,6 +65,11 @@ class Manifest(Recorded):
     data: Digest
     code: Digest
     """Over the source files of the compress room and the user's factories."""
+    sources: dict[str, Digest] | None = None
+    """The user's files that it was made by: every module of theirs that was imported, and the model's own file. Path
+    from the project's folder → digest. None in a manifest of a version that did not record it."""
+    settings: dict[str, Any] | None = None
+    """What else of `params.yaml` decides about it; see `made_by`. None as above."""
     seed: int
     environment: dict[str, str]
     """Versions of Python and libraries, and the ISA."""
@@ -71,6 +77,20 @@ class Manifest(Recorded):
     """Names of the model's `inputs` and `outputs`, in the file's order, for formats that hold none (ExecuTorch)."""
     parity: dict[str, Any] = {}
     """Torch module against artifact on real inputs: largest difference, agreement, tolerance, examples."""
+
+
+def made_by(params: Params, *, baseline: bool) -> dict[str, Any]:
+    """What an artifact's bytes depend on in `params.yaml` besides its recipe, defaults left out.
+
+    The training is part of what a recipe may fine-tune by; of the baseline it has made the checkpoint, whose bytes
+    decide.
+    """
+    model = params.model.model_dump(mode="json", exclude_defaults=True, exclude={"name", "licence"})
+    trained = params.model.factory is not None and not baseline
+    return {
+        "model": model,
+        **({"train": params.train.model_dump(mode="json", exclude_defaults=True)} if trained else {}),
+    }
 
 
 def recipe_core(section: Mapping[str, Any]) -> dict[str, Any]:

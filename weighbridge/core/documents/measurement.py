@@ -10,6 +10,9 @@ from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded
 from weighbridge.core.documents.device import Device
 from weighbridge.core.facts.targets import DEFAULT_TARGET
 
+CODE = "code"
+"""In `Protocol.details`: the user's files that took part in measuring, each with its digest."""
+
 
 class Weighed(Recorded):
     """One artifact that was measured."""
