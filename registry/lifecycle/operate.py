@@ -11,11 +11,11 @@ from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import resolve_all
 from weighbridge.registry.state.layout import HAND_EDITED, event_path, parse_mapping
-from weighbridge.registry.state.records import CanaryPlan, Channels, EventKind, Pointer
+from weighbridge.registry.state.records import UNPROVEN, CanaryPlan, Channels, EventKind, Pointer
 from weighbridge.registry.state.store import Decide, Store, pointer_to
 from weighbridge.registry.state.tip import Committed, Draft, Settings, Tip
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
-from weighbridge.registry.trust.signing import require_trusted
+from weighbridge.registry.trust.signing import UntrustedError, require_trusted
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,15 @@ class Operator:
 
         return self._change(decide)
 
-    def roll_back(self, *, reason: str, to: str | None = None, quarantine: bool = True) -> Committed:
+    def roll_back(
+        self, *, reason: str, to: str | None = None, quarantine: bool = True, unproven: bool = False
+    ) -> Committed:
         """Make `to` stable: a version, `baseline`, or by default what was stable before.
 
         Proves that the target's bytes exist and hash right, asks no analysis, and quarantines what is left
-        (never a baseline). Needs neither the record nor the bytes of the version that is left.
+        (never a baseline). Needs neither the record nor the bytes of the version that is left. With `unproven`, a
+        target whose bytes cannot be fetched now, or whose signature today's policy does not accept, is taken at its
+        digest in the history: the event says so. Bytes that hash wrong are refused all the same.
         """
         if not reason.strip():
             raise InputError("a roll-back needs a reason", fix="--reason TEXT: it stays in the history")
@@ -51,7 +55,7 @@ class Operator:
             if channels.stable is None:
                 raise StateError(f"no version of {self.model} is stable: there is nothing to roll back")
             version = _way_back(tip, channels, to)
-            target = self._proven(tip, version)
+            target, proof = self._proof(tip, version) if unproven else _verified(self._proven(tip, version))
             left = channels.stable
             quarantined = quarantine and not left.version.startswith("b")
             return Draft(
@@ -60,7 +64,7 @@ class Operator:
                 target=target,
                 reason=reason,
                 quarantine=(_pointer(left),) if quarantined else (),
-                evidence={"left": left.version, "bytes_verified": target.digest},
+                evidence={"left": left.version, **proof},
             )
 
         return self._change(decide)
@@ -185,6 +189,19 @@ class Operator:
         policy.require_operator(tip.git.identity())
         return policy
 
+    def _proof(self, tip: Tip, version: str) -> tuple[Pointer, dict[str, str]]:
+        """A pointer to a version, and what was verified of it; or why it was not, where that is no sign of damage."""
+        try:
+            return _verified(self._proven(tip, version))
+        except UntrustedError as error:
+            why = str(error)
+        except IntegrityError:
+            raise
+        except StateError as error:
+            why = str(error)
+        target = pointer_to(tip, self.model, version)
+        return target, {UNPROVEN: target.digest, "because": why}
+
     def _proven(self, tip: Tip, version: str) -> Pointer:
         """A pointer to a version whose bytes, for each target, exist and hash right, and that the policy lets serve."""
         target = pointer_to(tip, self.model, version)
@@ -218,6 +235,10 @@ def _expect(channels: Channels, expect: str | None) -> None:
     stable = channels.stable.version if channels.stable else "none"
     if expect is not None and stable != expect:
         raise StateError(f"stable is {stable}, expected {expect}")
+
+
+def _verified(target: Pointer) -> tuple[Pointer, dict[str, str]]:
+    return target, {"bytes_verified": target.digest}
 
 
 def _pointer(place: Pointer) -> Pointer:

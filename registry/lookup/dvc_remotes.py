@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weighbridge.core.errors import IntegrityError, StateError
+from weighbridge.registry.lookup.asking import CannotAskError
 
 MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 PATIENCE = 600.0
@@ -37,8 +38,10 @@ def fetch(root: Path, md5: str, destination: Path, *, remote: str | None = None,
         return
     said = _last_line(done)
     if "does not exist" in said and md5[2:] in said:
-        raise StateError(f"{md5} not found", where=f"DVC remote {name}", fix="run `dvc push` where the bytes were made")
-    raise StateError(said, where=f"DVC remote {name}")
+        raise StateError(
+            f"does not have {md5}", where=f"DVC remote {name}", fix="run `dvc push` where the bytes were made"
+        )
+    raise CannotAskError(f"could not be asked: {said}", where=f"DVC remote {name}")
 
 
 def default_remote(root: Path) -> str:
@@ -46,7 +49,7 @@ def default_remote(root: Path) -> str:
     done = _dvc(root, "config", "core.remote", patience=60.0)
     name = done.stdout.strip()
     if done.returncode != 0 and not name:
-        raise StateError(_last_line(done), where=str(root))
+        raise CannotAskError(f"the DVC remote could not be asked: {_last_line(done)}", where=str(root))
     if not name:
         raise StateError(
             "no default DVC remote is configured", where=str(root), fix="`dvc remote add -d NAME URL`, or name one"
@@ -69,7 +72,7 @@ def _dvc(root: Path, *arguments: str, patience: float) -> subprocess.CompletedPr
             timeout=patience,
         )
     except subprocess.TimeoutExpired as error:
-        raise StateError(f"dvc {arguments[0]} timed out after {patience:g} s", where=str(root)) from error
+        raise CannotAskError(f"dvc {arguments[0]} timed out after {patience:g} s", where=str(root)) from error
     except OSError as error:
         raise StateError(f"dvc cannot be started: {error.strerror}", where=str(root)) from error
 

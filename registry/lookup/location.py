@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import atomic_path, atomic_write, sha256_file
+from weighbridge.registry.lookup.asking import CannotAskError
 from weighbridge.registry.lookup.resolved import Resolved
 
 
@@ -20,9 +21,11 @@ def locate(root: Path, resolved: Resolved, *, remote: bool = True) -> Path:
     and, if `remote`, the DVC remote (then kept under `.weighbridge/bytes/`).
 
     Where a place holds other bytes under that name it is passed over; if none has the right ones, the error says
-    what each place said. Bytes that a remote gives and that hash wrong are an `IntegrityError`.
+    what each place said: a `CannotAskError` where the remote could not be asked, another `StateError` where it does
+    not have them. Bytes that a remote gives and that hash wrong are an `IntegrityError`.
     """
     said: list[str] = []
+    wanted = f"the bytes of {resolved.model}@{resolved.version} ({resolved.digest[:19]}…)"
     for place, path in _local_places(root, resolved):
         if not path.is_file():
             said.append(f"not in {place}")
@@ -33,12 +36,14 @@ def locate(root: Path, resolved: Resolved, *, remote: bool = True) -> Path:
     if remote:
         try:
             return from_remote(root, resolved)
+        except CannotAskError as error:
+            raise CannotAskError(
+                f"{wanted} are not on this machine ({'; '.join(said)}), and {error}",
+                fix="whether the remote has them is not known; `rollback --unproven` goes back all the same",
+            ) from error
         except StateError as error:
             said.append(str(error))
-    raise StateError(
-        f"the bytes of {resolved.model}@{resolved.version} ({resolved.digest[:19]}…) cannot be had: {'; '.join(said)}",
-        fix="`dvc push` them from where they were made",
-    )
+    raise StateError(f"{wanted} cannot be had: {'; '.join(said)}", fix="`dvc push` them from where they were made")
 
 
 def _local_places(root: Path, resolved: Resolved) -> Iterator[tuple[str, Path]]:
@@ -64,9 +69,14 @@ def from_remote(root: Path, resolved: Resolved, name: str | None = None) -> Path
         local = local_remote(root, name)
         if local is not None:
             source = local / "files" / "md5" / resolved.md5[:2] / resolved.md5[2:]
-            if not source.is_file():
-                raise StateError(f"not in the DVC remote {local.name!r}")
-            shutil.copyfile(source, arrived)
+            if not local.is_dir():
+                raise CannotAskError(f"the DVC remote {str(local)!r} could not be asked: the folder is not there")
+            try:
+                if not source.is_file():
+                    raise StateError(f"the DVC remote {local.name!r} does not have them")
+                shutil.copyfile(source, arrived)
+            except OSError as error:
+                raise CannotAskError(f"the DVC remote {str(local)!r} could not be read: {error.strerror}") from error
         else:
             from weighbridge.registry.lookup import dvc_remotes  # noqa: PLC0415  # needed only where nothing local has the bytes
 

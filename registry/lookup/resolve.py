@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,20 @@ from weighbridge.registry.state.layout import (
 )
 
 CHANNEL_NAMES = ("stable", "canary", "baseline")
-_FORMS = "MODEL@stable, @canary, @baseline, @v7, @sha256:…, or @2026-11-23T20:00:00Z (what was stable then)"
+_FORMS = (
+    "MODEL@stable, @canary, @baseline, @v7, @sha256:…, @yesterday, @3-days-ago, @2026-11-23 (at the end of that day), "
+    "or @2026-11-23T20:00:00Z"
+)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_DAYS_AGO = re.compile(r"([1-9]\d{0,3})-days?-ago")
 _HEX = re.compile(r"sha256:[0-9a-f]{8,64}")
 
 
 def resolve(root: Path, spec: str, *, target: str | None = None, view: View | None = None) -> Resolved:
     """The artifact that `MODEL@stable|canary|baseline|v7|b1|sha256:…|TIME` names; `MODEL` alone means stable.
 
-    A TIME is ISO 8601 (UTC where it names no zone) and asks what was stable then. `target` chooses among the artifacts
+    A TIME is ISO 8601 (UTC where it names no zone) or a day, `yesterday` among them, and asks what was stable then, at
+    the end of the day. `target` chooses among the artifacts
     of a version that was built for several; not to choose then is an `InputError` that lists them, unless a digest
     did. A form that cannot be read is an `InputError`, a model, version or channel that is not there a `StateError`,
     and a file that does not agree with the history an `IntegrityError`. Nothing is ever replaced by a default.
@@ -196,14 +202,24 @@ def _by_digest(view: View, channels: dict[str, Any], digest: str) -> str:
     return next(iter(found.values()))
 
 
-def _stable_at(view: View, channels: dict[str, Any], text: str) -> str:
-    """The version that was stable at a time: binary search over events, whose times never run back."""
-    model = channels["model"]
+def _moment(text: str, now: datetime) -> datetime:
+    """A time, or the end of a day in UTC: `yesterday`, `3-days-ago`, `2026-11-23`."""
+    ago = _DAYS_AGO.fullmatch(text)
+    day = {"today": 0, "yesterday": 1}.get(text, int(ago[1]) if ago else None)
+    if day is not None:
+        return (now - timedelta(days=day)).replace(hour=23, minute=59, second=59, microsecond=999999)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InputError(f"{text!r} is not a version, channel, digest or time", fix=_FORMS) from error
+        raise InputError(f"{text!r} is not a version, channel, digest, day or time", fix=_FORMS) from error
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return moment + timedelta(days=1, microseconds=-1) if _DAY.fullmatch(text) else moment
+
+
+def _stable_at(view: View, channels: dict[str, Any], text: str) -> str:
+    """The version that was stable at a time: binary search over events, whose times never run back."""
+    model = channels["model"]
+    moment = _moment(text, datetime.now(UTC))
     low, high, stable = 1, int(channels["head"]["event"]), None
     while low <= high:
         middle = (low + high) // 2

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.core.documents.base import parse
-from weighbridge.core.errors import StateError
+from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.facts.isa import Host
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lookup.location import from_remote, locate
@@ -23,7 +23,7 @@ from weighbridge.registry.publish import oci
 from weighbridge.registry.publish.distribution import Repository
 from weighbridge.registry.publish.package import Package, choose, unpack
 from weighbridge.registry.publish.reference import Reference
-from weighbridge.registry.state.layout import POLICY, WorkTree, read_record, signature_path, version_path
+from weighbridge.registry.state.layout import POLICY, VERSION_NAME, WorkTree, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, load_policy
 from weighbridge.registry.trust.signing import require_trusted, verify
@@ -180,12 +180,26 @@ def _name(source: Place | None) -> str:
             return "project, DVC cache or DVC remote"
 
 
-def pull_reference(source: Source, out: Path, policy: Path | None, host: Host | None = None) -> Pulled:
+@dataclass(frozen=True)
+class Terms:
+    """What a pull without a clone rests on."""
+
+    policy: Path | None = None
+    """A policy file, whose keys and identities decide."""
+    model: str | None = None
+    """The model that is wanted; None: that of the repository's name."""
+    host: Host | None = None
+    """The processor that will run it; None: whatever it has."""
+
+
+def pull_reference(source: Source, out: Path, terms: Terms = Terms()) -> Pulled:
     """Put what an OCI reference names into `out`, without a clone of the registry.
 
-    With a policy file the signature decides. Without, the digest in the reference is what vouches for the bytes;
-    a reference that is a bare tag then vouches for nothing but the transport, and is refused.
+    With a policy file the signature decides, and what it signs must be the model that is wanted, and the version where
+    the tag names one: another model's version, signed as well as any, is not taken for it. Without, the digest in the
+    reference is what vouches for the bytes; a bare tag then vouches for nothing but the transport, and is refused.
     """
+    policy, host = terms.policy, terms.host
     rules = load_policy(policy) if policy is not None else None
     if rules is None and source.reference.digest is None:
         raise StateError(
@@ -195,10 +209,25 @@ def pull_reference(source: Source, out: Path, policy: Path | None, host: Host | 
         )
     with oci.pulled(source.reference, source.repository) as package:
         trust = _trust(package, rules, policy, source.reference)
+        if rules is not None or terms.model is not None:
+            _require_named(package.record, source.reference, terms.model)
         require_host(package.artifact.requires, host, str(source.reference))
         file = unpack(package, out)
     record = package.record
     return Pulled(record.model, record.version, package.artifact.digest, str(file), str(source.reference), trust)
+
+
+def _require_named(record: VersionRecord, reference: Reference, model: str | None) -> None:
+    """An `IntegrityError` for another model than the wanted one, or another version than the tag's."""
+    wanted = model or reference.repository.rpartition("/")[2]
+    if record.model != wanted:
+        raise IntegrityError(
+            f"contains {record.model}@{record.version}, not a version of {wanted}",
+            where=str(reference),
+            fix=f"--model {record.model}, if that is the model that you want",
+        )
+    if reference.tag is not None and VERSION_NAME.fullmatch(reference.tag) and record.version != reference.tag:
+        raise IntegrityError(f"contains {record.version}, not {reference.tag}", where=str(reference))
 
 
 def _trust(package: Package, rules: RegistryPolicy | None, policy: Path | None, reference: Reference) -> str:
@@ -210,5 +239,6 @@ def _trust(package: Package, rules: RegistryPolicy | None, policy: Path | None, 
         if rules.require_signature or reference.digest is None:
             raise StateError("is not signed", where=where, fix=f"sign it by a key or identity of {policy}")
         return "the digest in the reference (bytes only; the record is not verified)"
-    signed = verify(package.statement, package.record, sha256_bytes(package.record_bytes), rules, where)
+    digest = sha256_bytes(package.record_bytes)
+    signed = verify(package.statement, package.record, digest, rules.for_what_exists(), where)
     return f"a signature by {signed.key}"

@@ -60,14 +60,16 @@ class WorkTree:
 def home(root: Path) -> Path:
     """Where the registry of the project in `root` lies: one registry serves all projects of one DVC repository.
 
-    The closest folder from `root` up to the Git repository's top that holds `.dvc`; `root` where there is none.
+    The closest folder from `root` up to the Git repository's top that has `.dvc` or a registry; `root` itself where
+    there is none, or no Git repository around it.
     """
     start = root.resolve()
+    found = None
     for folder in (start, *start.parents):
-        if (folder / ".dvc").is_dir():
-            return folder
+        if found is None and ((folder / ".dvc").is_dir() or (folder / MODELS).is_dir()):
+            found = folder
         if (folder / ".git").exists():
-            break
+            return root if found is None or found == start else found
     return root
 
 

@@ -237,6 +237,10 @@ class EventKind(StrEnum):
     MIGRATED = "migrated"
 
 
+UNPROVEN = "unproven"
+"""In the evidence of a roll-back: the digest of a target whose bytes or signature could not be checked then."""
+
+
 class NewRecord(Recorded):
     """A version that came with an event."""
 

@@ -126,11 +126,19 @@ class Store:
     def _fetch(self, remote: tuple[str, str], *, published: bool) -> str:
         name, branch = remote
         tracking = f"refs/remotes/{name}/{branch}"
+        before = self.git.commit_of(tracking)
         done = self.git.attempt("fetch", "--quiet", "--no-tags", name, f"+refs/heads/{branch}:{tracking}")
         if done.returncode != 0:
             said = (done.stderr.strip() or "no message").splitlines()[0]
             raise StateError(f"cannot fetch {branch} from {name}: {said}", fix="push the branch, or use --no-push")
         tip = self.git.run("rev-parse", "--verify", tracking)
+        if before is not None and not self.git.is_ancestor(before, tip):
+            self.git.run("update-ref", tracking, before)  # so that the next command refuses it too
+            raise StateError(
+                f"was rewound or rewritten: it does not contain {before[:12]}, which this clone has seen there",
+                where=f"{name}/{branch}",
+                fix=f"push the lost commits again; if that was meant, `git fetch {name}` and look at it first",
+            )
         if published and not self.git.is_ancestor(self.git.head(), tip):
             raise StateError(
                 f"{name}/{branch} does not have the commit that you are on", fix="push it first, or use --no-push"
@@ -143,6 +151,7 @@ class Store:
         channels = parse(Channels, found, channels_path(model)) if found else Channels(model=model)
         if not found:
             refuse_case_collisions([*tip.models(), model])
+        self._refuse_lost_events(model, channels, base)
         tip = replace(tip, now=_not_before(tip, channels))
         draft = decide(tip, channels)
         event, files = assemble(channels, draft, stamp(tip.now), self.git.identity())
@@ -159,6 +168,22 @@ class Store:
         message = f"{model}: {draft.summary}\n\nRegistry event {event.number}: {event.kind}\n"
         replaces = f"{tip.prefix}{channels_path(model)}"
         return _Built(event, folded, commits.build(self.git, base, prefixed, message, replaces=replaces))
+
+    def _refuse_lost_events(self, model: str, channels: Channels, base: str) -> None:
+        """A `StateError` for a tip that lacks events which this clone has: rewound, or they wait for a merge."""
+        head = self.git.commit_of("HEAD")
+        if head is None or head == base:
+            return
+        where = channels_path(model)
+        data = self.git.blob(head, f"{self.git.prefix()}{where}")
+        ours = parse_mapping(data, where)["head"]["event"] if data is not None else 0
+        theirs = channels.head.event if channels.head else 0
+        if ours > theirs and not self.git.is_ancestor(head, base):
+            raise StateError(
+                f"has {theirs} events of {model}, and this clone {ours}: it was rewound, or yours are not merged yet",
+                where=f"the remote at {base[:12]}",
+                fix="push or merge them first; nothing was changed",
+            )
 
     def _now(self) -> datetime:
         return self.settings.clock().astimezone(UTC).replace(microsecond=0)

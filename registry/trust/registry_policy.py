@@ -82,6 +82,8 @@ class RegistryPolicy(Written):
     """Refuse to promote, serve or pull a version without a signature by one of `keys` or `identities`."""
     keys: dict[str, PublicKey] = {}
     """Public keys (Ed25519 or ECDSA P-256, PEM) whose signatures count, by a name of your choice."""
+    retired_keys: dict[str, PublicKey] = {}
+    """Keys of yesterday: what they signed can be gone back to, served and pulled; they sign no new version."""
     identities: dict[str, Identity] = {}
     """Workflows whose signatures count without a key, by a name of your choice."""
     trust_root: str | None = None
@@ -108,6 +110,9 @@ class RegistryPolicy(Written):
         both = sorted(set(self.keys) & set(self.identities))
         if both:
             raise ValueError(f"{both[0]!r} names a key and an identity; give one of them another name")
+        again = sorted(set(self.retired_keys) & {*self.keys, *self.identities})
+        if again:
+            raise ValueError(f"{again[0]!r} is among the retired keys and among those that count")
         if self.identities and self.trust_root is None:
             raise ValueError("'identities' need a 'trust_root' (`weighbridge registry trust-root FILE` writes one)")
         if self.trust_root is not None and not safe_relative(self.trust_root):
@@ -117,7 +122,11 @@ class RegistryPolicy(Written):
     @property
     def names_signers(self) -> bool:
         """Whether any signature counts."""
-        return bool(self.keys or self.identities)
+        return bool(self.keys or self.identities or self.retired_keys)
+
+    def for_what_exists(self) -> Self:
+        """The policy for versions that were signed before: retired keys count."""
+        return self.model_copy(update={"keys": {**self.retired_keys, **self.keys}})
 
     def with_trust_root(self, content: bytes | None) -> Self:
         """The policy itself, knowing the content of the file that it names as its `trust_root`."""

@@ -135,6 +135,10 @@ def sign(record: VersionRecord, record_digest: str, key: Signer) -> bytes:
     return pretty_json(envelope).encode()
 
 
+class UntrustedError(IntegrityError):
+    """Signed, and by nobody whom the policy of today names: after a rotation of keys that is no sign of damage."""
+
+
 def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: RegistryPolicy, where: str) -> Signed:
     """Check a signed statement: a key or an identity of the policy signed it, and it states exactly what the record
     says. Anything else is an `IntegrityError`.
@@ -151,10 +155,13 @@ def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: R
         payload, name = vouched.payload, vouched.identity
     else:
         message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
-        found = next((name for name in policy.keys if _signed_by(policy, name, message, signatures)), None)
+        signed = (name for name, pem in policy.keys.items() if _signed_by(name, pem, message, signatures))
+        found = next(signed, None)
         if found is None:
-            raise IntegrityError(
-                "is not signed by a key that the policy lists", where=where, fix=f"see keys in {POLICY}"
+            raise UntrustedError(
+                "is not signed by a key that the policy lists",
+                where=where,
+                fix=f"see keys in {POLICY}; a key of yesterday goes under retired_keys",
             )
         name = found
     _require_same(payload, record, record_digest, where)
@@ -195,7 +202,7 @@ def require_trusted(view: View, model: str, version: str, policy: RegistryPolicy
         return None
     record = parse(VersionRecord, read_record(view, model, version), version_path(model, version))
     digest = sha256_bytes(view.read(version_path(model, version)) or b"")
-    return verify(data, record, digest, rules, where)
+    return verify(data, record, digest, rules.for_what_exists(), where)
 
 
 def _open(envelope: bytes, where: str) -> tuple[bytes, list[bytes]]:
@@ -212,8 +219,8 @@ def _open(envelope: bytes, where: str) -> tuple[bytes, list[bytes]]:
     return payload, signatures
 
 
-def _signed_by(policy: RegistryPolicy, name: str, message: bytes, signatures: list[bytes]) -> bool:
-    key = load_public_key(policy.keys[name], f"{POLICY}: keys.{name}")
+def _signed_by(name: str, pem: str, message: bytes, signatures: list[bytes]) -> bool:
+    key = load_public_key(pem, f"{POLICY}: keys.{name}")
     return any(_valid(key, signature, message) for signature in signatures)
 
 

@@ -35,11 +35,21 @@ from weighbridge.registry.state.layout import (
     version_path,
 )
 from weighbridge.registry.state.presence import require_place
-from weighbridge.registry.state.records import NO_EVENT, Channels, Event, Head, NewRecord, VersionRecord
+from weighbridge.registry.state.records import (
+    NO_EVENT,
+    UNPROVEN,
+    Channels,
+    Event,
+    EventKind,
+    Head,
+    NewRecord,
+    Placed,
+    VersionRecord,
+)
 from weighbridge.registry.state.store import render
 from weighbridge.registry.trust.kept_evidence import FOLDER, check_kept, kept_on_disk, migrated_evidence, named_evidence
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
-from weighbridge.registry.trust.signing import require_statement, require_trusted
+from weighbridge.registry.trust.signing import UntrustedError, require_statement, require_trusted
 
 Report = Callable[[str, int, int, str], None]
 D = TypeVar("D", Channels, Event, VersionRecord)
@@ -63,6 +73,8 @@ class Checked:
     stable: str | None
     head: str
     """Digest of the last event."""
+    unproven: str | None = None
+    """The stable version, where it was gone back to without a proof of its bytes or its signature."""
 
 
 @dataclass
@@ -71,6 +83,8 @@ class _Expected:
 
     paths: set[str] = field(default_factory=set)
     signatures: int = 0
+    unproven: set[int] = field(default_factory=set)
+    """Numbers of roll-backs to what could not be proven then."""
 
 
 def verify_models(
@@ -127,10 +141,11 @@ def _verify_model(view: WorkTree, model: str, policy: RegistryPolicy, now: datet
         if place is not None:
             where_record = version_path(model, place.version)
             _document(VersionRecord, view.read(where_record) or b"", where_record)
-    # Old signatures stay in the chain when their key retires; what serves must be trusted by the policy of today.
+    # Old signatures stay in the chain when their key retires; what serves must be trusted by the policy of today, or
+    # an event must say that somebody went back to it without that.
     for place in (channels.stable, channels.canary):
         if place is not None:
-            require_trusted(view, model, place.version, policy)
+            _require_trusted(view, place, expected, policy, model)
     _unaccounted(view.root, model, expected.paths)
     return Checked(
         model=model,
@@ -140,7 +155,16 @@ def _verify_model(view: WorkTree, model: str, policy: RegistryPolicy, now: datet
         signatures=expected.signatures,
         stable=channels.stable.version if channels.stable else None,
         head=previous.digest,
+        unproven=channels.stable.version if channels.stable and channels.stable.event in expected.unproven else None,
     )
+
+
+def _require_trusted(view: View, place: Placed, expected: _Expected, policy: RegistryPolicy, model: str) -> None:
+    try:
+        require_trusted(view, model, place.version, policy)
+    except UntrustedError:
+        if place.event not in expected.unproven:
+            raise
 
 
 def _document(kind: type[D], data: bytes, where: str) -> D:
@@ -177,6 +201,8 @@ def _fold(channels: Channels, event: Event) -> Channels:
 
 
 def _records(view: View, event: Event, expected: _Expected, *, deep: bool) -> None:
+    if event.kind is EventKind.ROLLED_BACK and UNPROVEN in event.evidence:
+        expected.unproven.add(event.number)
     for version, named in migrated_evidence(event).items():
         expected.paths |= check_kept(view, event.model, version, named)
     for entry in event.records:

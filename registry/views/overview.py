@@ -8,6 +8,7 @@ from typing import Any
 
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.files import sha256_bytes
+from weighbridge.core.git import Git
 from weighbridge.registry.lookup.resolve import resolve_all, settled_channels
 from weighbridge.registry.state.layout import (
     HAND_EDITED,
@@ -19,6 +20,7 @@ from weighbridge.registry.state.layout import (
     require_channels,
 )
 from weighbridge.registry.state.presence import require_place
+from weighbridge.registry.views.origins import Origins
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,14 @@ class EventRow(Row):
     at: str
     kind: str
     version: str | None
+    recipe: str | None
+    bytes: int | None
+    """Of the version's first artifact."""
     stable: str | None
+    pull_request: int | None
+    """That brought the version, as the commit that it was made from says."""
+    commit: str | None
+    """That the event came with; None in a clone that is not deep enough to tell."""
     by: str
     reason: str
 
@@ -127,6 +136,7 @@ def history(root: Path, model: str, limit: int = 0) -> list[EventRow]:
     channels = require_channels(view, model)
     number, expected = int(channels["head"]["event"]), channels["head"]["digest"]
     rows: list[EventRow] = []
+    origins = Origins(Git(root), model)
     while number >= 1 and (not limit or len(rows) < limit):
         where = event_path(model, number)
         data = view.read(where)
@@ -134,19 +144,34 @@ def history(root: Path, model: str, limit: int = 0) -> list[EventRow]:
             raise IntegrityError("is missing, or not the event that was recorded", where=where, fix=HAND_EDITED)
         event = parse_mapping(data, where)
         target = event["target"] or (event["records"][-1] if event["records"] else None)
+        about = _record_of(view, model, _version(target))
         rows.append(
             EventRow(
                 event=number,
                 at=event["at"],
                 kind=event["kind"],
                 version=_version(target),
+                recipe=about["recipe_name"] if about else None,
+                bytes=about["artifacts"][0]["bytes"] if about else None,
                 stable=event["after"]["stable"],
+                pull_request=origins.pull_request(about["commit"]) if about else None,
+                commit=origins.commit(number),
                 by=event["by"],
                 reason=event["reason"],
             )
         )
         number, expected = number - 1, event["previous"]
     return rows
+
+
+def _record_of(view: WorkTree, model: str, version: str | None) -> dict[str, Any] | None:
+    """A version's record; None where there is none, as that of a quarantined version may be gone."""
+    if version is None:
+        return None
+    try:
+        return read_record(view, model, version)
+    except StateError:
+        return None
 
 
 def record(root: Path, spec: str) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_a_remote_without_the_bytes_says_so(project, tmp_path):
     """Not in the remote is an error of its own, with what to do."""
     with_folder(project, tmp_path / "remote")
     missing = "0" * 32
-    with pytest.raises(StateError, match=rf"DVC remote far: {missing} not found"):
+    with pytest.raises(StateError, match=rf"DVC remote far: does not have {missing}"):
         dvc_remotes.fetch(project.root, missing, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
@@ -90,11 +90,12 @@ def test_a_remote_that_was_named_is_the_only_place(project, tmp_path):
     near.parent.mkdir(parents=True)
     near.write_bytes(project.contents["int8"])
     config = project.root / ".dvc/config"
-    config.write_text(config.read_text() + f"['remote \"empty\"']\n    url = {tmp_path}/empty\n")
+    config.write_text(config.read_text() + f"['remote \"empty\"']\n    url = {tmp_path}/empty-store\n")
+    (tmp_path / "empty-store").mkdir()
     wanted = pull.want(project.root, "fashion-cnn@stable")
     taken = pull.pull(project.root, wanted, tmp_path / "out", pull.DvcRemote("far"))
     assert taken.source == "DVC remote far"
-    for name, said in (("empty", "not in the DVC remote 'empty'"), ("gone", "gone")):
+    for name, said in (("empty", "does not have them"), ("gone", "gone")):
         with pytest.raises(StateError, match=said):
             pull.pull(project.root, wanted, tmp_path / name, pull.DvcRemote(name))
         assert not (tmp_path / name).exists()
@@ -139,7 +140,7 @@ def test_an_ssh_remote_that_does_not_answer_is_one_clear_line(project, tmp_path)
     """Whatever the plugin raises becomes one line that names the remote."""
     configure(project, f"ssh://127.0.0.1:1{tmp_path / 'far'}", allow_agent="false")
     shutil.rmtree(project.root / "artifacts")
-    with pytest.raises(StateError, match=r"cannot be had.*DVC remote far"):
+    with pytest.raises(StateError, match=r"not on this machine.*DVC remote far: could not be asked"):
         take(project, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -123,14 +123,14 @@ def test_one_changed_byte_in_the_registry_is_refused_and_nothing_is_written(proj
         file.write_bytes(original[:-1] + b"!")
         source = pull.Source(pushed.reference, repository(reference))
         with pytest.raises(IntegrityError, match="not what its digest says"):
-            pull.pull_reference(source, tmp_path / "out", None)
+            pull.pull_reference(source, tmp_path / "out")
         file.write_bytes(original[:-3])
         with pytest.raises((IntegrityError, StateError)):
-            pull.pull_reference(source, tmp_path / "out", None)
+            pull.pull_reference(source, tmp_path / "out")
     finally:
         file.write_bytes(original)
     assert list(tmp_path.glob("*out*")) == []
-    pull.pull_reference(source, tmp_path / "out", None)
+    pull.pull_reference(source, tmp_path / "out")
 
 
 def test_a_changed_record_is_refused(project, place, tmp_path):
@@ -143,7 +143,7 @@ def test_a_changed_record_is_refused(project, place, tmp_path):
     try:
         file.write_bytes(record.replace(b"seed: 7", b"seed: 8"))
         with pytest.raises(IntegrityError, match="not what its digest says"):
-            pull.pull_reference(source, tmp_path / "out", None)
+            pull.pull_reference(source, tmp_path / "out")
         pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
     finally:
         file.write_bytes(record)
@@ -159,7 +159,7 @@ def test_a_manifest_swapped_under_a_digest_is_refused(project, place, tmp_path):
     try:
         file.write_bytes(original.replace(b'"v1"', b'"v9"'))
         with pytest.raises((IntegrityError, StateError)):
-            pull.pull_reference(pull.Source(pushed.reference, repository(reference)), tmp_path / "out", None)
+            pull.pull_reference(pull.Source(pushed.reference, repository(reference)), tmp_path / "out")
     finally:
         file.write_bytes(original)
 
@@ -169,7 +169,7 @@ def test_a_bare_tag_vouches_for_nothing(project, place, tmp_path):
     reference, _ = place
     push(project, "fashion-cnn@v1", reference)
     with pytest.raises(StateError, match="a tag is not a trusted reference"):
-        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out", None)
+        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out")
 
 
 def policy_file(folder, key):
@@ -189,7 +189,11 @@ def test_a_signature_travels_along_and_lets_a_tag_be_trusted(tmp_path, place, ke
     pushed = push(project, "fashion-cnn@stable", reference)
     assert publish.STATEMENT in pushed.referrers
     source = pull.Source(reference, repository(reference))
-    taken = pull.pull_reference(source, tmp_path / "out", policy_file(tmp_path, key))
+    policy = policy_file(tmp_path, key)
+    with pytest.raises(IntegrityError, match="contains fashion-cnn@v1, not a version of"):
+        pull.pull_reference(source, tmp_path / "out", pull.Terms(policy))
+    assert not (tmp_path / "out").exists()
+    taken = pull.pull_reference(source, tmp_path / "out", pull.Terms(policy, "fashion-cnn"))
     assert taken.trust == "a signature by ci"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.onnx", "record.yaml", "statement.json"}
 
@@ -204,7 +208,7 @@ def test_a_signature_by_another_key_is_refused(tmp_path, place, key):
     push(project, "fashion-cnn@stable", reference)
     source = pull.Source(reference, repository(reference))
     with pytest.raises(IntegrityError, match="is not signed by a key that the policy lists"):
-        pull.pull_reference(source, tmp_path / "out", policy_file(tmp_path, key))
+        pull.pull_reference(source, tmp_path / "out", pull.Terms(policy_file(tmp_path, key)))
     assert not (tmp_path / "out").exists()
 
 
@@ -215,7 +219,7 @@ def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(projec
     for source in (reference, pushed.reference):
         with pytest.raises(StateError, match="is not signed"):
             pull.pull_reference(
-                pull.Source(source, repository(reference)), tmp_path / "out", policy_file(tmp_path, key)
+                pull.Source(source, repository(reference)), tmp_path / "out", pull.Terms(policy_file(tmp_path, key))
             )
 
 
@@ -229,7 +233,7 @@ def test_two_records_that_differ_are_told_apart_by_the_history(project, place, t
     subject = publish.Descriptor(publish.MANIFEST, pushed.reference.digest, 1)
     publish._attach(there, forged, publish.RECORD, "record.yaml", subject)
     with pytest.raises(IntegrityError, match="2 different records"):
-        pull.pull_reference(pull.Source(pushed.reference, there), tmp_path / "out", None)
+        pull.pull_reference(pull.Source(pushed.reference, there), tmp_path / "out")
     pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", pull.Source(reference, there))
     assert (tmp_path / "out/record.yaml").read_bytes() == record
 
@@ -268,7 +272,7 @@ def test_a_referrer_that_is_wrong_stops_a_stranger_but_not_a_clone(project, plac
     source = pull.Source(pushed.reference, repository(reference))
     attach_raw(source.repository, content, publish.RECORD, pushed.reference.digest, changes)
     with pytest.raises(IntegrityError, match=said):
-        pull.pull_reference(source, tmp_path / "out", None)
+        pull.pull_reference(source, tmp_path / "out")
     pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
 
 
@@ -281,7 +285,7 @@ def test_two_statements_are_no_statement(tmp_path, place, key):
     source = pull.Source(pushed.reference, repository(reference))
     attach_raw(source.repository, b"{}", publish.STATEMENT, pushed.reference.digest, {})
     with pytest.raises(IntegrityError, match="2 different statements"):
-        pull.pull_reference(source, tmp_path / "out", policy_file(tmp_path, key))
+        pull.pull_reference(source, tmp_path / "out", pull.Terms(policy_file(tmp_path, key)))
 
 
 def test_an_artifact_without_a_record_is_no_version(place, tmp_path):
@@ -308,7 +312,7 @@ def test_an_artifact_without_a_record_is_no_version(place, tmp_path):
         there.put_manifest(data, publish.MANIFEST, found)
         source = pull.Source(Reference(reference.host, reference.repository, None, found), there)
         with pytest.raises(IntegrityError, match=said):
-            pull.pull_reference(source, tmp_path / "out", None)
+            pull.pull_reference(source, tmp_path / "out")
 
 
 def test_the_loser_of_two_pushes_of_one_tag_is_told(project, place):
@@ -362,7 +366,7 @@ def test_what_is_no_model_is_refused(place, tmp_path):
     digest = there.manifest("v1").digest
     source = pull.Source(Reference(reference.host, reference.repository, None, digest), there)
     with pytest.raises(IntegrityError, match=r"is application/vnd\.example\.thing, not a model"):
-        pull.pull_reference(source, tmp_path / "out", None)
+        pull.pull_reference(source, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["../evil.onnx", "/etc/evil", "..", "a/b", "a\\b", "record.yaml", ""])
@@ -384,21 +388,21 @@ def test_a_file_name_that_leaves_the_folder_is_refused(place, tmp_path, name):
     digest = there.manifest("v1").digest
     source = pull.Source(Reference(reference.host, reference.repository, None, digest), there)
     with pytest.raises(IntegrityError, match="not a plain file name"):
-        pull.pull_reference(source, tmp_path / "out", None)
+        pull.pull_reference(source, tmp_path / "out")
 
 
 def test_a_reference_that_is_not_there_says_so(oci, tmp_path):
     """A missing tag is an error about the reference, not an empty folder."""
     reference = Reference(oci[0], "nothing/here", None, "sha256:" + "0" * 64)
     with pytest.raises(StateError, match="not found"):
-        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out", None)
+        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out")
 
 
 def test_a_registry_that_does_not_answer_is_one_clear_error(tmp_path):
     """Nobody listens on that port."""
     reference = parse_reference(f"oci://127.0.0.1:1/models/a@sha256:{'0' * 64}")
     with pytest.raises(StateError, match=r"127\.0\.0\.1:1: cannot be reached"):
-        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out", None)
+        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out")
 
 
 def test_a_push_needs_a_tag(project, place):

@@ -124,8 +124,8 @@ def test_every_released_format_is_read_forever(release):
 def test_newer_formats_are_refused(promoted):
     """A file of a later schema is not half understood."""
     path = promoted / f"registry/models/{MODEL}/channels.yaml"
-    path.write_text(path.read_text().replace("schema_version: 1", "schema_version: 2", 1))
-    with pytest.raises(IntegrityError, match="schema_version 2; this program reads up to 1"):
+    path.write_text(path.read_text().replace("schema_version: 1", "schema_version: 3", 1))
+    with pytest.raises(IntegrityError, match="schema_version 3; this program reads up to 2"):
         verify_models(promoted)
 
 

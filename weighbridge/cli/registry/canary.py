@@ -34,7 +34,7 @@ def start(
     """Give a version its first share of traffic."""
     from weighbridge.registry.trust.registry_policy import plan_with
 
-    plan = plan_with(project.root, steps=steps, min_samples=min_samples, min_time=min_time)
+    plan = plan_with(project.home, steps=steps, min_samples=min_samples, min_time=min_time)
     committed = change.operator(project, model).start_canary(version, plan, reason=reason)
     print_change(committed, as_json=project.as_json)
 
@@ -67,7 +67,7 @@ def status(model: Model, *, project: Project) -> None:
     """The canary's step, weight and plan."""
     from weighbridge.registry.views.overview import canary
 
-    print_document(canary(project.root, model), as_json=project.as_json)
+    print_document(canary(project.home, model), as_json=project.as_json)
 
 
 @app.command()
@@ -90,7 +90,7 @@ def judge(
     """Decide advance, hold or abort from what was seen online. Exits 0 advance, 1 abort, 3 hold."""
     from weighbridge.registry.canary.judge import judge as decide
 
-    decision = decide(project.root, model, metrics, settings=change.settings(), dry_run=dry_run)
+    decision = decide(project.home, model, metrics, settings=change.settings(), dry_run=dry_run)
     if project.as_json:
         print_json(decision.to_json())
     else:

@@ -30,12 +30,19 @@ def rollback(
     ] = None,
     reason: Reason,
     keep: Annotated[bool, typer.Option("--no-quarantine", help="Do not quarantine the version that is left.")] = False,
+    unproven: Annotated[
+        bool,
+        typer.Option("--unproven", help="Go back also where bytes or signature cannot be checked now; it is recorded."),
+    ] = False,
     change: Change,
     project: Project,
 ) -> None:
     """Back to a version whose bytes are proven first; what is left is quarantined."""
     operator = change.operator(project, model)
-    print_change(operator.roll_back(reason=reason, to=to, quarantine=not keep), as_json=project.as_json)
+    done = operator.roll_back(reason=reason, to=to, quarantine=not keep, unproven=unproven)
+    print_change(done, as_json=project.as_json)
+    if "because" in done.event.evidence:
+        typer.echo(f"warning: not proven: {done.event.evidence['because']}", err=True)
 
 
 @grouped

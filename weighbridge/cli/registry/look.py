@@ -17,7 +17,7 @@ def models(project: Project) -> None:
     from weighbridge.registry.views.overview import models as rows
 
     print_table(
-        [row.to_json() for row in rows(project.root)], "the registry has no models yet", as_json=project.as_json
+        [row.to_json() for row in rows(project.home)], "the registry has no models yet", as_json=project.as_json
     )
 
 
@@ -26,7 +26,7 @@ def versions(model: Model, *, project: Project) -> None:
     """All versions of a model, newest first."""
     from weighbridge.registry.views.overview import versions as rows
 
-    print_table([row.to_json() for row in rows(project.root, model)], "no versions yet", as_json=project.as_json)
+    print_table([row.to_json() for row in rows(project.home, model)], "no versions yet", as_json=project.as_json)
 
 
 @grouped
@@ -36,7 +36,7 @@ def show(
     """One version's record."""
     from weighbridge.registry.views.overview import record
 
-    print_document(record(project.root, spec), as_json=project.as_json)
+    print_document(record(project.home, spec), as_json=project.as_json)
 
 
 @grouped
@@ -50,7 +50,7 @@ def diff(
     """What differs between two versions: recipe, metrics, sizes, lineage."""
     from weighbridge.registry.views.compare import compare
 
-    rows = compare(project.root, f"{model}@{old}", f"{model}@{new}")
+    rows = compare(project.home, f"{model}@{old}", f"{model}@{new}")
     print_table([row.to_json() for row in rows], "no difference", as_json=project.as_json)
 
 
@@ -65,7 +65,7 @@ def resolve(
     """The version that a name stands for; prints `MODEL@VERSION DIGEST`."""
     from weighbridge.registry.lookup.resolve import resolve as find
 
-    found = find(project.root, spec, target=target)
+    found = find(project.home, spec, target=target)
     found.require_host(processor.host())
     typer.echo(found.json_text() if project.as_json else found.line(), nl=False)
     if found.quarantined:
@@ -85,5 +85,5 @@ def history(
     from weighbridge.registry.views.overview import history as rows
 
     print_table(
-        [row.to_json() for row in rows(project.root, model, limit)], "nothing happened yet", as_json=project.as_json
+        [row.to_json() for row in rows(project.home, model, limit)], "nothing happened yet", as_json=project.as_json
     )

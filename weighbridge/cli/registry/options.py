@@ -30,7 +30,7 @@ OutFile = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="FILE", help="Write to a file instead of the terminal.", show_default=False),
 ]
-Root = Annotated[Path, typer.Option("--root", metavar="DIR", help="The project's folder.", show_default=False)]
+Root = Annotated[Path, typer.Option("--root", metavar="DIR", help="A folder of the repository.", show_default=False)]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,13 @@ class Project:
 
     root: Root = Path()
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False
+
+    @property
+    def home(self) -> Path:
+        """The folder that carries the registry: found from any folder of the repository, as git finds its own."""
+        from weighbridge.registry.state.layout import home
+
+        return home(self.root)
 
 
 @dataclass(frozen=True)
@@ -95,4 +102,4 @@ class Change:
         """Who changes the channels of a model."""
         from weighbridge.registry.lifecycle.operate import Operator
 
-        return Operator(project.root, model, self.settings())
+        return Operator(project.home, model, self.settings())

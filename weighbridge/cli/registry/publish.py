@@ -54,6 +54,13 @@ def pull(
         help="A registry.policy.yaml whose keys decide, where there is no clone.",
         show_default=False,
     ),
+    model: str | None = typer.Option(
+        None,
+        "--model",
+        metavar="MODEL",
+        help="The model that an OCI reference must contain; default: the repository's last name.",
+        show_default=False,
+    ),
     quarantined: bool = typer.Option(False, "--quarantined", help="Take it even if it is quarantined."),
     plain_http: PlainHttp = False,
     processor: Processor,
@@ -69,18 +76,20 @@ def pull(
             raise InputError("an OCI reference takes no --from, --dvc-remote or --target")
         place = _source(spec, plain_http=plain_http)
         folder = out or Path(place.reference.repository.rpartition("/")[2])
-        taken = pulling.pull_reference(place, folder, policy, processor.host())
+        taken = pulling.pull_reference(place, folder, pulling.Terms(policy, model, processor.host()))
     else:
         if policy is not None:
             raise InputError("the project's own policy decides", where="--policy", fix="leave it out")
-        wanted = pulling.want(project.root, spec, target=target, quarantined=quarantined, host=processor.host())
+        if model is not None:
+            raise InputError("the version's name says the model already", where="--model", fix="leave it out")
+        wanted = pulling.want(project.home, spec, target=target, quarantined=quarantined, host=processor.host())
         folder = out or Path(f"{wanted.resolved.model}@{wanted.resolved.version}")
         if source is not None and remote is not None:
             raise InputError(
                 "the bytes come from one place", where="--dvc-remote", fix="leave --from or --dvc-remote out"
             )
         named = pulling.DvcRemote(remote) if remote is not None else None
-        taken = pulling.pull(project.root, wanted, folder, _place(source, plain_http=plain_http) if source else named)
+        taken = pulling.pull(project.home, wanted, folder, _place(source, plain_http=plain_http) if source else named)
     if project.as_json:
         print_json(taken.to_json())
         return
@@ -105,8 +114,8 @@ def push(
     from weighbridge.registry.views.bom import bom
 
     place = _source(reference, plain_http=plain_http)
-    wanted = pull.want(project.root, spec, target=target)
-    with pull.packaged(project.root, wanted) as package:
+    wanted = pull.want(project.home, spec, target=target)
+    with pull.packaged(project.home, wanted) as package:
         materials = pretty_json(bom(package.record, sha256_bytes(package.record_bytes))).encode()
         pushed = oci.push(package, place.reference, place.repository, bom=materials, move=move)
     if project.as_json:
@@ -132,13 +141,14 @@ def card(
 ) -> None:
     """A version's model card, in Hugging Face's metadata form."""
     from weighbridge.registry.lookup.resolve import resolve_all
-    from weighbridge.registry.state.layout import WorkTree
+    from weighbridge.registry.state.layout import WorkTree, home
     from weighbridge.registry.state.snapshot import read_model
     from weighbridge.registry.views.card import Context
     from weighbridge.registry.views.card import card as make
 
-    found = resolve_all(root, spec)[0]
-    state = read_model(WorkTree(root), found.model)
+    top = home(root)
+    found = resolve_all(top, spec)[0]
+    state = read_model(WorkTree(top), found.model)
     context = Context(task=task, dataset=dataset, status=state.status(found.version))
     write(make(state.records[found.version], context), out)
 
@@ -148,9 +158,10 @@ def export(*, spec: Spec, out: OutFile = None, root: Root = Path()) -> None:
     """A version's bill of materials: CycloneDX 1.6 JSON."""
     from weighbridge.core.files import pretty_json, sha256_bytes
     from weighbridge.registry.publish.pull import want
+    from weighbridge.registry.state.layout import home
     from weighbridge.registry.views.bom import bom
 
-    wanted = want(root, spec, quarantined=True)
+    wanted = want(home(root), spec, quarantined=True)
     write(pretty_json(bom(wanted.record, sha256_bytes(wanted.record_bytes))), out)
 
 
@@ -170,7 +181,7 @@ def tags(
 
     if check and push_to is not None:
         raise InputError("--check writes nothing, so there is nothing to --push")
-    compared = bridge.compare(project.root, model)[1] if check else bridge.write(project.root, model, push=push_to)
+    compared = bridge.compare(project.home, model)[1] if check else bridge.write(project.home, model, push=push_to)
     if project.as_json:
         print_json(compared.to_json())
     elif not check:
@@ -192,7 +203,7 @@ def site(
     from weighbridge.registry.site.build import build
 
     with progress(quiet=quiet) as report:
-        built = build(project.root, out, report=report)
+        built = build(project.home, out, report=report)
     if project.as_json:
         print_json({**vars(built), "folder": str(built.folder)})
     else:
@@ -233,12 +244,12 @@ def manifests(
     """Kubernetes manifests that say what the channels say; apply stable.yaml first, then canary.yaml."""
     from weighbridge.core.files import atomic_write
     from weighbridge.registry.publish import argo, kserve, manifests
-    from weighbridge.registry.state.layout import WorkTree
+    from weighbridge.registry.state.layout import WorkTree, home
     from weighbridge.registry.state.snapshot import read_model
 
     options = manifests.Options(storage_uri, namespace, name, image, replicas, port, target, processor.host())
     render = {Platform.KSERVE: kserve.inference_service, Platform.ARGO: argo.rollout}[platform]
-    files = manifests.manifests(read_model(WorkTree(root), model), options, render)
+    files = manifests.manifests(read_model(WorkTree(home(root)), model), options, render)
     if out is None:
         typer.echo("---\n".join(f"# {file}\n{content}" for file, content in files.items()), nl=False)
         return

@@ -31,7 +31,7 @@ def verify(
     from weighbridge.registry.trust.audit import audit
 
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    rows = audit(project.root, models=models or None, since=since, deep=deep, now=tomorrow)
+    rows = audit(project.home, models=models or None, since=since, deep=deep, now=tomorrow)
     print_table([dict(vars(row)) for row in rows], "the registry has no models yet", as_json=project.as_json)
 
 
@@ -40,7 +40,7 @@ def gc(*, project: Project) -> None:
     """List which bytes in DVC's cache the registry still needs, and which it does not; deletes nothing."""
     from weighbridge.registry.lifecycle.gc import plan
 
-    print_table([row.to_json() for row in plan(project.root)], "the cache is empty", as_json=project.as_json)
+    print_table([row.to_json() for row in plan(project.home)], "the cache is empty", as_json=project.as_json)
 
 
 @grouped
@@ -49,7 +49,7 @@ def migrate(models: Annotated[list[str], typer.Argument(help="Models.")], *, cha
     from weighbridge.registry.lifecycle.migrate import migrate as migrate_model
 
     for model in models:
-        done = migrate_model(project.root, model, change.settings())
+        done = migrate_model(project.home, model, change.settings())
         if done is None:
             typer.echo(f"{model}: is of today's schema")
             continue
