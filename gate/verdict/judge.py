@@ -60,23 +60,28 @@ def judge(
         judged = _explain_skipped(_decide(applying, assessed), assessed)
         notes += [note for item in assessed for note in item.notes]
     judged += [_error(budget, _nobodys(budget)) for budget in unanswered]
-    required = [item.verdict for item in judged if item.required]
-    if not required:
+    if not any(item.required for item in judged):
         notes.append("No required budget applies here, and missing evidence never passes.")
+    return _verdict(measurement, judged, list(dict.fromkeys(notes)), advisory=advisory)
+
+
+def _verdict(
+    measurement: Measurement, judged: list[BudgetVerdict], notes: list[str], *, advisory: bool
+) -> RecipeVerdict:
     return RecipeVerdict(
-        verdict=worst(required),
+        verdict=worst([item.verdict for item in judged if item.required]),
         model=measurement.model,
         recipe=measurement.recipe,
         target=measurement.target,
         baseline=Named(digest=measurement.baseline.digest),
         candidate=Named(digest=measurement.candidate.digest),
-        device=device,
+        device=measurement.device.device_class,
         device_name=measurement.device.name,
         device_fingerprint=measurement.device.fingerprint,
         measurement=measurement.content_digest(),
         budgets=judged,
         advisory=advisory,
-        notes=list(dict.fromkeys(notes)),
+        notes=notes,
     )
 
 

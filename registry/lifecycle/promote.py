@@ -101,15 +101,22 @@ def promote(
             reason=request.notes or place.note,
             plan=place.plan,
             files={evidence_path(channels.model, version, name): data for name, data in kept.items()},
-            evidence={
-                "verdict": evidence.verdict.verdict.value,
-                "verdict_digest": evidence.verdict.content_digest(),
-                "commit": commit,
-            },
+            evidence=_named(evidence, commit),
         )
 
     prepare = handed.prepare if handed else None
     return store.change(evidence.params.model.name, decide, published=True, prepare=prepare)
+
+
+def _publish(top: Path, folder: Path, evidence: Evidence) -> None:
+    built = (*evidence.candidates, *evidence.baselines)
+    publish(top, [((folder / artifact.path).as_posix(), artifact.md5) for artifact in built])
+
+
+def _named(evidence: Evidence, commit: str) -> dict[str, str]:
+    """What a promotion rests on, as its event names it."""
+    verdict = evidence.verdict
+    return {"verdict": verdict.verdict.value, "verdict_digest": verdict.content_digest(), "commit": commit}
 
 
 def _sign(record: VersionRecord, key: Signer | None, policy: RegistryPolicy) -> bytes | None:

@@ -1,5 +1,6 @@
 """What the wheel and the source distribution hold."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.pipeline.act_bench import DATA, MODEL, PARAMS
 
 PROJECT = Path(__file__).parents[2]
 
@@ -82,6 +85,73 @@ def test_the_installed_wheel_ignores_modules_of_the_same_names(built):
     words = [sys.executable, "-m", "weighbridge", "registry", "list"]
     done = subprocess.run(words, cwd=project, capture_output=True, text=True, check=False)
     assert "wrong module" not in done.stdout + done.stderr
+
+
+OWN = {
+    "compress.py": "WIDTH = 64\n",
+    "gate.py": "CLASSES = 4\n",
+    "registry/__init__.py": "SEED = 5\n",
+    "compose/__init__.py": "from registry import SEED\n",
+    "nets/__init__.py": "",
+    "nets/data.py": DATA.replace("import numpy", "from compose import SEED\nimport numpy").replace(
+        "_rng(5)", "_rng(SEED)"
+    ),
+    "nets/model.py": MODEL.replace("256", "WIDTH")
+    .replace(", 4)", ", CLASSES)")
+    .replace("from torch", "from compress import WIDTH\nfrom gate import CLASSES\nfrom torch"),
+}
+"""A user's modules with the names of ours, in use."""
+
+
+@pytest.fixture
+def user(built, tmp_path):
+    """Run commands in a Git repository with those modules, by the wheel's program."""
+    (wheel,) = (built / "dist").glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("weighbridge", "dvc"):
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {name} "$@"\n')
+        (programs / name).chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_"))} | {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(tmp_path / "site"),
+        "OMP_NUM_THREADS": "1",
+        "XDG_RUNTIME_DIR": str(tmp_path),
+    }
+    project = tmp_path / "project"
+    for name, text in OWN.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+
+    def run(*words):
+        done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    run("git", "init", "--quiet", "--initial-branch=main")
+    run("git", "config", "user.name", "A User")
+    run("git", "config", "user.email", "user@example.invalid")
+    assert str(tmp_path / "site") in run(sys.executable, "-c", "import weighbridge; print(weighbridge.__file__)")
+    return project, run
+
+
+@pytest.mark.slow
+def test_the_whole_road_runs_beside_modules_of_the_same_names(user):
+    """From the wheel, and both sides get their own modules."""
+    project, run = user
+    run("weighbridge", "init", "--name", "clouds", "--model", "nets.model:Net", "--data", "nets.data:load",
+        "--no-workflows", "--install-from", "git+https://example.invalid/weighbridge@v1")  # fmt: skip
+    (project / "params.yaml").write_text(PARAMS)
+    run("git", "add", "--all")
+    run("git", "commit", "--quiet", "--message", "A model and its gate")
+    run("dvc", "repro")
+    run("git", "add", "--all")
+    run("git", "commit", "--quiet", "--message", "Reproduce")
+    assert "hidden" in run(sys.executable, "-m", "weighbridge", "explain", "small")
+    assert "pass" in run("weighbridge", "gate")
+    run("weighbridge", "registry", "promote", "small", "--no-push")
+    assert "clouds@v1" in run("weighbridge", "registry", "resolve", "clouds@stable")
 
 
 @pytest.mark.parametrize("name", ["compress", "gate", "registry", "search", "serve"])

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from weighbridge.ci import history
 from weighbridge.ci.declared import missing
+from weighbridge.ci.scaffold import SOURCE
+from weighbridge.ci.upgrade import changes
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import StateError, WeighbridgeError
 from weighbridge.core.git import Git
@@ -42,6 +44,7 @@ def preflight(git: Git, base: str | None, today: dt.date) -> list[Check]:
             "recipes": partial(_recipes, root),
             "dependencies": partial(_dependencies, root),
             "lock file": partial(_lock, root),
+            "files of init": partial(_upgradable, root),
             "committed": partial(_committed, git, project),
             "bytes in the remote": partial(_remote, git, root),
             "policy": partial(_policy, git, project, base, today),
@@ -61,6 +64,12 @@ def _check(name: str, body: Callable[[], str | None]) -> Check:
 def _history(git: Git, base: str | None) -> str | None:
     history.find_base(git, base or history.default_base(git))
     return None
+
+
+def _upgradable(root: Path) -> str | None:
+    found = changes(root, SOURCE)
+    names = ", ".join(change.path.name for change in found)
+    return f"{names} as an earlier `weighbridge init` wrote them: run `weighbridge init --upgrade`" if found else None
 
 
 def _params(root: Path) -> str | None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 from weighbridge import __version__
 from weighbridge.core.documents import Params
@@ -173,9 +174,17 @@ def attributes(answers: Answers, home: str) -> tuple[str, ...]:
 
 
 def checked_source(given: str | None) -> str:
-    """What pip installs from: `git+https://…@REF`, or the URL of a wheel, `file:///…` for one on the runner's disk."""
+    """What pip installs from: `git+https://…@REF`, or a wheel's URL or path; the runner must have the path too.
+
+    Raises `InputError` for anything else, and for a path without a file.
+    """
     if given is None:
         return SOURCE
+    if given.endswith(".whl") and "://" not in given:
+        wheel = Path(given).absolute()
+        if not wheel.is_file():
+            raise InputError("file not found", where=f"--install-from {given}", fix="the path or URL of a wheel")
+        return wheel.as_uri()
     if re.fullmatch(r"(git\+)?(https|ssh|file)://[^\s\"'`$\\]+", given):
         return given
     raise InputError(

@@ -3,51 +3,90 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weighbridge.cli.options import Select
+from weighbridge.cli.options import Select, grouped
 
 if TYPE_CHECKING:
-    from weighbridge.ci.scaffold import Answers
+    from weighbridge.ci.scaffold import Answers, Pipeline
     from weighbridge.ci.setup import Plan
 
 
+@dataclass(frozen=True)
+class Described:
+    """The model as options describe it; what is None is asked for."""
+
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The model's name in the registry.")] = None
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODULE:CALLABLE", help="Returns a torch.nn.Module.")
+    ] = None
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", metavar="FILE", help="A finished ONNX file, instead of --model.")
+    ] = None
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="MODULE:CALLABLE", help="Returns a weighbridge.data.Data.")
+    ] = None
+    data_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data-file",
+            metavar="FILE",
+            help="A file that the data comes from; may be repeated.",
+            show_default=False,
+        ),
+    ] = None
+    licence: Annotated[
+        str | None, typer.Option("--licence", metavar="SPDX", help="SPDX identifier of the model's licence.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Where and how the gate runs."""
+
+    branch: Annotated[str, typer.Option("--branch", metavar="BRANCH", help="The branch that promotes.")] = "main"
+    runner: Annotated[
+        str, typer.Option("--runner", metavar="LABEL", help="Where the gate runs: the label of a runner.")
+    ] = "ubuntu-latest"
+    device_class: Annotated[
+        str | None, typer.Option("--device-class", metavar="NAME", help="Name of that kind of machine.")
+    ] = None
+    select: Annotated[Select, typer.Option("--select", help="Which of the recipes that pass is promoted.")] = (
+        Select.SMALLEST
+    )
+    workflows: Annotated[bool, typer.Option("--workflows/--no-workflows", help="Write GitHub workflows.")] = True
+
+    def pipeline(self, source: str) -> Pipeline | None:
+        """What the workflows are made from; None where none are wanted."""
+        from weighbridge.ci.scaffold import Pipeline
+
+        if not self.workflows:
+            return None
+        device_class = self.device_class or f"github-{self.runner}"
+        return Pipeline.installing(source, self.branch, self.runner, device_class, self.select.value)
+
+
+@grouped
 def init(
+    *,
     folder: Path = typer.Argument(Path(), metavar="DIR", help="The model's folder.", show_default=False),
-    name: str | None = typer.Option(None, "--name", metavar="NAME", help="The model's name in the registry."),
-    model: str | None = typer.Option(None, "--model", metavar="MODULE:CALLABLE", help="Returns a torch.nn.Module."),
-    onnx: Path | None = typer.Option(None, "--onnx", metavar="FILE", help="A finished ONNX file, instead of --model."),
-    data: str | None = typer.Option(None, "--data", metavar="MODULE:CALLABLE", help="Returns a weighbridge.data.Data."),
-    data_files: list[Path] = typer.Option(
-        [], "--data-file", metavar="FILE", help="A file that the data comes from; may be repeated.", show_default=False
-    ),
-    licence: str | None = typer.Option(
-        None, "--licence", metavar="SPDX", help="SPDX identifier of the model's licence."
-    ),
+    described: Described,
     remote: str | None = typer.Option(
         None, "--dvc-remote", metavar="URL|DIR", help="The DVC remote for the bytes: s3://…, ssh://…, a folder."
     ),
-    branch: str = typer.Option("main", "--branch", metavar="BRANCH", help="The branch that promotes."),
-    runner: str = typer.Option(
-        "ubuntu-latest", "--runner", metavar="LABEL", help="Where the gate runs: the label of a runner."
-    ),
-    device_class: str | None = typer.Option(
-        None, "--device-class", metavar="NAME", help="Name of that kind of machine."
-    ),
-    select: Select = typer.Option(Select.SMALLEST, "--select", help="Which of the recipes that pass is promoted."),
+    runs: Runs,
     install_from: str | None = typer.Option(
         None,
         "--install-from",
-        metavar="URL",
-        help="What pip installs Weighbridge from: git+https://…@REF or the URL of a wheel.",
+        metavar="URL|WHEEL",
+        help="What pip installs Weighbridge from: git+https://…@REF, or a wheel's URL or path.",
         show_default=False,
     ),
     upgrade: bool = typer.Option(False, "--upgrade", help="Only bring what an earlier init wrote to today's form."),
-    workflows: bool = typer.Option(True, "--workflows/--no-workflows", help="Write GitHub workflows."),
     yes: bool = typer.Option(False, "--yes", "-y", help="Change files that are there already without asking."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show the diffs, write nothing."),
 ) -> None:
@@ -57,15 +96,14 @@ def init(
     a dvc.yaml that is there gets the stages added.
     """
     from weighbridge.ci import setup
-    from weighbridge.ci.scaffold import Pipeline, checked_source
+    from weighbridge.ci.scaffold import checked_source
 
     source = checked_source(install_from)
     if upgrade:
         _upgrade(folder, source, write=not dry_run)
         return
-    answers = replace(_answers(folder, name, model, onnx, data, data_files, licence), install_from=source)
-    pipeline = Pipeline.installing(source, branch, runner, device_class or f"github-{runner}", select.value)
-    plan = setup.plan(folder, answers, pipeline if workflows else None, remote)
+    answers = replace(_answers(folder, described), install_from=source)
+    plan = setup.plan(folder, answers, runs.pipeline(source), remote)
     if dry_run:
         for change in plan.changes:
             typer.echo(change.diff(plan.top), nl=False)
@@ -90,25 +128,18 @@ def _upgrade(folder: Path, source: str, *, write: bool) -> None:
     typer.echo(f"{len(found)} file(s) {'changed' if write else 'would change'}" if found else "nothing to upgrade")
 
 
-def _answers(
-    folder: Path,
-    name: str | None,
-    model: str | None,
-    onnx: Path | None,
-    data: str | None,
-    data_files: list[Path],
-    licence: str | None,
-) -> Answers:
+def _answers(folder: Path, described: Described) -> Answers:
     from weighbridge.ci.scaffold import Answers
     from weighbridge.ci.setup import factory_files
     from weighbridge.core.documents import DataSection, ModelSection, parse
     from weighbridge.core.errors import InputError
 
-    name = name or _ask("The model's name in the registry", "--name", folder.resolve().name)
+    model, onnx, data_files = described.model, described.onnx, described.data_files or []
+    name = described.name or _ask("The model's name in the registry", "--name", folder.resolve().name)
     if model is None and onnx is None:
         source = _ask("Model factory (package.module:callable), or an ONNX file", "--model or --onnx")
         model, onnx = (None, Path(source)) if source.endswith(".onnx") else (source, None)
-    data = data or _ask("Data factory (package.module:callable)", "--data")
+    data = described.data or _ask("Data factory (package.module:callable)", "--data")
     if onnx is not None and not (folder / onnx).is_file():
         raise InputError("file not found", where=f"--onnx {onnx}", fix=f"a path from {folder}")
     parse(ModelSection, {"name": name, "factory": model, "onnx": str(onnx) if onnx else None}, "init")
@@ -128,7 +159,7 @@ def _answers(
         model=model,
         model_files=factory_files(folder, model) if model else (),
         onnx=onnx.as_posix() if onnx else None,
-        licence=licence,
+        licence=described.licence,
     )
 
 

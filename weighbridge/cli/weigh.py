@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from weighbridge.cli.console import progress
+from weighbridge.cli.options import grouped
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How inferences are timed."""
+
+    time_limit: Annotated[
+        str,
+        typer.Option(
+            "--time-limit", metavar="SECONDS|auto", help="Time for the noisy metrics; auto: as long as it takes."
+        ),
+    ] = "60"
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the order of bursts and of resampling.")] = 11
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples in one timed inference.")] = 1
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the runtime.")] = 1
+
+    def section(self) -> dict[str, object]:
+        """As `weighing:` of params.yaml has it: a plain number of the option is seconds."""
+        limit = self.time_limit
+        return asdict(self) | {"time_limit": f"{limit}s" if limit.replace(".", "", 1).isdigit() else limit}
+
+
+@grouped
 def weigh(
+    *,
     baseline: Path = typer.Argument(..., help="The artifact to compare with (.onnx, .tflite or .pte)."),
     candidate: Path = typer.Argument(..., help="The artifact to judge, for the same runtime."),
     data: str = typer.Option(
@@ -21,18 +46,13 @@ def weigh(
     out: Path = typer.Option(
         None, "--out", metavar="DIR", help="Folder for measurement.json, verdict.json and gate.md.", show_default=False
     ),
-    time_limit: str = typer.Option(
-        "60", "--time-limit", metavar="SECONDS|auto", help="Time for the noisy metrics; auto: as long as it takes."
-    ),
-    seed: int = typer.Option(11, "--seed", min=0, help="Of the order of bursts and of resampling."),
     metric: list[str] = typer.Option(
         [], "--metric", metavar="NAME|MODULE:CALLABLE", help="Weigh this too; may be repeated."
     ),
     output: str = typer.Option(
         None, "--output", metavar="NAME", help="The output that is judged.", show_default="the first"
     ),
-    batch_size: int = typer.Option(1, "--batch-size", min=1, help="Examples in one timed inference."),
-    threads: int = typer.Option(1, "--threads", min=1, help="Threads of the runtime."),
+    manner: Manner,
     everything: bool = typer.Option(False, "--all", help="Measure on after a required budget has failed for certain."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
@@ -51,12 +71,7 @@ def weigh(
         out=out,
         metrics=tuple(metric),
         output=output,
-        weighing={
-            "time_limit": f"{time_limit}s" if time_limit.replace(".", "", 1).isdigit() else time_limit,
-            "seed": seed,
-            "batch_size": batch_size,
-            "threads": threads,
-        },
+        weighing=manner.section(),
         thorough=everything,
     )
     with progress(quiet=quiet) as report:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from onnx import ModelProto, TensorProto
@@ -85,8 +85,7 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
         apply = _rewriter(config, source, known, split, Path(folder) / "ranges.json")
         ranking = []
         if config.keep_sensitive is not None and config.scheme != "qat-int8":
-            free = [layer for layer in known if layer.weight not in kept]
-            by_name = {layer.name: [one for one in free if one.name == layer.name] for layer in free}
+            by_name = _by_name(layer for layer in known if layer.weight not in kept)
             ranking = rank(list(by_name), lambda name: run(apply(by_name[name]), split, WHERE), reference)
             sensitive = too_sensitive(ranking, config.keep_sensitive)
             kept |= {layer.weight for layer in known if layer.name in sensitive}
@@ -108,6 +107,13 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
     if ranking:
         facts["sensitivity"] = as_facts(ranking)
     return Graph(proto, graph.notes), facts
+
+
+def _by_name(known: Iterable[Layer]) -> dict[str, list[Layer]]:
+    found: dict[str, list[Layer]] = {}
+    for layer in known:
+        found.setdefault(layer.name, []).append(layer)
+    return found
 
 
 def _prepared(config: Quantize, graph: Graph) -> Graph:

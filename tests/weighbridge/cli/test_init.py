@@ -1,7 +1,9 @@
 """`weighbridge init`: files that are right at once, and nothing overwritten unseen."""
 
+import datetime as dt
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +13,11 @@ import pytest
 import yaml
 
 from weighbridge.ci import scaffold, setup
+from weighbridge.ci.preflight import preflight
 from weighbridge.ci.scaffold import Answers, Pipeline
 from weighbridge.core.documents import Params, parse
 from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.git import Git
 
 TORCH = Answers("digits", "nets.data:load", ("nets/data.py",), "nets.model:Net", ("nets/model.py",), licence="MIT")
 ONNX = Answers("digits", "evaluation:load", ("evaluation.py", "eval.npz"), onnx="model.onnx")
@@ -265,6 +269,12 @@ def test_what_init_writes_never_installs_from_an_index(repository):
     said = run(repository, *options, "--install-from", "weighbridge==0.1.0", expect=2)
     assert "--install-from" in said
     assert len(said.splitlines()) == 1
+    missing = run(repository, *options, "--install-from", "dist/none.whl", "--dry-run", expect=2)
+    assert "dist/none.whl: file not found" in missing
+    wheel = repository / "weighbridge-0.1.0-py3-none-any.whl"
+    wheel.write_bytes(b"x")
+    assert f" @ {wheel.as_uri()}" in run(repository, *options, "--install-from", wheel.name, "--dry-run")
+    wheel.unlink()
     for source in (None, "file:///wheels/weighbridge-0.1.0-py3-none-any.whl"):
         diff = run(repository, *options, "--dry-run", *(("--install-from", source) if source else ()))
         lines = [line for line in diff.splitlines() if "pip install" in line or line.startswith("+weighbridge[")]
@@ -288,3 +298,25 @@ def test_upgrade_shows_and_writes_what_an_earlier_init_left(repository):
     assert requirements.read_text() == f"# pinned\nweighbridge[compress,pipeline] @ {scaffold.SOURCE}\n"
     assert f"weighbridge[judge,keyless,pipeline] @ {scaffold.SOURCE}" in workflow.read_text()
     assert "nothing to upgrade" in run(repository, "--upgrade")
+
+
+def test_a_project_of_version_0_1_is_brought_to_today(repository):
+    """All that its `init` wrote: what would be refused is named before, and DVC reads the stages after."""
+    earlier = Path(__file__).parents[2] / "fixtures" / "init-0.1.0"
+    shutil.copytree(earlier / "github", repository / ".github")
+    for name in ("dvc.yaml", "params.yaml", "requirements-weighbridge.txt"):
+        shutil.copy(earlier / name, repository)
+    told = {check.name: check.problem for check in preflight(Git.discover(repository), None, dt.date(2026, 11, 28))}
+    assert "weighbridge init --upgrade" in told["files of init"]
+    shown = run(repository, "--upgrade", "--install-from", "git+https://example.invalid/weighbridge@v1")
+    assert "4 file(s) changed" in shown
+    left = [path for path in repository.rglob("*") if path.is_file() and b"==0.1.0" in path.read_bytes()]
+    assert not [path for path in left if ".git/" not in path.as_posix()]
+    told = {check.name: check.problem for check in preflight(Git.discover(repository), None, dt.date(2026, 11, 28))}
+    assert told["files of init"] is None
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=repository, check=True)
+    listed = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list", "--all", "--name-only"],
+        cwd=repository, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert {"prepare", "train", "compress@fp16", "weigh@fp16", "judge"} <= set(listed.stdout.split())

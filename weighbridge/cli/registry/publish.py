@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +16,7 @@ from weighbridge.cli.registry.options import Model, OutFile, PlainHttp, Processo
 from weighbridge.cli.registry.output import print_json, write
 
 if TYPE_CHECKING:
-    from weighbridge.registry.publish.pull import Carried, Source
+    from weighbridge.registry.publish.pull import Carried, DvcRemote, Source
 
 
 class Platform(StrEnum):
@@ -25,6 +26,66 @@ class Platform(StrEnum):
     ARGO = "argo"
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where bytes are taken from, and whose word is taken for them."""
+
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="OCI_REFERENCE|FILE",
+            help="An OCI reference, or a file of `weighbridge transport pack`, to take the bytes from, instead of DVC.",
+            show_default=False,
+        ),
+    ] = None
+    remote: Annotated[
+        str | None,
+        typer.Option(
+            "--dvc-remote",
+            metavar="NAME",
+            help="The DVC remote to take the bytes from, and no other place.",
+            show_default=False,
+        ),
+    ] = None
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="A registry.policy.yaml whose keys decide, where there is no clone.",
+            show_default=False,
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="The model that an OCI reference must contain; default: the repository's last name.",
+            show_default=False,
+        ),
+    ] = None
+    plain_http: PlainHttp = False
+
+    def of_version(self) -> Source | Carried | DvcRemote | None:
+        """Where a version of this clone's registry comes from; None for the DVC remote that knows it."""
+        from weighbridge.core.errors import InputError
+        from weighbridge.registry.publish.pull import DvcRemote
+
+        if self.policy is not None:
+            raise InputError("the project's own policy decides", where="--policy", fix="leave it out")
+        if self.model is not None:
+            raise InputError("the version's name says the model already", where="--model", fix="leave it out")
+        if self.source is not None and self.remote is not None:
+            raise InputError(
+                "the bytes come from one place", where="--dvc-remote", fix="leave --from or --dvc-remote out"
+            )
+        if self.source is not None:
+            return _place(self.source, plain_http=self.plain_http)
+        return DvcRemote(self.remote) if self.remote is not None else None
+
+
 @grouped
 def pull(
     *,
@@ -32,37 +93,9 @@ def pull(
     out: Path | None = typer.Option(
         None, "--out", "-o", metavar="DIR", help="The folder to make; MODEL@VERSION by default.", show_default=False
     ),
-    source: str | None = typer.Option(
-        None,
-        "--from",
-        metavar="OCI_REFERENCE|FILE",
-        help="An OCI reference, or a file of `weighbridge transport pack`, to take the bytes from, instead of DVC.",
-        show_default=False,
-    ),
-    remote: str | None = typer.Option(
-        None,
-        "--dvc-remote",
-        metavar="NAME",
-        help="The DVC remote to take the bytes from, and no other place.",
-        show_default=False,
-    ),
+    place: Place,
     target: Target = None,
-    policy: Path | None = typer.Option(
-        None,
-        "--policy",
-        metavar="FILE",
-        help="A registry.policy.yaml whose keys decide, where there is no clone.",
-        show_default=False,
-    ),
-    model: str | None = typer.Option(
-        None,
-        "--model",
-        metavar="MODEL",
-        help="The model that an OCI reference must contain; default: the repository's last name.",
-        show_default=False,
-    ),
     quarantined: bool = typer.Option(False, "--quarantined", help="Take it even if it is quarantined."),
-    plain_http: PlainHttp = False,
     processor: Processor,
     project: Project,
 ) -> None:
@@ -72,24 +105,16 @@ def pull(
     from weighbridge.registry.publish.reference import SCHEME
 
     if spec.startswith(SCHEME):
-        if source is not None or target is not None or remote is not None:
+        if place.source is not None or target is not None or place.remote is not None:
             raise InputError("an OCI reference takes no --from, --dvc-remote or --target")
-        place = _source(spec, plain_http=plain_http)
-        folder = out or Path(place.reference.repository.rpartition("/")[2])
-        taken = pulling.pull_reference(place, folder, pulling.Terms(policy, model, processor.host()))
+        source = _source(spec, plain_http=place.plain_http)
+        folder = out or Path(source.reference.repository.rpartition("/")[2])
+        taken = pulling.pull_reference(source, folder, pulling.Terms(place.policy, place.model, processor.host()))
     else:
-        if policy is not None:
-            raise InputError("the project's own policy decides", where="--policy", fix="leave it out")
-        if model is not None:
-            raise InputError("the version's name says the model already", where="--model", fix="leave it out")
+        other = place.of_version()
         wanted = pulling.want(project.home, spec, target=target, quarantined=quarantined, host=processor.host())
         folder = out or Path(f"{wanted.resolved.model}@{wanted.resolved.version}")
-        if source is not None and remote is not None:
-            raise InputError(
-                "the bytes come from one place", where="--dvc-remote", fix="leave --from or --dvc-remote out"
-            )
-        named = pulling.DvcRemote(remote) if remote is not None else None
-        taken = pulling.pull(project.home, wanted, folder, _place(source, plain_http=plain_http) if source else named)
+        taken = pulling.pull(project.home, wanted, folder, other)
     if project.as_json:
         print_json(taken.to_json())
         return
@@ -212,6 +237,26 @@ def site(
         typer.echo(f"{said}: {out / 'index.html'}")
 
 
+@dataclass(frozen=True)
+class Service:
+    """The object that serves."""
+
+    image: Annotated[
+        str | None,
+        typer.Option("--image", metavar="IMAGE", help="Of the container that serves (argo).", show_default=False),
+    ] = None
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Of the object; the model's by default.", show_default=False),
+    ] = None
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", metavar="NAME", help="Kubernetes namespace.", show_default=False),
+    ] = None
+    replicas: Annotated[int, typer.Option("--replicas", help="Pods of a Rollout (argo).")] = 2
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="That the container serves on (argo).")] = 8080
+
+
 @grouped
 def manifests(
     *,
@@ -223,17 +268,7 @@ def manifests(
         metavar="URI",
         help="Where a version lies: s3://models/{model}/{version}; also {sha256}, {recipe} …",
     ),
-    image: str | None = typer.Option(
-        None, "--image", metavar="IMAGE", help="Of the container that serves (argo).", show_default=False
-    ),
-    name: str | None = typer.Option(
-        None, "--name", metavar="NAME", help="Of the object; the model's by default.", show_default=False
-    ),
-    namespace: str | None = typer.Option(
-        None, "--namespace", "-n", metavar="NAME", help="Kubernetes namespace.", show_default=False
-    ),
-    replicas: int = typer.Option(2, "--replicas", help="Pods of a Rollout (argo)."),
-    port: int = typer.Option(8080, "--port", min=1, max=65535, help="That the container serves on (argo)."),
+    service: Service,
     target: Target = None,
     processor: Processor,
     out: Path | None = typer.Option(
@@ -247,7 +282,16 @@ def manifests(
     from weighbridge.registry.state.layout import WorkTree, home
     from weighbridge.registry.state.snapshot import read_model
 
-    options = manifests.Options(storage_uri, namespace, name, image, replicas, port, target, processor.host())
+    options = manifests.Options(
+        storage_uri,
+        service.namespace,
+        service.name,
+        service.image,
+        service.replicas,
+        service.port,
+        target,
+        processor.host(),
+    )
     render = {Platform.KSERVE: kserve.inference_service, Platform.ARGO: argo.rollout}[platform]
     files = manifests.manifests(read_model(WorkTree(home(root)), model), options, render)
     if out is None:
