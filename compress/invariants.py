@@ -24,13 +24,6 @@ from weighbridge.core.errors import InvariantError
 
 Array = NDArray[Any]
 
-FLOAT_TOLERANCE = 1e-4
-"""Largest difference between a float artifact and its module, as a share of the largest output (at least 1)."""
-EXACT_TOLERANCE = 1e-5
-"""Largest difference that an exact lowering, such as packing, may add on the same scale."""
-AGREEMENT = 0.9
-"""Least share of examples on which a lossy lowering must answer as the model did, where its step states no other.
-Below it a file is taken for broken rather than compressed; what loss is acceptable is for the budgets to say."""
 SPARSE = 0.05
 """From this share of zeros on, a weight counts as pruned."""
 SHARED = 256
@@ -181,59 +174,6 @@ def _shared(values: Array, distinct: int | None) -> bool:
     return any(
         all(len(np.unique(part)) <= distinct for part in np.moveaxis(values, axis, 0)) for axis in range(values.ndim)
     )
-
-
-def parity(
-    ours: Sequence[Array], theirs: Sequence[Array], tolerance: float | None, where: str, least: float = AGREEMENT
-) -> Facts:
-    """An artifact's outputs against the module's on the same examples.
-
-    With a tolerance the largest difference, on the scale of the largest output (at least 1), must stay within it.
-    Without one the artifact is lossy: its answers must agree on at least the share `least` of the examples (a
-    regression's: 1 - relative root mean square error).
-    """
-    if len(ours) != len(theirs):
-        raise InvariantError(f"gives {len(ours)} outputs; the module gives {len(theirs)}", where=where)
-    finite(ours, where)
-    worst = 0.0
-    for index, (mine, reference) in enumerate(zip(ours, theirs, strict=True)):
-        if mine.shape != reference.shape:
-            raise InvariantError(f"output {index} is {mine.shape}; the module's is {reference.shape}", where=where)
-        worst = max(worst, _difference(mine, reference))
-    agreed = _agreement(ours[0], theirs[0])
-    found: Facts = {"examples": len(ours[0]), "largest_difference": worst, "agreement": agreed}
-    if tolerance is not None:
-        if worst > tolerance:
-            raise InvariantError(
-                f"differs from the module by {worst:.2g} of the largest output; {tolerance:.0e} is allowed", where=where
-            )
-        return {**found, "tolerance": tolerance}
-    if agreed < least:
-        raise InvariantError(
-            f"answers as the model did on {agreed:.1%} of {len(ours[0])} real inputs; at least {least:.0%} must",
-            where=where,
-            fix="take more bits, keep sensitive layers in float, or lower the step's 'agreement'",
-        )
-    return {**found, "least_agreement": least}
-
-
-def _difference(mine: Array, reference: Array) -> float:
-    """The largest difference on the scale of the largest value (at least 1); of text, 1 where any differs."""
-    if reference.dtype.kind not in "fiub":
-        return float((mine != reference).any())
-    theirs = reference.astype(np.float64)
-    scale = max(1.0, float(np.abs(theirs).max(initial=0.0)))
-    return float(np.abs(mine.astype(np.float64) - theirs).max(initial=0.0)) / scale
-
-
-def _agreement(mine: Array, reference: Array) -> float:
-    """Share of equal answers of a classifier; of a regression 1 - relative root mean square error, at least 0."""
-    if reference.dtype.kind != "f":  # labels
-        return float(np.mean(mine == reference))
-    if reference.ndim >= 2 and reference.shape[-1] > 1:
-        return float(np.mean(mine.argmax(-1) == reference.argmax(-1)))
-    spread = float(np.std(reference)) or 1.0
-    return max(0.0, 1.0 - float(np.sqrt(np.mean((mine - reference) ** 2))) / spread)
 
 
 _INTEGER = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "MatMulNBits", "DequantizeLinear", "DynamicQuantize")

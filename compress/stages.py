@@ -182,6 +182,7 @@ def _context(project: Project, data: Data, teachers: Teachers, progress: Progres
         baseline=project.trained_module,
         teacher=teachers,
         progress=progress,
+        task=project.params.task,
     )
 
 

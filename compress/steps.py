@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import onnx
 from torch import nn
 
-from weighbridge.core.documents import TrainSection, Written
+from weighbridge.core.documents import TaskSection, TrainSection, Written
 from weighbridge.core.progress import Progress
 from weighbridge.data import Data
 
@@ -92,6 +92,8 @@ class Context:
     teacher: Callable[[str], tuple[nn.Module, str]]
     """`baseline`, or `sha256:…` of a registered version → (module in eval mode, digest of its artifact)."""
     progress: Progress
+    task: TaskSection | None = None
+    """What quality means for the model; None: by the form of its first output."""
 
 
 ModuleFunction = Callable[[Any, Subject, Context], tuple[Subject, Facts]]
@@ -120,7 +122,7 @@ class Technique:
 
     agreement: Callable[[Any], float] | None = None
     """(config) → least share of calibration examples on which a lossy lowering must answer as the model did;
-    `invariants.AGREEMENT` where it is None."""
+    `parity.AGREEMENT` where it is None."""
 
     def phases_of(self, config: StepConfig) -> tuple[str, ...]:
         """`("module",)`, `("lower",)` or both, for this config."""

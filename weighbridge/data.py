@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from weighbridge.core.errors import InputError
 
 LABELS = "labels"
+GROUPS = "groups"
 SLICE_PREFIX = "slice:"
 
 Array = NDArray[Any]
@@ -27,32 +28,54 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Split:
-    """Examples with their labels.
+    """Examples, mostly with labels.
 
-    `inputs` maps each model input's name to an array (n, …); `labels` is (n,) of integer classes, or (n,) or
-    (n, k) of floats for regression; `slices` maps a name to a boolean mask (n,). Raises `InputError` where
-    lengths, types or values are wrong.
+    `inputs` maps each model input's name to an array (n, …); `labels` is (n,) of integer classes, (n,) or (n, k) of
+    floats for regression, or what the task says; without labels (given none, they are (n, 0)) only agreement with the
+    baseline can be judged. `slices` maps a name to a boolean mask (n,). `groups` (n,) of integers or text says which
+    examples belong together (a document, a patient, a video): intervals then draw whole groups. Raises `InputError`
+    where lengths, types or values are wrong.
     """
 
     inputs: Mapping[str, Array]
-    labels: Array
+    labels: Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     slices: Mapping[str, Array] = field(default_factory=dict)
+    groups: Array | None = None
 
     def __post_init__(self) -> None:
         if not self.inputs:
             raise InputError("holds no input array", where="data")
+        if isinstance(self.labels, np.ndarray) and self.labels.shape == (0, 0):
+            first = next(iter(self.inputs.values()))
+            count = len(first) if isinstance(first, np.ndarray) and first.ndim else 0
+            object.__setattr__(self, "labels", np.zeros((count, 0), np.float32))
         for name, array in {LABELS: self.labels, **self.inputs}.items():
-            if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
-                raise InputError(f"{name!r} is not an array of numbers", where="data")
-            if array.ndim == 0:
-                raise InputError(f"{name!r} has no examples: it is a single number", where="data")
-            if len(array) != len(self.labels):
-                raise InputError(f"{name!r} has {len(array)} examples, the labels {len(self.labels)}", where="data")
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise InputError(f"{name!r} holds NaN or infinite values", where="data")
+            self._check(name, array)
         for name, mask in self.slices.items():
-            if mask.dtype != np.bool_ or mask.shape != (len(self.labels),):
+            if mask.dtype != np.bool_ or mask.shape != (len(self),):
                 raise InputError(f"slice {name!r} is not a boolean mask over the examples", where="data")
+        groups = self.groups
+        if groups is not None and (groups.shape != (len(self),) or groups.dtype.kind not in "iuU"):
+            raise InputError(
+                f"{GROUPS!r} is {groups.dtype} of shape {groups.shape}; expected an integer or a text for each of the "
+                f"{len(self)} examples",
+                where="data",
+            )
+
+    def _check(self, name: str, array: Any) -> None:
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
+            raise InputError(f"{name!r} is not an array of numbers", where="data")
+        if array.ndim == 0:
+            raise InputError(f"{name!r} has no examples: it is a single number", where="data")
+        if len(array) != len(self):
+            raise InputError(f"{name!r} has {len(array)} examples, the labels {len(self)}", where="data")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"{name!r} holds NaN or infinite values", where="data")
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels."""
+        return bool(self.labels.ndim != 2 or self.labels.shape[1] > 0)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,6 +86,7 @@ class Split:
             {name: array[chosen] for name, array in self.inputs.items()},
             self.labels[chosen],
             {name: mask[chosen] for name, mask in self.slices.items()},
+            None if self.groups is None else self.groups[chosen],
         )
 
     def digest(self) -> str:
@@ -70,7 +94,7 @@ class Split:
         from weighbridge.core.files import sha256_bytes  # noqa: PLC0415  # a device has no YAML, and this module is sent there
 
         lines = []
-        named = {**self.inputs, LABELS: self.labels}
+        named = {**self.inputs, **_beside(self)}
         named.update({f"{SLICE_PREFIX}{name}": mask for name, mask in self.slices.items()})
         for name in sorted(named):
             array = np.ascontiguousarray(named[name])
@@ -140,9 +164,19 @@ def load_data(reference: str, where: str = "params.yaml: data.factory") -> Data:
 
 
 def write_npz(path: Path, split: Split) -> None:
-    """Write a split as `.npz`: one array per input by its name, `labels`, and `slice:<name>` masks."""
+    """Write a split as `.npz`: one array per input by its name, `labels`, `groups`, and `slice:<name>` masks."""
     masks = {f"{SLICE_PREFIX}{name}": mask for name, mask in split.slices.items()}
-    write_arrays(path, {**split.inputs, LABELS: split.labels, **masks})
+    write_arrays(path, {**split.inputs, **_beside(split), **masks})
+
+
+def _beside(split: Split) -> dict[str, Array]:
+    """What stands beside the inputs of a split, as far as it is there; an input of that name is an `InputError`."""
+    labels = {LABELS: split.labels} if split.labelled else {}
+    found = labels if split.groups is None else {**labels, GROUPS: split.groups}
+    for name in found:
+        if name in split.inputs:
+            raise InputError(f"an input is called {name!r}, which stands for something else", where="data")
+    return found
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -164,13 +198,12 @@ def read_npz(path: Path) -> Split:
         arrays = read_arrays(path)
     except FileNotFoundError as error:
         raise InputError("file not found", where=str(path)) from error
-    if LABELS not in arrays:
-        raise InputError(f"has no {LABELS!r} array", where=str(path), fix="add integer labels of length n")
-    labels = arrays.pop(LABELS)
+    labels = arrays.pop(LABELS, np.zeros((0, 0), np.float32))
+    groups = arrays.pop(GROUPS, None)
     slices = {
         name.removeprefix(SLICE_PREFIX): arrays.pop(name) for name in list(arrays) if name.startswith(SLICE_PREFIX)
     }
     try:
-        return Split(arrays, labels, slices)
+        return Split(arrays, labels, slices, groups)
     except InputError as error:
         raise InputError(error.what, where=str(path)) from error

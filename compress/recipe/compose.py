@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from weighbridge.compress import invariants
+from weighbridge.compress import parity
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.export.target import Program, Target
 from weighbridge.compress.recipe.control import controlled
@@ -27,7 +27,7 @@ def export_baseline(source: Subject | Graph, context: Context, target: Target) -
         return artifact
     # The network was exported to ONNX to count it: the two runtimes answer side by side.
     theirs = ONNXRUNTIME.run(ONNXRUNTIME.write(run.form.network), run.examples.inputs)
-    compared = _compared(run.answers, theirs, 2 * invariants.FLOAT_TOLERANCE, f"baseline: {target.name}, onnxruntime")
+    compared = _compared(run.answers, theirs, 2 * parity.FLOAT_TOLERANCE, f"baseline: {target.name}, onnxruntime")
     return replace(artifact, parity={**artifact.parity, "targets": {ONNXRUNTIME.name: compared}})
 
 
@@ -92,7 +92,7 @@ def _beside(artifact: Artifact, name: str, runs: Mapping[str, Run], where: str) 
         other: _compared(
             own.answers,
             run.answers,
-            2 * invariants.FLOAT_TOLERANCE if own.exact and run.exact else None,
+            2 * parity.FLOAT_TOLERANCE if own.exact and run.exact else None,
             f"{where}: {name}, {other}",
         )
         for other, run in runs.items()
@@ -104,7 +104,7 @@ def _beside(artifact: Artifact, name: str, runs: Mapping[str, Run], where: str) 
 def _compared(ours: Outputs, theirs: Outputs, tolerance: float | None, where: str) -> Facts:
     """How two targets' files agree. Lossy ones have each been held to the module: what they differ by is reported."""
     shorter = min(len(ours[0]), len(theirs[0]))  # a file with a fixed batch leaves out what does not fill one
-    found = invariants.parity(
+    found = parity.parity(
         [output[:shorter] for output in ours], [output[:shorter] for output in theirs], tolerance, where, 0.0
     )
     return {key: found[key] for key in ("examples", "largest_difference", "agreement")}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from weighbridge.compress import invariants
 from weighbridge.compress.export.target import Lowering, Program, Reading, Target, ports, read_form
 from weighbridge.compress.invariants import Claim
+from weighbridge.compress.parity import AGREEMENT, EXACT_TOLERANCE, FLOAT_TOLERANCE, Judge, by_form, parity, task_judge
 from weighbridge.compress.recipe.control import Control
 from weighbridge.compress.recipe.library_errors import LIBRARY_ERRORS, first_line, of_library, out_of_memory
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases
@@ -200,7 +201,7 @@ class Run:
         self._store(replace(exported, notes={**self.subject.notes, **exported.notes}))
         self.reference = predict(self.subject.module, self.examples, batch_size=64)
         self.claims = invariants.claims(self.subject.module) if self.subject.constraints else []
-        self._compare(None if not self.exact else invariants.FLOAT_TOLERANCE, where)
+        self._compare(None if not self.exact else FLOAT_TOLERANCE, where)
 
     def lowering_step(self, step: Step) -> None:
         """Let a technique change the file, and check what it did."""
@@ -254,14 +255,22 @@ class Run:
 
     def _lossy(self, step: Step) -> None:
         """From here on answers are compared, by the most lenient of the lossy steps."""
-        stated = TECHNIQUES[step.name].agreement
         self.exact = False
-        self.least = min(self.least, stated(step.config) if stated is not None else invariants.AGREEMENT)
+        self.least = min(self.least, self._agreement(step))
+
+    def _agreement(self, step: Step) -> float:
+        """What a lossy step must keep: as it says itself, else as its task or its scheme asks, the stricter one."""
+        stated = TECHNIQUES[step.name].agreement
+        usual = stated(step.config) if stated is not None else AGREEMENT
+        task = self.context.task
+        if task is None or "agreement" in step.config.model_fields_set:
+            return usual
+        return max(task.agreement_least, usual) if usual > AGREEMENT else task.agreement_least
 
     def _tolerance(self) -> float | None:
         if not self.exact:
             return None
-        return invariants.FLOAT_TOLERANCE + invariants.EXACT_TOLERANCE
+        return FLOAT_TOLERANCE + EXACT_TOLERANCE
 
     def _store(self, form: Graph | Program) -> None:
         self.form = form
@@ -272,7 +281,14 @@ class Run:
         ours = self.answers = self.target.run(self.data, self.examples.inputs)
         # A file with a fixed batch size leaves out the examples that do not fill a batch.
         reference = [output[: len(ours[0])] for output in self.reference]
-        self.parity = invariants.parity(ours, reference, tolerance, where, self.least)
+        self.parity = parity(ours, reference, tolerance, where, self.least, self._judge())
+
+    def _judge(self) -> Judge:
+        """How answers are compared: by the task, where there is one."""
+        if self.context.task is None:
+            return by_form
+        assert self.form is not None  # set by `_store`
+        return task_judge(self.context.task, self.examples, ports(self.form)["outputs"])
 
 
 def _record(step: Step, facts: Facts, sizes: Sizes | None) -> StepRecord:

@@ -9,9 +9,12 @@ from torch import nn
 
 from weighbridge.compress.steps import Constraint, Context, Facts, Step, StepConfig
 from weighbridge.compress.training.loop import History, fit
+from weighbridge.compress.training.quality import evaluate
 from weighbridge.compress.training.settings import Finetune, Teaching
 from weighbridge.compress.training.soft_targets import check_shapes, distillation_loss
+from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError
+from weighbridge.data import Split
 
 
 def finetune(
@@ -23,15 +26,16 @@ def finetune(
     differ in shape, and what `fit` raises.
     """
     settings = config.settings(context.train)
+    split = _labelled(context, settings, stage)
     loss, digest = None, None
     if config.distill is not None:
         teacher, digest = context.teacher(config.distill.teacher)
-        check_shapes(module, teacher, context.data.train)
+        check_shapes(module, teacher, split)
         given = {"temperature": config.distill.temperature, "weight": config.distill.weight}
-        loss = distillation_loss(teacher, context.data.train, settings, **given)
+        loss = distillation_loss(teacher, split, settings, **given)
     history = fit(
         module,
-        context.data.train,
+        split,
         settings,
         seed=context.seed,
         constraints=constraints,
@@ -40,6 +44,18 @@ def finetune(
         stage=stage,
     )
     return replace(history, teacher=digest)
+
+
+def _labelled(context: Context, settings: TrainSection, stage: str) -> Split:
+    """Train; where it has no labels, the baseline's answers are what an embedding or a number is to be."""
+    train = context.data.train
+    if train.labelled or settings.own_loss or settings.loop is not None:
+        return train
+    if settings.loss not in ("cosine", "mse"):
+        raise InputError(
+            f"train has no labels, which {settings.loss} needs", where=stage, fix="add labels, or give train.loss"
+        )
+    return Split(train.inputs, evaluate(context.baseline(), train), train.slices, train.groups)
 
 
 def facts_of(history: History | None) -> Facts:

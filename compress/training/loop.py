@@ -64,6 +64,8 @@ def fit(  # noqa: PLR0913  # keyword-only choices of the one loop; every caller 
     """
     if len(split) == 0:
         raise InputError("there are no examples to train on", where=stage)
+    if not split.labelled and loss is None and settings.loop is None and not settings.own_loss:
+        raise InputError("the examples have no labels to train on", where=stage, fix="add labels, or give train.loss")
     measure = loss or default_loss(settings)
     if settings.loop is not None:
         return _fit_by_user(module, split, settings, measure, seed, constraints, progress, stage, on_epoch)

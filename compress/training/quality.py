@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from weighbridge.compress.graph.forward import outputs
-from weighbridge.compress.training.objective import batch, deterministic
+from weighbridge.compress.training.objective import batch, deterministic, one_score
+from weighbridge.core.answers.agreement import cosines
+from weighbridge.core.answers.decisions import IGNORED, threshold
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError
 from weighbridge.data import Split, import_callable
@@ -42,20 +44,28 @@ def evaluate(module: nn.Module, split: Split, batch_size: int = 256) -> NDArray[
 
 
 def quality(found: NDArray[Any], labels: NDArray[Any], loss: str = "cross_entropy") -> float:
-    """How good outputs are, higher is better: top-1 accuracy, or minus the loss."""
+    """How good outputs are, higher is better: the share of right decisions, cosine, or minus the loss."""
     if loss == "mse":
         return -float(np.mean((found - labels.reshape(found.shape)) ** 2))
-    if loss != "cross_entropy":
+    if loss == "cosine":
+        return float(np.mean(cosines(found, labels)))
+    if loss not in ("cross_entropy", "token_cross_entropy", "binary_cross_entropy"):
         value = import_callable(loss, "params.yaml: train.loss")(torch.from_numpy(found), torch.from_numpy(labels))
         return -float(value)
-    return float(np.mean(found.argmax(1) == labels))
+    if loss == "binary_cross_entropy" or (loss == "cross_entropy" and one_score(found)):
+        chosen = (found > threshold(None, found)).reshape(labels.shape)
+    else:
+        chosen = found.argmax(-1 if loss == "token_cross_entropy" else 1)
+    counted = labels != IGNORED
+    return float(np.mean((chosen == labels)[counted])) if counted.any() else 0.0
 
 
 def metric_name(settings: TrainSection) -> str:
     """What `quality` measures, in words for a report."""
     if settings.own_loss:
         return f"negative {settings.loss}"
-    return "top1" if settings.loss == "cross_entropy" else "negative mean squared error"
+    names = {"cross_entropy": "top1", "token_cross_entropy": "token accuracy", "binary_cross_entropy": "label accuracy"}
+    return {**names, "cosine": "cosine", "mse": "negative mean squared error"}[settings.loss]
 
 
 def check_module(module: nn.Module, split: Split, settings: TrainSection, where: str) -> None:
@@ -76,16 +86,43 @@ def check_module(module: nn.Module, split: Split, settings: TrainSection, where:
 
 def _check_labels(found: NDArray[Any], split: Split, settings: TrainSection, where: str) -> None:
     labels = split.labels
-    if settings.own_loss:
+    if settings.own_loss or not split.labelled:
         return  # what labels are is between the data and that function
-    if settings.loss == "mse":
-        if found.reshape(len(found), -1).shape[1] != labels.reshape(len(labels), -1).shape[1]:
-            raise InputError(f"outputs are {found.shape[1:]} per example, labels {labels.shape[1:]}", where=where)
+    if settings.loss in ("mse", "cosine"):
+        _check_values(found, labels, settings.loss, where)
         return
-    if labels.dtype.kind not in "iu":
+    if labels.dtype.kind not in "iu" and settings.loss != "binary_cross_entropy":
         raise InputError(f"labels are {labels.dtype}; cross entropy needs classes", where=where, fix="train.loss: mse")
-    if found.ndim != 2:
-        raise InputError(f"outputs are {found.shape[1:]} per example; expected one row of logits", where=where)
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= found.shape[1]:
-        raise InputError(f"the model gives {found.shape[1]} classes; labels go from {low} to {high}", where=where)
+    if settings.loss == "binary_cross_entropy" or one_score(found):
+        _check_yes_and_no(found, labels, where)
+        return
+    _check_classes(found, labels, found.ndim - 1 if settings.loss == "token_cross_entropy" else 1, where)
+
+
+def _check_values(found: NDArray[Any], labels: NDArray[Any], loss: str, where: str) -> None:
+    """Numbers to compare outputs with: as many as there are outputs, for vectors in their shape."""
+    shapes = [array.shape[1:] if loss == "cosine" else np.prod(array.shape[1:]) for array in (found, labels)]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"outputs are {found.shape[1:]} per example, labels {labels.shape[1:]}", where=where)
+
+
+def _check_classes(found: NDArray[Any], labels: NDArray[Any], axis: int, where: str) -> None:
+    """Classes along an axis of the outputs, one label for each place along the others."""
+    if found.ndim < 2 or found.shape[1:axis] + found.shape[axis + 1 :] != labels.shape[1:]:
+        raise InputError(
+            f"outputs are {found.shape[1:]} per example; expected one row of logits for labels {labels.shape[1:]}",
+            where=where,
+        )
+    counted = labels[labels != IGNORED] if labels.ndim > 1 else labels
+    if counted.size == 0:
+        raise InputError(f"no label counts: all are {IGNORED}", where=where)
+    low, high = int(counted.min()), int(counted.max())
+    if low < 0 or high >= found.shape[axis]:
+        raise InputError(f"the model gives {found.shape[axis]} classes; labels go from {low} to {high}", where=where)
+
+
+def _check_yes_and_no(found: NDArray[Any], labels: NDArray[Any], where: str) -> None:
+    if np.prod(found.shape[1:]) != np.prod(labels.shape[1:]):
+        raise InputError(f"outputs are {found.shape[1:]} per example, labels {labels.shape[1:]}", where=where)
+    if not np.isin(labels, (0, 1)).all():
+        raise InputError("scores for yes and no need labels 0 and 1", where=where)

@@ -33,7 +33,7 @@ def distillation_loss(
     classes = settings.loss == "cross_entropy" or (settings.own_loss and split.labels.dtype.kind in "iu")
 
     def soft(found: Tensor, given: Tensor) -> Tensor:
-        if not classes or found.ndim != 2:
+        if not classes or found.ndim != 2 or found.shape[1] < 2:
             return F.mse_loss(found, given)
         expected = F.log_softmax(given / temperature, 1)
         distance = F.kl_div(F.log_softmax(found / temperature, 1), expected, reduction="batchmean", log_target=True)

@@ -32,7 +32,8 @@ class StoredSplit(Split):
     @cached_property
     def _split(self) -> Split:
         split = read_npz(self.__dict__["_path"])
-        return Split({name: split.inputs[name] for name in self.__dict__["_order"]}, split.labels, split.slices)
+        inputs = {name: split.inputs[name] for name in self.__dict__["_order"]}
+        return Split(inputs, split.labels, split.slices, split.groups)
 
     @property
     def inputs(self) -> Mapping[str, NDArray[Any]]:
@@ -48,6 +49,11 @@ class StoredSplit(Split):
     def slices(self) -> Mapping[str, NDArray[Any]]:
         """Boolean masks (n,) by name."""
         return self._split.slices
+
+    @property
+    def groups(self) -> NDArray[Any] | None:
+        """Which examples belong together (n,), where anybody said."""
+        return self._split.groups
 
     def forget(self) -> None:
         """Drop the arrays; they are read again when somebody asks."""

@@ -34,7 +34,7 @@ from weighbridge.gate.devices.unreached import Unreached
 from weighbridge.gate.measure import device as device_room
 from weighbridge.gate.measure.launches import Journey
 from weighbridge.gate.stages.missing import missing_measurement
-from weighbridge.gate.weighing.job import JobOptions, Source, check_stable, read_job, user_metrics
+from weighbridge.gate.weighing.job import JobOptions, Source, check_stable, read_job, task_metrics, user_metrics
 from weighbridge.gate.weighing.locked import weigh_locked
 
 NO_JOURNEY = "the data factory has no preprocess and raw examples"
@@ -132,7 +132,7 @@ def _forget(folder: Path, wanted: set[str]) -> None:
 def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progress: Progress) -> Measurement:
     data = root / "artifacts" / "data" / "test.npz"
     stable, reason = _stable(root / "artifacts" / "stable", candidate.target)
-    metrics, journey = user_metrics(params.budgets, ()), _journey(params, root)
+    metrics, journey = user_metrics(params.budgets, task_metrics(params.task)), _journey(params, root)
     job = read_job(
         Source(
             _verified(root / baseline_folder(candidate.target)),
@@ -153,6 +153,7 @@ def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progr
             recipe=candidate.recipe,
             remarks=_remarks(root, candidate),
             code=_code(root, params, metrics, journey),
+            task=params.task,
         ),
     )
     return weigh_locked(job, root / candidate.measurement, progress, place)
@@ -160,7 +161,8 @@ def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progr
 
 def _code(root: Path, params: Params, metrics: Iterable[str], journey: Journey | str) -> dict[str, str]:
     """The user's files that take part in measuring."""
-    named = [*metrics, *([params.data.factory] if isinstance(journey, Journey) else [])]
+    own = [params.task.agreement] if params.task is not None and params.task.agreement else []
+    named = [*metrics, *own, *([params.data.factory] if isinstance(journey, Journey) else [])]
     return sources(root, (), [name.partition(":")[0] for name in named])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from weighbridge.core.documents import Budget, BudgetVerdict, RecipeVerdict, Verdict, Weighing
+from weighbridge.core.documents import Budget, BudgetVerdict, RecipeVerdict, TaskSection, Verdict, Weighing
 from weighbridge.core.documents.base import parse
 from weighbridge.core.documents.params import read_budgets
 from weighbridge.core.files import atomic_write
@@ -31,6 +32,7 @@ from weighbridge.gate.weighing.job import (
     check_stable,
     default_budgets,
     read_job,
+    task_metrics,
     user_metrics,
     with_metrics,
 )
@@ -54,6 +56,7 @@ class StandaloneRequest:
     output: str | None = None
     weighing: Mapping[str, Any] | None = None
     thorough: bool = False
+    task: TaskSection | None = None
 
 
 def run(request: StandaloneRequest, progress: Progress = silent) -> tuple[RecipeVerdict, str]:
@@ -79,8 +82,9 @@ def run(request: StandaloneRequest, progress: Progress = silent) -> tuple[Recipe
 
 def _job(request: StandaloneRequest) -> tuple[Job, bool]:
     split, journey = _examples(request.data)
-    budgets = read_budgets(request.budgets) if request.budgets else default_budgets(split)
-    budgets = with_metrics(budgets, request.metrics)
+    budgets = read_budgets(request.budgets) if request.budgets else default_budgets(split, request.task)
+    metrics = (*request.metrics, *task_metrics(request.task))
+    budgets = with_metrics(budgets, metrics)
     source = Source(request.baseline, request.candidate, split, request.data, output=request.output)
     job = read_job(
         source,
@@ -89,9 +93,10 @@ def _job(request: StandaloneRequest) -> tuple[Job, bool]:
         parse(Weighing, dict(request.weighing or {}), "arguments"),
         JobOptions(
             missing=check_stable(budgets, None, NO_STABLE),
-            users=user_metrics(budgets, request.metrics),
+            users=user_metrics(budgets, metrics),
             journey=journey,
             thorough=request.thorough,
+            task=request.task,
         ),
     )
     return job, request.budgets is None
@@ -142,4 +147,13 @@ def _command(request: StandaloneRequest, out: Path) -> str:
     words += ["--budgets", str(request.budgets)] if request.budgets else []
     words += [word for name in request.metrics for word in ("--metric", name)]
     words += ["--output", request.output] if request.output else []
+    words += _task_words(request.task)
     return shlex.join([*words, "--out", str(out)])
+
+
+def _task_words(task: TaskSection | None) -> list[str]:
+    """A task as arguments: its kind, or everything that was said of it as JSON."""
+    if task is None:
+        return []
+    said = task.model_dump(mode="json", exclude_none=True)
+    return ["--task", task.kind if len(said) == 1 else json.dumps(said)]

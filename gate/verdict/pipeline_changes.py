@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from weighbridge.core.documents import PolicyChange, Weighing
+from weighbridge.core.documents import PolicyChange, TaskSection, Weighing
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.core.strict_yaml import parse_yaml
@@ -37,6 +37,17 @@ def setting_changes(base: Weighing, head: Weighing) -> list[PolicyChange]:
 def _effort(value: float | str) -> float:
     """`auto` is as long as a decision takes."""
     return math.inf if isinstance(value, str) else value
+
+
+def task_changes(base: TaskSection | None, head: TaskSection | None) -> list[PolicyChange]:
+    """Every key of the task that differs: it decides what an answer is, and when two are alike."""
+    sides = [{} if task is None else task.model_dump(mode="json", exclude_none=True) for task in (base, head)]
+    found = []
+    for key in sorted(sides[0].keys() | sides[1].keys()):
+        before, after = (str(side.get(key, ABSENT)) for side in sides)
+        if before != after:
+            found.append(PolicyChange(kind="task", budget=f"task.{key}", base=before, head=after, to=after))
+    return found
 
 
 def stage_changes(base: str | None, head: str | None, where: str) -> list[PolicyChange]:

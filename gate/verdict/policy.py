@@ -19,6 +19,7 @@ from weighbridge.core.documents import (
     PolicyChange,
     PolicySection,
     RecipeSection,
+    TaskSection,
     Verdict,
     Weighing,
     parse,
@@ -31,7 +32,7 @@ from weighbridge.core.formatting import quantity
 from weighbridge.core.project import without_anchors
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.verdict.judge import judge, name_of
-from weighbridge.gate.verdict.pipeline_changes import setting_changes
+from weighbridge.gate.verdict.pipeline_changes import setting_changes, task_changes
 from weighbridge.gate.verdict.reasons import shown_unit
 
 REMOVED = "removed"
@@ -48,11 +49,12 @@ class Policy:
     rules: PolicySection = field(default_factory=PolicySection)
     """What a change of all this costs."""
     weighing: Weighing = field(default_factory=Weighing)
+    task: TaskSection | None = None
 
     @classmethod
     def of(cls, params: Params) -> Policy:
         """The policy that a params file states."""
-        return cls(tuple(params.budgets), params.recipes, params.devices, params.policy, params.weighing)
+        return cls(tuple(params.budgets), params.recipes, params.devices, params.policy, params.weighing, params.task)
 
     @classmethod
     def parse(cls, text: str, where: str) -> Policy:
@@ -206,6 +208,7 @@ def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
         *device_changes(base.devices, head.devices),
         *rule_changes(base.rules, head.rules),
         *setting_changes(base.weighing, head.weighing),
+        *task_changes(base.task, head.task),
     ]
     return under_rules(found, base.rules)
 

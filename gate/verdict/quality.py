@@ -66,6 +66,8 @@ def _accuracies(budget: Budget, pairs: Pairs) -> tuple[float, float | None]:
 
 def _examples_basis(budget: Budget, pairs: Pairs) -> str:
     worse, better = pairs.only_reference, pairs.only_candidate
+    if budget.metric == "agreement":
+        return f"{pairs.total:,} examples, {worse:,} answered unlike the reference"
     text = f"{pairs.total:,} examples, {worse:,} right before and wrong now, {better:,} the other way round"
     return text if budget.metric == "accuracy.flips" else f"{text}; McNemar p = {mcnemar_p(pairs):.2g}"
 

@@ -4,5 +4,6 @@
 - `weigh`: the order of work, and the measurement that comes of it
 - `sampling`: which metrics still need launches, and when to stop
 - `accumulator`: what the launches have given, continued over re-runs
-- `accuracy`: metrics over answers
+- `answers`, `answering`: what two models said of the same examples
+- `accuracy`, `by_task`, `resampled`: metrics over answers; `bootstrap` bounds them, `neighbours` searches embeddings
 """

@@ -5,57 +5,28 @@ Both models answer the same examples, so that everything here compares example b
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weighbridge.core.documents import Absent, Evidence, Flip, Proportions, Resampled
+from weighbridge.core.answers.agreement import Agreement
+from weighbridge.core.answers.decisions import UnfitError
+from weighbridge.core.documents import METRICS, Absent, Evidence, Flip, Proportions, Resampled
 from weighbridge.core.errors import InputError, MeasurementError
-from weighbridge.gate.statistics.resampled import moments
-from weighbridge.gate.weighing.resampled import RESAMPLED, Both, Prepared, UnfitError, predicted_classes
+from weighbridge.gate.weighing.answers import Answers
+from weighbridge.gate.weighing.bootstrap import Prepared, bootstrap, weighted
+from weighbridge.gate.weighing.by_task import AGREEMENTS, BY_TASK
+from weighbridge.gate.weighing.resampled import RESAMPLED, predicted_classes
 
 Array = NDArray[Any]
 Score = Callable[[list[Array], Array], float]
 """A user's metric: the model's outputs, each (n, …), and the labels (n, …) → a number."""
 
-RESAMPLES = 2000
-GROUPS = 200
-"""Of a jackknife, at most."""
-METRIC_SECONDS = 20.0
-"""A slow metric gets fewer resamples, so that it takes about this long; the report says so."""
-JACKKNIFE_SHARE = 0.25
-"""Of that time, at most; without a jackknife the bounds are corrected for bias alone."""
 SHOWN_FLIPS = 20
 MOST_CLASS_SLICES = 50
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What two models said of the same examples."""
-
-    reference: list[Array]
-    candidate: list[Array]
-    """Outputs, each (n, …)."""
-    labels: Array
-    slices: Mapping[str, Array] = field(default_factory=dict)
-    judged: tuple[int, int] = (0, 0)
-    """Index of the output that named metrics look at, of reference and candidate."""
-    index: Array | None = None
-    """Of each example, its place in the whole data set (n,); None where these are the whole."""
-
-    @property
-    def pair(self) -> tuple[Array, Array]:
-        """The judged outputs of reference and candidate, each (n, …)."""
-        return self.reference[self.judged[0]], self.candidate[self.judged[1]]
-
-    def predictions(self) -> tuple[Array, Array]:
-        """Predicted classes (n,) of reference and candidate; raises `UnfitError` where the output is no class."""
-        ours, theirs = self.pair
-        return predicted_classes(ours, self.labels), predicted_classes(theirs, self.labels)
 
 
 def measure(name: str, answers: Answers, *, seed: int, user: Score | None = None) -> Evidence:
@@ -64,19 +35,52 @@ def measure(name: str, answers: Answers, *, seed: int, user: Score | None = None
     What the outputs or labels do not fit is `Absent` with the reason.
     """
     try:
-        if user is not None:
-            return _user_metric(name, answers, user, seed)
-        if name in ("accuracy.top1", "accuracy.flips"):
-            ours, theirs = answers.predictions()
-            return paired(ours == answers.labels, theirs == answers.labels)
-        if name == "accuracy.top5":
-            first, second = answers.pair
-            return paired(_within(first, answers.labels, 5), _within(second, answers.labels, 5))
-        if name in RESAMPLED:
-            return _resample(answers, RESAMPLED[name], seed)
+        return _measure(name, answers, seed, user)
     except UnfitError as error:
         return Absent(reason=str(error))
+
+
+def _measure(name: str, answers: Answers, seed: int, user: Score | None) -> Evidence:
+    if user is not None:
+        return _user_metric(name, answers, user, seed)
+    task = answers.task.kind if answers.task else ""
+    if name in BY_TASK.get(task, {}) or name in AGREEMENTS:
+        return _by_task(name, answers, seed)
+    if name in PAIRED:
+        return paired(*PAIRED[name](answers))
+    if name in RESAMPLED:
+        return _resample(_decided(answers) if name == "accuracy.f1" else answers, RESAMPLED[name], seed)
+    if name in METRICS and METRICS[name].kind == "examples":
+        raise UnfitError(f"{name} belongs to another task; {f'this one is {task}' if task else 'none is given'}")
     raise InputError(f"unknown metric over examples: {name!r}")
+
+
+def _right(answers: Answers) -> tuple[Array, Array]:
+    ours, theirs = answers.predictions()
+    return ours == answers.labels, theirs == answers.labels
+
+
+def _right_of_five(answers: Answers) -> tuple[Array, Array]:
+    first, second = (_within(output, answers.labels, 5) for output in answers.pair)
+    return first, second
+
+
+PAIRED = {"accuracy.top1": _right, "accuracy.flips": _right, "accuracy.top5": _right_of_five}
+"""By metric: which examples reference and candidate answer rightly, (n,) each."""
+
+
+def _by_task(name: str, answers: Answers, seed: int) -> Evidence:
+    """What the task says; an agreement is one with the baseline, which agrees with itself."""
+    count = len(answers.labels)
+    if name not in AGREEMENTS:
+        assert answers.task is not None  # `BY_TASK` has no row without one
+        ours, theirs = BY_TASK[answers.task.kind][name](answers)
+        return weighted(ours, theirs, count, seed)
+    found = AGREEMENTS[name](answers, seed)
+    if isinstance(found, Agreement) and found.decided:
+        agree = found.parts == 1
+        return paired(np.ones(count, np.bool_), agree)
+    return weighted(lambda _: 1.0, found.value, count, seed)
 
 
 def slices(answers: Answers) -> dict[str, Proportions]:
@@ -135,15 +139,17 @@ def _within(output: Array, labels: Array, count: int) -> Array:
 
 
 def _resample(answers: Answers, prepare: Callable[[Array, Array], Prepared], seed: int) -> Resampled:
-    """The paired bootstrap: each resample of the examples goes to both models."""
+    """The paired bootstrap of a metric of one output."""
     ours, theirs = (prepare(output, answers.labels) for output in answers.pair)
-    count = len(answers.labels)
+    return weighted(ours, theirs, len(answers.labels), seed)
 
-    def both(chosen: Array) -> tuple[float, float]:
-        weights = np.bincount(chosen, minlength=count).astype(np.float64)
-        return ours(weights), theirs(weights)
 
-    return _bootstrap(both, count, seed)
+def _decided(answers: Answers) -> Answers:
+    """The same answers as classes, where the task says how one score becomes one."""
+    if answers.task is None or answers.task.kind != "classification":
+        return answers
+    ours, theirs = answers.predictions()
+    return replace(answers, reference=[ours], candidate=[theirs], judged=(0, 0))
 
 
 def _user_metric(name: str, answers: Answers, score: Score, seed: int) -> Resampled:
@@ -163,46 +169,4 @@ def _user_metric(name: str, answers: Answers, score: Score, seed: int) -> Resamp
             call([output[chosen] for output in answers.candidate], labels),
         )
 
-    return _bootstrap(both, len(answers.labels), seed)
-
-
-def _bootstrap(both: Both, count: int, seed: int, clock: Callable[[], float] = time.perf_counter) -> Resampled:
-    """Value, resamples and jackknife of one metric, for as long as a metric may take.
-
-    The first resamples are the same however many there is time for.
-    """
-    begin = clock()
-    whole = both(np.arange(count))
-    left = METRIC_SECONDS - (clock() - begin)
-    groups = _jackknife(both, count, seed, left * JACKKNIFE_SHARE, clock)
-    rng = np.random.default_rng(seed)
-    pairs: list[tuple[float, float]] = []
-    while len(pairs) < RESAMPLES and (not pairs or clock() - begin < METRIC_SECONDS):
-        pairs.append(both(rng.integers(0, count, count)))
-    return Resampled(
-        candidate=whole[1],
-        reference=whole[0],
-        examples=count,
-        candidate_resamples=[float(f"{second:.7g}") for _, second in pairs],
-        reference_resamples=[float(f"{first:.7g}") for first, _ in pairs],
-        moments=moments(groups[:, 1], groups[:, 0]) if len(groups) else [],
-        capped="" if len(pairs) == RESAMPLES else f"{METRIC_SECONDS:g} s allow",
-    )
-
-
-def _jackknife(both: Both, count: int, seed: int, seconds: float, clock: Callable[[], float]) -> Array:
-    """Values of reference and candidate (groups, 2) with each group of examples left out; (0, 2) without the time.
-
-    Two hundred groups tell the skewness to 0.003: the influences of a group are the sum of its examples'.
-    """
-    number = min(count, GROUPS)
-    if number < 2:
-        return np.zeros((0, 2))
-    begin = clock()
-    member = np.random.default_rng([seed, 1]).permutation(count) % number
-    found = []
-    for group in range(number):
-        found.append(both(np.flatnonzero(member != group)))
-        if clock() - begin > seconds:
-            return np.zeros((0, 2))
-    return np.asarray(found)
+    return bootstrap(both, len(answers.labels), seed)

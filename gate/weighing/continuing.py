@@ -32,6 +32,7 @@ def continues(previous: Measurement, job: Job) -> bool:
         and previous.protocol.threads == job.weighing.threads
         and previous.protocol.batch_size == job.weighing.batch_size
         and previous.protocol.details.get("protocol") == PROTOCOL_VERSION
+        and previous.protocol.details.get("task") == job.options.stated_task
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.data import Split
-from weighbridge.gate.weighing.accuracy import Answers
+from weighbridge.gate.weighing.answers import Answers
 
 Array = NDArray[Any]
 
@@ -43,6 +43,7 @@ class Distinct:
             reference=[output[self.first] for output in answers.reference],
             candidate=[output[self.first] for output in answers.candidate],
             labels=answers.labels[self.first],
+            inputs={name: array[self.first] for name, array in answers.inputs.items()},
             slices={name: self._any(mask) for name, mask in answers.slices.items()},
             index=self.first,
         )
@@ -64,7 +65,7 @@ def distinct(split: Split) -> Distinct:
         if number == len(first):
             first.append(index)
     chosen = np.asarray(first, np.int64)
-    labels = split.labels.reshape(len(split), -1)
+    labels = split.labels.reshape(len(split), split.labels[:1].size)
     relabelled = int((labels != labels[chosen][group]).any(axis=1).sum())
     return Distinct(chosen, group, relabelled)
 
@@ -93,6 +94,8 @@ def remarks(found: Distinct, answers: Answers, against: str) -> list[str]:
             f"The test set has one class: all labels are {int(labels[0])}, and a model that always answers that is "
             "right on each of them."
         )
+    if answers.task is not None and answers.task.kind != "classification":
+        return said
     for name, output in zip((against, "candidate"), answers.pair, strict=True):
         if ties := tied(output):
             said.append(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weighbridge.core.documents import METRICS, Budget, Device, Weighing
+from weighbridge.core.documents import METRICS, Budget, Device, TaskSection, Weighing
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import find_metric
 from weighbridge.core.facts.targets import DEFAULT_TARGET, target_of_suffix
@@ -52,6 +52,13 @@ class JobOptions:
     """What reports must say of a measurement that starts afresh."""
     code: Mapping[str, str] = field(default_factory=dict)
     """The files of the user's metrics and of the code around the model: path from the project's folder → digest."""
+    task: TaskSection | None = None
+    """What quality means for the models."""
+
+    @property
+    def stated_task(self) -> dict[str, Any] | None:
+        """The task as params say it, for the record."""
+        return None if self.task is None else self.task.model_dump(mode="json", exclude_none=True)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,8 @@ class Job:
     outputs: Mapping[str, int] = field(default_factory=dict)
     """Index of the judged output by the model's name (`baseline`, `candidate`, `stable`)."""
     options: JobOptions = JobOptions()  # frozen
+    roles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of detectors, by the model's name: indices of the outputs with boxes, scores and classes."""
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -85,6 +94,24 @@ class Job:
         """Names of the metrics of one kind that the budgets for this device limit."""
         applying = [budget for budget in self.budgets if budget.applies_to(self.device)]
         return {budget.metric for budget in applying if budget.quantity.kind == kind}
+
+    @property
+    def shown(self) -> set[str]:
+        """Metrics over examples that are measured, as far as the answers allow, whether or not a budget asks."""
+        task = self.options.task
+        usual = {"accuracy.top1", "accuracy.flips"} if task is None else {"agreement", *task.facts.limits}
+        return usual | self.options.users.keys()
+
+    def asked_outputs(self, name: str) -> list[int]:
+        """Indices of the outputs of a model that some metric looks at, by the model's name, rising."""
+        model = next(model for model in self.models if model.name == name)
+        every = list(range(len(model.signature.outputs)))
+        task = self.options.task
+        if self.options.users or "agreement.outputs" in self.wanted("examples") or (task and task.kind == "custom"):
+            return every
+        if task is not None and task.kind == "detection":
+            return [index for index in every if index in self.roles[name]]
+        return [self.outputs[name]]
 
 
 @dataclass(frozen=True)
@@ -108,6 +135,7 @@ def read_job(
     options: JobOptions = JobOptions(),  # frozen
 ) -> Job:
     """Read the models and check everything that can be checked without running them (`InputError`)."""
+    _check_labels(source, budgets)
     baseline = read_model(source.baseline, "baseline", tuple(source.split.inputs))
     feed = feeding(baseline.signature, source.split, source.where)
     names = tuple(port.name for port in baseline.signature.inputs)
@@ -125,8 +153,10 @@ def read_job(
             )
         same_inputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")
         same_outputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")
+    task = options.task
+    judged = source.output or (task.output if task else None)
     outputs = {
-        model.name: find_output(model.signature, source.output, str(paths[model.name])) for model in (baseline, *others)
+        model.name: find_output(model.signature, judged, str(paths[model.name])) for model in (baseline, *others)
     }
     if feed.at_most(weighing.batch_size) != weighing.batch_size:
         weighing = weighing.model_copy(update={"batch_size": feed.at_most(weighing.batch_size)})
@@ -143,15 +173,49 @@ def read_job(
         outputs=outputs,
         runtime=options.runtime or runtime,
         options=options,
+        roles={model.name: _roles(model, task, str(paths[model.name])) for model in (baseline, *others)},
     )
 
 
-def default_budgets(split: Split) -> list[Budget]:
-    """The budgets of a weighing without any: by classes where the labels are classes, by the mean error elsewhere.
+def _check_labels(source: Source, budgets: Sequence[Budget]) -> None:
+    """Budgets on named metrics over examples need labels, but for agreement with the baseline."""
+    asked = [budget for budget in budgets if budget.quantity.kind == "examples" and budget.metric in METRICS]
+    needing = next((budget.metric for budget in asked if not budget.metric.startswith("agreement")), None)
+    if needing is not None and not source.split.labelled:
+        raise InputError(
+            f"the examples have no labels, which {needing} needs",
+            where=source.where,
+            fix="add labels, or limit agreement with the baseline alone",
+        )
+
+
+def _roles(model: Model, task: TaskSection | None, where: str) -> tuple[int, ...]:
+    """Indices of a detector's boxes, scores and classes: by the names that the task gives, else the first three."""
+    if task is None or task.kind != "detection":
+        return ()
+    names = (task.boxes, task.detection_scores, task.classes)
+    return tuple(
+        place if name is None else find_output(model.signature, name, where) for place, name in enumerate(names)
+    )
+
+
+def default_budgets(split: Split, task: TaskSection | None = None) -> list[Budget]:
+    """The budgets of a weighing without any: those of the task; without one by classes where the labels are classes, by
+    the mean error elsewhere.
 
     Labels that are classes in another form (`1.0`, one-hot rows) are an `InputError`: a mean error over them would
     judge something else than whoever wrote them thinks.
     """
+    if task is not None:
+        usual = [_budget(name, DEFAULT_LIMITS[name]) for name in ("size.bytes", "latency.p50")]
+        limits = {name: limit for name, limit in task.facts.limits.items() if name != "accuracy.worst_slice"}
+        return usual + [_budget(name, limit) for name, limit in limits.items()]
+    if not split.labelled:
+        raise InputError(
+            "the examples have no labels",
+            where="labels",
+            fix="add them, or say by --task and --budgets what is compared with the baseline alone (task embedding)",
+        )
     classes = split.labels.dtype.kind in "iub" and split.labels.ndim == 1
     if not classes and (form := _classes_in_disguise(split.labels)):
         raise InputError(
@@ -205,3 +269,8 @@ def user_metrics(budgets: Sequence[Budget], names: Sequence[str]) -> dict[str, S
     """Import the user's metrics, `module:callable`, that budgets or arguments name (`InputError` where one is not)."""
     asked = dict.fromkeys([*(budget.metric for budget in budgets), *names])
     return {name: import_callable(name, f"metric {name}") for name in asked if ":" in name}
+
+
+def task_metrics(task: TaskSection | None) -> tuple[str, ...]:
+    """The user's own metric that a task names."""
+    return () if task is None or task.metric is None else (task.metric,)

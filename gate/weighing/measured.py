@@ -58,7 +58,8 @@ class Measured:
 def unmeasured(job: Job, examples: int) -> Measured:
     """Before the first step."""
     code = {CODE: dict(job.options.code)} if job.options.code else {}
-    details = {"runtime": job.runtime, "protocol": PROTOCOL_VERSION, **code}
+    task = {"task": job.options.stated_task} if job.options.task is not None else {}
+    details = {"runtime": job.runtime, "protocol": PROTOCOL_VERSION, **code, **task}
     return Measured(job.split.digest(), examples, {model.name: Found() for model in job.references}, details)
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weighbridge.core.answers import decisions
+from weighbridge.core.answers.decisions import UnfitError
 from weighbridge.core.errors import InputError
+from weighbridge.gate.weighing.bootstrap import Prepared
 
 Array = NDArray[Any]
-Prepared = Callable[[Array], float]
-"""A metric as a function of how often each example was drawn (n,)."""
-Both = Callable[[Array], tuple[float, float]]
-"""A metric of reference and candidate over the examples at these indices (m,)."""
 
 
 def _f1(output: Array, labels: Array) -> Prepared:
@@ -48,13 +47,18 @@ def _auc(output: Array, labels: Array) -> Prepared:
     else:
         predicted_classes(output, labels)
         columns = [(flat[:, name], labels == name) for name in names]
+    return areas(columns)
+
+
+def areas(columns: Sequence[tuple[Array, Array]]) -> Prepared:
+    """The mean area under the ROC curve over pairs of scores (n,) and booleans (n,), of which each needs both kinds."""
     if any(positive.all() or not positive.any() for _, positive in columns):
         raise UnfitError("an ROC curve needs examples of both kinds")
     ranked = [_ranked(scores, positive) for scores, positive in columns]
 
     def score(weights: Array) -> float:
-        areas = [area for area in (one(weights) for one in ranked) if area is not None]
-        return float(np.mean(areas)) if areas else 0.5  # a resample of one kind alone tells nothing: chance
+        found = [area for area in (one(weights) for one in ranked) if area is not None]
+        return float(np.mean(found)) if found else 0.5  # a resample of one kind alone tells nothing: chance
 
     return score
 
@@ -94,19 +98,34 @@ def _mae(output: Array, labels: Array) -> Prepared:
 RESAMPLED = {"accuracy.f1": _f1, "accuracy.auc": _auc, "accuracy.mae": _mae}
 
 
-class UnfitError(Exception):  # a reason, not a defect
-    """The output or the labels are not what the metric needs."""
-
-
 def predicted_classes(output: Array, labels: Array) -> Array:
     """The class (n,) that an output (n, classes), or (n,) of class numbers, decides for each example."""
-    if labels.dtype.kind not in "iub" or labels.ndim != 1:
-        raise UnfitError(f"the labels are {labels.dtype} of shape {labels.shape}; classes are integers (n,)")
+    _check_labels(labels)
     flat = output.reshape(len(output), -1)
     if output.dtype.kind in "iub" and flat.shape[1] == 1:
         return np.asarray(flat[:, 0])
     if output.ndim < 2 or flat.shape[1] != output.shape[1] or flat.shape[1] < 2:
-        raise UnfitError(f"an output of shape {output.shape} gives no class per example; use a metric of your own")
+        raise UnfitError(
+            f"an output of shape {output.shape} gives no class per example; use a metric of your own, or say "
+            "`task: classification` where one score means yes and no"
+        )
     if len(labels) and (labels.min() < 0 or labels.max() >= flat.shape[1]):
         raise InputError(f"labels go from {labels.min()} to {labels.max()}; the model has {flat.shape[1]} classes")
     return np.asarray(flat.argmax(axis=1))
+
+
+def decided_classes(output: Array, labels: Array, limit: float) -> Array:
+    """The class (n,) of a classifier, whose one score says yes above `limit` where it gives one alone."""
+    _check_labels(labels)
+    if decisions.one_score(output):
+        if not np.isin(labels, (0, 1)).all():
+            raise UnfitError("one score per example needs labels 0 and 1")
+        return decisions.classes(output, limit)
+    return predicted_classes(output, labels)
+
+
+def _check_labels(labels: Array) -> None:
+    if labels.size == 0:
+        raise UnfitError("the examples have no labels")
+    if labels.dtype.kind not in "iub" or labels.ndim != 1:
+        raise UnfitError(f"the labels are {labels.dtype} of shape {labels.shape}; classes are integers (n,)")

@@ -30,7 +30,7 @@ from weighbridge.gate.measure.sizes import Model
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy, other_inputs
 from weighbridge.gate.weighing.accumulator import Accumulator
-from weighbridge.gate.weighing.accuracy import Answers
+from weighbridge.gate.weighing.answering import answers_of_job
 from weighbridge.gate.weighing.continuing import accumulators, continues
 from weighbridge.gate.weighing.distinct import Distinct, distinct, merged, remarks
 from weighbridge.gate.weighing.job import Job
@@ -133,20 +133,17 @@ class _Weighing:
         return measured
 
     def _answer(self, model: Model, artifacts: Mapping[str, Artifact]) -> tuple[list[Array], str]:
-        # A user's metric sees every output; the named metrics see the judged one.
-        count = len(model.signature.outputs)
-        chosen = range(count) if self.job.options.users else [self.job.outputs[model.name]]
+        chosen = self.job.asked_outputs(model.name)
         manner = Manner(self.job.feeding, self.job.weighing.batch_size, self._timeout)
         return self.place.answer(artifacts[model.name], self.job.split, chosen, manner)
 
     def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> Found:
         job = self.job
-        judged = (job.outputs[reference.name], job.outputs["candidate"]) if job.options.users else (0, 0)
-        data = self.distinct.of(Answers(ours, theirs, job.split.labels, job.split.slices, judged))
+        data = self.distinct.of(answers_of_job(job, reference.name, ours, theirs))
         accumulator = self.accumulators[reference.name]
         accumulator.notes = merged(accumulator.notes, remarks(self.distinct, data, accumulator.against))
         metrics = {}
-        for name in sorted(job.wanted("examples") | {"accuracy.top1", "accuracy.flips"} | job.options.users.keys()):
+        for name in sorted(job.wanted("examples") | job.shown):
             if name != "accuracy.worst_slice":
                 evidence = accuracy.measure(name, data, seed=job.weighing.seed, user=job.options.users.get(name))
                 if name in job.wanted("examples") or not isinstance(evidence, Absent):

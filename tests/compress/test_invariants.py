@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.compress.nets import MLP
-from weighbridge.compress import invariants
+from weighbridge.compress import invariants, parity
 from weighbridge.compress.graph.constants import effective_weights
 from weighbridge.compress.invariants import Claim
 from weighbridge.compress.techniques.prune.masks import Mask
@@ -107,42 +107,42 @@ def test_a_size_that_had_to_fall_and_did_not_is_an_error(name):
 def test_parity_holds_to_the_tolerance_and_not_beyond():
     """The difference is on the scale of the largest output, at least one."""
     reference = np.array([[10.0, 0.0], [0.0, 5.0]], np.float32)
-    found = invariants.parity([reference + 5e-4], [reference], 1e-4, WHERE)
+    found = parity.parity([reference + 5e-4], [reference], 1e-4, WHERE)
     assert found["agreement"] == 1.0
     assert found["largest_difference"] == pytest.approx(5e-5, rel=1e-3)
     with pytest.raises(InvariantError, match=r"differs from the module by 0\.0002 of the largest output; 1e-04"):
-        invariants.parity([reference + 2e-3], [reference], 1e-4, WHERE)
+        parity.parity([reference + 2e-3], [reference], 1e-4, WHERE)
 
 
 def test_parity_of_a_lossy_file_needs_agreement():
     """Nine of ten answers at least; another shape, number of outputs or NaN never passes."""
     reference = np.eye(4, dtype=np.float32)
-    assert invariants.parity([reference * 3], [reference], None, WHERE)["agreement"] == 1.0
+    assert parity.parity([reference * 3], [reference], None, WHERE)["agreement"] == 1.0
     with pytest.raises(InvariantError, match=r"answers as the model did on 0\.0%"):
-        invariants.parity([np.roll(reference, 1, axis=1)], [reference], None, WHERE)
+        parity.parity([np.roll(reference, 1, axis=1)], [reference], None, WHERE)
     ten = np.eye(10, dtype=np.float32)
     one, two = ten.copy(), ten.copy()
     one[0] = two[0] = two[1] = np.roll(ten[0], 2)
-    assert invariants.parity([one], [ten], None, WHERE) == {
+    assert parity.parity([one], [ten], None, WHERE) == {
         "examples": 10, "largest_difference": 1.0, "agreement": 0.9, "least_agreement": 0.9,
     }  # fmt: skip
     with pytest.raises(InvariantError, match=r"on 80\.0% of 10 real inputs; at least 90% must"):
-        invariants.parity([two], [ten], None, WHERE)
-    assert invariants.parity([two], [ten], None, WHERE, least=0.8)["least_agreement"] == 0.8
+        parity.parity([two], [ten], None, WHERE)
+    assert parity.parity([two], [ten], None, WHERE, least=0.8)["least_agreement"] == 0.8
     with pytest.raises(InvariantError, match="gives 2 outputs; the module gives 1"):
-        invariants.parity([reference, reference], [reference], None, WHERE)
+        parity.parity([reference, reference], [reference], None, WHERE)
     with pytest.raises(InvariantError, match=r"output 0 is \(4, 2\); the module's is \(4, 4\)"):
-        invariants.parity([reference[:, :2]], [reference], None, WHERE)
+        parity.parity([reference[:, :2]], [reference], None, WHERE)
     with pytest.raises(InvariantError, match="NaN or infinite"):
-        invariants.parity([reference * np.nan], [reference], None, WHERE)
+        parity.parity([reference * np.nan], [reference], None, WHERE)
 
 
 def test_agreement_of_a_regression_is_one_less_its_relative_error():
     """A constant answer agrees with nothing."""
     reference = np.linspace(-1, 1, 40, dtype=np.float32)[:, None]
-    assert invariants.parity([reference], [reference], None, WHERE)["agreement"] == 1.0
+    assert parity.parity([reference], [reference], None, WHERE)["agreement"] == 1.0
     with pytest.raises(InvariantError, match="answers as the model did"):
-        invariants.parity([np.zeros_like(reference)], [reference], None, WHERE)
+        parity.parity([np.zeros_like(reference)], [reference], None, WHERE)
 
 
 def test_claims_are_read_off_the_module():

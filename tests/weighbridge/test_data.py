@@ -85,13 +85,11 @@ def test_a_damaged_npz_is_one_error(tmp_path, seed):
         read_npz(path)
 
 
-def test_npz_without_labels_pickled_or_broken_is_refused(tmp_path):
+def test_npz_pickled_or_broken_is_refused(tmp_path):
     """Each says what is wrong with the file; a pickle is never loaded."""
-    np.savez(tmp_path / "nolabels.npz", x=X)
     np.savez(tmp_path / "pickled.npz", x=np.array([{}, {}], dtype=object), labels=Y[:2])
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04rubbish")
     for name, problem in (
-        ("nolabels", "has no 'labels' array"),
         ("pickled", "x: contains pickled objects"),
         ("broken", "is not a readable .npz file"),
         ("gone", "file not found"),
@@ -231,3 +229,21 @@ def test_damage_is_one_error_or_honest_arrays(tmp_path, edits):
         read_npz(path)
     except InputError as error:
         assert str(error.where).startswith(str(path))  # noqa: PT017  # both outcomes are right
+
+
+def test_examples_need_no_labels_and_may_belong_to_groups(tmp_path):
+    """Both survive the file; the digest knows groups, and is as it was where there are none."""
+    plain, grouped = Split({"x": X}), Split({"x": X}, Y, groups=np.array([f"patient {i // 2}" for i in range(len(X))]))
+    assert (plain.labelled, grouped.labelled, len(plain)) == (False, True, len(X))
+    assert grouped.digest() != Split({"x": X}, Y).digest()
+    for split in (plain, grouped):
+        write_npz(tmp_path / "split.npz", split)
+        again = read_npz(tmp_path / "split.npz")
+        assert again.digest() == split.digest()
+        assert again.labelled == split.labelled
+        assert len(again.take(slice(2))) == 2
+    assert list(grouped.take(slice(2)).groups) == ["patient 0"] * 2
+    with pytest.raises(InputError, match=r"'groups' is float64 of shape .*; expected an integer or a text"):
+        Split({"x": X}, Y, groups=np.zeros(len(X)))
+    with pytest.raises(InputError, match="an input is called 'groups'"):
+        write_npz(tmp_path / "split.npz", Split({"groups": X}, Y, groups=np.arange(len(X))))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.content import Contents
-from weighbridge.ci.stages import Side, Stage
+from weighbridge.ci.stages import Side, Stage, texts
 from weighbridge.ci.touch import Undeclared, all_undeclared
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import atomic_write, read_json, write_json
@@ -26,6 +26,9 @@ from weighbridge.core.user_code import idle, opened_as_code, repository_top, use
 
 _RECORD = ".weighbridge/imported.json"
 """What a stage imported beyond its dependencies, for `weighbridge deps`; in the project's folder."""
+
+_SECTIONS = {"task": ("train", "baseline", "compress", "weigh")}
+"""By section of `params.yaml`: the kinds of stages that read it."""
 
 
 @contextmanager
@@ -38,6 +41,7 @@ def declared(root: Path, kind: str) -> Iterator[None]:
     if not (root / PIPELINE).is_file() or repository_top(root) is None:
         yield
         return
+    _require_sections(root, kind)
     with opened_as_code() as opened:
         yield
     _require(root, kind, {*opened, *(str(file) for file in _modules())})
@@ -101,6 +105,21 @@ def _require(root: Path, kind: str, files: Iterable[str]) -> None:
         where=f"{root / PIPELINE}: stages.{lacking[0].stage}.deps",
         fix=f"add {lines}{' …' if len(lacking) > 4 else ''}: `weighbridge deps --write` does",
     )
+
+
+def _require_sections(root: Path, kind: str) -> None:
+    """Sections of `params.yaml` that decide what a stage makes are among the parameters that DVC compares."""
+    side = _side(root)
+    asked = [section for section, kinds in _SECTIONS.items() if kind in kinds and side.params.get(section) is not None]
+    for stage in (stage for stage in side.stages if stage.kind == kind and asked):
+        body = side.document(PIPELINE)["stages"][stage.name]
+        followed = [text.partition(".")[0] for text in texts(body.get("do", body).get("params"))]
+        for section in (section for section in asked if section not in followed):
+            raise InputError(
+                f"the stage {stage.name} follows `{section}` of params.yaml, which is no parameter of it",
+                where=f"{root / PIPELINE}: stages.{stage.name}.params",
+                fix=f"add `- {section}`: DVC would keep its old result when the section changes",
+            )
 
 
 def _weights(side: Side, stage: Stage) -> list[str]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from weighbridge import __version__
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.budget_rules import BUDGET_RULES
+from weighbridge.core.facts.tasks import TASKS
 from weighbridge.core.project import LOCK, PARAMS, PIPELINE
 
 REQUIREMENTS = "requirements-weighbridge.txt"
@@ -54,6 +56,8 @@ class Answers:
     licence: str | None = None
     epochs: int = 8
     install_from: str = SOURCE
+    task: str | None = None
+    """What quality means for the model; None: a classifier."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,21 @@ def params(answers: Answers, schema: str) -> str:
             "\n".join([f"  {name}:", "    target: onnxruntime", "    steps:", *(f"      - {s}" for s in steps), ""])
         )
     train = f"\ntrain: {{epochs: {answers.epochs}, lr: 0.001, seed: 7}}\n" if answers.model else ""
+    if answers.task is not None:
+        train += f"\ntask: {answers.task}\n"
     values = {"schema": schema, "name": answers.name, "source": source, "data": answers.data, "train": train}
-    return fill(template("project-params.yaml"), {**values, "recipes": "\n".join(blocks)})
+    values |= {"recipes": "\n".join(blocks), "limits": _limits(answers.task)}
+    return fill(template("project-params.yaml"), values)
+
+
+def _limits(task: str | None) -> str:
+    """The budgets of a task, one a line."""
+    lines = []
+    for metric, limit in TASKS[task or "classification"].limits.items():
+        ((rule, value),) = limit.items()
+        against = ", against: baseline" if BUDGET_RULES[rule].relative else ""
+        lines.append(f"  - {{metric: {metric}, {rule}: {value:.2f}{against}}}")
+    return "\n".join(lines)
 
 
 def pipeline(answers: Answers) -> str:
@@ -145,7 +162,8 @@ def pipeline(answers: Answers) -> str:
     trained = answers.model is not None
     sources = answers.model_files if trained else (str(answers.onnx),)
     model = _items(6, *sources, REQUIREMENTS)
-    train = fill(template("project-train.yaml"), {"model_deps": model}) if trained else ""
+    given = {"model_deps": model, "train_params": "[model, train]" if answers.task is None else "[model, task, train]"}
+    train = fill(template("project-train.yaml"), given) if trained else ""
     checkpoint = ["artifacts/trained/checkpoint.safetensors"] if trained else []
     return fill(
         template("project-pipeline.yaml"),
@@ -153,11 +171,19 @@ def pipeline(answers: Answers) -> str:
             "data_deps": _items(6, *answers.data_files, REQUIREMENTS),
             "train": train,
             "baseline_deps": _items(8, *checkpoint, "artifacts/data", *sources, REQUIREMENTS),
-            "compress_params": "        - train\n" if trained else "",
+            "compress_params": "".join(f"        - {name}\n" for name in _compress_params(answers)),
+            "baseline_params": "[model]" if answers.task is None else "[model, task]",
+            "weigh_params": "[budgets, devices, weighing]"
+            if answers.task is None
+            else "[budgets, devices, task, weighing]",
             "compress_deps": _items(8, *checkpoint, "artifacts/baseline", "artifacts/data", *sources, REQUIREMENTS),
             "requirements": REQUIREMENTS,
         },
     )
+
+
+def _compress_params(answers: Answers) -> list[str]:
+    return [*(["train"] if answers.model is not None else []), *(["task"] if answers.task is not None else [])]
 
 
 def attributes(answers: Answers, home: str) -> tuple[str, ...]:

@@ -142,10 +142,10 @@ class Side:
         if stage.kind == "prepare":
             named = [_at(params, "data", "factory")]
         elif stage.kind in _CODE_OF_MODEL:
-            named = [*texts(params.get("model")), *texts(params.get("train"))]
+            named = [*texts(params.get("model")), *texts(params.get("train")), *texts(params.get("task"))]
             named += [text for text in texts(params.get("recipes")) if stage.kind == "compress"]
         elif stage.kind == "weigh":
-            named = [item.get("metric") for item in budgets]
+            named = [*(item.get("metric") for item in budgets), *texts(params.get("task"))]
             if any(item.get("metric") == "latency.end_to_end" for item in budgets):
                 named.append(_at(params, "data", "factory"))
         return [text.partition(":")[0] for text in named if isinstance(text, str) and _CALLABLE.fullmatch(text)]

@@ -42,6 +42,12 @@ class Described:
     licence: Annotated[
         str | None, typer.Option("--licence", metavar="SPDX", help="SPDX identifier of the model's licence.")
     ] = None
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", metavar="KIND", help="What quality means: embedding, token, …", show_default="classification"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def init(
     if upgrade:
         _upgrade(folder, source, write=not dry_run)
         return
-    answers = replace(_answers(folder, described), install_from=source)
+    answers = replace(_answers(folder, described), install_from=source, task=_task(described.task))
     plan = setup.plan(folder, answers, runs.pipeline(source), remote)
     if dry_run:
         for change in plan.changes:
@@ -161,6 +167,17 @@ def _answers(folder: Path, described: Described) -> Answers:
         onnx=onnx.as_posix() if onnx else None,
         licence=described.licence,
     )
+
+
+def _task(kind: str | None) -> str | None:
+    from weighbridge.core.errors import InputError
+    from weighbridge.core.facts.tasks import find_task
+
+    if kind is None:
+        return None
+    if kind == "custom":
+        raise InputError("needs functions of yours", where="--task", fix="write `task: {kind: custom, …}` afterwards")
+    return find_task(kind, "--task").name
 
 
 def _ask(question: str, option: str, default: str | None = None) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from weighbridge.cli.console import progress
 from weighbridge.cli.options import grouped
+
+if TYPE_CHECKING:
+    from weighbridge.core.documents import TaskSection
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,21 @@ def weigh(
         None, "--output", metavar="NAME", help="The output that is judged.", show_default="the first"
     ),
     manner: Manner,
+    task: str = typer.Option(
+        None,
+        "--task",
+        metavar="KIND|YAML",
+        help="What quality means: embedding, token, …, or '{kind: token, mask: attention_mask}'.",
+        show_default="by the labels",
+    ),
     everything: bool = typer.Option(False, "--all", help="Measure on after a required budget has failed for certain."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
     """Weigh a candidate against a baseline and exit with the verdict: 0 pass, 1 fail, 3 could not judge.
 
     Without --budgets the candidate must be no larger, at most 5% slower (median), lose at most one point of top-1
-    accuracy and flip at most 5% of the answers. Running it again continues the measurement in --out.
+    accuracy and flip at most 5% of the answers; with --task it must hold that task's limits instead of the last two.
+    Running it again continues the measurement in --out.
     """
     from weighbridge.gate.stages import standalone
 
@@ -73,8 +84,24 @@ def weigh(
         output=output,
         weighing=manner.section(),
         thorough=everything,
+        task=_task(task),
     )
     with progress(quiet=quiet) as report:
         verdict, table = standalone.run(request, report)
     typer.echo(table, nl=False)
     raise typer.Exit(verdict.verdict.exit_code)
+
+
+def _task(text: str | None) -> TaskSection | None:
+    """The task as a name, or as the section `task` of params.yaml on one line."""
+    if text is None:
+        return None
+    from weighbridge.core.documents import TaskSection
+    from weighbridge.core.documents.base import parse
+    from weighbridge.core.facts.tasks import find_task
+    from weighbridge.core.strict_yaml import parse_yaml
+
+    content = parse_yaml(text, "--task")
+    if isinstance(content, str):
+        content = {"kind": find_task(content, "--task").name}
+    return parse(TaskSection, content, "--task")

@@ -29,7 +29,7 @@ from weighbridge.compress.training.settings import TEACHER, Finetune
 from weighbridge.compress.training.soft_targets import check_shapes, distillation_loss
 from weighbridge.compress.training.splits import holdout
 from weighbridge.core.documents import TrainSection
-from weighbridge.core.documents.params import Factory
+from weighbridge.core.documents.base import Factory
 from weighbridge.data import Split, call_factory
 
 

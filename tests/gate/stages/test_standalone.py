@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.models import examples, linear, save, weights
 from weighbridge import cli
-from weighbridge.data import write_npz
+from weighbridge.data import Split, write_npz
 
 ACCURACY = "budgets:\n- {metric: accuracy.top1, max_drop: 0.05}\n- {metric: size.bytes, max: 20kB}\n"
 
@@ -187,7 +187,7 @@ def test_the_opposite_of_one_sigmoid_never_passes(weigh, tmp_path, kind):
 X = examples(20).inputs["x"]
 Y = np.zeros(20, np.int64)
 BAD = {
-    "no labels": ({"x": X}, "has no 'labels' array"),
+    "no labels": ({"x": X}, "the examples have no labels"),
     "labels of another length": ({"x": X, "labels": Y[:5]}, "examples"),
     "empty": ({"x": X[:0], "labels": Y[:0]}, "empty"),
     "pickled": ({"x": X, "labels": Y.astype(object)}, "pickled objects"),
@@ -282,3 +282,58 @@ def test_a_full_disk_leaves_no_half_of_a_verdict(weigh, tmp_path, monkeypatch):
     assert code == 2
     assert "No space left on device" in err
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def _one_score(path, sign):
+    """`x` (n, 4) → one sigmoid (n, 1)."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["raw"]), helper.make_node("Sigmoid", ["raw"], ["score"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n", 1])],
+        [numpy_helper.from_array(np.float32(sign) * np.ones((4, 1), np.float32), "w")],
+    )
+    save(path, graph)
+
+
+def test_one_sigmoid_is_a_classifier_where_the_task_says_so(weigh, tmp_path):
+    """Judged at 0.5: the opposite answers fail, doubled ones pass; without the task the error names it."""
+    x = examples(300).inputs["x"]
+    write_npz(tmp_path / "yes.npz", Split({"x": x}, (x.sum(1) > 0).astype(np.int64)))
+    _one_score(tmp_path / "baseline.onnx", 1)
+    for sign, expected in ((2, 0), (-1, 1)):
+        _one_score(tmp_path / "candidate.onnx", sign)
+        words = ("--budgets", "budgets.yaml", "--task", "classification", "-q")
+        assert weigh(*words, data="yes.npz")[0] == expected
+    code, out, _ = weigh("--budgets", "budgets.yaml", "-q", data="yes.npz")
+    assert code == 3
+    assert "say `task: classification` where one score means yes and no" in out
+
+
+def test_embeddings_are_weighed_without_labels(weigh, tmp_path):
+    """Agreement with the baseline alone; a network that turns each vector elsewhere fails."""
+    matrix = np.random.default_rng(5).standard_normal((4, 16)).astype(np.float32)
+    write_npz(tmp_path / "texts.npz", Split(examples(200).inputs))
+    (tmp_path / "alike.yaml").write_text(
+        "budgets:\n- {metric: agreement.cosine, min: 0.98}\n- {metric: agreement.recall, min: 0.8}\n"
+    )
+    linear(tmp_path / "baseline.onnx", matrix)
+    noise = np.random.default_rng(6).standard_normal(matrix.shape).astype(np.float32)
+    for change, expected in ((0.02, 0), (1.0, 1)):
+        linear(tmp_path / "candidate.onnx", matrix + np.float32(change) * noise)
+        words = ("--task", "embedding", "--budgets", "alike.yaml", "-q")
+        assert weigh(*words, data="texts.npz")[0] == expected
+    report = (tmp_path / "out" / "gate.md").read_text()
+    assert "--task embedding" in report
+
+
+def test_a_task_that_does_not_exist_is_refused_with_a_suggestion(weigh):
+    """So is a key that belongs to another task."""
+    for text, problem in (
+        ("embeding", "unknown task 'embeding' (did you mean 'embedding'?)"),
+        ("{kind: token, boxes: b}", "'boxes' belongs to the task detection; this one is token"),
+        ("custom", "the task custom needs 'agreement'"),
+    ):
+        code, _, err = weigh("--task", text, "-q")
+        assert code == 2
+        assert problem in err

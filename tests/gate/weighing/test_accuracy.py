@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from weighbridge.core.documents import Absent, Proportions, Resampled
 from weighbridge.core.errors import InputError, MeasurementError
-from weighbridge.gate.weighing import accuracy, resampled
-from weighbridge.gate.weighing.accuracy import Answers
+from weighbridge.gate.weighing import accuracy, bootstrap, resampled
+from weighbridge.gate.weighing.answers import Answers
 
 
 def answers(count=120, classes=4, noise=1.0, seed=0, **rest):
@@ -194,10 +194,10 @@ def both(chosen):
 
 def test_a_slow_metric_gets_fewer_resamples_and_says_so():
     """Its whole cost is bounded; the resamples that there are, are the first of those that there would be."""
-    full = accuracy._bootstrap(both, 50, 3, clock=ticking(0.0001))
-    assert (len(full.candidate_resamples), full.capped, len(full.moments)) == (accuracy.RESAMPLES, "", 7)
-    slow = accuracy._bootstrap(both, 50, 3, clock=ticking(0.03))
-    assert 200 < len(slow.candidate_resamples) < accuracy.RESAMPLES
+    full = bootstrap.bootstrap(both, 50, 3, clock=ticking(0.0001))
+    assert (len(full.candidate_resamples), full.capped, len(full.moments)) == (bootstrap.RESAMPLES, "", 7)
+    slow = bootstrap.bootstrap(both, 50, 3, clock=ticking(0.03))
+    assert 200 < len(slow.candidate_resamples) < bootstrap.RESAMPLES
     assert slow.capped == "20 s allow"
     assert slow.candidate_resamples == full.candidate_resamples[: len(slow.candidate_resamples)]
     assert (slow.candidate, slow.reference) == (full.candidate, full.reference)
@@ -205,7 +205,7 @@ def test_a_slow_metric_gets_fewer_resamples_and_says_so():
 
 def test_a_metric_slower_than_that_has_a_value_and_hardly_a_resample():
     """One call of 30 seconds: no jackknife, one resample, and nothing that could decide."""
-    found = accuracy._bootstrap(both, 50, 3, clock=ticking(30.0))
+    found = bootstrap.bootstrap(both, 50, 3, clock=ticking(30.0))
     assert len(found.candidate_resamples) == 1
     assert found.moments == []
     assert found.capped
@@ -214,7 +214,7 @@ def test_a_metric_slower_than_that_has_a_value_and_hardly_a_resample():
 def test_the_jackknife_leaves_out_every_example_once():
     """Sums of squared influences on a mean are those of the formula: sum((x - mean)^2) / (n - 1)^2."""
     count = 40
-    found = accuracy._bootstrap(lambda chosen: (float(chosen.mean()), float(chosen.mean())), count, 0)
+    found = bootstrap.bootstrap(lambda chosen: (float(chosen.mean()), float(chosen.mean())), count, 0)
     expected = np.var(np.arange(count)) * count / (count - 1) ** 2
     assert found.moments[0] == pytest.approx(expected)
     assert found.moments[:3] == pytest.approx([found.moments[0]] * 3)

@@ -7,7 +7,7 @@ from weighbridge.data import Split
 from weighbridge.gate.measure.device import describe
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy
-from weighbridge.gate.weighing.accuracy import Answers
+from weighbridge.gate.weighing.answers import Answers
 from weighbridge.gate.weighing.distinct import distinct, remarks, tied
 from weighbridge.gate.weighing.job import Source, read_job
 from weighbridge.gate.weighing.weigh import weigh

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from weighbridge.ci import setup
-from weighbridge.ci.declared import add, missing
+from weighbridge.ci.declared import add, declared, missing
+from weighbridge.core.errors import InputError
 
 from . import repositories as made
 from .repositories import STAGES, commit, write
@@ -148,3 +149,19 @@ def test_init_finds_what_factories_import(git):
     write(git.root, "helper.py", "a = 0\n")
     assert setup.factory_files(git.root, "nets.data:load") == ("nets/data.py", "helper.py", "nets/__init__.py")
     assert setup.factory_files(git.root, "numpy:load") == ()
+
+
+def test_a_stage_follows_the_task_that_it_reads(git):
+    """Without the parameter DVC would keep what was made for another task."""
+    params = yaml.safe_load((git.root / "params.yaml").read_text())
+    write(git.root, "params.yaml", yaml.safe_dump({**params, "task": "embedding"}))
+    entered = []
+    with pytest.raises(InputError, match=r"dvc\.yaml: stages\.train\.params: the stage train follows `task`"):
+        with declared(git.root, "train"):
+            entered.append("train")
+    pipeline = yaml.safe_load((git.root / "dvc.yaml").read_text())
+    pipeline["stages"]["train"]["params"] = ["model", "task", "train"]
+    write(git.root, "dvc.yaml", yaml.safe_dump(pipeline))
+    with declared(git.root, "prepare"):  # does not read it
+        entered.append("prepare")
+    assert entered == ["prepare"]

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -106,6 +107,20 @@ def test_a_first_init_writes_everything_and_a_second_nothing(repository):
     assert "remote" in (repository / ".dvc/config").read_text()
     assert "analytics = false" in (repository / ".dvc/config").read_text()
     assert setup.plan(repository, TORCH, Pipeline(), "../remote").changes == ()
+
+
+def test_a_task_gives_its_own_budgets_and_every_stage_follows_it():
+    """The params are valid, with the task's limits; a stage that reads the task has it among its parameters."""
+    answers = replace(TORCH, task="embedding")
+    content = yaml.safe_load(scaffold.params(answers, "schema.json"))
+    limits = {item["metric"]: item for item in content["budgets"]}
+    assert limits["agreement.cosine"]["min"] == 0.98
+    assert "accuracy.top1" not in limits
+    assert parse(Params, content, "params.yaml").train.loss == "cosine"
+    stages = yaml.safe_load(scaffold.pipeline(answers))["stages"]
+    for name in ("train", "baseline", "compress", "weigh"):
+        assert "task" in stages[name].get("do", stages[name])["params"], name
+    assert "task" not in scaffold.pipeline(TORCH)
 
 
 def test_what_is_there_is_changed_by_addition_and_shown_first(repository):

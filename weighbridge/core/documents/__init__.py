@@ -7,6 +7,7 @@
 - `devices`: where artifacts are weighed, and the candidates that targets and devices make of a recipe
 - `device`: the machine that an artifact was weighed on
 - `measurement`: the evidence that `gate` took from two artifacts
+- `task`: what quality means for a model
 - `stable`: what the registry serves now
 - `refusal`: why a recipe was not built or not weighed
 - `verdict`: what the budgets say of that evidence
@@ -49,6 +50,7 @@ from weighbridge.core.documents.params import (
 )
 from weighbridge.core.documents.refusal import REFUSAL, Refusal, find_refusal
 from weighbridge.core.documents.stable import STABLE, Stable, StableFile
+from weighbridge.core.documents.task import TaskSection
 from weighbridge.core.documents.verdict import (
     BasisItem,
     BudgetVerdict,
@@ -107,6 +109,7 @@ __all__ = [
     "Stable",
     "StableFile",
     "StepRecord",
+    "TaskSection",
     "TrainSection",
     "Verdict",
     "WaiverUse",

@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from weighbridge.core.errors import InputError
@@ -17,6 +17,16 @@ SCHEMA_VERSION = 1
 Document = TypeVar("Document", bound=BaseModel)
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", description="SHA-256 of the bytes")]
+
+
+def _importable(value: str) -> str:
+    module, _, name = value.partition(":")
+    if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError("expected 'package.module:callable'")
+    return value
+
+
+Factory = Annotated[str, AfterValidator(_importable), Field(description="`package.module:callable`")]
 
 
 class Written(BaseModel):

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from weighbridge.core.documents.base import Written, load, parse
+from weighbridge.core.documents.base import Factory, Written, load, parse
 from weighbridge.core.documents.budgets import Budget, BudgetFile
 from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection
+from weighbridge.core.documents.task import TaskSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import parse_quantity
 from weighbridge.core.facts.policy_changes import Reaction, find_change_kind
@@ -18,20 +19,12 @@ from weighbridge.core.files import read_yaml
 from weighbridge.core.project import without_anchors
 
 
-def _importable(value: str) -> str:
-    module, _, name = value.partition(":")
-    if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError("expected 'package.module:callable'")
-    return value
-
-
 def _slug(value: str) -> str:
     if not value or not value[0].isalnum() or not all(c.isalnum() or c in "-_" for c in value) or not value.isascii():
         raise ValueError("expected letters, digits, '-' and '_', starting with a letter or digit")
     return value
 
 
-Factory = Annotated[str, AfterValidator(_importable), Field(description="`package.module:callable`")]
 Name = Annotated[str, Field(max_length=64), AfterValidator(_slug)]
 
 
@@ -79,8 +72,12 @@ class TrainSection(Written):
     weight_decay: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     seed: int = Field(default=7, ge=0, lt=2**31)
-    loss: Literal["cross_entropy", "mse"] | Factory = "cross_entropy"
-    """Or `module:callable`, a function of (outputs, labels) that gives a scalar; outputs are a tensor (n, …), or a
+    loss: Literal["cross_entropy", "token_cross_entropy", "binary_cross_entropy", "mse", "cosine"] | Factory = (
+        "cross_entropy"
+    )
+    """The task's own where it is not given. `cross_entropy`: classes along axis 1 (yes and no, where there is one
+    score); `token_cross_entropy`: along the last axis; labels of -100 do not count. `cosine`: 1 - cosine to the label.
+    Or `module:callable`, a function of (outputs, labels) that gives a scalar; outputs are a tensor (n, …), or a
     tuple of them where the model has several."""
     augment: Factory | None = None
     """A function of (inputs by name, labels, generator) that gives both again: called on every training batch."""
@@ -187,6 +184,8 @@ class Params(Written):
     model: ModelSection
     data: DataSection
     train: TrainSection = TrainSection()
+    task: TaskSection | None = None
+    """What quality means for the model; without it, classes or numbers as the labels are."""
     targets: list[TargetName] = Field(default=[DEFAULT_TARGET], min_length=1)
     """The runtimes that the baseline is built for; a recipe's `target` is among them."""
     recipes: dict[Name, RecipeSection] = Field(min_length=1)
@@ -195,6 +194,19 @@ class Params(Written):
     weighing: Weighing = Weighing()
     policy: PolicySection = PolicySection()
     budgets: list[Budget] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loss_of_task(cls, values: Any) -> Any:
+        """The task's loss where `train` names none."""
+        if not isinstance(values, dict) or values.get("task") is None:
+            return values
+        task = TaskSection.model_validate(values["task"])
+        loss = task.loss or task.facts.loss
+        train = {"epochs": 0} if values.get("train") == "none" else values.get("train", {})
+        if loss is None or not isinstance(train, dict) or "loss" in train:
+            return {**values, "task": task}
+        return {**values, "task": task, "train": {**train, "loss": loss}}
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -245,6 +257,7 @@ __all__ = [
     "Params",
     "PolicySection",
     "RecipeSection",
+    "TaskSection",
     "TrainSection",
     "Weighing",
     "load",

@@ -48,6 +48,14 @@ METRICS: dict[str, Metric] = {
         Metric("accuracy.f1", "F1, macro average", "score", "higher", "examples"),
         Metric("accuracy.auc", "area under the ROC curve", "score", "higher", "examples"),
         Metric("accuracy.mae", "mean absolute error", "score", "lower", "examples"),
+        Metric("accuracy.tokens", "token accuracy, padding left out", "fraction", "higher", "examples"),
+        Metric("accuracy.miou", "mean intersection over union of pixels", "score", "higher", "examples"),
+        Metric("accuracy.map", "mean average precision of boxes, IoU 0.50 to 0.95", "score", "higher", "examples"),
+        Metric("agreement", "agreement with the baseline, by the task", "fraction", "higher", "examples"),
+        Metric("agreement.cosine", "cosine to the baseline's embeddings", "score", "higher", "examples"),
+        Metric("agreement.recall", "the baseline's ten nearest found", "fraction", "higher", "examples"),
+        Metric("agreement.rank", "rank correlation of pairs, with the baseline", "score", "higher", "examples"),
+        Metric("agreement.outputs", "the other outputs' cosine to the baseline's", "score", "higher", "examples"),
     )
 }
 

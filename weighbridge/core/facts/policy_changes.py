@@ -47,6 +47,7 @@ CHANGE_KINDS: dict[str, ChangeKind] = {
         ChangeKind("baseline rebuilt", "the baseline was built again here from unchanged inputs", "tell"),
         ChangeKind("command", "a stage of the pipeline runs another command or depends on less"),
         ChangeKind("settings", "weighing settings differ"),
+        ChangeKind("task", "what quality means, or how inputs are fed, differs"),
         ChangeKind("measured longer", "weighing may take more time or launches", "tell"),
         ChangeKind("workflow", "a workflow that runs the gate differs"),
         ChangeKind("gate code", "the gate's own code or version differs", "tell"),

@@ -1,0 +1,181 @@
+"""A tiny real network and data for each task, as a user's project would name them in `params.yaml`."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from weighbridge.data import Data, Split
+
+WORDS, LENGTH = 40, 12
+
+
+def tokens(count, seed):
+    """Token numbers (n, 12) with a mask of their lengths."""
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(1, WORDS, (count, LENGTH))
+    mask = (np.arange(LENGTH) < rng.integers(4, LENGTH + 1, (count, 1))).astype(np.int64)
+    return {"input_ids": ids * mask, "attention_mask": mask}
+
+
+class Encoder(nn.Module):
+    """Token numbers and mask (n, 12) → sentence embeddings (n, 192): means over what the mask leaves."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(WORDS, 64)
+        self.hidden, self.out = nn.Linear(64, 256), nn.Linear(256, 192)
+
+    def forward(self, input_ids, attention_mask):
+        weights = attention_mask.unsqueeze(2).to(torch.float32)
+        found = torch.relu(self.hidden(self.words(input_ids)))
+        pooled = (found * weights).sum(1) / weights.sum(1)
+        return nn.functional.normalize(self.out(pooled), dim=1)
+
+
+def sentences():
+    """Sentences without labels."""
+    return Data(train=Split(tokens(200, 0)), test=Split(tokens(300, 1)))
+
+
+class Tagger(nn.Module):
+    """Token numbers and mask (n, 12) → scores of four tags for each token (n, 12, 4)."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.tags = nn.Embedding(WORDS, 32), nn.Linear(32, 4)
+
+    def forward(self, input_ids, attention_mask):
+        return self.tags(torch.relu(self.words(input_ids)) * attention_mask.unsqueeze(2).to(torch.float32))
+
+
+def tagged():
+    """Tags by word, -100 at padding."""
+
+    def split(count, seed):
+        inputs = tokens(count, seed)
+        return Split(inputs, np.where(inputs["attention_mask"] == 1, inputs["input_ids"] % 4, -100))
+
+    return Data(train=split(300, 0), test=split(200, 1))
+
+
+def numbers(count, seed, width=16):
+    return np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
+
+
+class YesNo(nn.Module):
+    """Features (n, 16) → one sigmoid (n, 1)."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.score = nn.Linear(16, 32), nn.Linear(32, 1)
+
+    def forward(self, features):
+        return torch.sigmoid(self.score(torch.relu(self.hidden(features))))
+
+
+def yes_no():
+    """Yes where the features' sum is positive."""
+
+    def split(count, seed):
+        x = numbers(count, seed)
+        return Split({"features": x}, (x.sum(1) > 0).astype(np.int64), {"first": x[:, 0] > 0, "other": x[:, 0] <= 0})
+
+    return Data(train=split(400, 0), test=split(500, 1))
+
+
+class Topics(nn.Module):
+    """Features (n, 16) → logits of five labels (n, 5)."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.scores = nn.Linear(16, 48), nn.Linear(48, 5)
+
+    def forward(self, features):
+        return self.scores(torch.relu(self.hidden(features)))
+
+
+def topics():
+    """Label k where feature k is positive."""
+
+    def split(count, seed):
+        x = numbers(count, seed)
+        return Split({"features": x}, (x[:, :5] > 0).astype(np.int64))
+
+    return Data(train=split(400, 0), test=split(400, 1))
+
+
+class Numbers(nn.Module):
+    """Features (n, 16) → two numbers (n, 2)."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out = nn.Linear(16, 48), nn.Linear(48, 2)
+
+    def forward(self, features):
+        return self.out(torch.relu(self.hidden(features)))
+
+
+def measured():
+    """Sums of features, in groups of five."""
+
+    def split(count, seed):
+        x = numbers(count, seed)
+        labels = np.stack([x.sum(1), x[:, 0] - x[:, 1]], 1)
+        return Split({"features": x}, labels, groups=np.arange(count) // 5)
+
+    return Data(train=split(400, 0), test=split(300, 1))
+
+
+class Segmenter(nn.Module):
+    """Images (n, 1, 8, 8) → scores of two classes for each pixel (n, 2, 8, 8)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.more, self.out = (
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.Conv2d(8, 24, 3, padding=1),
+            nn.Conv2d(24, 2, 1),
+        )
+
+    def forward(self, image):
+        return self.out(torch.relu(self.more(torch.relu(self.stem(image)))))
+
+
+def bright():
+    """Bright pixels are class 1; the rim does not count."""
+
+    def split(count, seed):
+        x = np.random.default_rng(seed).standard_normal((count, 1, 8, 8)).astype(np.float32)
+        labels = (x[:, 0] > 0).astype(np.int64)
+        labels[:, 0] = -100
+        return Split({"image": x}, labels)
+
+    return Data(train=split(200, 0), test=split(200, 1))
+
+
+class Two(nn.Module):
+    """Features (n, 16) → numbers (n, 2), and a state (n, 8) that a task of the user's own looks at too."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out, self.state = nn.Linear(16, 48), nn.Linear(48, 2), nn.Linear(48, 8)
+
+    def forward(self, features):
+        found = torch.relu(self.hidden(features))
+        return self.out(found), self.state(found)
+
+
+def plain():
+    """Features alone."""
+    return Data(train=Split({"features": numbers(200, 0)}), test=Split({"features": numbers(200, 1)}))
+
+
+def near(ours, theirs):
+    """The user's: an answer agrees where both outputs lie near the baseline's."""
+    far = [np.abs(mine - other).max(axis=1) / np.abs(other).max() for mine, other in zip(ours, theirs, strict=True)]
+    return (np.maximum(*far) < 0.1).astype(float)
+
+
+def spread(outputs, labels):
+    """The user's metric, of the outputs alone."""
+    return float(np.std(outputs[0]))
