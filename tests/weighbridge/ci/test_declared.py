@@ -156,9 +156,9 @@ def test_a_stage_follows_the_task_that_it_reads(git):
     params = yaml.safe_load((git.root / "params.yaml").read_text())
     write(git.root, "params.yaml", yaml.safe_dump({**params, "task": "embedding"}))
     entered = []
-    with pytest.raises(InputError, match=r"dvc\.yaml: stages\.train\.params: the stage train follows `task`"):
-        with declared(git.root, "train"):
-            entered.append("train")
+    problem = r"dvc\.yaml: stages\.train\.params: the stage train follows `task`"
+    with pytest.raises(InputError, match=problem), declared(git.root, "train"):
+        entered.append("train")
     pipeline = yaml.safe_load((git.root / "dvc.yaml").read_text())
     pipeline["stages"]["train"]["params"] = ["model", "task", "train"]
     write(git.root, "dvc.yaml", yaml.safe_dump(pipeline))
