@@ -8,17 +8,17 @@ from pathlib import Path
 
 import weighbridge
 from weighbridge.core.documents import BasisItem, Params, PolicyChange
+from weighbridge.core.facts.governing_files import REGISTRY_POLICY
 from weighbridge.core.files import canonical_json, sha256_bytes, sha256_file
 from weighbridge.core.git_tree import Tree
 from weighbridge.core.project import PIPELINE
 from weighbridge.gate.stages import built_basis
-from weighbridge.gate.stages.sides import Checkout, Committed, Side, matching, workflows
-from weighbridge.gate.verdict.library_changes import PATTERNS, library_change
+from weighbridge.gate.stages.sides import Checkout, Committed, Side, library_files, workflows
+from weighbridge.gate.verdict.library_changes import library_change
 from weighbridge.gate.verdict.pipeline_changes import content_digest, file_change, pipeline_digest, short, stage_changes
 from weighbridge.gate.verdict.policy import Policy
 from weighbridge.gate.verdict.waivers import FOLDER
 
-REGISTRY_POLICY = "registry.policy.yaml"
 _GATE_FOLDERS = ("gate", "weighbridge")
 
 
@@ -56,7 +56,7 @@ def take_basis(root: Path, params: Params, before: Policy, base: Committed) -> B
     settings = [sha256_bytes(canonical_json(side.weighing.model_dump(mode="json"))) for side in (after, before)]
     # The changes themselves are among those of the policy, which needs no repository to compare.
     basis.add("weighing settings", settings[0], settings[1], effect=_differ(*settings))
-    _files(basis, "libraries", _both(matching(base, PATTERNS), matching(here, PATTERNS)), base, here)
+    _files(basis, "libraries", _both(library_files(base), library_files(here)), base, here)
     _files(basis, "workflows", _both(workflows(base), workflows(here)), base, here)
     _files(basis, "registry policy", [REGISTRY_POLICY], base, here)
     _waivers(basis, base, here)
@@ -84,6 +84,9 @@ def _files(basis: Basis, subject: str, paths: Sequence[str], base: Committed, he
     for path in paths:
         sides = path, base.read(path), here.read(path)
         change = library_change(*sides) if subject == "libraries" else file_change(_KIND[subject], *sides)
+        if change is not None and subject == "registry policy" and base.read(path) is None:
+            # Without the file anybody may promote, unsigned: whatever it says asks for no less.
+            change = change.model_copy(update={"kind": "policy added"})
         changes += [] if change is None else [change]
     head_digest, base_digest = (_together(side, paths) for side in (here, base))
     if not changes:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from weighbridge.core.facts.governing_files import WORKFLOW_FOLDERS, decides_libraries, may_run_gate, runs_gate
 from weighbridge.core.files import read_bytes
 from weighbridge.core.git_tree import LINK, Tree
-
-WORKFLOW_FOLDERS = (".github/workflows", ".github/actions")
-WORKFLOW_FILES = (".gitlab-ci.yml", "Jenkinsfile", "action.yml", "action.yaml")
 
 
 @dataclass(frozen=True)
@@ -65,19 +62,16 @@ class Checkout:
 Side = Committed | Checkout
 
 
-def matching(side: Side, patterns: Sequence[str]) -> list[str]:
-    """Files in the project's folder or at the repository's top whose names fit."""
-    homes = dict.fromkeys((".", side.folder))
-    paths = [path for home in homes for path in side.names([home])]
-    at_home = [path for path in paths if PurePosixPath(path).parent.as_posix() in homes]
-    return sorted({path for path in at_home if any(fnmatch(PurePosixPath(path).name, item) for item in patterns)})
+def library_files(side: Side) -> list[str]:
+    """Files that decide which libraries run: in the project's folder, at the repository's top, or between them."""
+    home = PurePosixPath(side.folder)
+    places = dict.fromkeys([".", *(place.as_posix() for place in (home, *home.parents))])
+    paths = [path for place in places for path in side.names([place])]
+    beside = [path for path in paths if PurePosixPath(path).parent.as_posix() in places]
+    return sorted({path for path in beside if decides_libraries(PurePosixPath(path).name)})
 
 
 def workflows(side: Side) -> list[str]:
     """Files that say what CI runs, where they mention this program; composite actions always count."""
-    names = [*side.names(WORKFLOW_FOLDERS), *(name for name in side.names(["."]) if name in WORKFLOW_FILES)]
-    return sorted(
-        name
-        for name in names
-        if name.startswith(".github/actions/") or b"weighbridge" in (side.read(name) or b"").lower()
-    )
+    names = side.names([*WORKFLOW_FOLDERS, "."])
+    return sorted(name for name in names if may_run_gate(name) and runs_gate(name, side.read(name)))

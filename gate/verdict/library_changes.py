@@ -12,12 +12,6 @@ from weighbridge.core.documents import PolicyChange
 from weighbridge.core.files import sha256_bytes
 from weighbridge.gate.verdict.pipeline_changes import ABSENT, short
 
-PATTERNS = (
-    "requirements*.txt", "constraints*.txt", "pyproject.toml", "setup.cfg", "uv.lock", "poetry.lock", "pdm.lock",
-    "pixi.lock", "pylock*.toml", "Pipfile.lock", "environment.yml", "environment.yaml", "conda-lock.yml",
-    ".python-version",
-)  # fmt: skip
-"""Files that decide which libraries run, in the project's folder or at the repository's top."""
 GATE = "weighbridge"
 _SHOWN = 4
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(.*)")
@@ -99,7 +93,7 @@ def _libraries(path: str, data: bytes | None) -> dict[str, _Demand] | None:
     if data is None:
         return {}
     name, text = path.rpartition("/")[2], data.decode("utf-8", errors="replace")
-    if name.endswith(".txt"):
+    if name.endswith((".txt", ".in")):
         return _requirements(text.splitlines())
     if not name.endswith((".toml", ".lock")) or name in ("Pipfile.lock", "pixi.lock"):
         return None

@@ -12,11 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.facts.governing_files import REGISTRY_POLICY
 from weighbridge.core.files import DIGEST, canonical_json, sha256_bytes
 from weighbridge.core.strict_yaml import parse_yaml
 
 MODELS = "registry/models"
-POLICY = "registry.policy.yaml"
+POLICY = REGISTRY_POLICY
 CHANNELS = "channels.yaml"
 ATTRIBUTES = f"{MODELS}/.gitattributes"
 AS_STORED = b"# Digests are taken over these bytes: git must not change line ends (core.autocrlf).\n* -text\n"

@@ -6,19 +6,12 @@ import re
 from collections.abc import Iterable
 
 from weighbridge.ci.github import ChangedFile
+from weighbridge.core.facts.governing_files import REGISTRY_POLICY, decides_libraries, may_run_gate
 
 MOST_FILES = 3000
 """GitHub names no more of a pull request; beyond, what it edits cannot be told."""
-_GATE = re.compile(
-    r"\.github/(workflows|actions)/.+|action\.ya?ml|\.gitlab-ci\.yml|Jenkinsfile"
-    r"|(.+/)?(dvc\.yaml|registry\.policy\.yaml)|(weighbridge|gate)/.+\.py"
-)
-"""Workflows, the pipeline's commands, the registry's policy, and the gate's own code in the repository that has it."""
-_LIBRARIES = re.compile(
-    r"(.+/)?((requirements|constraints)[^/]*\.(txt|in)|pyproject\.toml|setup\.(py|cfg)|[^/]*\.lock|pylock[^/]*\.toml"
-    r"|environment[^/]*\.ya?ml|conda-lock\.yml)"
-)
-"""Files that name this program among others: they count where a changed line names it, or cannot be seen."""
+_GATE = re.compile(r"(.+/)?dvc\.yaml|(weighbridge|gate)/.+\.py")
+"""The pipeline's commands, and the gate's own code in the repository that has it."""
 
 
 def edited_gate(files: Iterable[ChangedFile]) -> list[str]:
@@ -31,9 +24,11 @@ def edited_gate(files: Iterable[ChangedFile]) -> list[str]:
 
 
 def _of_gate(name: str, file: ChangedFile) -> bool:
-    if _GATE.fullmatch(name):
+    base = name.rpartition("/")[2]
+    if _GATE.fullmatch(name) or may_run_gate(name) or base == REGISTRY_POLICY:
         return True
-    if not _LIBRARIES.fullmatch(name):
+    # Files of libraries name this program among others: they count where a changed line names it, or cannot be seen.
+    if not decides_libraries(base):
         return False
     if file.patch is None:
         return True

@@ -15,35 +15,12 @@ from typing import Any
 
 from weighbridge.ci.content import Contents
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.governing_files import REGISTRY_POLICY, decides_libraries, may_run_gate, runs_gate
 from weighbridge.core.git_tree import Tree, joined
 from weighbridge.core.strict_yaml import parse_yaml
 
-_BESIDE = (
-    ".dvc/config",
-    ".dvcignore",
-    "requirements*.txt",
-    "requirements*.in",
-    "constraints*.txt",
-    "pyproject.toml",
-    "setup.py",
-    "setup.cfg",
-    "uv.lock",
-    "poetry.lock",
-    "pdm.lock",
-    "Pipfile",
-    "Pipfile.lock",
-    "environment*.yml",
-    "environment*.yaml",
-    "conda-lock.yml",
-    ".python-version",
-)
-"""In the project's folder, at the repository's top, and in the folders between."""
-_WORKFLOWS = (
-    ".github/workflows/*", ".gitlab-ci.yml", ".gitlab/*", "Jenkinsfile", ".circleci/config.yml", "azure-pipelines.yml",
-    "bitbucket-pipelines.yml", ".woodpecker.yml", ".drone.yml",
-)  # fmt: skip
-_ACTIONS = ".github/actions/"
-_POLICY = "registry.policy.yaml"
+_DVC = (".dvc/config", ".dvcignore")
+"""As files of libraries: in the project's folder, at the repository's top, and in the folders between."""
 _GATE = ("weighbridge/__init__.py", "weighbridge/ci/change_gate.py")
 _NO_LIBRARY = {
     *("black", "coverage", "flake8", "import-linter", "importlinter", "isort", "mypy", "pydocstyle", "pylint"),
@@ -139,16 +116,11 @@ def _named(tree: Tree, folder: str) -> Iterator[str]:
         place, _, name = path.rpartition("/")
         if name == "config" and place.rpartition("/")[2] == ".dvc":
             place, name = place.rpartition("/")[0], ".dvc/config"
-        beside = place in around and any(fnmatchcase(name, pattern) for pattern in _BESIDE)
+        beside = place in around and (name in _DVC or decides_libraries(name))
         waiver = path.startswith(waivers) and name.endswith((".yaml", ".yml", ".json"))
-        action = path.startswith(_ACTIONS)
-        if beside or waiver or action or name == _POLICY or _is_workflow(tree, path):
+        workflow = may_run_gate(path) and runs_gate(path, tree.read(path))
+        if beside or waiver or workflow or name == REGISTRY_POLICY:
             yield path
-
-
-def _is_workflow(tree: Tree, path: str) -> bool:
-    """Whether a file tells a CI system how to run the gate."""
-    return any(fnmatchcase(path, pattern) for pattern in _WORKFLOWS) and b"weighbridge" in (tree.read(path) or b"")
 
 
 def _is_requirements(path: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from weighbridge.ci.governing import attributes_that_change, governing
 from weighbridge.ci.stages import Side, Stage, covers, entries, texts
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.governing_files import REGISTRY_POLICY
 from weighbridge.core.project import LOCK, PARAMS, PIPELINE, WAIVERS
 from weighbridge.core.python_imports import inert
 
@@ -91,7 +92,7 @@ def refusal(side: Side) -> InputError | None:
     home = "" if side.folder == "." else f"{side.folder}/"
     paths = [f"{home}{name}" for name in (PARAMS, PIPELINE, LOCK, WAIVERS)]
     paths += [path for path in side.tree.under(f"{home}{WAIVERS}") if path.endswith((".yaml", ".yml"))]
-    paths += [path for path in side.tree.entries if path.rpartition("/")[2] == "registry.policy.yaml"]
+    paths += [path for path in side.tree.entries if path.rpartition("/")[2] == REGISTRY_POLICY]
     link = next((link for path in paths if (link := side.tree.links_on(path)) is not None), None)
     if link is not None:
         return InputError("is a symbolic link", where=link, fix="replace it by a plain file")

@@ -216,6 +216,23 @@ def test_what_is_only_told_is_seen_too(root, lever):
     assert verdict.verdict is Verdict.PASS
 
 
+def test_a_policy_of_the_registry_where_there_was_none_is_told(root):
+    """Without one anybody may promote, unsigned: it asks for more. Editing or removing it later needs a waiver."""
+    git = Git(root)
+    git.run("switch", "--quiet", "main")
+    lose("registry.policy.yaml")(root)
+    commit(root)
+    git.run("switch", "--quiet", "--create", "adding")
+    (root / "registry.policy.yaml").write_text("promoters: ['*@example.org']\n")
+    verdict = gate(root).verdict
+    change = next(item for item in verdict.policy_changes if item.budget == "registry.policy.yaml")
+    assert (change.kind, change.blocks, change.effect) == ("policy added", False, "registry.policy.yaml is new")
+    assert verdict.verdict is Verdict.PASS
+    git.run("branch", "--quiet", "--force", "main")
+    (root / "registry.policy.yaml").write_text("promoters: ['*']\n")
+    assert gate(root).verdict.verdict is Verdict.FAIL
+
+
 def test_examples_that_were_added_are_told(root):
     """The merge base's examples are all there."""
     Git(root).run("switch", "--quiet", "main")

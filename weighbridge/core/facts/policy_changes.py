@@ -33,6 +33,7 @@ CHANGE_KINDS: dict[str, ChangeKind] = {
         ChangeKind("recipe advisory", "a recipe does not count any more"),
         ChangeKind("recipe removed", "a recipe that counted is gone or renamed"),
         ChangeKind("policy", "the policy itself, here or of the registry, allows more"),
+        ChangeKind("policy added", "a policy of the registry stands where there was none", "tell"),
         ChangeKind("project moved", "the project's folder is another one", "tell"),
         ChangeKind("project split", "several projects name one model"),
         ChangeKind("project gone", "a gated project is gated no more"),
