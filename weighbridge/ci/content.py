@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from weighbridge.core.dvc_files import listing_md5
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import canonical_json
-from weighbridge.core.git_tree import SUBMODULE, Tree, joined
+from weighbridge.core.git_tree import LINK, SUBMODULE, Tree, joined
 from weighbridge.core.strict_yaml import parse_yaml
 
 _HASHES = ("md5", "etag", "checksum", "version_id", "sha256", "rev_lock")
@@ -58,6 +59,26 @@ class Contents:
             return None if data.startswith(_LFS) else hashlib.md5(data, usedforsecurity=False).hexdigest()
         out = self.pointers.get(real)
         return str(out["md5"]) if out and isinstance(out.get("md5"), str) else None
+
+    def folder_md5(self, path: str | None) -> str | None:
+        """What DVC would call a folder in a fresh checkout: MD5 over names and MD5s of its files, without what
+        `.dvcignore` names; None where Git cannot tell all of them, as for a link or a folder that a pointer names.
+        """
+        real = None if path is None else self.tree.follow(path)
+        if real is None or real not in self.tree.folders:
+            return None
+        inside = [*self.tree.under(real), *(name for name in self.pointers if name.startswith(f"{real}/"))]
+        kept = not_ignored(self.tree, inside)
+        if kept is None or any(self._is_link(name) for name in kept):
+            return None
+        self.tree.load(kept)
+        found = {name.removeprefix(f"{real}/"): self.md5(name) for name in kept}
+        known = {name: md5 for name, md5 in found.items() if md5 is not None and not md5.endswith(".dir")}
+        return listing_md5(known) if len(known) == len(found) else None
+
+    def _is_link(self, path: str) -> bool:
+        entry = self.tree.entries.get(path)
+        return entry is not None and entry.mode in (LINK, SUBMODULE)
 
     @cached_property
     def pointers(self) -> dict[str, dict[str, Any]]:
@@ -122,6 +143,23 @@ class Contents:
         if any(content is None for _, content in found):
             return None
         return _word([word, *found]) if found else word
+
+
+def not_ignored(tree: Tree, paths: Iterable[str]) -> list[str] | None:
+    """The paths that no `.dvcignore` of the commit names; None where its patterns cannot be read here."""
+    files = [path for path in tree.entries if path.rpartition("/")[2] == ".dvcignore"]
+    kept = list(paths)
+    if not files:
+        return kept
+    try:
+        from pathspec import GitIgnoreSpec  # noqa: PLC0415  # comes with DVC
+    except ImportError:
+        return None
+    for file in files:
+        folder = file.removesuffix(".dvcignore")
+        spec = GitIgnoreSpec.from_lines((tree.text(file) or "").splitlines())
+        kept = [path for path in kept if not (path.startswith(folder) and spec.match_file(path[len(folder) :]))]
+    return kept
 
 
 def external_places(data: bytes, where: str) -> tuple[str, ...] | None:

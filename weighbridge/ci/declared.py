@@ -154,7 +154,7 @@ def _covered(side: Side, stage: Stage, path: str) -> bool:
 
 def _line(side: Side, stage: Stage, path: str) -> Undeclared:
     top = side.tree.git.root
-    line = Path(os.path.relpath(top / path, top / side.folder)).as_posix()
+    line = Path(os.path.relpath(top / path, top / side.folder / stage.placed("."))).as_posix()
     return Undeclared(stage.name, path, line, f"the stage {stage.name}")
 
 

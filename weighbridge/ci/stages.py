@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,10 +30,16 @@ class Stage:
     """Of `weighbridge stage KIND`; None for a command of somebody else."""
     commands: str
     deps: tuple[str, ...]
-    """As written, relative to the project's folder, without those that a template decides."""
+    """Relative to the project's folder, without those that a template decides."""
     frozen: bool
     each: Any
     """What a `foreach` runs over, as written; None for a stage that runs once."""
+    wdir: str | None = None
+    """The folder that it runs in, seen from the project's; None for the project's own."""
+
+    def placed(self, path: str) -> str:
+        """A path as the stage or its lock names it, seen from the project's folder."""
+        return path if self.wdir is None else posixpath.normpath(posixpath.join(self.wdir, path))
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,14 @@ class Side:
         """The stages of `dvc.yaml`, in order."""
         return tuple(_stage(name, body) for name, body in self.pipeline["stages"].items()) if self.pipeline else ()
 
+    def entries(self, name: str, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The paths that the lock has under `deps` or `outs` of one run of a stage, seen from the project's folder,
+        each with what the lock says of it.
+        """
+        stage = next((stage for stage in self.stages if stage.name == name.partition("@")[0]), None)
+        for path, entry in entries((self.locked or {}).get(name, {}), kind):
+            yield (path if stage is None else stage.placed(path)), entry
+
     def runs(self, stage: Stage) -> frozenset[str] | None:
         """The names that a stage has in the lock file; None where a template of another form decides."""
         if stage.each is None:
@@ -102,21 +117,21 @@ class Side:
     def dependencies(self) -> tuple[str, ...]:
         """What any stage depends on, by `dvc.yaml` or by the lock, without what the project's own stages make."""
         names = {dep for stage in self.stages for dep in stage.deps}
-        names |= {path for stage in (self.locked or {}).values() for path, _ in entries(stage, "deps")}
+        names |= {path for name in self.locked or {} for path, _ in self.entries(name, "deps")}
         made = self.outputs
         return tuple(sorted(name for name in names if not any(_overlap(name, out) for out in made)))
 
     @cached_property
     def outputs(self) -> frozenset[str]:
         """What the project's own stages make, by `dvc.yaml` and by the lock."""
-        found = {path for stage in (self.locked or {}).values() for path, _ in entries(stage, "outs")}
-        for body in (self.pipeline.get("stages") or {}).values():
+        found = {path for name in self.locked or {} for path, _ in self.entries(name, "outs")}
+        for stage, body in zip(self.stages, (self.pipeline.get("stages") or {}).values(), strict=True):
             inner = body.get("do", body) if isinstance(body, dict) else {}
             for kind in ("outs", "metrics", "plots"):
                 for out in (inner.get(kind) or []) if isinstance(inner, dict) else []:
                     name = next(iter(out), None) if isinstance(out, dict) else out
                     if isinstance(name, str) and (fixed := name.partition("${")[0].rstrip("/")):
-                        found.add(fixed)
+                        found.add(stage.placed(fixed))
         return frozenset(found)
 
     def imported(self, stage: Stage) -> dict[str, str]:
@@ -190,8 +205,16 @@ def _stage(name: str, body: Any) -> Stage:
     kind = COMMAND.search(commands)
     wdir = inner.get("wdir")
     deps = [dep for dep in inner.get("deps") or [] if isinstance(dep, str) and "${" not in dep]
-    placed = tuple(f"{wdir}/{dep}" if isinstance(wdir, str) else dep for dep in deps)
-    return Stage(name, kind["kind"] if kind else None, commands, placed, bool(inner.get("frozen")), each)
+    found = Stage(
+        name,
+        kind["kind"] if kind else None,
+        commands,
+        (),
+        bool(inner.get("frozen")),
+        each,
+        wdir if isinstance(wdir, str) else None,
+    )
+    return replace(found, deps=tuple(found.placed(dep) for dep in deps))
 
 
 def _bare(stage: Any) -> Any:

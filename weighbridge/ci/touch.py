@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.ci.governing import attributes_that_change, governing
-from weighbridge.ci.stages import Side, Stage, covers, entries, texts
+from weighbridge.ci.stages import Side, Stage, covers, texts
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.governing_files import REGISTRY_POLICY
 from weighbridge.core.project import LOCK, PARAMS, PIPELINE, WAIVERS
@@ -111,7 +111,7 @@ def _reasons(base: Side, head: Side) -> Iterator[str]:
             yield f"{LOCK} is not in {side.tree.commit[:12]}"
             return
     yield from _different(base, head)
-    yield from _stale(head)
+    yield from _stale(base, head)
 
 
 def _different(base: Side, head: Side) -> Iterator[str]:
@@ -185,7 +185,8 @@ def _mentioned(side: Side) -> Iterator[str]:
     named = {key: side.params.get(key) for key in ("data", "train", "devices", "recipes", "budgets")}
     files = [model.get(key) for key in ("onnx", "checkpoint")] if isinstance(model, dict) else []
     words = [*texts(files), *texts(named)]
-    words += [token for stage in side.stages for token in _TOKEN.findall(stage.commands)]
+    tokens = [(stage, token) for stage in side.stages for token in _TOKEN.findall(stage.commands)]
+    words += [word for stage, token in tokens for word in (token, stage.placed(token))]
     for word in dict.fromkeys(words):
         path = None if len(word) > _LONGEST or "\0" in word else side.path(word)
         if path and path in side.tree.entries:
@@ -220,7 +221,7 @@ def _undeclared(base: Side, head: Side) -> Iterator[Undeclared]:
 
 
 def _missing(side: Side, stage: Stage, path: str, by: str) -> Undeclared:
-    return Undeclared(stage.name, path, _seen_from(side.folder, path), by)
+    return Undeclared(stage.name, path, _seen_from(side.path(stage.placed(".")) or side.folder, path), by)
 
 
 def _seen_from(folder: str, path: str) -> str:
@@ -233,7 +234,7 @@ def _seen_from(folder: str, path: str) -> str:
     return "/".join([*(".." for _ in mine), *parts])
 
 
-def _stale(side: Side) -> Iterator[str]:
+def _stale(base: Side, side: Side) -> Iterator[str]:
     """What the lock file does not have as this commit has it: the pipeline was not run on it."""
     locked = side.locked or {}
     for stage in side.stages:
@@ -242,19 +243,27 @@ def _stale(side: Side) -> Iterator[str]:
         if stage.kind is not None and (not ours or (runs is not None and len(ours) < len(runs))):
             yield f"{LOCK} does not have all of the stage {stage.name}"
         for name in ours:
-            yield from _stale_stage(side, stage, name, locked[name])
+            yield from _stale_stage(base, side, stage, name)
 
 
-def _stale_stage(side: Side, stage: Stage, name: str, locked: Mapping[str, Any]) -> Iterator[str]:
-    have = dict(entries(locked, "deps"))
+def _stale_stage(base: Side, side: Side, stage: Stage, name: str) -> Iterator[str]:
+    have, before = dict(side.entries(name, "deps")), dict(base.entries(name, "deps"))
     yield from (f"{LOCK} does not have {dep} for the stage {name}" for dep in stage.deps if dep not in have)
     for dep, entry in have.items():
         known = entry.get("md5")
-        if dep in side.outputs or entry.get("hash") != "md5" or not isinstance(known, str) or known.endswith(".dir"):
+        if entry.get("hash") != "md5" or not isinstance(known, str) or _made_here(side, dep):
             continue
-        found = side.contents.md5(side.path(dep))
+        folder = known.endswith(".dir")
+        if folder and entry == before.get(dep) and _word(base, dep, set()) == _word(side, dep, set()):
+            continue  # as the merge base has it: a large folder is not read for that
+        found = side.contents.folder_md5(side.path(dep)) if folder else side.contents.md5(side.path(dep))
         if found is not None and found != known:
-            yield f"{dep} is not the file that {LOCK} has for the stage {name}"
+            yield f"{dep} is not the {'folder' if folder else 'file'} that {LOCK} has for the stage {name}"
+
+
+def _made_here(side: Side, dep: str) -> bool:
+    """Whether the project's own stages make a dependency, or something in it: Git has no bytes to compare."""
+    return any(dep == out or out.startswith(f"{dep}/") or dep.startswith(f"{out}/") for out in side.outputs)
 
 
 def _sections(where: str, base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[str]:

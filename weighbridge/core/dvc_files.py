@@ -106,12 +106,13 @@ def file_md5(path: Path) -> str:
 
 def folder_md5(folder: Path) -> str:
     """DVC's digest of a folder: md5 over the sorted list of its files' names and md5s."""
-    entries = [
-        {"md5": file_md5(path), "relpath": path.relative_to(folder).as_posix()}
-        for path in folder.rglob("*")
-        if path.is_file()
-    ]
-    entries.sort(key=lambda entry: entry["relpath"])
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return listing_md5({path.relative_to(folder).as_posix(): file_md5(path) for path in files})
+
+
+def listing_md5(files: Mapping[str, str]) -> str:
+    """DVC's digest of a folder of files: their names from the folder, each with its md5."""
+    entries = [{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())]
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 

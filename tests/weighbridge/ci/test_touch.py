@@ -1,6 +1,8 @@
 """What a change touches is decided by content: every way in that has none of the names, and what has no effect."""
 
 import subprocess
+import sys
+from pathlib import Path
 
 import onnx
 import pytest
@@ -8,6 +10,7 @@ import yaml
 from onnx import TensorProto, helper
 
 from weighbridge.ci.touch import all_undeclared, refusal, touch
+from weighbridge.core.dvc_files import folder_md5
 
 from . import repositories as made
 from .repositories import PARAMS, STAGES, commit, lock, pointer, reformatted, side, write
@@ -340,6 +343,81 @@ def test_a_lock_that_was_not_run_on_the_commit_is_touched(git):
     write(git.root, "README.md", "words")
     commit(git)
     assert any("nets/model.py is not the file that dvc.lock has" in reason for reason in reasons(git, base))
+
+
+FOLDERS = """\
+stages:
+  prepare:
+    cmd: weighbridge stage prepare || mkdir made
+    deps: [images, nets/data.py]
+    outs: [made]
+  train:
+    wdir: inner
+    cmd: weighbridge stage train || cp -r ../images trained
+    deps: [../images, own.py, ../made]
+    outs: [trained]
+"""
+
+
+@pytest.fixture
+def by_dvc(git):
+    """A project whose lock DVC itself wrote, with a folder as a dependency and a stage in a folder of its own."""
+    for name in ("images/a.png", "images/deep/b.png", "images/skipped.tmp", "inner/own.py"):
+        write(git.root, name, name)
+    write(git.root, "dvc.yaml", FOLDERS)
+    write(git.root, ".dvcignore", "*.tmp\n/images/*.log\n")
+    write(git.root, ".gitignore", "*.log\n__pycache__/\n/made\n")
+    write(git.root, "images/run.log", "of this machine")
+    (git.root / "dvc.lock").unlink()
+    dvc = str(Path(sys.executable).with_name("dvc"))
+    for command in (["init", "--quiet"], ["repro", "--quiet"]):
+        subprocess.run([dvc, *command], cwd=git.root, check=True, capture_output=True)
+    commit(git, "by DVC")
+    return git
+
+
+def test_folders_and_stages_in_folders_of_their_own_are_compared_as_dvc_does(by_dvc):
+    """Neither is stale as DVC left it, whatever else changes; a file in the folder that the lock does not have is."""
+    git, base = by_dvc, side(by_dvc)
+    assert [stage.deps for stage in base.stages][1] == ("images", "inner/own.py", "made")
+    write(git.root, "README.md", "words\n")
+    write(git.root, "images/skipped.tmp", "DVC ignores it")
+    commit(git)
+    assert touch(base, side(git)).reasons == ("images differs",)
+    git.run("checkout", "--quiet", base.tree.commit, "--", "images")
+    commit(git)
+    assert touch(base, side(git)).reasons == ()
+    write(git.root, "images/deep/b.png", "another")
+    write(git.root, "inner/own.py", "another")
+    commit(git)
+    reasons = touch(base, side(git)).reasons
+    assert "images is not the folder that dvc.lock has for the stage prepare" in reasons
+    assert "inner/own.py is not the file that dvc.lock has for the stage train" in reasons
+
+
+def test_a_lock_with_another_folder_is_stale(by_dvc):
+    """Where the change writes the md5 of a folder that the commit does not have."""
+    git, base = by_dvc, side(by_dvc)
+    text = (git.root / "dvc.lock").read_text()
+    known = base.contents.folder_md5("images")
+    assert known in text
+    write(git.root, "dvc.lock", text.replace(known, f"{'0' * 32}.dir"))
+    commit(git)
+    assert "images is not the folder that dvc.lock has for the stage train" in touch(base, side(git)).reasons
+
+
+def test_a_folder_with_what_git_does_not_have_cannot_be_compared(git):
+    """A link, or a folder that a pointer of DVC names: DVC's digest of the whole is unknown, not wrong."""
+    for name in ("plain/a", "linked/a", "tracked/a"):
+        write(git.root, name, "a")
+    (git.root / "linked/b").symlink_to("a")
+    write(git.root, "tracked/raw.dvc", "outs:\n- md5: 00000000000000000000000000000000.dir\n  path: raw\n")
+    commit(git)
+    contents = side(git).contents
+    assert contents.folder_md5("plain") == folder_md5(git.root / "plain")
+    assert contents.folder_md5("linked") is None
+    assert contents.folder_md5("tracked") is None
+    assert contents.folder_md5("nowhere") is None
 
 
 def test_a_stage_that_never_ran_is_touched(git):
