@@ -3,7 +3,7 @@
 - `location`: signed-rank and sign tests of a centre with their bounds, over launch pairs
 - `looks`: when a group-sequential gate may look, and what each look may spend
 - `multiplicity`: Holm's step-down over a family of budgets
-- `proportions`: Tango's and Newcombe's intervals for paired proportions, Clopper-Pearson, McNemar
+- `proportions`: Tango's and Newcombe's intervals for paired proportions, exact p-values, McNemar
 - `resampled`: percentile bounds of a paired bootstrap
 - `spread`: launch standard deviation, two modes, drift
 - `planning`: how many examples or launch pairs a decision needs

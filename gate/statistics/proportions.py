@@ -1,9 +1,9 @@
-"""Proportions: Tango's score interval for paired ones, and exact binomial bounds for a single one.
+"""Proportions: Tango's score interval for paired ones, and exact p-values for a single one (bounds: `core.intervals`).
 
 Sources: Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
 design", Statistics in Medicine 17, 1998; Newcombe, "Improved confidence intervals for the difference between binomial
 proportions based on paired data", ibid. (method 10); Nam and Blackwelder, "Analysis of the ratio of marginal
-probabilities in a matched-pair setting", Statistics in Medicine 21, 2002; Clopper and Pearson, Biometrika 26, 1934.
+probabilities in a matched-pair setting", Statistics in Medicine 21, 2002.
 """
 
 from __future__ import annotations
@@ -150,14 +150,6 @@ def binomial_p_above(successes: int, total: int, limit: float) -> float:
 def binomial_p_below(successes: int, total: int, limit: float) -> float:
     """Exact one-sided p-value of the hypothesis that the true proportion is at least `limit`."""
     return 1.0 if successes == total else float(special.bdtr(successes, total, limit))
-
-
-def clopper_pearson(successes: int, total: int, lower_alpha: float, upper_alpha: float) -> tuple[float, float]:
-    """Exact bounds of one proportion, each missed with at most its own probability."""
-    failures = total - successes
-    lower = 0.0 if successes == 0 else float(special.betaincinv(successes, failures + 1, lower_alpha))
-    upper = 1.0 if failures == 0 else float(special.betaincinv(successes + 1, failures, 1 - upper_alpha))
-    return lower, upper
 
 
 def mcnemar_p(pairs: Pairs) -> float:

@@ -1,7 +1,7 @@
 """From a measurement to what a version's record says of each metric: value and 95 % interval, in base units.
 
-Standard library only. Sources: Wilson (1927) for proportions; order statistics of the median (e.g. Conover,
-Practical Nonparametric Statistics, 3.2) for launches; percentiles for resamples.
+Standard library only. Exact bounds (`core.intervals`) for proportions, as the gate has them; order statistics of the
+median (e.g. Conover, Practical Nonparametric Statistics, 3.2) for launches; percentiles for resamples.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 from weighbridge.core.documents.measurement import Evidence, Exact, Launches, Measurement, Proportions, Resampled
 from weighbridge.core.facts.metrics import METRICS
+from weighbridge.core.intervals import clopper_pearson
 from weighbridge.registry.state.records import Estimate
 
-_Z95 = 1.959963984540054
+ALPHA = 0.025
+"""On either side."""
 
 
 def estimates(measurement: Measurement) -> dict[str, Estimate]:
@@ -56,20 +58,12 @@ def _estimate(name: str, evidence: Evidence) -> Estimate | None:
 def _proportion(name: str, evidence: Proportions, unit: str) -> Estimate:
     n = evidence.examples
     if name == "accuracy.flips":
-        lower, upper = wilson(evidence.only_reference, n)
+        lower, upper = clopper_pearson(evidence.only_reference, n, ALPHA, ALPHA)
         return Estimate(value=evidence.only_reference / n, lower=lower, upper=upper, unit=unit)
     right = evidence.both + evidence.only_candidate
-    lower, upper = wilson(right, n)
+    lower, upper = clopper_pearson(right, n, ALPHA, ALPHA)
     before = (evidence.both + evidence.only_reference) / n
     return Estimate(value=right / n, lower=lower, upper=upper, unit=unit, baseline=before)
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a proportion; n ≥ 1."""
-    share, z2 = hits / n, _Z95 * _Z95
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:

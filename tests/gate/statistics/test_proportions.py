@@ -11,7 +11,6 @@ from scipy.stats import binomtest, multinomial
 
 from weighbridge.gate.statistics.proportions import (
     Pairs,
-    clopper_pearson,
     mcnemar_p,
     newcombe_interval,
     ratio_interval,
@@ -108,14 +107,6 @@ def test_a_ratio_mirrors_when_the_models_swap(pairs, ratio):
     z, mirrored = ratio_z(pairs, ratio), ratio_z(swapped, 1 / ratio)
     if math.isfinite(z) and math.isfinite(mirrored):
         assert z == pytest.approx(-mirrored, rel=1e-3, abs=1e-3)
-
-
-@given(st.integers(1, 200), st.data(), st.sampled_from([0.05, 0.01]))
-def test_clopper_pearson_is_scipys(total, data, alpha):
-    """The exact interval of scipy, one-sided rates each."""
-    successes = data.draw(st.integers(0, total))
-    interval = binomtest(successes, total).proportion_ci(1 - 2 * alpha, "exact")
-    assert clopper_pearson(successes, total, alpha, alpha) == pytest.approx((interval.low, interval.high), abs=1e-9)
 
 
 @given(COUNTS)

@@ -9,22 +9,7 @@ from hypothesis import strategies as st
 
 from tests.registry.project import write_run
 from weighbridge.core.documents import Measurement
-from weighbridge.registry.lifecycle.estimates import estimates, median_interval, wilson
-
-
-@pytest.mark.parametrize(
-    ("hits", "n", "lower", "upper"),
-    [
-        # Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 3
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_wilson_agrees_with_the_published_table(hits, n, lower, upper):
-    """Newcombe's examples, to four digits."""
-    assert wilson(hits, n) == (pytest.approx(lower, abs=5e-5), pytest.approx(upper, abs=5e-5))
+from weighbridge.registry.lifecycle.estimates import estimates, median_interval
 
 
 @pytest.mark.parametrize(("n", "rank"), [(6, 1), (8, 1), (9, 2), (10, 2), (12, 3), (15, 4), (20, 6), (25, 8)])

@@ -1,0 +1,40 @@
+"""Exact bounds of a proportion, against published values and another implementation."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special
+
+from weighbridge.core.intervals import beta_share, clopper_pearson
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "lower", "upper"),
+    [
+        # Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 5
+        (81, 263, 0.2527, 0.3676),
+        (15, 148, 0.0578, 0.1617),
+        (0, 20, 0.0, 0.1684),
+        (1, 29, 0.0009, 0.1776),
+    ],
+)
+def test_published_bounds(hits, n, lower, upper):
+    """Newcombe's examples, to four digits."""
+    assert clopper_pearson(hits, n, 0.025, 0.025) == (pytest.approx(lower, abs=5e-5), pytest.approx(upper, abs=5e-5))
+
+
+@given(st.integers(1, 200_000), st.data(), st.floats(1e-9, 0.4))
+def test_bounds_are_quantiles_of_the_beta_distribution(total, data, alpha):
+    """As scipy computes them, however many examples and however small the error rate."""
+    hits = data.draw(st.integers(0, total))
+    lower, upper = clopper_pearson(hits, total, alpha, alpha)
+    assert lower == pytest.approx(0.0 if hits == 0 else special.betaincinv(hits, total - hits + 1, alpha), abs=1e-9)
+    wanted = 1.0 if hits == total else special.betaincinv(hits + 1, total - hits, 1 - alpha)
+    assert upper == pytest.approx(wanted, abs=1e-9)
+    assert lower <= hits / total <= upper
+
+
+@given(st.floats(0.5, 1e5), st.floats(0.5, 1e5), st.floats(0, 1))
+def test_the_share_is_scipys(a, b, x):
+    """The function that the bounds invert."""
+    assert beta_share(a, b, x) == pytest.approx(special.betainc(a, b, x), abs=1e-9)
