@@ -1,8 +1,8 @@
 """Which bytes in DVC's cache the registry still needs. Only a plan: nothing here deletes.
 
 Needed are the artifacts of every version that may serve again (all but quarantined and deprecated ones, and always
-what a channel points to), and everything that the current `dvc.lock` names. A remote that several clones share
-needs the union of their answers; DVC's own `gc --cloud` does not know that.
+what a channel points to), and everything that a `dvc.lock` or `.dvc` file of any project names, at any ref. A remote
+that several clones share needs the union of their answers; DVC's own `gc --cloud` does not know that.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from typing import Any
 
 from weighbridge.core.dvc_files import md5s
 from weighbridge.core.errors import InputError
-from weighbridge.core.files import read_yaml
+from weighbridge.core.files import read_bytes, sha256_bytes
 from weighbridge.core.git import Git
 from weighbridge.core.project import LOCK
 from weighbridge.core.strict_yaml import parse_yaml
-from weighbridge.registry.lookup.location import cache_folder
+from weighbridge.registry.lookup.asking import CannotAskError
+from weighbridge.registry.lookup.location import cache_folder, local_remote
 from weighbridge.registry.state.layout import WorkTree, model_names, read_record, require_channels
 from weighbridge.registry.state.presence import require_whole
+
+_NAMED = (LOCK, "*.dvc")
+_ENDINGS = (f"/{LOCK}", ".dvc", LOCK)
+_REFS = ("refs/heads", "refs/remotes", "refs/tags", "refs/stash", "refs/exps")
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,13 @@ class Kept:
         return dict(vars(self))
 
 
-def plan(root: Path) -> list[Kept]:
-    """All objects in DVC's cache, those that could go first, with the reason. A damaged registry is an error:
-    nothing may be thought unneeded because a record could not be read.
+def plan(root: Path, *, remote: bool = False) -> list[Kept]:
+    """All objects in DVC's cache, those that could go first, with the reason; with `remote` those of the default DVC
+    remote, which has to be a folder. A damaged registry is an error: nothing may be thought unneeded because a record
+    could not be read.
     """
     needed = {**dict(_locked(root)), **dict(_registered(root))}
-    folder = cache_folder(root) / "files" / "md5"
+    folder = (_remote_folder(root) if remote else cache_folder(root)) / "files" / "md5"
     unlisted = sorted(name for name in needed if name.endswith(".dir") and not _listing(root, name).is_file())
     rows = []
     for path in sorted(folder.glob("[0-9a-f][0-9a-f]/*")):
@@ -54,6 +60,19 @@ def plan(root: Path) -> list[Kept]:
             why = f"may be in the folder {unlisted[0]}, whose listing is not here: run `dvc fetch --all-branches`"
         rows.append(Kept(name, size, why is not None, why or "no version that may serve, and no dvc.lock, names it"))
     return sorted(rows, key=lambda row: (row.keep, -row.bytes, row.md5))
+
+
+def _remote_folder(root: Path) -> Path:
+    found = local_remote(root)
+    if found is None:
+        raise InputError(
+            "the default DVC remote is not a folder, and no other kind can be listed here",
+            where=".dvc/config",
+            fix="run it where the store is mounted, or plan for the cache",
+        )
+    if not found.is_dir():
+        raise CannotAskError(f"the DVC remote {str(found)!r} could not be asked: the folder is not there")
+    return found
 
 
 def _listing(root: Path, md5: str) -> Path:
@@ -78,23 +97,43 @@ def _registered(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _locked(root: Path) -> Iterator[tuple[str, str]]:
-    """Objects that `dvc.lock` names: in the working tree and at the tip of every branch and tag."""
-    texts = {LOCK: read_yaml(root / LOCK) if (root / LOCK).exists() else None}
-    git = Git(root)
-    refs = git.run("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes", "refs/tags").split()
-    for ref in refs:
-        data = git.blob(ref, f"{git.prefix()}{LOCK}") if git.commit_of(ref) else None
-        if data is not None:
-            texts[ref] = _parsed(data, ref)
-    for where, content in texts.items():
-        for md5 in md5s(content):
-            yield md5, f"{LOCK} of {where}" if where != LOCK else where
+    """Objects that any `dvc.lock` or `.dvc` file names: in the working tree, and in what every ref points to.
+
+    Refs are branches, remote ones, tags, the stash and DVC's experiments.
+    """
+    seen: set[str] = set()
+    for where, data in (*_files_here(root), *_files_in_refs(root)):
+        if (known := sha256_bytes(data)) in seen:
+            continue
+        seen.add(known)
+        for md5 in md5s(parse_yaml(data.decode("utf-8", errors="replace"), where)):
+            yield md5, where
             if md5.endswith(".dir"):
                 yield from ((child, f"{where}: in a folder") for child in _children(root, md5))
 
 
-def _parsed(data: bytes, ref: str) -> Any:
-    return parse_yaml(data.decode("utf-8", errors="replace"), f"{ref}:{LOCK}")
+def _files_here(root: Path) -> Iterator[tuple[str, bytes]]:
+    listing = Git(root).run("ls-files", "-z", "--cached", "--others", "--", *(f":(glob)**/{name}" for name in _NAMED))
+    for name in dict.fromkeys(listing.split("\0")):
+        if name and (root / name).is_file() and not name.startswith(".dvc/"):
+            yield name, read_bytes(root / name)
+
+
+def _files_in_refs(root: Path) -> Iterator[tuple[str, bytes]]:
+    git = Git(root)
+    refs = git.run("for-each-ref", "--format=%(refname)", *_REFS).split()
+    blobs: dict[str, str] = {}
+    trees: set[str] = set()
+    for ref in refs:
+        tree = git.attempt("rev-parse", "--verify", "--quiet", f"{ref}^{{tree}}").stdout.strip()
+        if not tree or tree in trees:
+            continue
+        trees.add(tree)
+        for line in git.run("ls-tree", "-r", "-z", "--full-tree", tree).split("\0"):
+            facts, _, path = line.partition("\t")
+            if path.endswith(_ENDINGS) and facts.startswith("100"):
+                blobs.setdefault(facts.split()[2], f"{path} of {ref}")
+    yield from zip(blobs.values(), git.objects(list(blobs)), strict=True)
 
 
 def _children(root: Path, md5: str) -> list[str]:

@@ -191,6 +191,37 @@ class Bench:
         return other
 
 
+def make_two(home):
+    """Two models in folders of one repository, each by its own `init`; nothing is reproduced before CI does it."""
+    for name in ("remote", "store"):
+        (home / name).mkdir(parents=True)
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", home / "origin.git"], check=True)
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", home / "work"], check=True)
+    bench = Bench(home)
+    identify(bench)
+    bench.run("git", "remote", "add", "origin", str(home / "origin.git"))
+    wheel = built_wheel(home / "wheels")
+    for name in ("a", "b"):
+        bench.write(f"models/{name}/nets/__init__.py", "")
+        bench.write(f"models/{name}/nets/data.py", DATA.replace("default_rng(5)", f"default_rng({ord(name)})"))
+        bench.write(f"models/{name}/nets/model.py", MODEL)
+        options = () if name == "b" else ("--dvc-remote", str(home / "remote"), "--install-from", wheel)
+        bench.run("weighbridge", "init", f"models/{name}", "--name", f"clouds-{name}", "--model", "nets.model:Net",
+                  "--data", "nets.data:load", "--yes", *options)  # fmt: skip
+        bench.write(f"models/{name}/params.yaml", PARAMS.replace("name: clouds", f"name: clouds-{name}"))
+    bench.write("registry.policy.yaml", json.dumps(CANARY_POLICY))
+    bench.commit("Two models and their gates")
+    bench.run("git", "push", "--quiet", "--set-upstream", "origin", "main")
+    return bench
+
+
+CANARY_POLICY = {
+    "on_merge": "canary",
+    "canary": {"steps": [50, 100], "min_samples": 10, "min_time": 0,
+               "budgets": [{"metric": "online.errors", "max_increase": 0.5}]},
+}  # fmt: skip
+
+
 def stand_ins(work):
     """From each foreign action that the workflows name to the folder that stands in for it."""
     found = {}

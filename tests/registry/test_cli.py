@@ -117,3 +117,20 @@ def test_a_race_is_visible(run):
     promote(run.root, PromotionRequest("fp16"))
     with pytest.raises(WeighbridgeError, match="stable is v3, expected v2"):
         run("release", MODEL, "v1", "--expect", "v2")
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("resolve", "m@stable"), ("verify",), ("history", "m"), ("gc",)])
+def test_a_folder_without_a_registry_is_an_error_that_names_the_place(run, tmp_path, arguments):
+    """Exit code 2; never "no models yet"."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeighbridgeError, match="neither a registry nor") as error:
+        run(*arguments, root=tmp_path / "empty")
+    assert str(tmp_path / "empty") in str(error.value)
+    assert error.value.exit_code == 2
+
+
+def test_commands_find_the_registry_from_any_folder(run):
+    """As git finds its own."""
+    (run.root / "src/deep").mkdir(parents=True)
+    assert run("list", root=run.root / "src/deep") == run("list")
+    assert run("resolve", f"{MODEL}@stable", root=run.root / "src/deep") == run("resolve", f"{MODEL}@stable")

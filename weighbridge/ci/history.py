@@ -41,9 +41,13 @@ def default_base(git: Git) -> str:
     raise StateError("the remote's default branch is not known", where=str(git.root), fix="name it with --base")
 
 
-def projects(git: Git) -> list[str]:
-    """Folders with a Weighbridge pipeline, relative to the repository's top (`.` for the top itself), sorted."""
-    tracked = set(_paths(git, "ls-files", "-z", "--full-name", "--", ":/"))
+def projects(git: Git, *, untracked: bool = False) -> list[str]:
+    """Folders with a Weighbridge pipeline, relative to the repository's top (`.` for the top itself), sorted.
+
+    With `untracked`, also those that are not committed yet.
+    """
+    more = ("--cached", "--others", "--exclude-standard") if untracked else ()
+    tracked = set(_paths(git, "ls-files", "-z", *more, "--full-name", "--", ":/"))
     found = []
     for path in sorted(tracked):
         folder = PurePosixPath(path).parent

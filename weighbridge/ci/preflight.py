@@ -102,14 +102,18 @@ def _dependencies(root: Path) -> str | None:
 
 def _lock(root: Path) -> str | None:
     """`dvc.lock` is current: nothing would run but `device`, which asks the outside world every time."""
-    changed = sorted(set(_stale(root)))
+    found = dict(_stale(root))
+    changed = sorted(stage for stage, only_absent in found.items() if not only_absent)
     if changed:
         return f"{', '.join(changed[:4])} changed since the last `dvc repro`: run it and commit dvc.lock"
+    if found:
+        return f"what {', '.join(sorted(found)[:4])} made is not checked out, so it cannot be compared: run `dvc pull`"
     return None
 
 
-def _stale(root: Path) -> Iterator[str]:
-    done = _dvc(root, "status", "--json")
+def _stale(root: Path) -> Iterator[tuple[str, bool]]:
+    """Stages of this project that are not as the lock file says, and whether that is only for want of their files."""
+    done = _dvc(root, "status", "--json", PIPELINE)
     try:
         status = json.loads(done.stdout or "{}")
     except ValueError as error:
@@ -120,7 +124,22 @@ def _stale(root: Path) -> Iterator[str]:
         )
     for stage, what in status.items():
         if not _is_outside_world(stage, what):
-            yield stage
+            yield stage.rpartition(":")[2], _only_absent(what)
+
+
+def _only_absent(what: object) -> bool:
+    """Whether DVC found nothing but files that are not in the working tree."""
+    if not isinstance(what, list):
+        return False
+    said = [item for item in what if item != "always changed"]
+    states = [
+        state
+        for item in said
+        if isinstance(item, dict)
+        for files in item.values()
+        for state in (files.values() if isinstance(files, dict) else [files])
+    ]
+    return bool(states) and all(isinstance(item, dict) for item in said) and set(states) <= {"deleted", "not in cache"}
 
 
 def _is_outside_world(stage: str, what: object) -> bool:
@@ -138,7 +157,7 @@ def _committed(git: Git, project: str) -> str | None:
 def _remote(git: Git, root: Path) -> str | None:
     if not has_remote(git.root):
         return "there is no DVC remote: CI builds everything again, and nothing can be promoted (dvc remote add)"
-    done = _dvc(root, "status", "--cloud", "--json")
+    done = _dvc(root, "status", "--cloud", "--json", PIPELINE)
     if done.returncode != 0:
         said = (done.stderr.strip() or "no message").splitlines()[-1]
         return f"the DVC remote did not answer: {said}"

@@ -33,6 +33,8 @@ _STEPS = {
     "pruned-int8": None,
 }
 
+IGNORED_AT_TOP = (".weighbridge/", "*@[vb][0-9]*/")
+"""What commands write at the repository's top, and the folders that `registry pull` makes."""
 IGNORED = ("/artifacts/", "/measurements/", "/reports/", ".weighbridge/", "__pycache__/")
 ATTRIBUTES = ("registry/models/** -text", "registry.policy.yaml text eol=lf")
 """At the repository's top: digests are taken over bytes, which `core.autocrlf` would change."""
@@ -58,6 +60,8 @@ class Answers:
     install_from: str = SOURCE
     task: str | None = None
     """What quality means for the model; None: a classifier."""
+    requirements: str = REQUIREMENTS
+    """Path of the requirements, relative to the project: one file at the repository's top, for all its models."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def project_files(answers: Answers, schema: str = SCHEMA) -> dict[str, str]:
     return {
         PARAMS: params(answers, schema),
         PIPELINE: pipeline(answers),
-        REQUIREMENTS: requirements(answers.install_from),
+        answers.requirements: requirements(answers.install_from),
     }
 
 
@@ -161,23 +165,25 @@ def pipeline(answers: Answers) -> str:
     """`dvc.yaml`; a finished ONNX file has no training stage."""
     trained = answers.model is not None
     sources = answers.model_files if trained else (str(answers.onnx),)
-    model = _items(6, *sources, REQUIREMENTS)
+    model = _items(6, *sources, answers.requirements)
     given = {"model_deps": model, "train_params": "[model, train]" if answers.task is None else "[model, task, train]"}
     train = fill(template("project-train.yaml"), given) if trained else ""
     checkpoint = ["artifacts/trained/checkpoint.safetensors"] if trained else []
     return fill(
         template("project-pipeline.yaml"),
         {
-            "data_deps": _items(6, *answers.data_files, REQUIREMENTS),
+            "data_deps": _items(6, *answers.data_files, answers.requirements),
             "train": train,
-            "baseline_deps": _items(8, *checkpoint, "artifacts/data", *sources, REQUIREMENTS),
+            "baseline_deps": _items(8, *checkpoint, "artifacts/data", *sources, answers.requirements),
             "compress_params": "".join(f"        - {name}\n" for name in _compress_params(answers)),
             "baseline_params": "[model]" if answers.task is None else "[model, task]",
             "weigh_params": "[budgets, devices, weighing]"
             if answers.task is None
             else "[budgets, devices, task, weighing]",
-            "compress_deps": _items(8, *checkpoint, "artifacts/baseline", "artifacts/data", *sources, REQUIREMENTS),
-            "requirements": REQUIREMENTS,
+            "compress_deps": _items(
+                8, *checkpoint, "artifacts/baseline", "artifacts/data", *sources, answers.requirements
+            ),
+            "requirements": answers.requirements,
         },
     )
 
@@ -193,8 +199,9 @@ def attributes(answers: Answers, home: str) -> tuple[str, ...]:
     out.
     """
     sources = (path for path in (*answers.data_files, *answers.model_files) if path.endswith(".py"))
-    names = (PARAMS, PIPELINE, LOCK, REQUIREMENTS, *sources)
-    paths = dict.fromkeys(f"/{name}" if home == "." else f"/{home}/{name}" for name in names)
+    names = (PARAMS, PIPELINE, LOCK, *sources)
+    own = (f"/{name}" if home == "." else f"/{home}/{name}" for name in names)
+    paths = dict.fromkeys((*own, f"/{REQUIREMENTS}"))
     plain = (path for path in paths if re.fullmatch(r"[A-Za-z0-9_./-]+", path))
     return (*ATTRIBUTES, *(f"{path} text eol=lf" for path in plain))
 

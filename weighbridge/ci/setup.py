@@ -11,11 +11,12 @@ import io
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weighbridge.ci import scaffold
 from weighbridge.ci.checkout import Checkout
+from weighbridge.ci.earlier import with_source
 from weighbridge.ci.history import projects
 from weighbridge.ci.imports import Search
 from weighbridge.ci.scaffold import Answers, Pipeline
@@ -98,18 +99,26 @@ def plan(folder: Path, answers: Answers, setup: Pipeline | None, remote: str | N
     top, folder = git.root.resolve(), folder.resolve()
     home = folder.relative_to(top).as_posix()
     schema = os.path.relpath(top / scaffold.SCHEMA, folder)
-    wanted = {folder / name: text for name, text in scaffold.project_files(answers, schema).items()}
+    shared = top / scaffold.REQUIREMENTS
+    answers = replace(answers, requirements=Path(os.path.relpath(shared, folder)).as_posix())
+    files = scaffold.project_files(answers, schema)
+    wanted = {Path(os.path.normpath(folder / name)): text for name, text in files.items()}
+    wanted[shared] = with_source(_text(shared), answers.install_from, wanted[shared])
     wanted[top / scaffold.SCHEMA] = scaffold.params_schema()
     wanted[top / "registry" / "README.md"] = _REGISTRY_README
     wanted[folder / "waivers" / "README.md"] = _WAIVERS_README
-    wanted[folder / ".gitignore"] = scaffold.with_lines(_text(folder / ".gitignore"), scaffold.IGNORED)
+    wanted[top / ".gitignore"] = scaffold.with_lines(_text(top / ".gitignore"), scaffold.IGNORED_AT_TOP)
+    own = wanted[top / ".gitignore"] if folder == top else _text(folder / ".gitignore")
+    wanted[folder / ".gitignore"] = scaffold.with_lines(own, scaffold.IGNORED)
     wanted[top / ".dvcignore"] = scaffold.with_lines(_text(top / ".dvcignore"), scaffold.DVC_IGNORED)
     lines = scaffold.attributes(answers, home)
     wanted[top / ".gitattributes"] = scaffold.with_lines(_text(top / ".gitattributes"), lines)
     wanted[folder / PIPELINE] = _with_stages(folder / PIPELINE, wanted[folder / PIPELINE])
     _refuse_foreign_params(folder / PARAMS)
+    if _text(folder / PARAMS).strip():
+        del wanted[folder / PARAMS]  # ours, and edited since
     if setup is not None:
-        folders = tuple(sorted({*projects(git), home}))
+        folders = tuple(sorted({*projects(git, untracked=True), home}))
         wanted |= {top / name: text for name, text in scaffold.workflows(setup, folders).items()}
     changes = [Change(path, _old(path), text) for path, text in sorted(wanted.items())]
     return Plan(top, folder, tuple(change for change in changes if change.old != change.new), remote)
@@ -198,6 +207,11 @@ def _refuse_foreign_params(path: Path) -> None:
             where=str(path),
             fix="give the model a folder of its own: weighbridge init DIR",
         ) from error
+
+
+def top_of(folder: Path) -> Path:
+    """The top of the repository that a folder, which may not exist yet, is to lie in."""
+    return Git.discover(_existing(folder)).root.resolve()
 
 
 def _existing(folder: Path) -> Path:

@@ -38,6 +38,8 @@ def _extras(extras: str) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    yield folder / REQUIREMENTS
+    yield Git.discover(folder).root / REQUIREMENTS
+    if Git.discover(folder).root.resolve() != folder.resolve():
+        yield folder / REQUIREMENTS
     yield folder / "dvc.yaml"
     yield from sorted((Git.discover(folder).root / ".github/workflows").glob("*.yml"))

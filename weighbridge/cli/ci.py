@@ -129,10 +129,11 @@ def canary(
     """Judge every running canary. Exits 1 if one was aborted, 0 otherwise."""
     from weighbridge.core.errors import ExitCode
     from weighbridge.registry.canary.judge import judge
+    from weighbridge.registry.state.layout import home
     from weighbridge.registry.state.tip import Settings
     from weighbridge.registry.views.overview import models
 
-    aborted = False
+    aborted, root = False, home(root)
     for row in models(root):
         if row.canary is None:
             continue

@@ -17,7 +17,9 @@ def deps(
     """
     from weighbridge.ci.declared import add, missing
     from weighbridge.core.errors import ExitCode
+    from weighbridge.core.git import find_project
 
+    root = find_project(root)
     found = missing(root)
     if write:
         add(root, found)

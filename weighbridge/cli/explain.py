@@ -17,6 +17,7 @@ def explain(
 
     from weighbridge.compress.recipe.explain import explain as explain_recipe
     from weighbridge.core.files import pretty_json
+    from weighbridge.core.git import find_project
 
-    rows = explain_recipe(root, recipe)
+    rows = explain_recipe(find_project(root), recipe)
     typer.echo(pretty_json(rows) if as_json else tabulate(rows, headers="keys", tablefmt="github"))

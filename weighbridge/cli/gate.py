@@ -36,10 +36,12 @@ def gate(
     from functools import partial
 
     from weighbridge.core.files import pretty_json
+    from weighbridge.core.git import find_project
     from weighbridge.gate.stages import summary
     from weighbridge.gate.stages.merge_base import merge_base
     from weighbridge.gate.stages.portable import portability
 
+    root = find_project(root)
     elsewhere = partial(portability, root) if portable else None
     checked = summary.check(root, elsewhere=elsewhere, base=merge_base(root, base) if base else None)
     if out is not None:

@@ -12,8 +12,10 @@ import typer
 from weighbridge.cli.options import Select, grouped
 
 if TYPE_CHECKING:
+    from weighbridge.ci.earlier import Earlier
     from weighbridge.ci.scaffold import Answers, Pipeline
     from weighbridge.ci.setup import Plan
+    from weighbridge.core.documents import Params
 
 
 @dataclass(frozen=True)
@@ -54,26 +56,38 @@ class Described:
 class Runs:
     """Where and how the gate runs."""
 
-    branch: Annotated[str, typer.Option("--branch", metavar="BRANCH", help="The branch that promotes.")] = "main"
+    branch: Annotated[
+        str | None,
+        typer.Option("--branch", metavar="BRANCH", help="The branch that promotes; default: as before, or main."),
+    ] = None
     runner: Annotated[
-        str, typer.Option("--runner", metavar="LABEL", help="Where the gate runs: the label of a runner.")
-    ] = "ubuntu-latest"
+        str | None,
+        typer.Option(
+            "--runner",
+            metavar="LABEL",
+            help="Where the gate runs: the label of a runner; default: as before, or ubuntu-latest.",
+        ),
+    ] = None
     device_class: Annotated[
         str | None, typer.Option("--device-class", metavar="NAME", help="Name of that kind of machine.")
     ] = None
-    select: Annotated[Select, typer.Option("--select", help="Which of the recipes that pass is promoted.")] = (
-        Select.SMALLEST
-    )
+    select: Annotated[
+        Select | None,
+        typer.Option("--select", help="Which of the recipes that pass is promoted; default: as before, or smallest."),
+    ] = None
     workflows: Annotated[bool, typer.Option("--workflows/--no-workflows", help="Write GitHub workflows.")] = True
 
-    def pipeline(self, source: str) -> Pipeline | None:
-        """What the workflows are made from; None where none are wanted."""
+    def pipeline(self, source: str, before: Earlier) -> Pipeline | None:
+        """What the workflows are made from: as told, or else as before; None where none are wanted."""
         from weighbridge.ci.scaffold import Pipeline
 
         if not self.workflows:
             return None
-        device_class = self.device_class or f"github-{self.runner}"
-        return Pipeline.installing(source, self.branch, self.runner, device_class, self.select.value)
+        runner = self.runner or before.runner or "ubuntu-latest"
+        same = self.runner in (None, before.runner)
+        device_class = self.device_class or (before.device_class if same else None) or f"github-{runner}"
+        select = self.select.value if self.select else before.select or Select.SMALLEST.value
+        return Pipeline.installing(source, self.branch or before.branch or "main", runner, device_class, select)
 
 
 @grouped
@@ -102,14 +116,16 @@ def init(
     a dvc.yaml that is there gets the stages added.
     """
     from weighbridge.ci import setup
-    from weighbridge.ci.scaffold import checked_source
+    from weighbridge.ci.earlier import earlier
+    from weighbridge.ci.scaffold import SOURCE, checked_source
 
-    source = checked_source(install_from)
+    before = earlier(setup.top_of(folder))
+    source = checked_source(install_from or (None if upgrade else before.source))
     if upgrade:
         _upgrade(folder, source, write=not dry_run)
         return
     answers = replace(_answers(folder, described), install_from=source, task=_task(described.task))
-    plan = setup.plan(folder, answers, runs.pipeline(source), remote)
+    plan = setup.plan(folder, answers, runs.pipeline(source, before), remote)
     if dry_run:
         for change in plan.changes:
             typer.echo(change.diff(plan.top), nl=False)
@@ -118,7 +134,10 @@ def init(
     setup.apply(plan)
     for line in setup.describe(plan):
         typer.echo(line)
-    if install_from is None:
+    if not plan.changes:
+        typer.echo("nothing to change")
+        return
+    if source == SOURCE:
         typer.echo(f"before CI can run: replace {source} by where Weighbridge comes from, or give --install-from")
     typer.echo("next: edit params.yaml, then `dvc repro` and `weighbridge gate`; commit when it passes")
 
@@ -140,6 +159,8 @@ def _answers(folder: Path, described: Described) -> Answers:
     from weighbridge.core.documents import DataSection, ModelSection, parse
     from weighbridge.core.errors import InputError
 
+    written = _written(folder)
+    described = _as_written(folder, described, written) if written else described
     model, onnx, data_files = described.model, described.onnx, described.data_files or []
     name = described.name or _ask("The model's name in the registry", "--name", folder.resolve().name)
     if model is None and onnx is None:
@@ -154,7 +175,7 @@ def _answers(folder: Path, described: Described) -> Answers:
         if not (folder / file).exists():
             raise InputError("file not found", where=f"--data-file {file}", fix=f"a path from {folder}")
     own = factory_files(folder, data)
-    if not own and not data_files:
+    if not own and not data_files and written is None:
         raise InputError(
             f"{data} is not in a file of this folder", where="--data", fix="write it first, or name its --data-file"
         )
@@ -178,6 +199,32 @@ def _task(kind: str | None) -> str | None:
     if kind == "custom":
         raise InputError("needs functions of yours", where="--task", fix="write `task: {kind: custom, …}` afterwards")
     return find_task(kind, "--task").name
+
+
+def _written(folder: Path) -> Params | None:
+    """The project that an earlier `init` made here; None where there is none that can be read."""
+    from weighbridge.core.documents import Params
+    from weighbridge.core.errors import InputError
+    from weighbridge.core.project import PARAMS
+
+    try:
+        return Params.read(folder / PARAMS)
+    except InputError:
+        return None
+
+
+def _as_written(folder: Path, described: Described, known: Params) -> Described:
+    """The answers as params.yaml has them; whoever gives others is told to edit that file."""
+    from weighbridge.core.errors import InputError
+    from weighbridge.core.project import PARAMS
+
+    onnx = Path(known.model.onnx) if known.model.onnx else None
+    there = {"name": known.model.name, "model": known.model.factory, "onnx": onnx, "data": known.data.factory}
+    for option, value in there.items():
+        given = getattr(described, option)
+        if given is not None and given != value:
+            raise InputError(f"{folder / PARAMS} says {str(value)!r}", where=f"--{option}", fix="edit it there")
+    return replace(described, name=known.model.name, model=known.model.factory, onnx=onnx, data=known.data.factory)
 
 
 def _ask(question: str, option: str, default: str | None = None) -> str:

@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from weighbridge.core.errors import StateError
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.project import PARAMS
 
 _DEEPER = "fetch the whole history: `fetch-depth: 0` in actions/checkout, or `git fetch --unshallow`"
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
@@ -186,3 +187,23 @@ class Git:
             said = (done.stderr.decode(errors="replace").strip() or "no message").splitlines()[-1]
             raise StateError(f"git {arguments[0]} failed: {said}", where=str(self.root))
         return done.stdout
+
+
+def find_project(start: Path) -> Path:
+    """The folder of the project that a folder belongs to: the closest one with a `params.yaml`, up to Git's top.
+
+    Raises `InputError` that names the places where none was found.
+    """
+    if (start / PARAMS).is_file():
+        return start
+    here = start.resolve()
+    for folder in here.parents if not (here / ".git").exists() else ():
+        if (folder / PARAMS).is_file():
+            return folder
+        if (folder / ".git").exists():
+            break
+    raise InputError(
+        f"no {PARAMS} in this folder, nor in one above it within the repository",
+        where=str(here),
+        fix="name the project's folder with --root, or make one: weighbridge init",
+    )

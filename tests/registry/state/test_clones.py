@@ -4,10 +4,12 @@ import subprocess
 
 import pytest
 
+from tests.registry import project as made
 from tests.registry.project import MODEL, git
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.registry.lifecycle.gc import plan
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
+from weighbridge.registry.lookup.asking import CannotAskError
 from weighbridge.registry.lookup.resolve import resolve, stable_or_none
 from weighbridge.registry.state.layout import AS_STORED, ATTRIBUTES
 from weighbridge.registry.trust.audit import audit
@@ -109,3 +111,46 @@ def test_commits_are_not_signed_where_nobody_asks(project):
     """No key is looked for where git is not told to sign."""
     promote(project, PromotionRequest("int8"))
     assert "gpgsig" not in git(project, "cat-file", "commit", "HEAD")
+
+
+def locked(root, folder, data, name="out"):
+    """A project's lock file that names an object, which DVC's cache has."""
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    md5 = made._md5(data)
+    made.cache(root, md5, data)
+    (root / folder / "dvc.lock").write_text(
+        f"schema: '2.0'\nstages: {{s: {{cmd: x, outs: [{{path: {name}, md5: {md5}}}]}}}}\n"
+    )
+    return md5
+
+
+def test_what_any_project_at_any_ref_names_is_kept(promoted):
+    """The second model's lock file, one on another branch, one behind a tag, data under `dvc add`."""
+    kept = [locked(promoted, "models/b", b"second model")]
+    git(promoted, "add", "-A")
+    git(promoted, "commit", "-qm", "second")
+    git(promoted, "switch", "-qc", "feature")
+    kept.append(locked(promoted, "models/b", b"on a branch"))
+    git(promoted, "commit", "-qam", "branch")
+    kept.append(locked(promoted, "models/b", b"behind a tag"))
+    git(promoted, "commit", "-qam", "tag")
+    git(promoted, "tag", "old")
+    git(promoted, "reset", "-q", "--hard", "HEAD^")
+    git(promoted, "switch", "-q", "main")
+    kept.append(made._md5(b"data"))
+    made.cache(promoted, kept[-1], b"data")
+    (promoted / "data.csv.dvc").write_text(f"outs: [{{path: data.csv, md5: {kept[-1]}}}]\n")
+    made.cache(promoted, loose := made._md5(b"named by nothing"), b"named by nothing")
+    rows = {row.md5: row for row in plan(promoted)}
+    assert all(rows[md5].keep for md5 in kept), {md5: rows[md5].why for md5 in kept}
+    assert not rows[loose].keep
+
+
+def test_a_plan_for_the_remote_lists_the_remote(promoted, tmp_path):
+    """A folder that several clones share; one that is not mounted is an error, never an empty plan."""
+    (promoted / ".dvc/config").write_text(f"[core]\n    remote = r\n['remote \"r\"']\n    url = {tmp_path / 'store'}\n")
+    with pytest.raises(CannotAskError):
+        plan(promoted, remote=True)
+    (tmp_path / "store/files/md5/ab").mkdir(parents=True)
+    (tmp_path / "store/files/md5/ab" / ("c" * 30)).write_bytes(b"x")
+    assert [(row.md5, row.keep) for row in plan(promoted, remote=True)] == [("ab" + "c" * 30, False)]

@@ -124,3 +124,15 @@ def test_a_shallow_clone_is_a_problem(git, dvc, tmp_path):
     )
     assert "shallow" in problems(Git(tmp_path / "shallow"))["history"]
     assert "not in this clone" in problems(git, "gone")["history"]
+
+
+def test_what_is_not_checked_out_is_not_called_changed(git, dvc):
+    """A fresh clone has no artifacts: `dvc pull`, not a new run. What is changed as well is still changed."""
+    gone = [{"changed outs": {"artifacts/data": "deleted"}}, {"changed deps": {"artifacts/x": "not in cache"}}]
+    dvc(local={**CALM, "dvc.yaml:prepare": gone})
+    assert "prepare made is not checked out" in problems(git)["lock file"]
+    assert "dvc pull" in problems(git)["lock file"]
+    dvc(local={**CALM, "prepare": gone, "weigh@int8": ["changed command"]})
+    assert problems(git)["lock file"].startswith("weigh@int8 changed since")
+    dvc(local={**CALM, "prepare": [*gone, {"changed deps": {"data.py": "modified"}}]})
+    assert problems(git)["lock file"].startswith("prepare changed since")

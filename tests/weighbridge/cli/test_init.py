@@ -254,7 +254,7 @@ def test_a_person_is_asked_for_what_no_option_says(repository):
         assert "+/artifacts/" in said
         assert (repository / "params.yaml").exists() is (agreed == "y")
     assert "name: digits" in (repository / "params.yaml").read_text()
-    assert (repository / ".gitignore").read_text().startswith("*.log\n/artifacts/")
+    assert (repository / ".gitignore").read_text().startswith("*.log\n.weighbridge/\n")
 
 
 def test_git_keeps_the_bytes_that_digests_are_taken_of(repository):
@@ -335,3 +335,71 @@ def test_a_project_of_version_0_1_is_brought_to_today(repository):
         cwd=repository, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert {"prepare", "train", "compress@fp16", "weigh@fp16", "judge"} <= set(listed.stdout.split())
+
+
+def two_models(repository):
+    """Sources of two models in folders of their own."""
+    for name in ("a", "b"):
+        folder = repository / "models" / name
+        folder.mkdir(parents=True)
+        (folder / "evaluation.py").write_text("")
+        (folder / "model.onnx").write_bytes(b"x")
+    return ("--onnx", "model.onnx", "--data", "evaluation:load")
+
+
+def test_a_second_model_keeps_what_the_first_was_told(repository):
+    """Branch, runner, device class, selection and where Weighbridge comes from are said once for a repository."""
+    options = two_models(repository)
+    told = ("--branch", "trunk", "--runner", "big-box", "--device-class", "rack", "--select", "fastest",
+            "--install-from", "git+https://git.example/weighbridge@v1")  # fmt: skip
+    run(repository, "models/a", "--name", "a", *options, *told)
+    run(repository, "models/b", "--name", "b", *options, "--yes")
+    texts = {name: (repository / f".github/workflows/{name}.yml").read_text() for name in ("gate", "promote", "canary")}
+    assert "runs-on: big-box" in texts["gate"]
+    assert "WEIGHBRIDGE_DEVICE_CLASS: rack" in texts["gate"]
+    assert "branches: [trunk]" in texts["promote"]
+    assert "--select fastest" in texts["promote"]
+    for folder in ("models/a", "models/b"):
+        assert f"            {folder}/measurements\n" in texts["gate"]
+    assert all("git+https://git.example/weighbridge@v1" in texts[name] for name in ("promote", "canary"))
+    requirements = (repository / "requirements-weighbridge.txt").read_text()
+    assert "weighbridge[compress,pipeline] @ git+https://git.example/weighbridge@v1" in requirements
+
+
+def test_what_the_workflow_installs_is_there_and_every_stage_depends_on_it(repository):
+    """One file at the top for all models; a model's stages name it from where they are."""
+    options = two_models(repository)
+    for name in ("a", "b"):
+        run(repository, f"models/{name}", "--name", name, *options, "--yes")
+        stages = yaml.safe_load((repository / f"models/{name}/dvc.yaml").read_text())["stages"]
+        assert "../../requirements-weighbridge.txt" in stages["prepare"]["deps"]
+        assert not (repository / f"models/{name}/requirements-weighbridge.txt").exists()
+    gate = (repository / ".github/workflows/gate.yml").read_text()
+    assert "pip install --requirement requirements-weighbridge.txt" in gate
+    assert (repository / "requirements-weighbridge.txt").is_file()
+
+
+def test_the_same_init_again_changes_nothing_and_asks_nothing(repository):
+    """Params that were edited since, requirements with more lines: all of it stays, without an option or a question."""
+    options = two_models(repository)
+    run(repository, "models/a", "--name", "a", *options)
+    params = repository / "models/a/params.yaml"
+    params.write_text(params.read_text().replace("max_drop: 0.02", "max_drop: 0.01"))
+    requirements = repository / "requirements-weighbridge.txt"
+    requirements.write_text(requirements.read_text() + "numpy==2.3.0\n")
+    before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file() and ".git/" not in str(path)}
+    assert "nothing to change" in run(repository, "models/a")
+    assert "nothing to change" in run(repository, "models/a", "--name", "a", *options)
+    assert before == {path: path.read_bytes() for path in before}
+    said = run(repository, "models/a", "--name", "other", expect=2)
+    assert "says 'a'" in said
+    assert "edit it there" in said
+
+
+def test_what_commands_write_is_ignored_by_git_from_the_start(repository):
+    """`.weighbridge/` at the top and in the project, and the folders that `registry pull` makes."""
+    options = two_models(repository)
+    run(repository, "models/a", "--name", "a", *options)
+    for name in (".weighbridge/ci/x", "models/a/.weighbridge/x", "a@v12/model.onnx", "models/a/a@b1/model.onnx"):
+        done = subprocess.run(["git", "check-ignore", "--quiet", name], cwd=repository, check=False)
+        assert done.returncode == 0, name

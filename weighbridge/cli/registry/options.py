@@ -43,9 +43,14 @@ class Project:
     @property
     def home(self) -> Path:
         """The folder that carries the registry: found from any folder of the repository, as git finds its own."""
-        from weighbridge.registry.state.layout import home
+        from weighbridge.registry.state.layout import MODELS, home
 
-        return home(self.root)
+        top = home(self.root)
+        if not (top / MODELS).is_dir():
+            from weighbridge.registry.state.presence import require_place
+
+            require_place(top, [])
+        return top
 
 
 @dataclass(frozen=True)

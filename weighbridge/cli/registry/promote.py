@@ -111,15 +111,16 @@ def promote(
 ) -> None:
     """Make what passed a version: stable, on canary, or recorded."""
     from weighbridge.ci.judging_again import judge_again
-    from weighbridge.core.git import Git
+    from weighbridge.core.git import Git, find_project
     from weighbridge.registry.lifecycle.evidence import gather
     from weighbridge.registry.lifecycle.promote import PromotionRequest
     from weighbridge.registry.lifecycle.promote import promote as promote_recipe
 
     signing.check()
-    recipe = pick.one(project.root)
-    gather(project.root, recipe)  # what lies there agrees, before it is judged
-    judge_again(Git.discover(project.root), project.root, recipe)
+    root = find_project(project.root)
+    recipe = pick.one(root)
+    gather(root, recipe)  # what lies there agrees, before it is judged
+    judge_again(Git.discover(root), root, recipe)
     request = PromotionRequest(recipe, channel.value, expect=expect, notes=notes)
-    committed = promote_recipe(project.root, request, settings=change.settings(), key=signing.signer())
+    committed = promote_recipe(root, request, settings=change.settings(), key=signing.signer())
     print_change(committed, as_json=project.as_json)
