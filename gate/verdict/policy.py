@@ -6,7 +6,6 @@ Pure: the caller reads the merge base's `params.yaml` from Git.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +24,7 @@ from weighbridge.core.documents import (
     parse,
 )
 from weighbridge.core.facts.budget_rules import BUDGET_RULES
-from weighbridge.core.facts.metrics import METRICS
+from weighbridge.core.facts.metrics import METRICS, is_plain
 from weighbridge.core.facts.policy_changes import CHANGE_KINDS
 from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.formatting import quantity
@@ -64,6 +63,9 @@ class Policy:
             content = without_anchors(content)
             if "budgets" in content:
                 content = {**content, "budgets": _with_units(content["budgets"])}
+            weighing = content.get("weighing")
+            if isinstance(weighing, dict) and is_plain(limit := weighing.get("time_limit")):
+                content = {**content, "weighing": {**weighing, "time_limit": f"{limit}s"}}
         return cls.of(parse(Params, content, where))
 
     def digest(self) -> str:
@@ -86,15 +88,8 @@ def _with_unit(budget: dict[str, Any]) -> dict[str, Any]:
     if suffix is None:
         return budget
     rules = [rule.name for rule in BUDGET_RULES.values() if rule.scale != "ratio"]
-    plain = {name: value for name in rules if _is_plain(value := budget.get(name))}
+    plain = {name: value for name in rules if is_plain(value := budget.get(name))}
     return {**budget, **{name: f"{value}{suffix}" for name, value in plain.items()}}
-
-
-def _is_plain(value: Any) -> bool:
-    """A number, or text that reads as one."""
-    if isinstance(value, str):
-        return re.fullmatch(r"\s*[+-]?[\d.]+([eE][+-]?\d+)?\s*", value) is not None
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 _BASE_UNITS = {"bytes": "B", "seconds": "s"}

@@ -39,7 +39,7 @@ class OnlineBudget(Written):
     max_drop: float | None = Field(default=None, ge=0, le=1)
     """Largest share of stable minus that of the canary over the same time."""
     threshold: float | None = Field(default=None, gt=0)
-    """Seconds, for latency; `50ms` is read too."""
+    """For latency, with its unit: `50ms`. Records have seconds."""
     classes: int | None = Field(default=None, ge=2, le=10_000)
     """For drift: how many classes there are. It is fixed before any data is seen; the interval depends on it."""
 

@@ -14,7 +14,8 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_
 
 from weighbridge.core.documents.base import Written, load, parse
 from weighbridge.core.errors import InputError, StateError
-from weighbridge.core.facts.metrics import parse_quantity
+from weighbridge.core.facts.metrics import parse_quantity, require_duration
+from weighbridge.core.files import read_yaml
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.state.layout import POLICY, View, WorkTree, safe_relative
 from weighbridge.registry.state.records import CANARY_SAMPLES, CANARY_SECONDS, CANARY_STEPS, CanaryPlan, Weight
@@ -52,7 +53,7 @@ class CanarySection(Written):
     min_samples: int = Field(default=CANARY_SAMPLES, ge=1)
     """Requests that the canary must have answered on a step before it can advance."""
     min_time: float = Field(default=CANARY_SECONDS, ge=0)
-    """Seconds on a step before it can advance; `10min` and `600s` are read too."""
+    """Time on a step before it can advance, with its unit: `10min`, `600s`."""
     budgets: list[OnlineBudget] = []
     """What must hold online. A canary without budgets can be advanced by hand only."""
 
@@ -169,8 +170,38 @@ def read_policy(view: View) -> RegistryPolicy:
     return policy.with_trust_root(view.read(policy.trust_root) if policy.trust_root else None)
 
 
+def require_units(content: Any, where: str) -> None:
+    """Raise `InputError` where a policy that people write now has a time without a unit.
+
+    One that is merged already is read all the same, as seconds: rolling back must not wait for its correction.
+    """
+    section = content.get("canary") if isinstance(content, dict) else None
+    if not isinstance(section, dict):
+        return
+    budgets = section.get("budgets")
+    times = [("canary.min_time", section.get("min_time"))]
+    times += [
+        (f"canary.budgets[{index}].threshold", budget.get("threshold"))
+        for index, budget in enumerate(budgets if isinstance(budgets, list) else [])
+        if isinstance(budget, dict)
+    ]
+    for key, value in times:
+        try:
+            require_duration(value, key.rpartition(".")[2])
+        except ValueError as error:
+            raise InputError(str(error), where=f"{where}: {key}") from error
+
+
+def check_written(data: bytes, where: str) -> None:
+    """Raise `InputError` where the bytes are no policy that can be merged: not valid, or with a time without a unit."""
+    content = parse_yaml(data.decode("utf-8", errors="replace"), where)
+    require_units(content, where)
+    parse(RegistryPolicy, content, where)
+
+
 def load_policy(path: Path) -> RegistryPolicy:
     """A policy from a file outside any registry, with the trust root that it names beside it."""
+    require_units(read_yaml(path), str(path))
     policy = load(RegistryPolicy, path)
     root = path.parent / policy.trust_root if policy.trust_root else None
     return policy.with_trust_root(root.read_bytes() if root is not None and root.is_file() else None)

@@ -29,6 +29,7 @@ from weighbridge.core.documents import (
 )
 from weighbridge.core.documents.report import REPORT, ChangeReport, ProjectReport, ReportSection
 from weighbridge.core.errors import ExitCode, InputError
+from weighbridge.core.facts.governing_files import REGISTRY_POLICY
 from weighbridge.core.files import atomic_write, read_bytes
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
@@ -42,6 +43,7 @@ from weighbridge.gate.verdict.policy import Policy, under_rules
 from weighbridge.gate.verdict.waivers import Terms, read_waivers
 from weighbridge.gate.verdict.waiving import waive_changes
 from weighbridge.registry.lookup.resolve import stable_or_none
+from weighbridge.registry.trust.registry_policy import check_written
 
 # A certain failure first; then what the author must mend, then what the gate could not do.
 _WORST_FIRST = (ExitCode.FAIL, ExitCode.USAGE, ExitCode.UNJUDGED, ExitCode.PASS)
@@ -111,6 +113,7 @@ def judge_all(change: Change, echo: Echo) -> list[Judged]:
     head = projects(change.head.tree)
     refuse_twins(head)
     base = change.contents(history.find_base(change.git, change.base).commit) if change.base is not None else None
+    _check_policies(change.head, base)
     missing = {} if base is None else gone(projects(base.tree), head)
     if not head and not missing:
         raise InputError("has no Weighbridge pipeline", where=str(change.git.root), fix="weighbridge init")
@@ -118,6 +121,18 @@ def judge_all(change: Change, echo: Echo) -> list[Judged]:
     if base is not None:
         judged += [_judge_gone(change, base.tree.commit, folder, item) for folder, item in missing.items()]
     return judged
+
+
+def _check_policies(head: Contents, base: Contents | None) -> None:
+    """A policy of the registry that a pull request brings must be one: promotion and rolling back would stop at it."""
+    if base is None:
+        return  # what is merged is read as it was
+    for path in head.tree.entries:
+        if path.rpartition("/")[2] != REGISTRY_POLICY or head.tree.links_on(path) is not None:
+            continue
+        data = head.tree.read(path)
+        if data is not None and base.tree.read(path) != data:
+            check_written(data, path)
 
 
 def exit_code(judged: list[Judged]) -> ExitCode:

@@ -1,6 +1,7 @@
 """Policy: every way of asking for less is seen, and nothing else is."""
 
 import pytest
+import yaml
 
 from tests.gate.evidence import BUDGETS, budget, comparison, launches, measurement
 from weighbridge.core.documents import DeviceSection, PolicySection, RecipeSection
@@ -120,10 +121,10 @@ def test_a_weaker_policy_is_itself_a_change():
 
 
 def test_every_kind_has_a_default_and_unknown_kinds_are_refused():
-    """Told by default: only what adds examples, takes more time, or upgrades; a misspelt kind is one clear line."""
+    """Told by default: what adds examples or a policy, takes more time, or upgrades; a misspelt kind is one line."""
     assert {kind.name for kind in CHANGE_KINDS.values() if kind.default == "tell"} == {
         "project moved", "test examples added", "calibration", "baseline rebuilt", "measured longer", "gate code",
-        "library upgraded",
+        "library upgraded", "policy added",
     }  # fmt: skip
     with pytest.raises(InputError, match="did you mean 'loosened'"):
         Policy.parse(PARAMS % 0.9 + "policy: {on_change: {losened: tell}}", "params.yaml")
@@ -227,3 +228,18 @@ def test_a_merge_base_from_before_units_were_asked_for_is_read():
         assert [change.kind for change in found] == kinds
     with pytest.raises(InputError, match="expected a number"):
         Policy.parse(old.replace("max: 5", "max: soon"), "base")
+
+
+@pytest.mark.parametrize("limit", [60, 1.5, "60"])
+def test_a_merge_base_whose_time_limit_has_no_unit_is_read_as_it_was(limit):
+    """Nobody can correct what is merged; in the change itself the same line is refused."""
+    content = {
+        "model": {"name": "m", "factory": "a.b:c"},
+        "data": {"factory": "a.b:d"},
+        "recipes": {"int8": {"steps": [{"quantize": {"scheme": "fp16"}}]}},
+        "budgets": [{"metric": "size.bytes", "max": 500}],
+        "weighing": {"time_limit": limit},
+    }
+    policy = Policy.parse(yaml.safe_dump(content), "params.yaml at 1234")
+    assert policy.weighing.time_limit == float(limit)
+    assert policy.budgets[0].limit == 500

@@ -18,7 +18,7 @@ from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust import signing
 from weighbridge.registry.trust.audit import audit
-from weighbridge.registry.trust.registry_policy import RegistryPolicy, plan_with, read_policy
+from weighbridge.registry.trust.registry_policy import RegistryPolicy, load_policy, plan_with, read_policy
 from weighbridge.registry.trust.verify import verify_models
 
 ED25519 = ed25519.Ed25519PrivateKey.generate()
@@ -225,6 +225,23 @@ def test_a_policy_that_cannot_be_read_is_never_the_default(project, text, messag
     commit_all(project)
     with pytest.raises(InputError, match=message):
         promote(project, PromotionRequest("int8"))
+
+
+def test_times_without_a_unit_are_read_where_they_are_merged_and_refused_where_they_are_written(project):
+    """A registry with an older policy promotes and rolls back; a file that is handed over has to say what it means."""
+    text = "canary: {min_time: 600, budgets: [{metric: latency, threshold: 0.05, max: 0.1}]}\n"
+    (project / POLICY).write_text(text)
+    commit_all(project)
+    promote(project, PromotionRequest("int8"))
+    plan = plan_with(project, steps="100", min_samples=None, min_time=None)
+    assert (plan.min_seconds, plan.budgets[0]["threshold"]) == (600, 0.05)
+    with pytest.raises(InputError, match=r"canary\.min_time: min_time needs a unit: write `min_time: 600s`"):
+        load_policy(project / POLICY)
+    (project / POLICY).write_text(text.replace("600", "10min"))
+    with pytest.raises(InputError, match=r"budgets\[0\]\.threshold: threshold needs a unit: write `threshold: 0\.05s`"):
+        load_policy(project / POLICY)
+    (project / POLICY).write_text(text.replace("600", "10min").replace("0.05", "50ms"))
+    assert load_policy(project / POLICY).canary.budgets[0]["threshold"] == 0.05
 
 
 def test_a_canary_plan_is_the_policys_unless_a_command_says_otherwise(project):

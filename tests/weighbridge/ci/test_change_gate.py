@@ -1,6 +1,7 @@
 """The gate of a change: which projects, which exit code, which lines; the pipeline itself is a stand-in here."""
 
 import datetime as dt
+import re
 
 import pytest
 
@@ -325,6 +326,29 @@ def test_two_projects_with_one_models_name_are_refused(git, pipeline):
     commit(git, "split")
     with pytest.raises(InputError, match="already uses the model name 'm'"):
         judge_all(change(git), silent)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "canary: {budgets: [{metric: latency, threshold: 0.05, max: 0.05}]}",
+            "threshold needs a unit",
+        ),
+        ("canary: {min_time: 600}", "canary.min_time: min_time needs a unit: write `min_time: 600s` for seconds"),
+        ("promoter: [a]", "did you mean 'promoters'"),
+    ],
+)
+def test_a_policy_of_the_registry_that_a_pull_request_brings_must_be_one(git, pipeline, text, said):
+    """Merged, it would stop every promotion, or be read in another unit than was meant; one that stands is read."""
+    (git.root / "registry.policy.yaml").write_text(f"{text}\n")
+    commit(git, "policy")
+    with pytest.raises(InputError, match=re.escape(said)):
+        judge_all(change(git), silent)
+    git.run("branch", "--force", "base")
+    (git.root / "README.md").write_text("words")
+    commit(git, "words")
+    assert exit_code(judge_all(change(git), silent)) is ExitCode.PASS
 
 
 def test_params_behind_a_link_are_refused(git, pipeline):

@@ -80,6 +80,8 @@ def test_a_whole_params_file_is_read(tmp_path):
         (["budgets", 0, "max"], 5, "p.yaml: budgets[0]: expected a number with its unit (such as 1B, 1kB"),
         (["budgets", 0, "max"], "5", "p.yaml: budgets[0]: expected a number with its unit"),
         (["budgets", 1], {"metric": "latency.p50", "max": 5}, "p.yaml: budgets[1]: expected a number with its unit"),
+        (["weighing"], {"time_limit": 60}, "p.yaml: weighing: time_limit needs a unit: write `time_limit: 60s`"),
+        (["weighing"], {"time_limit": "1.5"}, "p.yaml: weighing: time_limit needs a unit: write `time_limit: 1.5s`"),
         (["budgets", 0, "min"], 1, "p.yaml: budgets[0]: expected exactly one of max, min"),
         (["budgets", 0, "metric"], "size.byte", "unknown metric 'size.byte' (did you mean 'size.bytes'?)"),
         (["budgets", 0, "against"], "stable", "p.yaml: budgets[0]: 'against: stable' needs a relative limit"),

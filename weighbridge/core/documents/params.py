@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from weighbridge.core.documents.base import Factory, Written, load, parse
 from weighbridge.core.documents.budgets import Budget, BudgetFile
 from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection
 from weighbridge.core.documents.task import TaskSection
 from weighbridge.core.errors import InputError
-from weighbridge.core.facts.metrics import parse_quantity
+from weighbridge.core.facts.metrics import parse_quantity, require_duration
 from weighbridge.core.facts.policy_changes import Reaction, find_change_kind
 from weighbridge.core.facts.targets import DEFAULT_TARGET, TargetName
 from weighbridge.core.files import read_yaml
@@ -127,9 +127,9 @@ class Weighing(Written):
 
     time_limit: Annotated[
         Annotated[float, Field(gt=0, le=86_400)] | Literal["auto"],
-        WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 86_400}, {"type": "string"}]}),
-    ] = 60.0
-    """Seconds for the noisy metrics of one recipe; `60s` and `2min` are read too. `auto`: as long as a decision takes,
+        WithJsonSchema({"type": "string", "examples": ["60s", "2min", AUTO]}),
+    ] = Field(default=60.0, json_schema_extra={"default": "60s"})
+    """Time for the noisy metrics of one recipe, with its unit: `60s`, `2min`. `auto`: as long as a decision takes,
     an hour at most; the first launch pair says how long that will be.
     """
     launches: int = Field(default=54, ge=1, le=1000)
@@ -153,6 +153,12 @@ class Weighing(Written):
     def most_seconds(self) -> float:
         """The time limit as a number."""
         return MOST_SECONDS if self.time_limit == AUTO else float(self.time_limit)
+
+
+def _units_given(section: Any) -> Any:
+    if isinstance(section, dict):
+        require_duration(section.get("time_limit"), "time_limit")
+    return section
 
 
 class PolicySection(Written):
@@ -191,7 +197,7 @@ class Params(Written):
     recipes: dict[Name, RecipeSection] = Field(min_length=1)
     devices: dict[Name, DeviceSection] = Field(default={LOCAL: DeviceSection()}, min_length=1)
     """Where artifacts are weighed; `local` is this machine."""
-    weighing: Weighing = Weighing()
+    weighing: Annotated[Weighing, BeforeValidator(_units_given)] = Weighing()
     policy: PolicySection = PolicySection()
     budgets: list[Budget] = Field(min_length=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from weighbridge.core.errors import InputError
 
@@ -111,6 +111,19 @@ def parse_quantity(value: float | str, unit: Unit, *, needs_unit: bool = False) 
     if needs_unit and not suffix and unit in ("bytes", "seconds"):
         raise ValueError(f"expected a number with its unit ({_examples(unit)})")
     return number * _SCALE[unit].get(suffix, 1)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a number, or text that reads as one: without a unit."""
+    if isinstance(value, str):
+        return re.fullmatch(r"\s*[+-]?[\d.]+([eE][+-]?\d+)?\s*", value) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def require_duration(value: Any, key: str) -> None:
+    """Raise `ValueError` with the line to write where a time is a plain number, which may mean anything."""
+    if is_plain(value):
+        raise ValueError(f"{key} needs a unit: write `{key}: {str(value).strip()}s` for seconds")
 
 
 def _examples(unit: Unit) -> str:
