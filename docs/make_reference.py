@@ -40,7 +40,7 @@ def params_page() -> str:
     titles = {
         "ModelSection": "model", "DataSection": "data", "TrainSection": "train", "RecipeSection": "recipes.NAME",
         "DeviceSection": "devices.NAME",
-        "Weighing": "weighing", "PolicySection": "policy", "Budget": "budgets[]",
+        "Weighing": "weighing", "PolicySection": "policy", "SearchSection": "search", "Budget": "budgets[]",
     }  # fmt: skip
     for name, title in titles.items():
         section = schema["$defs"][name]

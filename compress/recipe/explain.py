@@ -46,7 +46,7 @@ def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
     project = Project(root)
     steps = read_recipe(project.params, recipe, str(project.params_file))
     target = find_target(project.params.recipes[recipe].targets[0])
-    data = _few(project)
+    data = few_examples(project)
     module = None
     if project.params.model.factory is not None:
         module = project.trained_module() if project.checkpoint.is_file() else plain(project.fresh_module().eval())
@@ -114,7 +114,8 @@ def untrained(config: StepConfig) -> StepConfig:
     return config.model_copy(update=update)
 
 
-def _few(project: Project) -> Data:
+def few_examples(project: Project) -> Data:
+    """A few examples of each split, prepared or from the data factory, that stand for the data."""
     if (project.data_folder / "data.json").is_file():
         data, _ = project.data()
     else:
@@ -184,4 +185,4 @@ def _file(before: Sizes, after: Sizes) -> Facts:
     return {**line, "zstd": before.zstd, "zstd after": after.zstd}
 
 
-__all__ = ["explain", "explain_steps", "untrained"]
+__all__ = ["explain", "explain_steps", "few_examples", "untrained"]

@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from weighbridge import __version__
+from weighbridge.cli import advise as advise_command
 from weighbridge.cli import calibrate, ci, registry, stage, transport, weigh
 from weighbridge.cli import deps as deps_command
 from weighbridge.cli import devices as devices_command
@@ -51,6 +52,7 @@ def _options(
 app.command("weigh")(weigh.weigh)
 app.command("gate")(gate_command.gate)
 app.command("explain")(explain_command.explain)
+app.command("advise")(advise_command.advise)
 app.command("calibrate")(calibrate.calibrate)
 app.command("init")(init_command.init)
 app.command("deps")(deps_command.deps)

@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "compress": ("onnxscript", "onnx_ir", "safetensors", "torch", "torch_pruning"),
     "keyless": ("sigstore",),
     "pipeline": ("dvc", "ruamel"),
+    "search": ("optuna",),
     **{
         row.extra: tuple(name.replace("-", "_") for name in (*row.converters, row.runtime) if name not in row.training)
         for row in TARGETS.values()

@@ -8,6 +8,7 @@
 - `device`: the machine that an artifact was weighed on
 - `measurement`: the evidence that `gate` took from two artifacts
 - `task`: what quality means for a model
+- `search`: what of the recipe grammar a search may use
 - `stable`: what the registry serves now
 - `refusal`: why a recipe was not built or not weighed
 - `verdict`: what the budgets say of that evidence
@@ -49,6 +50,7 @@ from weighbridge.core.documents.params import (
     Weighing,
 )
 from weighbridge.core.documents.refusal import REFUSAL, Refusal, find_refusal
+from weighbridge.core.documents.search import SearchSection
 from weighbridge.core.documents.stable import STABLE, Stable, StableFile
 from weighbridge.core.documents.task import TaskSection
 from weighbridge.core.documents.verdict import (
@@ -105,6 +107,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Resampled",
+    "SearchSection",
     "Sizes",
     "Stable",
     "StableFile",

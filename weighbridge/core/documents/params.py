@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from weighbridge.core.documents.base import Factory, Written, load, parse
 from weighbridge.core.documents.budgets import Budget, BudgetFile
 from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection
+from weighbridge.core.documents.search import SearchSection
 from weighbridge.core.documents.task import TaskSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import parse_quantity, require_duration
@@ -199,6 +200,7 @@ class Params(Written):
     """Where artifacts are weighed; `local` is this machine."""
     weighing: Annotated[Weighing, BeforeValidator(_units_given)] = Weighing()
     policy: PolicySection = PolicySection()
+    search: SearchSection = SearchSection()
     budgets: list[Budget] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -263,6 +265,7 @@ __all__ = [
     "Params",
     "PolicySection",
     "RecipeSection",
+    "SearchSection",
     "TaskSection",
     "TrainSection",
     "Weighing",

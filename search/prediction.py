@@ -1,0 +1,106 @@
+"""What recipes come to without training: bytes and multiply-accumulates of their files, and how these answer.
+
+A file's bytes are those that the recipe's own steps write for weights that have not been trained on: shapes, codes and
+the number of zeros do not depend on training, so that they are right to about a percent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from weighbridge.compress.graph.lowering import agreement
+from weighbridge.compress.recipe.maker import Maker
+from weighbridge.core.documents import Sizes
+from weighbridge.core.errors import InvariantError, WeighbridgeError
+from weighbridge.core.progress import Progress
+from weighbridge.search.space import Point, Space
+from weighbridge.search.subject import Source
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One recipe as far as it can be known without training."""
+
+    point: Point
+    sizes: Sizes
+    agreement: float
+    """Share of calibration examples that the untrained file answers as the baseline does; of a regression, 1 minus the
+    relative error."""
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """All predictions, and what there is not."""
+
+    baseline: Sizes
+    found: tuple[Prediction, ...]
+    failed: tuple[tuple[Point, str], ...]
+    """Recipes whose steps refuse the model, with the reason."""
+    left: int
+    """Recipes that there was no time for."""
+
+
+def predict_all(
+    source: Source,
+    space: Space,
+    points: Iterable[Point],
+    progress: Progress,
+    limit: float | None = None,
+) -> Predicted:
+    """Predict points in turn, for `limit` seconds at most; the baseline comes first."""
+    begin, wanted = time.monotonic(), list(points)
+    maker = Maker(source.context, source.target, source.start, train=False)
+    base = maker.make([])
+    answers = _answers(source, base.data)
+    found: list[Prediction] = []
+    failed: list[tuple[Point, str]] = []
+    for number, point in enumerate(wanted):
+        if limit is not None and time.monotonic() - begin > limit:
+            return Predicted(base.sizes, tuple(found), tuple(failed), len(wanted) - number)
+        progress("predict", number, len(wanted), point.form)
+        try:
+            made = maker.make(space.read(point, 0))
+            share = unchanged(_answers(source, made.data), answers, classes=source.classes)
+        except WeighbridgeError as error:
+            failed.append((point, error.what))
+            continue
+        found.append(Prediction(point, made.sizes, share, made.data))
+    progress("predict", len(wanted), len(wanted), f"{len(found)} recipes")
+    return Predicted(base.sizes, tuple(found), tuple(failed), 0)
+
+
+def unchanged(ours: Sequence[Array], theirs: Sequence[Array], *, classes: bool) -> float:
+    """Share of examples that get the class they got before; for other tasks 1 minus the relative error, 0 at least.
+
+    Outputs that contain NaN or infinite values are an `InvariantError`.
+    """
+    if not all(np.isfinite(output).all() for output in ours):
+        raise InvariantError("outputs contain NaN or infinite values")
+    found = agreement(ours, theirs)
+    return found["same_class"] if classes else max(0.0, 1 - found["relative_error"])
+
+
+def parts_of(data: bytes) -> Iterator[tuple[str, int]]:
+    """What an ONNX file consists of, the largest first: the graph itself, and each stored tensor."""
+    model = onnx.load_model_from_string(data)
+    tensors = [(str(tensor.name), int(tensor.ByteSize())) for tensor in model.graph.initializer]
+    rest = len(data) - sum(size for _, size in tensors)
+    yield from sorted([("the graph without weights", rest), *tensors], key=lambda item: -item[1])
+
+
+def _answers(source: Source, data: bytes) -> list[Array]:
+    assert source.context.data.calibration is not None  # the contract of `Context.data`
+    return list(source.target.run(data, source.context.data.calibration.inputs))
+
+
+__all__ = ["Predicted", "Prediction", "parts_of", "predict_all", "unchanged"]

@@ -1,0 +1,267 @@
+"""The space of recipes as typed data, derived from the recipe grammar.
+
+A point is a few choices, one per knob; `steps` writes it as the steps of a recipe. Every point is a valid recipe by
+construction: an order that the grammar refuses, or a step that would change no byte, has no point.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.compress.steps import Step
+from weighbridge.core.documents import Params, RecipeSection, SearchSection, TrainSection
+from weighbridge.core.errors import InputError
+from weighbridge.core.facts.targets import TARGETS
+
+NOTHING = "none"
+PACKS = (NOTHING, "static-int8", "qat-int8", "weight-int8")
+"""Forms of weights, besides shared ones, in which zeros can be stored in less by `pack`."""
+MOST_LAYERS = 8
+"""Up to so many layers get a width each; more share one."""
+ROUND_TO = 4
+RATES = (0.5, 1.0, 2.0)
+"""Peak learning rates of fine-tuning, as multiples of the training's own."""
+PARTS = {"channels": (2, 1.0), "factorize": (2, 1.0), "zeros": (6, 1.5), "share": (2, 0.5), "quantize": (2, 0.5)}
+"""Kind of step → its part of a recipe's epochs, and of its learning rate; those of benchmarks/recipes.yaml."""
+
+Value = float | str | bool
+Values = Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One recipe of the space."""
+
+    widths: tuple[float, ...] = ()
+    """Share of the channels that go, for each of the space's layers; one for all where it has none by name."""
+    factor: float = 0.0
+    """Rank kept by `factorize`, as a share; 0 without it."""
+    sparsity: float = 0.0
+    form: str = NOTHING
+    """How weights are stored: `none`, `share-3`, or a scheme of `quantize`."""
+    teacher: bool = False
+    rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search chooses from, for one target."""
+
+    target: str
+    section: SearchSection
+    train: TrainSection
+    module: bool
+    """Whether there is a PyTorch module; an ONNX file takes lowering steps alone."""
+    layers: tuple[str, ...] = ()
+    """Layers whose widths are chosen one by one."""
+
+    @property
+    def knobs(self) -> dict[str, tuple[Value, ...]]:
+        """Name → values, in order; the first of each asks for nothing."""
+        section, use = self.section, set(self.section.techniques)
+        packs = "pack" in TARGETS[self.target].steps
+        found: dict[str, tuple[Value, ...]] = {}
+        if self.module and "prune-channels" in use:
+            names = [f"width:{name}" for name in self.layers] or ["width"]
+            found |= dict.fromkeys(names, (0.0, *sorted(section.widths)))
+        if self.module and "factorize" in use:
+            found["factor"] = (0.0, *sorted(section.factors, reverse=True))
+        if self.module and packs and "prune-weights" in use:
+            found["sparsity"] = (0.0, *sorted(section.sparsities))
+        found["form"] = (NOTHING, *self._forms(packs=packs))
+        if self._trains:
+            found["rate"] = RATES
+            if section.teacher and self.train.loss == "cross_entropy" and self.train.loop is None:
+                found["teacher"] = (False, True)
+        return {name: values for name, values in found.items() if len(values) > 1}
+
+    @property
+    def _trains(self) -> bool:
+        return self.module and self.section.epochs > 0
+
+    def _forms(self, *, packs: bool) -> list[str]:
+        use = set(self.section.techniques)
+        found = []
+        if "quantize" in use:
+            known = TARGETS[self.target].schemes
+            wanted = known if self.section.schemes is None else tuple(self.section.schemes)
+            found += [name for name in wanted if name in known and (name != "qat-int8" or self._trains)]
+        if packs and "share" in use:
+            found += [f"share-{bits}" for bits in sorted(self.section.bits, reverse=True)]
+        return found
+
+    def check(self, where: str) -> None:
+        """Refuse a space without a single recipe."""
+        knobs = self.knobs.keys() - {"rate", "teacher"}
+        if not knobs:
+            raise InputError(
+                f"the space is empty: no technique of {', '.join(self.section.techniques) or 'an empty list'} "
+                f"acts on {'the module' if self.module else 'an ONNX file'} for {self.target}",
+                where=f"{where}: search",
+                fix="allow more techniques or values",
+            )
+
+    def point(self, values: Values) -> Point:
+        """The point of these values; knobs that have no effect beside the others are at rest."""
+        form = str(values.get("form", NOTHING))
+        sparsity = float(values.get("sparsity", 0.0)) if form in PACKS or form.startswith("share-") else 0.0
+        names = [f"width:{name}" for name in self.layers] or ["width"]
+        point = Point(
+            widths=tuple(float(values.get(name, 0.0)) for name in names),
+            factor=float(values.get("factor", 0.0)),
+            sparsity=sparsity,
+            form=form,
+            teacher=bool(values.get("teacher", False)),
+            rate=float(values.get("rate", 1.0)),
+        )
+        if self.trainable(point):
+            return point
+        return Point(point.widths, point.factor, point.sparsity, point.form)
+
+    def values(self, point: Point) -> dict[str, Value]:
+        """The knobs' values of a point."""
+        names = [f"width:{name}" for name in self.layers] or ["width"]
+        found: dict[str, Value] = dict(zip(names, point.widths, strict=True)) if point.widths else {}
+        found |= {"factor": point.factor, "sparsity": point.sparsity, "form": point.form}
+        found |= {"teacher": point.teacher, "rate": point.rate}
+        return {name: found[name] for name in self.knobs if name in found}
+
+    def trainable(self, point: Point) -> bool:
+        """Whether a step of the point can train."""
+        return self._trains and bool(self._kinds(point))
+
+    def empty(self, point: Point) -> bool:
+        """Whether the point asks for nothing: the baseline is no recipe."""
+        return not any(point.widths) and not point.factor and not point.sparsity and point.form == NOTHING
+
+    def steps(self, point: Point, epochs: int) -> list[dict[str, Any]]:
+        """The steps as `params.yaml` has them, with `epochs` of fine-tuning in all."""
+        share = dict(zip(self._kinds(point), apportioned(self._kinds(point), epochs), strict=True))
+        keep = {"keep": list(self.section.keep)} if self.section.keep else {}
+        tuned = {kind: self._finetune(point, kind, count) for kind, count in share.items()}
+        steps = self._narrow(point, keep, tuned.get("channels", {}))
+        if point.factor:
+            steps.append({"factorize": {"ratio": point.factor, **keep, **tuned["factorize"]}})
+        if point.sparsity:
+            cubic = {"schedule": "cubic"} if share["zeros"] > 1 else {}
+            magnitude = {"method": "magnitude", "sparsity": point.sparsity, **cubic}
+            steps.append({"prune": {**magnitude, **keep, **tuned["zeros"]}})
+        steps += self._stored(point, keep, tuned)
+        if point.form.startswith("share-") or point.sparsity:
+            steps.append({"pack": {}})
+        return steps
+
+    def read(self, point: Point, epochs: int) -> list[Step]:
+        """The validated steps of a point."""
+        section = RecipeSection(target=self.target, steps=self.steps(point, epochs))
+        return read_steps(section, "search")
+
+    def _stored(self, point: Point, keep: dict[str, Any], tuned: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if point.form.startswith("share-"):
+            bits = int(point.form.removeprefix("share-"))
+            where = {"biases": 4, **tuned["share"]} if self.module else {"on": "file"}
+            return [{"share": {"bits": bits, **where, **keep}}]
+        if point.form == NOTHING:
+            return []
+        scheme = point.form
+        training = tuned.get("quantize", {})
+        if scheme == "qat-int8" and not training:
+            scheme = "static-int8"  # the same file before its training
+        return [{"quantize": {"scheme": scheme, **keep, **(training if scheme == "qat-int8" else {})}}]
+
+    def _narrow(self, point: Point, keep: dict[str, Any], tuned: dict[str, Any]) -> list[dict[str, Any]]:
+        """One step where all widths are the same, else one for each width; training follows the last."""
+        method = {"method": "structured", "round_to": ROUND_TO}
+        if not any(point.widths):
+            return []
+        if len(set(point.widths)) == 1:
+            return [{"prune": {**method, "ratio": point.widths[0], **keep, **tuned}}]
+        levels = sorted({width for width in point.widths if width})
+        named = {
+            level: [layer for layer, width in zip(self.layers, point.widths, strict=True) if width == level]
+            for level in levels
+        }
+        steps = [{"prune": {**method, "ratio": level, "layers": layers}} for level, layers in named.items()]
+        steps[-1]["prune"] |= tuned
+        return steps
+
+    def _kinds(self, point: Point) -> list[str]:
+        """Kinds of steps that can train, in order."""
+        asked = {
+            "channels": any(point.widths),
+            "factorize": bool(point.factor),
+            "zeros": bool(point.sparsity),
+            "share": point.form.startswith("share-") and self.module,
+            "quantize": point.form == "qat-int8",
+        }
+        return [kind for kind, wanted in asked.items() if wanted]
+
+    def _finetune(self, point: Point, kind: str, epochs: int) -> dict[str, Any]:
+        if not epochs:
+            return {}
+        rate = float(f"{self.train.lr * point.rate * PARTS[kind][1]:.3g}")
+        taught = {"distill": {"temperature": 4, "weight": 0.5, "validation": 0.05}} if point.teacher else {}
+        return {"finetune": {"epochs": epochs, "lr": rate, "batch_size": min(64, self.train.batch_size), **taught}}
+
+
+def apportioned(kinds: Sequence[str], epochs: int) -> list[int]:
+    """Epochs of each trainable step: by their parts, one at least, the last first where there are too few."""
+    if epochs < len(kinds):
+        return [0] * (len(kinds) - epochs) + [1] * epochs
+    parts = [PARTS[kind][0] for kind in kinds]
+    shares = [max(1, int(epochs * part / sum(parts))) for part in parts]
+    while sum(shares) > epochs:
+        shares[shares.index(max(shares))] -= 1
+    if shares:
+        shares[shares.index(max(shares))] += epochs - sum(shares)
+    return shares
+
+
+def space_of(params: Params, target: str, layers: Sequence[str], where: str) -> Space:
+    """The space that params leave for a target; `layers` are those whose channels can be removed."""
+    module = params.model.factory is not None
+    section = params.search
+    named = tuple(layers) if len(layers) <= MOST_LAYERS else ()
+    if not layers:
+        section = section.model_copy(
+            update={"techniques": [name for name in section.techniques if name != "prune-channels"]}
+        )
+    space = Space(target, section, params.train, module, named)
+    space.check(where)
+    return space
+
+
+def coarse(space: Space) -> list[Point]:
+    """About a hundred points that stand for the space: one width for all layers, few sparsities, every form.
+
+    The least of everything comes first: where that is too large, so is every other. The rest is spread, so that the
+    first few stand for all.
+    """
+    points = list(dict.fromkeys(_grid(space)))
+    least = [space.point({name: values[-1] for name, values in space.knobs.items()})]
+    spread = [point for start in range(5) for point in points[start::5]]
+    return list(dict.fromkeys([*least, *spread]))
+
+
+def _grid(space: Space) -> Iterator[Point]:
+    knobs = space.knobs
+    widths = (0.0, *sorted(space.section.widths)) if any(name.startswith("width") for name in knobs) else (0.0,)
+    sparsities = tuple(map(float, knobs.get("sparsity", (0.0,))))
+    chosen = {sparsities[0], sparsities[len(sparsities) // 2], sparsities[-1]}
+    teacher = bool(knobs.get("teacher"))
+    for width, sparsity, form in itertools.product(widths, sorted(chosen), map(str, knobs.get("form", (NOTHING,)))):
+        values: dict[str, Value] = {"sparsity": sparsity, "form": form, "teacher": teacher}
+        names = [f"width:{name}" for name in space.layers] or ["width"]
+        values |= dict.fromkeys(names, width)
+        point = space.point(values)
+        if not space.empty(point):
+            yield point
+    for factor in knobs.get("factor", ())[1:]:
+        yield space.point({"factor": factor, "teacher": teacher})
+
+
+__all__ = ["NOTHING", "Point", "Space", "apportioned", "coarse", "space_of"]

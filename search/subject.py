@@ -1,0 +1,103 @@
+"""The model that a search is about: its module or file, its data, and what of it can be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from weighbridge.compress.export import find_target
+from weighbridge.compress.export.target import Target
+from weighbridge.compress.graph.layers import calls
+from weighbridge.compress.recipe.explain import few_examples
+from weighbridge.compress.recipe.project import Project
+from weighbridge.compress.recipe.teachers import Teachers
+from weighbridge.compress.steps import Context, Graph, Subject
+from weighbridge.compress.techniques.prune.channel_groups import channel_groups
+from weighbridge.compress.techniques.prune.config import PruneConfig
+from weighbridge.compress.training.objective import batch
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.progress import silent
+from weighbridge.data import Data
+
+
+@dataclass(frozen=True)
+class Source:
+    """What recipes start from."""
+
+    project: Project
+    target: Target
+    start: Subject | Graph
+    context: Context
+    trained: bool
+    """Whether the weights are the baseline's; fresh ones stand for it where it is not trained yet."""
+    layers: tuple[str, ...]
+    """Layers whose channels can be removed, the most expensive first."""
+
+    @property
+    def classes(self) -> bool:
+        """Whether labels are classes; else answers are compared by their values."""
+        labels = self.context.data.test.labels
+        return labels.dtype.kind in "iub" and labels.ndim == 1
+
+
+def untrained_source(root: Path, target: str | None = None) -> Source:
+    """The project's model with a few examples, as `weighbridge explain` sees it; needs no earlier stage."""
+    project = Project(root)
+    chosen = chosen_target(project, target)
+    data = few_examples(project)
+    start, trained = start_of(project, data)
+    return source_of(project, chosen, start, data, trained=trained)
+
+
+def chosen_target(project: Project, name: str | None) -> Target:
+    """The target to search for: as asked, or the first of `targets`."""
+    names = project.params.targets
+    if name is not None and name not in names:
+        raise InputError(f"{name!r} is not among 'targets'", where="--target", fix=f"one of {', '.join(names)}")
+    return find_target(name or names[0], f"{project.params_file}: targets")
+
+
+def start_of(project: Project, data: Data) -> tuple[Subject | Graph, bool]:
+    """The baseline, or the factory's fresh weights where it is not trained yet; and which of the two."""
+    if project.params.model.factory is None:
+        return Graph(project.given_model(data)), True
+    trained = project.checkpoint.is_file()
+    module = project.trained_module() if trained else project.start_module().eval()
+    project.check(module, data.train)
+    return Subject(module), trained
+
+
+def source_of(project: Project, target: Target, start: Subject | Graph, data: Data, *, trained: bool) -> Source:
+    """The source with the context that steps run in."""
+    context = Context(
+        data=data,
+        train=project.params.train,
+        seed=project.params.train.seed,
+        baseline=project.trained_module,
+        teacher=Teachers(project, target.name),
+        progress=silent,
+    )
+    layers = prunable(start, data, project.params.search.keep) if isinstance(start, Subject) else ()
+    return Source(project, target, start, context, trained, layers)
+
+
+def prunable(start: Subject, data: Data, keep: Sequence[str]) -> tuple[str, ...]:
+    """Layers whose channels can be removed, by falling multiply-accumulates; none where the module has no such layer.
+
+    A pattern of `keep` that matches no layer is an `InputError`.
+    """
+    assert data.calibration is not None  # `few_examples` and the splits of a search set it
+    config = PruneConfig(method="structured", ratio=0.5, keep=list(keep))
+    try:
+        groups = channel_groups(config, start.module, data.calibration)
+    except (InputError, InvariantError) as error:
+        if error.where == "prune: keep":
+            error.where = "params.yaml: search.keep"
+            raise
+        return ()
+    cost = calls(start.module, batch(data.calibration, slice(0, 1))[0])
+    macs = [cost[group.root].macs if group.root in cost else 0 for group in groups]
+    return tuple(groups[index].root for index in np.argsort([-value for value in macs], kind="stable"))

@@ -1,0 +1,86 @@
+"""`weighbridge advise`: a ranked list whose recipes run, and a clear word where no recipe can meet the budgets."""
+
+import json
+
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from tests.compress.nets import build
+from tests.search.project import project
+from weighbridge.cli import app
+from weighbridge.compress import stages
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.core.documents import RecipeSection
+from weighbridge.core.errors import InputError
+from weighbridge.search.advise import EXPECT, advise
+
+
+@pytest.fixture(scope="module")
+def advised(tmp_path_factory):
+    """The advice for one small project."""
+    root = project(tmp_path_factory.mktemp("advised"))
+    stages.prepare(root)
+    stages.train(root)
+    return advise(root, "size")
+
+
+def test_each_advice_is_a_recipe_with_a_reason(advised):
+    """Every list of steps is valid as it stands, smaller than the baseline, and says why and what to expect."""
+    assert advised.obstacle is None
+    assert advised.trained
+    assert len(advised.recipes) >= 3
+    for item in advised.recipes:
+        assert read_steps(RecipeSection(steps=item.steps), "advice")
+        assert item.sizes.bytes <= 0.9 * advised.baseline.bytes
+        assert item.why
+        assert item.outlook in EXPECT
+
+
+def test_the_list_is_ranked_by_the_goal(advised):
+    """Among recipes of one outlook the smallest comes first."""
+    places = [(list(EXPECT).index(item.outlook), item.sizes.bytes) for item in advised.recipes]
+    assert places == sorted(places)
+
+
+def test_what_only_weighing_decides_is_said(advised):
+    """Accuracy is no prediction."""
+    assert advised.weighed == ["accuracy.top1"]
+
+
+def test_an_impossible_budget_names_the_nearest_recipe_and_what_is_in_its_way(tmp_path):
+    """Exit code 1, the value beside the limit, and the largest parts of the file."""
+    budgets = [{"metric": "size.bytes", "max": "100B"}, {"metric": "size.bytes", "max_ratio": 1.0}]
+    result = CliRunner().invoke(app, ["advise", "-q", "--root", str(project(tmp_path, budgets=budgets))])
+    assert result.exit_code == 1
+    assert "no recipe of the space meets the budgets; the nearest (" in result.stderr
+    assert "at most 100 B. In its way: " in result.stderr
+    assert "max_ratio" not in result.stderr
+
+
+def test_an_empty_space_is_an_input_error(tmp_path):
+    """The key is named."""
+    root = project(tmp_path, search={"techniques": ["prune-weights"], "sparsities": []})
+    with pytest.raises(InputError, match="the space is empty") as caught:
+        advise(root)
+    assert str(caught.value.where).endswith("params.yaml: search")
+
+
+def test_a_keep_pattern_that_matches_nothing_is_an_input_error(tmp_path):
+    """A misspelt layer would be compressed after all."""
+    with pytest.raises(InputError, match="hiden") as caught:
+        advise(project(tmp_path, search={"keep": ["hiden"]}))
+    assert caught.value.where == "params.yaml: search.keep"
+
+
+def test_a_finished_onnx_model_is_advised_too(tmp_path):
+    """Lowering steps alone."""
+    module, context = build("mlp")
+    onnx.save(ONNXRUNTIME.export(module, context.data.calibration).proto, tmp_path / "net.onnx")
+    root = project(tmp_path, model={"name": "tiny", "onnx": "net.onnx"}, train=None)
+    result = CliRunner().invoke(app, ["advise", "-q", "--json", "--root", str(root)])
+    assert result.exit_code == 0, result.output
+    steps = [item["steps"] for item in json.loads(result.stdout)["recipes"]]
+    assert steps
+    assert not any("prune" in step for one in steps for step in one)

@@ -1,0 +1,65 @@
+"""The space is the grammar: every point is a recipe that the grammar takes, and none is idle."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weighbridge.core.documents import SearchSection, TrainSection
+from weighbridge.core.errors import InputError
+from weighbridge.search.space import Space, apportioned, coarse
+
+LAYERS = ("features.0", "features.3", "hidden")
+SPACES = [
+    Space("onnxruntime", SearchSection(), TrainSection(), module=True, layers=LAYERS),
+    Space("onnxruntime", SearchSection(keep=["hidden"]), TrainSection(), module=True),
+    Space("onnxruntime", SearchSection(), TrainSection(), module=False),
+    Space("litert", SearchSection(), TrainSection(), module=True, layers=LAYERS),
+    Space("executorch", SearchSection(), TrainSection(loss="mse"), module=True),
+    Space("onnxruntime", SearchSection(epochs=0), TrainSection(), module=True),
+]
+
+
+@given(st.sampled_from(SPACES), st.integers(0, 12), st.randoms(use_true_random=False))
+def test_every_point_is_a_valid_recipe(space, epochs, random):
+    """The grammar refuses none of them, whatever the knobs say."""
+    point = space.point({name: random.choice(values) for name, values in space.knobs.items()})
+    if not space.empty(point):
+        assert space.read(point, min(epochs, space.section.epochs))
+
+
+@given(st.sampled_from(SPACES), st.randoms(use_true_random=False))
+def test_a_point_is_what_its_values_say(space, random):
+    """Values and points are one thing written twice, so that a journal can hold either."""
+    point = space.point({name: random.choice(values) for name, values in space.knobs.items()})
+    assert space.point(space.values(point)) == point
+
+
+def test_zeros_are_never_without_what_stores_them():
+    """Pruned weights without pack leave a file as large as before: no point has them."""
+    for space in SPACES:
+        for point in coarse(space):
+            names = [next(iter(step)) for step in space.steps(point, 3)]
+            if point.sparsity:
+                assert names[-1] == "pack"
+
+
+def test_epochs_are_shared_out_whole():
+    """Ten epochs over three steps are those of the recipes made by hand; one epoch goes to the last step."""
+    assert apportioned(["channels", "zeros", "share"], 10) == [2, 6, 2]
+    assert apportioned(["channels", "zeros", "share"], 1) == [0, 0, 1]
+    assert apportioned(["share"], 10) == [10]
+    for epochs in range(12):
+        assert sum(apportioned(["channels", "zeros", "share"], epochs)) == epochs
+
+
+def test_an_empty_space_is_refused():
+    """Nothing to choose is said, with the key."""
+    space = Space("executorch", SearchSection(techniques=["share"]), TrainSection(), module=True)
+    with pytest.raises(InputError, match="the space is empty"):
+        space.check("params.yaml")
+
+
+def test_the_coarse_points_have_the_smallest_recipe_first():
+    """Where the first is too large for a budget, nothing else needs to be looked at."""
+    first = coarse(SPACES[0])[0]
+    assert (first.widths, first.sparsity, first.form) == ((0.75, 0.75, 0.75), 0.92, "share-2")
