@@ -40,7 +40,8 @@ from benchmarks.beside.weights import Weigher
 from weighbridge.core.errors import ExitCode, InputError, MeasurementError, WeighbridgeError
 from weighbridge.core.facts.isa import flags, widest
 from weighbridge.core.files import atomic_write, read_bytes, write_json
-from weighbridge.core.formats.onnx_file import compressed_sizes, serialize
+from weighbridge.core.formats.compressed import compressed_sizes
+from weighbridge.core.formats.onnx_file import serialize
 from weighbridge.core.formats.onnx_strip import strip_metadata
 from weighbridge.data import read_npz
 from weighbridge.gate.measure.device import describe

@@ -143,8 +143,8 @@ def row(item: Built, answered: dict[str, Any], taken: Taken) -> dict[str, Any]:
     return {
         "target": item.target,
         "form": item.form,
-        "bytes": item.model.sizes["bytes"],
-        "zstd": item.model.sizes["zstd"],
+        "bytes": item.model.size,
+        "zstd": item.model.compressed("zstd", 19),
         "latency_ratio_to_fp32_onnx": float(np.exp(SIGNED_RANK.estimate(taken.logs))),
         "latency_ratio_interval": [finite(float(np.exp(bound))) for bound in bounds],
         "launches": len(taken.logs),

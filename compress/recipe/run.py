@@ -23,7 +23,8 @@ from weighbridge.compress.training.quality import predict
 from weighbridge.compress.training.splits import forget
 from weighbridge.core.documents import Sizes, StepRecord
 from weighbridge.core.errors import InvariantError, StateError, WeighbridgeError
-from weighbridge.core.formats.onnx_file import compressed_sizes, counts
+from weighbridge.core.formats.compressed import compressed_sizes
+from weighbridge.core.formats.onnx_file import counts
 from weighbridge.core.formats.onnx_isa import requires
 from weighbridge.data import Split
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,13 @@ from weighbridge.core.documents import Absent, Evidence, Exact, Manifest, Weighe
 from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.core.facts.targets import TARGETS, target_of_suffix
 from weighbridge.core.files import read_bytes, sha256_bytes, sha256_file, sha256_named
-from weighbridge.core.formats.onnx_file import (
-    Counts,
-    Signature,
-    compressed_sizes,
-    counts,
-    external_files,
-    load_model,
-    signature,
-)
+from weighbridge.core.formats.compressed import KINDS, Kind, compressed_size, level, read_chunks
+from weighbridge.core.formats.onnx_file import Counts, Signature, counts, signature
 from weighbridge.core.formats.onnx_precision import FLOAT32, roundoff
+from weighbridge.core.formats.onnx_skim import skim_model
+
+SHOWN_COMPRESSED = 1 << 25
+"""Bytes up to which reports show compressed sizes that no budget asks for."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,8 @@ class Model:
     """Of each of `files`, in their order: what was read is what must be staged and run."""
     digest: str
     """Of the file's bytes; of all files where weights lie beside it."""
-    sizes: Mapping[str, int]
+    size: int
+    """Bytes of all files."""
     counts: Counts | str
     """Parameters and multiply-accumulates, or why they are not known."""
     signature: Signature
@@ -44,7 +43,7 @@ class Model:
 
     def weighed(self) -> Weighed:
         """How a measurement names it."""
-        return Weighed(name=self.name, digest=self.digest, bytes=self.sizes["bytes"])
+        return Weighed(name=self.name, digest=self.digest, bytes=self.size)
 
     def stage(self, folder: Path) -> tuple[tuple[str, str], ...]:
         """Copy the files into a folder of their own, so that nobody changes them while they are weighed.
@@ -54,12 +53,25 @@ class Model:
         anything obviously wrong", 2009).
         """
         placed = []
-        for (name, data), digest in zip(self.contents(), self.digests, strict=True):
-            target = folder / name
+        for source, digest in zip(self.files, self.digests, strict=True):
+            target = folder / self._staged(source)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
+            hashed = hashlib.sha256()
+            with target.open("wb") as file:
+                for chunk in read_chunks([source]):
+                    hashed.update(chunk)
+                    file.write(chunk)
+            self._same(source, digest, f"sha256:{hashed.hexdigest()}")
             placed.append((str(target), digest))
         return tuple(placed)
+
+    def _staged(self, source: Path) -> str:
+        """Name of one of its files within a folder of its own."""
+        return f"model{self.path.suffix}" if source == self.path else source.relative_to(self.path.parent).as_posix()
+
+    def compressed(self, kind: Kind, at: int) -> int:
+        """Bytes of all files under gzip or zstd at a level."""
+        return compressed_size(read_chunks(self.files), kind, at, self.size)
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Name within a folder of its own, and bytes, of each file.
@@ -70,8 +82,7 @@ class Model:
         for source, digest in zip(self.files, self.digests, strict=True):
             data = read_bytes(source)
             self._same(source, digest, sha256_bytes(data))
-            beside = source.relative_to(self.path.parent).as_posix()
-            yield f"model{self.path.suffix}" if source == self.path else beside, data
+            yield self._staged(source), data
 
     def check_unchanged(self) -> None:
         """Raise `MeasurementError` where a file is no longer the one that was read."""
@@ -92,7 +103,7 @@ class Model:
 
 
 def read_model(path: Path, name: str, inputs: Sequence[str] = ()) -> Model:
-    """Read and check a file; corrupt, truncated or unsafe ones are an `InputError` (see `onnxfile.load_model`).
+    """Read and check a file; corrupt, truncated or unsafe ones are an `InputError` (see `onnx_skim.skim_model`).
 
     LiteRT and ExecuTorch files are graphs of fused and delegated operators: their parameters and multiply-accumulates
     are those of the manifest beside the file, if it speaks of these very bytes. So are names of ports where a file has
@@ -109,24 +120,20 @@ def read_model(path: Path, name: str, inputs: Sequence[str] = ()) -> Model:
     module = importlib.import_module(f"weighbridge.core.formats.{reader}")
     ports: Signature = module.signature(data, str(path), given, names.get("outputs", ()))
     known = _recorded(manifest, path)
-    return Model(name, path, (path,), (digest,), digest, compressed_sizes(data), known, ports)
+    return Model(name, path, (path,), (digest,), digest, len(data), known, ports)
 
 
 def _read_onnx(path: Path, name: str) -> Model:
-    before = sha256_bytes(read_bytes(path))
-    proto = load_model(path)
-    outside = external_files(path)
-    files = (path, *outside)
-    contents = [read_bytes(file) for file in files]
-    digests = tuple(map(sha256_bytes, contents))
+    before = sha256_file(path)
+    proto, outside = skim_model(path)
+    files = (path, *(path.parent / beside for beside in outside))
+    digests = tuple(map(sha256_file, files))
     named = {file.relative_to(path.parent).as_posix(): found for file, found in zip(files, digests, strict=True)}
     digest = sha256_named(named) if outside else digests[0]
     if digests[0] != before:
         raise InputError("changed while it was read", where=str(path), fix="weigh again once nothing writes to it")
-    data = b"".join(contents)
-    return Model(
-        name, path, files, digests, digest, compressed_sizes(data), counts(proto), signature(proto), roundoff(proto)
-    )
+    total = sum(file.stat().st_size for file in files)
+    return Model(name, path, files, digests, digest, total, counts(proto), signature(proto), roundoff(proto))
 
 
 def _manifest(path: Path, digest: str) -> Manifest | None:
@@ -148,12 +155,16 @@ def _recorded(manifest: Manifest | None, path: Path) -> Counts | str:
     return Counts(manifest.sizes.params, manifest.sizes.macs, tuple(unknown))
 
 
-def facts(candidate: Model, reference: Model) -> dict[str, Evidence]:
-    """Evidence of every exact metric."""
-    found: dict[str, Evidence] = {
-        f"size.{key}": Exact(candidate=candidate.sizes[key], reference=reference.sizes[key])
-        for key in ("bytes", "gzip", "zstd")
-    }
+def facts(candidate: Model, reference: Model, asked: Container[str] = ()) -> dict[str, Evidence]:
+    """Evidence of every exact metric. Compressed sizes of large files only where they are asked for by name."""
+    found: dict[str, Evidence] = {"size.bytes": Exact(candidate=candidate.size, reference=reference.size)}
+    larger = max(candidate.size, reference.size)
+    for kind in KINDS:
+        if larger <= SHOWN_COMPRESSED or f"size.{kind}" in asked:
+            at = level(kind, larger)
+            theirs = reference.compressed(kind, at)
+            ours = theirs if candidate.digest == reference.digest else candidate.compressed(kind, at)
+            found[f"size.{kind}"] = Exact(candidate=ours, reference=theirs)
     for key in ("params", "macs"):
         found[key] = _counted(key, candidate, reference)
     return found

@@ -112,7 +112,7 @@ class _Weighing:
 
     def _facts(self, measured: Measured, _: Mapping[str, Artifact]) -> Measured:
         for reference in self.job.references:
-            facts = sizes.facts(self.job.candidate, reference)
+            facts = sizes.facts(self.job.candidate, reference, self.job.wanted("exact"))
             measured = measured.with_found(reference.name, replace(measured.found[reference.name], metrics=facts))
         return measured
 

@@ -31,7 +31,8 @@ from weighbridge.compress.techniques.pack.forms import Form, tensor_bytes
 from weighbridge.compress.techniques.pack.joined import SPLIT_INPUT, Joined, join
 from weighbridge.compress.techniques.pack.plan import Key, Plan, key, plan
 from weighbridge.core.errors import InputError, InvariantError
-from weighbridge.core.formats.onnx_file import compressed_sizes, serialize
+from weighbridge.core.formats.compressed import compressed_sizes
+from weighbridge.core.formats.onnx_file import serialize
 
 __all__ = ["Pack", "pack", "pack_model"]
 

@@ -43,7 +43,7 @@ def test_weights_beside_the_file_count(tmp_path):
     """Size and digest cover both files; staging copies both."""
     path = external(tmp_path)
     model = read_model(path, "candidate")
-    assert model.sizes["bytes"] == path.stat().st_size + 48
+    assert model.size == path.stat().st_size + 48
     before = model.digest
     (tmp_path / "weights.bin").write_bytes(np.ones(12, np.float32).tobytes())
     model = read_model(path, "candidate")

@@ -6,28 +6,27 @@ file is one `InputError` before any runtime sees it.
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import onnx
-import zstandard
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.formats.onnx_count import Counts, counts
+from weighbridge.core.formats.onnx_external import MAX_BYTES, external_locations, inline_external
 from weighbridge.core.formats.onnx_walk import all_tensors, subgraphs, tensor_bytes
-from weighbridge.core.opening import open_file, require_regular
+from weighbridge.core.opening import require_regular
 
 __all__ = [
     "MAX_BYTES",
     "Counts",
     "Port",
     "Signature",
-    "compressed_sizes",
+    "check_tensors",
     "counts",
     "external_files",
     "external_names",
@@ -36,9 +35,6 @@ __all__ = [
     "serialize",
     "signature",
 ]
-
-MAX_BYTES = 2**31 - 1
-"""Largest model that one protobuf message can hold (protobuf.dev: 2 GiB), external data included."""
 
 UNKNOWN_RANK = ("...",)
 """`Port.shape` of a value whose rank the file does not state."""
@@ -69,17 +65,26 @@ def load_model(path: Path) -> ModelProto:
     Raises `InputError` for a file that is missing, empty, truncated, no ONNX model, too large for one protobuf
     message or inconsistent in itself, and for external data that does not lie inside the file's own folder.
     """
+    require_size(path)
+    proto = parse_model(read_bytes(path), str(path), complete=False)
+    inline_external(proto, path)
+    check_tensors(proto, str(path))
+    return proto
+
+
+def require_size(path: Path) -> None:
+    """Raise `InputError` for a path that is no regular file, or one that is too large for one message."""
     try:
         size = path.stat().st_size
         require_regular(path)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
     if size > MAX_BYTES:
-        raise InputError(f"has {size} bytes; an ONNX file can have at most {MAX_BYTES}", where=str(path))
-    proto = parse_model(read_bytes(path), str(path), complete=False)
-    _inline_external(proto, path)
-    _check_tensors(proto, str(path))
-    return proto
+        raise InputError(
+            f"has {size} bytes; an ONNX file can have at most {MAX_BYTES}",
+            where=str(path),
+            fix="save its weights as external data",
+        )
 
 
 def external_files(path: Path) -> tuple[Path, ...]:
@@ -89,10 +94,7 @@ def external_files(path: Path) -> tuple[Path, ...]:
 
 def external_names(data: bytes, where: str) -> tuple[str, ...]:
     """The files of external data that a model's bytes name, relative to its folder, sorted."""
-    proto = parse_model(data, where, complete=False)
-    external = (tensor for tensor in all_tensors(proto) if tensor.data_location == TensorProto.EXTERNAL)
-    locations = {entry.value for tensor in external for entry in tensor.external_data if entry.key == "location"}
-    return tuple(sorted(locations))
+    return external_locations(parse_model(data, where, complete=False))
 
 
 def parse_model(data: bytes, where: str, *, complete: bool = True) -> ModelProto:
@@ -111,7 +113,7 @@ def parse_model(data: bytes, where: str, *, complete: bool = True) -> ModelProto
         raise InputError("is not an ONNX model: it has no graph with nodes, outputs and an opset", where=where)
     _check_names(proto.graph, set(), where)
     if complete:
-        _check_tensors(proto, where)
+        check_tensors(proto, where)
     return proto
 
 
@@ -130,15 +132,6 @@ def signature(proto: ModelProto) -> Signature:
         tuple(_port(value) for value in proto.graph.input if value.name not in weights),
         tuple(_port(value) for value in proto.graph.output),
     )
-
-
-def compressed_sizes(data: bytes) -> dict[str, int]:
-    """Bytes as stored (`bytes`), under gzip -9 without a time stamp (`gzip`) and zstd level 19 (`zstd`)."""
-    return {
-        "bytes": len(data),
-        "gzip": len(gzip.compress(data, compresslevel=9, mtime=0)),
-        "zstd": len(zstandard.ZstdCompressor(level=19).compress(data)),
-    }
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:
@@ -200,11 +193,11 @@ def _check_node(node: NodeProto, known: set[str], where: str) -> None:
             raise InputError(f"{label} writes {name!r}, which is already there", where=where)
 
 
-def _check_tensors(proto: ModelProto, where: str) -> None:
-    """Every tensor holds as many bytes as its type and shape say."""
+def check_tensors(proto: ModelProto, where: str, *, outside: bool = False) -> None:
+    """Every tensor holds as many bytes as its type and shape say; with `outside`, its data may lie elsewhere."""
     for tensor in all_tensors(proto):
         name = tensor.name or "without a name"
-        if tensor.data_location == TensorProto.EXTERNAL:
+        if tensor.data_location == TensorProto.EXTERNAL and not outside:
             raise InputError(f"tensor {name} keeps its data in another file", where=where)
         if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
             raise InputError(f"tensor {name} has the unknown type {tensor.data_type}", where=where)
@@ -215,51 +208,3 @@ def _check_tensors(proto: ModelProto, where: str) -> None:
             raise InputError(
                 f"tensor {name} has {len(tensor.raw_data)} bytes; its type and shape need {expected}", where=where
             )
-
-
-def _inline_external(proto: ModelProto, path: Path) -> None:
-    total = proto.ByteSize()
-    for tensor in all_tensors(proto):
-        if tensor.data_location != TensorProto.EXTERNAL:
-            continue
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        where = f"{path}: external data of tensor {tensor.name}"
-        source = _inside(path.parent, entries.get("location", ""), where)
-        expected = tensor_bytes(tensor) or 0
-        offset, length = _number(entries, "offset", 0, where), _number(entries, "length", expected, where)
-        total += length
-        if length != expected:
-            raise InputError(f"has length {length}; the tensor needs {expected}", where=where)
-        if total > MAX_BYTES:
-            raise InputError(f"with its external data has over {MAX_BYTES} bytes", where=str(path))
-        if offset + length > source.stat().st_size:
-            raise InputError(f"ends beyond the end of {source.name}", where=where)
-        with open_file(source) as file:
-            file.seek(offset)
-            tensor.raw_data = file.read(length)
-        tensor.ClearField("data_location")
-        tensor.ClearField("external_data")
-
-
-def _number(entries: dict[str, str], key: str, default: int, where: str) -> int:
-    text = entries.get(key, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise InputError(f"has the {key} {text[:40]!r}, which is not a number of bytes", where=where)
-    return int(text)
-
-
-def _inside(folder: Path, location: str, where: str) -> Path:
-    """The file that `location` names, if it lies in `folder` by a plain relative path without links."""
-    parts = PurePosixPath(location).parts
-    outside = (
-        not parts or PurePosixPath(location).is_absolute() or ".." in parts or "\\" in location or "\0" in location
-    )
-    current = folder
-    for part in () if outside else parts:
-        current /= part
-        outside = outside or current.is_symlink()
-    if outside:
-        raise InputError(f"is outside the model's folder: {location!r}", where=where, fix="save the model as one file")
-    if not current.is_file():
-        raise InputError(f"external data not found: {location!r}", where=where)
-    return current

@@ -1,0 +1,149 @@
+"""An ONNX file without the bytes of its large weights: what a file's facts need, in little memory.
+
+A weight's bytes are passed over in the file, which is mapped, not read: only headers are touched. The wire format is
+protobuf's (protobuf.dev/programming-guides/encoding), the field numbers are those of onnx.proto.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from onnx import ModelProto
+
+from weighbridge.core.errors import InputError
+from weighbridge.core.formats.onnx_external import external_locations, inline_external
+from weighbridge.core.formats.onnx_file import check_tensors, parse_model, require_size
+from weighbridge.core.formats.onnx_walk import tensor_bytes
+from weighbridge.core.opening import open_file
+
+LARGE = 1 << 16
+"""Bytes of a weight from which on it is passed over: shapes, scales and small tables stay."""
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MOST_VARINT = 10
+
+Buffer = bytes | mmap.mmap
+Field = tuple[int, int, int, int]
+"""Number, start of the tag, start and end of the value."""
+
+
+class _MalformedError(ValueError):
+    """The bytes are not what the wire format allows."""
+
+
+def skim_model(path: Path, large: int = LARGE) -> tuple[ModelProto, tuple[str, ...]]:
+    """The model without its large weights, and the names of its files of external data.
+
+    Weights that are passed over keep type and shape and have no data. Every check of `load_model` holds but for the
+    size of the whole: external data may be of any size. Raises `InputError` like it.
+    """
+    require_size(path)
+    lengths: Mapping[int, int] = {}
+    with open_file(path) as file:
+        # An empty file cannot be mapped, and is refused by the parser.
+        view: Buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+        try:
+            data, lengths = _skimmed(view, large)
+        except _MalformedError:
+            data = view[:]  # the parser says what is wrong with it
+        finally:
+            if isinstance(view, mmap.mmap):
+                view.close()
+    proto = parse_model(data, str(path), complete=False)
+    for index, length in lengths.items():
+        _check_length(proto, index, length, str(path))
+    names = external_locations(proto)
+    inline_external(proto, path, up_to=large)
+    check_tensors(proto, str(path), outside=True)
+    return proto, names
+
+
+def _check_length(proto: ModelProto, index: int, length: int, where: str) -> None:
+    tensor = proto.graph.initializer[index]
+    check_tensors(ModelProto(graph={"initializer": [tensor]}), where, outside=True)
+    expected = tensor_bytes(tensor)
+    if expected is not None and expected != length:
+        raise InputError(f"tensor {tensor.name} has {length} bytes; its type and shape need {expected}", where=where)
+
+
+def _skimmed(view: Buffer, large: int) -> tuple[bytes, dict[int, int]]:
+    """The message without large raw data of initializers, and how long that was, by the initializer's position."""
+    parts: list[bytes] = []
+    lengths: dict[int, int] = {}
+    count = 0
+    for number, tag, start, end in _fields(view, 0, len(view)):
+        if number != _GRAPH:
+            parts.append(view[tag:end])
+            continue
+        inner: list[bytes] = []
+        for field, begin, value, stop in _fields(view, start, end):
+            if field != _INITIALIZER:
+                inner.append(view[begin:stop])
+                continue
+            kept, length = _without_data(view, value, stop, large)
+            if length is not None:
+                lengths[count] = length
+            inner.append(_packed(_INITIALIZER, kept))
+            count += 1
+        parts.append(_packed(_GRAPH, b"".join(inner)))
+    return b"".join(parts), lengths
+
+
+def _without_data(view: Buffer, start: int, end: int, large: int) -> tuple[bytes, int | None]:
+    """A tensor's message, without its raw data where that is large, and how long that was."""
+    kept, length = [], None
+    for number, tag, value, stop in _fields(view, start, end):
+        if number == _RAW_DATA and stop - value > large:
+            length = stop - value
+        else:
+            kept.append(view[tag:stop])
+    return b"".join(kept), length
+
+
+def _fields(view: Buffer, start: int, end: int) -> Iterator[Field]:
+    """The fields of one message; `_MalformedError` where they do not fill it."""
+    while start < end:
+        tag = start
+        key, start = _varint(view, start, end)
+        kind = key & 7
+        if kind == _VARINT:
+            stop = _varint(view, start, end)[1]
+        elif kind == _BYTES:
+            length, start = _varint(view, start, end)
+            stop = start + length
+        elif kind in (_FIXED32, _FIXED64):
+            stop = start + (4 if kind == _FIXED32 else 8)
+        else:
+            raise _MalformedError
+        if stop > end:
+            raise _MalformedError
+        yield key >> 3, tag, start, stop
+        start = stop
+
+
+def _varint(view: Buffer, start: int, end: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    value = 0
+    for index in range(_MOST_VARINT):
+        if start + index >= end:
+            break
+        byte = view[start + index]
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value, start + index + 1
+    raise _MalformedError
+
+
+def _packed(number: int, value: bytes) -> bytes:
+    """A field of bytes."""
+    return _number(number << 3 | _BYTES) + _number(len(value)) + value
+
+
+def _number(value: int) -> bytes:
+    parts = []
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
