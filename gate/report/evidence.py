@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weighbridge.core.documents import LOCAL, Device, Flip, Proportions
+from weighbridge.core.documents.measurement import recorded_runs
 from weighbridge.core.formatting import duration, percent, quantity, span
 from weighbridge.gate.report.blocks import Bullets, Code, Inline, Paragraph, Picture, Section, Table
 from weighbridge.gate.report.facts import Entry, sparkline
@@ -103,6 +104,7 @@ def device_section(entries: Sequence[Entry], calibration: Sequence[str]) -> Sect
     devices = {entry.measurement.device.fingerprint: entry.measurement.device for entry in entries}
     items = [item for device in devices.values() for item in _machine(device)]
     items += [_noise(entry) for entry in entries if entry.speed is not None]
+    items += [[Code(entry.name), f": {said}"] for entry in entries if (said := _measured_by(entry))]
     items += [[sentence] for sentence in calibration]
     if len(devices) > 1:
         items.append([f"the models were weighed on {len(devices)} machines: ratios compare across them, times do not"])
@@ -120,6 +122,12 @@ def _machine(device: Device) -> list[Inline]:
         [versions or "no runtime recorded"],
         ["fingerprint ", Code(device.fingerprint[:19])],
     ]
+
+
+def _measured_by(entry: Entry) -> str:
+    """Who measured and when; empty where the measurement does not say."""
+    said = [f"by {run['by']}, {run['at']}" for run in recorded_runs(entry.measurement)]
+    return f"measured {'; '.join(said[-3:])}" if said else ""
 
 
 def _noise(entry: Entry) -> Inline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,7 @@ from weighbridge.gate.measure.launches import Journey
 from weighbridge.gate.stages.missing import missing_measurement
 from weighbridge.gate.weighing.job import JobOptions, Source, check_stable, read_job, task_metrics, user_metrics
 from weighbridge.gate.weighing.locked import weigh_locked
+from weighbridge.gate.weighing.runs import this_run
 
 NO_JOURNEY = "the data factory has no preprocess and raw examples"
 
@@ -152,6 +154,7 @@ def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progr
             model=params.model.name,
             recipe=candidate.recipe,
             remarks=_remarks(root, candidate),
+            run=this_run(root, os.environ, dt.datetime.now(tz=dt.UTC)),
             code=_code(root, params, metrics, journey),
             task=params.task,
         ),

@@ -4,6 +4,7 @@
 - `weigh`: the order of work, and the measurement that comes of it
 - `sampling`: which metrics still need launches, and when to stop
 - `accumulator`: what the launches have given, continued over re-runs
+- `continuing`, `runs`: which earlier measurement is gone on with, and who measured
 - `answers`, `answering`: what two models said of the same examples
 - `accuracy`, `by_task`, `resampled`: metrics over answers; `bootstrap` bounds them, `neighbours` searches embeddings
 """

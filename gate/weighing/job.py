@@ -50,6 +50,8 @@ class JobOptions:
     """Measure everything, even after a required budget has failed for certain."""
     remarks: tuple[str, ...] = ()
     """What reports must say of a measurement that starts afresh."""
+    run: Mapping[str, str] | None = None
+    """Who measures and when; see `weighbridge.gate.weighing.runs`."""
     code: Mapping[str, str] = field(default_factory=dict)
     """The files of the user's metrics and of the code around the model: path from the project's folder → digest."""
     task: TaskSection | None = None

@@ -28,7 +28,7 @@ from weighbridge.gate.measure.launches import FEEDS, Journey, Setup
 from weighbridge.gate.measure.process import Artifact
 from weighbridge.gate.measure.sizes import Model
 from weighbridge.gate.verdict.judge import judge
-from weighbridge.gate.weighing import accuracy, other_inputs
+from weighbridge.gate.weighing import accuracy, other_inputs, runs
 from weighbridge.gate.weighing.accumulator import Accumulator
 from weighbridge.gate.weighing.answering import answers_of_job
 from weighbridge.gate.weighing.continuing import accumulators, continues
@@ -92,7 +92,10 @@ class _Weighing:
 
     def run(self) -> Measured:
         """The order of work: what is certain and cheap first. A fault ends it with what was found until then."""
-        measured = unmeasured(self.job, len(self.distinct))
+        timed = bool(self.job.wanted("launches"))
+        measured = unmeasured(self.job, len(self.distinct)).with_details(
+            **runs.details(self.previous, self.job.options.run, launches=timed)
+        )
         try:
             artifacts = self.place.stage(self.job.models, self.job.runtime)
             for step in (self._facts, self._examples, self._launches):

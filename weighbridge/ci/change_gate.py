@@ -17,7 +17,7 @@ from weighbridge.ci.content import Contents
 from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.ci.held_back import held_back
 from weighbridge.ci.marks import marks, stage_line
-from weighbridge.ci.origin import elsewhere, with_origin
+from weighbridge.ci.origin import continued, elsewhere, with_origin
 from weighbridge.ci.pipeline import Echo, reproduce
 from weighbridge.ci.stages import Side
 from weighbridge.ci.touch import Touch, refusal, touch, undeclared_error
@@ -179,7 +179,9 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
     )
     verdict = checked.verdict
     noted = (*marks(verdict, params, file, text), *held_back(verdict, file, line_of(text, "recipes")))
-    report = with_origin(checked.sections(project), elsewhere(change.git, project, params.recipes, done.ran))
+    given = elsewhere(change.git, project, params.recipes, done.ran)
+    whose = [clause for clause in (given, continued(root, params, done.ran, done.run)) if clause]
+    report = with_origin(checked.sections(project), "; ".join(whose))
     return Judged(project, verdict.verdict.exit_code, report, noted, checked, done.ran)
 
 

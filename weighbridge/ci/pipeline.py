@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from weighbridge.core.documents.measurement import RUN_VARIABLE
 from weighbridge.core.errors import ExitCode, StateError
 
 Echo = Callable[[str], None]
@@ -32,6 +34,8 @@ class Reproduced:
     message: str
     """What the failed stages said."""
     exit_code: ExitCode
+    run: str = ""
+    """Its id, by which measurements name it."""
 
     @property
     def compressed(self) -> list[str]:
@@ -47,6 +51,7 @@ def reproduce(root: Path, echo: Echo) -> Reproduced:
     the time to build, never the verdict: DVC goes on without it. A missing DVC is a `StateError`.
     """
     lines: list[str] = []
+    run = uuid.uuid4().hex
     try:
         with subprocess.Popen(
             ["dvc", "repro", "--pull", "--keep-going"],
@@ -56,7 +61,7 @@ def reproduce(root: Path, echo: Echo) -> Reproduced:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+            env={**os.environ, "DVC_NO_ANALYTICS": "1", RUN_VARIABLE: run},
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
@@ -65,7 +70,7 @@ def reproduce(root: Path, echo: Echo) -> Reproduced:
         code = process.returncode
     except FileNotFoundError as error:
         raise StateError("dvc not found", where=str(root), fix="pip install 'weighbridge[pipeline]'") from error
-    return read_output(lines, code)
+    return replace(read_output(lines, code), run=run)
 
 
 def read_output(lines: list[str], code: int) -> Reproduced:

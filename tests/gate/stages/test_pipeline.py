@@ -8,6 +8,7 @@ import pytest
 
 from tests.gate.models import examples, linear, weights
 from weighbridge.core.documents import REFUSAL, Measurement, Proportions, Refusal
+from weighbridge.core.documents.measurement import recorded_runs
 from weighbridge.core.errors import InputError, IntegrityError
 from weighbridge.core.files import sha256_bytes, sha256_file, write_json
 from weighbridge.data import write_npz
@@ -76,6 +77,7 @@ def test_a_recipe_is_weighed_into_its_measurement(root):
     assert found.comparisons[0].metrics["accuracy.top1"] == Proportions(
         both=300, only_reference=0, only_candidate=0, neither=0
     )
+    assert [set(run) for run in recorded_runs(found)] == [{"run", "by", "at"}]
     pipeline.weigh(root, "twice")
 
 

@@ -1,5 +1,7 @@
+from tests.gate.project import write_project
 from tests.registry.project import commit_all, make_repository
-from weighbridge.ci.origin import elsewhere, with_origin
+from weighbridge.ci.origin import continued, elsewhere, with_origin
+from weighbridge.core.documents import Measurement, Params
 from weighbridge.core.documents.report import ProjectReport
 from weighbridge.core.git import Git
 
@@ -26,3 +28,22 @@ def test_the_headline_names_the_lock_that_a_measurement_comes_from(tmp_path):
     assert report.headline.startswith("## ✅ Pass; not measured in this run")
     assert r"A. \*Person\*" in report.headline
     assert with_origin(report, "") is report
+
+
+def test_launches_of_another_run_that_are_continued_are_named(tmp_path):
+    """DVC restores what the lock names, and the stage goes on from there: its evidence is not this run's alone."""
+    root = write_project(tmp_path)
+    params = Params.read(root / "params.yaml")
+    assert continued(root, params, ["weigh@int8", "weigh@share"], "mine") == ""
+    path = root / "measurements/int8/onnxruntime@local.json"
+
+    def measured(*runs):
+        found = Measurement.read(path)
+        details = {"runs": [{"run": run, "by": by, "at": "2026-11-20 08:00 UTC"} for run, by in runs]}
+        found.model_copy(update={"protocol": found.protocol.model_copy(update={"details": details})}).write(path)
+        return continued(root, params, ["weigh@int8"], "mine")
+
+    assert measured(("mine", "CI")) == ""
+    said = "continues earlier launches: int8 (measured by Ada, 2026-11-20 08:00 UTC)"
+    assert measured(("other", "Ada"), ("mine", "CI")) == said
+    assert continued(root, params, [], "mine") == ""

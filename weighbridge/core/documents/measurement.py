@@ -167,3 +167,21 @@ class Measurement(Recorded):
     """References that a budget names and that are not there, with the reason, e.g. `stable`."""
     faults: list[str] = []
     """What went wrong while measuring: crashes, time-outs, outputs that are no numbers. Any fault is an error."""
+
+
+RUN_VARIABLE = "WEIGHBRIDGE_RUN"
+"""Environment variable with the id of the run that measures."""
+UNKNOWN_RUN = {"run": "", "by": "an unknown run", "at": "an unknown time"}
+
+
+def recorded_runs(measurement: Measurement) -> list[dict[str, str]]:
+    """The runs that a measurement says it was taken in, oldest first, each with `run`, `by` and `at`; empty where it
+    names none. An entry that cannot be read is an unknown run.
+    """
+    said = measurement.protocol.details.get("runs")
+    return [_run(item) for item in said] if isinstance(said, list) else []
+
+
+def _run(item: Any) -> dict[str, str]:
+    known = item if isinstance(item, dict) else {}
+    return {key: str(known.get(key) or unknown)[:200] for key, unknown in UNKNOWN_RUN.items()}
