@@ -19,15 +19,14 @@ from weighbridge.core.documents import Sizes
 
 def export_baseline(source: Subject | Graph, context: Context, target: Target) -> Artifact:
     """The uncompressed artifact: a trained module exported, or a finished ONNX model in the form that ships."""
-    run = Run(context, target, parity_examples(context))
-    run.start(source)
-    run.export("baseline")
+    run = Run(context, target, parity_examples(context)).start(source).export("baseline")
     artifact = run.finish(())
-    if not isinstance(run.form, Program):
+    assert run.file is not None  # set by `export`
+    if not isinstance(run.file.form, Program):
         return artifact
     # The network was exported to ONNX to count it: the two runtimes answer side by side.
-    theirs = ONNXRUNTIME.run(ONNXRUNTIME.write(run.form.network), run.examples.inputs)
-    compared = _compared(run.answers, theirs, 2 * parity.FLOAT_TOLERANCE, f"baseline: {target.name}, onnxruntime")
+    theirs = ONNXRUNTIME.run(ONNXRUNTIME.write(run.file.form.network), run.examples.inputs)
+    compared = _compared(run.file.answers, theirs, 2 * parity.FLOAT_TOLERANCE, f"baseline: {target.name}, onnxruntime")
     return replace(artifact, parity={**artifact.parity, "targets": {ONNXRUNTIME.name: compared}})
 
 
@@ -64,22 +63,23 @@ def compose_all(
     if control is not None:
         context = control.context
     ruler = next((target for target in targets if target.read is None), ONNXRUNTIME)
-    trunk = Run(context, ruler, parity_examples(context), control=control, sizes=(baselines or {}).get(ruler.name))
-    trunk.start(source)
+    sizes = (baselines or {}).get(ruler.name)
+    trunk = Run(context, ruler, parity_examples(context), control=control, sizes=sizes).start(source)
     shared = list(takewhile(lambda step: phases(step) == ("module",), steps))
     for number, step in enumerate(shared):
         context.progress("recipe", number, len(steps), step.name)
-        trunk.module_step(step)
+        trunk = trunk.module_step(step)
     runs = {target.name: trunk if target is ruler else trunk.branch(target) for target in targets}
     trained: dict[ModuleFunction, tuple[Subject, Facts]] = {}
-    for name, run in runs.items():
+    for name, begun in runs.items():
+        run = begun
         for number, step in enumerate(steps[len(shared) :], start=len(shared)):
             context.progress("recipe", number, len(steps), step.name if len(runs) == 1 else f"{step.name} for {name}")
             if "module" in phases(step):
-                run.module_step(step, trained)
+                run = run.module_step(step, trained)
             if "lower" in phases(step):
-                run.lowering_step(step)
-        run.export(steps[-1].where)
+                run = run.lowering_step(step)
+        runs[name] = run.export(steps[-1].where)
     context.progress("recipe", len(steps), len(steps), "done")
     artifacts = {name: run.finish(steps) for name, run in runs.items()}
     return {name: _beside(artifact, name, runs, steps[-1].where) for name, artifact in artifacts.items()}
@@ -90,8 +90,8 @@ def _beside(artifact: Artifact, name: str, runs: Mapping[str, Run], where: str) 
     own = runs[name]
     compared = {
         other: _compared(
-            own.answers,
-            run.answers,
+            _answers(own),
+            _answers(run),
             2 * parity.FLOAT_TOLERANCE if own.exact and run.exact else None,
             f"{where}: {name}, {other}",
         )
@@ -99,6 +99,11 @@ def _beside(artifact: Artifact, name: str, runs: Mapping[str, Run], where: str) 
         if other != name
     }
     return replace(artifact, parity={**artifact.parity, "targets": compared}) if compared else artifact
+
+
+def _answers(run: Run) -> Outputs:
+    assert run.file is not None  # each run was exported
+    return run.file.answers
 
 
 def _compared(ours: Outputs, theirs: Outputs, tolerance: float | None, where: str) -> Facts:

@@ -23,7 +23,7 @@ from weighbridge.core.errors import WeighbridgeError
 from weighbridge.data import Split
 
 
-@dataclass
+@dataclass(frozen=True)
 class Control:
     """The untaught twin of a recipe's subject."""
 
@@ -34,23 +34,25 @@ class Control:
     subject: Subject | None = None
     """None before the first step with a teacher."""
 
-    def follow(self, step: Step, before: Subject, function: ModuleFunction | None = None) -> None:
-        """Take the module half of `step`, without its teacher; the first time from a copy of `before`.
+    def follow(self, step: Step, before: Subject, function: ModuleFunction | None = None) -> Control:
+        """The control after the module half of `step`, without its teacher; the first time from a copy of `before`.
 
         `function` is that half where it depends on the target. Errors say that they come from the control.
         """
-        if self.subject is None:
+        subject = self.subject
+        if subject is None:
             if teaching(step.config) is None:
-                return
-            self.subject = copy.deepcopy(before)
+                return self
+            subject = copy.deepcopy(before)
         function = function or TECHNIQUES[step.name].module
         assert function is not None  # the caller runs a module step
         context = replace(self.context, progress=self._progress)
         try:
-            self.subject, _ = function(_without_teacher(step.config), self.subject, context)
+            subject, _ = function(_without_teacher(step.config), subject, context)
         except WeighbridgeError as error:
             error.what = f"{error.what} (in the control without a teacher)"
             raise
+        return replace(self, subject=subject)
 
     def facts(self, student: Subject) -> Facts:
         """How teacher, student and control answer the validation part; nothing before the first taught step."""

@@ -307,6 +307,7 @@ def test_what_another_run_may_do_better_is_never_recorded_as_a_refusal(made, mon
 
 def test_a_library_that_runs_out_of_memory_is_no_property_of_the_recipe(made, monkeypatch):
     """The allocator's message, as torch gives it on CPU."""
+    from weighbridge.compress.recipe import placing
     from weighbridge.compress.recipe import run as running
 
     def starved(*_, **__):
@@ -314,7 +315,7 @@ def test_a_library_that_runs_out_of_memory_is_no_property_of_the_recipe(made, mo
 
     technique = dataclasses.replace(running.TECHNIQUES["quantize"], lower=starved)
     monkeypatch.setitem(running.TECHNIQUES, "quantize", technique)
-    monkeypatch.setattr(running, "of_library", lambda _: "torch")
+    monkeypatch.setattr(placing, "of_library", lambda _: "torch")
     with pytest.raises(StateError, match="torch ran out of memory"):
         stages.compress(made, "int8", keep_going=True)
 
