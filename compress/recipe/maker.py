@@ -24,8 +24,9 @@ from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.export.target import Lowering, Program, Target
 from weighbridge.compress.graph.fold import fold_batchnorm
 from weighbridge.compress.recipe.explain import untrained
+from weighbridge.compress.recipe.placing import placed
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases
-from weighbridge.compress.recipe.run import placed, sizes_of
+from weighbridge.compress.recipe.run import sizes_of
 from weighbridge.compress.steps import Context, Graph, Step, Subject
 from weighbridge.compress.training.quality import predict
 from weighbridge.core.documents import Sizes
