@@ -98,7 +98,7 @@ def table(baseline: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def run(names: list[str], seeds: list[int], params: Params) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The baseline and the rows; an `InputError` for a recipe that is not there."""
+    """The baseline and the rows; an `InputError` for a recipe that is missing."""
     given = read_yaml(RECIPES)
     for name in names:
         if name not in given:

@@ -38,7 +38,7 @@ class Judged:
     value: float
     """From 0 to 1."""
     outputs: tuple[int, ...] = (0,)
-    """The outputs that it speaks of."""
+    """The outputs that it is about."""
     by: str = ""
     """What is compared, in words; empty where no task says."""
 

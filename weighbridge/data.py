@@ -123,7 +123,7 @@ class Data:
 def import_callable(reference: str, where: str) -> Callable[..., Any]:
     """Import `package.module:callable` with the current folder on the path.
 
-    A module or name that is not there, or does not import, is an `InputError` that says which.
+    A module or name that is missing, or does not import, is an `InputError` that says which.
     """
     module_name, _, name = reference.partition(":")
     if not module_name or not name:

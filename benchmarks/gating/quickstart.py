@@ -55,9 +55,7 @@ def _stage(words: list[str], folder: Path) -> str:
 def quickstart_rows(seen: Seen) -> list[Row]:
     """The sum of all stages, if all did their work."""
     if not seen.get("quickstart"):
-        return [
-            Row("quickstart_gate_seconds", 0, 0, f"<= {BAR_SECONDS:g}", None, "artifacts/ is not there: `dvc repro`")
-        ]
+        return [Row("quickstart_gate_seconds", 0, 0, f"<= {BAR_SECONDS:g}", None, "artifacts/ is missing: `dvc repro`")]
     found = seen["quickstart"][0]
     recipes = len(found["seconds"]) - 1
     total = sum(found["seconds"].values())

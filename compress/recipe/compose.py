@@ -39,7 +39,7 @@ def compose(
     Where steps fine-tune with a teacher, the whole recipe leaves out part of train, a control without a teacher goes
     beside it, and the facts of each step from there on compare the two on that part.
     Raises `InvariantError` that names the step where one changed nothing, undid an earlier one,
-    gave values that are no numbers, or did not lower what it must (see `invariants`).
+    gave values that are not numbers, or did not lower what it must (see `invariants`).
     """
     baselines = {target.name: baseline} if baseline is not None else {}
     return compose_all(steps, source, context, [target], baselines)[target.name]

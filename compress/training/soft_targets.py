@@ -27,7 +27,7 @@ def distillation_loss(
     """
     answers = torch.from_numpy(evaluate(teacher, split))
     if not bool(torch.isfinite(answers).all()):
-        raise InvariantError("the teacher's outputs are no finite numbers", where="distill: teacher")
+        raise InvariantError("the teacher's outputs contain NaN or infinite values", where="distill: teacher")
     task = default_loss(settings)
 
     classes = settings.loss == "cross_entropy" or (settings.own_loss and split.labels.dtype.kind in "iu")

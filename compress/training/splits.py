@@ -70,7 +70,7 @@ def forget(data: Data) -> None:
 def balanced(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.intp]:
     """Indices of `count` examples at most, the classes in equal numbers as far as they go, sorted.
 
-    Labels that are no classes (floats) are drawn without regard to their values.
+    Labels that are not classes (floats) are drawn without regard to their values.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     if labels.dtype.kind not in "iu" or labels.ndim != 1:

@@ -87,7 +87,7 @@ class Cores:
 
     @classmethod
     def of(cls, wanted: Sequence[int] | None, threads: int, load: Mapping[int, float]) -> Cores:
-        """The cores that a device names, or the least busy ones; `MeasurementError` for one that is not there."""
+        """The cores that a device names, or the least busy ones; `MeasurementError` for one that is missing."""
         if not wanted:
             return cls.choose(threads, load)
         if missing := sorted(set(wanted) - load.keys()):

@@ -106,7 +106,7 @@ def read_model(path: Path, name: str, inputs: Sequence[str] = ()) -> Model:
     """Read and check a file; corrupt, truncated or unsafe ones are an `InputError` (see `onnx_skim.skim_model`).
 
     LiteRT and ExecuTorch files are graphs of fused and delegated operators: their parameters and multiply-accumulates
-    are those of the manifest beside the file, if it speaks of these very bytes. So are names of ports where a file has
+    are those of the manifest beside the file, if it is about these very bytes. So are names of ports where a file has
     none (ExecuTorch); `inputs` are taken where the manifest has none either and there is but one.
     """
     reader = TARGETS[target_of_suffix(path.suffix)].reader
@@ -137,7 +137,7 @@ def _read_onnx(path: Path, name: str) -> Model:
 
 
 def _manifest(path: Path, digest: str) -> Manifest | None:
-    """The manifest beside a file, if it speaks of the file's bytes."""
+    """The manifest beside a file, if it is about the file's bytes."""
     beside = path.with_name("manifest.json")
     if not beside.exists():
         return None

@@ -88,7 +88,7 @@ def gone(base: Mapping[str, str], head: Mapping[str, str]) -> dict[str, PolicyCh
 
 
 def refuse_twins(head: Mapping[str, str]) -> None:
-    """Two projects with one model's name are an `InputError`: neither is the whole of what the limits speak of."""
+    """Two projects with one model's name are an `InputError`: neither is the whole of what the limits are about."""
     seen: dict[str, str] = {}
     for folder, name in head.items():
         other = seen.setdefault(name, folder) if name else folder

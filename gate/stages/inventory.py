@@ -32,7 +32,7 @@ from weighbridge.core.project import DATA, PARAMS, PIPELINE
 
 @dataclass(frozen=True)
 class WeighedCandidate:
-    """One candidate with what speaks of it."""
+    """One candidate with what is about it."""
 
     candidate: Candidate
     manifest: Manifest
@@ -96,11 +96,11 @@ def _refused(root: Path, params: Params, candidate: Candidate) -> tuple[str, Ref
 
 
 def _artifact(folder: Path) -> tuple[Manifest, list[str]]:
-    """A manifest, and whether the file beside it is still the one that it speaks of."""
+    """A manifest, and whether the file beside it is still the one that it is about."""
     manifest = Manifest.read(folder / "manifest.json")
     name = Path(manifest.artifact.path).name
     if sha256_file(folder / name) != manifest.artifact.digest:
-        return manifest, [f"{folder.parent.name}/{folder.name}/{name} is not the file that its manifest speaks of"]
+        return manifest, [f"{folder.parent.name}/{folder.name}/{name} is not the file that its manifest is about"]
     return manifest, []
 
 
@@ -120,7 +120,7 @@ def _host(device: Device) -> Host:
 def _disagreements(
     candidate: Candidate, manifest: Manifest, baseline: Manifest, measurement: Measurement, stable: str | None
 ) -> list[str]:
-    """Every document must speak of the same bytes, for the same target, on the device that was named."""
+    """Every document must be about the same bytes, for the same target, on the device that was named."""
     problems = []
     if manifest.recipe_name != candidate.recipe:
         problems.append(f"the manifest is of the recipe {manifest.recipe_name!r}")

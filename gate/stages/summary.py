@@ -98,7 +98,7 @@ def judge(root: Path, *, base: Base | None = None, today: dt.date | None = None)
     folder = root / "reports"
     for name, data in files.items():
         atomic_write(folder / name, data)
-    # The verdict last: it never speaks of a report that could not be written.
+    # The verdict last: it is never about a report that could not be written.
     verdict.write(folder / "verdict.json")
     return verdict
 

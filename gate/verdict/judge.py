@@ -86,7 +86,7 @@ def _verdict(
 
 
 def unanswered_by(budgets: Sequence[Budget], devices: Sequence[Device]) -> list[Budget]:
-    """The required budgets that apply to none of the devices: a misspelt name, or a machine that is not there."""
+    """The required budgets that apply to none of the devices: a misspelt name, or a machine that is missing."""
     return [
         budget for budget in budgets if budget.required and not any(budget.applies_to(device) for device in devices)
     ]

@@ -32,7 +32,7 @@ class Unfit:
 
     reason: str
     passing: bool
-    """Whether more launches may mend it."""
+    """Whether more launches may fix it."""
 
 
 def measurement_problems(measurement: Measurement) -> list[str]:

@@ -262,7 +262,7 @@ def _budget(metric: str, limit: Mapping[str, float], *, required: bool = True) -
 
 
 def check_stable(budgets: Sequence[Budget], stable: Path | None, reason: str) -> dict[str, str]:
-    """What a measurement says of `stable` where a budget names it and it is not there."""
+    """What a measurement says of `stable` where a budget names it and it is missing."""
     asked = any(budget.relative and budget.against == "stable" for budget in budgets)
     return {"stable": reason} if asked and stable is None else {}
 

@@ -47,7 +47,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Judged:
-    """One artifact on one device, weighed and passed; all of it speaks of the same bytes."""
+    """One artifact on one device, weighed and passed; all of it is about the same bytes."""
 
     candidate: Candidate
     built: Built
@@ -197,7 +197,7 @@ def _section(root: Path, recipe: str) -> dict[str, Any]:
 
 
 def _agree(judged: Judged, evidence: Evidence, section: dict[str, Any]) -> None:
-    """All documents must speak of one model, one pair of bytes, one recipe, one target, one device."""
+    """All documents must be about one model, one pair of bytes, one recipe, one target, one device."""
     manifest, measurement, verdict = judged.built.manifest, judged.measurement, judged.verdict
     candidate, baseline = manifest.artifact.digest, judged.baseline.manifest.artifact.digest
     measured = judged.candidate.measurement

@@ -71,7 +71,7 @@ def _remote_folder(root: Path) -> Path:
             fix="run it where the store is mounted, or plan for the cache",
         )
     if not found.is_dir():
-        raise CannotAskError(f"the DVC remote {str(found)!r} could not be asked: the folder is not there")
+        raise CannotAskError(f"the DVC remote {str(found)!r} could not be asked: folder not found")
     return found
 
 

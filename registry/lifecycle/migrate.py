@@ -89,7 +89,7 @@ def _without_evidence(tip: Tip, channels: Channels) -> Iterator[VersionRecord]:
 
 
 def _evidence(top: Path, tip: Tip, record: VersionRecord) -> Iterator[tuple[str, bytes]]:
-    """Name → bytes of the files that a version's record speaks of; a `StateError` where they cannot be had."""
+    """Name → bytes of the files that a version's record is about; a `StateError` where they cannot be had."""
     folder = _project(record)
     where = f"{tip.prefix}{folder}/{LOCK}" if folder else f"{tip.prefix}{LOCK}"
     data = tip.git.blob(record.commit, where) if tip.git.commit_of(record.commit) else None

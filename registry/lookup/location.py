@@ -70,7 +70,7 @@ def from_remote(root: Path, resolved: Resolved, name: str | None = None) -> Path
         if local is not None:
             source = local / "files" / "md5" / resolved.md5[:2] / resolved.md5[2:]
             if not local.is_dir():
-                raise CannotAskError(f"the DVC remote {str(local)!r} could not be asked: the folder is not there")
+                raise CannotAskError(f"the DVC remote {str(local)!r} could not be asked: folder not found")
             try:
                 if not source.is_file():
                     raise StateError(f"the DVC remote {local.name!r} does not have them")
@@ -140,7 +140,7 @@ def publish(root: Path, artifacts: Sequence[tuple[str, str]]) -> None:
         return
     remote = local_remote(root)
     if remote is None:
-        from weighbridge.registry.lookup import dvc_remotes  # noqa: PLC0415  # needed only for remotes that are no folder
+        from weighbridge.registry.lookup import dvc_remotes  # noqa: PLC0415  # needed only for remotes that are not folders
 
         dvc_remotes.push(root, [os.path.dirname(path) for path, _ in artifacts])  # noqa: PTH120  # text as DVC wants it
         return

@@ -48,7 +48,7 @@ def resolve(root: Path, spec: str, *, target: str | None = None, view: View | No
     A TIME is ISO 8601 (UTC where it names no zone) or a day, `yesterday` among them, and asks what was stable then, at
     the end of the day. `target` chooses among the artifacts
     of a version that was built for several; not to choose then is an `InputError` that lists them, unless a digest
-    did. A form that cannot be read is an `InputError`, a model, version or channel that is not there a `StateError`,
+    did. A form that cannot be read is an `InputError`, a model, version or channel that is missing a `StateError`,
     and a file that does not agree with the history an `IntegrityError`. Nothing is ever replaced by a default.
     """
     found = resolve_all(root, spec, view=view)

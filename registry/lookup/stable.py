@@ -45,7 +45,7 @@ def write_stable(root: Path, folder: Path) -> None:
 
 
 def _write(folder: Path, stable: Stable, sources: Mapping[str, Path]) -> None:
-    """Write the document and the files that it speaks of; those of an earlier stable must not linger."""
+    """Write the document and the files that it is about; those of an earlier stable must not linger."""
     shutil.rmtree(folder, ignore_errors=True)
     for target, source in sources.items():
         path = folder / stable.artifacts[target].path

@@ -4,7 +4,7 @@ The artifact follows the CNCF ModelPack specification (artifact type, configurat
 tools which know nothing of this registry can read it; the file name stands in OCI's title annotation too, by which
 ORAS finds it. The model file is one uncompressed layer: the layer's digest is the digest in the record.
 
-What vouches for the artifact is pushed before the tag that makes it visible.
+What confirms the artifact is pushed before the tag that makes it visible.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def push(
 
 
 @dataclass(frozen=True)
-class Vouched:
+class Provenance:
     """What a registry's history says of the version that is to be pulled."""
 
     record: VersionRecord
@@ -97,12 +97,12 @@ class Vouched:
 
 
 @contextmanager
-def pulled(reference: Reference, repository: Repository, vouched: Vouched | None = None) -> Iterator[Package]:
+def pulled(reference: Reference, repository: Repository, provenance: Provenance | None = None) -> Iterator[Package]:
     """A version from an OCI registry, every byte checked against its digest; its files live as long as the context.
 
-    With `vouched`, record and statement are the history's, and the OCI registry gives the model file only: what else
+    With `provenance`, record and statement are the history's, and the OCI registry gives the model file only: what else
     refers to the artifact cannot do harm. Without, they are those that refer to the artifact, one of each at most,
-    the record names the layer's digest, and whether it may be trusted is the caller's question, by the statement's
+    the record names the layer's digest, and whether it may be provenance is the caller's question, by the statement's
     signature.
     """
     where = str(reference)
@@ -113,7 +113,7 @@ def pulled(reference: Reference, repository: Repository, vouched: Vouched | None
     if found is None:
         raise StateError("not found", where=where)
     layer, title = _read_model(found, where)
-    known = vouched or _referring(repository, found.digest, layer, where)
+    known = provenance or _referring(repository, found.digest, layer, where)
     artifact = next((item for item in known.record.artifacts if _same(item, layer)), None)
     if artifact is None:
         version = f"{known.record.model}@{known.record.version}"
@@ -226,7 +226,7 @@ def _read_model(found: Fetched, where: str) -> tuple[Descriptor, str]:
     return layer, plain_name(layer.annotations.get(FILE_PATH) or layer.annotations.get(TITLE, ""), where)
 
 
-def _referring(repository: Repository, subject: str, layer: Descriptor, where: str) -> Vouched:
+def _referring(repository: Repository, subject: str, layer: Descriptor, where: str) -> Provenance:
     """Record and statement that refer to an artifact. Two that differ are none at all."""
     listed = repository.referrers(subject)
     records = {data: read_record(data, where) for data in _read_attached(repository, listed, RECORD, subject)}
@@ -238,7 +238,7 @@ def _referring(repository: Repository, subject: str, layer: Descriptor, where: s
         raise IntegrityError(f"{len(fitting)} different records refer to it", where=where)
     if len(statements) > 1:
         raise IntegrityError(f"{len(statements)} different statements refer to it", where=where)
-    return Vouched(records[fitting[0]], fitting[0], statements[0] if statements else None)
+    return Provenance(records[fitting[0]], fitting[0], statements[0] if statements else None)
 
 
 def _same(artifact: StoredArtifact, layer: Descriptor) -> bool:

@@ -21,7 +21,7 @@ STATEMENT = "statement.json"
 
 @dataclass(frozen=True)
 class Package:
-    """One artifact of one version, with what vouches for it."""
+    """One artifact of one version, with what confirms it."""
 
     record: VersionRecord
     record_bytes: bytes

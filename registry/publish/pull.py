@@ -41,7 +41,7 @@ class Pulled:
     source: str
     """Where the bytes came from."""
     trust: str
-    """What vouches for them."""
+    """What confirms them."""
     deprecated: str | None = None
     """Why this version should not be taken any more."""
 
@@ -120,8 +120,8 @@ def packaged(root: Path, wanted: Wanted, source: Place | None = None) -> Iterato
         with _file(root, wanted, source) as file:
             yield Package(wanted.record, wanted.record_bytes, artifact, file, wanted.statement)
         return
-    vouched = oci.Vouched(wanted.record, wanted.record_bytes, wanted.statement)
-    with oci.pulled(source.reference, source.repository, vouched) as package:
+    provenance = oci.Provenance(wanted.record, wanted.record_bytes, wanted.statement)
+    with oci.pulled(source.reference, source.repository, provenance) as package:
         if package.artifact.digest != wanted.resolved.digest:
             raise StateError(
                 f"contains the artifact for {package.artifact.target}, not for {wanted.resolved.target}",
@@ -197,13 +197,13 @@ def pull_reference(source: Source, out: Path, terms: Terms = Terms()) -> Pulled:
 
     With a policy file the signature decides, and what it signs must be the model that is wanted, and the version where
     the tag names one: another model's version, signed as well as any, is not taken for it. Without, the digest in the
-    reference is what vouches for the bytes; a bare tag then vouches for nothing but the transport, and is refused.
+    reference is what confirms the bytes; a bare tag then confirms nothing but the transport, and is refused.
     """
     policy, host = terms.policy, terms.host
     rules = load_policy(policy) if policy is not None else None
     if rules is None and source.reference.digest is None:
         raise StateError(
-            "a tag is not a trusted reference",
+            "a tag is not a provenance reference",
             where=str(source.reference),
             fix=f"name the digest (@sha256:…), give --policy {POLICY}, or pull MODEL@VERSION --from it in a clone",
         )
@@ -231,7 +231,7 @@ def _require_named(record: VersionRecord, reference: Reference, model: str | Non
 
 
 def _trust(package: Package, rules: RegistryPolicy | None, policy: Path | None, reference: Reference) -> str:
-    """What vouches for a package that came without a registry; raises where nothing does."""
+    """What confirms a package that came without a registry; raises where nothing does."""
     if rules is None:
         return "the digest in the reference (bytes only; the record is not verified)"
     where = str(reference)

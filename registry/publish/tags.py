@@ -33,7 +33,7 @@ _GTO_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?")
 
 @dataclass(frozen=True)
 class Tag:
-    """One annotated tag that an event calls for."""
+    """One annotated tag that an event requires."""
 
     name: str
     """Such as `fashion-cnn@v7.0.0#3`, `fashion-cnn#stable#4`, or `fashion-cnn#stable!#5` where a stage is taken."""
@@ -59,14 +59,14 @@ class Tag:
 
 @dataclass(frozen=True)
 class Compared:
-    """The tags that history calls for, and how the repository differs."""
+    """The tags that history requires, and how the repository differs."""
 
     expected: tuple[Tag, ...]
     missing: tuple[Tag, ...]
     wrong: tuple[str, ...]
     """Tags of that name which are another object: moved, lightweight, or made by hand."""
     unexpected: tuple[str, ...]
-    """Tags in GTO's form of this model that no event calls for."""
+    """Tags in GTO's form of this model that no event requires."""
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON values."""
@@ -81,7 +81,7 @@ class Compared:
         """An error that names the first difference, unless there is none."""
         if self.wrong or self.unexpected:
             name = (self.wrong + self.unexpected)[0]
-            said = "is not the tag that the history calls for" if self.wrong else "is called for by no event"
+            said = "is not the tag that the history requires" if self.wrong else "is required by no event"
             raise IntegrityError(said, where=f"tag {name}", fix=f"`git tag -d '{name}'` removes it")
         if self.missing:
             raise StateError(
@@ -96,7 +96,7 @@ def gto_version(version: str) -> str:
 
 
 def expected_tags(model: str, events: tuple[Event, ...], commits: Mapping[int, str]) -> tuple[Tag, ...]:
-    """The tags that a history calls for, in order. `commits`: of each event's number, the commit that brought it.
+    """The tags that a history requires, in order. `commits`: of each event's number, the commit that brought it.
 
     A model whose name GTO cannot read is an `InputError`.
     """
@@ -164,7 +164,7 @@ def _message(event: Event, version: str) -> str:
 
 
 def compare(root: Path, model: str) -> tuple[ModelState, Compared]:
-    """The tags of the repository beside those that the working tree's history calls for."""
+    """The tags of the repository beside those that the working tree's history requires."""
     git = Git(root)
     state = read_model(WorkTree(root), model)
     expected = expected_tags(model, state.events, event_commits(git, state))

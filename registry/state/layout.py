@@ -195,7 +195,7 @@ def read_channels(view: View, model: str) -> dict[str, Any] | None:
 
 
 def require_channels(view: View, model: str) -> dict[str, Any]:
-    """As `read_channels`; a model that is not there is a `StateError`."""
+    """As `read_channels`; a model that is missing is a `StateError`."""
     channels = read_channels(view, model)
     if channels is None:
         raise StateError(f"the registry has no model {model!r}", where=MODELS, fix="see `weighbridge registry list`")

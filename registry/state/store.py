@@ -283,7 +283,7 @@ def stamp(now: datetime) -> str:
 
 
 def pointer_to(tip: Tip, model: str, version: str) -> Pointer:
-    """A pointer to an existing version, its record checked; a `StateError` where it is not there."""
+    """A pointer to an existing version, its record checked; a `StateError` where it is missing."""
     require_channels(tip, model)
     where = version_path(model, version)
     record = parse(VersionRecord, read_record(tip, model, version), where)

@@ -30,7 +30,7 @@ _INSTALL = "pip install 'weighbridge[keyless]'"
 
 
 @dataclass(frozen=True)
-class Vouched:
+class Trusted:
     """What a verified bundle holds."""
 
     payload: bytes
@@ -39,11 +39,11 @@ class Vouched:
     """The name in the policy of the identity that signed it."""
 
 
-def verify_bundle(bundle: bytes, identities: Mapping[str, Identity], trust_root: bytes, where: str) -> Vouched:
+def verify_bundle(bundle: bytes, identities: Mapping[str, Identity], trust_root: bytes, where: str) -> Trusted:
     """Check a bundle against a trust root (JSON, `application/vnd.dev.sigstore.trustedroot+json`), offline.
 
     The certificate chains to the root's CA and was valid when the log took the signature; its issuance was logged;
-    the log's entry, proof and checkpoint hold and speak of this envelope; the signature is over the payload; and issuer
+    the log's entry, proof and checkpoint hold and are of this envelope; the signature is over the payload; and issuer
     and workflow are those of one of `identities`. Anything else is an `IntegrityError` at `where`; a trust root that
     cannot be read is an `InputError`, and sigstore not being installed a `StateError`.
     """
@@ -63,7 +63,7 @@ def verify_bundle(bundle: bytes, identities: Mapping[str, Identity], trust_root:
         raise IntegrityError(f"is not a trusted bundle: {said}", where=where) from error
     if kind != PAYLOAD_TYPE or accepted.name is None:
         raise IntegrityError(f"contains {kind!r}, not an in-toto statement", where=where)
-    return Vouched(payload, accepted.name)
+    return Trusted(payload, accepted.name)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _claims(cert: Certificate) -> _Claims:
 
 
 def _text(cert: Certificate, oid: str) -> str | None:
-    """An extension that is a DER UTF8String; None where it is not there or is something else."""
+    """An extension that is a DER UTF8String; None where it is missing or is something else."""
     from cryptography.x509 import ObjectIdentifier, UnrecognizedExtension  # noqa: PLC0415
 
     for extension in cert.extensions:

@@ -33,7 +33,7 @@ GITHUB = "https://token.actions.githubusercontent.com"
 
 
 class Identity(Written):
-    """A workflow whose signatures count without a key: sigstore's CA vouched for it when it signed."""
+    """A workflow whose signatures count without a key: sigstore's CA confirmed it when it signed."""
 
     issuer: str = Field(default=GITHUB, pattern=r"^https://[^\s*]+$")
     """Who said that it was that workflow: the OpenID Connect issuer, exactly."""
@@ -135,7 +135,7 @@ class RegistryPolicy(Written):
         return self
 
     def require_trust_root(self) -> bytes:
-        """What signatures without keys are checked by; an `InputError` where the file that is named is not there:
+        """What signatures without keys are checked by; an `InputError` where the file that is named is missing:
         nothing could be checked.
         """
         if self._trust_root is None:

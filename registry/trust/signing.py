@@ -151,8 +151,8 @@ def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: R
                 where=where,
                 fix=f"see identities in {POLICY}",
             )
-        vouched = verify_bundle(envelope, policy.identities, policy.require_trust_root(), where)
-        payload, name = vouched.payload, vouched.identity
+        trusted = verify_bundle(envelope, policy.identities, policy.require_trust_root(), where)
+        payload, name = trusted.payload, trusted.identity
     else:
         message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
         signed = (name for name, pem in policy.keys.items() if _signed_by(name, pem, message, signatures))

@@ -79,7 +79,7 @@ def quickstart(checkout):
     copy = checkout("quickstart")
     # Weighing ends when every budget is decided; a busy machine may take its time until then.
     copy.edit("params.yaml", "time_limit: 60s", "time_limit: 180s")
-    # Nothing is reused: the lock of the project would be of use to a cache that is not there.
+    # Nothing is reused: the lock of the project would be of use to a cache that is missing.
     (copy.root / "dvc.lock").unlink(missing_ok=True)
     copy.stages = copy.repro()
     copy.commit("Reproduce")

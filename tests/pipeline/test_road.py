@@ -22,7 +22,7 @@ def digests(root):
 
 
 def test_the_first_run_builds_weighs_and_judges_every_recipe(quickstart):
-    """Each stage runs once, and the report and the verdict speak of every recipe."""
+    """Each stage runs once, and the report and the verdict are about every recipe."""
     assert sorted(quickstart.stages) == sorted(
         ["prepare", "train", "baseline@onnxruntime", "device", "judge"]
         + [f"{stage}@{recipe}" for stage in ("compress", "weigh") for recipe in RECIPES]

@@ -1,4 +1,4 @@
-"""Marks on the lines of `params.yaml` that a verdict speaks of, as GitHub's workflow commands.
+"""Marks on the lines of `params.yaml` that a verdict is about, as GitHub's workflow commands.
 
 Source: "Workflow commands for GitHub Actions", and the escaping of actions/toolkit.
 """

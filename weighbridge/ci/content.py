@@ -163,7 +163,7 @@ def not_ignored(tree: Tree, paths: Iterable[str]) -> list[str] | None:
 
 
 def external_places(data: bytes, where: str) -> tuple[str, ...] | None:
-    """Names of the files in which an ONNX file keeps weights, from its folder; None for bytes that are no ONNX file."""
+    """Files beside an ONNX file that hold its weights, by name; None for bytes that are not an ONNX file."""
     if b"location" not in data:
         return ()
     from weighbridge.core.formats.onnx_file import external_names  # noqa: PLC0415  # for the few files that name another

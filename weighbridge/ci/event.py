@@ -67,7 +67,7 @@ _RUN_NAME = re.compile(r"gate: #(?P<number>[1-9]\d{0,9}) into (?P<base>\S+)")
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The finished gate that a report speaks of. Every field comes from GitHub, none from the pull request."""
+    """The finished gate that a report is about. Every field comes from GitHub, none from the pull request."""
 
     commit: str
     owner: str

@@ -1,4 +1,4 @@
-"""What the gate's job hands to the job that promotes: files in a folder, and a note of the commit they speak of."""
+"""What the gate's job hands to the job that promotes: files in a folder, and a note of the commit they are about."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def catch_up(git: Git, branch: str) -> str:
 
 
 def outdated(git: Git, gated: str, tip: str, project: str) -> str | None:
-    """Why evidence for the commit `gated` does not speak of a project at `tip`; None where it does.
+    """Why evidence for the commit `gated` is not about a project at `tip`; None where it does.
 
     Commits of the registry, lock files of other projects, and whatever the project neither builds from nor is judged
     by leave it as it is.

@@ -231,7 +231,7 @@ def _ask(question: str, option: str, default: str | None = None) -> str:
     from weighbridge.core.errors import InputError
 
     if not sys.stdin.isatty():
-        raise InputError("is needed where nobody can be asked", where=option)
+        raise InputError("is required where there is no terminal to ask at", where=option)
     return str(typer.prompt(question, default=default))
 
 

@@ -55,6 +55,6 @@ class StateError(WeighbridgeError):
 
 
 class MeasurementError(WeighbridgeError):
-    """An artifact could not be measured: it crashed, hung, or gave values that are no numbers."""
+    """An artifact could not be measured: it crashed, hung, or gave values that are not numbers."""
 
     exit_code = ExitCode.UNJUDGED

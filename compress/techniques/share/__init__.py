@@ -182,7 +182,7 @@ def _codebooks(config: ShareConfig, module: nn.Module, chosen: list[Weight], see
     for name, group in groupby(chosen, key=lambda weight: _group(config, weight)):
         tensors = {weight.name: weight.tensor.detach().numpy() for weight in group}
         if any(not np.isfinite(tensor).all() for tensor in tensors.values()):
-            raise InputError(f"{name!r} holds weights that are no finite numbers", where="share")
+            raise InputError(f"{name!r} contains NaN or infinite weights", where="share")
         if config.method == "hash":
             assert config.ratio is not None
             books.append(hashed_codebook(name, tensors[name], config.ratio, seed))

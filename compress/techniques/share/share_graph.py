@@ -67,7 +67,7 @@ def share_weights(
 
 def _nearest(name: str, weight: NDArray[Any], size: int, init: Init) -> NDArray[np.float32]:
     if not np.isfinite(weight).all():
-        raise InputError(f"{name!r} holds weights that are no finite numbers", where="share")
+        raise InputError(f"{name!r} contains NaN or infinite weights", where="share")
     book = codebook_of(name, {name: weight}, size, init)
     codes = book.codes[name].numpy().ravel()
     sums = np.bincount(codes, weight.ravel().astype(np.float64), minlength=book.size + 1)

@@ -153,7 +153,7 @@ def test_a_broken_file_is_one_line_with_versions(net, programs, name):
 
 
 def test_constraints_reach_into_the_captured_graph():
-    """Masks and codebooks speak of the module's parameters; the graph has them one level down."""
+    """Masks and codebooks are about the module's parameters; the graph has them one level down."""
     import torch
     from torch import nn
 

@@ -204,7 +204,7 @@ def test_hints_on_sequences_and_vectors():
     ],
 )
 def test_hints_that_do_not_fit(hint, message):
-    """Layers that are not there, patterns, and features that cannot be compared are named."""
+    """Layers that are missing, patterns, and features that cannot be compared are named."""
     module, surroundings = build("residual")
     with pytest.raises(InputError, match=message):
         distill(DistillConfig(hints=[hint]), Subject(module), surroundings)
@@ -233,7 +233,7 @@ def test_teacher_that_gives_no_numbers():
     with torch.no_grad():
         wrong.classes.bias[0] = float("nan")
     surroundings = replace(surroundings, teacher=lambda _: (wrong, "sha256:" + "2" * 64))
-    with pytest.raises(InvariantError, match="teacher's outputs are no finite numbers"):
+    with pytest.raises(InvariantError, match="teacher's outputs contain NaN or infinite values"):
         distill(DistillConfig(), Subject(module), surroundings)
 
 

@@ -191,7 +191,7 @@ def test_weights_that_are_no_numbers():
     module, context = build("mlp")
     with torch.no_grad():
         module.hidden.weight[0, 0] = float("nan")
-    with pytest.raises(InputError, match=r"'hidden\.weight' holds weights that are no finite numbers"):
+    with pytest.raises(InputError, match=r"'hidden\.weight' contains NaN or infinite weights"):
         share(ShareConfig(), Subject(module), context)
 
 

@@ -148,7 +148,7 @@ def test_a_launch_there_has_every_metric(connect, models):
 
 
 def test_nothing_is_left_behind(connect, models, section, tmp_path):
-    """Leaving it removes the folder; a runtime's file is not there afterwards either."""
+    """Leaving it removes the folder; a runtime's file is gone afterwards too."""
     place = connect()
     place.stage(models, "onnxruntime")
     assert len(list((tmp_path / "device").iterdir())) == 1
@@ -652,7 +652,7 @@ def test_a_shell_that_prints_is_told_from_an_agent(server, section, tmp_path):
 
 
 def test_cores_of_the_section_are_used_and_checked(connect):
-    """A core that is not there is an error of the configuration."""
+    """A core that is missing is an error of the configuration."""
     allowed = sorted(os.sched_getaffinity(0))
     assert connect(cores=[allowed[-1]]).cores(1).workers == (allowed[-1],)
     with pytest.raises(InputError, match=r"no core 4096") as caught:

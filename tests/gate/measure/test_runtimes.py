@@ -42,7 +42,7 @@ def answers():
 
 
 def placed(tmp_path, name, target, **manifest):
-    """A file with a manifest that speaks of its bytes."""
+    """A file with a manifest that is about its bytes."""
     data = (FILES / f"{name}{TARGETS[target]}").read_bytes()
     tmp_path.mkdir(parents=True, exist_ok=True)
     path = tmp_path / f"model{TARGETS[target]}"

@@ -179,7 +179,7 @@ def test_a_waiver_counts_through_its_last_day(project, now):
     ],
 )
 def test_documents_that_disagree_are_refused(project, path, change, message):
-    """Manifest, measurement, verdict and bytes must speak of one thing, even where dvc.lock agrees with all of them."""
+    """Manifest, measurement, verdict and bytes must be about one thing, even where dvc.lock agrees with all of them."""
     if change is None:
         (project / path).write_bytes(b"other bytes")
     else:

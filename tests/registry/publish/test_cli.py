@@ -104,7 +104,7 @@ def test_tags_are_written_then_checked(run, project):
     """The check fails before, and passes after."""
     assert "12 of 12 tags are missing" in run("tags", "fashion-cnn", "--check", code=2)
     assert "12 tags written" in run("tags", "fashion-cnn")
-    assert "all as the history calls for" in run("tags", "fashion-cnn", "--check")
+    assert "all as the history requires" in run("tags", "fashion-cnn", "--check")
     assert json.loads(run("tags", "fashion-cnn", "--json"))["missing"] == []
     git(project.root, "tag", "-d", "fashion-cnn#canary#4")
     assert "1 of 12" in run("tags", "fashion-cnn", "--check", code=2)

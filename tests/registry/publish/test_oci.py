@@ -1,4 +1,4 @@
-"""Push to and pull from a real OCI registry, with what vouches for the bytes."""
+"""Push to and pull from a real OCI registry, with what confirms the bytes."""
 
 import hashlib
 import json
@@ -164,7 +164,7 @@ def test_a_manifest_swapped_under_a_digest_is_refused(project, place, tmp_path):
         file.write_bytes(original)
 
 
-def test_a_bare_tag_vouches_for_nothing(project, place, tmp_path):
+def test_a_bare_tag_confirms_nothing(project, place, tmp_path):
     """Without a clone, a policy or a digest, nothing says what the bytes ought to be."""
     reference, _ = place
     push(project, "fashion-cnn@v1", reference)
@@ -182,7 +182,7 @@ def policy_file(folder, key):
 
 
 def test_a_signature_travels_along_and_lets_a_tag_be_trusted(tmp_path, place, key):
-    """Whoever has the policy needs no clone: the statement's signature vouches for bytes and record."""
+    """Whoever has the policy needs no clone: the statement's signature confirms bytes and record."""
     reference, _ = place
     project = Project(tmp_path / "signed", key=key)
     project.add("int8", b"signed weights", baseline=b"fp32")
@@ -199,7 +199,7 @@ def test_a_signature_travels_along_and_lets_a_tag_be_trusted(tmp_path, place, ke
 
 
 def test_a_signature_by_another_key_is_refused(tmp_path, place, key):
-    """A statement that no key of the policy signed vouches for nothing."""
+    """A statement that no key of the policy signed confirms nothing."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     reference, _ = place
@@ -289,7 +289,7 @@ def test_two_statements_are_no_statement(tmp_path, place, key):
 
 
 def test_an_artifact_without_a_record_is_no_version(place, tmp_path):
-    """A model that somebody else packed is not vouched for by anybody here."""
+    """A model that somebody else packed is not confirmed by anybody here."""
     reference, _ = place
     there = repository(reference)
     blob = publish.describe(b"foreign weights", publish.WEIGHT)

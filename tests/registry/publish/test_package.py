@@ -79,7 +79,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(package, tmp_path):
     "name", ["", ".", "..", "/", "a/b", "/a", "../a", "a\\b", "a\0b", "record.yaml", "statement.json"]
 )
 def test_names_that_leave_the_folder_are_refused(name):
-    """Or that would overwrite what vouches for the file."""
+    """Or that would overwrite what confirms the file."""
     with pytest.raises(IntegrityError, match="not a plain file name"):
         plain_name(name, "here")
 

@@ -136,7 +136,7 @@ def test_a_tag_that_no_event_calls_for_is_found(project):
     """`gto assign` beside the registry would be believed by GTO's users: it is named."""
     tags.write(project.root, "fashion-cnn")
     git(project.root, "tag", "-a", "-m", "sneaky", "fashion-cnn#stable#99", "HEAD")
-    with pytest.raises(IntegrityError, match=r"fashion-cnn#stable#99: is called for by no event"):
+    with pytest.raises(IntegrityError, match=r"fashion-cnn#stable#99: is required by no event"):
         tags.compare(project.root, "fashion-cnn")[1].require_same()
 
 

@@ -1,4 +1,4 @@
-"""A commit is the atom: whatever is killed, the state is before or after, and the next command mends the rest."""
+"""A commit is the atom: whatever is killed, the state is before or after, and the next command fixes the rest."""
 
 import os
 import subprocess

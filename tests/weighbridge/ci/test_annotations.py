@@ -35,7 +35,7 @@ budgets:
     ],
 )
 def test_the_line_of_a_key_or_its_closest_parent(path, line):
-    """Recipes and budgets are found where they stand; what is not there points at what would hold it."""
+    """Recipes and budgets are found where they stand; what is missing points at what would hold it."""
     assert line_of(PARAMS, *path) == line
 
 

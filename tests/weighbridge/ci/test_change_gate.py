@@ -318,7 +318,7 @@ def test_a_project_that_moves_and_is_renamed_is_gone(git, pipeline):
 
 
 def test_two_projects_with_one_models_name_are_refused(git, pipeline):
-    """Split in two, neither is the whole of what the limits speak of."""
+    """Split in two, neither is the whole of what the limits are about."""
     for name in ("params.yaml", "dvc.yaml", "dvc.lock", "nets/model.py"):
         path = git.root / "second" / name
         path.parent.mkdir(parents=True, exist_ok=True)

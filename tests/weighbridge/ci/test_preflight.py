@@ -114,7 +114,7 @@ def test_a_remote_that_is_missing_or_does_not_answer_is_a_problem(git, dvc):
 
 
 def test_a_shallow_clone_is_a_problem(git, dvc, tmp_path):
-    """And so is a base that is not there."""
+    """And so is a base that is missing."""
     (git.root / "a").write_text("1")
     git.run("add", "a")
     git.run("commit", "--quiet", "--message", "second")

@@ -275,7 +275,7 @@ def test_bytes_that_nobody_else_could_find_are_not_promoted(clone, dvc):
 
 
 def test_only_what_passed_is_promoted(clone, dvc):
-    """A recipe by name that is not there or did not pass is refused."""
+    """A recipe by name that is missing or did not pass is refused."""
     with pytest.raises(StateError, match="did not pass"):
         promote(clone, recipe="gone")
 

@@ -34,7 +34,7 @@ def test_digest_of_a_file_is_sha256_of_its_bytes(tmp_path):
 
 
 def test_digest_of_a_missing_file_names_it(tmp_path):
-    """A file that is not there is one clear error, not a digest."""
+    """A file that is missing is one clear error, not a digest."""
     with pytest.raises(InputError, match=r"gone.*cannot be read"):
         files.sha256_file(tmp_path / "gone")
 

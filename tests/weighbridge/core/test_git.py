@@ -63,6 +63,6 @@ def test_many_objects_cost_one_process(repository, tmp_path):
 
 
 def test_present_names_exact_paths_only(repository):
-    """A pattern, a folder's prefix and what is only in the working tree are not there."""
+    """A pattern, a folder's prefix and what is only in the working tree are missing."""
     (repository.root / "b").write_text("x")
     assert repository.present("HEAD", ["a.txt", "a*", "a", "b"]) == {"a.txt"}

@@ -139,7 +139,7 @@ def test_external_data_inside_the_folder_is_inlined(tmp_path):
 
 
 def test_external_data_outside_the_folder_is_refused(tmp_path):
-    """Upward, absolute, empty and linked locations are refused; so is a file that is not there."""
+    """Upward, absolute, empty and linked locations are refused; so is a file that is missing."""
     inside = tmp_path / "inside"
     inside.mkdir()
     secret = tmp_path / "secret.bin"

@@ -214,7 +214,7 @@ def tags(
     if check:
         compared.require_same()
         if not project.as_json:
-            typer.echo(f"{model}: {len(compared.expected)} tags, all as the history calls for")
+            typer.echo(f"{model}: {len(compared.expected)} tags, all as the history requires")
 
 
 @grouped

@@ -164,9 +164,9 @@ class Measurement(Recorded):
     protocol: Protocol
     comparisons: list[Comparison]
     missing: dict[str, str] = {}
-    """References that a budget names and that are not there, with the reason, e.g. `stable`."""
+    """References that a budget names and that are missing, with the reason, e.g. `stable`."""
     faults: list[str] = []
-    """What went wrong while measuring: crashes, time-outs, outputs that are no numbers. Any fault is an error."""
+    """What went wrong while measuring: crashes, time-outs, outputs that are not numbers. Any fault is an error."""
 
 
 RUN_VARIABLE = "WEIGHBRIDGE_RUN"

@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 
 _EXIT = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
-# A certain failure outranks what could not be judged: more samples would not mend it.
+# A certain failure outranks what could not be judged: more samples would not fix it.
 _WORST_FIRST = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 

@@ -28,7 +28,7 @@ CHANGE_KINDS: dict[str, ChangeKind] = {
         ChangeKind("removed", "a budget or device is gone"),
         ChangeKind("advisory", "a budget is not required any more"),
         ChangeKind("resolution", "a budget's resolution is coarser"),
-        ChangeKind("mode", "a budget speaks of this data set alone"),
+        ChangeKind("mode", "a budget is about this data set alone"),
         ChangeKind("device", "a budget is judged on one device alone, or a device is described otherwise"),
         ChangeKind("recipe advisory", "a recipe does not count any more"),
         ChangeKind("recipe removed", "a recipe that counted is gone or renamed"),

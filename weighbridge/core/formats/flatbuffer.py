@@ -1,4 +1,4 @@
-"""Reading tables of a FlatBuffers file that nobody has vouched for: every offset is checked, nothing is executed.
+"""Reading tables of a FlatBuffers file that nobody has confirmed: every offset is checked, nothing is executed.
 
 The few reads that signatures need, by the format's own description (flatbuffers.dev, "FlatBuffer internals"): a table
 begins with the signed distance to its vtable; the vtable gives each field's offset, 0 where a field is left out.

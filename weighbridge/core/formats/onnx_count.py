@@ -57,7 +57,7 @@ STAND_INS: dict[str, tuple[str, tuple[int, ...]]] = {
     "QuickGelu": ("Identity", (0,)),
 }
 
-# Constant inputs, by position, that are no parameters: scales, zero points, ratios, limits.
+# Constant inputs, by position, that are not parameters: scales, zero points, ratios, limits.
 NOT_PARAMETERS: dict[str, frozenset[int]] = {
     "BatchNormalization": frozenset(),
     "Clip": frozenset({1, 2}),

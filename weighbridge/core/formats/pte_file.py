@@ -29,7 +29,7 @@ def signature(data: bytes, where: str, inputs: Sequence[str] = (), outputs: Sequ
     """Types and shapes of the method `forward` under the names given, in order.
 
     Without names there may be one input, and it is called `input`; outputs are called `output_0`, … Raises
-    `InputError` for bytes that are no ExecuTorch program, and for names that are not as many as the file's inputs.
+    `InputError` for bytes that are not an ExecuTorch program, and for names that are not as many as the file's inputs.
     """
     program = root(data, IDENTIFIER, "ExecuTorch (.pte)", where)
     plans = {plan.text(PLAN_NAME): plan for plan in program.tables(PROGRAM_PLANS)}

@@ -30,7 +30,7 @@ def signature(data: bytes, where: str, *_names: Sequence[str]) -> Signature:
 
     Outputs are in the graph's order: a signature lists them by their names.
 
-    Names given beside it are not needed: the file has its own. Raises `InputError` for bytes that are no LiteRT model.
+    The file has its own names. Raises `InputError` for bytes that are not a LiteRT model.
     """
     model = root(data, IDENTIFIER, "LiteRT (.tflite)", where)
     subgraphs = model.tables(MODEL_SUBGRAPHS)
