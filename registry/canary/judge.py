@@ -6,8 +6,9 @@ raise the chance of a wrong abort. Missing or too little data holds; it never ad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,16 +18,18 @@ from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import ExitCode, InputError, StateError
 from weighbridge.registry.canary import sequential
 from weighbridge.registry.canary.prometheus import read_prometheus
+from weighbridge.registry.canary.reference import WHOLE, needs_stable, reference_window, with_reference
 from weighbridge.registry.canary.sequential import Interval
 from weighbridge.registry.canary.telemetry import Observed, Window, read_log
-from weighbridge.registry.lifecycle.operate import Expected, Operator
-from weighbridge.registry.state.layout import WorkTree, channels_path, require_channels
+from weighbridge.registry.lifecycle.operate import Expected, Operator, SameHoldError
+from weighbridge.registry.state.layout import WorkTree, channels_path, model_names, require_channels
 from weighbridge.registry.state.records import Canary, Channels
 from weighbridge.registry.state.tip import Committed, Settings
 from weighbridge.registry.trust.online_budgets import OnlineBudget
 
 ABORT_ALPHA = 0.01
 """Chance of ever aborting a canary that keeps all its budgets, over all budgets, steps and looks."""
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 ADVANCE_ALPHA = 0.05
 """Chance of ever calling one budget kept that is not, on one step."""
 
@@ -73,8 +76,10 @@ class Decision:
     samples: int
     seconds: float
     source: str
+    cause: str = ""
+    """The reason without its numbers: a hold is an event only where this has changed."""
     committed: Committed | None = None
-    """The event that carries the decision; None in a dry run."""
+    """The event that carries the decision; None in a dry run, and for a hold whose cause stands already."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -84,6 +89,7 @@ class Decision:
     def evidence(self) -> dict[str, Any]:
         """What an event keeps of the decision."""
         return {
+            "cause": self.cause,
             "source": self.source,
             "samples": self.samples,
             "seconds": self.seconds,
@@ -130,7 +136,12 @@ def judge(root: Path, model: str, metrics: str, *, settings: Settings | None = N
         raise StateError(f"no version of {model} is on canary")
     budgets = [parse(OnlineBudget, budget, f"{channels_path(model)}: canary") for budget in canary.plan.budgets]
     now = chosen.clock()
-    observed = _read(metrics, _window(model, canary, channels.stable.version, now, budgets))
+    window = _window(model, canary, channels.stable.version, now, budgets)
+    window = replace(window, alone=model_names(root) == [model])
+    observed = _read(metrics.replace("{model}", model), window)
+    if canary.weight >= WHOLE and any(needs_stable(budget) for budget in budgets):
+        earlier = reference_window(WorkTree(root), canary, window)
+        observed = with_reference(observed, _read(metrics.replace("{model}", model), earlier), earlier)
     decision = decide(canary, budgets, observed, now)
     if dry_run:
         return decision
@@ -143,7 +154,7 @@ def decide(canary: Canary, budgets: list[OnlineBudget], observed: Observed, now:
     findings = tuple(_finding(budget, observed, ABORT_ALPHA / max(looks, 1)) for budget in budgets)
     seconds = (now - datetime.fromisoformat(canary.step_since)).total_seconds()
     problems = (*observed.problems, *_too_many_classes(budgets, observed))
-    action, reason = _action(canary, findings, problems, observed.canary.requests, seconds)
+    action, reason, cause = _action(canary, findings, problems, observed.canary.requests, seconds)
     return Decision(
         action=action,
         reason=reason,
@@ -153,6 +164,7 @@ def decide(canary: Canary, budgets: list[OnlineBudget], observed: Observed, now:
         samples=observed.canary.requests,
         seconds=seconds,
         source=observed.source,
+        cause=cause,
     )
 
 
@@ -168,19 +180,25 @@ def _too_many_classes(budgets: list[OnlineBudget], observed: Observed) -> list[s
 
 def _action(
     canary: Canary, findings: tuple[Finding, ...], problems: tuple[str, ...], requests: int, seconds: float
-) -> tuple[Action, str]:
+) -> tuple[Action, str, str]:
+    """What to do, why, and why without the numbers."""
     by_state = {state: [f.metric for f in findings if f.state == state] for state in ("beyond", "missing", "open")}
     if by_state["beyond"] and not problems:
-        return Action.ABORT, f"beyond the limit: {', '.join(by_state['beyond'])}"
+        reason = f"beyond the limit: {', '.join(by_state['beyond'])}"
+        return Action.ABORT, reason, reason
+    unusable = f"the data cannot be used: {'; '.join(problems)}"
+    missing, still_open = f"no data: {', '.join(by_state['missing'])}", f"not shown yet: {', '.join(by_state['open'])}"
+    by_hand = "the canary has no online budgets: advance it by hand"
     holds = (
-        (problems, f"the data cannot be used: {'; '.join(problems)}"),
-        (not findings, "the canary has no online budgets: advance it by hand"),
-        (by_state["missing"], f"no data: {', '.join(by_state['missing'])}"),
-        (requests < canary.plan.min_samples, f"{requests} of {canary.plan.min_samples} requests seen"),
-        (seconds < canary.plan.min_seconds, f"{seconds:.0f} of {canary.plan.min_seconds:.0f} s on this step"),
-        (by_state["open"], f"not shown yet: {', '.join(by_state['open'])}"),
+        (problems, unusable, _NUMBER.sub("N", unusable)),
+        (not findings, by_hand, by_hand),
+        (by_state["missing"], missing, missing),
+        (requests < canary.plan.min_samples, f"{requests} of {canary.plan.min_samples} requests seen", "requests"),
+        (seconds < canary.plan.min_seconds, f"{seconds:.0f} of {canary.plan.min_seconds:.0f} s on this step", "time"),
+        (by_state["open"], still_open, still_open),
     )
-    return next(((Action.HOLD, why) for applies, why in holds if applies), (Action.ADVANCE, "every budget is kept"))
+    kept = "every budget is kept"
+    return next(((Action.HOLD, why, cause) for applies, why, cause in holds if applies), (Action.ADVANCE, kept, kept))
 
 
 def _finding(budget: OnlineBudget, observed: Observed, abort_alpha: float) -> Finding:
@@ -253,7 +271,8 @@ def _drift(budget: OnlineBudget, observed: Observed, alpha: float) -> Interval:
 def _window(model: str, canary: Canary, stable: str, now: datetime, budgets: list[OnlineBudget]) -> Window:
     thresholds = tuple(sorted({budget.threshold for budget in budgets if budget.threshold is not None}))
     since = datetime.fromisoformat(canary.step_since)
-    return Window(model, canary.version, stable, since, now, thresholds)
+    metrics = frozenset(budget.metric for budget in budgets)
+    return Window(model, canary.version, stable, since, now, thresholds, metrics)
 
 
 def _read(metrics: str, window: Window) -> Observed:
@@ -271,5 +290,8 @@ def _record(operator: Operator, decision: Decision, expect: Expected) -> Decisio
         Action.HOLD: operator.hold_canary,
         Action.ABORT: operator.abort_canary,
     }
-    committed = steps[decision.action](reason=decision.reason, evidence=decision.evidence(), expect=expect)
+    try:
+        committed = steps[decision.action](reason=decision.reason, evidence=decision.evidence(), expect=expect)
+    except SameHoldError:
+        return decision
     return Decision(**{**vars(decision), "committed": committed})

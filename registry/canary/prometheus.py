@@ -29,6 +29,14 @@ Fetch = Callable[[str, dict[str, str]], Any]
 _LOOKBACK = 300.0
 """Seconds: how far back Prometheus itself looks for a series' last value."""
 _LARGEST = 50_000_000
+_PARTS = (
+    ("error_rate", "weighbridge_requests_total", "weighbridge_errors_total"),
+    ("accuracy", "weighbridge_labelled_total", "weighbridge_correct_total"),
+    ("disagreement", "weighbridge_compared_total", "weighbridge_disagreed_total"),
+)
+"""Metric, the counter of trials, the counter of some of them."""
+_SCRAPERS = ("job", "replica", "prometheus", "prometheus_replica", "receive", "receive_replica")
+"""Labels that say who scraped, not what."""
 
 
 def read_prometheus(url: str, window: Window, fetch: Fetch | None = None) -> Observed:
@@ -51,10 +59,12 @@ class _Reader:
 
     def __init__(self, fetch: Fetch, window: Window, version: str, problems: list[str]) -> None:
         self.fetch, self.window, self.version, self.problems = fetch, window, version, problems
+        self._known: dict[str, list[dict[str, Any]]] = {}
 
     def arm(self) -> Arm:
         """All counts of the version."""
         requests = self.total("weighbridge_requests_total")
+        self._require_parts()
         arm = Arm(requests=requests, judged=requests, errors=self.total("weighbridge_errors_total"))
         arm.labelled, arm.right = self.total("weighbridge_labelled_total"), self.total("weighbridge_correct_total")
         arm.compared = self.total("weighbridge_compared_total")
@@ -85,6 +95,12 @@ class _Reader:
             arm.timed[threshold] = buckets[math.inf]
             arm.slow[threshold] = max(0, buckets[math.inf] - buckets[threshold])
 
+    def _require_parts(self) -> None:
+        """A counter of failures that is missing where what it is a part of is counted says nothing: it is not zero."""
+        for metric, whole, part in _PARTS:
+            if self.window.needs(metric) and self._series(whole) and not self._series(part):
+                self.problems.append(f"{part} of {self.version} has no series beside {whole} (expose it from 0 on)")
+
     def total(self, name: str) -> int:
         """The increase of a counter over all its series."""
         return sum(self._increase(series, name) for series in self._series(name))
@@ -97,6 +113,12 @@ class _Reader:
         return counts
 
     def _series(self, name: str) -> list[dict[str, Any]]:
+        """All series of one counter, asked for once."""
+        if name not in self._known:
+            self._known[name] = self._ask(name)
+        return self._known[name]
+
+    def _ask(self, name: str) -> list[dict[str, Any]]:
         seconds = math.ceil((self.window.until - self.window.since).total_seconds() + _LOOKBACK)
         labels = f'model="{self.window.model}",version="{self.version}"'
         query = {"query": f"{name}{{{labels}}}[{seconds}s]", "time": f"{self.window.until.timestamp():.3f}"}
@@ -104,9 +126,16 @@ class _Reader:
         try:
             if answer["status"] != "success" or answer["data"]["resultType"] != "matrix":
                 raise StateError(f"Prometheus answered {answer.get('error', 'something unexpected')!r}")
-            return list(answer["data"]["result"])
+            found = list(answer["data"]["result"])
+            warnings = answer.get("warnings") or []
+            copies = Counter(_target(series["metric"]) for series in found)
         except (KeyError, TypeError, AttributeError) as error:
             raise StateError("the answer is not from a Prometheus server") from error
+        if warnings:
+            self.problems.append(f"the answer for {name} is partial: {warnings[0]}")
+        if copies and max(copies.values()) > 1:
+            self.problems.append(f"{name} of {self.version} is scraped twice: series differ in job or replica alone")
+        return found
 
     def _increase(self, series: dict[str, Any], name: str) -> int:
         """How much one series grew since the window began; a counter that falls was reset to zero.
@@ -124,6 +153,11 @@ class _Reader:
                 grown += value - before if value >= before else value
             before = value
         return round(grown)
+
+
+def _target(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """What a series counts, whoever scraped it."""
+    return tuple(sorted((name, value) for name, value in labels.items() if name not in _SCRAPERS))
 
 
 def _number(text: Any) -> float:

@@ -1,7 +1,8 @@
 """What was seen online: counts by version since a canary's step began, from a log of JSON lines.
 
-One line is one request: `{"time": "2026-11-23T20:00:01Z", "version": "v8", "error": false, "latency": 0.012,
-"prediction": "7", "label": "7", "stable_prediction": "1"}`. `time` and `version` are required. `label` comes from
+One line is one request: `{"time": "2026-11-23T20:00:01Z", "model": "my-net", "version": "v8", "error": false,
+"latency": 0.012, "prediction": "7", "label": "7", "stable_prediction": "1"}`. `time` and `version` are required, and
+`model` where the registry has several. `label` comes from
 feedback, `stable_prediction` from shadow traffic (what stable answered to the same request). `id`, where given, makes
 a line that was shipped twice count once.
 """
@@ -62,26 +63,47 @@ class Window:
     since: datetime
     until: datetime
     thresholds: tuple[float, ...] = ()
+    metrics: frozenset[str] | None = None
+    """What the budgets are about; None: everything."""
+    alone: bool = True
+    """Whether the registry has this model only: a line that does not name its model is then of this one."""
+
+    def needs(self, metric: str) -> bool:
+        """Whether a budget is about a metric."""
+        return self.metrics is None or metric in self.metrics
 
 
 def read_log(path: Path, window: Window) -> Observed:
     """Count the lines of the window. A line that is no request is an `InputError` that names it."""
     arms = {window.canary: Arm(), window.stable: Arm()}
     seen: set[str] = set()
+    nameless: list[str] = []
     try:
         with io.TextIOWrapper(open_file(path), encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    _count(parse_json(line, f"{path}:{number}"), f"{path}:{number}", window, arms, seen)
+                    request, where = parse_json(line, f"{path}:{number}"), f"{path}:{number}"
+                    if _of_model(request, where, window, nameless):
+                        _count(request, where, window, arms, seen)
     except (OSError, UnicodeDecodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise InputError(f"cannot be read: {problem}", where=str(path)) from error
-    return Observed(arms[window.canary], arms[window.stable], f"{path.name} {sha256_file(path)}")
+    problems = (f"{nameless[0]} does not say its model, and the registry has several",) if nameless else ()
+    return Observed(arms[window.canary], arms[window.stable], f"{path.name} {sha256_file(path)}", problems)
 
 
-def _count(request: Any, where: str, window: Window, arms: dict[str, Arm], seen: set[str]) -> None:
+def _of_model(request: Any, where: str, window: Window, nameless: list[str]) -> bool:
+    """Whether a line is about the window's model; one that does not say so is noted where there are several."""
     if not isinstance(request, dict):
         raise InputError("is not a JSON object", where=where)
+    if request.get("model") is not None:
+        return _text(request, "model", where) == window.model
+    if not window.alone:
+        nameless.append(where)
+    return True
+
+
+def _count(request: dict[str, Any], where: str, window: Window, arms: dict[str, Arm], seen: set[str]) -> None:
     arm = arms.get(_text(request, "version", where))
     moment = _moment(_text(request, "time", where), where)
     if arm is None or not window.since <= moment <= window.until:

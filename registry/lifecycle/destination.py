@@ -11,6 +11,9 @@ from weighbridge.registry.trust.registry_policy import RegistryPolicy
 Channel = Literal["stable", "canary", "none", "policy"]
 """`none` records a version; `policy` does what `on_merge` of the registry's policy says."""
 
+WAITS_FOR = "waits_for"
+"""In the evidence of a recorded version: the canary whose end it waits for."""
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -20,6 +23,8 @@ class Destination:
     plan: CanaryPlan | None = None
     note: str = ""
     """Why it does not go where the policy sends it; empty where it does."""
+    waits_for: str | None = None
+    """The version whose canary has to end first."""
 
     @property
     def verb(self) -> str:
@@ -36,9 +41,9 @@ def destination(channel: Channel, channels: Channels, policy: RegistryPolicy) ->
         return Destination(EventKind.RECORDED)
     if channel == "policy":
         if channels.canary is not None:
-            return Destination(
-                EventKind.RECORDED, note=f"{channels.canary.version} is on canary; this version waits for its end"
-            )
+            other = channels.canary.version
+            note = f"{other} is on canary; this version waits for its end"
+            return Destination(EventKind.RECORDED, note=note, waits_for=other)
         if policy.on_merge == "canary" and channels.stable is not None:
             return Destination(EventKind.CANARY_STARTED, policy.canary)
         return Destination(EventKind.PROMOTED)

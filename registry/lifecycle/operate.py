@@ -14,7 +14,7 @@ from weighbridge.registry.state.layout import HAND_EDITED, event_path, parse_map
 from weighbridge.registry.state.records import UNPROVEN, CanaryPlan, Channels, EventKind, Pointer
 from weighbridge.registry.state.store import Decide, Store, pointer_to
 from weighbridge.registry.state.tip import Committed, Draft, Settings, Tip
-from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
+from weighbridge.registry.trust.registry_policy import CanaryChange, RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import UntrustedError, require_trusted
 
 
@@ -69,12 +69,14 @@ class Operator:
 
         return self._change(decide)
 
-    def start_canary(self, version: str, plan: CanaryPlan | None = None, *, reason: str = "") -> Committed:
-        """Give a version its first share of traffic, by `plan` or by the policy's."""
+    def start_canary(
+        self, version: str, plan: CanaryPlan | CanaryChange | None = None, *, reason: str = ""
+    ) -> Committed:
+        """Give a version its first share of traffic: by the policy's plan at the tip, changed, or by another `plan`."""
 
         def decide(tip: Tip, _: Channels) -> Draft:
             policy = self._policy(tip)
-            chosen = plan or policy.canary
+            chosen = plan.of(policy) if isinstance(plan, CanaryChange) else plan or policy.canary
             return Draft(
                 EventKind.CANARY_STARTED,
                 f"start a canary of {version} at {chosen.steps[0]:g}%",
@@ -107,11 +109,14 @@ class Operator:
     def hold_canary(
         self, *, reason: str, evidence: Mapping[str, Any] | None = None, expect: Expected | None = None
     ) -> Committed:
-        """Note that the canary was looked at and stays where it is."""
+        """Note that the canary was looked at and stays where it is; a `SameHoldError` where the last event says so
+        already, for the same cause.
+        """
 
         def decide(tip: Tip, channels: Channels) -> Draft:
             self._policy(tip)
             canary = _canary(channels, expect)
+            _refuse_same_hold(tip, channels, dict(evidence or {}))
             return Draft(
                 EventKind.CANARY_HELD,
                 f"hold {canary.version} at {canary.weight:g}%",
@@ -229,6 +234,19 @@ def _canary(channels: Channels, expect: Expected | None) -> Any:
             fix="judge again",
         )
     return canary
+
+
+class SameHoldError(StateError):
+    """The last event holds the canary for the same cause: another one would say nothing new."""
+
+
+def _refuse_same_hold(tip: Tip, channels: Channels, evidence: Mapping[str, Any]) -> None:
+    if channels.head is None or "cause" not in evidence:
+        return
+    where = event_path(channels.model, channels.head.event)
+    last = parse_mapping(tip.read(where) or b"", where)
+    if last["kind"] == EventKind.CANARY_HELD and last["evidence"].get("cause") == evidence["cause"]:
+        raise SameHoldError("is held for the same cause already", where=where)
 
 
 def _expect(channels: Channels, expect: str | None) -> None:

@@ -10,7 +10,7 @@ from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.core.git import Git
-from weighbridge.registry.lifecycle.destination import Channel, destination
+from weighbridge.registry.lifecycle.destination import WAITS_FOR, Channel, destination
 from weighbridge.registry.lifecycle.evidence import Evidence, gather
 from weighbridge.registry.lifecycle.kept import kept_files
 from weighbridge.registry.lifecycle.made import Made, digests_of, newest_of, versions_holding
@@ -101,7 +101,7 @@ def promote(
             reason=request.notes or place.note,
             plan=place.plan,
             files={evidence_path(channels.model, version, name): data for name, data in kept.items()},
-            evidence=_named(evidence, commit),
+            evidence={**_named(evidence, commit), **({WAITS_FOR: place.waits_for} if place.waits_for else {})},
         )
 
     prepare = handed.prepare if handed else None

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from weighbridge.core.errors import StateError
+from weighbridge.core.git import Git
+from weighbridge.registry.lifecycle.destination import WAITS_FOR
+from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lookup.resolve import resolve_all, settled_channels
 from weighbridge.registry.state.layout import View, WorkTree, event_path, model_names, parse_mapping, read_record
 from weighbridge.registry.state.records import EventKind
+from weighbridge.registry.state.tip import Committed, Settings, Tip
+from weighbridge.registry.trust.registry_policy import read_policy
 
 State = Literal["stable", "canary", "waiting", "quarantined", "deprecated", "superseded"]
 _SERVING: tuple[Literal["stable", "canary"], ...] = ("stable", "canary")
@@ -65,15 +71,23 @@ def _state(view: View, channels: dict[str, Any], version: str, digest: str) -> S
 
 
 def newest_waiting(view: View, channels: dict[str, Any]) -> str | None:
-    """The newest version that has never served, is newer than what serves, and neither quarantined nor deprecated."""
+    """The newest version that CI recorded because a canary was open, and that has never served since.
+
+    None where what serves is newer. One that a person recorded waits for a person.
+    """
     for number in range(channels["versions"], 0, -1):
         version = f"v{number}"
         if any((channels.get(name) or {}).get("version") == version for name in _SERVING):
             return None
         retired = version in channels["quarantined"] or version in channels["deprecated"]
-        if not retired and _waits(view, channels, version):
+        if not retired and _by_policy(view, channels["model"], version) and _waits(view, channels, version):
             return version
     return None
+
+
+def _by_policy(view: View, model: str, version: str) -> bool:
+    where = event_path(model, int(read_record(view, model, version)["event"]))
+    return WAITS_FOR in (parse_mapping(view.read(where) or b"", where).get("evidence") or {})
 
 
 def _waits(view: View, channels: dict[str, Any], version: str) -> bool:
@@ -85,3 +99,22 @@ def _waits(view: View, channels: dict[str, Any], version: str) -> bool:
         if (event.get("target") or {}).get("version") == version and event["kind"] in _SERVED_BY:
             return False
     return version.startswith("v")
+
+
+def take_up(root: Path, model: str, settings: Settings | None = None) -> Committed | None:
+    """Do with the newest version that waits what the policy does with a merge: start its canary, or make it stable.
+
+    None where nothing waits, a canary is open, or the policy only records.
+    """
+    view, git = WorkTree(root), Git(root)
+    channels = settled_channels(root, model)
+    policy = read_policy(Tip(git, git.head(), datetime.now(UTC), git.prefix()))
+    if channels is None or channels.get("canary") or policy.on_merge == "record":
+        return None
+    version = newest_waiting(view, channels)
+    if version is None:
+        return None
+    operator = Operator(root, model, settings)
+    if policy.on_merge == "canary" and channels.get("stable"):
+        return operator.start_canary(version, reason="it waited for the end of a canary")
+    return operator.release(version, reason="it waited for the end of a canary")

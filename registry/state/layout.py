@@ -135,10 +135,11 @@ def read_guarded(root: Path, path: str) -> bytes | None:
     except OSError as error:
         problem = "is a symbolic link" if (root / path).is_symlink() else f"cannot be read: {error.strerror}"
         raise IntegrityError(problem, where=path) from error
+    facts = os.fstat(handle)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(handle)
+        raise IntegrityError("is not a regular file", where=path)
     with os.fdopen(handle, "rb") as file:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode):
-            raise IntegrityError("is not a regular file", where=path)
         if facts.st_size > FILE_LIMIT:
             raise IntegrityError(f"has {facts.st_size} bytes; at most {FILE_LIMIT} are allowed", where=path)
         return file.read(FILE_LIMIT + 1)

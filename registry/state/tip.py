@@ -92,12 +92,14 @@ class Tip:
     _seen: dict[str, bytes | None] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, path: str) -> bytes | None:
-        """See `registry.state.layout.View.read`. Links are no files here; an oversized file is an `IntegrityError`.
+        """See `registry.state.layout.View.read`. A link, a folder and an oversized file are an `IntegrityError`.
 
         A commit does not change: what was read once is kept.
         """
         if path not in self._seen:
             self._seen[path] = self.git.blob(self.commit, f"{self.prefix}{path}")
+            if self._seen[path] is None and self.git.present(self.commit, [f"{self.prefix}{path}"]):
+                raise IntegrityError("is a link or a folder, not a plain file", where=path)
         data = self._seen[path]
         if data is not None and len(data) > FILE_LIMIT:
             raise IntegrityError(f"has {len(data)} bytes; at most {FILE_LIMIT} are allowed", where=path)

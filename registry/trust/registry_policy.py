@@ -7,6 +7,7 @@ edit into the branch first.
 from __future__ import annotations
 
 import fnmatch
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,7 +18,7 @@ from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.facts.metrics import parse_quantity, require_duration
 from weighbridge.core.files import read_yaml
 from weighbridge.core.strict_yaml import parse_yaml
-from weighbridge.registry.state.layout import POLICY, View, WorkTree, safe_relative
+from weighbridge.registry.state.layout import POLICY, View, safe_relative
 from weighbridge.registry.state.records import CANARY_SAMPLES, CANARY_SECONDS, CANARY_STEPS, CanaryPlan, Weight
 from weighbridge.registry.trust.online_budgets import OnlineBudget
 
@@ -157,8 +158,13 @@ class RegistryPolicy(Written):
 
 def _require(patterns: list[str] | None, identity: str, what: str) -> None:
     address = identity.rpartition("<")[2].rstrip(">")
-    if patterns is not None and not any(fnmatch.fnmatchcase(address, pattern) for pattern in patterns):
+    if patterns is not None and not any(_is(address, pattern) for pattern in patterns):
         raise StateError(f"{identity} may not {what}", where=POLICY, fix="ask one of the people that the policy lists")
+
+
+def _is(address: str, pattern: str) -> bool:
+    """Whether a pattern names an address; as written first, since `github-actions[bot]` has brackets of its own."""
+    return address == pattern or fnmatch.fnmatchcase(address, pattern)
 
 
 def read_policy(view: View) -> RegistryPolicy:
@@ -207,19 +213,29 @@ def load_policy(path: Path) -> RegistryPolicy:
     return policy.with_trust_root(root.read_bytes() if root is not None and root.is_file() else None)
 
 
-def plan_with(root: Path, *, steps: str | None, min_samples: int | None, min_time: str | None) -> CanaryPlan | None:
-    """The policy's plan with a command's own values in place; None where the command names none.
+@dataclass(frozen=True)
+class CanaryChange:
+    """A command's own values in place of those of the policy's plan; None: the policy's."""
 
-    `steps` is text such as `5,25,50,100`; `min_time` such as `10min`. What cannot be read is an `InputError`.
-    """
-    if steps is None and min_samples is None and min_time is None:
-        return None
-    base = read_policy(WorkTree(root)).canary_section.model_dump(exclude={"budgets"})
-    given: dict[str, Any] = {"steps": steps.split(",") if steps else None, "min_samples": min_samples}
-    given["min_time"] = min_time
-    changed = {**base, **{key: value for key, value in given.items() if value is not None}}
-    section = parse(CanarySection, changed, "canary start")
-    budgets = read_policy(WorkTree(root)).canary.budgets
-    return CanaryPlan(
-        steps=section.steps, min_samples=section.min_samples, min_seconds=section.min_time, budgets=budgets
-    )
+    steps: str | None = None
+    """Such as `5,25,50,100`."""
+    min_samples: int | None = None
+    min_time: str | None = None
+    """Such as `10min`."""
+
+    def of(self, policy: RegistryPolicy) -> CanaryPlan:
+        """The plan; what cannot be read is an `InputError`."""
+        base = policy.canary_section.model_dump(exclude={"budgets"})
+        given: dict[str, Any] = {
+            "steps": self.steps.split(",") if self.steps else None,
+            "min_samples": self.min_samples,
+        }
+        given["min_time"] = self.min_time
+        changed = {**base, **{key: value for key, value in given.items() if value is not None}}
+        section = parse(CanarySection, changed, "canary start")
+        return CanaryPlan(
+            steps=section.steps,
+            min_samples=section.min_samples,
+            min_seconds=section.min_time,
+            budgets=policy.canary.budgets,
+        )

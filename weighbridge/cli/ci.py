@@ -126,9 +126,10 @@ def canary(
     ),
     root: Path = ROOT,
 ) -> None:
-    """Judge every running canary. Exits 1 if one was aborted, 0 otherwise."""
+    """Judge every running canary, and take up what waits for one's end. Exits 1 if one was aborted, 0 otherwise."""
     from weighbridge.core.errors import ExitCode
     from weighbridge.registry.canary.judge import judge
+    from weighbridge.registry.lifecycle.waiting import take_up
     from weighbridge.registry.state.layout import home
     from weighbridge.registry.state.tip import Settings
     from weighbridge.registry.views.overview import models
@@ -136,6 +137,9 @@ def canary(
     aborted, root = False, home(root)
     for row in models(root):
         if row.canary is None:
+            taken = take_up(root, row.model, Settings())
+            if taken is not None:
+                typer.echo(f"{row.model}: {taken.event.kind}: {taken.event.reason}")
             continue
         decision = judge(root, row.model, metrics, settings=Settings())
         typer.echo(decision.text(), nl=False)

@@ -18,7 +18,7 @@ from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust import signing
 from weighbridge.registry.trust.audit import audit
-from weighbridge.registry.trust.registry_policy import RegistryPolicy, load_policy, plan_with, read_policy
+from weighbridge.registry.trust.registry_policy import CanaryChange, RegistryPolicy, load_policy, read_policy
 from weighbridge.registry.trust.verify import verify_models
 
 ED25519 = ed25519.Ed25519PrivateKey.generate()
@@ -255,12 +255,13 @@ def test_a_canary_plan_is_the_policys_unless_a_command_says_otherwise(project):
             "budgets": [{"metric": "error_rate", "max": 0.1}],
         },
     )
-    assert plan_with(project, steps=None, min_samples=None, min_time=None) is None
-    plan = plan_with(project, steps="1,100", min_samples=None, min_time="30s")
+    policy = read_policy(WorkTree(project))
+    assert CanaryChange().of(policy) == policy.canary
+    plan = CanaryChange(steps="1,100", min_time="30s").of(policy)
     assert (plan.steps, plan.min_samples, plan.min_seconds) == ([1, 100], 50, 30)
     assert plan.budgets == [{"metric": "error_rate", "max": 0.1}]
     with pytest.raises(InputError, match="canary start: steps"):
-        plan_with(project, steps="a,b", min_samples=None, min_time=None)
+        CanaryChange(steps="a,b").of(policy)
 
 
 def test_signatures_are_part_of_what_audit_covers(project):

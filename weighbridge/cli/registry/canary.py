@@ -32,9 +32,9 @@ def start(
     project: Project,
 ) -> None:
     """Give a version its first share of traffic."""
-    from weighbridge.registry.trust.registry_policy import plan_with
+    from weighbridge.registry.trust.registry_policy import CanaryChange
 
-    plan = plan_with(project.home, steps=steps, min_samples=min_samples, min_time=min_time)
+    plan = CanaryChange(steps, min_samples, min_time)
     committed = change.operator(project, model).start_canary(version, plan, reason=reason)
     print_change(committed, as_json=project.as_json)
 

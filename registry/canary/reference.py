@@ -1,0 +1,50 @@
+"""At 100 % there is no traffic of stable beside the canary's: it is compared with stable's on the step before.
+
+What was counted while both served is the recorded reference. It is read from the same source as the canary's counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from weighbridge.registry.canary.telemetry import Observed, Window
+from weighbridge.registry.state.layout import View, event_path, parse_mapping, require_channels
+from weighbridge.registry.state.records import Canary, EventKind
+from weighbridge.registry.trust.online_budgets import OnlineBudget
+
+WHOLE = 100.0
+"""Per cent: all of the traffic."""
+_BEFORE = timedelta(hours=1)
+"""Of stable's traffic, where the plan has no step before."""
+
+
+def needs_stable(budget: OnlineBudget) -> bool:
+    """Whether stable must have served, or answered in the shadow, for a budget to be judged."""
+    return budget.relative or budget.metric == "disagreement"
+
+
+def reference_window(view: View, canary: Canary, window: Window) -> Window:
+    """The step before the canary's: when both served. An hour before its start, where it began with all traffic."""
+    ends = datetime.fromisoformat(canary.step_since)
+    begins = ends - _BEFORE
+    if canary.step > 0:
+        number = require_channels(view, window.model)["head"]["event"]
+        while number >= canary.event:
+            event = parse_mapping(view.read(event_path(window.model, number)) or b"", event_path(window.model, number))
+            started = event["kind"] == EventKind.CANARY_STARTED and canary.step == 1
+            if started or (event["kind"] == EventKind.CANARY_ADVANCED and event.get("step") == canary.step - 1):
+                begins = datetime.fromisoformat(str(event["at"]))
+                break
+            number -= 1
+    return replace(window, since=begins, until=ends)
+
+
+def with_reference(observed: Observed, earlier: Observed, window: Window) -> Observed:
+    """The canary's counts now beside stable's on the step before; shadowed requests too, where there are none now."""
+    canary = observed.canary
+    if canary.compared == 0:
+        canary = replace(canary, compared=earlier.canary.compared, different=earlier.canary.different)
+    stable = earlier.stable if observed.stable.requests == 0 else observed.stable
+    source = f"{observed.source}; stable from {window.since.isoformat()} to {window.until.isoformat()}"
+    return Observed(canary, stable, source, (*observed.problems, *earlier.problems))
