@@ -233,7 +233,7 @@ def test_times_without_a_unit_are_read_where_they_are_merged_and_refused_where_t
     (project / POLICY).write_text(text)
     commit_all(project)
     promote(project, PromotionRequest("int8"))
-    plan = plan_with(project, steps="100", min_samples=None, min_time=None)
+    plan = CanaryChange(steps="100").of(read_policy(WorkTree(project)))
     assert (plan.min_seconds, plan.budgets[0]["threshold"]) == (600, 0.05)
     with pytest.raises(InputError, match=r"canary\.min_time: min_time needs a unit: write `min_time: 600s`"):
         load_policy(project / POLICY)
