@@ -12,6 +12,7 @@ from typing import Any
 
 from weighbridge.compress.export import find_target
 from weighbridge.compress.export.target import Target
+from weighbridge.compress.graph.feeds import fed_as
 from weighbridge.compress.recipe import lineage
 from weighbridge.compress.recipe.compose import compose_all, export_baseline
 from weighbridge.compress.recipe.project import SPLITS, Project, replaced_folder
@@ -91,7 +92,7 @@ def baseline(root: Path, name: str = DEFAULT_TARGET, progress: Progress = silent
     data, data_digest = project.data()
     progress("export", 0, 1, target.name)
     context = _context(project, data, Teachers(project, target.name), progress)
-    with opened_as_code() as opened:
+    with opened_as_code() as opened, fed_as(project.params.inputs):
         artifact = export_baseline(_source(project, data), context, target)
         made = _Made(data_digest, _code(project, _factories(project), opened))
     manifest = _manifest(project, artifact, made, recipe_name=BASELINE, target=target.name)
@@ -144,7 +145,7 @@ def _built(
     teachers = Teachers(project, targets[0].name)
     context = _context(project, data, teachers, progress)
     sizes = {name: parent.sizes for name, parent in parents.items()}
-    with opened_as_code() as opened:
+    with opened_as_code() as opened, fed_as(project.params.inputs):
         artifacts = compose_all(steps, _source(project, data), context, targets, sizes)
         made = _Made(data_digest, _code(project, [*_factories(project), *_students(steps)], opened))
     return [

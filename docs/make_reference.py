@@ -41,6 +41,7 @@ def params_page() -> str:
         "ModelSection": "model", "DataSection": "data", "TrainSection": "train", "RecipeSection": "recipes.NAME",
         "DeviceSection": "devices.NAME",
         "Weighing": "weighing", "PolicySection": "policy", "SearchSection": "search", "Budget": "budgets[]",
+        "TaskSection": "task", "InputSection": "inputs.NAME",
     }  # fmt: skip
     for name, title in titles.items():
         section = schema["$defs"][name]

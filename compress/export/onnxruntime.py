@@ -20,13 +20,14 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
 from weighbridge.compress.export.target import Target
+from weighbridge.compress.graph.feeds import by_example, feed, fixed_batch
 from weighbridge.compress.graph.forward import outputs, takes_keywords
 from weighbridge.compress.graph.lowering import ORT_ERRORS
 from weighbridge.compress.graph.names import concise
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
-from weighbridge.core.formats.onnx_file import parse_model, serialize
+from weighbridge.core.formats.onnx_file import Port, parse_model, serialize
 from weighbridge.core.formats.onnx_strip import strip_metadata
 from weighbridge.data import Split
 
@@ -73,22 +74,34 @@ def run(data: bytes, inputs: Mapping[str, NDArray[Any]], batch_size: int = 64) -
     options.log_severity_level = 3
     try:
         session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        feeds = {port.name: _as(inputs[port.name], port.type) for port in session.get_inputs()}
-        count = len(next(iter(feeds.values())))
-        fixed = session.get_inputs()[0].shape[0]
+        given, names = session.get_inputs(), [port.name for port in session.get_outputs()]
+        ports = [Port(port.name, _DTYPES.get(port.type, "float32"), tuple(port.shape)) for port in given]
+        kinds = {port.name: port.type for port in given}
+        count = len(next(iter(inputs.values())))
+        fixed = fixed_batch(ports)
         # One number for a whole batch is an answer to one example alone.
         scalar = any(port.shape == [] for port in session.get_outputs())
-        width = fixed if isinstance(fixed, int) else 1 if scalar else batch_size
-        parts = [
-            session.run(None, {name: array[start : start + width] for name, array in feeds.items()})
-            for start in range(0, count - count % width if isinstance(fixed, int) else count, width)
-        ]
+        width = fixed or (1 if scalar else batch_size)
+        parts = []
+        for start in range(0, count - count % width if fixed else count, width):
+            cut = feed(ports, inputs, start, min(width, count - start))
+            found = session.run(None, {name: _as(array, kinds[name]) for name, array in cut.items()})
+            parts.append(by_example(names, found))
     except (*ORT_ERRORS, ValueError) as error:
         raise InvariantError(f"onnxruntime does not run the artifact: {_first_line(error)}") from error
     return tuple(np.concatenate([np.atleast_1d(part) for part in column]) for column in zip(*parts, strict=True))
 
 
 ONNXRUNTIME = Target("onnxruntime", export, write, run)
+
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+}
 
 
 def _as(array: NDArray[Any], kind: str) -> NDArray[Any]:

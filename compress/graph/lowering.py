@@ -26,6 +26,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from weighbridge.compress.graph import feeds
 from weighbridge.compress.graph.graph_form import at_opset as at_opset  # noqa: PLC0414  # lowering steps know it from here
 from weighbridge.compress.graph.graph_form import finished as finished  # noqa: PLC0414
 from weighbridge.compress.graph.normal.walk import bodies, nodes
@@ -183,15 +184,16 @@ def batches(proto: ModelProto, split: Split, size: int = 64) -> Iterator[dict[st
     An input that the split does not have is an `InputError`. A last batch that does not fill a fixed size is left out.
     """
     ports = signature(proto).inputs
-    missing = [port.name for port in ports if port.name not in split.inputs]
-    if missing:
+    gone = feeds.missing(ports, split.inputs)
+    if gone:
         raise InputError(
-            f"the data has no input {missing[0]!r}", where="data", fix=f"it has: {', '.join(sorted(split.inputs))}"
+            f"the data has no input {gone[0]!r}", where="data", fix=f"it has: {', '.join(sorted(split.inputs))}"
         )
-    fixed = [port.shape[0] for port in ports if port.shape and isinstance(port.shape[0], int)]
-    step = int(fixed[0]) if fixed else size
+    fixed = feeds.fixed_batch(ports)
+    step = fixed or size
     for start in range(0, len(split) - (step - 1 if fixed else 0), step):
-        yield {port.name: _fed(port, split.inputs[port.name][start : start + step]) for port in ports}
+        cut = feeds.feed(ports, split.inputs, start, min(step, len(split) - start))
+        yield {port.name: _fed(port, cut[port.name]) for port in ports}
 
 
 def _fed(port: Port, values: Array) -> Array:
@@ -203,8 +205,9 @@ def run(proto: ModelProto, split: Split, where: str, *, level: str = "all", fini
     """The model's outputs on a split, each (n, …). With `finite`, NaN and infinite values are an `InvariantError`."""
     runner = session(proto, where, level=level)
     collected: list[list[Array]] = []
+    names = [port.name for port in runner.get_outputs()]
     try:
-        collected.extend(runner.run(None, feed) for feed in batches(proto, split))
+        collected.extend(feeds.by_example(names, runner.run(None, feed)) for feed in batches(proto, split))
     except ORT_ERRORS as error:
         raise InputError(f"onnxruntime cannot run the model: {error}", where=where) from error
     if not collected:

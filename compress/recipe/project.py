@@ -127,7 +127,8 @@ class Project:
         proto = entered(load_model(path))
         assert data.calibration is not None  # `data` and `explain` set it
         for port in signature(proto).inputs:
-            if port.name not in data.calibration.inputs:
+            carried = port.name in self.params.inputs and self.params.inputs[port.name].carry is not None
+            if port.name not in data.calibration.inputs and not carried:
                 names = ", ".join(data.calibration.inputs)
                 raise InputError(
                     f"input {port.name!r} is not among the data's inputs ({names})",

@@ -95,6 +95,7 @@ class Agent:
             Cores(tuple(request["workers"]), tuple(request["harness"])),
             self._journey(request["journey"]),
             energy if isinstance(energy, Counters) else None,
+            request.get("how", {}),
         )
         rng = np.random.default_rng(request["seed"])
         return to_wire(record(setup, frozenset(request["metrics"]), rng, control=request["control"]))

@@ -102,6 +102,12 @@ class Harness(Place):
 
     def _answered(self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner) -> list[Array]:
         """What one start of the harness answers."""
+        if manner.feeding.how:
+            raise MeasurementError(
+                "its harness feeds examples along the first axis alone, and `inputs` of params.yaml says otherwise",
+                where=self.name,
+                fix="weigh this model here, or on a device with an address",
+            )
         inputs, found = self._arrays("inputs.npz", split.inputs), Path(self.folder.name) / "outputs.npz"
         found.unlink(missing_ok=True)
         request = {

@@ -158,6 +158,7 @@ class Ssh(Session, Place):
         return {
             "roles": {role: self._there(artifact) for role, artifact in setup.roles.items()},
             "single": list(setup.single),
+            "how": dict(setup.how),
             "protocol": dataclasses.asdict(setup.protocol),
             "workers": list(setup.cores.workers),
             "harness": list(setup.cores.harness),

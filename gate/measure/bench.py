@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,8 @@ class Setup:
     cores: Cores
     journey: Journey | None = None
     energy: Counters | None = None
+    how: Mapping[str, Any] = field(default_factory=dict)
+    """What the worker must know of feeding besides; see `Feeding.how`."""
 
 
 def record(setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False) -> Recording:
@@ -207,9 +209,10 @@ class Bench:
         wanted = FEEDS * batch
         repeats = -(-batch // min(len(array) for array in given.values()))
         chosen = {name: np.concatenate([array] * repeats)[:wanted] for name, array in given.items()}
+        said = {"how": dict(self.setup.how)} if self.setup.how else {}
         for role in self._shuffled():
             worker = self.workers[role]
-            send_arrays(worker, "inputs", chosen, batch=batch, single=list(self.setup.single))
+            send_arrays(worker, "inputs", chosen, batch=batch, single=list(self.setup.single), **said)
             if journey is not None:
                 journey.load_into(worker)
 

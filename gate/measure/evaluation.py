@@ -81,7 +81,8 @@ def answer(
                 else:
                     note += f": a batch of {large} answers differently"
             found = answers_of(worker, split.inputs, feeding, outputs, batch)
-        chosen = repeated(len(split), batch)
+        # A stream is what it is only from its beginning.
+        chosen = np.arange(min(len(split), REPEATED)) if feeding.streams else repeated(len(split), batch)
         with start(artifact, manner.timeout) if start else _loaded(ahead, artifact) as worker:
             again = answers_of(worker, split.take(chosen).inputs, feeding, outputs, batch)
     check_repeatable([output[chosen] for output in found], again, artifact.name)
@@ -179,9 +180,8 @@ def answers_of(
         count = min(step, total - begin)
         padding = -count % batch
         chunk = {name: _padded(array[begin : begin + count], padding) for name, array in inputs.items()}
-        reply = send_arrays(
-            worker, "evaluate", chunk, batch=batch, single=list(feeding.single), outputs=list(outputs), padding=padding
-        )
+        said = feeding.request(begin, count)
+        reply = send_arrays(worker, "evaluate", chunk, batch=batch, outputs=list(outputs), padding=padding, **said)
         parts.append(_answered(reply, outputs, worker.name))
         begin += count
         if time.monotonic() - asked < QUICK_SHARE * worker.timeout:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from weighbridge.core.documents import InputSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import Port, Signature
 from weighbridge.data import Split
@@ -23,10 +25,29 @@ class Feeding:
     """Inputs without an axis for examples: one example at a time."""
     batch: int | None
     """The batch that the model's shapes fix; None where it is open."""
+    how: Mapping[str, Any] = field(default_factory=dict)
+    """For the worker, where params say more: `axes` and `constant` (see `worker.feeds`), `carry` (input → index of the
+    output that is fed back) and `output_axes` (index of an output → the axis that counts examples)."""
+    begins: tuple[bool, ...] = ()
+    """Of each example, whether a stream begins with it; empty where nothing is carried."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether an inference depends on the one before it."""
+        return bool(self.begins)
 
     def at_most(self, wanted: int) -> int:
         """The batch to use where `wanted` is asked for: what the shapes fix comes first."""
-        return 1 if self.single else self.batch or wanted
+        return 1 if self.single or self.streams else self.batch or wanted
+
+    def request(self, begin: int, count: int) -> dict[str, Any]:
+        """What a worker is told beside the arrays of `count` examples from `begin` on."""
+        said: dict[str, Any] = {"single": list(self.single)}
+        if self.how:
+            said["how"] = dict(self.how)
+        if self.streams:
+            said["resets"] = list(self.begins[begin : begin + count])
+        return said
 
 
 def same_inputs(reference: Signature, other: Signature, where: str, against: str) -> None:
@@ -73,39 +94,142 @@ def same_outputs(reference: Signature, other: Signature, where: str, against: st
             )
 
 
-def feeding(signature: Signature, split: Split, where: str) -> Feeding:
-    """Check the data against the model's inputs; every mismatch is an `InputError` that names the array."""
+def feeding(
+    signature: Signature, split: Split, where: str, declared: Mapping[str, InputSection] | None = None
+) -> Feeding:
+    """Check the data against the model's inputs; every mismatch is an `InputError` that names the array.
+
+    `declared` says how inputs are fed where shapes do not tell; `split` has an array for each (see `with_states`).
+    """
     if len(split) == 0:
         raise InputError("the evaluation set is empty", where=where)
-    single: list[str] = []
-    batches: set[int] = set()
+    told = declared or {}
     ports = {port.name: port for port in signature.inputs}
     if unknown := sorted(split.inputs.keys() - ports.keys()):
         raise InputError(f"has {unknown[0]!r}, which is not an input of the model ({_names(ports)})", where=where)
-    for name, port in ports.items():
-        if name not in split.inputs:
-            raise InputError(
-                f"has no array for the model's input {name!r}", where=where, fix=f"inputs: {_names(ports)}"
-            )
-        array = split.inputs[name]
-        if array.dtype != np.dtype(port.dtype):
-            raise InputError(f"{name!r} is {array.dtype}; the model takes {port.dtype}", where=where)
-        if len(port.shape) == array.ndim - 1 and port.shape != ("...",):
-            single.append(name)
-            expected, found = port.shape, array.shape[1:]
-        else:
-            expected, found = port.shape[1:], array.shape[1:]
-            if port.shape and isinstance(port.shape[0], int):
-                batches.add(port.shape[0])
-        if port.shape != ("...",) and not _fits(expected, found):
-            raise InputError(
-                f"{name!r} has shape {_tuple(array.shape)}; the model takes {_written(port)}",
-                where=where,
-                fix="the first axis counts examples",
-            )
+    for name in (name for name in ports if name not in split.inputs):
+        raise InputError(f"has no array for the model's input {name!r}", where=where, fix=f"inputs: {_names(ports)}")
+    for name in told:
+        if name not in ports:
+            raise InputError(f"{name!r} is not an input of the model ({_names(ports)})", where="inputs")
+    fits = {name: _fit(port, split.inputs[name], told.get(name), where) for name, port in ports.items()}
+    check_unambiguous(signature, {name for name, fit in fits.items() if fit.axis is not None}, told)
+    batches = {size for fit in fits.values() if isinstance(size := fit.batch, int)}
     if len(batches) > 1:
         raise InputError(f"the model's inputs fix different batches: {sorted(batches)}", where=where)
-    return Feeding(tuple(single), next(iter(batches), None))
+    constant = [name for name, section in told.items() if section.constant]
+    single = tuple(name for name, fit in fits.items() if fit.axis is None and name not in constant)
+    return Feeding(single, next(iter(batches), None), _how(signature, told), _begins(split, told))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How an array fits an input."""
+
+    axis: int | None
+    """The input's axis that counts examples; None where there is none."""
+    batch: int | str | None = None
+    """Its length by the model."""
+
+
+def _fit(port: Port, array: np.ndarray, section: InputSection | None, where: str) -> _Fit:
+    name = port.name
+    if array.dtype != np.dtype(port.dtype):
+        raise InputError(f"{name!r} is {array.dtype}; the model takes {port.dtype}", where=where)
+    if port.shape == ("...",):
+        return _Fit(None if section is not None and section.constant else 0)
+    axis = section.axis if section is not None else 0
+    alone = len(port.shape) == array.ndim - 1 if section is None else section.constant
+    if not alone and axis >= len(port.shape) > 0:
+        raise InputError(f"has no axis {axis}: its shape is {_written(port)}", where=f"inputs.{name}.batch_axis")
+    expected = port.shape if alone else (*port.shape[:axis], *port.shape[axis + 1 :])
+    if not _fits(expected, array.shape[1:]):
+        raise InputError(
+            f"{name!r} has shape {_tuple(array.shape)}; the model takes {_written(port)}",
+            where=where,
+            fix="the first axis counts examples",
+        )
+    if section is not None and section.constant and (array != array[:1]).any():
+        raise InputError(f"{name!r} has several values", where=where, fix="one that changes is not `constant: true`")
+    return _Fit(None) if alone else _Fit(axis, port.shape[axis] if port.shape else None)
+
+
+def check_unambiguous(signature: Signature, batched: set[str], told: Mapping[str, InputSection]) -> None:
+    """A fixed first axis is the batch only where every input and output agrees; else it must be declared.
+
+    With `state (2, n, 128)` beside `x (n, 16)`, a 2 that counts layers would be taken for two examples.
+    """
+    ports = [port for port in signature.inputs if port.name in batched and port.shape and port.shape != ("...",)]
+    fixed = [port for port in ports if port.name not in told and isinstance(port.shape[0], int)]
+    open_ones = [port for port in ports if port.name not in told and not isinstance(port.shape[0], int)]
+    symbols = {port.shape[0] for port in signature.outputs if port.shape and isinstance(port.shape[0], str)} - {"..."}
+    for port in fixed:
+        elsewhere = next((size for size in port.shape[1:] if isinstance(size, str) and size in symbols), None)
+        if open_ones:
+            beside = f"of {open_ones[0].name!r} it is open"
+        elif len({other.shape[0] for other in fixed}) > 1:
+            other = next(other for other in fixed if other.shape[0] != port.shape[0])
+            beside = f"of {other.name!r} it is {other.shape[0]}"
+        elif elsewhere is not None:
+            beside = f"outputs begin with {elsewhere!r}, which is another axis of it"
+        else:
+            continue
+        raise InputError(
+            f"the first axis of input {port.name!r} {_written(port)} is fixed at {port.shape[0]}, and {beside}: shapes "
+            "do not tell which axis counts examples",
+            where="inputs",
+            fix=f"declare `inputs: {{{port.name}: {{batch_axis: 1}}}}`, or `constant: true`; see docs/howto/inputs.md",
+        )
+
+
+def _how(signature: Signature, told: Mapping[str, InputSection]) -> dict[str, Any]:
+    """What a worker is told of declared inputs; empty where nothing differs from what shapes tell."""
+    names = [port.name for port in signature.outputs]
+    carry: dict[str, int] = {}
+    for name, section in told.items():
+        if section.carry is not None:
+            if section.carry not in names:
+                raise InputError(
+                    f"has no output {section.carry!r}", where=f"inputs.{name}.carry", fix=f"outputs: {', '.join(names)}"
+                )
+            carry[name] = names.index(section.carry)
+    axes = {name: section.axis for name, section in told.items() if section.axis}
+    found: dict[str, Any] = {
+        "axes": axes,
+        "constant": [name for name, section in told.items() if section.constant],
+        "carry": carry,
+        "output_axes": {str(index): axes[name] for name, index in carry.items() if name in axes},
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _begins(split: Split, told: Mapping[str, InputSection]) -> tuple[bool, ...]:
+    """Where streams begin: with the first example, and wherever the group is another one."""
+    if not any(section.carry for section in told.values()):
+        return ()
+    if split.groups is None:
+        return (True, *(False,) * (len(split) - 1))
+    return (True, *(bool(changed) for changed in split.groups[1:] != split.groups[:-1]))
+
+
+def with_states(signature: Signature, split: Split, told: Mapping[str, InputSection]) -> Split:
+    """The examples with zeros for each carried input that the data has no array for."""
+    missing = [port for port in signature.inputs if port.name in told and port.name not in split.inputs]
+    states = {}
+    for port in missing:
+        section = told[port.name]
+        if section.carry is None:
+            continue
+        shape = [size for axis, size in enumerate(port.shape) if axis != section.axis]
+        if not all(isinstance(size, int) for size in shape):
+            raise InputError(
+                f"input {port.name!r} has shape {_written(port)}: how large its first state is cannot be told",
+                where=f"inputs.{port.name}",
+                fix=f"give an array {port.name!r} in the data: what a stream begins with, for each example",
+            )
+        # Zeros without memory of their own: an array is needed for each example, and all are alike.
+        states[port.name] = np.broadcast_to(np.zeros(shape, port.dtype), (len(split), *shape))  # type: ignore[arg-type]
+    return split if not states else Split({**split.inputs, **states}, split.labels, split.slices, split.groups)
 
 
 def find_output(signature: Signature, name: str | None, where: str) -> int:

@@ -56,6 +56,8 @@ class Worker:
         self.postprocess: Callable[[list[Array]], Any] | None = None
         self.raw: list[Any] = []
         self.order: list[str] = []
+        self.carried: Mapping[str, int] = {}
+        self.state: Feed = {}
         self.loaded_ns = 0
 
     def start(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
@@ -78,13 +80,15 @@ class Worker:
         begin = time.perf_counter_ns()
         self.model = self.runtime.load(request["files"][0][0], threads=request["threads"])
         self.loaded_ns = time.perf_counter_ns() - begin
-        self.shapes = {}
+        self.shapes, self.state = {}, {}
         return {"load_ns": self.loaded_ns}
 
     def inputs(self, request: dict[str, Any], payload: bytes) -> dict[str, Any]:
         """Cut arrays (n, …) into the feeds of single inferences: `batch` examples, or one where `single` says so."""
         arrays = self.ordered(unpack_arrays(request["arrays"], payload))
-        self.feeds = list(feeds(arrays, request["batch"], request["single"]))
+        how = request.get("how", {})
+        self.feeds = list(feeds(arrays, request["batch"], request["single"], how))
+        self.carried, self.state = how.get("carry", {}), {}
         if not self.feeds:
             raise Refusal("not enough inputs for one batch")
         return {"feeds": len(self.feeds)}
@@ -146,11 +150,16 @@ class Worker:
         """Outputs of all examples of a payload, joined over batches; `padding` of the last ones are cut off."""
         arrays = self.ordered(unpack_arrays(request["arrays"], payload))
         parts: list[list[Array]] = []
-        for feed in feeds(arrays, request["batch"], request["single"]):
-            self.fed = feed
-            outputs = self.model.run(feed)
+        how, resets = request.get("how", {}), request.get("resets", [])
+        self.carried = how.get("carry", {})
+        for number, feed in enumerate(feeds(arrays, request["batch"], request["single"], how)):
+            if number < len(resets) and resets[number]:
+                self.state = {}
+            self.fed = {**feed, **self.state}
+            outputs = self.model.run(self.fed)
             self.check(outputs, values=False)
-            parts.append([np.asarray(output) for output in outputs])
+            self.keep_state(outputs)
+            parts.append(by_example(outputs, how.get("output_axes", {})))
         count = len(parts) * request["batch"] - request["padding"]
         joined = {}
         for index in request["outputs"]:
@@ -174,6 +183,8 @@ class Worker:
     def step(self, index: int) -> list[Array]:
         """One inference."""
         self.fed = self.feeds[index % len(self.feeds)]
+        if self.state:
+            self.fed = {**self.fed, **self.state}
         return self.model.run(self.fed)  # type: ignore[no-any-return]
 
     def journey(self, index: int) -> list[Array]:
@@ -195,10 +206,16 @@ class Worker:
                 begin = clock()
                 outputs = act(offset + index)
                 times[index] = clock() - begin
+                self.keep_state(outputs)
         finally:
             gc.enable()
         self.check(outputs)
         return times
+
+    def keep_state(self, outputs: list[Array]) -> None:
+        """What the next inference of a stream gets back, input by input."""
+        if self.carried:
+            self.state = {name: np.asarray(outputs[index]) for name, index in self.carried.items()}
 
     def check(self, outputs: list[Array], *, values: bool = True) -> None:
         """Inputs of one shape give outputs of one type and shape, always; a NaN or an infinity is a refusal."""
@@ -210,14 +227,33 @@ class Worker:
             raise Refusal("an output contains NaN or infinite values")
 
 
-def feeds(arrays: Mapping[str, Array], batch: int, single: list[str]) -> Iterator[dict[str, Array]]:
-    """Arrays (n, …) as feeds of `batch` examples; inputs in `single` have no axis for examples (batch is 1 then)."""
+def feeds(
+    arrays: Mapping[str, Array], batch: int, single: list[str], how: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Array]]:
+    """Arrays (n, …) as feeds of `batch` examples; inputs in `single` have no axis for examples (batch is 1 then).
+
+    `how` says more: `axes` (input → the axis that counts examples, where it is not the first), and `constant` inputs,
+    which are the first example's value.
+    """
+    axes, constant = (how or {}).get("axes", {}), (how or {}).get("constant", ())
     count = min(len(array) for array in arrays.values())
+
+    def fed(name: str, array: Array, begin: int) -> Array:
+        if name in constant or name in single:
+            return np.asarray(array[0 if name in constant else begin])
+        part = array[begin : begin + batch]
+        return np.ascontiguousarray(np.moveaxis(part, 0, axes[name])) if name in axes else part
+
     for begin in range(0, count - batch + 1, batch):
-        yield {
-            name: np.asarray(array[begin]) if name in single else array[begin : begin + batch]
-            for name, array in arrays.items()
-        }
+        yield {name: fed(name, array, begin) for name, array in arrays.items()}
+
+
+def by_example(outputs: list[Array], axes: Mapping[str, int]) -> list[Array]:
+    """Outputs with examples along their first axis; `axes` says where it is another one, by index."""
+    found = [np.asarray(output) for output in outputs]
+    return [
+        np.moveaxis(output, axes[str(index)], 0) if str(index) in axes else output for index, output in enumerate(found)
+    ]
 
 
 def file_digest(path: str) -> str:

@@ -142,6 +142,7 @@ def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progr
             read_npz(data),
             str(data),
             stable=stable if check_stable(params.budgets, None, reason) else None,
+            inputs=params.inputs,
         ),
         params.budgets,
         place.device,

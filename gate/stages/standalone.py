@@ -6,13 +6,21 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from weighbridge.core.documents import Budget, BudgetVerdict, RecipeVerdict, TaskSection, Verdict, Weighing
+from weighbridge.core.documents import (
+    Budget,
+    BudgetVerdict,
+    InputSection,
+    RecipeVerdict,
+    TaskSection,
+    Verdict,
+    Weighing,
+)
 from weighbridge.core.documents.base import parse
 from weighbridge.core.documents.params import read_budgets
 from weighbridge.core.files import atomic_write
@@ -57,6 +65,8 @@ class StandaloneRequest:
     weighing: Mapping[str, Any] | None = None
     thorough: bool = False
     task: TaskSection | None = None
+    inputs: Mapping[str, InputSection] = field(default_factory=dict)
+    """How inputs are fed, where shapes do not tell."""
 
 
 def run(request: StandaloneRequest, progress: Progress = silent) -> tuple[RecipeVerdict, str]:
@@ -85,7 +95,9 @@ def _job(request: StandaloneRequest) -> tuple[Job, bool]:
     budgets = read_budgets(request.budgets) if request.budgets else default_budgets(split, request.task)
     metrics = (*request.metrics, *task_metrics(request.task))
     budgets = with_metrics(budgets, metrics)
-    source = Source(request.baseline, request.candidate, split, request.data, output=request.output)
+    source = Source(
+        request.baseline, request.candidate, split, request.data, output=request.output, inputs=request.inputs
+    )
     job = read_job(
         source,
         budgets,
@@ -148,6 +160,8 @@ def _command(request: StandaloneRequest, out: Path) -> str:
     words += [word for name in request.metrics for word in ("--metric", name)]
     words += ["--output", request.output] if request.output else []
     words += _task_words(request.task)
+    said = {name: item.model_dump(mode="json", exclude_defaults=True) for name, item in request.inputs.items()}
+    words += ["--inputs", json.dumps(said)] if said else []
     return shlex.join([*words, "--out", str(out)])
 
 

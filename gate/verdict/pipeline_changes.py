@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from weighbridge.core.documents import PolicyChange, TaskSection, Weighing
+from weighbridge.core.documents import InputSection, PolicyChange, TaskSection, Weighing
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.core.strict_yaml import parse_yaml
@@ -48,6 +48,23 @@ def task_changes(base: TaskSection | None, head: TaskSection | None) -> list[Pol
         if before != after:
             found.append(PolicyChange(kind="task", budget=f"task.{key}", base=before, head=after, to=after))
     return found
+
+
+def input_changes(base: Mapping[str, InputSection], head: Mapping[str, InputSection]) -> list[PolicyChange]:
+    """Inputs that are fed otherwise: with another batch axis the examples are others."""
+    found = []
+    for name in sorted(base.keys() | head.keys()):
+        before, after = (_described(side.get(name)) for side in (base, head))
+        if before != after:
+            found.append(PolicyChange(kind="task", budget=f"inputs.{name}", base=before, head=after, to=after))
+    return found
+
+
+def _described(section: InputSection | None) -> str:
+    if section is None:
+        return ABSENT
+    given = section.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"{key} {str(value).lower() if value is True else value}" for key, value in given.items())
 
 
 def stage_changes(base: str | None, head: str | None, where: str) -> list[PolicyChange]:

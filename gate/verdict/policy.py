@@ -13,6 +13,7 @@ from typing import Any
 from weighbridge.core.documents import (
     Budget,
     DeviceSection,
+    InputSection,
     Measurement,
     Params,
     PolicyChange,
@@ -31,7 +32,7 @@ from weighbridge.core.formatting import quantity
 from weighbridge.core.project import without_anchors
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.verdict.judge import judge, name_of
-from weighbridge.gate.verdict.pipeline_changes import setting_changes, task_changes
+from weighbridge.gate.verdict.pipeline_changes import input_changes, setting_changes, task_changes
 from weighbridge.gate.verdict.reasons import shown_unit
 
 REMOVED = "removed"
@@ -49,11 +50,20 @@ class Policy:
     """What a change of all this costs."""
     weighing: Weighing = field(default_factory=Weighing)
     task: TaskSection | None = None
+    inputs: Mapping[str, InputSection] = field(default_factory=dict)
 
     @classmethod
     def of(cls, params: Params) -> Policy:
         """The policy that a params file states."""
-        return cls(tuple(params.budgets), params.recipes, params.devices, params.policy, params.weighing, params.task)
+        return cls(
+            tuple(params.budgets),
+            params.recipes,
+            params.devices,
+            params.policy,
+            params.weighing,
+            params.task,
+            params.inputs,
+        )
 
     @classmethod
     def parse(cls, text: str, where: str) -> Policy:
@@ -204,6 +214,7 @@ def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
         *rule_changes(base.rules, head.rules),
         *setting_changes(base.weighing, head.weighing),
         *task_changes(base.task, head.task),
+        *input_changes(base.inputs, head.inputs),
     ]
     return under_rules(found, base.rules)
 

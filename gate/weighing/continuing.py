@@ -28,11 +28,12 @@ def continues(previous: Measurement, job: Job) -> bool:
         and previous.candidate.digest == job.candidate.digest
         and previous.device.fingerprint == job.device.fingerprint
         and (previous.device.name, previous.target) == (job.device.name, job.runtime)
-        and previous.data == job.split.digest()
+        and previous.data == job.data
         and previous.protocol.threads == job.weighing.threads
         and previous.protocol.batch_size == job.weighing.batch_size
         and previous.protocol.details.get("protocol") == PROTOCOL_VERSION
         and previous.protocol.details.get("task") == job.options.stated_task
+        and previous.protocol.details.get("inputs", {}) == job.stated_inputs
     )
 
 

@@ -54,8 +54,11 @@ class Distinct:
         return found
 
 
-def distinct(split: Split) -> Distinct:
-    """Group the examples by the bytes of their inputs."""
+def distinct(split: Split, *, streams: bool = False) -> Distinct:
+    """Group the examples by the bytes of their inputs; in streams none repeats another, as its past is its own."""
+    if streams:
+        every = np.arange(len(split))
+        return Distinct(every, every, 0)
     groups: dict[bytes, int] = {}
     first: list[int] = []
     group = np.zeros(len(split), np.int64)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weighbridge.core.documents import METRICS, Budget, Device, TaskSection, Weighing
+from weighbridge.core.documents import METRICS, Budget, Device, InputSection, TaskSection, Weighing
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import find_metric
 from weighbridge.core.facts.targets import DEFAULT_TARGET, target_of_suffix
 from weighbridge.data import Split, import_callable
-from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, same_inputs, same_outputs
+from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, same_inputs, same_outputs, with_states
 from weighbridge.gate.measure.launches import Journey, Protocol
 from weighbridge.gate.measure.sizes import Model, read_model
 from weighbridge.gate.weighing.accuracy import Score
@@ -79,6 +79,10 @@ class Job:
     outputs: Mapping[str, int] = field(default_factory=dict)
     """Index of the judged output by the model's name (`baseline`, `candidate`, `stable`)."""
     options: JobOptions = JobOptions()  # frozen
+    data: str = ""
+    """Digest of the examples as they were given, without states that a stream begins with."""
+    inputs: Mapping[str, InputSection] = field(default_factory=dict)
+    """How inputs are fed, where shapes do not tell."""
     roles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Of detectors, by the model's name: indices of the outputs with boxes, scores and classes."""
 
@@ -96,6 +100,11 @@ class Job:
         """Names of the metrics of one kind that the budgets for this device limit."""
         applying = [budget for budget in self.budgets if budget.applies_to(self.device)]
         return {budget.metric for budget in applying if budget.quantity.kind == kind}
+
+    @property
+    def stated_inputs(self) -> dict[str, Any]:
+        """How inputs are fed, as params say it, for the record."""
+        return {name: item.model_dump(mode="json", exclude_defaults=True) for name, item in self.inputs.items()}
 
     @property
     def shown(self) -> set[str]:
@@ -127,6 +136,8 @@ class Source:
     """How errors name the data."""
     stable: Path | None = None
     output: str | None = None
+    inputs: Mapping[str, InputSection] = field(default_factory=dict)
+    """How inputs are fed, where shapes do not tell."""
 
 
 def read_job(
@@ -139,7 +150,8 @@ def read_job(
     """Read the models and check everything that can be checked without running them (`InputError`)."""
     _check_labels(source, budgets)
     baseline = read_model(source.baseline, "baseline", tuple(source.split.inputs))
-    feed = feeding(baseline.signature, source.split, source.where)
+    split = with_states(baseline.signature, source.split, source.inputs)
+    feed = feeding(baseline.signature, split, source.where, source.inputs)
     names = tuple(port.name for port in baseline.signature.inputs)
     others = [read_model(source.candidate, "candidate", names)]
     if source.stable is not None:
@@ -167,7 +179,8 @@ def read_job(
         baseline=baseline,
         candidate=others[0],
         stable=others[1] if len(others) > 1 else None,
-        split=source.split,
+        split=split,
+        data=source.split.digest(),
         budgets=budgets,
         device=device,
         weighing=weighing.model_copy(update={"throughput_batch_size": throughput}),
@@ -175,6 +188,7 @@ def read_job(
         outputs=outputs,
         runtime=options.runtime or runtime,
         options=options,
+        inputs=source.inputs,
         roles={model.name: _roles(model, task, str(paths[model.name])) for model in (baseline, *others)},
     )
 

@@ -60,7 +60,9 @@ def unmeasured(job: Job, examples: int) -> Measured:
     code = {CODE: dict(job.options.code)} if job.options.code else {}
     task = {"task": job.options.stated_task} if job.options.task is not None else {}
     details = {"runtime": job.runtime, "protocol": PROTOCOL_VERSION, **code, **task}
-    return Measured(job.split.digest(), examples, {model.name: Found() for model in job.references}, details)
+    if job.inputs:
+        details["inputs"] = job.stated_inputs
+    return Measured(job.data, examples, {model.name: Found() for model in job.references}, details)
 
 
 def as_measurement(

@@ -64,7 +64,7 @@ def weigh(  # noqa: PLR0913  # keywords, each with a default
         weighing = _Weighing(
             job,
             here,
-            distinct(job.split),
+            distinct(job.split, streams=job.feeding.streams),
             earlier,
             accumulators(job, earlier),
             progress,
@@ -246,7 +246,8 @@ class _Weighing:
         )
         most = FEEDS * max(job.weighing.batch_size, job.weighing.throughput_batch_size)
         inputs = timed_share(job.split, most, job.weighing.seed)
-        return Setup(roles, inputs, job.feeding.single, protocol, self.place.cores(protocol.threads), journey, energy)
+        cores = self.place.cores(protocol.threads)
+        return Setup(roles, inputs, job.feeding.single, protocol, cores, journey, energy, job.feeding.how)
 
     @property
     def _timeout(self) -> float:

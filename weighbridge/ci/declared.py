@@ -27,7 +27,7 @@ from weighbridge.core.user_code import idle, opened_as_code, repository_top, use
 _RECORD = ".weighbridge/imported.json"
 """What a stage imported beyond its dependencies, for `weighbridge deps`; in the project's folder."""
 
-_SECTIONS = {"task": ("train", "baseline", "compress", "weigh")}
+_SECTIONS = {"task": ("train", "baseline", "compress", "weigh"), "inputs": ("baseline", "compress", "weigh")}
 """By section of `params.yaml`: the kinds of stages that read it."""
 
 

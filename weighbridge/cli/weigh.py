@@ -12,7 +12,7 @@ from weighbridge.cli.console import progress
 from weighbridge.cli.options import grouped
 
 if TYPE_CHECKING:
-    from weighbridge.core.documents import TaskSection
+    from weighbridge.core.documents import InputSection, TaskSection
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,13 @@ def weigh(
         help="What quality means: embedding, token, …, or '{kind: token, mask: attention_mask}'.",
         show_default="by the labels",
     ),
+    inputs: str = typer.Option(
+        None,
+        "--inputs",
+        metavar="FILE|YAML",
+        help="How inputs are fed: '{sr: {constant: true}, state: {batch_axis: 1, carry: new_state}}'.",
+        show_default="by their shapes",
+    ),
     everything: bool = typer.Option(False, "--all", help="Measure on after a required budget has failed for certain."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
@@ -85,6 +92,7 @@ def weigh(
         weighing=manner.section(),
         thorough=everything,
         task=_task(task),
+        inputs=_inputs(inputs),
     )
     with progress(quiet=quiet) as report:
         verdict, table = standalone.run(request, report)
@@ -105,3 +113,23 @@ def _task(text: str | None) -> TaskSection | None:
     if isinstance(content, str):
         content = {"kind": find_task(content, "--task").name}
     return parse(TaskSection, content, "--task")
+
+
+def _inputs(text: str | None) -> dict[str, InputSection]:
+    """The section `inputs` of params.yaml, on one line or in a file."""
+    if text is None:
+        return {}
+    from weighbridge.core.documents import InputSection
+    from weighbridge.core.documents.base import parse
+    from weighbridge.core.errors import InputError
+    from weighbridge.core.files import read_yaml
+    from weighbridge.core.strict_yaml import parse_yaml
+
+    inline = text.lstrip().startswith("{")
+    where = "--inputs" if inline else text
+    content = parse_yaml(text, where) if inline else read_yaml(Path(text))
+    if isinstance(content, dict) and set(content) == {"inputs"}:
+        content = content["inputs"]
+    if not isinstance(content, dict):
+        raise InputError("expected inputs by name", where=where, fix="{sr: {constant: true}}")
+    return {str(name): parse(InputSection, value, f"{where}: {name}") for name, value in content.items()}

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.gate.measure.test_feeding_declared import recurrent
 from tests.gate.models import examples, linear, save, weights
 from weighbridge import cli
 from weighbridge.data import Split, write_npz
@@ -337,3 +338,24 @@ def test_a_task_that_does_not_exist_is_refused_with_a_suggestion(weigh):
         code, _, err = weigh("--task", text, "-q")
         assert code == 2
         assert problem in err
+
+
+def test_a_state_whose_batch_axis_shapes_do_not_tell_is_declared(weigh, tmp_path):
+    """Exit 2 names the input; declared on one line or in a file, each example has its own state."""
+    recurrent(tmp_path / "baseline.onnx")
+    recurrent(tmp_path / "candidate.onnx")
+    rng = np.random.default_rng(0)
+    x, state = (rng.standard_normal(shape).astype(np.float32) for shape in ((200, 3), (200, 2, 3)))
+    labels = (x + state.sum(1)).argmax(1)
+    write_npz(tmp_path / "states.npz", Split({"x": x, "state": state}, labels))
+    (tmp_path / "inputs.yaml").write_text("inputs: {state: {batch_axis: 1}}\n")
+    (tmp_path / "right.yaml").write_text("budgets: [{metric: accuracy.top1, min: 0.97, mode: exact}]\n")
+    words = ("--budgets", "right.yaml", "-q")
+    code, _, err = weigh(*words, data="states.npz")
+    assert code == 2
+    assert "the first axis of input 'state' (2, n, 3) is fixed at 2" in err
+    for told in ("{state: {batch_axis: 1}}", "inputs.yaml"):
+        assert weigh(*words, "--inputs", told, data="states.npz")[0] == 0
+    code, _, err = weigh(*words, "--inputs", "{state: {axis: 1}}", data="states.npz")
+    assert code == 2
+    assert "axis" in err

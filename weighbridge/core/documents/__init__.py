@@ -7,8 +7,8 @@
 - `devices`: where artifacts are weighed, and the candidates that targets and devices make of a recipe
 - `device`: the machine that an artifact was weighed on
 - `measurement`: the evidence that `gate` took from two artifacts
-- `task`: what quality means for a model
 - `search`: what of the recipe grammar a search may use
+- `task`, `inputs`: what quality means for a model, and how it is fed
 - `stable`: what the registry serves now
 - `refusal`: why a recipe was not built or not weighed
 - `verdict`: what the budgets say of that evidence
@@ -25,6 +25,7 @@ from weighbridge.core.documents.devices import (
     built_folder,
     recipe_folder,
 )
+from weighbridge.core.documents.inputs import InputSection
 from weighbridge.core.documents.manifest import ArtifactFile, Manifest, Sizes, StepRecord
 from weighbridge.core.documents.measurement import (
     Absent,
@@ -90,6 +91,7 @@ __all__ = [
     "Exact",
     "Flip",
     "GateVerdict",
+    "InputSection",
     "Launches",
     "Manifest",
     "Measurement",

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from weighbridge.core.documents.base import Factory, Written, load, parse
 from weighbridge.core.documents.budgets import Budget, BudgetFile
 from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection
+from weighbridge.core.documents.inputs import InputSection
 from weighbridge.core.documents.search import SearchSection
 from weighbridge.core.documents.task import TaskSection
 from weighbridge.core.errors import InputError
@@ -193,6 +194,8 @@ class Params(Written):
     train: TrainSection = TrainSection()
     task: TaskSection | None = None
     """What quality means for the model; without it, classes or numbers as the labels are."""
+    inputs: dict[str, InputSection] = {}
+    """By input: how it is fed, where the model's shapes do not tell."""
     targets: list[TargetName] = Field(default=[DEFAULT_TARGET], min_length=1)
     """The runtimes that the baseline is built for; a recipe's `target` is among them."""
     recipes: dict[Name, RecipeSection] = Field(min_length=1)
@@ -222,6 +225,8 @@ class Params(Written):
             raise ValueError("'targets' names one runtime twice")
         if self.model.onnx is not None and self.targets != [DEFAULT_TARGET]:
             raise ValueError("a model given as an ONNX file has onnxruntime as its only target")
+        if self.inputs and self.model.onnx is None:
+            raise ValueError("'inputs' are for a model that is an ONNX file: a module's forward takes examples first")
         for name, recipe in self.recipes.items():
             missing = [target for target in recipe.targets if target not in self.targets]
             if missing:

@@ -1,0 +1,79 @@
+"""Examples as feeds of an ONNX model: along the first axis of each input, or as `inputs` of params.yaml says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighbridge.core.documents import InputSection
+from weighbridge.core.errors import InputError
+from weighbridge.core.formats.onnx_file import Port
+
+Array = NDArray[Any]
+
+_DECLARED: ContextVar[Mapping[str, InputSection]] = ContextVar("declared", default={})  # noqa: B039  # never changed
+
+
+@contextmanager
+def fed_as(inputs: Mapping[str, InputSection]) -> Iterator[None]:
+    """Within it, inputs are fed as these sections say; a state that is carried starts afresh with each example."""
+    token = _DECLARED.set(inputs)
+    try:
+        yield
+    finally:
+        _DECLARED.reset(token)
+
+
+def missing(ports: Sequence[Port], given: Mapping[str, Array]) -> list[str]:
+    """Names of inputs that have no array and no declared state to begin with."""
+    told = _DECLARED.get()
+    return [port.name for port in ports if port.name not in given and not (port.name in told and told[port.name].carry)]
+
+
+def fixed_batch(ports: Sequence[Port]) -> int | None:
+    """The batch that the inputs' shapes fix."""
+    told = _DECLARED.get()
+    sizes = [
+        port.shape[axis]
+        for port in ports
+        if not (port.name in told and told[port.name].constant)
+        and (axis := told[port.name].axis if port.name in told else 0) < len(port.shape)
+    ]
+    return next((size for size in sizes if isinstance(size, int)), None)
+
+
+def feed(ports: Sequence[Port], arrays: Mapping[str, Array], start: int, count: int) -> dict[str, Array]:
+    """`count` examples from `start` on, for each input, from arrays (n, …)."""
+    return {port.name: np.ascontiguousarray(_fed(port, arrays, start, count)) for port in ports}
+
+
+def by_example(names: Sequence[str], outputs: Sequence[Array]) -> list[Array]:
+    """Outputs with examples along the first axis: one that is fed back has them where its input has."""
+    axes = {section.carry: section.axis for section in _DECLARED.get().values() if section.carry}
+    return [
+        np.moveaxis(output, axes[name], 0) if axes.get(name) else output
+        for name, output in zip(names, outputs, strict=True)
+    ]
+
+
+def _fed(port: Port, arrays: Mapping[str, Array], start: int, count: int) -> Array:
+    section = _DECLARED.get().get(port.name)
+    if section is None:
+        return arrays[port.name][start : start + count]
+    if section.constant:
+        return np.asarray(arrays[port.name][0])
+    if port.name in arrays:
+        return np.asarray(np.moveaxis(arrays[port.name][start : start + count], 0, section.axis))
+    shape = [count if axis == section.axis else size for axis, size in enumerate(port.shape)]
+    if not all(isinstance(size, int) for size in shape):
+        raise InputError(
+            f"how large its first state is cannot be told from its shape {port.shape}",
+            where=f"params.yaml: inputs.{port.name}",
+            fix=f"give an array {port.name!r} in the data: what a stream begins with, for each example",
+        )
+    return np.zeros(shape, port.dtype)  # type: ignore[arg-type]

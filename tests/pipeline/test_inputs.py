@@ -1,0 +1,117 @@
+"""A recurrent ONNX model with its state fed back, from params to the verdict: drift over a stream is in the numbers."""
+
+import numpy as np
+import pytest
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.gate.models import save
+from weighbridge.compress import stages
+from weighbridge.core.documents import Manifest, Measurement, Params, Verdict, parse
+from weighbridge.core.errors import InputError
+from weighbridge.data import Data, Split
+from weighbridge.gate.report import plots
+from weighbridge.gate.stages import pipeline
+from weighbridge.gate.stages.summary import judge
+
+WIDTH, STATE = 16, 64
+
+
+def recurrent(path):
+    """`x` (n, 16), `state` (1, n, 64), `rate` () → `y` (n, 4), `new_state` = tanh(x·a·rate + state·b)."""
+    rng = np.random.default_rng(0)
+    info, node = helper.make_tensor_value_info, helper.make_node
+    matrices = {"a": (WIDTH, STATE), "b": (STATE, STATE), "c": (STATE, 4)}
+    weights = [
+        numpy_helper.from_array((rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32), name)
+        for name, shape in matrices.items()
+    ]
+    axis = numpy_helper.from_array(np.array([0], np.int64), "axis")
+    nodes = [
+        node("Mul", ["x", "rate"], ["scaled"]),
+        node("Squeeze", ["state", "axis"], ["h"]),
+        node("MatMul", ["scaled", "a"], ["xa"]),
+        node("MatMul", ["h", "b"], ["hb"]),
+        node("Add", ["xa", "hb"], ["sum"]),
+        node("Tanh", ["sum"], ["new"]),
+        node("MatMul", ["new", "c"], ["y"]),
+        node("Unsqueeze", ["new", "axis"], ["new_state"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [
+            info("x", TensorProto.FLOAT, ["n", WIDTH]),
+            info("state", TensorProto.FLOAT, [1, "n", STATE]),
+            info("rate", TensorProto.FLOAT, []),
+        ],
+        [info("y", TensorProto.FLOAT, ["n", 4]), info("new_state", TensorProto.FLOAT, [1, "n", STATE])],
+        [*weights, axis],
+    )
+    return save(path, graph, opset=21)
+
+
+def streams():
+    """Eight streams of fifty steps; no labels."""
+
+    def split(seed):
+        x = np.random.default_rng(seed).standard_normal((400, WIDTH)).astype(np.float32)
+        return Split({"x": x, "rate": np.full(400, 0.5, np.float32)}, groups=np.arange(400) // 50)
+
+    return Data(train=split(0), test=split(1))
+
+
+INPUTS = {"state": {"batch_axis": 1, "carry": "new_state"}, "rate": {"constant": True}}
+
+
+def params(**changes):
+    """A project whose model is that file."""
+    return {
+        "model": {"name": "tiny", "onnx": "model.onnx"},
+        "data": {"factory": "tests.pipeline.test_inputs:streams"},
+        "task": "regression",
+        "inputs": INPUTS,
+        "recipes": {"small": {"steps": [{"quantize": {"scheme": "weight-int8"}}]}},
+        "budgets": [{"metric": "agreement", "min": 0.9}, {"metric": "size.bytes", "max_ratio": 0.5}],
+        **changes,
+    }
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "PLOTS", {})
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    recurrent(tmp_path / "model.onnx")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params()))
+    stages.prepare(tmp_path)
+    stages.train(tmp_path)
+    return tmp_path
+
+
+def test_a_recurrent_model_is_compressed_and_weighed_along_its_streams(root):
+    """Compressed from examples with first states, weighed with states that are fed back, and judged without labels."""
+    stages.baseline(root)
+    stages.compress(root, "small")
+    manifest = Manifest.read(root / "artifacts/recipes/small/onnxruntime/manifest.json")
+    pipeline.device(root)
+    (measurement,) = pipeline.weigh(root, "small")
+    assert measurement.protocol.details["inputs"] == INPUTS
+    assert measurement.examples == 400
+    verdict = judge(root)
+    assert verdict.verdict is Verdict.PASS, [item.reason for item in verdict.recipes["small"].budgets]
+    found = Measurement.read(root / "measurements/small/onnxruntime@local.json").comparisons[0].metrics["agreement"]
+    # A state that is off makes the next one more so: along a stream the answers agree less than from its start.
+    assert 0.9 < found.candidate < manifest.parity["agreement"] < 1
+
+
+def test_without_a_word_on_its_state_the_model_is_refused(root):
+    """The line says what to declare."""
+    (root / "params.yaml").write_text(yaml.safe_dump(params(inputs={"rate": {"constant": True}})))
+    with pytest.raises(InputError, match="input 'state' is not among the data's inputs"):
+        stages.baseline(root)
+
+
+def test_a_module_takes_its_examples_first():
+    """`inputs` are for files."""
+    with pytest.raises(InputError, match="'inputs' are for a model that is an ONNX file"):
+        parse(Params, params(model={"name": "tiny", "factory": "nets:build"}), "params.yaml")

@@ -1,0 +1,34 @@
+"""The section `inputs` of params.yaml: how examples are fed where a model's shapes do not tell."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from weighbridge.core.documents.base import Written
+
+
+class InputSection(Written):
+    """How one input is fed. The data's array is (n, …) whatever the input's own axes are."""
+
+    batch_axis: int | None = Field(default=None, ge=0, le=8)
+    """The axis of the input that counts examples; 0 where it is not given."""
+    constant: bool = False
+    """The same value for every inference, such as a sampling rate: it has no axis for examples."""
+    carry: str | None = None
+    """The output that is fed back: examples are a stream, in the data's order, and where the data's `groups` change a
+    new one begins. A stream begins with the data's array, or with zeros where the data has none."""
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if self.constant and (self.batch_axis is not None or self.carry is not None):
+            raise ValueError("an input that is constant has neither 'batch_axis' nor 'carry'")
+        if not self.constant and self.batch_axis is None and self.carry is None:
+            raise ValueError("expected one of 'batch_axis', 'constant: true' and 'carry'")
+        return self
+
+    @property
+    def axis(self) -> int:
+        """The axis that counts examples."""
+        return self.batch_axis or 0
