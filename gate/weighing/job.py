@@ -79,8 +79,8 @@ class Job:
     outputs: Mapping[str, int] = field(default_factory=dict)
     """Index of the judged output by the model's name (`baseline`, `candidate`, `stable`)."""
     options: JobOptions = JobOptions()  # frozen
-    data: str = ""
-    """Digest of the examples as they were given, without states that a stream begins with."""
+    given: Split | None = None
+    """The examples as the data has them, where `split` also has states that streams begin with."""
     inputs: Mapping[str, InputSection] = field(default_factory=dict)
     """How inputs are fed, where shapes do not tell."""
     roles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -100,6 +100,11 @@ class Job:
         """Names of the metrics of one kind that the budgets for this device limit."""
         applying = [budget for budget in self.budgets if budget.applies_to(self.device)]
         return {budget.metric for budget in applying if budget.quantity.kind == kind}
+
+    @property
+    def data(self) -> str:
+        """Digest of the examples as the data has them."""
+        return (self.given or self.split).digest()
 
     @property
     def stated_inputs(self) -> dict[str, Any]:
@@ -180,7 +185,7 @@ def read_job(
         candidate=others[0],
         stable=others[1] if len(others) > 1 else None,
         split=split,
-        data=source.split.digest(),
+        given=source.split if split is not source.split else None,
         budgets=budgets,
         device=device,
         weighing=weighing.model_copy(update={"throughput_batch_size": throughput}),
