@@ -1,14 +1,12 @@
 """Measurements made of numbers, for tests of judging and reporting: no model, no clock."""
 
-import hashlib
-
 import numpy as np
 
+from tests.documents import device, digest
 from weighbridge.core.documents import (
     Budget,
     Comparison,
     Controls,
-    Device,
     Exact,
     Flip,
     Launches,
@@ -22,21 +20,7 @@ from weighbridge.gate.statistics.looks import controls_due
 SLICES = ("ankle-boot", "bag", "coat", "shirt")
 
 
-def digest(name):
-    """A digest that belongs to a name."""
-    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
-
-
-DEVICE = Device(
-    device_class="ci-2core",
-    cpu="Some CPU",
-    isa=["avx2"],
-    cores=2,
-    memory_bytes=8_000_000_000,
-    system="Linux 6.1 x86_64",
-    runtimes={"onnxruntime": "1.32.0", "python": "3.11.7"},
-    fingerprint=digest("device"),
-)
+DEVICE = device(device_class="ci-2core", cpu="Some CPU", runtimes={"onnxruntime": "1.32.0", "python": "3.11.7"})
 
 
 def launches(ratio=0.85, *, sd=0.02, pairs=54, seed=0, base=150e-6, samples=500):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from weighbridge.core.documents import Device, GateVerdict, Manifest, Measurement, Params, RecipeVerdict
+from tests.documents import device, gate_verdict, recipe_verdict
+from weighbridge.core.documents import Manifest, Measurement, Params
 from weighbridge.core.documents.devices import baseline_folder, recipe_folder
 from weighbridge.core.files import sha256_bytes, write_json
 from weighbridge.gate.verdict.judge import judge
@@ -38,20 +39,6 @@ def identify(root, name="Test", email="test@example.org"):
     """Give a clone an identity."""
     git(root, "config", "user.name", name)
     git(root, "config", "user.email", email)
-
-
-def device():
-    """Some machine."""
-    return Device(
-        device_class="test",
-        cpu="cpu",
-        isa=["avx2"],
-        cores=2,
-        memory_bytes=1,
-        system="Linux",
-        runtimes={},
-        fingerprint=SOME,
-    )
 
 
 def candidate_bytes(recipe, generation=1, target="onnxruntime"):
@@ -96,7 +83,7 @@ def write_run(
             judge(measurement, read.budgets) if said == "pass" else _verdict(name, built, measurement, said)
         )
     policy = Policy.of(read).digest()
-    gate = GateVerdict(verdict="pass", model=MODEL, device="test", policy=policy, recipes=judged)
+    gate = gate_verdict(judged, model=MODEL, policy=policy)
     gate.write(root / "reports/verdict.json")
     lock(root, recipes, targets)
 
@@ -167,7 +154,7 @@ def _measurement(recipe, built, stable, target):
         target=target,
         baseline=weighed("baseline", built["baseline"]),
         candidate=weighed("candidate", built[recipe]),
-        device=device(),
+        device=device(fingerprint=SOME),
         data=SOME,
         examples=1000,
         protocol={
@@ -197,16 +184,15 @@ def _verdict(recipe, built, measurement, verdict):
         "reason": "because",
         "required": True,
     }
-    return RecipeVerdict(
-        verdict=verdict,
+    return recipe_verdict(
+        verdict,
+        [budget],
         model=MODEL,
         recipe=recipe,
         baseline={"digest": built["baseline"].artifact.digest},
         candidate={"digest": built[recipe].artifact.digest},
-        device="test",
         device_fingerprint=SOME,
         measurement=measurement.content_digest(),
-        budgets=[budget],
     )
 
 

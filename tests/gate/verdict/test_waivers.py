@@ -4,8 +4,9 @@ import datetime as dt
 
 import pytest
 
+from tests.documents import gate_verdict
 from tests.gate.evidence import BUDGETS, budget, comparison, digest, launches, measurement
-from weighbridge.core.documents import GateVerdict, PolicyChange, Verdict
+from weighbridge.core.documents import PolicyChange, Verdict
 from weighbridge.core.errors import InputError
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.verdict.waivers import FiledWaiver, Terms, Waiver, identity_in, read_waivers
@@ -21,9 +22,7 @@ def gate(ratio=1.3, *, budgets=BUDGETS, advisory=False, **fields):
     """A gate verdict over one recipe whose latency ratio is the given one."""
     found = measurement(comparison(latency_p50=launches(ratio)), recipe="int8", **fields)
     recipe = judge(found, budgets, advisory=advisory)
-    return GateVerdict(
-        verdict=recipe.verdict, model="net", device="ci", policy=digest("policy"), recipes={"int8": recipe}
-    )
+    return gate_verdict({"int8": recipe}, recipe.verdict, device="ci")
 
 
 def filed(budget="latency.p50", *, file="waivers/a.yaml", expires="2026-12-31", to=1.4, **subject):

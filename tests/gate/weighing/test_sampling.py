@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from weighbridge.core.documents import Budget, Comparison, Device, Measurement, Protocol, Weighed, Weighing
+from tests.documents import device
+from weighbridge.core.documents import Budget, Comparison, Measurement, Protocol, Weighed, Weighing
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
@@ -11,9 +12,7 @@ from weighbridge.gate.weighing.accumulator import Accumulator
 from weighbridge.gate.weighing.sampling import Need, Sampling, first_needs, planned
 
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abcd"]
-DEVICE = Device(
-    device_class="test", cpu="c", isa=[], cores=2, memory_bytes=1, system="s", runtimes={}, fingerprint=DIGESTS[3]
-)
+DEVICE = device(fingerprint=DIGESTS[3])
 BASELINE = Weighed(name="baseline", digest=DIGESTS[0], bytes=10)
 CANDIDATE = Weighed(name="candidate", digest=DIGESTS[1], bytes=10)
 P50 = Budget(metric="latency.p50", max_ratio=1.05)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.documents import device
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.state.records import CanaryPlan, EventKind, Pointer, VersionRecord
 from weighbridge.registry.state.store import Store, pointer_to, render
@@ -100,7 +101,11 @@ class Project:
             "data": digest_of("data"),
             "code": digest_of("code"),
             "seed": 7,
-            "device": None if baseline else device(),
+            "device": None
+            if baseline
+            else device(
+                device_class="ci-2core", runtimes={"python": "3.11.9", "numpy": "2.4.6", "onnxruntime": "1.32.0"}
+            ).to_json(),
             "environment": {"python": "3.11.9", "torch": "2.13.0+cpu"},
             "licence": "Apache-2.0",
             "notes": "",
@@ -193,18 +198,4 @@ def judgement(recipe):
                 "required": True,
             }
         ],
-    }
-
-
-def device():
-    """Where it was weighed."""
-    return {
-        "device_class": "ci-2core",
-        "cpu": "Example CPU @ 2.00GHz",
-        "isa": ["avx2"],
-        "cores": 2,
-        "memory_bytes": 8_000_000_000,
-        "system": "Linux 6.1 x86_64",
-        "runtimes": {"python": "3.11.9", "numpy": "2.4.6", "onnxruntime": "1.32.0"},
-        "fingerprint": digest_of("device"),
     }

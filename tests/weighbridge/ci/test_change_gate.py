@@ -5,12 +5,13 @@ import re
 
 import pytest
 
+from tests.documents import gate_verdict, recipe_verdict
 from weighbridge.ci import change_gate as gates
 from weighbridge.ci.change_gate import Change, Judged, exit_code, judge_all, judge_project, write_out
 from weighbridge.ci.evidence_bundle import FOLDER, EvidenceBundle
 from weighbridge.ci.marks import marks
 from weighbridge.ci.pipeline import Reproduced
-from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, RecipeVerdict, Verdict
+from weighbridge.core.documents import BudgetVerdict, Params, PolicyChange, Verdict
 from weighbridge.core.documents.report import ChangeReport, ProjectReport
 from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.git import Git
@@ -45,15 +46,15 @@ def budget(metric="size.bytes", verdict=Verdict.FAIL, **changed):
 
 def verdict(policy=(), **recipes):
     made = {
-        name: RecipeVerdict(
-            verdict=items[0].verdict if items else Verdict.ERROR, baseline={"digest": DIGEST},
+        name: recipe_verdict(
+            items[0].verdict if items else Verdict.ERROR, items, baseline={"digest": DIGEST},
             candidate={"digest": DIGEST}, device="d", device_fingerprint=DIGEST, measurement=DIGEST,
-            budgets=list(items), advisory=name == "extreme",
+            advisory=name == "extreme",
         )
         for name, items in recipes.items()
     }  # fmt: skip
     whole = made["int8"].verdict
-    return GateVerdict(verdict=whole, model="m", device="d", policy=DIGEST, recipes=made, policy_changes=list(policy))
+    return gate_verdict(made, whole, model="m", device="d", policy=DIGEST, policy_changes=list(policy))
 
 
 @pytest.fixture

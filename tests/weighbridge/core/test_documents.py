@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.documents import device
 from weighbridge.core.documents import (
     Budget,
     BudgetFile,
-    Device,
     Params,
     RecipeVerdict,
     Verdict,
@@ -260,9 +260,6 @@ def test_a_name_that_yaml_takes_for_something_else_is_named(key, found):
 
 def test_a_budget_names_a_device_by_class_or_by_name():
     """And one that names neither applies everywhere."""
-    device = Device(
-        device_class="pi5", name="pi", cpu="c", isa=[], cores=4, memory_bytes=1, system="s", runtimes={},
-        fingerprint="sha256:" + "0" * 64,
-    )  # fmt: skip
-    found = [Budget(metric="latency.p50", max="1ms", device=name) for name in (None, "pi", "pi5", "local")]
-    assert [budget.applies_to(device) for budget in found] == [True, True, True, False]
+    found = device(device_class="pi5", name="pi")
+    budgets = [Budget(metric="latency.p50", max="1ms", device=name) for name in (None, "pi", "pi5", "local")]
+    assert [budget.applies_to(found) for budget in budgets] == [True, True, True, False]
