@@ -143,10 +143,13 @@ class Bench:
         names = {**environment, "STAND_IN_STORE": self.store, "STAND_IN_PYTHON": self.home.parent / "python" / "bin"}
         names.setdefault("GITHUB_REPOSITORY", "octocat/clouds")
         names |= {name: self.environment[name] for name in ("OMP_NUM_THREADS", "XDG_RUNTIME_DIR")}
+        variables = names.pop("variables", {})
         command = [BIN / "act", event, "--workflows", f".github/workflows/{workflow}.yml", "--eventpath", path]
         command += ["--platform", "ubuntu-latest=-self-hosted", "--no-cache-server", "--quiet=false"]
         for name, value in names.items():
             command += ["--env", f"{name}={value}"]
+        for name, value in variables.items():
+            command += ["--var", f"{name}={value}"]
         for secret in self.secrets:
             command += ["--secret", secret]
         command += ["--secret", f"GITHUB_TOKEN={environment.get('TOKEN', 'none')}"]
@@ -217,9 +220,13 @@ def make_two(home):
 
 CANARY_POLICY = {
     "on_merge": "canary",
-    "canary": {"steps": [50, 100], "min_samples": 10, "min_time": 0,
-               "budgets": [{"metric": "online.errors", "max_increase": 0.5}]},
-}  # fmt: skip
+    "canary": {
+        "steps": [50, 100],
+        "min_samples": 50,
+        "min_time": "0s",
+        "budgets": [{"metric": "error_rate", "max": 0.5}],
+    },
+}
 
 
 def stand_ins(work):
