@@ -27,7 +27,7 @@ def pull(bench):
 
 
 def test_both_models_are_gated_promoted_and_judged_on_canary(bench, tmp_path):
-    """From nothing: both are stable; a change of one weighs that one alone, and starts its canary, which ends in stable."""
+    """From nothing both are stable; a change of one weighs it alone and starts its canary, which ends in stable."""
     first = bench.act("push", "promote", bench.pushed())
     assert first.code == 0, first.log
     assert any(stage.endswith("models/a/dvc.yaml:train") or stage == "train" for stage in first.stages), first.stages

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from weighbridge import __version__
+from weighbridge.ci.known_techniques import steps_schema
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.budget_rules import BUDGET_RULES
@@ -236,8 +237,11 @@ def requirements(source: str = SOURCE) -> str:
 
 
 def params_schema() -> str:
-    """The JSON Schema of `params.yaml`, for editors."""
+    """The JSON Schema of `params.yaml`, for editors: techniques and their parameters included."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Params.model_json_schema()}
+    steps, definitions = steps_schema()
+    schema["$defs"] = {**schema["$defs"], **definitions}
+    schema["$defs"]["RecipeSection"]["properties"]["steps"] |= steps
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

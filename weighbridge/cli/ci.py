@@ -172,17 +172,21 @@ def preflight(
 
 @app.command()
 def params(files: list[Path] = typer.Argument(..., metavar="FILE", help="params.yaml files.")) -> None:
-    """Validate params files; every one that is wrong is named. For pre-commit."""
-    from weighbridge.core.documents import Params
+    """Validate params files, techniques and their values among them: every fault, with its line. For pre-commit."""
+    from weighbridge.ci.faults import faults
     from weighbridge.core.errors import ExitCode, InputError
 
     wrong = False
     for file in files:
         try:
-            Params.read(file)
+            found = faults(file)
         except InputError as error:
             sys.stderr.write(f"weighbridge: error: {error}\n")
             wrong = True
+            continue
+        for fault in found:
+            sys.stderr.write(f"{fault.text()}\n")
+        wrong = wrong or bool(found)
     raise typer.Exit(ExitCode.USAGE if wrong else ExitCode.PASS)
 
 

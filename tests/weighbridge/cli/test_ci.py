@@ -38,12 +38,15 @@ def ci(*arguments, cwd, expect=0, **environment):
 
 
 def test_params_names_every_file_that_is_wrong(tmp_path):
-    """For pre-commit: good files are silent, every bad one is one line, exit code 2."""
+    """For pre-commit: good files are silent, every fault of a bad one is one line, exit code 2."""
     good, bad = PROJECT / "params.yaml", tmp_path / "params.yaml"
     assert ci("params", str(good), cwd=tmp_path) == ""
     bad.write_text("model: {name: m}\n")
     said = ci("params", str(bad), str(good), str(tmp_path / "gone.yaml"), cwd=tmp_path, expect=2)
-    assert [str(bad) in line for line in said.splitlines()] == [True, False]
+    *faults, last = said.splitlines()
+    assert len(faults) == 4
+    assert all(line.startswith(f"{bad}:1: ") for line in faults), said
+    assert "gone.yaml" in last
 
 
 def test_summary_says_what_a_weighing_found(tmp_path):

@@ -101,6 +101,17 @@ def explain(error: ValidationError, kind: type[BaseModel], where: str) -> InputE
     problems = error.errors()
     # A misspelt key also leaves the right one missing: the misspelling is the problem to name.
     first = next((item for item in problems if item["type"] == "extra_forbidden"), problems[0])
+    return _explained(first, kind, where)
+
+
+def explain_all(
+    error: ValidationError, kind: type[BaseModel], where: str
+) -> list[tuple[tuple[int | str, ...], InputError]]:
+    """Every problem of a validation error, each with its keys; see `explain`."""
+    return [(problem["loc"], _explained(problem, kind, where)) for problem in error.errors()]
+
+
+def _explained(first: ErrorDetails, kind: type[BaseModel], where: str) -> InputError:
     location = f"{where}: {_key_path(first['loc'])}" if first["loc"] else where
     if first["type"] == "extra_forbidden":
         return _unknown_key(first, kind, location)
