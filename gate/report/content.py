@@ -19,7 +19,13 @@ from weighbridge.gate.report.blocks import (
     Strong,
     Table,
 )
-from weighbridge.gate.report.evidence import device_section, flips_section, launches_section, slices_section
+from weighbridge.gate.report.evidence import (
+    device_section,
+    flips_section,
+    launches_section,
+    scores_section,
+    slices_section,
+)
 from weighbridge.gate.report.facts import Entry, unbeaten
 from weighbridge.gate.report.governance import (
     basis_section,
@@ -52,6 +58,7 @@ def document(report: Report) -> Document:
         portability_section(report.portability),
         slices_section(report.entries),
         flips_section(report.entries),
+        scores_section(report.entries),
         launches_section(report.entries, PICTURES["launches"] if report.pictures else None),
         device_section(report.entries, report.calibration),
         _notes(report),

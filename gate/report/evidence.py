@@ -68,6 +68,31 @@ def _flip_row(entry: Entry, flip: Flip) -> tuple[Inline, ...]:
     )
 
 
+def scores_section(entries: Sequence[Entry]) -> Section | None:
+    """Metrics of the user's own: over slices, and the examples that lost most."""
+    rows: list[tuple[Inline, ...]] = []
+    lost: list[tuple[Inline, ...]] = []
+    for entry in (entry for entry in entries if entry.comparison):
+        for metric, by_slice in entry.comparison.scores.items() if entry.comparison else ():
+            for name, found in by_slice.items():
+                values = [f"{found.reference:.4g}"], [f"{found.candidate:.4g}"]
+                rows.append(([Code(entry.name)], [Code(metric)], [name], [f"{found.examples:,}"], *values))
+        for item in entry.comparison.worsened if entry.comparison else ():
+            values = [f"{item.reference:.4g}"], [f"{item.candidate:.4g}"]
+            slices = [", ".join(item.slices) or "–"]
+            lost.append(([Code(entry.name)], [Code(item.metric)], [f"{item.index:,}"], slices, *values))
+    if not rows and not lost:
+        return None
+    blocks: list[Paragraph | Table] = []
+    if rows:
+        header = ("model", "metric", "slice", "examples", "baseline", "candidate")
+        blocks += [Paragraph(["Over each slice of the evaluation set."]), Table(header, rows, frozenset({3, 4, 5}))]
+    if lost:
+        header = ("model", "metric", "example", "slices", "baseline", "candidate")
+        blocks += [Paragraph(["Examples whose own score got worst."]), Table(header, lost, frozenset({2, 4, 5}))]
+    return Section("scores", "Metrics of your own", blocks, folded=True)
+
+
 def launches_section(entries: Sequence[Entry], picture: str | None) -> Section | None:
     """How launches scatter: a line of heights per model, and the picture."""
     rows: list[tuple[Inline, ...]] = []

@@ -94,6 +94,9 @@ def _same_bytes(budget: Budget) -> Assessed:
 
 def _evidence(budget: Budget, comparison: Comparison) -> Evidence | None:
     found = comparison.metrics.get(budget.metric)
+    whole = comparison.metrics.get("accuracy.top1")
+    if budget.metric == "accuracy.worst_slice" and isinstance(whole, Resampled):
+        return Absent(reason="the worst slice is not judged where examples belong to groups")
     if found is None and budget.metric in ("accuracy.flips", "accuracy.worst_slice"):
         # Flips are a count within top-1's, and the worst slice rests on `slices`.
         return comparison.metrics.get("accuracy.top1")

@@ -248,6 +248,7 @@ _WEAKER: tuple[tuple[str, Callable[[Budget, Budget], bool]], ...] = (
         "mode",
         lambda base, head: base.mode == "population" and head.mode == "exact" and base.quantity.kind == "examples",
     ),
+    ("direction", lambda base, head: base.quantity.better != head.quantity.better),
     ("device", lambda base, head: head.device is not None and head.device != base.device),
 )
 """In which ways a budget can ask for less. The literal table of the policy."""
@@ -258,6 +259,7 @@ _TO: Mapping[str, Callable[[Budget], str]] = {
     "advisory": lambda _: "not required",
     "resolution": lambda head: f"{head.resolution:g}",
     "mode": lambda head: head.mode,
+    "direction": lambda head: head.quantity.better,
     "device": lambda head: str(head.device),
 }
 """What a waiver writes under `to:` for each kind of weakening."""

@@ -113,7 +113,8 @@ def assess_resampled(budget: Budget, evidence: Resampled) -> Assessed:
         return Assessed(Settled.unresolved(reason), budget.required, *shown)
     sums = acceleration(evidence.moments, *_derivatives(budget, *shown))
     capped = f", as many as {evidence.capped}" if evidence.capped else ""
-    basis = f"{evidence.examples:,} examples, BCa bounds of {len(kept):,} paired bootstrap resamples{capped}"
+    grouped = f" of {evidence.groups:,} groups" if evidence.groups is not None else ""
+    basis = f"{evidence.examples:,} examples{grouped}, BCa bounds of {len(kept):,} paired bootstrap resamples{capped}"
     test = ResampledTest(Resamples(point, kept, sums), budget.limit, upper_limit)
     return Assessed(Open(test, "examples", lambda _: basis), budget.required, *shown, mode=budget.mode)
 

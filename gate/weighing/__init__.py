@@ -6,5 +6,6 @@
 - `accumulator`: what the launches have given, continued over re-runs
 - `continuing`, `runs`: which earlier measurement is gone on with, and who measured
 - `answers`, `answering`: what two models said of the same examples
-- `accuracy`, `by_task`, `resampled`: metrics over answers; `bootstrap` bounds them, `neighbours` searches embeddings
+- `accuracy`, `by_task`, `resampled`: metrics over answers; `own`: those of the user
+- `bootstrap`: their resamples, of examples or of groups; `neighbours`: searches among embeddings
 """

@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 from weighbridge.core.answers.agreement import Agreement
 from weighbridge.core.answers.decisions import UnfitError
 from weighbridge.core.documents import METRICS, Absent, Evidence, Flip, Proportions, Resampled
-from weighbridge.core.errors import InputError, MeasurementError
+from weighbridge.core.errors import InputError
 from weighbridge.gate.weighing.answers import Answers
-from weighbridge.gate.weighing.bootstrap import Prepared, bootstrap, weighted
+from weighbridge.gate.weighing.bootstrap import Prepared, weighted
 from weighbridge.gate.weighing.by_task import AGREEMENTS, BY_TASK
+from weighbridge.gate.weighing.own import Score, user_metric
 from weighbridge.gate.weighing.resampled import RESAMPLED, predicted_classes
 
 Array = NDArray[Any]
-Score = Callable[[list[Array], Array], float]
-"""A user's metric: the model's outputs, each (n, …), and the labels (n, …) → a number."""
-
 SHOWN_FLIPS = 20
 MOST_CLASS_SLICES = 50
 
@@ -42,17 +40,27 @@ def measure(name: str, answers: Answers, *, seed: int, user: Score | None = None
 
 def _measure(name: str, answers: Answers, seed: int, user: Score | None) -> Evidence:
     if user is not None:
-        return _user_metric(name, answers, user, seed)
+        return user_metric(name, answers, user, seed)
     task = answers.task.kind if answers.task else ""
     if name in BY_TASK.get(task, {}) or name in AGREEMENTS:
         return _by_task(name, answers, seed)
     if name in PAIRED:
-        return paired(*PAIRED[name](answers))
+        ours, theirs = PAIRED[name](answers)
+        return paired(ours, theirs) if answers.groups is None else _grouped(name, ours, theirs, answers, seed)
     if name in RESAMPLED:
         return _resample(_decided(answers) if name == "accuracy.f1" else answers, RESAMPLED[name], seed)
     if name in METRICS and METRICS[name].kind == "examples":
         raise UnfitError(f"{name} belongs to another task; {f'this one is {task}' if task else 'none is given'}")
     raise InputError(f"unknown metric over examples: {name!r}")
+
+
+def _grouped(name: str, ours: Array, theirs: Array, answers: Answers, seed: int) -> Resampled:
+    """Right and wrong answers of examples that belong together: counts would take each for independent."""
+    if name == "accuracy.flips":
+        ours, theirs = np.zeros(len(ours), np.bool_), ours & ~theirs
+    ones = np.ones(len(ours))
+    shares = [Agreement(right.astype(np.float64), ones).value for right in (ours, theirs)]
+    return weighted(shares[0], shares[1], len(ours), seed, answers.groups)
 
 
 def _right(answers: Answers) -> tuple[Array, Array]:
@@ -75,12 +83,12 @@ def _by_task(name: str, answers: Answers, seed: int) -> Evidence:
     if name not in AGREEMENTS:
         assert answers.task is not None  # `BY_TASK` has no row without one
         ours, theirs = BY_TASK[answers.task.kind][name](answers)
-        return weighted(ours, theirs, count, seed)
+        return weighted(ours, theirs, count, seed, answers.groups)
     found = AGREEMENTS[name](answers, seed)
-    if isinstance(found, Agreement) and found.decided:
+    if isinstance(found, Agreement) and found.decided and answers.groups is None:
         agree = found.parts == 1
         return paired(np.ones(count, np.bool_), agree)
-    return weighted(lambda _: 1.0, found.value, count, seed)
+    return weighted(lambda _: 1.0, found.value, count, seed, answers.groups)
 
 
 def slices(answers: Answers) -> dict[str, Proportions]:
@@ -141,7 +149,7 @@ def _within(output: Array, labels: Array, count: int) -> Array:
 def _resample(answers: Answers, prepare: Callable[[Array, Array], Prepared], seed: int) -> Resampled:
     """The paired bootstrap of a metric of one output."""
     ours, theirs = (prepare(output, answers.labels) for output in answers.pair)
-    return weighted(ours, theirs, len(answers.labels), seed)
+    return weighted(ours, theirs, len(answers.labels), seed, answers.groups)
 
 
 def _decided(answers: Answers) -> Answers:
@@ -150,23 +158,3 @@ def _decided(answers: Answers) -> Answers:
         return answers
     ours, theirs = answers.predictions()
     return replace(answers, reference=[ours], candidate=[theirs], judged=(0, 0))
-
-
-def _user_metric(name: str, answers: Answers, score: Score, seed: int) -> Resampled:
-    def call(outputs: list[Array], labels: Array) -> float:
-        try:
-            value = float(score(outputs, labels))
-        except Exception as error:  # a user's metric may raise anything
-            raise MeasurementError(f"failed: {type(error).__name__}: {error}", where=name) from error
-        if not np.isfinite(value):
-            raise MeasurementError(f"answered {value}", where=name)
-        return value
-
-    def both(chosen: Array) -> tuple[float, float]:
-        labels = answers.labels[chosen]
-        return (
-            call([output[chosen] for output in answers.reference], labels),
-            call([output[chosen] for output in answers.candidate], labels),
-        )
-
-    return bootstrap(both, len(answers.labels), seed)

@@ -31,5 +31,7 @@ def answers_of_job(job: Job, reference: str, ours: list[Array], theirs: list[Arr
         inputs={name: array for name, array in job.split.inputs.items() if task is not None and name == task.mask},
         task=task,
         own=own,
+        groups=job.split.groups,
+        better={budget.metric: budget.quantity.better for budget in job.budgets if budget.better is not None},
         roles=(roles(reference), roles("candidate")),
     )

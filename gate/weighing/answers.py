@@ -34,6 +34,10 @@ class Answers:
     task: TaskSection | None = None
     own: Own | None = None
     """How answers are compared, where the task is the user's own."""
+    groups: Array | None = None
+    """Which examples belong together (n,); None where each stands for itself."""
+    better: Mapping[str, str] = field(default_factory=dict)
+    """Of metrics of the user's own: `lower` or `higher`; higher where nothing is said."""
     roles: tuple[tuple[int, ...], tuple[int, ...]] = ((0, 1, 2), (0, 1, 2))
     """Of a detector: indices of boxes, scores and classes, of reference and candidate."""
 

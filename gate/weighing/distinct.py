@@ -18,6 +18,8 @@ from weighbridge.data import Split
 from weighbridge.gate.weighing.answers import Answers
 
 Array = NDArray[Any]
+FEW_GROUPS = 20
+"""Below it a bootstrap over groups is known to be too narrow."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Distinct:
             candidate=[output[self.first] for output in answers.candidate],
             labels=answers.labels[self.first],
             inputs={name: array[self.first] for name, array in answers.inputs.items()},
+            groups=None if answers.groups is None else answers.groups[self.first],
             slices={name: self._any(mask) for name, mask in answers.slices.items()},
             index=self.first,
         )
@@ -97,6 +100,10 @@ def remarks(found: Distinct, answers: Answers, against: str) -> list[str]:
             f"The test set has one class: all labels are {int(labels[0])}, and a model that always answers that is "
             "right on each of them."
         )
+    if answers.groups is not None:
+        count = len(np.unique(answers.groups))
+        few = " So few groups say little of others." if count < FEW_GROUPS else ""
+        said.append(f"The {len(labels):,} test examples are of {count:,} groups, and intervals draw whole groups.{few}")
     if answers.task is not None and answers.task.kind != "classification":
         return said
     for name, output in zip((against, "candidate"), answers.pair, strict=True):

@@ -18,7 +18,7 @@ from weighbridge.data import Split, import_callable
 from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, same_inputs, same_outputs, with_states
 from weighbridge.gate.measure.launches import Journey, Protocol
 from weighbridge.gate.measure.sizes import Model, read_model
-from weighbridge.gate.weighing.accuracy import Score
+from weighbridge.gate.weighing.own import Score
 
 DEFAULT_LIMITS: dict[str, dict[str, float]] = {
     "size.bytes": {"max_ratio": 1.0},

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from weighbridge.core.documents import Comparison, Evidence, Flip, Measurement, Proportions
+from weighbridge.core.documents import Comparison, Evidence, Flip, Measurement, Proportions, Scored, Worsened
 from weighbridge.core.documents import Protocol as ProtocolRecord
 from weighbridge.core.documents.measurement import CODE
 from weighbridge.gate.measure.sizes import Model
@@ -23,6 +23,9 @@ class Found:
     metrics: Mapping[str, Evidence] = field(default_factory=dict)
     slices: Mapping[str, Proportions] = field(default_factory=dict)
     flips: Sequence[Flip] = ()
+    scores: Mapping[str, Mapping[str, Scored]] = field(default_factory=dict)
+    """Of the user's own metrics, by slice."""
+    worsened: Sequence[Worsened] = ()
 
 
 @dataclass(frozen=True)
@@ -103,5 +106,7 @@ def _comparison(job: Job, reference: Model, found: Found, accumulator: Accumulat
         metrics={**found.metrics, **accumulator.evidence(job.wanted("launches"))},
         slices=dict(found.slices),
         flips=list(found.flips),
+        scores={name: dict(by_slice) for name, by_slice in found.scores.items()},
+        worsened=list(found.worsened),
         controls=accumulator.controls(),
     )

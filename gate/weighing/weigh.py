@@ -35,6 +35,7 @@ from weighbridge.gate.weighing.continuing import accumulators, continues
 from weighbridge.gate.weighing.distinct import Distinct, distinct, merged, remarks
 from weighbridge.gate.weighing.job import Job
 from weighbridge.gate.weighing.measured import Found, Measured, as_measurement, unmeasured
+from weighbridge.gate.weighing.own import slice_scores, worsened
 from weighbridge.gate.weighing.sampling import JOURNEY, Sampling, failed_for_certain, needs_of, own_cores
 
 Array = NDArray[Any]
@@ -151,7 +152,9 @@ class _Weighing:
                 evidence = accuracy.measure(name, data, seed=job.weighing.seed, user=job.options.users.get(name))
                 if name in job.wanted("examples") or not isinstance(evidence, Absent):
                     metrics[name] = evidence
-        return Found(metrics, accuracy.slices(data), accuracy.flips(data))
+        scores = {name: found for name, user in job.options.users.items() if (found := slice_scores(name, data, user))}
+        lost = [item for name, user in job.options.users.items() for item in worsened(name, data, user)]
+        return Found(metrics, accuracy.slices(data), accuracy.flips(data), scores, lost)
 
     def _launches(self, measured: Measured, artifacts: Mapping[str, Artifact]) -> Measured:
         job = self.job

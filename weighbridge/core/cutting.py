@@ -16,6 +16,7 @@ from weighbridge.core.documents.report import ProjectReport, ReportSection
 
 CUT_ORDER = (
     "flips",
+    "scores",
     "slices",
     "launches",
     "legend",

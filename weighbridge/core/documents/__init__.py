@@ -39,7 +39,9 @@ from weighbridge.core.documents.measurement import (
     Proportions,
     Protocol,
     Resampled,
+    Scored,
     Weighed,
+    Worsened,
 )
 from weighbridge.core.documents.params import (
     DataSection,
@@ -109,6 +111,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Resampled",
+    "Scored",
     "SearchSection",
     "Sizes",
     "Stable",
@@ -120,6 +123,7 @@ __all__ = [
     "WaiverUse",
     "Weighed",
     "Weighing",
+    "Worsened",
     "Written",
     "baseline_folder",
     "built_folder",

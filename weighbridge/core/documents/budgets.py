@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -35,15 +36,19 @@ class Budget(Written):
     """Smallest relative excess beyond the limit that the gate promises to find."""
     mode: Literal["population", "exact"] = "population"
     """For accuracy: about all such examples (an interval), or about this very data set (a count)."""
+    better: Literal["lower", "higher"] | None = None
+    """Of a metric of your own: which way is better; higher where it is not given."""
     device: str | None = None
     """Judge this budget on devices of this class or name alone."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         try:
-            metric = find_metric(self.metric)
+            metric = self.quantity
         except InputError as error:
             raise ValueError(str(error)) from error
+        if self.better is not None and ":" not in self.metric:
+            raise ValueError(f"'better' is for a metric of your own; of {self.metric}, {metric.better} is")
         given = [name for name in BUDGET_RULES if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"expected exactly one of {', '.join(BUDGET_RULES)}; found {', '.join(given) or 'none'}")
@@ -67,7 +72,8 @@ class Budget(Written):
     @property
     def quantity(self) -> Metric:
         """The metric that the budget limits."""
-        return find_metric(self.metric)
+        metric = find_metric(self.metric)
+        return metric if self.better is None or ":" not in self.metric else replace(metric, better=self.better)
 
     @property
     def rule(self) -> BudgetRule:

@@ -84,6 +84,8 @@ class Resampled(Recorded):
     """Sums over a jackknife's groups of cc, cr, rr, ccc, ccr, crr, rrr (c and r: influences on the candidate's and the
     reference's value), for the bounds' correction for skewness; empty where there was no time for one.
     """
+    groups: int | None = None
+    """Groups that were drawn whole; None where single examples were."""
     capped: str = ""
     """What kept the resamples from being more, e.g. `20 s allow`; empty where nothing did."""
 
@@ -108,6 +110,24 @@ class Flip(Recorded):
     slices: list[str] = []
 
 
+class Worsened(Recorded):
+    """One example whose score by a metric of the user's own got worse."""
+
+    metric: str
+    index: int = Field(ge=0)
+    reference: float
+    candidate: float
+    slices: list[str] = []
+
+
+class Scored(Recorded):
+    """A metric of the user's own over one slice."""
+
+    candidate: float
+    reference: float
+    examples: int = Field(ge=0)
+
+
 class Controls(Recorded):
     """Whether the device was fit to judge while it was measuring."""
 
@@ -128,6 +148,10 @@ class Comparison(Recorded):
     slices: dict[str, Proportions] = {}
     flips: list[Flip] = []
     """The first few, as examples; how many there are stands in `metrics["accuracy.top1"]`."""
+    scores: dict[str, dict[str, Scored]] = {}
+    """By metric of the user's own and slice."""
+    worsened: list[Worsened] = []
+    """By such a metric that scores each example, those that lost most."""
     controls: Controls = Controls()
 
 

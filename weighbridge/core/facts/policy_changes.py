@@ -29,6 +29,7 @@ CHANGE_KINDS: dict[str, ChangeKind] = {
         ChangeKind("advisory", "a budget is not required any more"),
         ChangeKind("resolution", "a budget's resolution is coarser"),
         ChangeKind("mode", "a budget is about this data set alone"),
+        ChangeKind("direction", "a metric of one's own is better the other way round"),
         ChangeKind("device", "a budget is judged on one device alone, or a device is described otherwise"),
         ChangeKind("recipe advisory", "a recipe does not count any more"),
         ChangeKind("recipe removed", "a recipe that counted is gone or renamed"),
