@@ -119,7 +119,7 @@ class Harness(Place):
             "outputs": list(outputs),
             "write": str(found),
         }
-        said = self._ask(Answered, request, ANSWER_SECONDS)
+        said = self._ask(Answered, request, ANSWER_SECONDS, writes=found)
         self._check_digests({"model": artifact}, {"model": said.digest})
         return self._outputs(found, outputs, len(split))
 
@@ -164,8 +164,9 @@ class Harness(Place):
         """The lock of the machine that starts the harness."""
         return machine_lock(lock_path(os.environ), waiting)
 
-    def _ask(self, kind: type[Said], request: Mapping[str, Any], seconds: float) -> Said:
-        text = self._run(json.dumps({"schema_version": 1, "device": self.name, **request}).encode(), seconds)
+    def _ask(self, kind: type[Said], request: Mapping[str, Any], seconds: float, *, writes: Path | None = None) -> Said:
+        """What it answers; `writes` is the file that it was told to write, which is held to the same size."""
+        text = self._run(json.dumps({"schema_version": 1, "device": self.name, **request}).encode(), seconds, writes)
         try:
             return kind.model_validate_json(text)
         except ValidationError as error:
@@ -177,7 +178,7 @@ class Harness(Place):
                 fix="see docs/howto/devices.md",
             ) from error
 
-    def _run(self, request: bytes, seconds: float) -> bytes:
+    def _run(self, request: bytes, seconds: float, writes: Path | None) -> bytes:
         """Start the harness, in a process group of its own, that ends with it or with the time."""
         assert self.section.command is not None
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as given:
@@ -192,12 +193,12 @@ class Harness(Place):
                     f"its command {self.section.command[0]!r} cannot be started: {error.strerror}", where=self.name
                 ) from error
             try:
-                code = self._wait(process, (out, err), seconds)
+                code = self._wait(process, (out, err), writes, seconds)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            self._check_size(out, err)  # what it wrote last
+            self._check_size((out, err), writes)  # what it wrote last
             if code != 0:
                 err.seek(0)
                 lines = err.read(1 << 20).decode(errors="replace").strip().splitlines()
@@ -206,11 +207,13 @@ class Harness(Place):
             out.seek(0)
             return out.read()
 
-    def _wait(self, process: subprocess.Popen[bytes], written: Sequence[IO[bytes]], seconds: float) -> int:
+    def _wait(
+        self, process: subprocess.Popen[bytes], written: Sequence[IO[bytes]], writes: Path | None, seconds: float
+    ) -> int:
         """Its exit code; a harness that takes too long or writes too much is a `MeasurementError` while it runs."""
         ends = time.monotonic() + seconds
         while True:
-            self._check_size(*written)
+            self._check_size(written, writes)
             try:
                 return process.wait(max(0.0, min(LOOKED, ends - time.monotonic())))
             except subprocess.TimeoutExpired:
@@ -219,10 +222,13 @@ class Harness(Place):
                         f"its harness hung: no answer within {seconds:.0f} s", where=self.name
                     ) from None
 
-    def _check_size(self, *written: IO[bytes]) -> None:
-        for file in written:
-            if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
-                raise MeasurementError(f"answered {size} bytes; at most {MOST_BYTES} are read", where=self.name)
+    def _check_size(self, written: Sequence[IO[bytes]], writes: Path | None) -> None:
+        sizes = [os.fstat(file.fileno()).st_size for file in written]
+        if writes is not None:
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(writes.lstat().st_size)
+        if max(sizes) > MOST_BYTES:
+            raise MeasurementError(f"answered {max(sizes)} bytes; at most {MOST_BYTES} are read", where=self.name)
 
     def _arrays(self, name: str, arrays: Mapping[str, Array]) -> Path:
         path = Path(self.folder.name) / name

@@ -13,6 +13,7 @@ from weighbridge.core.files import canonical_json, sha256_bytes, sha256_file
 from weighbridge.core.git_tree import Tree
 from weighbridge.core.project import PIPELINE
 from weighbridge.gate.stages import built_basis
+from weighbridge.gate.stages.inventory import Inventory
 from weighbridge.gate.stages.sides import Checkout, Committed, Side, library_files, workflows
 from weighbridge.gate.verdict.library_changes import library_change
 from weighbridge.gate.verdict.pipeline_changes import content_digest, file_change, pipeline_digest, short, stage_changes
@@ -62,6 +63,31 @@ def take_basis(root: Path, params: Params, before: Policy, base: Committed) -> B
     _waivers(basis, base, here)
     _gate(basis, base, top)
     return basis
+
+
+RECORDED = "recorded"
+
+
+def recorded_basis(inventory: Inventory) -> list[BasisItem]:
+    """What a verdict without a merge base rests on, by the documents that it was judged from."""
+    params, found = inventory.params, dict[str, str]()
+    for item in inventory.weighed:
+        target = item.candidate.target
+        found.setdefault("test set", item.measurement.data)
+        found.setdefault("prepared data", item.manifest.data)
+        found.setdefault(f"baseline {target}", item.measurement.baseline.digest)
+        found[f"measurement {item.candidate.name}"] = item.measurement.content_digest()
+    found["limits"] = Policy.of(params).digest()
+    found["weighing settings"] = sha256_bytes(canonical_json(params.weighing.model_dump(mode="json")))
+    found[f"gate (weighbridge {weighbridge.__version__})"] = _own_digest()
+    return [BasisItem(subject=subject, digest=digest, state=RECORDED) for subject, digest in found.items()]
+
+
+def _own_digest() -> str:
+    """Over the files of this program."""
+    package = Path(weighbridge.__file__).resolve().parent
+    lines = [f"{path.relative_to(package).as_posix()} {sha256_file(path)}" for path in sorted(package.rglob("*.py"))]
+    return sha256_bytes("\n".join(lines).encode())
 
 
 def _both(base: Iterable[str], head: Iterable[str]) -> list[str]:
@@ -125,8 +151,7 @@ def _contents(side: Side) -> dict[str, str | None]:
 def _gate(basis: Basis, base: Committed, top: Path) -> None:
     """The gate's own files; compared where the repository itself holds them."""
     package = Path(weighbridge.__file__).resolve().parent
-    lines = [f"{path.relative_to(package).as_posix()} {sha256_file(path)}" for path in sorted(package.rglob("*.py"))]
-    digest = sha256_bytes("\n".join(lines).encode())
+    digest = _own_digest()
     changes = []
     if package.is_relative_to(top):
         before, after = _own_code(base.tree), _own_code(Tree(base.tree.git, base.tree.git.head()))

@@ -30,7 +30,7 @@ from weighbridge.gate.report.files import html_page, report_files
 from weighbridge.gate.report.governance import loosened
 from weighbridge.gate.report.phrases import interval
 from weighbridge.gate.report.subject import Report
-from weighbridge.gate.stages.basis import Basis, take_basis
+from weighbridge.gate.stages.basis import RECORDED, Basis, recorded_basis, take_basis
 from weighbridge.gate.stages.inventory import Inventory, take_inventory
 from weighbridge.gate.stages.sides import Committed
 from weighbridge.gate.verdict.judge import judge as judge_one
@@ -245,7 +245,8 @@ def _gate_verdict(inventory: Inventory, root: Path, base: Base | None, today: dt
         changes = list(base.changes)
         notes = [f"{base.revision} has no {PARAMS}: the limits are new and were compared with nothing."]
     verdict = _judge_all(inventory)
-    verdict = verdict.model_copy(update={"notes": [*verdict.notes, *notes], "basis": basis.items})
+    rests = basis.items or recorded_basis(inventory)
+    verdict = verdict.model_copy(update={"notes": [*verdict.notes, *notes], "basis": rests})
     compared = base is not None and base.text is not None
     terms = Terms(rules.waiver_days, base.waivers if base is not None else frozenset(), compared)
     return apply_waivers(verdict, read_waivers(root), changes, today, terms)
@@ -281,7 +282,7 @@ def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base |
         policy_changes=verdict.policy_changes,
         waivers=verdict.waivers,
         refused=verdict.refused,
-        basis=verdict.basis,
+        basis=[item for item in verdict.basis if item.state != RECORDED],
         portability=verdict.portability,
         edits=changed,
         calibration=sentences(root, fingerprint),

@@ -5,8 +5,6 @@ Every check refuses; nothing missing ever passes. The artifact's digest is taken
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,8 @@ from weighbridge.core.documents.manifest import recipe_core
 from weighbridge.core.documents.origin import another_origin, measured_otherwise, stale_inputs
 from weighbridge.core.dvc_files import Lock, file_md5, folder_md5
 from weighbridge.core.errors import InputError, IntegrityError, StateError
-from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes
+from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes, sha256_file
+from weighbridge.core.formats.compressed import compressed_size, read_chunks
 from weighbridge.core.project import LOCK, PARAMS
 from weighbridge.registry.lifecycle.selection import RERUN, VERDICT, read_verdict, require_pass
 
@@ -163,9 +162,10 @@ def _read_built(root: Path, folder: str) -> Built:
     name = manifest.artifact.path
     if "/" in name or name in ("", ".", "..") or (root / folder / name).is_symlink():
         raise IntegrityError(f"refers to an artifact outside its folder: {name!r}", where=where)
-    content = read_bytes(root / folder / name)
-    found = sha256_bytes(content)
-    if found != manifest.artifact.digest or len(content) != manifest.artifact.bytes:
+    path = root / folder / name
+    found = sha256_file(path)
+    size = path.stat().st_size
+    if found != manifest.artifact.digest or size != manifest.artifact.bytes:
         raise IntegrityError(
             f"has the digest {found[:19]}…, its manifest says {manifest.artifact.digest[:19]}…",
             where=f"{folder}/{name}",
@@ -175,8 +175,8 @@ def _read_built(root: Path, folder: str) -> Built:
         manifest=manifest,
         manifest_digest=sha256_bytes(data),
         path=f"{folder}/{name}",
-        md5=_md5(content),
-        gzip=len(gzip.compress(content, 9, mtime=0)),
+        md5=file_md5(path),
+        gzip=compressed_size(read_chunks([path]), "gzip", 9, size),
     )
 
 
@@ -266,7 +266,3 @@ def _locked(path: str, found: str, lock: dict[str, str]) -> None:
         raise StateError(f"does not name {path}", where=LOCK, fix=RERUN)
     if lock[path] != found:
         raise IntegrityError("is not what dvc.lock says the pipeline made", where=path, fix=RERUN)
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()

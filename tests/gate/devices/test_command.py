@@ -227,6 +227,16 @@ def test_an_answer_without_end_is_stopped_while_it_grows(tmp_path, models, monke
         launch(place, models)
 
 
+def test_a_file_of_outputs_without_end_is_stopped_while_it_grows(tmp_path, models, monkeypatch):
+    """What it was told to write is held to the same size, long before it says that it is done."""
+    monkeypatch.setattr("weighbridge.gate.devices.command.MOST_BYTES", 1 << 20)
+    endless = "f = open(request['write'], 'wb')\nwhile True: f.write(b'x' * (1 << 16)); f.flush()"
+    with harness(tmp_path, ONLY.format("answer") + f"exec({endless!r})") as place:
+        artifact = place.stage(models, "onnxruntime")["candidate"]
+        with pytest.raises(MeasurementError, match=r"answered \d+ bytes; at most 1048576 are read"):
+            place.answer(artifact, examples(), [0], MANNER)
+
+
 def test_the_command_runs_in_the_projects_folder(tmp_path):
     """Relative words of the configuration mean files of the project."""
     script = tmp_path / "mine.sh"

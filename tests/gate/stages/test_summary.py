@@ -134,6 +134,20 @@ def test_a_verdict_that_forgets_a_refusal_does_not_follow(root):
         check(root, today=TODAY)
 
 
+def test_a_verdict_without_a_merge_base_names_what_it_rests_on(root):
+    """By digest, in the document; the report compares nothing, and so has no table of it."""
+    judge(root, today=TODAY)
+    stored = GateVerdict.read(root / "reports/verdict.json")
+    found = {item.subject: item for item in stored.basis}
+    measured = Measurement.read(root / "measurements/int8/onnxruntime@local.json")
+    assert found["test set"].digest == measured.data
+    assert found["baseline onnxruntime"].digest == sha256_bytes(BASELINE)
+    assert found["measurement int8"].digest == measured.content_digest()
+    assert {"prepared data", "limits", "weighing settings"} < found.keys()
+    assert {item.state for item in stored.basis} == {"recorded"}
+    assert "What this verdict rests on" not in (root / "reports/gate.md").read_text()
+
+
 def test_a_failed_recipe_fails_the_gate(tmp_path):
     """One recipe that counts and is slower than its limit."""
     verdict = judge(write_project(tmp_path, int8=1.3), today=TODAY)

@@ -100,6 +100,15 @@ def test_each_mistake_is_one_line_with_file_key_and_advice(path, value, line):
     assert caught.value.exit_code == ExitCode.USAGE
 
 
+@pytest.mark.parametrize(
+    "name", ["team/net", "nét", "net:1", "..", "net@2", "net name", "網", "-net", "net.v2", "", "n" * 65]
+)
+def test_a_model_s_name_is_one_folder_and_one_word_everywhere(name):
+    """It stands in paths, in references and in labels: what one of them cannot hold is refused where it is written."""
+    with pytest.raises(InputError, match=r"p\.yaml: model\.name: "):
+        parse(Params, edited(["model", "name"], name), "p.yaml")
+
+
 @pytest.mark.parametrize("content", [None, [], "text", {}])
 def test_an_empty_file_is_no_document(content):
     """Nothing where a mapping should be is an error."""

@@ -129,7 +129,9 @@ class BasisItem(Recorded):
     base: str | None = None
     """The same at the merge base, or `md5:…` as DVC's lock names it there; None where it is not known or absent."""
     state: str
-    """`same`, `changed`, `unknown` (differs, and could not be compared) or `new` (the merge base measured nothing)."""
+    """`same`, `changed`, `unknown` (differs, and could not be compared), `new` (the merge base measured nothing) or
+    `recorded` (judged without a merge base to compare with).
+    """
     effect: str = ""
     """What differs, in words."""
 

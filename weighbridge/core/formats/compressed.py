@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import zstandard
-
 from weighbridge.core.opening import open_file
 
 Kind = Literal["gzip", "zstd"]
@@ -31,6 +29,8 @@ def compressed_size(chunks: Iterable[bytes | memoryview], kind: Kind, at: int, s
     if kind == "gzip":
         gzip = zlib.compressobj(at, zlib.DEFLATED, _GZIP)
         return sum(len(gzip.compress(chunk)) for chunk in chunks) + len(gzip.flush())
+    import zstandard  # noqa: PLC0415  # an extra: whoever asks for gzip alone does without
+
     zstd = zstandard.ZstdCompressor(level=at).compressobj(size=size)
     return sum(len(zstd.compress(chunk)) for chunk in chunks) + len(zstd.flush())
 
