@@ -19,7 +19,9 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 # Every Python process of the pipeline takes this machine for one without AVX-512.
 ANOTHER = """\
 from weighbridge.core.facts import isa
+from weighbridge.gate.measure import machine
 isa.flags = lambda *_: frozenset({"sse4_2", "avx", "avx2", "fma"})
+machine.RECORDED = isa.flags()
 """
 
 
