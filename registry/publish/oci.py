@@ -102,7 +102,7 @@ def pulled(reference: Reference, repository: Repository, provenance: Provenance 
 
     With `provenance`, record and statement are the history's, and the OCI registry gives the model file only: what else
     refers to the artifact cannot do harm. Without, they are those that refer to the artifact, one of each at most,
-    the record names the layer's digest, and whether it may be provenance is the caller's question, by the statement's
+    the record names the layer's digest, and whether it may be trusted is the caller's question, by the statement's
     signature.
     """
     where = str(reference)

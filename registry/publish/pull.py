@@ -203,7 +203,7 @@ def pull_reference(source: Source, out: Path, terms: Terms = Terms()) -> Pulled:
     rules = load_policy(policy) if policy is not None else None
     if rules is None and source.reference.digest is None:
         raise StateError(
-            "a tag is not a provenance reference",
+            "a tag is not a trusted reference",
             where=str(source.reference),
             fix=f"name the digest (@sha256:…), give --policy {POLICY}, or pull MODEL@VERSION --from it in a clone",
         )
