@@ -67,9 +67,10 @@ from weighbridge.core.formats.onnx_file import load_model
 from weighbridge.data import Data, read_npz
 split = read_npz(Path({data!r}))
 data = Data(train=split, test=split, calibration=split)
-steps = read_steps(RecipeSection(steps=[{{"quantize": {{"scheme": {scheme!r}}}}}]), "recipe")
+steps = read_steps(RecipeSection(steps=[{{"quantize": {{"scheme": {scheme!r}, "agreement": 0.01}}}}]), "recipe")
 def none(*_): raise AssertionError
-context = Context(data=data, train=TrainSection(), seed=1, baseline=none, teacher=none)
+def none_at_all(*_): pass
+context = Context(data=data, train=TrainSection(), seed=1, baseline=none, teacher=none, progress=none_at_all)
 artifact = compose(steps, Graph(finished(entered(load_model(Path({path!r}))))), context, find_target("onnxruntime"))
 Path({out!r}).write_bytes(artifact.data)
 """

@@ -25,8 +25,9 @@ def finished(proto: ModelProto) -> ModelProto:
     used = {name for node in _all_nodes(bare) for name in node.input}
     used |= {value.name for graph in graphs(bare.graph) for value in graph.output}
     kept = [tensor for tensor in bare.graph.initializer if tensor.name in used]
-    del bare.graph.initializer[:]
-    bare.graph.initializer.extend(kept)
+    if len(kept) < len(bare.graph.initializer):  # a message keeps the memory of what is deleted from it
+        del bare.graph.initializer[:]
+        bare.graph.initializer.extend(kept)
     domains = {node.domain if node.domain != "ai.onnx" else "" for node in _all_nodes(bare)}
     imports = {item.domain if item.domain != "ai.onnx" else "": item.version for item in bare.opset_import}
     del bare.opset_import[:]

@@ -33,6 +33,7 @@ from weighbridge.compress.graph.normal.walk import bodies, nodes
 from weighbridge.compress.steps import Graph
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_file import Port, serialize, signature
+from weighbridge.core.formats.onnx_weightless import beside
 from weighbridge.data import Split
 
 Array = NDArray[Any]
@@ -58,6 +59,10 @@ WEIGHT_SLOTS: dict[str, tuple[int, ...]] = {
     "MatMul": (0, 1),
     "RNN": (1, 2),
 }
+
+
+MAPPED = 1 << 26
+"""Bytes of a model from which on its weights are mapped from a file to run it."""
 
 
 @dataclass(frozen=True)
@@ -173,9 +178,22 @@ def session(proto: ModelProto, where: str, *, level: str = "all", save: Path | N
     if save is not None:
         options.optimized_model_filepath = str(save)
     try:
+        if proto.ByteSize() > MAPPED and save is None:
+            return _mapped(proto, options)
         return onnxruntime.InferenceSession(serialize(proto), options, providers=["CPUExecutionProvider"])
     except ORT_ERRORS as error:
         raise InputError(f"onnxruntime cannot load the model: {error}", where=where) from error
+
+
+def _mapped(proto: ModelProto, options: Any) -> Any:
+    """A session that maps large weights from a file, where the bytes of one message would be held three times.
+
+    The file is gone at once; what is mapped of it stays.
+    """
+    with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
+        path = Path(folder) / "model.onnx"
+        beside(proto, path)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def batches(proto: ModelProto, split: Split, size: int = 64) -> Iterator[dict[str, Array]]:

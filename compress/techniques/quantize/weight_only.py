@@ -21,6 +21,7 @@ from weighbridge.compress.graph.lowering import Array, Layer, array_of, at_opset
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.core.errors import InputError
+from weighbridge.core.formats.onnx_weightless import without
 
 CLIPS = np.linspace(1.0, 0.6, 21)
 """Shares of a channel's largest weight that are tried as the end of its range."""
@@ -31,22 +32,21 @@ LEAST_SCALE, MOST_SCALE = 2.0**-10, 2.0**15
 
 def folded(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> ModelProto:
     """Store the weights of the chosen layers in few bits, with a decoder that folds to float32 at load."""
-    model = ModelProto()
     # 4-bit integers came with opset 21.
-    model.CopyFrom(at_opset(proto, 21, "quantize.scheme") if config.scheme == "weight-int4" else proto)
+    source = at_opset(proto, 21, "quantize.scheme") if config.scheme == "weight-int4" else proto
+    by_weight = {layer.weight: layer for layer in reversed(chosen)}
+    model = without(source, by_weight.keys())
     decoders: list[NodeProto] = []
     for weight in dict.fromkeys(layer.weight for layer in chosen):
-        layer = next(layer for layer in chosen if layer.weight == weight)
-        values = array_of(model, weight)
+        layer = by_weight[weight]
+        values = array_of(source, weight)
         if config.scheme == "weight-fp16":
             stored, nodes = _as_half(values, weight)
         else:
             bits = 8 if config.scheme == "weight-int8" else 4
             axis = layer.axis if config.per_channel else None
             stored, nodes = _as_integers(values, weight, axis, bits, config.block_size)
-        kept = [tensor for tensor in model.graph.initializer if tensor.name != weight]
-        del model.graph.initializer[:]
-        model.graph.initializer.extend([*kept, *stored])
+        model.graph.initializer.extend(stored)
         decoders.extend(nodes)
     body = list(model.graph.node)
     del model.graph.node[:]

@@ -69,7 +69,7 @@ def test_a_file_says_what_it_takes_and_gives(tmp_path, target):
         "b": ("float32", (1, 4)),
     }
     assert [port.dtype for port in model.signature.outputs] == ["float32", "int32"]
-    assert model.sizes["bytes"] == model.path.stat().st_size
+    assert model.size == model.path.stat().st_size
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, inliner, shape_inference
 
+from weighbridge.core.formats.onnx_weightless import weightless
+
 Shape = tuple[int, ...]
 
 
@@ -88,8 +90,8 @@ UNCOUNTED = {"Attention", "DeformConv", "Einsum", "If", "Loop", "MultiHeadAttent
 
 
 def counts(proto: ModelProto) -> Counts:
-    """Parameters and MACs per example of one self-contained model."""
-    graph = _inferred(proto).graph
+    """Parameters and MACs per example of one model; the data of its large weights is not needed."""
+    graph = _inferred(weightless(proto)).graph
     shapes = _shapes(graph)
     types = _types(graph)
     constant = {tensor.name for tensor in graph.initializer}
@@ -118,7 +120,7 @@ def counts(proto: ModelProto) -> Counts:
 
 def macs_by_node(proto: ModelProto) -> dict[str, int]:
     """MACs per example of each node that has any and can be counted, by the node's name."""
-    graph = _inferred(proto).graph
+    graph = _inferred(weightless(proto)).graph
     shapes = _shapes(graph)
     return {node.name: macs for node in graph.node if (macs := _macs(node, shapes))}
 

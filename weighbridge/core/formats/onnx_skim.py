@@ -16,10 +16,9 @@ from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_external import external_locations, inline_external
 from weighbridge.core.formats.onnx_file import check_tensors, parse_model, require_size
 from weighbridge.core.formats.onnx_walk import tensor_bytes
+from weighbridge.core.formats.onnx_weightless import LARGE
 from weighbridge.core.opening import open_file
 
-LARGE = 1 << 16
-"""Bytes of a weight from which on it is passed over: shapes, scales and small tables stay."""
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MOST_VARINT = 10
