@@ -13,6 +13,7 @@ from weighbridge.core.answers.agreement import Agreement, Examples, compare, cos
 from weighbridge.core.answers.decisions import UnfitError
 from weighbridge.gate.weighing.answers import Answers
 from weighbridge.gate.weighing.bootstrap import Prepared
+from weighbridge.gate.weighing.language import LANGUAGE
 from weighbridge.gate.weighing.neighbours import PairOrder, recall
 from weighbridge.gate.weighing.resampled import areas
 
@@ -184,5 +185,6 @@ BY_TASK: Mapping[str, Mapping[str, Callable[[Answers], tuple[Prepared, Prepared]
     "multilabel": {"accuracy.f1": _label_f1, "accuracy.auc": _label_auc},
     "token": {"accuracy.tokens": _token_accuracy, "accuracy.flips": _token_flips},
     "segmentation": {"accuracy.miou": _miou},
+    "language-model": LANGUAGE,
 }
 """By task and metric: functions of how often each example was drawn, of reference and candidate."""

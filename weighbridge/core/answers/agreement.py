@@ -182,6 +182,7 @@ _COMPARED: dict[str, Callable[[TaskSection, Array, Array, Examples], Agreement]]
     "classification": _classes,
     "multilabel": _labels,
     "token": _tokens,
+    "language-model": _tokens,
     "regression": _numbers,
     "embedding": _vectors,
     "segmentation": _pixels,

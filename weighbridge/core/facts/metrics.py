@@ -51,6 +51,14 @@ METRICS: dict[str, Metric] = {
         Metric("accuracy.tokens", "token accuracy, padding left out", "fraction", "higher", "examples"),
         Metric("accuracy.miou", "mean intersection over union of pixels", "score", "higher", "examples"),
         Metric("accuracy.map", "mean average precision of boxes, IoU 0.50 to 0.95", "score", "higher", "examples"),
+        Metric("lm.nll", "bits per token (per byte for a model of bytes)", "score", "lower", "examples"),
+        Metric("lm.perplexity", "perplexity per token", "score", "lower", "examples"),
+        Metric("lm.kld", "KL divergence from the baseline, nats per token", "score", "lower", "examples"),
+        Metric(
+            "lm.kld.p99", "KL divergence from the baseline, 99th percentile of tokens", "score", "lower", "examples"
+        ),
+        Metric("lm.kld.max", "KL divergence from the baseline, largest of these tokens", "score", "lower", "examples"),
+        Metric("lm.same_top", "same likeliest token as the baseline", "fraction", "higher", "examples"),
         Metric("agreement", "agreement with the baseline, by the task", "fraction", "higher", "examples"),
         Metric("agreement.cosine", "cosine to the baseline's embeddings", "score", "higher", "examples"),
         Metric("agreement.recall", "the baseline's ten nearest found", "fraction", "higher", "examples"),

@@ -15,7 +15,15 @@ from typing import Literal, get_args
 from weighbridge.core.errors import InputError
 
 TaskName = Literal[
-    "classification", "multilabel", "token", "regression", "embedding", "detection", "segmentation", "custom"
+    "classification",
+    "multilabel",
+    "token",
+    "regression",
+    "embedding",
+    "detection",
+    "segmentation",
+    "language-model",
+    "custom",
 ]
 Limit = Mapping[str, float]
 
@@ -111,6 +119,15 @@ TASKS: Mapping[str, TaskFacts] = MappingProxyType(
                 0.9,
                 {"accuracy.miou": {"max_drop": 0.02}, "agreement": {"min": 0.95}},
                 "cross_entropy",
+            ),
+            TaskFacts(
+                "language-model",
+                "logits for the token after each position",
+                "the next tokens, integers (n, tokens), -100 where one does not count",
+                "share of positions with the same likeliest token",
+                0.8,
+                {"lm.nll": {"max_ratio": 1.02}, "lm.kld": {"max": 0.05}, "lm.same_top": {"min": 0.9}},
+                "token_cross_entropy",
             ),
             TaskFacts(
                 "custom",
