@@ -5,17 +5,20 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto
 from onnxruntime import quantization as ort_quantization
 from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator, save_tensors_data
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-from weighbridge.compress.graph.lowering import Array, at_opset, batches, finished, named, optimized, quiet
+from weighbridge.compress.graph.lowering import Array, at_opset, batches, finished, named, optimized, quiet, session
 from weighbridge.compress.graph.normal.masks import masks, saturated
+from weighbridge.compress.graph.normal.walk import copied
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.ranges import widened
 from weighbridge.core.errors import InputError
@@ -30,6 +33,10 @@ ENTROPY_BINS = 512
 """Bins of an activation's histogram; thresholds from 1/4 of the largest value up are tried."""
 ORT_QUANTIZER_ERRORS = (ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, KeyError, IndexError)
 """What onnxruntime's quantizer raises on graphs that it cannot handle."""
+
+CALIBRATION_BYTES = 1 << 30
+"""Activations that calibration holds at once; an image of 224×224 in a mobile network has some 50 MB of them."""
+MOST_IN_A_BATCH = 64
 
 WHERE = "quantize"
 
@@ -95,11 +102,39 @@ def calibrate(ready: ModelProto, config: Quantize, split: Split, ranges: Path) -
             calibrate_method=METHODS[config.calibration],
             extra_options=extra,
         )
-        _guarded(calibrator.collect_data, Reader(batches(ready, split, _even(len(split)))))
+        for portion in portions(ready, split):
+            _guarded(calibrator.collect_data, Reader(iter(portion)))
         found = calibrator.compute_data()
         for tensor in found.data.values():
             tensor.lowest, tensor.highest = widened(tensor.lowest, tensor.highest)
         save_tensors_data(found, ranges)
+
+
+def portions(ready: ModelProto, split: Split, budget: int = CALIBRATION_BYTES) -> Iterator[list[dict[str, Array]]]:
+    """The split's batches in lists whose activations take at most `budget` bytes, by what one example takes.
+
+    onnxruntime keeps the activations of a list until its ranges are taken. One list is what small models get; one
+    example at a time is the least.
+    """
+    each, fixed = _activation_bytes(ready, split)
+    size = _even(len(split), max(1, min(MOST_IN_A_BATCH, budget // each)))
+    feeds = batches(ready, split, size)
+    while portion := list(islice(feeds, max(1, budget // (each * max(size if fixed == 1 else 1, fixed))))):
+        yield portion
+
+
+def _activation_bytes(ready: ModelProto, split: Split) -> tuple[int, int]:
+    """Bytes of every inner value for one example, found by running one, or as many as the batch fixes, and how many."""
+    watched = copied(ready)
+    outputs = {value.name for value in watched.graph.output}
+    inner = [name for node in watched.graph.node for name in node.output if name and name not in outputs]
+    watched.graph.output.extend(ValueInfoProto(name=name) for name in inner)
+    feed = next(batches(ready, split, 1), None)
+    if feed is None:  # which running the model says
+        return 1, 1
+    found = session(watched, WHERE, level="basic").run(None, feed)
+    count = max((len(array) for array in feed.values() if array.ndim), default=1)
+    return max(1, sum(array.nbytes for array in found if isinstance(array, np.ndarray)) // count), count
 
 
 def static(ready: ModelProto, config: Quantize, ranges: Path, *, exclude: Sequence[str] = ()) -> ModelProto:
@@ -192,7 +227,7 @@ def _overrides(ready: ModelProto, config: Quantize, exclude: Sequence[str]) -> d
     return {"TensorQuantOverrides": grouped} if grouped else {}
 
 
-def _even(count: int, most: int = 64) -> int:
+def _even(count: int, most: int = MOST_IN_A_BATCH) -> int:
     """The largest batch that divides `count`: onnxruntime's histograms take batches of one shape alone."""
     return max(size for size in range(1, most + 1) if count % size == 0)
 
