@@ -164,7 +164,7 @@ class Bench:
 
     def finish(self, process):
         """Wait for an `act` that was started."""
-        log = process.communicate(timeout=600)[0]
+        log = process.communicate(timeout=1200)[0]
         summary = re.search(r"Summary - (.*?)(?=^\[|\Z)", log, re.DOTALL | re.MULTILINE)
         return Finished(process.returncode, log, summary[1] if summary else "")
 
@@ -211,7 +211,9 @@ def make_two(home):
         options = () if name == "b" else ("--dvc-remote", str(home / "remote"), "--install-from", wheel)
         bench.run("weighbridge", "init", f"models/{name}", "--name", f"clouds-{name}", "--model", "nets.model:Net",
                   "--data", "nets.data:load", "--yes", *options)  # fmt: skip
-        bench.write(f"models/{name}/params.yaml", PARAMS.replace("name: clouds", f"name: clouds-{name}"))
+        bench.write(
+            f"models/{name}/params.yaml", PARAMS.replace("name: clouds", f"name: clouds-{name}").replace("30s", "10s")
+        )
     bench.write("registry.policy.yaml", json.dumps(CANARY_POLICY))
     bench.commit("Two models and their gates")
     bench.run("git", "push", "--quiet", "--set-upstream", "origin", "main")

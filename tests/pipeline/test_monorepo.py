@@ -8,7 +8,7 @@ import yaml
 
 from tests.pipeline.act_bench import make_two, prepared_python
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")

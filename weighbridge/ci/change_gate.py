@@ -17,6 +17,7 @@ from weighbridge.ci.content import Contents
 from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.ci.held_back import held_back
 from weighbridge.ci.marks import marks, stage_line
+from weighbridge.ci.next_steps import with_next_steps
 from weighbridge.ci.origin import continued, elsewhere, with_origin
 from weighbridge.ci.pipeline import Echo, reproduce
 from weighbridge.ci.stages import Side
@@ -181,7 +182,7 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
     noted = (*marks(verdict, params, file, text), *held_back(verdict, file, line_of(text, "recipes")))
     given = elsewhere(change.git, project, params.recipes, done.ran)
     whose = [clause for clause in (given, continued(root, params, done.ran, done.run)) if clause]
-    report = with_origin(checked.sections(project), "; ".join(whose))
+    report = with_next_steps(with_origin(checked.sections(project), "; ".join(whose)), verdict, change.today)
     return Judged(project, verdict.verdict.exit_code, report, noted, checked, done.ran)
 
 

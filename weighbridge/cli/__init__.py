@@ -27,6 +27,9 @@ from weighbridge.cli.application import Application, usage_line
 from weighbridge.cli.extras import missing_extra
 from weighbridge.core.errors import ExitCode, WeighbridgeError
 
+CLOSED_PIPE = 141
+"""As a shell says of a program that wrote to a pipe that nobody reads: 1 would be a verdict."""
+
 app = Application(
     name="weighbridge",
     help="Every model is weighed before it may cross into the registry.",
@@ -79,7 +82,7 @@ def main() -> None:
     except BrokenPipeError:
         # Whoever read the output has stopped; a flush at exit must not complain a second time.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-        sys.exit(1)
+        sys.exit(CLOSED_PIPE)
     except WeighbridgeError as error:
         _complain(str(error))
         sys.exit(error.exit_code)

@@ -32,6 +32,7 @@ CUT_ORDER = (
     "waivers",
     "policy",
     "budgets",
+    "next",
     "recipes",
     "failure",
 )
