@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from weighbridge.compress.recipe.project import Project
 from weighbridge.core.documents import Budget, Sizes
 from weighbridge.core.formatting import percent, quantity
 from weighbridge.core.pareto import front
@@ -16,7 +17,7 @@ from weighbridge.core.progress import Progress, silent
 from weighbridge.search.limits import FILE_METRICS, excess, facts, gaps
 from weighbridge.search.prediction import Predicted, Prediction, parts_of, predict_all
 from weighbridge.search.space import Space, coarse, space_of
-from weighbridge.search.subject import Source, untrained_source
+from weighbridge.search.subject import Source, chosen_target, untrained_source
 
 Goal = Literal["size", "latency", "memory", "accuracy"]
 SECONDS = 35.0
@@ -59,6 +60,11 @@ class Advised:
     """Budgets that only weighing can decide."""
     obstacle: str | None = None
     """Why no recipe of the space meets the budgets, with the nearest; None where one does."""
+
+
+def chosen(root: Path) -> str:
+    """The target that is meant where none is named: the first of `targets`."""
+    return chosen_target(Project(root), None).name
 
 
 def advise(

@@ -2,6 +2,9 @@
 
 import yaml
 
+from tests.compress.nets import features
+from weighbridge.data import Data, Split
+
 BUDGETS = [{"metric": "size.bytes", "max_ratio": 0.9}, {"metric": "accuracy.top1", "max_drop": 0.1}]
 
 
@@ -19,3 +22,14 @@ def project(root, **sections):
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.yaml").write_text(yaml.safe_dump({key: value for key, value in content.items() if value}))
     return root
+
+
+def many():
+    """Enough examples of three classes to hold parts out."""
+    return Data(train=features(600, 0), test=features(60, 1))
+
+
+def wrong_test():
+    """The same training examples, and a test split whose labels are all wrong."""
+    data = many()
+    return Data(train=data.train, test=Split(data.test.inputs, (data.test.labels + 1) % 3))

@@ -22,6 +22,7 @@ from weighbridge.cli import devices as devices_command
 from weighbridge.cli import explain as explain_command
 from weighbridge.cli import gate as gate_command
 from weighbridge.cli import init as init_command
+from weighbridge.cli import search as search_command
 from weighbridge.cli import targets as targets_command
 from weighbridge.cli.application import Application, usage_line
 from weighbridge.cli.extras import missing_extra
@@ -56,6 +57,7 @@ app.command("weigh")(weigh.weigh)
 app.command("gate")(gate_command.gate)
 app.command("explain")(explain_command.explain)
 app.command("advise")(advise_command.advise)
+app.command("search")(search_command.search)
 app.command("calibrate")(calibrate.calibrate)
 app.command("init")(init_command.init)
 app.command("deps")(deps_command.deps)

@@ -15,7 +15,7 @@ SCHEMES = tuple(dict.fromkeys(scheme for row in TARGETS.values() for scheme in r
 
 
 class SearchSection(Written):
-    """What a search and `weighbridge advise` may try. What is not set is the whole grammar."""
+    """What `weighbridge search` and `weighbridge advise` may try. What is not set is the whole grammar."""
 
     techniques: list[Technique] = ["prune-channels", "factorize", "prune-weights", "share", "quantize"]
     """Kinds of steps. `pack` follows by itself where zeros or shared values would else change no byte."""

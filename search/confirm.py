@@ -1,0 +1,110 @@
+"""What of the front holds on examples that the search did not see, with the number of looks corrected for.
+
+The parts that stopped trials also chose them: the best of many is partly luck. Each recipe of the front is answered
+once more on the part that confirms, and counts only where the whole family of them passes Holm's procedure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from weighbridge.core.errors import MeasurementError
+from weighbridge.core.pareto import front
+from weighbridge.gate.statistics.multiplicity import holm
+from weighbridge.search.limits import gaps
+from weighbridge.search.objectives import place
+from weighbridge.search.scores import Array
+from weighbridge.search.trial import ALPHA, Outcome, Workshop
+
+LAUNCHES = 9
+"""Of each confirmed file: enough for exact bounds of a family of a dozen."""
+MOST = 8
+"""Recipes of the front that are looked at: each costs the others some of their power."""
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One recipe of the front on the part that confirms."""
+
+    number: int
+    digest: str
+    drop: float
+    lower: float
+    upper: float
+    ratio: float | None
+    """Latency beside the baseline's; None where it was not timed."""
+    ratio_lower: float | None
+    ratio_upper: float | None
+    holds: bool
+    reason: str
+    """Why it does not hold; empty where it does."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the journal keeps it."""
+        return asdict(self)
+
+
+Numbered = tuple[int, Outcome]
+
+
+def contenders(outcomes: Sequence[Numbered], workshop: Workshop, goal: str | None) -> list[Numbered]:
+    """The front of the trials that keep every budget, spread evenly where it has many."""
+    kept = [item for item in outcomes if item[1].ended == "whole" and workshop.constraint(item[1]) <= 0]
+    base = workshop.base_sizes.bytes
+    found = front(kept, lambda item: place(item[1], goal, base))
+    unique = {item[1].last.digest: item for item in sorted(found, key=lambda item: -item[0])}
+    ordered = sorted(unique.values(), key=lambda item: place(item[1], goal, base))
+    if len(ordered) <= MOST:
+        return ordered
+    return [ordered[round(index * (len(ordered) - 1) / (MOST - 1))] for index in range(MOST)]
+
+
+def confirm(
+    chosen: Sequence[tuple[int, Outcome]], workshop: Workshop, before: Array, *, timed: bool = True
+) -> list[Confirmed]:
+    """Answer and time every contender once more; `before` are the baseline's scores on the part that confirms."""
+    if not chosen:
+        return []
+    split = workshop.searched.confirm
+    files = {f"trial-{number}": workshop.file(outcome.last.digest) for number, outcome in chosen}
+    share = ALPHA / len(chosen)
+    lost = [workshop.lost(path.read_bytes(), split, before, share) for path in files.values()]
+    kept = holm([item.p_lost for item in lost], ALPHA)
+    timings: dict[str, Any] = {}
+    late = ""
+    if workshop.bench is not None and timed:
+        try:
+            timings = workshop.bench.time(files, LAUNCHES)
+        except MeasurementError as error:
+            late = f"could not be timed: {error}"
+    found = []
+    for (number, outcome), loss, rejection in zip(chosen, lost, kept, strict=True):
+        timing = timings.get(f"trial-{number}")
+        reasons = [late] if late else []
+        if not rejection.rejected:
+            reasons.append(f"the drop may reach {100 * loss.upper:.1f} points, at most {100 * workshop.limit:.1f}")
+        if timing is not None:
+            known = {"latency.p50": timing.upper(share)}
+            relative = [budget for budget in workshop.budgets if budget.rule.name == "max_ratio"]
+            slow = [gap for gap in gaps(relative, known, {"latency.p50": 1.0}) if not gap.kept]
+            reasons += [f"it may have {gap.sentence}" for gap in slow]
+        found.append(
+            Confirmed(
+                number,
+                outcome.last.digest,
+                loss.drop,
+                loss.lower,
+                loss.upper,
+                timing.ratio if timing else None,
+                timing.lower(share) if timing else None,
+                timing.upper(share) if timing else None,
+                not reasons,
+                "; ".join(reasons),
+            )
+        )
+    return found
+
+
+__all__ = ["Confirmed", "confirm", "contenders"]

@@ -1,0 +1,192 @@
+"""One trial: a recipe made at growing cost, until its interval is dominated or its training is whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weighbridge.compress.recipe.maker import Maker
+from weighbridge.core.documents import Budget, Sizes
+from weighbridge.core.errors import MeasurementError
+from weighbridge.core.files import atomic_write, sha256_bytes
+from weighbridge.search.limits import excess, facts, gaps
+from weighbridge.search.scores import Array, loss, scores
+from weighbridge.search.space import Point, Space
+from weighbridge.search.splits import Searched
+from weighbridge.search.timing import Bench, Timing
+
+RUNGS = (0, 1, 3)
+"""Epochs of fine-tuning before the last rung."""
+LAUNCHES = 3
+"""Of each file in a rung."""
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What a recipe came to after some epochs."""
+
+    epochs: int
+    digest: str
+    bytes: int
+    drop: float
+    lower: float
+    upper: float
+    flips: float
+
+
+@dataclass
+class Outcome:
+    """One trial as it grows."""
+
+    point: Point
+    rungs: list[Rung] = field(default_factory=list)
+    sizes: Sizes | None = None
+    timing: Timing | None = None
+    ended: str = "whole"
+    """`whole`, `dominated`, or `budget` where prediction alone rules it out."""
+
+    @property
+    def last(self) -> Rung:
+        """The rung that it reached."""
+        return self.rungs[-1]
+
+
+@dataclass
+class Workshop:
+    """Everything that trials share."""
+
+    searched: Searched
+    space: Space
+    budgets: Sequence[Budget]
+    limit: float
+    """Largest drop that a recipe may have."""
+    maker: Maker
+    bench: Bench | None
+    folder: Path
+    base_sizes: Sizes
+    base_scores: Array
+    base_top1: float
+    stopping: Callable[[], bool] = lambda: False
+    earlier: list[Outcome] = field(default_factory=list)
+    """Trials that ended, for dominance."""
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs of each rung."""
+        most = self.space.section.epochs if self.maker.train else 0
+        return (*(epochs for epochs in RUNGS if epochs < most), most)
+
+    def start(self, point: Point) -> Outcome:
+        """The first rung: the file without training, whose bytes are the prediction; budgets on it end a trial here."""
+        outcome = Outcome(point)
+        self._rung(outcome, 0)
+        assert outcome.sizes is not None  # set by the rung
+        if excess(gaps(self.budgets, facts(outcome.sizes), facts(self.base_sizes))) > 1:
+            outcome.ended = "budget"
+        return outcome
+
+    def grow(self, outcome: Outcome) -> Outcome:
+        """Further rungs, while nothing at the same rung is surely better in everything."""
+        if outcome.ended != "whole" or not self.space.trainable(outcome.point):
+            return outcome
+        for epochs in self.rungs[1:]:
+            if self.dominated(outcome):
+                outcome.ended = "dominated"
+                return outcome
+            if self.stopping():
+                raise KeyboardInterrupt
+            self._rung(outcome, epochs)
+        return outcome
+
+    def dominated(self, outcome: Outcome) -> bool:
+        """Whether a trial at the same rung is no larger and no slower, and its interval lies wholly below."""
+        mine = outcome.last
+        for other in self.earlier:
+            theirs = next((rung for rung in other.rungs if rung.epochs == mine.epochs), None)
+            if theirs is None or other.point == outcome.point or theirs.bytes > mine.bytes:
+                continue
+            if theirs.upper < mine.lower and _no_slower(other.timing, outcome.timing):
+                return True
+        return False
+
+    def time(self, outcomes: Sequence[Outcome], incumbents: Mapping[str, Path]) -> None:
+        """Time the outcomes' first files in one interleaved job with the baseline and the incumbents."""
+        if self.bench is None or not outcomes:
+            return
+        files = {f"trial-{index}": self.file(outcome.last.digest) for index, outcome in enumerate(outcomes)}
+        known = self.bench.time({**files, **incumbents}, LAUNCHES)
+        for index, outcome in enumerate(outcomes):
+            outcome.timing = known[f"trial-{index}"]
+
+    def device_answers(self) -> bool:
+        """Whether the baseline itself can still be timed."""
+        assert self.bench is not None  # something was timed before
+        try:
+            self.bench.time({"control": self.baseline}, 1)
+        except MeasurementError:
+            return False
+        return True
+
+    def file(self, digest: str) -> Path:
+        """Where a file of that digest lies."""
+        suffix = Path(self.searched.source.target.file).suffix
+        return self.folder / "files" / f"{digest.removeprefix('sha256:')[:24]}{suffix}"
+
+    @property
+    def baseline(self) -> Path:
+        """The uncompressed file."""
+        return self.folder / "files" / f"baseline{Path(self.searched.source.target.file).suffix}"
+
+    def _rung(self, outcome: Outcome, epochs: int) -> None:
+        made = self.maker.make(self.space.read(outcome.point, epochs))
+        outcome.sizes = made.sizes
+        digest = sha256_bytes(made.data)
+        atomic_write(self.file(digest), made.data)
+        lost = self.lost(made.data, self.searched.stop, self.base_scores)
+        outcome.rungs.append(Rung(epochs, digest, made.sizes.bytes, lost.drop, lost.lower, lost.upper, lost.flips))
+
+    def lost(self, data: bytes, split: Any, before: Array, alpha: float = ALPHA) -> Any:
+        """What a file loses beside the baseline on a split."""
+        now = scores(self.searched.source.target.run(data, split.inputs), split)
+        return loss(before[: len(now)], now, self.limit, alpha)
+
+    def known(self, outcome: Outcome) -> dict[str, float]:
+        """Metric → value of an outcome, as budgets ask."""
+        assert outcome.sizes is not None  # set by the first rung
+        found = facts(outcome.sizes)
+        found |= {"accuracy.top1": self.base_top1 - outcome.last.drop, "accuracy.flips": outcome.last.flips}
+        if outcome.timing is not None:
+            base = float(np.median(outcome.timing.baseline_seconds))
+            found["latency.p50"] = base * outcome.timing.ratio
+            found["memory.peak"] = float(np.median(outcome.timing.memory))
+        return found
+
+    def reference(self, outcome: Outcome) -> dict[str, float]:
+        """The baseline's values of the same metrics."""
+        found = {**facts(self.base_sizes), "accuracy.top1": self.base_top1}
+        if outcome.timing is not None:
+            found["latency.p50"] = float(np.median(outcome.timing.baseline_seconds))
+            found["memory.peak"] = float(np.median(outcome.timing.baseline_memory))
+        return found
+
+    def constraint(self, outcome: Outcome) -> float:
+        """How far an outcome is from the budgets: at most 0 where it keeps all that are known."""
+        worst = excess(gaps(self.budgets, self.known(outcome), self.reference(outcome)))
+        over = min(math.log(worst), 10.0) if worst > 1 else 0.0
+        return max(10 * (outcome.last.drop - self.limit), over)
+
+
+def _no_slower(other: Timing | None, mine: Timing | None) -> bool:
+    """Whether another's time is surely no more; where nothing was timed, bytes and answers decide."""
+    if other is None or mine is None:
+        return other is None and mine is None
+    return max(other.log_ratios) <= min(mine.log_ratios)
+
+
+__all__ = ["LAUNCHES", "Outcome", "Rung", "Workshop"]

@@ -1,0 +1,230 @@
+"""A whole search on a small project: confirmed recipes that the pipeline takes, and nothing lost on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tests.search.project import project
+from weighbridge.cli import app
+from weighbridge.compress.recipe.maker import Maker
+from weighbridge.core.documents import Params
+from weighbridge.core.errors import InputError, InvariantError, MeasurementError, StateError
+from weighbridge.search import commands, results
+from weighbridge.search import run as run_module
+from weighbridge.search.run import Request, search
+from weighbridge.search.timing import Bench, Timing
+
+SMALL = {"techniques": ["share", "quantize"], "bits": [2, 4], "schemes": ["weight-int8", "weight-int4"], "epochs": 1}
+
+
+def steady(_, files, launches):
+    """Times without a clock: what a test compares must not depend on the machine."""
+    one = Timing(*((value,) * launches for value in (-0.1, 0.001, 9e7, 0.0011, 1e8)))
+    return dict.fromkeys(files, one)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """No launches."""
+    monkeypatch.setattr(Bench, "time", steady)
+
+
+def small(root, **sections):
+    """A project whose space is searched in seconds."""
+    return project(root, **{"data": {"factory": "tests.search.project:many"}, "search": SMALL, **sections})
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """One search, timed for real."""
+    root = small(tmp_path_factory.mktemp("searched"))
+    return root, search(Request(root=root, seconds=120, trials=6))
+
+
+def test_confirmed_recipes_keep_every_budget(searched):
+    """On examples that nothing was chosen by, with time and bytes as made."""
+    root, found = searched
+    assert [item for item in found.confirmed if item.holds]
+    budgets = Params.read(root / "params.yaml").budgets
+    for number, outcome in found.outcomes:
+        held = next((item for item in found.confirmed if item.number == number and item.holds), None)
+        if held is not None:
+            assert outcome.last.bytes <= budgets[0].limit * found.baseline.bytes
+            assert held.upper <= budgets[1].limit
+            assert held.ratio_lower <= held.ratio <= held.ratio_upper
+
+
+def test_test_examples_are_never_looked_at(tmp_path, timed):
+    """Labels of test that are all wrong change nothing."""
+    whole = search(Request(root=small(tmp_path / "a"), trials=3))
+    wrong = small(tmp_path / "b", data={"factory": "tests.search.project:wrong_test"})
+    other = search(Request(root=wrong, trials=3))
+    assert [outcome.rungs for _, outcome in whole.outcomes] == [outcome.rungs for _, outcome in other.outcomes]
+
+
+def test_the_pipeline_takes_what_was_written(searched, tmp_path):
+    """Comments stay, the recipes are valid, a second time they get names of their own."""
+    _, found = searched
+    root = small(tmp_path)
+    text = "# ours\n" + (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text)
+    chosen = results.recipes(found)
+    first, second = results.write_recipes(root, chosen), results.write_recipes(root, chosen)
+    assert not set(first) & set(second)
+    assert {*first, *second} <= Params.read(root / "params.yaml").recipes.keys()
+    assert (root / "params.yaml").read_text().startswith("# ours\n")
+
+
+def test_recipes_that_cannot_be_added_leave_the_file_as_it_was(searched, tmp_path):
+    """A list of recipes in one line is not edited by guessing."""
+    _, found = searched
+    root = small(tmp_path)
+    content = yaml.safe_load((root / "params.yaml").read_text())
+    recipes = json.dumps(content.pop("recipes"))
+    text = yaml.safe_dump(content) + f"recipes: {recipes}\n"
+    (root / "params.yaml").write_text(text)
+    with pytest.raises(StateError, match="no block 'recipes:'"):
+        results.write_recipes(root, results.recipes(found))
+    assert (root / "params.yaml").read_text() == text
+
+
+def test_the_text_shows_predicted_beside_confirmed(searched):
+    """Only what holds is printed as a recipe, and how many looks were corrected for."""
+    _, found = searched
+    text = results.as_text(found)
+    assert "bytes: predicted" in text
+    assert "confirmed on examples that the search did not see" in text.replace("\n", " ")
+    broken = replace(found, confirmed=[replace(item, holds=False, reason="unlucky") for item in found.confirmed])
+    assert "steps:" not in results.as_text(broken)
+    assert "unlucky" in results.as_text(broken)
+
+
+def test_one_trial_with_nan_ends_alone(tmp_path, timed, monkeypatch):
+    """Its reason is kept, the others come to an end."""
+    make = Maker.make
+
+    def broken(self, steps):
+        if any(getattr(step.config, "scheme", "") == "weight-int4" for step in steps):
+            raise InvariantError("contains NaN or infinite weights", where="search.steps[0]")
+        return make(self, steps)
+
+    monkeypatch.setattr(Maker, "make", broken)
+    found = search(Request(root=small(tmp_path), trials=6))
+    assert any("NaN" in reason for reason in found.failed)
+    assert len(found.outcomes) >= 2
+
+
+def test_a_device_that_goes_away_ends_the_search_and_loses_nothing(tmp_path, monkeypatch):
+    """The message names it; the search goes on where it stood once the device answers."""
+    root = small(tmp_path)
+    monkeypatch.setattr(Bench, "time", steady)
+    first = search(Request(root=root, trials=4))
+
+    def gone(*_):
+        raise MeasurementError("the connection was lost", where="board")
+
+    monkeypatch.setattr(Bench, "time", gone)
+    with pytest.raises(StateError, match="no file can be timed any more"):
+        search(Request(root=root, trials=6))
+    monkeypatch.setattr(Bench, "time", steady)
+    after = search(Request(root=root, trials=6))
+    assert after.outcomes[: len(first.outcomes)] == first.outcomes
+
+
+def test_a_file_that_breaks_its_worker_ends_its_own_trial(tmp_path, monkeypatch):
+    """Timed together it stops all; by itself it is found out."""
+
+    def one_breaks(self, files, launches):
+        if any(path.stat().st_size < 1300 for path in files.values()):
+            raise MeasurementError("crashed", where="worker")
+        return steady(self, files, launches)
+
+    monkeypatch.setattr(Bench, "time", one_breaks)
+    monkeypatch.setattr(run_module, "confirm", lambda *_, **__: [])
+    found = search(Request(root=small(tmp_path), trials=6))
+    assert found.outcomes
+    assert any("crashed" in reason for reason in found.failed)
+
+
+def test_ctrl_c_keeps_state_and_confirms_what_there_is(tmp_path, timed, monkeypatch):
+    """The same search, resumed, ends where an undisturbed one does."""
+    root = small(tmp_path / "cut")
+    make, made = Maker.make, []
+
+    def interrupted(self, steps):
+        made.append(steps)
+        if len(made) == 14:
+            raise KeyboardInterrupt
+        return make(self, steps)
+
+    monkeypatch.setattr(Maker, "make", interrupted)
+    found = search(Request(root=root, trials=8))
+    assert found.interrupted
+    assert "weighbridge search resume" in results.as_text(found)
+    monkeypatch.setattr(Maker, "make", make)
+    resumed = search(Request(root=root, trials=8))
+    whole = search(Request(root=small(tmp_path / "whole"), trials=8))
+    assert resumed.outcomes == whole.outcomes
+
+
+def test_stop_ends_a_search_and_another_model_is_refused(tmp_path, timed):
+    """`search stop` is a file that the loop looks for; a journal of other weights is not continued."""
+    root = small(tmp_path)
+    found = search(Request(root=root, trials=2))
+    assert "ends after" in commands.stop(found.folder)
+    small(root, train={"epochs": 5, "batch_size": 32, "lr": 0.02, "seed": 4})
+    with pytest.raises(InputError, match="journal of a search with another model"):
+        search(Request(root=root, trials=4))
+
+
+def test_impossible_budgets_are_said_before_anything_is_tried(tmp_path, timed):
+    """Exit code 1, the nearest and what is in its way; no journal."""
+    root = small(tmp_path, budgets=[{"metric": "size.bytes", "max": "100B"}])
+    result = CliRunner().invoke(app, ["search", "-q", "--root", str(root)])
+    assert result.exit_code == 1
+    assert "no recipe of the space meets the budgets; the nearest (" in result.stderr
+    assert not list(root.rglob("journal.log"))
+
+
+def test_show_resume_and_stop_need_a_journal(tmp_path):
+    """One line each, exit code 2."""
+    root = small(tmp_path)
+    for action in ("show", "resume", "stop"):
+        result = CliRunner().invoke(app, ["search", action, "--root", str(root)])
+        assert isinstance(result.exception, StateError)
+        assert "journal not found" in str(result.exception)
+    for bad in ("soon", "0s", "10"):
+        result = CliRunner().invoke(app, ["search", "--time", bad, "--root", str(root)])
+        assert isinstance(result.exception, InputError)
+        assert result.exception.where == "--time"
+
+
+def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
+    """Kill -9 at any moment: what is resumed has each trial once, and as it was."""
+    root = small(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from weighbridge.search.run import Request, search;"
+        f"search(Request(root=Path({str(root)!r}), trials=8, timed=False))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
+    journals = root / ".weighbridge/search/onnxruntime-front/journal.log"
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        if journals.exists() and journals.read_bytes().count(b'"facts"') >= 2:
+            break
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    found = search(Request(root=root, trials=8, timed=False))
+    whole = search(Request(root=small(tmp_path / "whole"), trials=8, timed=False))
+    assert found.outcomes == whole.outcomes

@@ -1,0 +1,64 @@
+"""The integer programme's points keep their bounds and do the least damage; costs that add up are exact."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from weighbridge.search.sensitivity import Effect, divergence, predicted_time
+from weighbridge.search.starts import solve, starting_points
+
+EFFECTS = [
+    Effect("width", 0.0, 0.0, 0.0, 0.0),
+    Effect("width", 0.5, 0.4, math.log(0.3), math.log(0.5)),
+    Effect("width", 0.75, 2.0, math.log(0.1), math.log(0.2)),
+    Effect("form", "none", 0.0, 0.0, 0.0),
+    Effect("form", "weight-int8", 0.01, math.log(0.26), 0.0),
+    Effect("form", "share-3", 0.3, math.log(0.1), 0.0),
+    Effect("form", "broken", math.inf, math.log(0.01), 0.0),
+]
+
+
+@pytest.mark.parametrize("bound", [0.5, 0.2, 0.09, 0.04])
+def test_a_point_does_the_least_damage_within_its_bounds(bound):
+    """Beside every combination, tried out."""
+    finite = [item for item in EFFECTS if math.isfinite(item.damage)]
+    widths, forms = ([item for item in finite if item.knob == knob] for knob in ("width", "form"))
+    possible = [
+        (a.damage + b.damage, a.value, b.value)
+        for a, b in itertools.product(widths, forms)
+        if a.bytes + b.bytes <= math.log(bound)
+    ]
+    _, width, form = min(possible)
+    assert solve(finite, math.log(bound), math.inf) == {"width": width, "form": form}
+
+
+def test_no_point_where_nothing_is_small_enough():
+    """A bound below everything has no answer."""
+    finite = [item for item in EFFECTS if math.isfinite(item.damage)]
+    assert solve(finite, math.log(1e-4), math.inf) is None
+
+
+def test_points_lie_along_the_front_and_leave_out_what_breaks_answers():
+    """Each once; a choice whose answers are no numbers is in none."""
+    points = starting_points(EFFECTS, size=True, time=True)
+    assert len(points) >= 4
+    assert len({tuple(sorted(point.items(), key=str)) for point in points}) == len(points)
+    assert all(point["form"] != "broken" for point in points)
+
+
+def test_divergence_is_zero_for_the_same_answers_and_infinite_for_none():
+    """In nats, against the textbook formula."""
+    p, q = np.array([[2.0, 0.0]]), np.array([[0.0, 0.0]])
+    share = math.exp(2) / (1 + math.exp(2))
+    expected = share * math.log(share / 0.5) + (1 - share) * math.log((1 - share) / 0.5)
+    assert divergence(q, p) == pytest.approx(expected)
+    assert divergence(p, p) == 0
+    assert divergence(p * np.nan, p) == math.inf
+
+
+def test_time_follows_the_measured_share_of_a_layer():
+    """Half of a layer that takes 80 % of the time leaves 60 %."""
+    assert predicted_time({"a": 100, "b": 100}, {"a": 50, "b": 100}, {"a": 0.8, "b": 0.1}) == pytest.approx(0.6)
+    assert predicted_time({"a": 100, "b": 100}, {"a": 50, "b": 100}, {}) == pytest.approx(0.75)
