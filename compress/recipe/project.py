@@ -103,14 +103,15 @@ class Project:
     def check(self, module: nn.Module, split: Split) -> None:
         """Refuse a module that does not take the data, or whose outputs do not fit the labels."""
         task, train = self.params.task, self.params.train
-        if task is not None and train.epochs and task.facts.loss is None and "loss" not in train.model_fields_set:
+        lossless = task is not None and task.facts.loss is None and "loss" not in train.model_fields_set
+        if lossless and task is not None and train.epochs and train.loop is None:
             raise InputError(
                 f"the task {task.kind} has no loss that fits every model",
                 where=f"{self.params_file}: train",
                 fix="give train.loss or train.loop, or train: none with model.weights",
             )
         where = f"{self.params_file}: model.factory"
-        check_module(module, split, train, where)
+        check_module(module, Split(split.inputs) if lossless else split, train, where)
 
     def trained_module(self) -> nn.Module:
         """The baseline, in eval mode; an `InputError` where the model is an ONNX file."""

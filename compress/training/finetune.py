@@ -48,7 +48,9 @@ def finetune(
 
 def _labelled(context: Context, settings: TrainSection, stage: str) -> Split:
     """Train; where it has no labels, the baseline's answers are what an embedding or a number is to be."""
-    train = context.data.train
+    train, task = context.data.train, context.task
+    if task is not None and task.facts.loss is None and "loss" not in settings.model_fields_set and not settings.loop:
+        raise InputError(f"the task {task.kind} has no loss that fits every model", where=stage, fix="give train.loss")
     if train.labelled or settings.own_loss or settings.loop is not None:
         return train
     if settings.loss not in ("cosine", "mse"):

@@ -12,6 +12,7 @@ from weighbridge.core.answers import decisions
 from weighbridge.core.answers.agreement import Agreement, Examples, compare, cosines, similarity
 from weighbridge.core.answers.decisions import UnfitError
 from weighbridge.gate.weighing.answers import Answers
+from weighbridge.gate.weighing.average_precision import mean_average_precision
 from weighbridge.gate.weighing.bootstrap import Prepared
 from weighbridge.gate.weighing.language import LANGUAGE
 from weighbridge.gate.weighing.neighbours import PairOrder, recall
@@ -181,10 +182,19 @@ def _miou(answers: Answers) -> tuple[Prepared, Prepared]:
     return prepared(found[0]), prepared(found[1])
 
 
+def _map(answers: Answers) -> tuple[Prepared, Prepared]:
+    """COCO's mean average precision."""
+    sides = zip((answers.reference, answers.candidate), answers.roles, strict=True)
+    picked = [[outputs[index] for index in roles if index < len(outputs)] for outputs, roles in sides]
+    ours, theirs = (mean_average_precision(outputs, answers.labels) for outputs in picked)
+    return ours, theirs
+
+
 BY_TASK: Mapping[str, Mapping[str, Callable[[Answers], tuple[Prepared, Prepared]]]] = {
     "multilabel": {"accuracy.f1": _label_f1, "accuracy.auc": _label_auc},
     "token": {"accuracy.tokens": _token_accuracy, "accuracy.flips": _token_flips},
     "segmentation": {"accuracy.miou": _miou},
+    "detection": {"accuracy.map": _map},
     "language-model": LANGUAGE,
 }
 """By task and metric: functions of how often each example was drawn, of reference and candidate."""

@@ -153,6 +153,39 @@ def bright():
     return Data(train=split(200, 0), test=split(200, 1))
 
 
+class Detector(nn.Module):
+    """Features (n, 16), three boxes among them → boxes (n, 3, 4), scores (n, 3), classes (n, 3) by where a box lies."""
+
+    def __init__(self):
+        super().__init__()
+        self.spread, self.gather = nn.Linear(16, 64), nn.Linear(64, 15)
+        with torch.no_grad():
+            self.gather.weight.copy_(torch.linalg.pinv(self.spread.weight)[:15])
+            self.gather.bias.copy_(-self.gather.weight @ self.spread.bias)
+
+    def forward(self, features):
+        found = self.gather(self.spread(features))
+        boxes = found[:, :12].reshape(-1, 3, 4)
+        return boxes, torch.sigmoid(found[:, 12:]), (boxes[:, :, 0] > 50).long()
+
+
+def boxed():
+    """Two boxes or three in each example: the third one's score is low where there is none."""
+
+    def split(count, seed):
+        rng = np.random.default_rng(seed)
+        corner, size = rng.uniform(0, 100, (count, 3, 2)), rng.uniform(20, 60, (count, 3, 2))
+        boxes = np.concatenate([corner, corner + size], axis=2).astype(np.float32)
+        there = np.ones((count, 3), np.bool_)
+        there[:, 2] = rng.random(count) < 0.5
+        rest = np.where(there, 3, -3).astype(np.float32)
+        x = np.concatenate([boxes.reshape(count, 12), rest, np.zeros((count, 1), np.float32)], axis=1)
+        classes = np.where(there, boxes[:, :, 0] > 50, -1).astype(np.float32)
+        return Split({"features": x}, np.concatenate([classes[:, :, None], boxes], axis=2))
+
+    return Data(train=split(100, 0), test=split(120, 1))
+
+
 class Two(nn.Module):
     """Features (n, 16) → numbers (n, 2), and a state (n, 8) that a task of the user's own looks at too."""
 

@@ -144,6 +144,20 @@ def test_a_broken_second_output_is_seen(tmp_path):
         parity([first, broken], [first, second], None, "step")
 
 
+def test_a_detector_is_judged_by_its_boxes(tmp_path):
+    """Three outputs answer the task together; mean average precision by pycocotools."""
+    pytest.importorskip("pycocotools")
+    steps = [{"quantize": {"scheme": "weight-int8"}}]
+    manifest = built(project(tmp_path, "Detector", "boxed", "detection", steps=steps, train="none"))
+    assert manifest.parity["agreement"] > 0.9
+    assert "other_outputs" not in manifest.parity
+    verdict, found, _ = judged(tmp_path)
+    assert found["accuracy.map"].reference > 0.95
+    assert found["accuracy.map"].candidate < found["accuracy.map"].reference
+    assert found["agreement"].only_reference <= 3  # of 120 images
+    assert verdict.recipes["small"].verdict is not Verdict.ERROR
+
+
 def test_detection_trains_by_no_loss_of_ours(tmp_path):
     """The line says what to give."""
     root = project(tmp_path, "Numbers", "measured", "detection")
