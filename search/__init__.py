@@ -11,6 +11,7 @@
 - `study`: the journal
 - `trial`, `objectives`: one recipe at growing cost, and what is made small
 - `run`, `confirm`: the whole search, and what of its front holds
+- `pictures`: the front, the history, and what mattered
 - `results`, `commands`: what `weighbridge search` prints, writes and does besides
 
 It runs the rooms `compress` and `gate`; nothing below the command line imports it.

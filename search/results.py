@@ -15,6 +15,7 @@ from weighbridge.core.formatting import quantity, span
 from weighbridge.core.project import PARAMS
 from weighbridge.search.advise import flow
 from weighbridge.search.confirm import Confirmed
+from weighbridge.search.pictures import write_pictures
 from weighbridge.search.run import Found
 from weighbridge.search.trial import Outcome
 
@@ -54,6 +55,7 @@ def as_json(found: Found) -> dict[str, Any]:
         "failed": found.failed,
         "confirmed": [item.to_json() for item in found.confirmed],
         "recipes": recipes(found),
+        "importance": found.importance,
         "remarks": list(found.remarks),
         "obstacle": found.obstacle,
     }
@@ -80,7 +82,7 @@ def as_text(found: Found) -> str:
 
 
 def write_results(found: Found) -> Path:
-    """`results.json` beside the journal, and `trials.csv` for `dvc plots`."""
+    """`results.json` beside the journal, `trials.csv` for `dvc plots`, pictures and a page of them."""
     write_json(found.folder / "results.json", as_json(found))
     lines = ["trial,bytes,ratio,drop,epochs,ended"]
     for number, outcome in found.outcomes:
@@ -88,6 +90,7 @@ def write_results(found: Found) -> Path:
         last = outcome.last
         lines.append(f"{number},{last.bytes},{ratio},{last.drop:.5f},{last.epochs},{outcome.ended}")
     atomic_write(found.folder / "trials.csv", ("\n".join(lines) + "\n").encode())
+    write_pictures(found.folder, as_json(found), as_text(found))
     return found.folder / "results.json"
 
 

@@ -75,6 +75,8 @@ class Found:
     obstacle: str | None = None
     """Why no recipe of the space can meet the budgets."""
     interrupted: bool = False
+    importance: dict[str, float] = field(default_factory=dict)
+    """Knob → its share in what decides a trial's first objective."""
 
 
 def folder_of(request: Request, target: str) -> Path:
@@ -112,6 +114,7 @@ def search(request: Request, progress: Progress = silent, clock: Callable[[], fl
             found.interrupted = True
         found.outcomes = _outcomes(journal, space)
         found.failed = [str(item.user_attrs.get("reason")) for item in journal.trials(TrialState.FAIL)]
+        found.importance = journal.importance()
         chosen = contenders(found.outcomes, workshop, request.goal)
         found.confirmed = confirm(chosen, workshop, before, timed=not found.interrupted)
         journal.note("confirmed", [item.to_json() for item in found.confirmed])

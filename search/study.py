@@ -7,6 +7,7 @@ its own number, so that none is lost and none counts twice.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,6 +103,20 @@ class Journal:
     def facts(self) -> list[dict[str, Any]]:
         """What each finished trial gave, by number."""
         return [dict(item.user_attrs["facts"], number=item.number) for item in self.trials(TrialState.COMPLETE)]
+
+    def importance(self) -> dict[str, float]:
+        """Knob → its share in what decides the first objective; empty for few trials or where all gave the same."""
+        done = self.trials(TrialState.COMPLETE)
+        if len(done) < STARTUP or len({item.values[0] for item in done}) < 2:
+            return {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = optuna.importance.get_param_importances(
+                self.study,
+                evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
+                target=lambda trial: trial.values[0],
+            )
+        return {name: share for name, share in found.items() if math.isfinite(share)}
 
     def note(self, key: str, value: Any) -> None:
         """Keep a fact of the whole search."""
