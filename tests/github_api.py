@@ -58,7 +58,7 @@ class Api:
 
     def __init__(self, openapi):
         self.openapi = openapi
-        self.registry = Registry().with_resource("urn:github", Resource(contents=openapi, specification=DRAFT4))
+        self.registry = Registry().with_resource("urn:github", Resource(contents=openapi, specification=DRAFT4))  # type: ignore[call-arg]
         self.login = "github-actions[bot]"
         self.token = "test-token"  # no secret: this server is on loopback
         self.pulls, self.comments, self.requests, self.refused = [], [], [], []

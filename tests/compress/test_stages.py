@@ -141,7 +141,7 @@ def test_manifests_speak_of_their_file_and_its_lineage(made):
         assert found.artifact.digest == sha256_file(path)
         assert found.artifact.bytes == found.sizes.bytes == path.stat().st_size
         assert found.recipe == {"target": "onnxruntime", "steps": steps}
-        assert [step.technique for step in found.steps] == [next(iter(step)) for step in steps]
+        assert [step.technique for step in found.steps] == [next(iter(step)) for step in steps]  # type: ignore[attr-defined]
         assert all(step.sizes is not None for step in found.steps)
         assert found.baseline == baseline.artifact.digest
         assert found.data == sha256_file(made / "artifacts" / "data" / "data.json")
@@ -313,8 +313,8 @@ def test_a_library_that_runs_out_of_memory_is_no_property_of_the_recipe(made, mo
     def starved(*_, **__):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory")
 
-    technique = dataclasses.replace(running.TECHNIQUES["quantize"], lower=starved)
-    monkeypatch.setitem(running.TECHNIQUES, "quantize", technique)
+    technique = dataclasses.replace(running.TECHNIQUES["quantize"], lower=starved)  # type: ignore[attr-defined]
+    monkeypatch.setitem(running.TECHNIQUES, "quantize", technique)  # type: ignore[attr-defined]
     monkeypatch.setattr(placing, "of_library", lambda _: "torch")
     with pytest.raises(StateError, match="torch ran out of memory"):
         stages.compress(made, "int8", keep_going=True)

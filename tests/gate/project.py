@@ -56,7 +56,7 @@ def manifest(name, data):
     return Manifest(
         model="net",
         recipe_name=name,
-        recipe=PARAMS["recipes"].get(name, {}),
+        recipe=PARAMS["recipes"].get(name, {}),  # type: ignore[attr-defined]
         baseline=None if name == "baseline" else sha256_bytes(BASELINE),
         target="onnxruntime",
         artifact=ArtifactFile(path="model.onnx", digest=sha256_bytes(data), bytes=len(data)),

@@ -75,7 +75,7 @@ def remote(project, tmp_path):
             shutil.copytree(project / folder, root / folder)
         return root
 
-    clone.path = bare
+    clone.path = bare  # type: ignore[attr-defined]
     return clone
 
 

@@ -24,7 +24,7 @@ def run(promoted):
         assert result.exit_code == code, result.output
         return result.stdout
 
-    call.root = promoted
+    call.root = promoted  # type: ignore[attr-defined]
     return call
 
 

@@ -81,7 +81,7 @@ def test_a_target_that_fails_writes_nothing(made, monkeypatch):
     from weighbridge.compress.export import executorch
 
     before = {path: path.read_bytes() for path in (made / "artifacts" / "recipes").rglob("*") if path.is_file()}
-    monkeypatch.setattr(executorch.pte, "weights_by_kind", lambda _: {"float32": 3})
+    monkeypatch.setattr(executorch.pte, "weights_by_kind", lambda _: {"float32": 3})  # type: ignore[attr-defined]
     with pytest.raises(InvariantError, match="0 weights as 8-bit integers"):
         stages.compress(made, "int8")
     after = {path: path.read_bytes() for path in (made / "artifacts" / "recipes").rglob("*") if path.is_file()}

@@ -17,7 +17,7 @@ def test_mapped_weights_give_the_same_answers(monkeypatch):
     split = Split({"x": rng.standard_normal((70, 256)).astype(np.float32)}, np.zeros(70, np.int64))
     held = lowering.run(proto, split, "here")
     opened = []
-    true = lowering.beside
+    true = lowering.beside  # type: ignore[attr-defined]
     monkeypatch.setattr(lowering, "beside", lambda proto, path: opened.append(path) or true(proto, path))
     monkeypatch.setattr(lowering, "MAPPED", 1000)
     mapped = lowering.run(proto, split, "here")

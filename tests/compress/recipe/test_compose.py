@@ -62,7 +62,7 @@ def test_recipes_compose_on_every_kind_of_model(kind):
     """Each step is recorded with its sizes, the file runs, and what was pruned or shared is still there."""
     module, context = trained(kind)
     artifact = compose(steps(*RECIPES[kind]), Subject(module), context, TARGET)
-    assert [record.technique for record in artifact.steps] == [next(iter(item)) for item in RECIPES[kind]]
+    assert [record.technique for record in artifact.steps] == [next(iter(item)) for item in RECIPES[kind]]  # type: ignore[attr-defined]
     assert artifact.steps[-1].sizes == artifact.sizes
     assert artifact.sizes.bytes == len(artifact.data)
     assert artifact.parity["agreement"] >= 0.8

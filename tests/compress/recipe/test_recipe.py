@@ -34,7 +34,7 @@ def test_steps_come_back_validated_and_in_order():
     steps = read_recipe(params([{"prune": {"sparsity": 0.5}}, {"quantize": {"scheme": "static-int8"}}]), "r")
     assert [step.name for step in steps] == ["prune", "quantize"]
     assert [phases(step) for step in steps] == [("module",), ("lower",)]
-    assert steps[0].config.scope is None
+    assert steps[0].config.scope is None  # type: ignore[attr-defined]
     assert steps[1].where == AT + "[1].quantize"
 
 
@@ -167,4 +167,4 @@ def test_on_file_is_read_from_the_text_of_params(tmp_path):
     text += "devices: {local: {}}\nbudgets: [{metric: size.bytes, max: 1MB}]\n"
     (tmp_path / "params.yaml").write_text(text)
     steps = read_recipe(Params.read(tmp_path / "params.yaml"), "shared")
-    assert (steps[0].config.on, steps[0].config.bits) == ("file", 3)
+    assert (steps[0].config.on, steps[0].config.bits) == ("file", 3)  # type: ignore[attr-defined]

@@ -378,7 +378,7 @@ def test_other_outputs_are_caught(monkeypatch):
         if len(tensor.dims) == 2:
             values = np.sign(numpy_helper.to_array(tensor)).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    real, calls = package.run, []
+    real, calls = package.run, []  # type: ignore[attr-defined]
 
     def crooked(*arguments):
         calls.append(arguments)

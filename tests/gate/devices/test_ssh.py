@@ -676,7 +676,7 @@ def test_the_modules_that_are_sent_import_nothing_else(python, tmp_path):
     """On an interpreter with numpy alone: what runs there is complete, and needs no more."""
     for path in wire.MODULES:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text((wire.ROOT / path).read_text())
+        (tmp_path / path).write_text((wire.ROOT / path).read_text())  # type: ignore[attr-defined]
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import weighbridge.gate.devices.agent, weighbridge.data"
     done = subprocess.run([python, "-I", "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -60,7 +60,7 @@ def test_a_slow_model_is_not_taken_for_a_hung_one(tmp_path, monkeypatch):
 def test_a_large_batch_fits_into_a_fifth_of_the_time_out(monkeypatch, seconds, large):
     """By what one example takes."""
     now = iter([0.0, seconds])
-    monkeypatch.setattr(evaluation.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(evaluation.time, "monotonic", lambda: next(now))  # type: ignore[attr-defined]
     monkeypatch.setattr(evaluation, "answers_of", lambda *_: [])
     worker = SimpleNamespace(timeout=2.0)
     assert evaluation._large_batch(worker, examples(1), Feeding((), None), [0], 1) == large

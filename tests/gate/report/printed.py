@@ -10,7 +10,7 @@ from weighbridge.gate.report.markdown import sections
 from weighbridge.gate.report.subject import Report
 from weighbridge.gate.verdict.judge import judge
 
-LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]
+LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]  # type: ignore[attr-defined]
 
 
 def printed(recipes, *, ratio=1.4, project=".", model="net", notes=("A note.",)):

@@ -17,7 +17,7 @@ from weighbridge.gate.report.single import render as render_single
 from weighbridge.gate.report.subject import Report
 from weighbridge.gate.verdict.judge import judge
 
-LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]
+LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]  # type: ignore[attr-defined]
 
 
 def entries(**ratios):

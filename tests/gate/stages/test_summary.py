@@ -370,7 +370,7 @@ def edit_measurement(root):
 
 def add_recipe(root):
     params = copy.deepcopy(PARAMS)
-    del params["recipes"]["share"]
+    del params["recipes"]["share"]  # type: ignore[attr-defined]
     (root / "params.yaml").write_text(yaml.safe_dump(params))
 
 
@@ -502,7 +502,7 @@ def several(root, *, litert_ratio=0.85):
     ):
         write_artifact(root / folder, name, data)
         edit_json(root / folder / "manifest.json", target="litert")
-    for target in params["targets"]:
+    for target in params["targets"]:  # type: ignore[attr-defined]
         made = root / f"artifacts/recipes/int8/{target}/manifest.json"
         edit_json(made, recipe=params["recipes"]["int8"])
     taken = evidence("int8", ratio=litert_ratio).model_copy(update={"target": "litert"})

@@ -230,7 +230,7 @@ def test_two_records_that_differ_are_told_apart_by_the_history(project, place, t
     record = (project.root / "registry/models/fashion-cnn/versions/v1.yaml").read_bytes()
     there = repository(reference)
     forged = record.replace(b"seed: 7", b"seed: 8")
-    subject = publish.Descriptor(publish.MANIFEST, pushed.reference.digest, 1)
+    subject = publish.Descriptor(publish.MANIFEST, pushed.reference.digest, 1)  # type: ignore[attr-defined]
     publish._attach(there, forged, publish.RECORD, "record.yaml", subject)
     with pytest.raises(IntegrityError, match="2 different records"):
         pull.pull_reference(pull.Source(pushed.reference, there), tmp_path / "out")
@@ -240,16 +240,16 @@ def test_two_records_that_differ_are_told_apart_by_the_history(project, place, t
 
 def attach_raw(there, content, kind, subject, changes):
     """A referrer made by hand, to be wrong in one way."""
-    blob = publish.describe(content, kind)
+    blob = publish.describe(content, kind)  # type: ignore[attr-defined]
     there.put_blob(content, blob)
-    there.put_blob(b"{}", publish.describe(b"{}", publish.EMPTY))
+    there.put_blob(b"{}", publish.describe(b"{}", publish.EMPTY))  # type: ignore[attr-defined]
     manifest = {
         "schemaVersion": 2,
-        "mediaType": publish.MANIFEST,
+        "mediaType": publish.MANIFEST,  # type: ignore[attr-defined]
         "artifactType": kind,
-        "config": publish.describe(b"{}", publish.EMPTY).to_json(),
+        "config": publish.describe(b"{}", publish.EMPTY).to_json(),  # type: ignore[attr-defined]
         "layers": [blob.to_json()],
-        "subject": {"mediaType": publish.MANIFEST, "digest": subject, "size": 1},
+        "subject": {"mediaType": publish.MANIFEST, "digest": subject, "size": 1},  # type: ignore[attr-defined]
         **changes,
     }
     there.attach(json.dumps(manifest).encode(), subject, kind)
@@ -292,7 +292,7 @@ def test_an_artifact_without_a_record_is_no_version(place, tmp_path):
     """A model that somebody else packed is not confirmed by anybody here."""
     reference, _ = place
     there = repository(reference)
-    blob = publish.describe(b"foreign weights", publish.WEIGHT)
+    blob = publish.describe(b"foreign weights", publish.WEIGHT)  # type: ignore[attr-defined]
     there.put_blob(b"foreign weights", blob)
     layer = {**blob.to_json(), "annotations": {publish.FILE_PATH: "model.onnx"}}
     for layers, said in (
@@ -302,14 +302,14 @@ def test_an_artifact_without_a_record_is_no_version(place, tmp_path):
     ):
         manifest = {
             "schemaVersion": 2,
-            "mediaType": publish.MANIFEST,
+            "mediaType": publish.MANIFEST,  # type: ignore[attr-defined]
             "artifactType": publish.MODEL,
             "config": blob.to_json(),
             "layers": layers,
         }
         data = json.dumps(manifest).encode()
-        found = publish.describe(data, publish.MANIFEST).digest
-        there.put_manifest(data, publish.MANIFEST, found)
+        found = publish.describe(data, publish.MANIFEST).digest  # type: ignore[attr-defined]
+        there.put_manifest(data, publish.MANIFEST, found)  # type: ignore[attr-defined]
         source = pull.Source(Reference(reference.host, reference.repository, None, found), there)
         with pytest.raises(IntegrityError, match=said):
             pull.pull_reference(source, tmp_path / "out")
@@ -353,16 +353,16 @@ def test_what_is_no_model_is_refused(place, tmp_path):
     """An image or any other artifact under the name is not unpacked."""
     reference, _ = place
     there = repository(reference)
-    empty = publish.describe(b"{}", publish.EMPTY)
+    empty = publish.describe(b"{}", publish.EMPTY)  # type: ignore[attr-defined]
     there.put_blob(b"{}", empty)
     manifest = {
         "schemaVersion": 2,
-        "mediaType": publish.MANIFEST,
+        "mediaType": publish.MANIFEST,  # type: ignore[attr-defined]
         "artifactType": "application/vnd.example.thing",
         "config": empty.to_json(),
         "layers": [empty.to_json()],
     }
-    there.put_manifest(json.dumps(manifest).encode(), publish.MANIFEST, "v1")
+    there.put_manifest(json.dumps(manifest).encode(), publish.MANIFEST, "v1")  # type: ignore[attr-defined]
     digest = there.manifest("v1").digest
     source = pull.Source(Reference(reference.host, reference.repository, None, digest), there)
     with pytest.raises(IntegrityError, match=r"is application/vnd\.example\.thing, not a model"):
@@ -374,17 +374,17 @@ def test_a_file_name_that_leaves_the_folder_is_refused(place, tmp_path, name):
     """The name in the manifest is somebody else's text."""
     reference, _ = place
     there = repository(reference)
-    blob = publish.describe(b"weights", publish.WEIGHT)
+    blob = publish.describe(b"weights", publish.WEIGHT)  # type: ignore[attr-defined]
     there.put_blob(b"weights", blob)
     layer = {**blob.to_json(), "annotations": {publish.FILE_PATH: name}}
     manifest = {
         "schemaVersion": 2,
-        "mediaType": publish.MANIFEST,
+        "mediaType": publish.MANIFEST,  # type: ignore[attr-defined]
         "artifactType": publish.MODEL,
         "config": blob.to_json(),
         "layers": [layer],
     }
-    there.put_manifest(json.dumps(manifest).encode(), publish.MANIFEST, "v1")
+    there.put_manifest(json.dumps(manifest).encode(), publish.MANIFEST, "v1")  # type: ignore[attr-defined]
     digest = there.manifest("v1").digest
     source = pull.Source(Reference(reference.host, reference.repository, None, digest), there)
     with pytest.raises(IntegrityError, match="not a plain file name"):

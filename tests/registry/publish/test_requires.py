@@ -32,7 +32,7 @@ def native(pipeline_run):
 @pytest.fixture
 def run(monkeypatch, capsys, native):
     """Run `weighbridge registry …` on a host with AVX2 alone; what it printed, or its error."""
-    monkeypatch.setattr(isa.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(isa.platform, "machine", lambda: "x86_64")  # type: ignore[attr-defined]
     monkeypatch.setattr(isa, "flags", lambda: frozenset({"avx2"}))
     monkeypatch.chdir(native)
 

@@ -25,11 +25,11 @@ class Scripted(http.server.BaseHTTPRequestHandler):
     """Answers by a table of the test: (method, path) → function of the request to (status, headers, body)."""
 
     def _answer(self):
-        self.server.seen.append((self.command, self.path, dict(self.headers)))
+        self.server.seen.append((self.command, self.path, dict(self.headers)))  # type: ignore[attr-defined]
         length = int(self.headers.get("Content-Length") or 0)
         self.body = self.rfile.read(length)
         path = self.path.partition("?")[0]
-        rule = self.server.rules.get((self.command, path))
+        rule = self.server.rules.get((self.command, path))  # type: ignore[attr-defined]
         status, headers, body = rule(self) if rule else (404, {}, b"")
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -47,7 +47,7 @@ class Scripted(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving(rules):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as server:
-        server.rules, server.seen = rules, []
+        server.rules, server.seen = rules, []  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -102,7 +102,7 @@ def test_a_lock_on_the_index_that_a_killed_command_left_is_removed(project, monk
 
 def test_somebody_elses_lock_on_the_index_is_respected(project, monkeypatch):
     """Another program's lock stays; the change is made all the same, and git status tells what the index lacks."""
-    monkeypatch.setattr(commits.time, "sleep", lambda _: None)
+    monkeypatch.setattr(commits.time, "sleep", lambda _: None)  # type: ignore[attr-defined]
     (project / ".git/index.lock").write_text("")
     promote(project, PromotionRequest("int8"))
     assert (project / ".git/index.lock").exists()

@@ -77,7 +77,7 @@ def test_a_signed_promotion_verifies(project, key):
 def test_other_programs_can_check_the_envelope(project, key):
     """securesystemslib, which in-toto and TUF build on, accepts the envelope as DSSE."""
     from securesystemslib import dsse
-    from securesystemslib.signer import SSlibKey
+    from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
     promote(project, PromotionRequest("int8"), key=key)
     _, _, envelope = record_of(project)
@@ -88,7 +88,7 @@ def test_other_programs_can_check_the_envelope(project, key):
     payload = base64.b64decode(content["payload"])
     found = dsse.Envelope(payload, content["payloadType"], {})
     assert found.pae() == signing.pre_authentication_encoding(content["payloadType"], payload)
-    from securesystemslib.signer import Signature
+    from securesystemslib.signer import Signature  # type: ignore[attr-defined]
 
     their.verify_signature(Signature(their.keyid, content["signatures"][0]["sig"]), found.pae())
 

@@ -62,11 +62,11 @@ def record(project):
 def test_the_hubs_own_library_reads_every_figure(record):
     """What huggingface_hub parses out of the card is what the record says."""
     parsed = ModelCard(card(record, Context(task="image-classification", dataset="fashion_mnist")))
-    assert parsed.data.license == "apache-2.0"
-    assert parsed.data.library_name == "onnx"
-    assert parsed.data.pipeline_tag == "image-classification"
-    assert parsed.data.tags == ["onnx", "onnxruntime", "compressed", "quantize"]
-    found = {result.metric_type: result for result in parsed.data.eval_results}
+    assert parsed.data.license == "apache-2.0"  # type: ignore[attr-defined]
+    assert parsed.data.library_name == "onnx"  # type: ignore[attr-defined]
+    assert parsed.data.pipeline_tag == "image-classification"  # type: ignore[attr-defined]
+    assert parsed.data.tags == ["onnx", "onnxruntime", "compressed", "quantize"]  # type: ignore[attr-defined]
+    found = {result.metric_type: result for result in parsed.data.eval_results}  # type: ignore[attr-defined]
     assert found["accuracy"].metric_value == 0.8935
     assert found["accuracy"].metric_args["lower"] < 0.8935 < found["accuracy"].metric_args["upper"]
     assert found["size.bytes"].metric_value == 123_120

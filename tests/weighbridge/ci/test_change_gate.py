@@ -111,7 +111,7 @@ def pipeline(monkeypatch):
         return asked["done"]
 
     monkeypatch.setattr(gates, "reproduce", reproduce)
-    monkeypatch.setattr(gates.summary, "check", check)
+    monkeypatch.setattr(gates.summary, "check", check)  # type: ignore[attr-defined]
     return asked
 
 

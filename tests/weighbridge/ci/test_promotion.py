@@ -153,7 +153,7 @@ def test_somebody_who_pushes_while_the_version_is_built_costs_one_more_round(clo
     """The decision is taken again on the new tip; it is never rebased."""
     from weighbridge.ci import promotion
 
-    real, pushed = promotion.share, []
+    real, pushed = promotion.share, []  # type: ignore[attr-defined]
 
     def slow(*arguments):
         real(*arguments)

@@ -45,7 +45,7 @@ def test_a_requirement_that_is_not_known_is_lacking_everywhere():
 
 def test_a_system_that_does_not_tell_has_nothing(monkeypatch):
     """An x86 processor without flags is taken for one that saturates."""
-    monkeypatch.setattr(isa.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(isa.platform, "machine", lambda: "x86_64")  # type: ignore[attr-defined]
     monkeypatch.setattr(isa, "flags", frozenset)
     assert isa.this_host().lacks(["vnni"]) == ("vnni",)
     assert isa.this_host().lacks([]) == ()
