@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import os
+from pathlib import Path, PurePosixPath
 
 from weighbridge.ci.content import Contents
 from weighbridge.ci.stages import Side
@@ -11,7 +12,7 @@ from weighbridge.core.errors import StateError
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
 from weighbridge.core.project import LOCK, PARAMS
-from weighbridge.registry.state.layout import MODELS
+from weighbridge.registry.state.layout import MODELS, home
 
 
 def catch_up(git: Git, branch: str) -> str:
@@ -48,7 +49,8 @@ def outdated(git: Git, gated: str, tip: str, project: str) -> str | None:
         return None
     listing = git.run("diff", "--name-only", "--no-renames", "-z", gated, tip).split("\0")
     own = LOCK if project == "." else f"{project}/{LOCK}"
-    if not [path for path in listing if path and not _of_no_concern(path, own)]:
+    registry = Path(os.path.relpath(home(git.root / project) / MODELS, git.root.resolve())).as_posix()
+    if not [path for path in listing if path and not _of_no_concern(path, own, registry)]:
         return None
     before, after = (Side(Contents(Tree(git, commit)), project) for commit in (gated, tip))
     if after.document(PARAMS) is None:
@@ -56,6 +58,6 @@ def outdated(git: Git, gated: str, tip: str, project: str) -> str | None:
     return next(iter(differences(before, after)), None)
 
 
-def _of_no_concern(path: str, own_lock: str) -> bool:
+def _of_no_concern(path: str, own_lock: str, registry: str) -> bool:
     others_lock = PurePosixPath(path).name == LOCK and path != own_lock
-    return others_lock or path.startswith(f"{MODELS}/") or f"/{MODELS}/" in path
+    return others_lock or path.startswith(f"{registry}/")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from weighbridge.ci.evidence_bundle import EvidenceBundle, inside, require_whole, unpack
+from weighbridge.ci.evidence_bundle import EvidenceBundle, inside, outputs, require_whole, unpack
 from weighbridge.ci.judging_again import judge_again
 from weighbridge.ci.newer import catch_up, outdated
 from weighbridge.ci.sharing import share
@@ -149,12 +149,16 @@ class _Run:
         return "", Promoted(gate.model, names[0], None, _none_left(gate.model, passed_over), warn=True)
 
     def _restore(self, root: Path) -> None:
-        """The lock file as the tip has it: the one of the evidence is committed on top of it, by the store."""
-        tracked = self.git.attempt("ls-files", "--error-unmatch", "--", str(root / LOCK)).returncode == 0
-        if tracked:
-            self.git.run("checkout", "--quiet", "--", str(root / LOCK))
-        else:
-            (root / LOCK).unlink(missing_ok=True)
+        """What the evidence put over the checkout and git does not ignore, as the tip has it: the lock file, which the
+        store commits on top, and outputs that are tracked or were never ignored.
+        """
+        places = [os.path.relpath(root / name, self.git.root) for name in (LOCK, *outputs(root))]
+        for path in self.git.dirty(*(f":(top,literal){place}" for place in places)):
+            name = path.strip('"')
+            if self.git.attempt("ls-files", "--error-unmatch", "--", f":(top,literal){name}").returncode == 0:
+                self.git.run("checkout", "--quiet", "--", f":(top,literal){name}")
+            else:
+                (self.git.root / name).unlink(missing_ok=True)
 
     def _locked(self, base: str, tip: str, root: Path, lock: bytes, model: str) -> str:
         """A commit on the tip with the lock file that names what was weighed; the tip itself where it has it."""

@@ -1,5 +1,6 @@
 """From the gate's evidence to the registry; the pipeline's results are made by the test, DVC is a stand-in."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -119,6 +120,40 @@ def push_commit(tmp_path, name, content="1", edit=None):
     git(other, "commit", "--quiet", "--message", "newer")
     git(other, "push", "--quiet")
     return git(other, "rev-parse", "HEAD")
+
+
+def test_outputs_that_git_does_not_ignore_do_not_make_the_tree_dirty(clone, dvc):
+    """An author who never ran the pipeline has no line for them in .gitignore; a tracked one is put back."""
+    root, source = clone[0].root, clone[1] / "models/one"
+    (root / "models/one/metrics.json").write_text("old\n")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "a tracked metric")
+    git(root, "push", "--quiet", "origin", "main")
+    for name in ("metrics.json", "made by us.txt"):
+        (source / name).write_text("new\n")
+    lock = yaml.safe_load((source / "dvc.lock").read_text())
+    md5 = hashlib.md5(b"new\n").hexdigest()
+    lock["stages"]["all"]["outs"] += [{"path": name, "md5": md5} for name in ("metrics.json", "made by us.txt")]
+    (source / "dvc.lock").write_text(yaml.safe_dump(lock))
+    EvidenceBundle(clone[0].head(), ("models/one",)).write(clone[1])
+    [made] = promote(clone)
+    assert made.version == "v1"
+    assert clone[0].dirty() == []
+    assert (root / "models/one/metrics.json").read_text() == "old\n"
+
+
+def test_code_in_a_folder_that_is_called_like_the_registry_is_looked_at(clone, dvc, tmp_path):
+    """Only the registry's own folder is of no concern."""
+    edit_text(clone[0].root / "models/one/dvc.yaml", "cmd:", "deps: [src/registry/models/net.py]\n    cmd:")
+    (clone[0].root / "models/one/src/registry/models").mkdir(parents=True)
+    (clone[0].root / "models/one/src/registry/models/net.py").write_text("a = 1\n")
+    git(clone[0].root, "add", "--all", "--force", "models/one/src", "models/one/dvc.yaml")
+    git(clone[0].root, "commit", "--quiet", "--message", "code")
+    git(clone[0].root, "push", "--quiet", "origin", "main")
+    EvidenceBundle(clone[0].head(), ("models/one",)).write(clone[1])
+    push_commit(tmp_path, "models/one/src/registry/models/net.py", "a = 2\n")
+    [made] = promote(clone)
+    assert made.state == "deferred"
 
 
 @pytest.mark.parametrize("name", ["registry/models/other/notes.yaml", "README.md", "models/two/dvc.lock"])
