@@ -94,7 +94,7 @@ def budget(folder: Path) -> None:
 CHANGES: dict[str, Callable[[Path], None]] = {"documentation only": documentation, "one more budget": budget}
 
 
-def measure(origin: Path, home: Path, repetitions: int) -> list[Row]:
+def measure(origin: Path, home: Path, repetitions: int, *options: str) -> list[Row]:
     """Time each kind of change in fresh clones, the gate and the pipeline alone taking turns."""
     rows = []
     for name, change in CHANGES.items():
@@ -106,7 +106,9 @@ def measure(origin: Path, home: Path, repetitions: int) -> list[Row]:
                 change(folder)
                 commit(folder)
                 if kind == "gate":
-                    seconds.append(timed(folder, ["weighbridge", "ci", "gate", "--base", "origin/main"], (0, 1, 3)))
+                    seconds.append(
+                        timed(folder, ["weighbridge", "ci", "gate", "--base", "origin/main", *options], (0, 1, 3))
+                    )
                 else:
                     # A change that touches nothing runs no pipeline at all.
                     idle = change is documentation
@@ -139,12 +141,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write rows and bars to this file")
     parser.add_argument("--project", type=Path, help="a repository of your own, cloned from where it is pushed to")
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--gate-option", action="append", default=[], help="for `ci gate`, such as --no-portable")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         origin = options.project.resolve() if options.project else small_project(home)
         start = statistics.median(timed(home, ["weighbridge", "--version"])[0] for _ in range(5))
-        rows = measure(origin, home, options.repetitions)
+        rows = measure(origin, home, options.repetitions, *options.gate_option)
     print(f"start-up of the command: {start:.2f} s\n")
     print(
         "| change | gate, s | of which pipeline, s | added by the gate, s | of a processor, s |\n|---|---|---|---|---|"

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weighbridge.ci import evidence_bundle, history
 from weighbridge.ci.annotations import Annotation, Level, for_input_error, line_of
 from weighbridge.ci.content import Contents
 from weighbridge.ci.evidence_bundle import EvidenceBundle
+from weighbridge.ci.governing import check_policies
 from weighbridge.ci.held_back import held_back
 from weighbridge.ci.marks import marks, stage_line
 from weighbridge.ci.next_steps import with_next_steps
@@ -26,25 +30,21 @@ from weighbridge.core import cutting
 from weighbridge.core.documents import (
     Params,
     PolicyChange,
+    Portability,
     Verdict,
 )
 from weighbridge.core.documents.report import REPORT, ChangeReport, ProjectReport, ReportSection
 from weighbridge.core.errors import ExitCode, InputError
-from weighbridge.core.facts.governing_files import REGISTRY_POLICY
 from weighbridge.core.files import atomic_write, read_bytes
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
 from weighbridge.core.project import PARAMS, PIPELINE
-from weighbridge.gate.report.markdown import LONGEST
-from weighbridge.gate.stages import summary
 from weighbridge.gate.stages.identity import Before, before, gone, projects, refuse_twins
-from weighbridge.gate.stages.merge_base import base_at
-from weighbridge.gate.stages.portable import portability
-from weighbridge.gate.verdict.policy import Policy, under_rules
-from weighbridge.gate.verdict.waivers import Terms, read_waivers
-from weighbridge.gate.verdict.waiving import waive_changes
 from weighbridge.registry.lookup.resolve import stable_or_none
-from weighbridge.registry.trust.registry_policy import check_written
+
+if TYPE_CHECKING:
+    from weighbridge.gate.stages import summary
+    from weighbridge.gate.stages.inventory import Inventory
 
 # A certain failure first; then what the author must mend, then what the gate could not do.
 _WORST_FIRST = (ExitCode.FAIL, ExitCode.USAGE, ExitCode.UNJUDGED, ExitCode.PASS)
@@ -78,8 +78,8 @@ class Change:
     today: dt.date
     everything: bool = False
     """Weigh also what the change does not touch."""
-    portable: bool = False
-    """Also compare answers with those on other processors."""
+    portable: bool | None = False
+    """Also compare answers with those on other processors; None: where an emulator is there."""
     _commits: dict[str, Contents] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -114,7 +114,7 @@ def judge_all(change: Change, echo: Echo) -> list[Judged]:
     head = projects(change.head.tree)
     refuse_twins(head)
     base = change.contents(history.find_base(change.git, change.base).commit) if change.base is not None else None
-    _check_policies(change.head, base)
+    check_policies(change.head, base)
     missing = {} if base is None else gone(projects(base.tree), head)
     if not head and not missing:
         raise InputError("has no Weighbridge pipeline", where=str(change.git.root), fix="weighbridge init")
@@ -122,18 +122,6 @@ def judge_all(change: Change, echo: Echo) -> list[Judged]:
     if base is not None:
         judged += [_judge_gone(change, base.tree.commit, folder, item) for folder, item in missing.items()]
     return judged
-
-
-def _check_policies(head: Contents, base: Contents | None) -> None:
-    """A policy of the registry that a pull request brings must be one: promotion and rolling back would stop at it."""
-    if base is None:
-        return  # what is merged is read as it was
-    for path in head.tree.entries:
-        if path.rpartition("/")[2] != REGISTRY_POLICY or head.tree.links_on(path) is not None:
-            continue
-        data = head.tree.read(path)
-        if data is not None and base.tree.read(path) != data:
-            check_written(data, path)
 
 
 def exit_code(judged: list[Judged]) -> ExitCode:
@@ -172,11 +160,13 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
         note = Annotation("error", file, stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
         report = _failed(project, params.model.name, f"the stage {done.failed} failed", done.message)
         return Judged(project, done.exit_code, report, (note,), ran=done.ran)
+    from weighbridge.gate.stages import summary  # noqa: PLC0415  # scipy and the report, where something was weighed
+
     checked = summary.check(
         root,
         base=_policy_base(change.git, base, found, project),
         today=change.today,
-        elsewhere=partial(portability, root) if change.portable else None,
+        elsewhere=_elsewhere(change, root),
     )
     verdict = checked.verdict
     noted = (*marks(verdict, params, file, text), *held_back(verdict, file, line_of(text, "recipes")))
@@ -211,6 +201,8 @@ def write_out(judged: list[Judged], git: Git) -> ChangeReport:
 
 def markdown(report: ChangeReport) -> str:
     """The report as a comment shows it."""
+    from weighbridge.gate.report.markdown import LONGEST  # noqa: PLC0415  # with all that reports are made of
+
     return cutting.render(report.projects, cutting.Room(LONGEST))
 
 
@@ -227,10 +219,20 @@ def _touch(before: Side | None, head: Side, base: history.Base, uncommitted: lis
     return touch(before, head)
 
 
+def _elsewhere(change: Change, root: Path) -> Callable[[Inventory], list[Portability]] | None:
+    """What compares answers with those on other processors, where that is asked for."""
+    from weighbridge.gate.stages.portable import available, portability  # noqa: PLC0415  # as the judge
+
+    wanted = available() if change.portable is None else change.portable
+    return partial(portability, root) if wanted else None
+
+
 def _policy_base(git: Git, base: history.Base, found: Before, project: str) -> summary.Base | None:
     """The budgets that the change's are compared with; None where there is nothing to compare with."""
     if base.commit is None:
         return None
+    from weighbridge.gate.stages.merge_base import base_at  # noqa: PLC0415  # as the judge
+
     return base_at(git, base.commit, found.folder or project, found.changes)
 
 
@@ -256,6 +258,11 @@ def _judge_gone(change: Change, commit: str, folder: str, item: PolicyChange) ->
 
     The waiver lies where its own would, in the folder that is left, or at the top.
     """
+    from weighbridge.gate.stages.merge_base import base_at  # noqa: PLC0415  # as the judge
+    from weighbridge.gate.verdict.policy import Policy, under_rules  # noqa: PLC0415
+    from weighbridge.gate.verdict.waivers import Terms, read_waivers  # noqa: PLC0415
+    from weighbridge.gate.verdict.waiving import waive_changes  # noqa: PLC0415
+
     home, top = (base_at(change.git, commit, place) for place in (folder, "."))
     rules = Policy.parse(home.text or "", f"{_in(folder, PARAMS)} at {commit[:12]}").rules
     places = dict.fromkeys([change.git.root / folder, change.git.root])

@@ -18,6 +18,7 @@ from weighbridge.core.errors import InputError
 from weighbridge.core.facts.governing_files import REGISTRY_POLICY, decides_libraries, may_run_gate, runs_gate
 from weighbridge.core.git_tree import Tree, joined
 from weighbridge.core.strict_yaml import parse_yaml
+from weighbridge.registry.trust.registry_policy import check_written
 
 _DVC = (".dvc/config", ".dvcignore")
 """As files of libraries: in the project's folder, at the repository's top, and in the folders between."""
@@ -46,6 +47,18 @@ def governing(contents: Contents, folder: str) -> dict[str, str | None]:
     for path in _gate(tree):
         found[path] = contents.word(path)
     return found
+
+
+def check_policies(head: Contents, base: Contents | None) -> None:
+    """A policy of the registry that a pull request brings must be one: promotion and rolling back would stop at it."""
+    if base is None:
+        return  # what is merged is read as it was
+    for path in head.tree.entries:
+        if path.rpartition("/")[2] != REGISTRY_POLICY or head.tree.links_on(path) is not None:
+            continue
+        data = head.tree.read(path)
+        if data is not None and base.tree.read(path) != data:
+            check_written(data, path)
 
 
 def said(path: str, data: bytes | None) -> str | None:

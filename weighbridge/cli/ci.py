@@ -45,13 +45,11 @@ def gate(
     from weighbridge.ci import change_gate as gates
     from weighbridge.ci.event import this_run
     from weighbridge.core.git import Git
-    from weighbridge.gate.stages.portable import available
 
     run = this_run(os.environ)
     git = Git.discover(root)
-    elsewhere = available() if portable is None else portable
     today = dt.datetime.now(dt.UTC).date()
-    judged = gates.judge_all(gates.Change(git, base or run.base, today, everything, elsewhere), _say)
+    judged = gates.judge_all(gates.Change(git, base or run.base, today, everything, portable), _say)
     report = gates.write_out(judged, git)
     code = gates.exit_code(judged)
     _publish(run, judged, report)

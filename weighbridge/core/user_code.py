@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any
@@ -56,16 +57,27 @@ def user_file(top: Path, file: str) -> str | None:
     path = Path(file)
     if path.suffix == ".pyc" and path.parent.name == "__pycache__":
         path = Path(source_from_cache(file))
-    real = path.resolve()
-    package = Path(weighbridge.__file__).parent
-    own = {package.resolve(), *(room.resolve() for room in package.iterdir() if room.is_dir())}
-    if not real.is_relative_to(top) or not real.is_file() or any(real.is_relative_to(room) for room in own):
+    real = path.resolve() if path.is_symlink() else _resolved(path.parent) / path.name
+    if not real.is_relative_to(top) or not real.is_file() or any(real.is_relative_to(room) for room in _own_rooms()):
         return None
-    prefix = Path(sys.prefix).resolve()
+    prefix = _resolved(Path(sys.prefix))
     installed = any(part in _INSTALLED for part in real.relative_to(top).parts)
     if installed or (prefix.is_relative_to(top) and real.is_relative_to(prefix)):
         return None
     return real.relative_to(top).as_posix()
+
+
+@lru_cache(maxsize=4096)
+def _resolved(folder: Path) -> Path:
+    """A folder without links: a process imports a thousand modules from a hundred folders."""
+    return folder.resolve()
+
+
+@cache
+def _own_rooms() -> frozenset[Path]:
+    """The folders of this package; links into it lead to some of them."""
+    package = Path(weighbridge.__file__).parent
+    return frozenset({package.resolve(), *(room.resolve() for room in package.iterdir() if room.is_dir())})
 
 
 def idle(file: Path) -> bool:

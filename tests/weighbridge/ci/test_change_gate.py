@@ -15,6 +15,7 @@ from weighbridge.core.documents import BudgetVerdict, Params, PolicyChange, Verd
 from weighbridge.core.documents.report import ChangeReport, ProjectReport
 from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.git import Git
+from weighbridge.gate.stages import summary
 
 PARAMS = """\
 model: {name: m, factory: "a:b"}
@@ -111,7 +112,7 @@ def pipeline(monkeypatch):
         return asked["done"]
 
     monkeypatch.setattr(gates, "reproduce", reproduce)
-    monkeypatch.setattr(gates.summary, "check", check)  # type: ignore[attr-defined]
+    monkeypatch.setattr(summary, "check", check)
     return asked
 
 
