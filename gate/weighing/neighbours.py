@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Array = NDArray[Any]
 NEIGHBOURS = 10
@@ -59,6 +58,8 @@ class PairOrder:
         return float((both - means[0] * means[1]) / spread) if spread > 1e-12 else 1.0
 
     def _ranks(self, unit: Array) -> Array:
+        from scipy.stats import rankdata  # noqa: PLC0415  # takes a second of every weighing that ranks nothing
+
         similar = np.einsum("ij,ij->i", unit[self.first], unit[self.second])
         ranks = rankdata(similar)
         return np.asarray((ranks - ranks.mean()) / max(float(ranks.std()), 1e-12))

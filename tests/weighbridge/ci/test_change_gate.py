@@ -2,6 +2,8 @@
 
 import datetime as dt
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -134,6 +136,16 @@ def test_what_touches_nothing_is_not_run(git, pipeline):
     assert found.checked is None
     assert "nothing to weigh" in found.report.headline
     assert judge_project(change(git, everything=True), ".", silent).checked is not None
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [("weighbridge.ci.change_gate", "scipy"), ("weighbridge.gate.weighing.locked", "scipy.stats")],
+)
+def test_what_is_not_needed_is_not_loaded(module, heavy):
+    """Deciding that there is nothing to weigh needs no scipy, nor does weighing all of it."""
+    script = f"import sys, {module}; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "nets/model.py", "waivers/a.yaml", "requirements.txt"])
