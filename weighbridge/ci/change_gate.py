@@ -21,7 +21,6 @@ from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.ci.governing import check_policies
 from weighbridge.ci.held_back import held_back
 from weighbridge.ci.marks import marks, stage_line
-from weighbridge.ci.next_steps import with_next_steps
 from weighbridge.ci.origin import continued, elsewhere, with_origin
 from weighbridge.ci.pipeline import Echo, reproduce
 from weighbridge.ci.stages import Side
@@ -160,6 +159,7 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
         note = Annotation("error", file, stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
         report = _failed(project, params.model.name, f"the stage {done.failed} failed", done.message)
         return Judged(project, done.exit_code, report, (note,), ran=done.ran)
+    from weighbridge.ci.next_steps import with_next_steps  # noqa: PLC0415  # as the judge
     from weighbridge.gate.stages import summary  # noqa: PLC0415  # scipy and the report, where something was weighed
 
     checked = summary.check(
