@@ -1,10 +1,9 @@
 """What large models cost: peak memory and time of weighing them and of the steps that rewrite files, against bars.
 
-    python benchmarks/size.py --json size.json [--megabytes 256] [--large] [--plans]
+    python benchmarks/size.py --json size.json [--megabytes 256] [--large]
 
 Each figure is taken in a process of its own (`VmHWM`), beside the same model run by onnxruntime alone. `--large` adds a
-model of 3 GB in two files, which takes 12 GB of disk and ten minutes; `--plans` adds models of 5, 70 and 500 ms that
-`time_limit: auto` has to decide on a quiet machine.
+model of 3 GB in two files, which takes 12 GB of disk and some minutes.
 """
 
 from __future__ import annotations
@@ -56,6 +55,8 @@ assert verdict.verdict == "pass", table
 
 LOWER = """
 import numpy
+from weighbridge.core.allocator import return_large_blocks
+return_large_blocks()
 from weighbridge.compress.export import find_target
 from weighbridge.compress.graph.lowering import finished
 from weighbridge.compress.graph.normal import entered

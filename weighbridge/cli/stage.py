@@ -9,6 +9,7 @@ import typer
 
 from weighbridge.cli.application import Application
 from weighbridge.cli.console import progress
+from weighbridge.core.allocator import return_large_blocks
 from weighbridge.core.facts.targets import DEFAULT_TARGET
 
 app = Application(help="One stage of the pipeline in dvc.yaml, run by hand.")
@@ -50,6 +51,7 @@ def baseline(
     from weighbridge.ci.declared import declared
     from weighbridge.compress import stages
 
+    return_large_blocks()
     with declared(root, "baseline"), progress(quiet=quiet) as report:
         stages.baseline(root, target, report)
 
@@ -64,6 +66,7 @@ def compress(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> No
     from weighbridge.ci.declared import declared
     from weighbridge.compress import stages
 
+    return_large_blocks()
     with declared(root, "compress"), progress(quiet=quiet) as report:
         refusal = stages.compress(root, recipe, report, keep_going=_under_dvc())
     if refusal is not None:
