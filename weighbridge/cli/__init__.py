@@ -23,6 +23,7 @@ from weighbridge.cli import explain as explain_command
 from weighbridge.cli import gate as gate_command
 from weighbridge.cli import init as init_command
 from weighbridge.cli import search as search_command
+from weighbridge.cli import serve as serve_command
 from weighbridge.cli import targets as targets_command
 from weighbridge.cli.application import Application, usage_line
 from weighbridge.cli.extras import missing_extra
@@ -63,6 +64,7 @@ app.command("init")(init_command.init)
 app.command("deps")(deps_command.deps)
 app.command("targets")(targets_command.targets)
 app.command("devices")(devices_command.devices)
+app.command("serve")(serve_command.serve)
 app.add_typer(ci.app, name="ci")
 app.add_typer(registry.app, name="registry")
 app.add_typer(stage.app, name="stage")

@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "compress": ("onnxscript", "onnx_ir", "safetensors", "torch", "torch_pruning"),
     "keyless": ("sigstore",),
     "pipeline": ("dvc", "ruamel"),
+    "serve": ("prometheus_client", "starlette", "uvicorn"),
     "search": ("optuna",),
     **{
         row.extra: tuple(name.replace("-", "_") for name in (*row.converters, row.runtime) if name not in row.training)

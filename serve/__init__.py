@@ -1,0 +1,10 @@
+"""What `stable` and `canary` mean to running traffic: an Open Inference Protocol v2 server that follows a registry.
+
+- `following`: the registry's remote, fetched, refused where it was rewound, verified; what is to be served
+- `fleet`: versions loaded from verified bytes, swapped as a whole; `batching`: requests that run together
+- `runtimes`: the runtimes behind one interface; `tensors`: the protocol's tensors, with limits
+- `routing`: which version answers a request; `answers`: classes, slices, comparison with the shadow
+- `telemetry`: counters as `registry canary judge` reads them; `journal`: what labels that come late are matched with
+- `service`: one request from tensors to counted answer; `application`: the protocol over HTTP
+- `server`: the process: polling, signals, draining
+"""

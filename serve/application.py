@@ -1,0 +1,244 @@
+"""The Open Inference Protocol v2 over HTTP, as an ASGI application: health, metadata, infer; feedback and metrics.
+
+Inference goes past the framework's router and its request object, which would take longer than a small model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from weighbridge import __version__
+from weighbridge.core.errors import InputError, MeasurementError, StateError, WeighbridgeError
+from weighbridge.core.files import parse_json
+from weighbridge.serve.batching import BusyError
+from weighbridge.serve.journal import DoubledError, UnknownRequestError
+from weighbridge.serve.service import AbsentError, Answer, Service
+from weighbridge.serve.telemetry import CONTENT_TYPE
+from weighbridge.serve.tensors import decode, encode
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_LENGTH = b"inference-header-content-length"
+FEEDBACK_BYTES = 64_000
+
+
+class TooLargeError(InputError):
+    """A body over the limit."""
+
+
+class SlowBodyError(InputError):
+    """A body that did not arrive in time."""
+
+
+class EncodingError(InputError):
+    """A body in an encoding that is not read."""
+
+
+class Gone(Exception):  # noqa: N818  # no error: the client has left
+    """Nobody waits for the answer."""
+
+
+_STATUS: dict[type[WeighbridgeError], HTTPStatus] = {
+    TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    SlowBodyError: HTTPStatus.REQUEST_TIMEOUT,
+    EncodingError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UnknownRequestError: HTTPStatus.NOT_FOUND,
+    AbsentError: HTTPStatus.NOT_FOUND,
+    DoubledError: HTTPStatus.CONFLICT,
+    BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    InputError: HTTPStatus.BAD_REQUEST,
+    StateError: HTTPStatus.SERVICE_UNAVAILABLE,
+    MeasurementError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+"""What each kind of error is over HTTP; the first that fits."""
+
+
+def status_of(error: WeighbridgeError) -> HTTPStatus:
+    """The status that says what happened."""
+    return next((s for kind, s in _STATUS.items() if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+@dataclass
+class Application:
+    """The ASGI application. `slow` is how many seconds a body may take to arrive."""
+
+    service: Service
+    key_header: str = "x-request-key"
+    slow: float = 10.0
+    status: Callable[[], dict[str, Any]] = dict
+
+    def __post_init__(self) -> None:
+        self._key = self.key_header.lower().encode()
+        model = "/v2/models/{model}"
+        version = f"{model}/versions/{{version}}"
+        self._rest = Starlette(
+            routes=[
+                Route("/v2/health/live", self._live),
+                Route("/v2/health/ready", self._ready),
+                Route("/v2", self._server),
+                *(Route(path, self._metadata) for path in (model, version)),
+                *(Route(f"{path}/ready", self._model_ready) for path in (model, version)),
+                Route("/v2/feedback", self._feedback, methods=["POST"]),
+                Route("/metrics", self._metrics),
+                Route("/status", self._status),
+            ],
+            exception_handlers={WeighbridgeError: _complain},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification 3.0."""
+        found = _INFER.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        if found is None:
+            await self._rest(scope, receive, send)
+            return
+        try:
+            body, headers = await self._infer(scope, receive, found[1], found[2])
+            status = HTTPStatus.OK
+        except Gone:
+            return
+        except WeighbridgeError as error:
+            status = status_of(error)
+            body, headers = json.dumps({"error": str(error)}).encode(), _headers(status)
+        headers += [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": int(status), "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _infer(
+        self, scope: Scope, receive: Receive, model: str, version: str | None
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        if scope["method"] != "POST":
+            raise InputError(f"expected POST, got {scope['method']}", where=scope["path"])
+        headers = dict(scope["headers"])
+        body = await read_body(headers, receive, self.service.options.limits.body_bytes, self.slow)
+        length = _header_length(headers.get(_LENGTH))
+        key = headers[self._key].decode("latin-1")[:512] if self._key in headers else None
+        answer = await self.service.infer(
+            model, version, key, lambda inputs, limits: decode(body, length, inputs, limits)
+        )
+        return _encoded(model, answer)
+
+    async def _live(self, _: HttpRequest) -> Response:
+        return JSONResponse({"live": True})
+
+    async def _ready(self, _: HttpRequest) -> Response:
+        ready = self.service.ready
+        return JSONResponse({"ready": ready}, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def _server(self, _: HttpRequest) -> Response:
+        said = {"name": "weighbridge", "version": __version__, "extensions": ["binary_tensor_data"]}
+        return JSONResponse(said)
+
+    async def _metadata(self, request: HttpRequest) -> Response:
+        return JSONResponse(metadata(self.service, request.path_params["model"], request.path_params.get("version")))
+
+    async def _model_ready(self, request: HttpRequest) -> Response:
+        serving = self.service.named(request.path_params["model"], request.path_params.get("version"))
+        ready = self.service.ready and not serving.batcher.stuck
+        said = {"name": self.service.model, "ready": ready}
+        return JSONResponse(said, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def _feedback(self, request: HttpRequest) -> Response:
+        headers = dict(request.scope["headers"])
+        body = await read_body(headers, request.receive, FEEDBACK_BYTES, self.slow)
+        try:
+            said = parse_json(body.decode("utf-8"), "body")
+        except UnicodeDecodeError as error:
+            raise InputError("is not UTF-8 text", where="body") from error
+        if not isinstance(said, dict):
+            raise InputError("is not a JSON object", where="body")
+        self.service.feedback(said.get("id"), said.get("label"))
+        return JSONResponse({})
+
+    async def _metrics(self, _: HttpRequest) -> Response:
+        return Response(self.service.telemetry.text(), media_type=CONTENT_TYPE)
+
+    async def _status(self, _: HttpRequest) -> Response:
+        return JSONResponse(self.status())
+
+
+def metadata(service: Service, model: str, version: str | None) -> dict[str, Any]:
+    """A model's metadata, as the protocol names it."""
+    serving, board = service.named(model, version), service.board(model)
+    return {
+        "name": model,
+        "versions": [s.version for s in (board.stable, board.canary) if s is not None],
+        "platform": serving.loaded.platform,
+        "inputs": [spec.to_json() for spec in serving.loaded.inputs],
+        "outputs": [spec.to_json() for spec in serving.loaded.outputs],
+    }
+
+
+async def read_body(headers: dict[bytes, bytes], receive: Receive, largest: int, slow: float) -> bytes:
+    """A request's body, never more of it than `largest` bytes, and for `slow` seconds at most."""
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise EncodingError("compressed bodies are not read", where="Content-Encoding")
+    declared = headers.get(b"content-length", b"0")
+    if not declared.isdigit() or int(declared) > largest:
+        raise TooLargeError(f"a body has at most {largest} bytes")
+    try:
+        async with asyncio.timeout(slow):
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                return _within(message.get("body", b""), largest)
+            parts, size = [], 0
+            while True:
+                if message["type"] != "http.request":
+                    raise Gone
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > largest:
+                    raise TooLargeError(f"a body has at most {largest} bytes")
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+                message = await receive()
+    except TimeoutError as error:
+        raise SlowBodyError(f"the body did not arrive within {slow:g} s") from error
+
+
+def _within(body: bytes, largest: int) -> bytes:
+    if len(body) > largest:
+        raise TooLargeError(f"a body has at most {largest} bytes")
+    return body
+
+
+def _header_length(text: bytes | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 12:
+        raise InputError("is not a number of bytes", where="Inference-Header-Content-Length")
+    return int(text)
+
+
+def _encoded(model: str, answer: Answer) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    head = {"model_name": model, "model_version": answer.version, "id": answer.id}
+    body, length = encode(head, answer.outputs, answer.request.binary)
+    if length is None:
+        return body, [(b"content-type", b"application/json")]
+    kind = (b"content-type", b"application/octet-stream")
+    return body, [kind, (_LENGTH, str(length).encode())]
+
+
+def _headers(status: HTTPStatus) -> list[tuple[bytes, bytes]]:
+    kind = [(b"content-type", b"application/json")]
+    return [*kind, (b"retry-after", b"1")] if status == HTTPStatus.SERVICE_UNAVAILABLE else kind
+
+
+async def _complain(_: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, WeighbridgeError)
+    status = status_of(error)
+    headers = {"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return JSONResponse({"error": str(error)}, status, headers)

@@ -1,0 +1,180 @@
+"""The process: load what the registry says, listen, poll, and go down without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from weighbridge.core.errors import StateError, WeighbridgeError
+from weighbridge.serve.application import Application
+from weighbridge.serve.batching import Batching
+from weighbridge.serve.fleet import Fleet, drain
+from weighbridge.serve.following import Desired, Follower
+from weighbridge.serve.journal import Appender, Journal
+from weighbridge.serve.service import Options, Service
+from weighbridge.serve.telemetry import Telemetry
+
+_LOG = logging.getLogger("weighbridge.serve")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where, and how patiently."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    grpc_port: int | None = None
+    connections: int = 1024
+    poll: float = 30.0
+    """Seconds between looks at the registry's remote."""
+    drain: float = 30.0
+    """Seconds that requests under way may take when the server goes down."""
+
+
+@dataclass
+class Server:
+    """One model, served."""
+
+    follower: Follower
+    listening: Listening = field(default_factory=Listening)
+    batching: Batching = field(default_factory=Batching)
+    options: Options = field(default_factory=Options)
+    threads: int = 1
+    log: Path | None = None
+    key_header: str = "x-request-key"
+
+    def __post_init__(self) -> None:
+        self.fleet = Fleet(self.follower.bytes_of, self.batching, self.threads)
+        self._wanted: Desired | None = None
+        self._remote_problem: str | None = None
+        self._stop = threading.Event()
+
+    def start(self) -> Application:
+        """Load what is to be served; what cannot be is an error, and nothing listens."""
+        model = self.follower.model
+        self._wanted = self.follower.start()
+        journal = Journal(self.follower.folder / "journal.jsonl")
+        telemetry = Telemetry(model, lambda: journal.totals, self._gauges)
+        telemetry.limit(self._wanted.thresholds)
+        self.fleet.update(self._wanted)
+        self._tell()
+        log = Appender(self.log) if self.log is not None else None
+        self.service = Service(model, self.fleet, telemetry, journal, self.options, log)
+        return Application(self.service, self.key_header, status=self.status)
+
+    def look(self) -> None:
+        """Serve what moved in the registry. One that is away, rewound or forged changes nothing."""
+        try:
+            found = self.follower.poll()
+            self._remote_problem = None
+        except WeighbridgeError as error:
+            if str(error) != self._remote_problem:
+                _LOG.warning("the registry's state is not taken: %s", error)
+            self._remote_problem, found = str(error), None
+        self._wanted = found or self._wanted
+        # What did not load is tried again: its bytes may have arrived meanwhile.
+        if self._wanted is not None and (found is not None or self.fleet.problem):
+            self.service.telemetry.limit(self._wanted.thresholds)
+            try:
+                self.fleet.update(self._wanted)
+            except WeighbridgeError as error:
+                _LOG.warning("nothing is served: %s", error)
+            if found is not None:
+                self._tell()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain."""
+        application = self.start()
+        listening = self.listening
+        config = uvicorn.Config(
+            application, host=listening.host, port=listening.port, lifespan="off", log_level="warning",
+            access_log=False,
+            limit_concurrency=listening.connections, timeout_graceful_shutdown=round(listening.drain),
+            timeout_keep_alive=75, server_header=False, date_header=False, ws="none",
+        )  # fmt: skip
+        poller = threading.Thread(target=self._poll, daemon=True, name="registry")
+        poller.start()
+        try:
+            asyncio.run(self._serve(_Draining(config, self.service)))
+        finally:
+            self._stop.set()
+            self.service.journal.close()
+            self.follower.close()
+
+    async def _serve(self, server: _Draining) -> None:
+        await server.serve()
+        if self.fleet.board is not None:
+            await drain(self.fleet.board, self.listening.drain)
+
+    def _poll(self) -> None:
+        while not self._stop.wait(self.listening.poll):
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001  # the rim of this thread, which has to go on following the registry
+                _LOG.exception("a look at the registry failed")
+
+    def status(self) -> dict[str, Any]:
+        """What serves, since which commit, and how old that is."""
+        board, age = self.fleet.board, self.follower.age
+        return {
+            "model": self.follower.model,
+            "commit": board.commit if board else None,
+            "stable": board.stable.version if board else None,
+            "stable_digest": board.stable.artifact.digest if board else None,
+            "canary": board.canary.version if board and board.canary else None,
+            "weight": board.weight if board else 0.0,
+            "previous": board.previous.version if board and board.previous else None,
+            "registry_age_seconds": age,
+            "problems": [problem for problem in (self._remote_problem, self.fleet.problem) if problem],
+        }
+
+    def _gauges(self) -> Iterator[tuple[str, str, dict[str, str], float]]:
+        board, age = self.fleet.board, self.follower.age
+        if age is not None:
+            yield "weighbridge_registry_age_seconds", "Since the registry's remote last answered", {}, age
+        yield (
+            "weighbridge_registry_problem",
+            "1: the registry's newest state is not what serves",
+            {},
+            float(bool(self._remote_problem or self.fleet.problem)),
+        )
+        for channel, serving in (("stable", board.stable), ("canary", board.canary)) if board else ():
+            if serving is not None and board is not None:
+                weight = board.weight if channel == "canary" else 100.0 - board.weight
+                labels = {"channel": channel, "version": serving.version, "digest": serving.artifact.digest}
+                yield "weighbridge_serving", "Per cent of the requests, by channel", labels, weight
+
+    def _tell(self) -> None:
+        board = self.fleet.board
+        if board is not None:
+            canary = f", {board.canary.version} to {board.weight:g}%" if board.canary else ""
+            _LOG.info("serving %s@%s%s", self.follower.model, board.stable.version, canary)
+        if self.fleet.problem:
+            _LOG.warning("%s", self.fleet.problem)
+
+
+class _Draining(uvicorn.Server):
+    """Says that it is not ready as soon as it is told to go down."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+
+    async def startup(self, sockets: Any = None) -> None:
+        """An address that is taken is a `StateError`, not an exit in the middle."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:
+            raise StateError(f"cannot listen on {self.config.host}:{self.config.port}") from error
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """See `uvicorn.Server`; the second signal ends it at once."""
+        self.service.draining = True
+        super().handle_exit(sig, frame)

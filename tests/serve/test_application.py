@@ -1,0 +1,333 @@
+"""The protocol over HTTP, in the test's own process: answers, refusals, split, shadow, feedback, counters."""
+
+import asyncio
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from tests.serve.world import MODEL, Client, body, model, one_hot, operator, server
+from weighbridge.core.errors import StateError
+from weighbridge.serve.batching import Batching
+from weighbridge.serve.runtimes import Loaded, load
+from weighbridge.serve.service import Options
+from weighbridge.serve.tensors import Limits
+
+INFER = f"/v2/models/{MODEL}/infer"
+
+
+def _client(registry, tmp_path, load=None, **settings):
+    made = server(registry, tmp_path / "cache", **settings)
+    if load is not None:
+        made.fleet.load = load(made.fleet.load)
+    client = Client(made.start())
+    client.server = made
+    return client
+
+
+@pytest.fixture
+def client(registry, tmp_path):
+    return _client(registry, tmp_path)
+
+
+def _canary(registry, weight=50.0):
+    from weighbridge.registry.state.records import CanaryPlan
+
+    plan = CanaryPlan(steps=sorted({weight, 100.0}), min_samples=10, min_seconds=0, budgets=[])
+    operator(registry).start_canary("v3", plan)
+
+
+def _breaking(run, version_bytes=None):
+    """A loader whose model of generation 3 (the canary) runs this instead, once it is warm."""
+    canary = model(3)
+
+    def wrap(load):
+        def loading(data, target, threads):
+            loaded = load(data, target, threads)
+            if data != (version_bytes or canary):
+                return loaded
+            calls = []
+
+            def running(feed):
+                calls.append(1)
+                return loaded.run(feed) if len(calls) <= 3 else run(feed, loaded)
+
+            return Loaded(loaded.inputs, loaded.outputs, loaded.platform, running)
+
+        return loading
+
+    return wrap
+
+
+def test_health_metadata_and_inference(client):
+    assert client("GET", "/v2/health/live")[0] == 200
+    assert client("GET", "/v2/health/ready")[0] == 200
+    assert client("GET", f"/v2/models/{MODEL}/ready")[0] == 200
+    assert json.loads(client("GET", "/v2")[2])["extensions"] == ["binary_tensor_data"]
+    said = json.loads(client("GET", f"/v2/models/{MODEL}")[2])
+    assert said["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
+    assert said["versions"] == ["v2"]
+    status, answer = client.infer(body([one_hot(0), one_hot(1)], id="a"))
+    assert status == 200
+    assert (answer["model_version"], answer["id"]) == ("v2", "a")
+    assert answer["outputs"] == [{"name": "scores", "datatype": "FP32", "shape": [2, 3], "data": [0, 0, 1, 1, 0, 0]}]
+
+
+def test_binary_tensors_go_in_and_out(client):
+    raw = np.array([one_hot()], "<f4").tobytes()
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    status, headers, answer = client("POST", INFER, head + raw, {"Inference-Header-Content-Length": str(len(head))})
+    length = int(headers["inference-header-content-length"])
+    assert status == 200
+    assert np.frombuffer(answer[length:], "<f4").tolist() == [0, 0, 1]
+    assert json.loads(answer[:length])["outputs"][0]["parameters"] == {"binary_data_size": 12}
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "headers", "status"),
+    [
+        (INFER, b"no JSON", {}, 400),
+        (INFER, body([[0.0, 1.0, 2.0, float("1e39")]]), {}, 400),
+        (INFER, body(outputs=[{"name": "nothing"}]), {}, 400),
+        (INFER, body(), {"Inference-Header-Content-Length": "x"}, 400),
+        (INFER, body(), {"Inference-Header-Content-Length": "99999"}, 400),
+        (INFER, body(), {"Content-Encoding": "gzip"}, 415),
+        (INFER, body(), {"Content-Length": "999999999999"}, 413),
+        ("/v2/models/other/infer", body(), {}, 404),
+        (f"/v2/models/{MODEL}/versions/v9/infer", body(), {}, 404),
+        ("/v2/nothing", b"", {}, 404),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_its_status(client, path, data, headers, status):
+    assert client("POST", path, data, headers)[0] == status
+    assert 'weighbridge_requests_total{version="v2"}' not in client.metrics()
+
+
+def test_a_body_without_an_end_is_cut_off_at_the_limit(registry, tmp_path):
+    client = _client(registry, tmp_path, options=Options(limits=Limits(body_bytes=1000)))
+    assert client("POST", INFER, chunks=[b"x" * 400] * 50)[0] == 413
+
+
+def test_a_slow_client_is_given_up(registry, tmp_path):
+    client = _client(registry, tmp_path)
+    client.application.slow = 0.05
+
+    async def ask():
+        sent = []
+
+        async def receive():
+            if sent == ["first"]:
+                await asyncio.sleep(60)
+            sent.append("first")
+            return {"type": "http.request", "body": b"{", "more_body": True}
+
+        answers = []
+
+        async def send(message):
+            answers.append(message)
+
+        await client.application({"type": "http", "method": "POST", "path": INFER, "headers": []}, receive, send)
+        return answers[0]["status"]
+
+    assert asyncio.run(ask()) == 408
+
+
+def test_a_share_of_the_keys_meets_the_canary_and_each_key_always_the_same(registry, tmp_path):
+    _canary(registry, 50.0)
+    client = _client(registry, tmp_path)
+    first = [client.infer(headers={"x-request-key": f"user{k}"})[1]["model_version"] for k in range(60)]
+    again = [client.infer(headers={"x-request-key": f"user{k}"})[1]["model_version"] for k in range(60)]
+    assert first == again
+    assert 15 <= first.count("v3") <= 45
+    assert client.infer(path=f"/v2/models/{MODEL}/versions/v3/infer")[1]["model_version"] == "v3"
+
+
+def test_a_move_of_the_channel_is_served_and_the_version_before_is_kept(registry, client):
+    before = client.server.fleet.board.stable
+    operator(registry).release("v3")
+    client.server.look()
+    board = client.server.fleet.board
+    assert client.infer()[1]["model_version"] == "v3"
+    assert board.previous is before
+    operator(registry).release("v2")
+    client.server.look()
+    assert client.server.fleet.board.stable is before  # nothing was loaded again
+
+
+def test_a_canary_that_fails_is_counted_and_stable_answers(registry, tmp_path):
+    _canary(registry, 100.0)
+
+    def fail(feed, loaded):
+        raise RuntimeError("broken")
+
+    client = _client(registry, tmp_path, _breaking(fail))
+    status, answer = client.infer()
+    assert (status, answer["model_version"]) == (200, "v2")
+    counts = client.metrics()
+    assert counts['weighbridge_errors_total{version="v3"}'] == 1
+    assert counts['weighbridge_requests_total{version="v3"}'] == 1
+    assert counts['weighbridge_errors_total{version="v2"}'] == 0
+
+
+def test_an_answer_of_nan_is_an_error_never_an_answer(registry, tmp_path):
+    client = _client(
+        registry, tmp_path, _breaking(lambda feed, loaded: [np.full((1, 3), np.nan, np.float32)], model(2))
+    )
+    status, answer = client.infer()
+    assert status == 500
+    assert "contains NaN" in answer["error"]
+    assert client.metrics()['weighbridge_errors_total{version="v2"}'] == 1
+
+
+def test_a_model_that_hangs_costs_a_bounded_time_and_the_server_says_it_is_not_ready(registry, tmp_path):
+    gate = threading.Event()
+    hang = _breaking(lambda feed, loaded: gate.wait(30) and loaded.run(feed), model(2))
+    client = _client(registry, tmp_path, hang, batching=Batching(patience=0.1))
+    assert client.infer()[0] == 500
+    status, headers, _ = client("POST", INFER, body())
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert client("GET", "/v2/health/ready")[0] == 503
+    assert client("GET", "/v2/health/live")[0] == 200
+    gate.set()
+
+
+def test_a_canary_that_does_not_load_gets_no_traffic(registry, tmp_path):
+    _canary(registry, 100.0)
+
+    def refusing(load):
+        def loading(data, target, threads):
+            if data == model(3):
+                raise RuntimeError("bad file")
+            return load(data, target, threads)
+
+        return loading
+
+    client = _client(registry, tmp_path, refusing)
+    assert client.infer()[1]["model_version"] == "v2"
+    said = json.loads(client("GET", "/status")[2])
+    assert said["canary"] is None
+    assert "does not load: bad file" in said["problems"][0]
+    client.server.fleet.load = load
+    client.server.look()  # what failed is tried again
+    assert client.infer()[1]["model_version"] == "v3"
+
+
+def test_nothing_serves_that_is_quarantined_even_where_its_successor_does_not_load(registry, client):
+    operator(registry).roll_back(to="v1", reason="test")
+    good = client.server.fleet.load
+
+    def refuse(*_):
+        raise RuntimeError("bad file")
+
+    client.server.fleet.load = refuse
+    client.server.look()
+    assert client.infer()[0] == 503
+    assert client("GET", "/v2/health/ready")[0] == 503
+    client.server.fleet.load = good
+    client.server.look()
+    assert client.infer()[1]["model_version"] == "v1"
+
+
+def test_a_remote_that_is_away_is_told_with_its_age(registry, client):
+    registry.rename(registry.with_name("away"))
+    client.server.look()
+    assert client.infer()[0] == 200
+    said = json.loads(client("GET", "/status")[2])
+    assert said["registry_age_seconds"] >= 0
+    assert said["problems"]
+    assert client.metrics()["weighbridge_registry_problem"] == 1
+
+
+def test_shadowed_requests_are_compared_and_stable_answers(registry, tmp_path):
+    _canary(registry, 1e-9)
+    client = _client(registry, tmp_path, options=Options(shadow=100))
+
+    async def ask():
+        answers = [await client.asked("POST", INFER, body([one_hot(k % 3)], id=f"r{k}")) for k in range(6)]
+        await asyncio.sleep(0.1)
+        await client.asked("POST", "/v2/feedback", {"id": "r0", "label": 2})
+        await client.asked("POST", "/v2/feedback", {"id": "r1", "label": "1"})
+        return {json.loads(answer[2])["model_version"] for answer in answers}
+
+    assert asyncio.run(ask()) == {"v2"}
+    counts = client.metrics()
+    assert counts['weighbridge_compared_total{version="v3"}'] == 6
+    assert counts['weighbridge_disagreed_total{version="v3"}'] == 6
+    assert counts['weighbridge_paired_total{version="v3"}'] == 2
+    assert counts['weighbridge_paired_only_stable_total{version="v3"}'] == 1
+    assert counts['weighbridge_paired_only_canary_total{version="v3"}'] == 1
+    assert 'weighbridge_requests_total{version="v3"}' in counts
+    assert counts['weighbridge_requests_total{version="v3"}'] == 0
+
+
+def test_feedback_counts_once_and_outlives_the_process(registry, tmp_path):
+    client = _client(registry, tmp_path)
+    for k in range(3):
+        client.infer(body([one_hot(k)], id=f"r{k}"))
+    answers = [client("POST", "/v2/feedback", data)[0] for data in (
+        {"id": "r0", "label": "2"}, {"id": "r1", "label": 1}, {"id": "r0", "label": "2"}, {"id": "who", "label": "1"},
+        {"id": "r2", "label": ["1", "2"]}, {"id": "r2", "label": 1.5}, {"label": "1"}, b"[", b"[]",
+    )]  # fmt: skip
+    assert answers == [200, 200, 409, 404, 400, 400, 400, 400, 400]
+    counts = client.metrics()
+    assert counts['weighbridge_labelled_total{version="v2"}'] == 2
+    assert counts['weighbridge_correct_total{version="v2"}'] == 1
+    assert counts['weighbridge_refused_total{what="feedback",why="doubled"}'] == 1
+    assert counts['weighbridge_refused_total{what="feedback",why="unknown"}'] == 1
+    client.server.follower.close()
+    again = _client(registry, tmp_path)
+    assert again("POST", "/v2/feedback", {"id": "r2", "label": "1"})[0] == 200
+    assert again("POST", "/v2/feedback", {"id": "r0", "label": "2"})[0] == 409
+    assert again.metrics()['weighbridge_labelled_total{version="v2"}'] == 3
+
+
+def test_a_full_disk_costs_feedback_and_no_answer(registry, tmp_path, monkeypatch):
+    client = _client(registry, tmp_path)
+    client.infer(body(id="r0"))
+
+    def full(*_):
+        raise StateError("cannot be written: No space left on device")
+
+    monkeypatch.setattr("weighbridge.serve.journal.Appender.append", full)
+    assert client.infer(body(id="r1"))[0] == 200
+    assert client("POST", "/v2/feedback", {"id": "r0", "label": "2"})[0] == 503
+    counts = client.metrics()
+    assert counts['weighbridge_refused_total{what="journal",why="not written"}'] == 1
+    assert 'weighbridge_labelled_total{version="v2"}' not in counts
+
+
+def test_the_log_has_no_inputs_unless_told_and_the_judge_reads_it(registry, tmp_path):
+    log = tmp_path / "requests.jsonl"
+    client = _client(registry, tmp_path, log=log, options=Options(sample=100, slices=lambda feed: ["all"]))
+    client.infer(body(id="r0"))
+    line = json.loads(log.read_text())
+    assert line.keys() == {"time", "version", "id", "error", "latency", "prediction", "slices"}
+    assert (line["version"], line["prediction"], line["slices"], line["error"]) == ("v2", "2", ["all"], False)
+    assert client.metrics()['weighbridge_slice_requests_total{slice="all",version="v2"}'] == 1
+
+
+def test_latency_has_a_bucket_at_each_limit_of_the_policy(registry, tmp_path):
+    from tests.registry import project as made
+
+    (registry / "registry.policy.yaml").write_text(
+        "canary: {budgets: [{metric: latency, threshold: 37ms, max: 0.05}]}\n"
+    )
+    made.commit_all(registry, "Limit latency")
+    client = _client(registry, tmp_path)
+    client.infer()
+    counts = client.metrics()
+    assert counts['weighbridge_latency_seconds_bucket{le="0.037",version="v2"}'] <= 1
+    assert counts['weighbridge_latency_seconds_bucket{le="+Inf",version="v2"}'] == 1
+
+
+def test_a_users_function_that_fails_costs_no_answer(registry, tmp_path):
+    def broken(_):
+        raise ValueError("mine")
+
+    client = _client(registry, tmp_path, options=Options(slices=broken, classes=broken))
+    assert client.infer()[0] == 200
+    counts = client.metrics()
+    assert counts['weighbridge_refused_total{what="slices",why="failed"}'] == 1
+    assert counts['weighbridge_refused_total{what="classes",why="failed"}'] == 1

@@ -1,0 +1,110 @@
+"""Batching: requests share runs, fail alone, and are refused where the queue is full or the model hangs."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from weighbridge.core.errors import MeasurementError
+from weighbridge.serve.batching import Batcher, Batching, BusyError
+from weighbridge.serve.runtimes import Loaded
+from weighbridge.serve.tensors import Spec
+
+SPEC = Spec("x", "FP32", (-1, 1))
+
+
+class Model:
+    """Doubles its input; waits where told to, and remembers the sizes of its runs."""
+
+    def __init__(self):
+        self.sizes, self.gate = [], threading.Event()
+        self.gate.set()
+
+    def run(self, feed):
+        self.gate.wait(20)
+        x = feed["x"]
+        self.sizes.append(len(x))
+        if (x < 0).any():
+            raise RuntimeError("negative")
+        return [x * 2]
+
+    def batcher(self, spec=SPEC, **settings):
+        return Batcher(Loaded((spec,), (spec,), "test", self.run), Batching(**settings))
+
+
+def _x(value, rows=1):
+    return {"x": np.full((rows, 1), value, np.float32)}
+
+
+async def _while_busy(model, batcher, feeds):
+    """Start one request that waits in the model, then these; the answers of these."""
+    model.gate.clear()
+    first = asyncio.create_task(batcher.run(_x(0)))
+    await asyncio.sleep(0.05)
+    rest = [asyncio.create_task(batcher.run(feed)) for feed in feeds]
+    await asyncio.sleep(0.05)
+    model.gate.set()
+    await first
+    return await asyncio.gather(*rest, return_exceptions=True)
+
+
+def test_requests_that_wait_run_together_and_each_gets_its_own_answer():
+    model = Model()
+    batcher = model.batcher(rows=6)
+    answers = asyncio.run(_while_busy(model, batcher, [_x(1), _x(2, 3), _x(3), _x(4, 2)]))
+    assert [answer[0].tolist() for answer in answers] == [[[2.0]], [[4.0]] * 3, [[6.0]], [[8.0]] * 2]
+    assert model.sizes == [1, 5, 2]
+
+
+def test_one_bad_request_fails_alone():
+    model = Model()
+    answers = asyncio.run(_while_busy(model, model.batcher(), [_x(1), _x(-1), _x(3)]))
+    assert answers[0][0].tolist() == [[2.0]]
+    assert isinstance(answers[1], MeasurementError)
+    assert "negative" in str(answers[1])
+    assert answers[2][0].tolist() == [[6.0]]
+
+
+def test_a_model_of_fixed_size_runs_one_request_at_a_time():
+    model = Model()
+    asyncio.run(_while_busy(model, model.batcher(Spec("x", "FP32", (1, 1))), [_x(1), _x(2)]))
+    assert model.sizes == [1, 1, 1]
+
+
+def test_a_full_queue_refuses_at_once():
+    model = Model()
+    answers = asyncio.run(_while_busy(model, model.batcher(queued=2), [_x(1), _x(2), _x(3)]))
+    assert [isinstance(answer, BusyError) for answer in answers] == [False, True, True]
+
+
+def test_a_model_that_hangs_is_given_up_and_then_refused():
+    model = Model()
+    batcher = model.batcher(patience=0.1)
+
+    async def ask():
+        model.gate.clear()
+        with pytest.raises(MeasurementError, match=r"no answer within 0\.1 s"):
+            await batcher.run(_x(1))
+        await asyncio.sleep(0.05)
+        assert batcher.stuck
+        with pytest.raises(BusyError, match="does not answer"):
+            await batcher.run(_x(1))
+        model.gate.set()
+
+    asyncio.run(ask())
+
+
+def test_what_waits_is_answered_before_the_thread_ends():
+    model = Model()
+    batcher = model.batcher(rows=1)
+
+    async def ask():
+        model.gate.clear()
+        tasks = [asyncio.create_task(batcher.run(_x(k))) for k in range(3)]
+        await asyncio.sleep(0.05)
+        batcher.close()
+        model.gate.set()
+        return await asyncio.gather(*tasks)
+
+    assert [answer[0].item() for answer in asyncio.run(ask())] == [0.0, 2.0, 4.0]

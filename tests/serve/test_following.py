@@ -1,0 +1,131 @@
+"""Following a registry: away, rewound, forged or quarantined changes nothing for the worse."""
+
+import shutil
+
+import pytest
+
+from tests.registry import project as made
+from tests.serve.world import MODEL, operator
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.serve.following import Follower
+
+
+def _follower(registry, tmp_path, **more):
+    return Follower(str(registry), MODEL, tmp_path / "cache", **more)
+
+
+def test_stable_and_canary_come_with_verified_bytes(registry, tmp_path):
+    operator(registry).start_canary("v3")
+    follower = _follower(registry, tmp_path)
+    found = follower.start()
+    assert (found.stable.version, found.canary.version, found.weight) == ("v2", "v3", 5.0)
+    assert len(follower.bytes_of(found.stable)) == found.stable.bytes
+    assert follower.age >= 0
+
+
+def test_a_move_is_seen_once(registry, tmp_path):
+    follower = _follower(registry, tmp_path)
+    follower.start()
+    assert follower.poll() is None
+    operator(registry).release("v3")
+    assert follower.poll().stable.version == "v3"
+    assert follower.poll() is None
+
+
+def test_a_remote_that_is_away_leaves_what_was_accepted(registry, tmp_path):
+    follower = _follower(registry, tmp_path)
+    stable = follower.start().stable
+    follower.bytes_of(stable)
+    follower.close()
+    shutil.rmtree(registry)
+    again = _follower(registry, tmp_path)
+    found = again.start()
+    assert found.stable.digest == stable.digest
+    assert again.age is None
+    assert again.bytes_of(found.stable)
+    with pytest.raises(StateError):
+        again.poll()
+
+
+def test_a_registry_that_was_rewound_is_refused(registry, tmp_path):
+    follower = _follower(registry, tmp_path)
+    accepted = follower.start().commit
+    made.git(registry, "reset", "-q", "--hard", "HEAD~2")
+    with pytest.raises(IntegrityError, match="rewound or replaced"):
+        follower.poll()
+    assert follower._read("x").stable.version == "v2"
+    assert follower._accepted() == accepted
+
+
+def test_a_forged_record_is_refused_and_the_state_before_stays(registry, tmp_path):
+    follower = _follower(registry, tmp_path)
+    follower.start()
+    record = registry / f"registry/models/{MODEL}/versions/v2.yaml"
+    record.write_text(record.read_text().replace("int8", "int4"))
+    made.commit_all(registry, "Forge")
+    with pytest.raises(IntegrityError, match="not the record"):
+        follower.poll()
+    assert follower._read("x").stable.version == "v2"
+    with pytest.raises(IntegrityError):  # it is looked at again, and refused again
+        follower.poll()
+
+
+def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(registry, tmp_path):
+    (registry / "registry.policy.yaml").write_text("require_signature: true\n")
+    made.commit_all(registry, "Require signatures")
+    with pytest.raises(StateError, match="not signed"):
+        _follower(registry, tmp_path).start()
+
+
+def test_quarantined_bytes_are_refused_under_any_name(registry, tmp_path):
+    follower = _follower(registry, tmp_path)
+    before = follower.start().stable
+    operator(registry).roll_back(to="v1", reason="test")
+    follower.poll()
+    with pytest.raises(StateError, match="is quarantined"):
+        follower.bytes_of(before)
+
+
+def test_other_bytes_are_never_taken(registry, tmp_path):
+    follower = _follower(registry, tmp_path)
+    stable = follower.start().stable
+    follower.bytes_of(stable)
+    kept = follower.folder / "bytes" / stable.digest.removeprefix("sha256:")
+    kept.write_bytes(b"other bytes")
+    assert len(follower.bytes_of(stable)) == stable.bytes  # taken again from where they are right
+    shutil.rmtree(registry / "artifacts")
+    shutil.rmtree(registry / ".dvc")
+    kept.write_bytes(b"other bytes")
+    with pytest.raises(StateError, match="cannot be had"):
+        follower.bytes_of(stable)
+
+
+def test_a_processor_that_would_answer_otherwise_is_refused(registry, tmp_path):
+    from dataclasses import replace
+
+    from weighbridge.core.facts.isa import named_host
+
+    follower = _follower(registry, tmp_path, host=named_host("avx2"))
+    with pytest.raises(StateError, match="requires"):
+        follower.bytes_of(replace(follower.start().stable, requires=("vnni",)))
+
+
+def test_two_servers_do_not_share_a_folder(registry, tmp_path):
+    first = _follower(registry, tmp_path)
+    first.start()
+    with pytest.raises(StateError, match="used by another server"):
+        _follower(registry, tmp_path).start()
+
+
+def test_a_clone_that_was_killed_in_the_middle_starts_again(registry, tmp_path):
+    first = _follower(registry, tmp_path)
+    first.start()
+    first.close()
+    (first.clone / ".git" / "index.lock").touch()
+    assert _follower(registry, tmp_path).start().stable.version == "v2"
+
+
+@pytest.mark.parametrize("source", ["--upload-pack=touch x", "/no/such/folder"])
+def test_what_is_no_repository_is_refused(source, tmp_path):
+    with pytest.raises((InputError, StateError)):
+        Follower(source, MODEL, tmp_path / "cache").start()

@@ -1,0 +1,125 @@
+"""Tensors: what fits is read, in both forms; everything else is refused by name before it is allocated."""
+
+import json
+
+import numpy as np
+import pytest
+
+from weighbridge.core.errors import InputError
+from weighbridge.serve.tensors import Limits, Spec, decode, encode
+
+X = Spec("x", "FP32", (-1, 4))
+
+
+def _asked(tensor=None, raw=b"", inputs=(X,), limits=None, **more):
+    item = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0, 1, 2.5, 3]}
+    tensors = [{**item, **(tensor or {})}]
+    for drop in [key for key, value in tensors[0].items() if value is None]:
+        del tensors[0][drop]
+    text = json.dumps({"inputs": tensors, **more}).encode()
+    return decode(text + raw, len(text) if raw else None, inputs, limits or Limits())
+
+
+def test_json_flat_and_nested_are_one_tensor():
+    flat = _asked().feed["x"]
+    nested = _asked({"data": [[0, 1, 2.5, 3]]}).feed["x"]
+    assert flat.dtype == np.float32
+    assert np.array_equal(flat, nested)
+    assert flat.shape == (1, 4)
+
+
+def test_binary_data_is_the_same_tensor():
+    raw = np.array([0, 1, 2.5, 3], "<f4").tobytes()
+    found = _asked({"data": None, "parameters": {"binary_data_size": 16}}, raw)
+    assert np.array_equal(found.feed["x"], _asked().feed["x"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "y"}, "no input 'y'"),
+        ({"shape": [1, 5]}, "inputs.x.shape: expected [-1, 4]"),
+        ({"shape": [4]}, "inputs.x.shape"),
+        ({"shape": [-1, 4]}, "list of sizes"),
+        ({"shape": [True, 4]}, "list of sizes"),
+        ({"shape": [0, 4], "data": []}, "1 to 256 examples"),
+        ({"shape": [10**30, 4]}, "1 to 256 examples"),
+        ({"datatype": "FP64"}, "expected FP32"),
+        ({"data": [1, 2, 3]}, "expected 4 values, got 3"),
+        ({"data": ["1", 2, 3, 4]}, "a value that is no FP32"),
+        ({"data": [True, 2, 3, 4]}, "a value that is no FP32"),
+        ({"data": [[1, 2], 3, 4]}, "nested"),
+        ({"data": [[[[[1]]]]]}, "nested"),
+        ({"data": [1e39, 2, 3, 4]}, "range of FP32"),
+        ({"data": "1234"}, "list of values"),
+        ({"parameters": {"binary_data_size": 16}}, "as JSON and as binary"),
+        ({"data": None, "parameters": {"binary_data_size": 15}}, "expected 16"),
+        ({"data": None, "parameters": {"binary_data_size": 16}}, "ends before its data"),
+        ({"data": None, "parameters": []}, None),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(change, said):
+    with pytest.raises(InputError, match=None) as caught:
+        _asked(change)
+    assert said is None or said in str(caught.value)
+
+
+def test_nan_is_refused_in_both_forms():
+    raw = np.array([0, np.nan, 2, 3], "<f4").tobytes()
+    with pytest.raises(InputError, match="NaN"):
+        _asked({"data": None, "parameters": {"binary_data_size": 16}}, raw)
+    with pytest.raises(InputError, match="NaN is not a JSON number"):
+        decode(
+            b'{"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [NaN, 1, 2, 3]}]}',
+            None,
+            (X,),
+            Limits(),
+        )
+
+
+def test_a_missing_a_doubled_and_a_superfluous_part_are_refused():
+    with pytest.raises(InputError, match="is missing: y"):
+        _asked(inputs=(X, Spec("y", "INT64", (-1,))))
+    item = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0, 1, 2, 3]}
+    with pytest.raises(InputError, match="given twice"):
+        decode(json.dumps({"inputs": [item, item]}).encode(), None, (X,), Limits())
+    with pytest.raises(InputError, match="3 bytes belong to no input"):
+        _asked(raw=b"abc")
+
+
+def test_limits_hold_before_anything_is_allocated():
+    with pytest.raises(InputError, match="more than 3 elements"):
+        _asked(limits=Limits(elements=3))
+    with pytest.raises(InputError, match="2 tensors; at most 1"):
+        decode(json.dumps({"inputs": [{}, {}]}).encode(), None, (X,), Limits(tensors=1))
+    free = Spec("x", "FP32", (-1, -1))
+    with pytest.raises(InputError, match="more than"):
+        _asked({"shape": [1, 10**18], "data": None, "parameters": {"binary_data_size": 4}}, b"1234", (free,))
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"{}", b'{"inputs": 1}', b'{"inputs": [1]}', b"\xff", b"[" * 10**5])
+def test_what_is_no_request_is_refused(text):
+    with pytest.raises(InputError):
+        decode(text, None, (X,), Limits())
+
+
+def test_integers_keep_all_their_digits():
+    spec = Spec("x", "INT64", (-1,))
+    found = decode(
+        b'{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [9007199254740993]}]}',
+        None,
+        (spec,),
+        Limits(),
+    )
+    assert found.feed["x"][0] == 9007199254740993
+
+
+def test_an_answer_is_encoded_in_both_forms():
+    outputs = {"a": np.array([[1.5]], np.float32), "b": np.array([2], np.int64)}
+    body, length = encode({"id": "1"}, outputs, frozenset({"a"}))
+    said = json.loads(body[:length])
+    assert said["outputs"][0]["parameters"] == {"binary_data_size": 4}
+    assert said["outputs"][1]["data"] == [2]
+    assert np.frombuffer(body[length:], "<f4") == 1.5
+    with pytest.raises(InputError, match="binary_data"):
+        encode({}, {"a": np.array([np.inf], np.float32)}, frozenset())
