@@ -56,6 +56,8 @@ def server(registry, folder, **settings):
 class Client:
     """Speaks to an application without a socket."""
 
+    server: Server
+
     def __init__(self, application: Application) -> None:
         self.application = application
 
