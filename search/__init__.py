@@ -12,6 +12,7 @@
 - `trial`, `objectives`: one recipe at growing cost, and what is made small
 - `run`, `confirm`: the whole search, and what of its front holds
 - `pictures`: the front, the history, and what mattered
+- `plan`, `planning`: what the pipeline has to do, as items that any machine can take
 - `results`, `commands`: what `weighbridge search` prints, writes and does besides
 
 It runs the rooms `compress` and `gate`; nothing below the command line imports it.

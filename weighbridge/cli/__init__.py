@@ -22,6 +22,7 @@ from weighbridge.cli import devices as devices_command
 from weighbridge.cli import explain as explain_command
 from weighbridge.cli import gate as gate_command
 from weighbridge.cli import init as init_command
+from weighbridge.cli import plan as plan_command
 from weighbridge.cli import search as search_command
 from weighbridge.cli import serve as serve_command
 from weighbridge.cli import targets as targets_command
@@ -58,6 +59,7 @@ app.command("weigh")(weigh.weigh)
 app.command("gate")(gate_command.gate)
 app.command("explain")(explain_command.explain)
 app.command("advise")(advise_command.advise)
+app.command("plan")(plan_command.plan)
 app.command("search")(search_command.search)
 app.command("calibrate")(calibrate.calibrate)
 app.command("init")(init_command.init)

@@ -1,0 +1,29 @@
+"""The plan of a project on disk: what its items depend on besides `params.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weighbridge.compress.recipe import lineage
+from weighbridge.compress.recipe.project import Project
+from weighbridge.core.documents import baseline_folder
+from weighbridge.core.errors import StateError
+from weighbridge.core.files import sha256_file, sha256_named
+from weighbridge.search.plan import Item, plan
+
+
+def planned(root: Path) -> list[Item]:
+    """The project's items; a `StateError` where the data or a baseline is not made yet."""
+    project = Project(root)
+    params = project.params
+    files = {"data": project.data_folder / "data.json", "checkpoint": project.checkpoint}
+    files |= {target: root / baseline_folder(target) / "manifest.json" for target in params.targets}
+    for path in files.values():
+        if not path.is_file():
+            raise StateError("file not found", where=str(path), fix="dvc repro baseline")
+    named = {name: sha256_file(path) for name, path in files.items()}
+    factories = [params.model.factory] if params.model.factory is not None else []
+    return plan(params, sha256_named({**named, "code": lineage.code_digest(factories)}))
+
+
+__all__ = ["planned"]
