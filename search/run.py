@@ -225,7 +225,9 @@ class _Loop:
         self.progress("search", int(used), int(self.request.seconds), f"{done} trials, smallest {best} B")
         if self.workshop.stopping():
             raise KeyboardInterrupt
-        return used > self.request.seconds * (1 - RESERVE) or (total is not None and done >= total)
+        # One batch runs in any case: else a busy machine could spend all its time on getting ready, again and again.
+        late = done > 0 and used > self.request.seconds * (1 - RESERVE)
+        return late or (total is not None and done >= total)
 
     def _starts(self) -> None:
         """Queue the starting points, once; what single choices do is kept in the journal."""
