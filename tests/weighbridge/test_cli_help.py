@@ -109,7 +109,7 @@ def test_old_spellings_still_work_with_a_note(capsys, tmp_path):
     assert "registry gc: --dry-run is no longer needed" in capsys.readouterr().err
     done = run("registry", "promote", "--fastest", cwd=tmp_path)
     assert "note: registry promote: --fastest is now --select fastest" in done.stderr
-    assert "reports/verdict.json" in done.stderr
+    assert "no params.yaml in this folder" in done.stderr
 
 
 def test_what_a_renamed_option_is_now_exists():

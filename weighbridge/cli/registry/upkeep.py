@@ -38,14 +38,14 @@ def verify(
 @grouped
 def gc(
     *,
-    remote: Annotated[bool, typer.Option("--remote", help="Of the default DVC remote, which is a folder.")] = False,
+    cloud: Annotated[bool, typer.Option("--cloud", help="Of the default DVC remote, which is a folder.")] = False,
     project: Project,
 ) -> None:
     """List which bytes in DVC's cache are still needed, and which are not; deletes nothing."""
     from weighbridge.registry.lifecycle.gc import plan
 
-    rows = [row.to_json() for row in plan(project.home, remote=remote)]
-    print_table(rows, "the remote is empty" if remote else "the cache is empty", as_json=project.as_json)
+    rows = [row.to_json() for row in plan(project.home, remote=cloud)]
+    print_table(rows, "the remote is empty" if cloud else "the cache is empty", as_json=project.as_json)
 
 
 @grouped
