@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.errors import InputError, IntegrityError, StateError, WeighbridgeError
 from weighbridge.core.facts.isa import Host, this_host
 from weighbridge.core.files import atomic_write, sha256_bytes
 from weighbridge.registry.lookup.location import locate
@@ -61,6 +61,8 @@ class Follower:
     """Seconds after which git is given up."""
     host: Host | None = field(default_factory=this_host)
     clock: Callable[[], float] = time.monotonic
+    problem: str | None = None
+    """Why the remote's state was not taken at the start; None where it was."""
     _lock: IO[str] | None = field(default=None, repr=False)
     _heard: float | None = None
 
@@ -95,10 +97,11 @@ class Follower:
             self._clone()
         try:
             found = self.poll()
-        except StateError:
+        except WeighbridgeError as error:
             if accepted is None:
                 raise
-            found = None  # the remote is away: what was accepted is served, and its age is told
+            # Away, rewound or forged while nothing ran: what was accepted is served, and `problem` says so.
+            self.problem, found = str(error), None
         return found or self._read(self._git("rev-parse", "HEAD"))
 
     def poll(self) -> Desired | None:

@@ -60,6 +60,7 @@ class Server:
         """Load what is to be served; what cannot be is an error, and nothing listens."""
         model = self.follower.model
         self._wanted = self.follower.start()
+        self._remote_problem = self.follower.problem
         journal = Journal(self.follower.folder / "journal.jsonl")
         telemetry = Telemetry(model, lambda: journal.totals, self._gauges)
         telemetry.limit(self._wanted.thresholds)

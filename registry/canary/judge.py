@@ -243,6 +243,8 @@ def _shares(budget: OnlineBudget, observed: Observed) -> tuple[tuple[int, int], 
 def _counts(budget: OnlineBudget, observed: Observed) -> dict[str, int]:
     if budget.metric == "drift":
         of = [sum(arm.predictions.values()) for arm in (observed.canary, observed.stable)]
+    elif budget.metric == "paired_accuracy":
+        of = [observed.canary.paired] * 2
     else:
         of = [n for _, n in _shares(budget, observed)]
     return {"samples": of[0], "stable_samples": of[1]}
@@ -252,6 +254,9 @@ def _interval(budget: OnlineBudget, observed: Observed, alpha: float) -> Interva
     """The confidence sequence of what the budget limits."""
     if budget.metric == "drift":
         return _drift(budget, observed, alpha)
+    if budget.metric == "paired_accuracy":
+        arm = observed.canary
+        return sequential.paired(arm.only_stable, arm.only_canary, arm.paired, alpha)
     canary, stable = _shares(budget, observed)
     if budget.rule == "max_increase":
         return sequential.difference(canary, stable, alpha)

@@ -3,7 +3,8 @@
 Counters, each with labels `model` and `version` (further labels are summed over):
 `weighbridge_requests_total`, `weighbridge_errors_total`, `weighbridge_latency_seconds_bucket{le}`,
 `weighbridge_labelled_total`, `weighbridge_correct_total`, `weighbridge_predictions_total{prediction}`,
-`weighbridge_compared_total`, `weighbridge_disagreed_total`.
+`weighbridge_compared_total`, `weighbridge_disagreed_total`, `weighbridge_paired_total`,
+`weighbridge_paired_only_stable_total`, `weighbridge_paired_only_canary_total`.
 
 `increase()` extrapolates to fractions of requests; a sequential test needs counts, so raw samples are read.
 """
@@ -69,12 +70,16 @@ class _Reader:
         arm.labelled, arm.right = self.total("weighbridge_labelled_total"), self.total("weighbridge_correct_total")
         arm.compared = self.total("weighbridge_compared_total")
         arm.different = self.total("weighbridge_disagreed_total")
+        arm.paired = self.total("weighbridge_paired_total")
+        arm.only_stable = self.total("weighbridge_paired_only_stable_total")
+        arm.only_canary = self.total("weighbridge_paired_only_canary_total")
         arm.predictions = self.by_label("weighbridge_predictions_total", "prediction")
         self._latency(arm)
         for part, whole, name in (
             (arm.errors, arm.judged, "errors"),
             (arm.right, arm.labelled, "correct answers"),
             (arm.different, arm.compared, "disagreements"),
+            (arm.only_stable + arm.only_canary, arm.paired, "pairs that differ"),
         ):
             if part > whole:
                 self.problems.append(f"{self.version} has more {name} ({part}) than trials ({whole})")

@@ -74,6 +74,14 @@ def difference(first: tuple[int, int], second: tuple[int, int], alpha: float) ->
     return Interval(one.estimate - two.estimate, one.lower - two.upper, one.upper - two.lower)
 
 
+def paired(lost: int, won: int, n: int, alpha: float) -> Interval:
+    """A confidence sequence of a drop between two answers to each of `n` requests: `lost` only the first got right,
+    `won` only the second. What both get right or wrong costs no width, unlike in `difference`.
+    """
+    one, two = proportion(lost, n, alpha / 2), proportion(won, n, alpha / 2)
+    return Interval(one.estimate - two.estimate, one.lower - two.upper, one.upper - two.lower)
+
+
 def radius(counts: Sequence[int], alpha: float) -> float:
     """How far, in total variation, the true distribution can lie from the observed one; 1 before the first trial.
 

@@ -39,6 +39,11 @@ class Arm:
     predictions: Counter[str] = field(default_factory=Counter)
     compared: int = 0
     different: int = 0
+    paired: int = 0
+    """Shadowed requests with a label."""
+    only_stable: int = 0
+    """Of these, where only stable was right."""
+    only_canary: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,11 @@ def _count_answers(request: dict[str, Any], arm: Arm) -> None:
     if request.get("stable_prediction") is not None:
         arm.compared += 1
         arm.different += str(prediction) != str(request["stable_prediction"])
+        if request.get("label") is not None:
+            right, stable = (str(request["label"]) == str(request[key]) for key in ("prediction", "stable_prediction"))
+            arm.paired += 1
+            arm.only_stable += stable and not right
+            arm.only_canary += right and not stable
 
 
 def _text(request: dict[str, Any], key: str, where: str) -> str:

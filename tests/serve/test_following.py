@@ -42,6 +42,7 @@ def test_a_remote_that_is_away_leaves_what_was_accepted(registry, tmp_path):
     found = again.start()
     assert found.stable.digest == stable.digest
     assert again.age is None
+    assert "git fetch failed" in again.problem
     assert again.bytes_of(found.stable)
     with pytest.raises(StateError):
         again.poll()
@@ -55,6 +56,16 @@ def test_a_registry_that_was_rewound_is_refused(registry, tmp_path):
         follower.poll()
     assert follower._read("x").stable.version == "v2"
     assert follower._accepted() == accepted
+
+
+def test_a_registry_that_was_rewound_while_nothing_ran_is_refused_too(registry, tmp_path):
+    first = _follower(registry, tmp_path)
+    accepted = first.start().commit
+    first.close()
+    made.git(registry, "reset", "-q", "--hard", "HEAD~2")
+    again = _follower(registry, tmp_path)
+    assert again.start().commit == accepted
+    assert "rewound" in again.problem
 
 
 def test_a_forged_record_is_refused_and_the_state_before_stays(registry, tmp_path):

@@ -318,3 +318,42 @@ def test_the_source_of_metrics_is_named_plainly(canary):
     """Neither a log nor a server: refused before anything is read."""
     with pytest.raises(InputError, match=r"neither FILE.jsonl nor prometheus=URL"):
         judge(canary, MODEL, "metrics.csv")
+
+
+def _paired(n, lost, won, **budget):
+    """What a judge decides where canary and stable answered the same `n` labelled requests."""
+    plan = CanaryPlan(steps=[5, 100], min_samples=10, min_seconds=0, budgets=[budget])
+    moment, digest = START.strftime("%Y-%m-%dT%H:%M:%SZ"), "sha256:" + 64 * "a"
+    placed = {"version": "v3", "digest": digest, "record": digest, "since": moment, "event": 3}
+    canary = Canary(**placed, weight=5, step=0, step_since=moment, plan=plan)
+    arm = Arm(requests=n, judged=n, paired=n, only_stable=lost, only_canary=won, labelled=n, right=n // 2 + won - lost)
+    stable = Arm(requests=n, judged=n, labelled=n, right=n // 2)
+    return decide(canary, [OnlineBudget(**budget)], Observed(arm, stable, "test"), LATER)
+
+
+def test_pairs_decide_what_two_averages_leave_open():
+    for lost, action in ((90, Action.ABORT), (2, Action.ADVANCE)):
+        assert _paired(1000, lost, 0, metric="paired_accuracy", max_drop=0.02).action is action
+        assert _paired(1000, lost, 0, metric="accuracy", max_drop=0.02).action is Action.HOLD
+
+
+def test_pairs_that_were_never_seen_hold():
+    decision = _paired(0, 0, 0, metric="paired_accuracy", max_drop=0.02)
+    assert decision.action is Action.HOLD
+    assert "no data: paired_accuracy" in decision.reason
+
+
+def test_a_log_counts_pairs(tmp_path):
+    path = tmp_path / "requests.jsonl"
+    lines = [("1", "2", "1"), ("2", "1", "1"), ("1", "1", "1"), ("1", "2", None)]
+    path.write_text(
+        "".join(
+            json.dumps(
+                {"time": START.isoformat(), "version": "v3", "prediction": p, "stable_prediction": s, "label": y}
+            )
+            + "\n"
+            for p, s, y in lines
+        )
+    )
+    arm = read_log(path, Window("m", "v3", "v2", START, LATER)).canary
+    assert (arm.paired, arm.only_stable, arm.only_canary, arm.compared) == (3, 1, 1, 4)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weighbridge.registry.canary.sequential import difference, log_mixture, proportion, radius, total_variation
+from weighbridge.registry.canary.sequential import difference, log_mixture, paired, proportion, radius, total_variation
 
 
 def ever_missed(p, steps, alpha, generator):
@@ -124,3 +124,18 @@ def test_a_real_difference_is_found():
     first, second = draw([0.5, 0.3, 0.2], 4000, generator), draw([0.3, 0.3, 0.4], 4000, generator)
     assert total_variation(first, second, 0.01).lower > 0.1
     assert difference((280, 4000), (80, 4000), 0.01).lower > 0.02
+
+
+def test_a_paired_drop_keeps_its_level_under_looks():
+    generator, missed = random.Random(11), 0
+    for _ in range(100):
+        lost = won = 0
+        for n in range(1, 401):
+            drawn = generator.random()
+            lost, won = lost + (drawn < 0.06), won + (0.06 <= drawn < 0.10)
+            interval = paired(lost, won, n, 0.1) if n % 10 == 0 else None
+            if interval is not None and not interval.lower <= 0.02 <= interval.upper:
+                missed += 1
+                break
+    assert missed <= 15
+    assert paired(60, 40, 1000, 0.1).upper < difference((500, 1000), (480, 1000), 0.1).upper

@@ -1,0 +1,211 @@
+"""The process: published clients, moves under load, SIGTERM, kill -9, and the judge reading a real Prometheus."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+from tests.serve.world import MODEL, body, one_hot, operator
+from weighbridge.core.errors import StateError
+from weighbridge.registry.canary.judge import judge
+from weighbridge.registry.state.records import CanaryPlan
+
+
+def _free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def _command(model, registry, port, folder, *options):
+    where = ["--registry", str(registry), "--port", str(port), "--cache", str(folder)]
+    return [sys.executable, "-m", "weighbridge", "serve", model, *where, *options]
+
+
+class Process:
+    """`weighbridge serve` beside the test."""
+
+    def __init__(self, registry, folder, *options):
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.command = _command(MODEL, registry, self.port, folder, "--poll", "200ms", *options)
+        self.start()
+
+    def start(self):
+        self.child = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 60
+        while self.get("/v2/health/ready") is None:
+            assert self.child.poll() is None, self.child.stderr.read()
+            assert time.monotonic() < until, "the server does not start"
+            time.sleep(0.1)
+
+    def get(self, path):
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+                return answer.read().decode()
+        except (urllib.error.URLError, ConnectionError):
+            return None
+
+    def post(self, path, data, **headers):
+        request = urllib.request.Request(self.url + path, json.dumps(data).encode(), headers)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read())
+
+    def infer(self, **more):
+        return self.post(f"/v2/models/{MODEL}/infer", body(**more))
+
+    def wait_for(self, key, value):
+        until = time.monotonic() + 60
+        while json.loads(self.get("/status"))[key] != value:
+            assert time.monotonic() < until, f"{key} does not become {value}"
+            time.sleep(0.05)
+
+    def stop(self):
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+        self.child.stderr.close()
+
+
+@pytest.fixture
+def process(registry, tmp_path):
+    started = []
+
+    def start(*options):
+        started.append(Process(registry, tmp_path / "cache", *options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+def test_the_published_client_is_answered(process):
+    from tritonclient.http import InferenceServerClient, InferenceServerException, InferInput, InferRequestedOutput
+
+    server = process()
+    client = InferenceServerClient(f"127.0.0.1:{server.port}")
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready(MODEL)
+    assert client.is_model_ready(MODEL, "v2")
+    assert client.get_server_metadata()["name"] == "weighbridge"
+    assert client.get_model_metadata(MODEL)["outputs"][0]["name"] == "scores"
+    for binary in (True, False):
+        tensor = InferInput("x", [2, 4], "FP32")
+        tensor.set_data_from_numpy(np.array([one_hot(0), one_hot(1)], np.float32), binary_data=binary)
+        wanted = [InferRequestedOutput("scores", binary_data=binary)]
+        for outputs in (wanted, None):
+            answer = client.infer(MODEL, [tensor], outputs=outputs, request_id="a")
+            assert answer.as_numpy("scores").argmax(1).tolist() == [2, 0]
+            assert answer.get_response()["model_version"] == "v2"
+    with pytest.raises(InferenceServerException, match="expected FP32"):
+        client.infer(MODEL, [InferInput("x", [1, 4], "FP64").set_data_from_numpy(np.zeros((1, 4)))])
+    client.close()
+
+
+def test_moves_under_load_fail_no_request_and_a_terminated_server_finishes_what_it_began(process, registry):
+    server = process("--batch-delay", "5ms")
+    seen, failed, stop = set(), [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            try:
+                seen.add(server.infer()["model_version"])
+            except (OSError, ValueError) as error:  # urllib's errors are of the system's
+                failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for version in ("v3", "v1"):
+        operator(registry).release(version)
+        server.wait_for("stable", version)
+    time.sleep(0.2)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert seen == {"v1", "v2", "v3"}
+    server.child.send_signal(signal.SIGTERM)
+    assert server.child.wait(30) in (0, -signal.SIGTERM)
+
+
+def test_a_kill_loses_no_feedback_and_the_registry_may_be_away_then(process, registry):
+    server = process()
+    ids = [server.infer(id=f"r{k}")["id"] for k in range(5)]
+    server.post("/v2/feedback", {"id": ids[0], "label": "2"})
+    for k in (1, 2):
+        os.kill(server.child.pid, signal.SIGKILL)
+        server.stop()
+        if k == 2:
+            registry.rename(registry.with_name("away"))
+        server.start()
+        assert server.infer()["model_version"] == "v2"
+        server.post("/v2/feedback", {"id": ids[k], "label": "2"})
+    assert f'weighbridge_labelled_total{{model="{MODEL}",version="v2"}} 3.0' in server.get("/metrics")
+    assert json.loads(server.get("/status"))["problems"]
+
+
+def test_a_port_that_is_taken_and_a_model_that_is_unknown_are_one_line(registry, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for model, said in ((MODEL, "cannot listen on"), ("other", "no model 'other'")):
+            command = _command(model, registry, port, tmp_path / model)
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+            assert done.returncode == 2
+            assert said in done.stderr.splitlines()[-1]
+            assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
+def test_the_judge_reads_what_prometheus_scraped(process, registry, tmp_path):
+    budgets = [
+        {"metric": "error_rate", "max": 0.2},
+        {"metric": "latency", "threshold": 5.0, "max": 0.5},
+        {"metric": "accuracy", "min": 0.2},
+        {"metric": "drift", "max": 1.0, "classes": 3},
+    ]
+    operator(registry).start_canary("v3", CanaryPlan(steps=[50, 100], min_samples=20, min_seconds=0, budgets=budgets))
+    server = process()
+    port = _free_port()
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: serve\n  static_configs:\n"
+        f"  - targets: ['127.0.0.1:{server.port}']\n"
+    )
+    where = [f"--storage.tsdb.path={tmp_path}/tsdb", f"--web.listen-address=127.0.0.1:{port}"]
+    command = ["prometheus", f"--config.file={config}", *where]
+    prometheus = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        answers = [server.infer(id=f"r{k}")["model_version"] for k in range(120)]
+        for k in range(120):
+            server.post("/v2/feedback", {"id": f"r{k}", "label": "0" if answers[k] == "v3" else "2"})
+        expected, until = answers.count("v3"), time.monotonic() + 60
+        while True:
+            try:
+                decision = judge(registry, MODEL, f"prometheus=http://127.0.0.1:{port}", dry_run=True)
+                if decision.samples == expected and decision.findings[2].samples == expected:
+                    break
+            except StateError as error:
+                decision = error  # it is still starting
+            assert time.monotonic() < until, decision
+            time.sleep(0.5)
+    finally:
+        prometheus.kill()
+        prometheus.wait()
+    assert decision.action.value == "advance", decision.text()
+    assert [finding.samples for finding in decision.findings] == [expected] * 4
+    assert decision.findings[2].estimate == 1.0
