@@ -13,6 +13,8 @@ import typer
 from weighbridge.cli import app
 from weighbridge.compress.recipe.recipe import TECHNIQUES
 from weighbridge.core.documents import METRICS, Params
+from weighbridge.core.facts.targets import TARGETS
+from weighbridge.core.facts.tasks import TASKS
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- written by docs/make_reference.py -->\n"
@@ -24,6 +26,7 @@ def pages() -> dict[str, str]:
         "params.md": params_page(),
         "techniques.md": techniques_page(),
         "metrics.md": metrics_page(),
+        "supported.md": supported_page(),
         "cli.md": cli_page(),
     }
 
@@ -90,6 +93,58 @@ def metrics_page() -> str:
         "as plain numbers in base units (bytes, seconds, fractions).\n\n| metric | what it is | unit | better | how it is "
         "measured |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
+
+
+def supported_page() -> str:
+    """What works together: tasks with training and labels, techniques with targets; and what does not."""
+    tasks = [
+        f"| `{row.name}` | {row.title} | {row.labels} | {row.answers}: at least {row.least:g} | "
+        f"{f'`{row.loss}`' if row.loss else 'give `train.loss`'} | {', '.join(f'`{name}`' for name in row.limits)} |"
+        for row in TASKS.values()
+    ]
+    techniques = [
+        f"| `{name}` | {' and '.join(acts(technique))} | "
+        + " | ".join(cell(form(name, technique, target)) for target in TARGETS.values())
+        + " |"
+        for name, technique in TECHNIQUES.items()
+    ]
+    heads = " | ".join(f"`{name}`" for name in TARGETS)
+    return (
+        f"{NOTE}\n# What is supported\n\n## Tasks\n\nA task does not depend on technique or target; the tests take each one from params to "
+        "the report, on onnxruntime. A lossy step is "
+        "held to the model before it by the task's own agreement, and every output that does not answer the task by its "
+        "cosine. Steps that fine-tune need a loss.\n\n| task | what the model gives | labels | agreement | loss | limits "
+        "of `init` and `weigh --task` |\n|---|---|---|---|---|---|\n"
+        + "\n".join(tasks)
+        + "\n\n## Techniques and targets"
+        f"\n\n| technique | acts on | {heads} |\n|---|---|{'---|' * len(TARGETS)}\n" + "\n".join(techniques) + "\n\n"
+        "A model that is an ONNX file (`model.onnx`) takes the steps that act on a file, for `onnxruntime`.\n\n"
+        "## Not supported\n\n"
+        "- Detectors whose non-maximum suppression is outside the graph: their agreement and mAP would be of candidates.\n"
+        "- A teacher's soft targets for anything but classes `(n, classes)`: the teacher's outputs are learnt by their "
+        "squared distance.\n"
+        "- Ragged examples, several rows for one example, text as an input.\n"
+        "- States that are carried along a stream, and any declared `batch_axis`, in models that are PyTorch modules.\n"
+        "- The worst slice where examples belong to groups; budgets on the worst slice of a metric of your own.\n"
+    )
+
+
+def acts(technique: Any) -> list[str]:
+    """What a technique works on."""
+    return [
+        word
+        for word, function in (("the module", technique.module), ("the file", technique.lower))
+        if function is not None
+    ]
+
+
+def form(name: str, technique: Any, target: Any) -> str:
+    """How a technique comes to a target's file."""
+    if technique.lower is None:
+        return "yes"
+    if name not in target.steps:
+        return "on the module alone" if technique.module is not None and name != "quantize" else "no"
+    return ", ".join(target.schemes) if name == "quantize" else "yes"
 
 
 def cli_page() -> str:
