@@ -319,8 +319,10 @@ def test_a_project_of_version_0_1_is_brought_to_today(repository):
     """All that its `init` wrote: what would be refused is named before, and DVC reads the stages after."""
     earlier = Path(__file__).parents[2] / "fixtures" / "init-0.1.0"
     shutil.copytree(earlier / "github", repository / ".github")
-    for name in ("dvc.yaml", "params.yaml", "requirements-weighbridge.txt"):
+    for name in ("params.yaml", "requirements-weighbridge.txt"):
         shutil.copy(earlier / name, repository)
+    # Under its own name it would be a pipeline of this repository.
+    shutil.copy(earlier / "pipeline.yaml", repository / "dvc.yaml")
     told = {check.name: check.problem for check in preflight(Git.discover(repository), None, dt.date(2026, 11, 28))}
     assert "weighbridge init --upgrade" in told["files of init"]
     shown = run(repository, "--upgrade", "--install-from", "git+https://example.invalid/weighbridge@v1")
