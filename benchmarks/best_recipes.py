@@ -28,7 +28,7 @@ from torch import nn
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.recipe.compose import compose, export_baseline
 from weighbridge.compress.recipe.recipe import read_steps
-from weighbridge.compress.recipe.run import Artifact
+from weighbridge.compress.recipe.run import BuiltArtifact
 from weighbridge.compress.steps import Context, Subject
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.objective import deterministic
@@ -61,7 +61,7 @@ def accuracy(artifact: bytes, test: Split) -> float:
     return float((found.argmax(1) == test.labels).mean())
 
 
-def row(name: str, seed: int, artifact: Artifact, baseline: dict[str, Any], test: Split) -> dict[str, Any]:
+def row(name: str, seed: int, artifact: BuiltArtifact, baseline: dict[str, Any], test: Split) -> dict[str, Any]:
     """One recipe with one seed."""
     compared: dict[str, Any] = next(
         (s.facts["validation"] for s in reversed(artifact.steps) if "validation" in s.facts), {}

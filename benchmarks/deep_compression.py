@@ -38,7 +38,7 @@ from benchmarks.plots import save
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.recipe.compose import compose, export_baseline
 from weighbridge.compress.recipe.recipe import read_steps
-from weighbridge.compress.recipe.run import Artifact
+from weighbridge.compress.recipe.run import BuiltArtifact
 from weighbridge.compress.steps import Context, Subject
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.objective import deterministic
@@ -208,7 +208,7 @@ class Clock:
         return round(time.process_time() - self._began, 1)
 
 
-def figures(artifact: Artifact, baseline: Artifact, test: Split) -> dict[str, Any]:
+def figures(artifact: BuiltArtifact, baseline: BuiltArtifact, test: Split) -> dict[str, Any]:
     """Bytes and accuracy of one file."""
     return {
         "bytes": len(artifact.data),

@@ -173,19 +173,19 @@ def bursts(reference: Path, candidate: Path, bound: str, seed: int, warm: float)
     """One launch pair as the gate takes it."""
     from weighbridge.core.files import sha256_file
     from weighbridge.gate.calibrate.trial_models import examples
-    from weighbridge.gate.measure.launches import Cores, Protocol, Setup, take_launch
-    from weighbridge.gate.measure.process import Artifact
+    from weighbridge.gate.measure.launches import Cores, LaunchProtocol, Setup, take_launch
+    from weighbridge.gate.measure.process import StagedArtifact
     from weighbridge.gate.measure.runtimes import ADAPTERS
 
     allowed = os.sched_getaffinity(0)
     last = max(allowed)
     adapter = ADAPTERS["onnxruntime"]
     roles = {
-        role: Artifact(role, ((str(path), sha256_file(path)),), adapter)
+        role: StagedArtifact(role, ((str(path), sha256_file(path)),), adapter)
         for role, path in (("baseline", reference), ("candidate", candidate))
     }
     cores = Cores((last,), tuple(allowed - {last}) or (last,))
-    setup = Setup(roles, {"input": examples(32, bound)}, (), Protocol(warm_seconds=warm), cores)
+    setup = Setup(roles, {"input": examples(32, bound)}, (), LaunchProtocol(warm_seconds=warm), cores)
     launch = take_launch(setup, frozenset({"latency.p50"}), np.random.default_rng(seed))
     os.sched_setaffinity(0, allowed)
     return launch.log_ratios["latency.p50"]["candidate", "baseline"]

@@ -39,7 +39,7 @@ from weighbridge.core.files import write_json  # noqa: E402
 from weighbridge.data import Split, read_npz  # noqa: E402
 from weighbridge.gate.devices.local import Local  # noqa: E402
 from weighbridge.gate.devices.place import Place  # noqa: E402
-from weighbridge.gate.measure.bench import Protocol, Setup, record  # noqa: E402
+from weighbridge.gate.measure.bench import LaunchProtocol, Setup, record  # noqa: E402
 from weighbridge.gate.measure.evaluation import Manner  # noqa: E402
 from weighbridge.gate.measure.feeding import feeding, timed_share  # noqa: E402
 from weighbridge.gate.measure.launches import summarise  # noqa: E402
@@ -112,7 +112,7 @@ def weigh(network: str, built: list[Built], split: Split, launches: int) -> list
             outputs, _ = place.answer(staged[item.name], split, [0], Manner(feed))
             answers[item.name] = outputs[0].argmax(axis=1)
         taken = {item.name: Taken() for item in built}
-        setup = Setup(staged, timed_share(split, 32, 1), (), Protocol(rounds=60), place.cores(1))
+        setup = Setup(staged, timed_share(split, 32, 1), (), LaunchProtocol(rounds=60), place.cores(1))
         for number in range(launches):
             say(f"{network}: launch {number + 1} of {launches}")
             recording = record(setup, TIMED, np.random.default_rng([11, number]))
@@ -219,7 +219,7 @@ def work(place: Place, pair: list[Built], split: Split) -> None:
     staged = stage(place, pair)
     for item in pair:
         place.answer(staged[item.name], split, [0], Manner(feeding(item.model.signature, split, "data")))
-    setup = Setup(staged, timed_share(split, 32, 1), (), Protocol(), place.cores(1))
+    setup = Setup(staged, timed_share(split, 32, 1), (), LaunchProtocol(), place.cores(1))
     for number in range(10):
         place.launch(setup, TIMED, np.random.default_rng(number))
 

@@ -32,7 +32,7 @@ has broken the file, whatever the first output says."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class Agreement:
     """How two lists of outputs agree."""
 
     value: float
@@ -43,12 +43,12 @@ class Judged:
     """What is compared, in words; empty where no task says."""
 
 
-Judge = Callable[[Sequence[Array], Sequence[Array]], Judged]
+Judge = Callable[[Sequence[Array], Sequence[Array]], Agreement]
 
 
-def by_form(ours: Sequence[Array], theirs: Sequence[Array]) -> Judged:
+def by_form(ours: Sequence[Array], theirs: Sequence[Array]) -> Agreement:
     """By the form of the first output: where there is no task."""
-    return Judged(_agreement(ours[0], theirs[0]))
+    return Agreement(_agreement(ours[0], theirs[0]))
 
 
 def parity(  # noqa: PLR0913, PLR0917  # two lists, and how they are compared
@@ -150,14 +150,14 @@ def task_judge(task: TaskSection, examples: Split, names: Sequence[str]) -> Judg
     own: Own | None = import_callable(task.agreement, "params.yaml: task.agreement") if task.agreement else None
     spoken = tuple(range(len(names))) if task.kind == "custom" else roles if task.kind == "detection" else (index,)
 
-    def judge(ours: Sequence[Array], theirs: Sequence[Array]) -> Judged:
+    def judge(ours: Sequence[Array], theirs: Sequence[Array]) -> Agreement:
         count = len(theirs[0])
         asked = Examples({name: array[:count] for name, array in examples.inputs.items()}, examples.labels[:count])
         try:
             found = compare(task, ours, theirs, asked, index, roles=roles, own=own)
         except UnfitError as error:
             raise InputError(str(error), where=f"params.yaml: task ({task.kind})") from error
-        return Judged(found.value(), spoken, task.facts.answers)
+        return Agreement(found.value(), spoken, task.facts.answers)
 
     return judge
 

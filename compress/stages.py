@@ -17,7 +17,7 @@ from weighbridge.compress.recipe import lineage
 from weighbridge.compress.recipe.compose import compose_all, export_baseline
 from weighbridge.compress.recipe.project import SPLITS, Project, replaced_folder
 from weighbridge.compress.recipe.recipe import phases, read_recipe
-from weighbridge.compress.recipe.run import Artifact
+from weighbridge.compress.recipe.run import BuiltArtifact
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Graph, Step, Subject
 from weighbridge.compress.training.checkpoint import write_checkpoint
@@ -136,8 +136,8 @@ def _of_recipe(error: WeighbridgeError, project: Project, recipe: str) -> bool:
 
 def _built(
     project: Project, recipe: str, targets: Sequence[Target], progress: Progress
-) -> list[tuple[Artifact, Manifest]]:
-    """Artifact and manifest for each target, in order."""
+) -> list[tuple[BuiltArtifact, Manifest]]:
+    """BuiltArtifact and manifest for each target, in order."""
     section = project.params.recipes[recipe]
     steps = read_recipe(project.params, recipe, str(project.params_file))
     data, data_digest = project.data()
@@ -234,7 +234,7 @@ def _model_files(project: Project) -> dict[str, str]:
     return {Path(key).as_posix(): sha256_file(file) for key, file in {name: path, **beside}.items()}
 
 
-def _manifest(project: Project, artifact: Artifact, made: _Made, **given: Any) -> Manifest:
+def _manifest(project: Project, artifact: BuiltArtifact, made: _Made, **given: Any) -> Manifest:
     params = project.params
     file = find_target(given["target"]).file
     return Manifest(
@@ -256,7 +256,7 @@ def _manifest(project: Project, artifact: Artifact, made: _Made, **given: Any) -
     )
 
 
-def _write(folder: Path, file: str, artifact: Artifact, manifest: Manifest) -> None:
+def _write(folder: Path, file: str, artifact: BuiltArtifact, manifest: Manifest) -> None:
     folder.mkdir(exist_ok=True)
     (folder / file).write_bytes(artifact.data)
     manifest.write(folder / "manifest.json")

@@ -20,7 +20,7 @@ from weighbridge.core.progress import Progress
 from weighbridge.data import Split
 from weighbridge.gate.devices.local import Local
 from weighbridge.gate.measure.feeding import feeding, timed_share
-from weighbridge.gate.measure.launches import FEEDS, Protocol, Setup
+from weighbridge.gate.measure.launches import FEEDS, LaunchProtocol, Setup
 from weighbridge.gate.measure.sizes import Model, read_model
 from weighbridge.gate.statistics.location import SIGNED_RANK
 from weighbridge.gate.weighing.sampling import own_cores
@@ -64,7 +64,7 @@ class Bench:
     store: Path
     """Folder of what was measured, by content."""
     progress: Progress
-    protocol: Protocol = Protocol(warm_seconds=0.1, warm_most_seconds=1.0, rounds=40, launch_seconds=0.5)  # noqa: RUF009  # frozen
+    protocol: LaunchProtocol = LaunchProtocol(warm_seconds=0.1, warm_most_seconds=1.0, rounds=40, launch_seconds=0.5)  # noqa: RUF009  # frozen
 
     def time(self, files: Mapping[str, Path], launches: int) -> dict[str, Timing]:
         """Timings by the files' names: as many launches of all of them together as those without a document need."""
@@ -88,7 +88,7 @@ class Bench:
         feed = feeding(base.signature, self.split, "data")
         batch = feed.at_most(self.weighing.batch_size)
         roles = place.stage([base, *models.values()], target_of_suffix(base.path.suffix))
-        protocol = Protocol(**{**asdict(self.protocol), "threads": self.weighing.threads, "batch_size": batch})
+        protocol = LaunchProtocol(**{**asdict(self.protocol), "threads": self.weighing.threads, "batch_size": batch})
         with own_cores(), place.machine_lock(lambda seconds: self.progress("waiting", 0, 1, f"{seconds:.0f} s")):
             setup = Setup(
                 roles,

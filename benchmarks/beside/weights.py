@@ -17,9 +17,9 @@ from weighbridge.data import Split
 from weighbridge.gate.devices.local import least_busy
 from weighbridge.gate.measure.evaluation import Manner, answer
 from weighbridge.gate.measure.feeding import Feeding, timed_share
-from weighbridge.gate.measure.launches import FEEDS, Protocol, Setup, take_launch
+from weighbridge.gate.measure.launches import FEEDS, LaunchProtocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
-from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.statistics.location import SIGNED_RANK
 from weighbridge.gate.weighing.sampling import own_cores
@@ -68,7 +68,7 @@ class Weigher:
     def _launch(self, path: Path, inputs: Mapping[str, np.ndarray], rng: np.random.Generator) -> float:
         roles = {"baseline": _artifact("baseline", self.baseline), "candidate": _artifact("candidate", path)}
         with _exclusively():
-            launch = take_launch(Setup(roles, inputs, (), Protocol(), least_busy(1)), frozenset({METRIC}), rng)
+            launch = take_launch(Setup(roles, inputs, (), LaunchProtocol(), least_busy(1)), frozenset({METRIC}), rng)
         return launch.log_ratios[METRIC]["candidate", "baseline"]
 
 
@@ -89,5 +89,5 @@ def _exclusively() -> Iterator[None]:
         yield
 
 
-def _artifact(role: str, path: Path) -> Artifact:
-    return Artifact(role, ((str(path), sha256_file(path)),), ADAPTERS["onnxruntime"])
+def _artifact(role: str, path: Path) -> StagedArtifact:
+    return StagedArtifact(role, ((str(path), sha256_file(path)),), ADAPTERS["onnxruntime"])

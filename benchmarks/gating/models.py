@@ -13,9 +13,9 @@ import numpy as np
 from weighbridge.core.files import sha256_file
 from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
 from weighbridge.gate.devices.local import least_busy
-from weighbridge.gate.measure.launches import Launch, Protocol, Setup, take_launch
+from weighbridge.gate.measure.launches import Launch, LaunchProtocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
-from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.weighing.sampling import own_cores
 
@@ -75,11 +75,11 @@ def launch(baseline: Path, candidate: Path, metrics: frozenset[str], seed: list[
     """One launch pair as the gate takes it."""
     adapter = ADAPTERS["onnxruntime"]
     roles = {
-        role: Artifact(role, ((str(path), sha256_file(path)),), adapter)
+        role: StagedArtifact(role, ((str(path), sha256_file(path)),), adapter)
         for role, path in (("baseline", baseline), ("candidate", candidate))
     }
     with exclusively():
-        setup = Setup(roles, {"input": examples(32)}, (), Protocol(), least_busy(1))
+        setup = Setup(roles, {"input": examples(32)}, (), LaunchProtocol(), least_busy(1))
         return take_launch(setup, metrics, np.random.default_rng(seed))
 
 

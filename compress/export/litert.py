@@ -216,7 +216,7 @@ def _trained(program: Program) -> tuple[bytes, list[str]]:
 
 
 def _check_done(
-    config: Quantize, before: Sequence[tflite.Layer], after: Sequence[tflite.Layer], kept: Sequence[str]
+    config: Quantize, before: Sequence[tflite.TfliteLayer], after: Sequence[tflite.TfliteLayer], kept: Sequence[str]
 ) -> Facts:
     """Every layer's weight is stored as the scheme says, or in float where it was kept. Gives tensors by type."""
     wanted = FORMS[config.scheme]

@@ -44,7 +44,7 @@ OPERATORS = {
 
 
 @dataclass(frozen=True)
-class Layer:
+class TfliteLayer:
     """An operator with a weight that is stored in the file."""
 
     name: str
@@ -199,7 +199,7 @@ def read(data: bytes) -> Reading:
     return Reading(weights, sum(layer.kind in INTEGERS.values() for layer in layers(data)))
 
 
-def layers(data: bytes, parameters: Mapping[str, Array] | None = None) -> list[Layer]:
+def layers(data: bytes, parameters: Mapping[str, Array] | None = None) -> list[TfliteLayer]:
     """Every operator with a stored weight, in the file's order, by the name of the parameter that it holds."""
     model = parse(data)
     found = []
@@ -217,7 +217,7 @@ def layers(data: bytes, parameters: Mapping[str, Array] | None = None) -> list[L
             # A transposed convolution's first input is its output's shape.
             given = graph.tensors[operator.inputs[2 if builtin == TRANSPOSE_CONV else 0]]
             output = graph.tensors[operator.outputs[0]].name.decode()
-            found.append(Layer(output, OPERATORS[builtin], output, _kind(tensor), _kind(given), decoded, values))
+            found.append(TfliteLayer(output, OPERATORS[builtin], output, _kind(tensor), _kind(given), decoded, values))
     return _named(found, parameters or {})
 
 
@@ -225,7 +225,7 @@ def _kind(tensor: Any) -> str:
     return INTEGERS.get(tensor.type, NUMPY.get(tensor.type, "unknown"))
 
 
-def _named(found: list[Layer], parameters: Mapping[str, Array]) -> list[Layer]:
+def _named(found: list[TfliteLayer], parameters: Mapping[str, Array]) -> list[TfliteLayer]:
     """The layers by the names of their parameters: by equal values in any order, or, where the converter folded a
     neighbour into a weight, by the next parameter of that size that no other layer has.
     """

@@ -11,13 +11,13 @@ from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.export.target import Program, Target
 from weighbridge.compress.recipe.control import controlled
 from weighbridge.compress.recipe.recipe import phases
-from weighbridge.compress.recipe.run import Artifact, Outputs, Run, parity_examples
+from weighbridge.compress.recipe.run import BuiltArtifact, Outputs, Run, parity_examples
 from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction, Step, Subject
 from weighbridge.compress.training.finetune import recipe_teaching
 from weighbridge.core.documents import Sizes
 
 
-def export_baseline(source: Subject | Graph, context: Context, target: Target) -> Artifact:
+def export_baseline(source: Subject | Graph, context: Context, target: Target) -> BuiltArtifact:
     """The uncompressed artifact: a trained module exported, or a finished ONNX model in the form that ships."""
     run = Run(context, target, parity_examples(context)).start(source).export("baseline")
     artifact = run.finish(())
@@ -32,7 +32,7 @@ def export_baseline(source: Subject | Graph, context: Context, target: Target) -
 
 def compose(
     steps: Sequence[Step], source: Subject | Graph, context: Context, target: Target, baseline: Sizes | None = None
-) -> Artifact:
+) -> BuiltArtifact:
     """Run validated steps, in order, on the trained module or on a finished ONNX model.
 
     `source` is changed. `baseline` holds the sizes of the source's own artifact, where they are known already.
@@ -51,7 +51,7 @@ def compose_all(
     context: Context,
     targets: Sequence[Target],
     baselines: Mapping[str, Sizes] | None = None,
-) -> dict[str, Artifact]:
+) -> dict[str, BuiltArtifact]:
     """Run one recipe for several targets; artifacts by target. See `compose`.
 
     Steps that change the module alone run once, and are measured on its ONNX export; from the first step that lowers,
@@ -85,7 +85,7 @@ def compose_all(
     return {name: _beside(artifact, name, runs, steps[-1].where) for name, artifact in artifacts.items()}
 
 
-def _beside(artifact: Artifact, name: str, runs: Mapping[str, Run], where: str) -> Artifact:
+def _beside(artifact: BuiltArtifact, name: str, runs: Mapping[str, Run], where: str) -> BuiltArtifact:
     """The artifact, its answers compared with those of the other targets' files."""
     own = runs[name]
     compared = {

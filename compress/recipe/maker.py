@@ -41,7 +41,7 @@ CHECKED = 8
 
 
 @dataclass(frozen=True)
-class Made:
+class Prototype:
     """The file of one recipe, and what it is."""
 
     data: bytes
@@ -66,7 +66,7 @@ class Maker:
     _prefixes: OrderedDict[str, Subject] = field(default_factory=OrderedDict)
     _templates: dict[str, Graph] = field(default_factory=dict)
 
-    def make(self, steps: Sequence[Step]) -> Made:
+    def make(self, steps: Sequence[Step]) -> Prototype:
         """The file after all steps; raises what its steps raise, placed in the recipe."""
         steps = [step if self.train else replace(step, config=untrained(step.config)) for step in steps]
         module = [step for step in steps if "module" in phases(step)]
@@ -84,7 +84,7 @@ class Maker:
                 with placed(step):
                     form, _ = lower(step.config, form, self.context)
         data = self.target.write(form.model)
-        return Made(data, sizes_of(form.network, data), trained)
+        return Prototype(data, sizes_of(form.network, data), trained)
 
     def module(self, steps: Sequence[Step] = ()) -> nn.Module:
         """The module after some module steps, in eval mode."""
@@ -182,4 +182,4 @@ def _shapes(module: nn.Module) -> str:
     return json.dumps([layers, [(name, list(tensor.shape)) for name, tensor in module.state_dict().items()]])
 
 
-__all__ = ["Made", "Maker", "reweighted"]
+__all__ = ["Maker", "Prototype", "reweighted"]

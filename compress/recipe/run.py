@@ -34,7 +34,7 @@ Outputs = tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
-class Artifact:
+class BuiltArtifact:
     """What a recipe made, and what each step proved of itself."""
 
     data: bytes
@@ -217,7 +217,7 @@ class Run:
         tolerance = FLOAT_TOLERANCE + EXACT_TOLERANCE if after.exact else None
         return after.compared(tolerance, step.where).recorded(step, facts, file.sizes)
 
-    def finish(self, steps: Sequence[Step]) -> Artifact:
+    def finish(self, steps: Sequence[Step]) -> BuiltArtifact:
         """Check the final file as it ships, and hand it over."""
         file = self.file
         assert file is not None  # `export` or `start` set it
@@ -232,7 +232,7 @@ class Run:
         records = self.records
         if records and records[-1].sizes is None:
             records = (*records[:-1], records[-1].model_copy(update={"sizes": file.sizes}))
-        return Artifact(file.data, file.sizes, records, {**self.parity, **facts}, ports(file.form), needs)
+        return BuiltArtifact(file.data, file.sizes, records, {**self.parity, **facts}, ports(file.form), needs)
 
     def _read(self, model: Any, *, weights: bool = True) -> Reading:
         """What stands in a form. Decoding the weights of an ONNX graph takes a copy of them all."""

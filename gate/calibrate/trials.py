@@ -32,9 +32,9 @@ from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
 from weighbridge.gate.devices.local import least_busy
 from weighbridge.gate.measure import device as device_room
 from weighbridge.gate.measure.feeding import Feeding, feeding, timed_share
-from weighbridge.gate.measure.launches import FEEDS, Launch, Protocol, Setup, take_launch
+from weighbridge.gate.measure.launches import FEEDS, Launch, LaunchProtocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
-from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import read_model
 from weighbridge.gate.statistics import LOOKS, hodges_lehmann
@@ -200,7 +200,7 @@ class _Bench:
 
     def trial(self, name: str, ratio: float, models: tuple[bytes, bytes], split: Split, feed: Feeding) -> Trial:
         """All noisy metrics of one pair of models."""
-        protocol = Protocol(batch_size=feed.at_most(1), throughput_batch_size=feed.at_most(32))
+        protocol = LaunchProtocol(batch_size=feed.at_most(1), throughput_batch_size=feed.at_most(32))
         roles = {role: self._artifact(role, data) for role, data in zip(("baseline", "candidate"), models, strict=True)}
         inputs = timed_share(split, FEEDS * protocol.throughput_batch_size, self.request.seed)
         setup = Setup(roles, inputs, feed.single, protocol, least_busy(1))
@@ -221,10 +221,10 @@ class _Bench:
         rng = np.random.default_rng([self.request.seed, number])
         return take_launch(setup, frozenset(METRIC_NAMES), rng)
 
-    def _artifact(self, role: str, data: bytes) -> Artifact:
+    def _artifact(self, role: str, data: bytes) -> StagedArtifact:
         path = self.folder / f"{role}.onnx"
         path.write_bytes(data)
-        return Artifact(role, ((str(path), sha256_bytes(data)),), ADAPTERS["onnxruntime"])
+        return StagedArtifact(role, ((str(path), sha256_bytes(data)),), ADAPTERS["onnxruntime"])
 
 
 def sentences(trials: Sequence[Trial], floors: Sequence[Floor]) -> list[str]:

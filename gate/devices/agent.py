@@ -20,10 +20,10 @@ import numpy as np
 
 from weighbridge.core.errors import MeasurementError, WeighbridgeError
 from weighbridge.gate.measure import machine
-from weighbridge.gate.measure.bench import Cores, Journey, Protocol, Setup, record
+from weighbridge.gate.measure.bench import Cores, Journey, LaunchProtocol, Setup, record
 from weighbridge.gate.measure.energy import Counters, counters
 from weighbridge.gate.measure.frames import HEADER, pack, unpack_arrays, unpack_header
-from weighbridge.gate.measure.process import Artifact, Worker, open_artifact
+from weighbridge.gate.measure.process import StagedArtifact, Worker, open_artifact
 from weighbridge.gate.measure.recording import to_wire
 from weighbridge.gate.measure.worker import file_digest
 
@@ -91,7 +91,7 @@ class Agent:
             {role: _artifact(said) for role, said in request["roles"].items()},
             self.arrays,
             tuple(request["single"]),
-            Protocol(**request["protocol"]),
+            LaunchProtocol(**request["protocol"]),
             Cores(tuple(request["workers"]), tuple(request["harness"])),
             self._journey(request["journey"]),
             energy if isinstance(energy, Counters) else None,
@@ -140,9 +140,9 @@ class Agent:
         return path
 
 
-def _artifact(said: Mapping[str, Any]) -> Artifact:
+def _artifact(said: Mapping[str, Any]) -> StagedArtifact:
     files = tuple((str(path), str(digest)) for path, digest in said["files"])
-    return Artifact(said["name"], files, Path(said["adapter"]), tuple(said["inputs"]))
+    return StagedArtifact(said["name"], files, Path(said["adapter"]), tuple(said["inputs"]))
 
 
 def main(folder: str, source: BinaryIO, sink: BinaryIO) -> None:

@@ -39,7 +39,7 @@ from weighbridge.gate.measure.evaluation import Manner, check_answers, check_num
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.machine import lock_path
 from weighbridge.gate.measure.machine_lock import machine_lock
-from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import Model
 
@@ -74,10 +74,10 @@ class Harness(Place):
         """Remove the copies of the models and what the harness wrote beside them."""
         self.folder.cleanup()
 
-    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, Artifact]:
+    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, StagedArtifact]:
         """Copies of its own for the harness; it must say the digests of what it loaded."""
         return {
-            model.name: Artifact(
+            model.name: StagedArtifact(
                 model.name,
                 model.stage(Path(self.folder.name) / f"{index}"),
                 ADAPTERS[runtime],
@@ -87,7 +87,7 @@ class Harness(Place):
         }
 
     def answer(
-        self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
+        self, artifact: StagedArtifact, split: Split, outputs: Sequence[int], manner: Manner
     ) -> tuple[list[Array], str]:
         """The harness runs the whole data set and leaves its outputs in a file; some examples it runs a second time."""
         batch = manner.feeding.at_most(manner.batch_size)
@@ -100,7 +100,7 @@ class Harness(Place):
         check_repeatable([output[chosen] for output in joined], again, name)
         return joined, f"evaluated at batch {batch} by the harness of {self.name}"
 
-    def _answered(self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner) -> list[Array]:
+    def _answered(self, artifact: StagedArtifact, split: Split, outputs: Sequence[int], manner: Manner) -> list[Array]:
         """What one start of the harness answers."""
         if manner.feeding.how:
             raise MeasurementError(
@@ -253,7 +253,7 @@ class Harness(Place):
             raise MeasurementError(f"answered {counts} of {examples} examples", where=self.name)
         return found
 
-    def _check_digests(self, asked: Mapping[str, Artifact], said: Mapping[str, str]) -> None:
+    def _check_digests(self, asked: Mapping[str, StagedArtifact], said: Mapping[str, str]) -> None:
         if asked.keys() != said.keys():
             raise MeasurementError(f"measured {sorted(said)} instead of {sorted(asked)}", where=self.name)
         for role, artifact in asked.items():
@@ -263,5 +263,5 @@ class Harness(Place):
                 )
 
 
-def _described(artifact: Artifact) -> dict[str, Any]:
+def _described(artifact: StagedArtifact) -> dict[str, Any]:
     return {"name": artifact.name, "files": [list(pair) for pair in artifact.files], "inputs": list(artifact.inputs)}

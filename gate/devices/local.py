@@ -24,7 +24,7 @@ from weighbridge.gate.measure.evaluation import Manner, answer
 from weighbridge.gate.measure.launches import Launch, take_launch
 from weighbridge.gate.measure.machine import facts, lock_path, recent_load
 from weighbridge.gate.measure.machine_lock import machine_lock
-from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import Model
 
@@ -47,10 +47,10 @@ class Local(Place):
         """Remove the copies of the models."""
         self.folder.cleanup()
 
-    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, Artifact]:
+    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, StagedArtifact]:
         """Copies beside each other, so that nobody changes them while they are weighed."""
         return {
-            model.name: Artifact(
+            model.name: StagedArtifact(
                 model.name,
                 model.stage(Path(self.folder.name) / f"{index}"),
                 ADAPTERS[runtime],
@@ -60,7 +60,7 @@ class Local(Place):
         }
 
     def answer(
-        self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
+        self, artifact: StagedArtifact, split: Split, outputs: Sequence[int], manner: Manner
     ) -> tuple[list[Array], str]:
         """See `weighbridge.gate.measure.evaluation.answer`."""
         return answer(artifact, split, outputs, manner)

@@ -17,7 +17,7 @@ from weighbridge.gate.measure.bench import Cores, Journey, Setup
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.launches import Launch
-from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
@@ -48,12 +48,12 @@ class Place(ABC):
         """Remove what was brought there."""
 
     @abstractmethod
-    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, Artifact]:
+    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, StagedArtifact]:
         """Bring the models there, each in a folder of its own, and verify their bytes there; by the models' names."""
 
     @abstractmethod
     def answer(
-        self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
+        self, artifact: StagedArtifact, split: Split, outputs: Sequence[int], manner: Manner
     ) -> tuple[list[Array], str]:
         """Outputs over a data set, taken from the file by its runtime there; see `measure.evaluation.answer`."""
 

@@ -30,7 +30,7 @@ from weighbridge.gate.measure.bench import Cores, Journey, Setup
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner, answer
 from weighbridge.gate.measure.launches import Launch
-from weighbridge.gate.measure.process import Answering, Artifact
+from weighbridge.gate.measure.process import Answering, StagedArtifact
 from weighbridge.gate.measure.recording import from_wire
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import Model
@@ -57,7 +57,7 @@ class Ssh(Session, Place):
         """End the connection; the agent's folder goes with it."""
         self.connection.kill()
 
-    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, Artifact]:
+    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, StagedArtifact]:
         """Send files and the runtime's adapter; what arrived is hashed there, and again before it is loaded."""
         self._check_runtime(runtime)
         adapter = f"adapter/{ADAPTERS[runtime].name}"
@@ -66,7 +66,7 @@ class Ssh(Session, Place):
         for index, model in enumerate(models):
             contents = {f"{index}/{name}": data for name, data in model.contents()}
             self.files |= contents
-            placed[model.name] = Artifact(
+            placed[model.name] = StagedArtifact(
                 model.name,
                 tuple(zip(contents, model.digests, strict=True)),
                 Path(adapter),
@@ -77,11 +77,11 @@ class Ssh(Session, Place):
         return placed
 
     def answer(
-        self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
+        self, artifact: StagedArtifact, split: Split, outputs: Sequence[int], manner: Manner
     ) -> tuple[list[Array], str]:
         """From the file, by its runtime there; the data set goes there and the answers come back."""
 
-        def start(asked: Artifact, timeout: float) -> Answering:
+        def start(asked: StagedArtifact, timeout: float) -> Answering:
             return self.connection.open(self._there(asked), threads=1, timeout=timeout)
 
         return self._persistently(lambda: answer(artifact, split, outputs, manner, start))
@@ -191,7 +191,7 @@ class Ssh(Session, Place):
                 f"has {free!r:.40} bytes free in {self.section.folder}; {needed} are needed", where=self.name
             )
 
-    def _there(self, artifact: Artifact) -> dict[str, Any]:
+    def _there(self, artifact: StagedArtifact) -> dict[str, Any]:
         return {
             "name": artifact.name,
             "files": [[self._path(name), digest] for name, digest in artifact.files],

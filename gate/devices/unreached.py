@@ -19,7 +19,7 @@ from weighbridge.gate.measure.device import document
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.launches import Launch
-from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
@@ -44,12 +44,12 @@ class Unreached(Place):
     def close(self) -> None:
         """Nothing was brought there."""
 
-    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, Artifact]:
+    def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, StagedArtifact]:
         """Never."""
         self._refuse()
 
     def answer(
-        self, artifact: Artifact, split: Split, outputs: Sequence[int], manner: Manner
+        self, artifact: StagedArtifact, split: Split, outputs: Sequence[int], manner: Manner
     ) -> tuple[list[Array], str]:
         """Never."""
         self._refuse()

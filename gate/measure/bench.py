@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure.energy import WINDOW_SECONDS, Counters
-from weighbridge.gate.measure.process import Answering, Artifact, Worker, send_arrays
+from weighbridge.gate.measure.process import Answering, StagedArtifact, Worker, send_arrays
 from weighbridge.gate.measure.recording import Burst, Bursts, Phase, Recording
 
 Array = NDArray[Any]
@@ -36,7 +36,7 @@ TICK_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
-class Protocol:
+class LaunchProtocol:
     """How a launch is taken. The defaults are those of docs/adr/0030-interleaving.md."""
 
     threads: int = 1
@@ -122,13 +122,13 @@ class Journey:
 class Setup:
     """What is the same for every launch of one weighing."""
 
-    roles: Mapping[str, Artifact]
+    roles: Mapping[str, StagedArtifact]
     """`baseline`, `candidate`, and `stable` where a budget asks for it."""
     inputs: Mapping[str, Array]
     """Real examples (n, …) by input name."""
     single: tuple[str, ...]
     """Inputs without an axis for examples."""
-    protocol: Protocol
+    protocol: LaunchProtocol
     cores: Cores
     journey: Journey | None = None
     energy: Counters | None = None
@@ -188,7 +188,7 @@ class Bench:
         self.warmed: dict[str, dict[str, Any]] = {}
         self.count = 0
 
-    def load(self, roles: Mapping[str, Artifact]) -> None:
+    def load(self, roles: Mapping[str, StagedArtifact]) -> None:
         """Import the runtimes side by side, then load one after the other, in random order, on the measuring core."""
         for role in self._shuffled():
             self.workers[role].send("start", adapter=str(roles[role].adapter))

@@ -16,7 +16,7 @@ from weighbridge.data import Split
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.process import (
     Answering,
-    Artifact,
+    StagedArtifact,
     Worker,
     load_into,
     open_artifact,
@@ -52,11 +52,11 @@ class Manner:
 
 
 def answer(
-    artifact: Artifact,
+    artifact: StagedArtifact,
     split: Split,
     outputs: Sequence[int],
     manner: Manner,
-    start: Callable[[Artifact, float], Answering] | None = None,
+    start: Callable[[StagedArtifact, float], Answering] | None = None,
 ) -> tuple[list[Array], str]:
     """The chosen outputs, each (n, …), for every example, and a sentence on the batch that was used.
 
@@ -132,11 +132,11 @@ def check_answers(outputs: Sequence[Array], split: Split, name: str) -> None:
     _check_attention(outputs, split, name)
 
 
-def _here(artifact: Artifact, timeout: float) -> Answering:
+def _here(artifact: StagedArtifact, timeout: float) -> Answering:
     return open_artifact(artifact, timeout=timeout)[0]
 
 
-def _loaded(ahead: Worker | None, artifact: Artifact) -> Worker:
+def _loaded(ahead: Worker | None, artifact: StagedArtifact) -> Worker:
     assert ahead is not None  # started where no other place was named
     load_into(ahead, artifact)
     return ahead

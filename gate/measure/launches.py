@@ -12,11 +12,11 @@ import numpy as np
 
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure import pairing
-from weighbridge.gate.measure.bench import FEEDS, Cores, Journey, Protocol, Setup, positive, record, steal_ticks
+from weighbridge.gate.measure.bench import FEEDS, Cores, Journey, LaunchProtocol, Setup, positive, record, steal_ticks
 from weighbridge.gate.measure.pairing import Round
 from weighbridge.gate.measure.recording import Phase, Recording
 
-__all__ = ["FEEDS", "Cores", "Journey", "Launch", "Protocol", "Setup", "steal_ticks", "summarise", "take_launch"]
+__all__ = ["FEEDS", "Cores", "Journey", "Launch", "LaunchProtocol", "Setup", "steal_ticks", "summarise", "take_launch"]
 
 TAILS = {"latency.p50": 0.5, "latency.p95": 0.95, "latency.p99": 0.99}
 

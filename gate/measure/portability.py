@@ -22,7 +22,7 @@ from weighbridge.data import Split
 from weighbridge.gate.measure.emulation import Emulated, Emulator, ExpiredError
 from weighbridge.gate.measure.evaluation import answers_of
 from weighbridge.gate.measure.feeding import Feeding
-from weighbridge.gate.measure.process import Answering, Artifact, open_artifact
+from weighbridge.gate.measure.process import Answering, StagedArtifact, open_artifact
 
 Array = NDArray[Any]
 
@@ -39,10 +39,10 @@ DRAWS, FACTOR = 4, 2.0
 
 
 @dataclass(frozen=True)
-class Subject:
+class EmulatedArtifact:
     """One artifact and how examples are put to it."""
 
-    artifact: Artifact
+    artifact: StagedArtifact
     output: int
     feeding: Feeding
     batch_size: int = 1
@@ -73,7 +73,7 @@ class Compared:
         return not self.crashed and self.examples > 0 and self.differing == 0
 
 
-def compare(subjects: Sequence[Subject], split: Split, emulator: Emulator, seconds: float) -> list[Compared]:
+def compare(subjects: Sequence[EmulatedArtifact], split: Split, emulator: Emulator, seconds: float) -> list[Compared]:
     """Answers here and there, within `seconds` for all artifacts together: as many examples as fit, 400 at most."""
     ends = time.monotonic() + seconds
     chosen = split.take(np.random.default_rng(0).permutation(len(split))[:EXAMPLES])
@@ -84,7 +84,7 @@ def compare(subjects: Sequence[Subject], split: Split, emulator: Emulator, secon
     return found
 
 
-def _compared(subject: Subject, split: Split, there: _There, waiting: int) -> Compared:
+def _compared(subject: EmulatedArtifact, split: Split, there: _There, waiting: int) -> Compared:
     try:
         theirs = there.answers(subject, split, waiting)
     except ExpiredError:
@@ -138,7 +138,7 @@ class _There:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def answers(self, subject: Subject, split: Split, waiting: int) -> Array:
+    def answers(self, subject: EmulatedArtifact, split: Split, waiting: int) -> Array:
         """Answers to as many examples as there is time for, one batch at least; the worker ends with any fault.
 
         `waiting` artifacts share the time that is left once the process runs.
@@ -153,7 +153,7 @@ class _There:
             self._end()
             raise
 
-    def _started(self, artifact: Artifact) -> Emulated:
+    def _started(self, artifact: StagedArtifact) -> Emulated:
         if self.worker is None or self.adapter != artifact.adapter:
             self._end()
             self.worker, self.adapter = Emulated(self.emulator, timeout=_left(self.ends)), artifact.adapter
@@ -179,7 +179,7 @@ def _left(ends: float) -> float:
     return left
 
 
-def _in_time(worker: Emulated, subject: Subject, split: Split, ends: float) -> Array:
+def _in_time(worker: Emulated, subject: EmulatedArtifact, split: Split, ends: float) -> Array:
     """Chunks grow while two more of them would fit."""
     batch = subject.feeding.at_most(subject.batch_size)
     parts: list[Array] = []
@@ -197,7 +197,7 @@ def _in_time(worker: Emulated, subject: Subject, split: Split, ends: float) -> A
     return np.concatenate(parts)
 
 
-def _all(worker: Answering, inputs: Mapping[str, Array], subject: Subject) -> Array:
+def _all(worker: Answering, inputs: Mapping[str, Array], subject: EmulatedArtifact) -> Array:
     batch = subject.feeding.at_most(subject.batch_size)
     return answers_of(worker, inputs, subject.feeding, [subject.output], batch)[0]
 

@@ -42,7 +42,7 @@ REAP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Artifact:
+class StagedArtifact:
     """One model as a worker gets it: files with their digests, the model's own first."""
 
     name: str
@@ -241,7 +241,7 @@ class Worker(Child):
 
 
 def open_artifact(
-    artifact: Artifact, *, cores: Sequence[int] = (), threads: int = 1, timeout: float = 60.0
+    artifact: StagedArtifact, *, cores: Sequence[int] = (), threads: int = 1, timeout: float = 60.0
 ) -> tuple[Worker, dict[str, Any]]:
     """Start a worker and load an artifact into it; the caller leaves the worker's context. Returns what `start` and
     `load` answered: `version`, `memory` (bytes, of the empty runtime), `load_ns`.
@@ -250,7 +250,7 @@ def open_artifact(
     return opened, load_into(opened, artifact, cores=cores, threads=threads)
 
 
-def start_worker(artifact: Artifact, *, threads: int = 1, timeout: float = 60.0) -> Worker:
+def start_worker(artifact: StagedArtifact, *, threads: int = 1, timeout: float = 60.0) -> Worker:
     """A worker that imports the runtime of an artifact; `load_into` waits for it. The caller leaves its context."""
     opened = Worker(artifact.name, threads=threads, timeout=timeout)
     try:
@@ -261,7 +261,9 @@ def start_worker(artifact: Artifact, *, threads: int = 1, timeout: float = 60.0)
     return opened
 
 
-def load_into(opened: Worker, artifact: Artifact, *, cores: Sequence[int] = (), threads: int = 1) -> dict[str, Any]:
+def load_into(
+    opened: Worker, artifact: StagedArtifact, *, cores: Sequence[int] = (), threads: int = 1
+) -> dict[str, Any]:
     """Load the artifact into a worker of `start_worker`; see `open_artifact`. A worker that fails is killed."""
     try:
         started, _ = opened.receive()

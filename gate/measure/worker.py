@@ -39,11 +39,11 @@ MEMORY_VARIABLE = "WEIGHBRIDGE_WORKER_MEMORY"
 PR_SET_PDEATHSIG = 1
 
 
-class Refusal(Exception):  # noqa: N818  # an answer, not a defect
+class ArtifactFault(Exception):  # noqa: N818  # an answer, not a defect
     """The artifact did something that its measurement cannot survive."""
 
 
-class Worker:
+class Operations:
     """What one process holds: a runtime, a model, its inputs, and code around it where that is timed too."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Worker:
         for path, expected in request["files"]:
             found = file_digest(path)
             if found != expected:
-                raise Refusal(f"the file changed before it was loaded: {found} instead of {expected}")
+                raise ArtifactFault(f"the file changed before it was loaded: {found} instead of {expected}")
         begin = time.perf_counter_ns()
         self.model = self.runtime.load(request["files"][0][0], threads=request["threads"])
         self.loaded_ns = time.perf_counter_ns() - begin
@@ -90,7 +90,7 @@ class Worker:
         self.feeds = list(feeds(arrays, request["batch"], request["single"], how))
         self.carried, self.state = how.get("carry", {}), {}
         if not self.feeds:
-            raise Refusal("not enough inputs for one batch")
+            raise ArtifactFault("not enough inputs for one batch")
         return {"feeds": len(self.feeds)}
 
     def code(self, request: dict[str, Any], payload: bytes) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Worker:
             return {"examples": len(self.raw)}
         data = getattr(module, factory)()
         if data.preprocess is None or data.raw is None:
-            raise Refusal(f"{request['factory']} has no preprocess and raw examples")
+            raise ArtifactFault(f"{request['factory']} has no preprocess and raw examples")
         self.preprocess, self.postprocess = data.preprocess, data.postprocess
         self.raw = list(itertools.islice(data.raw, request["examples"]))
         return {"examples": len(self.raw)}
@@ -165,7 +165,7 @@ class Worker:
         for index in request["outputs"]:
             if any(part[index].ndim == 0 or len(part[index]) != request["batch"] for part in parts):
                 shape = next(part[index].shape for part in parts)
-                raise Refusal(
+                raise ArtifactFault(
                     f"output {index} of shape {shape} has not one row per example of a batch of {request['batch']}"
                 )
             joined[str(index)] = np.concatenate([part[index] for part in parts])[:count]
@@ -222,9 +222,9 @@ class Worker:
         found = tuple((output.dtype.str, output.shape) for output in map(np.asarray, outputs))
         fed = tuple((name, array.shape) for name, array in self.fed.items())
         if self.shapes.setdefault(fed, found) != found:
-            raise Refusal(f"outputs changed between calls: {self.shapes[fed]}, then {found}")
+            raise ArtifactFault(f"outputs changed between calls: {self.shapes[fed]}, then {found}")
         if values and not all(np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
-            raise Refusal("an output contains NaN or infinite values")
+            raise ArtifactFault("an output contains NaN or infinite values")
 
 
 def feeds(
@@ -282,7 +282,7 @@ def run_delay() -> int | None:
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer frames until the stream ends."""
-    worker = Worker()
+    worker = Operations()
     operations: dict[str, Callable[[dict[str, Any], bytes], Any]] = {
         "start": worker.start,
         "load": worker.load,
@@ -311,7 +311,7 @@ def _describe(error: Exception) -> str:
     if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text:
         limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
         return f"ran out of memory: {limit} bytes are the most that a worker gets ({type(error).__name__}: {text})"
-    return text if isinstance(error, Refusal) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, ArtifactFault) else f"{type(error).__name__}: {text}"
 
 
 def _import_file(path: str) -> Any:

@@ -14,7 +14,7 @@ from weighbridge.core.git_tree import Tree
 from weighbridge.core.project import PIPELINE
 from weighbridge.gate.stages import built_basis
 from weighbridge.gate.stages.inventory import Inventory
-from weighbridge.gate.stages.sides import Checkout, Committed, Side, library_files, workflows
+from weighbridge.gate.stages.sides import CommittedSide, Side, WorkingSide, library_files, workflows
 from weighbridge.gate.verdict.library_changes import library_change
 from weighbridge.gate.verdict.pipeline_changes import content_digest, file_change, pipeline_digest, short, stage_changes
 from weighbridge.gate.verdict.policy import Policy
@@ -40,13 +40,13 @@ class Basis:
         self.items.append(BasisItem(subject=subject, digest=digest, base=base, state=state, effect=said))
 
 
-def take_basis(root: Path, params: Params, before: Policy, base: Committed) -> Basis:
+def take_basis(root: Path, params: Params, before: Policy, base: CommittedSide) -> Basis:
     """Compare what a project's verdict rests on here with what it was at the merge base.
 
     `before` is the policy there. Digests of what DVC made come from its lock there, its bytes from DVC's cache.
     """
     top = base.tree.git.root.resolve()
-    here = Checkout(top, root.resolve().relative_to(top).as_posix())
+    here = WorkingSide(top, root.resolve().relative_to(top).as_posix())
     basis = Basis()
     for built in built_basis.compare(root, params, base):
         basis.changes += built.changes
@@ -98,13 +98,13 @@ def _differ(head: str, base: str) -> str:
     return "" if head == base else "differ: see what changed in params.yaml"
 
 
-def _pipeline(basis: Basis, base: Committed, here: Checkout) -> None:
+def _pipeline(basis: Basis, base: CommittedSide, here: WorkingSide) -> None:
     texts = [_text(side, side.project(PIPELINE)) for side in (here, base)]
     digests = [None if text is None else pipeline_digest(text, PIPELINE) for text in texts]
     basis.add("pipeline commands", digests[0], digests[1], stage_changes(texts[1], texts[0], PIPELINE))
 
 
-def _files(basis: Basis, subject: str, paths: Sequence[str], base: Committed, here: Checkout) -> None:
+def _files(basis: Basis, subject: str, paths: Sequence[str], base: CommittedSide, here: WorkingSide) -> None:
     """Files that are compared one by one and shown as one."""
     changes = []
     for path in paths:
@@ -129,7 +129,7 @@ def _together(side: Side, paths: Sequence[str]) -> str | None:
     return sha256_bytes("\n".join(lines).encode()) if lines else None
 
 
-def _waivers(basis: Basis, base: Committed, here: Checkout) -> None:
+def _waivers(basis: Basis, base: CommittedSide, here: WorkingSide) -> None:
     """Which waivers came and went. No policy change: accepting one is what they are for."""
     before, after = _contents(base), _contents(here)
     said = [
@@ -148,7 +148,7 @@ def _contents(side: Side) -> dict[str, str | None]:
     return {name.removeprefix(f"{folder}/"): content_digest(name, side.read(name)) for name in names}
 
 
-def _gate(basis: Basis, base: Committed, top: Path) -> None:
+def _gate(basis: Basis, base: CommittedSide, top: Path) -> None:
     """The gate's own files; compared where the repository itself holds them."""
     package = Path(weighbridge.__file__).resolve().parent
     digest = _own_digest()

@@ -15,7 +15,7 @@ from weighbridge.core.formatting import quantity
 from weighbridge.core.git_tree import Tree
 from weighbridge.core.project import LOCK
 from weighbridge.data import Split, read_npz
-from weighbridge.gate.stages.sides import Committed
+from weighbridge.gate.stages.sides import CommittedSide
 from weighbridge.gate.verdict.pipeline_changes import ABSENT, short
 from weighbridge.gate.verdict.split_changes import (
     TEST_SET,
@@ -52,10 +52,10 @@ class _Sides:
     cache: Cache | None
 
 
-def compare(root: Path, params: Params, base: Committed) -> list[Built]:
+def compare(root: Path, params: Params, base: CommittedSide) -> list[Built]:
     """Everything that the pipeline made, against what the merge base's lock says of it."""
     git = base.tree.git
-    head = Committed(Tree(git, git.head()), root.resolve().relative_to(git.root.resolve()).as_posix())
+    head = CommittedSide(Tree(git, git.head()), root.resolve().relative_to(git.root.resolve()).as_posix())
     file = root / LOCK
     sides = _Sides(
         root,

@@ -10,7 +10,7 @@ from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
 from weighbridge.core.project import PARAMS
 from weighbridge.gate.stages.identity import before
-from weighbridge.gate.stages.sides import Committed
+from weighbridge.gate.stages.sides import CommittedSide
 from weighbridge.gate.stages.summary import Base
 from weighbridge.gate.verdict.waivers import FOLDER, identity_in
 
@@ -46,4 +46,4 @@ def base_at(git: Git, commit: str, project: str, changes: tuple[PolicyChange, ..
     waivers = {identity_in(text, name) for name, text in texts.items() if text is not None}
     text = git.show(commit, (home / PARAMS).as_posix())
     known = frozenset(identity for identity in waivers if identity is not None)
-    return Base(commit[:12], text, changes, known, Committed(Tree(git, commit), project))
+    return Base(commit[:12], text, changes, known, CommittedSide(Tree(git, commit), project))

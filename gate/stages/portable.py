@@ -13,8 +13,8 @@ from weighbridge.core.formatting import percent
 from weighbridge.data import Split, read_npz
 from weighbridge.gate.measure.emulation import Emulator, emulators
 from weighbridge.gate.measure.feeding import feeding
-from weighbridge.gate.measure.portability import Compared, Subject, compare
-from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.portability import Compared, EmulatedArtifact, compare
+from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import read_model
 from weighbridge.gate.stages.inventory import Inventory
@@ -84,12 +84,14 @@ def _required(item: _Built) -> Compared:
     return Compared(reason=f"it requires {', '.join(item.manifest.requires)} and is refused elsewhere")
 
 
-def _subject(item: _Built, folder: Path, split: Split) -> Subject:
+def _subject(item: _Built, folder: Path, split: Split) -> EmulatedArtifact:
     model = read_model(item.folder / Path(item.manifest.artifact.path).name, item.name, tuple(split.inputs))
     names = tuple(port.name for port in model.signature.inputs)
     adapter = ADAPTERS[item.manifest.target]
-    artifact = Artifact(item.name, model.stage(folder), adapter, names)
-    return Subject(artifact, 0, feeding(model.signature, split, "artifacts/data/test.npz"), roundoff=model.roundoff)
+    artifact = StagedArtifact(item.name, model.stage(folder), adapter, names)
+    return EmulatedArtifact(
+        artifact, 0, feeding(model.signature, split, "artifacts/data/test.npz"), roundoff=model.roundoff
+    )
 
 
 def _row(item: _Built, emulator: Emulator, found: Compared) -> Portability:

@@ -12,7 +12,7 @@ from weighbridge.core.git_tree import LINK, Tree
 
 
 @dataclass(frozen=True)
-class Committed:
+class CommittedSide:
     """A commit, with the folder that the project has there."""
 
     tree: Tree
@@ -35,7 +35,7 @@ class Committed:
 
 
 @dataclass(frozen=True)
-class Checkout:
+class WorkingSide:
     """The same for files as they lie on disk; links are not followed."""
 
     top: Path
@@ -59,7 +59,7 @@ class Checkout:
         return sorted(found)
 
 
-Side = Committed | Checkout
+Side = CommittedSide | WorkingSide
 
 
 def library_files(side: Side) -> list[str]:

@@ -32,7 +32,7 @@ from weighbridge.gate.report.phrases import interval
 from weighbridge.gate.report.subject import Report
 from weighbridge.gate.stages.basis import RECORDED, Basis, recorded_basis, take_basis
 from weighbridge.gate.stages.inventory import Inventory, take_inventory
-from weighbridge.gate.stages.sides import Committed
+from weighbridge.gate.stages.sides import CommittedSide
 from weighbridge.gate.verdict.judge import judge as judge_one
 from weighbridge.gate.verdict.judge import name_of, unanswered_by
 from weighbridge.gate.verdict.policy import Policy, policy_changes, under_base, under_rules
@@ -53,12 +53,12 @@ class Base:
     """Policy changes that the caller found besides: a project that was moved, renamed or split."""
     waivers: frozenset[str] = frozenset()
     """Identities of the waivers that it has already: those that accepted a policy change are spent."""
-    tree: Committed | None = None
+    tree: CommittedSide | None = None
     """The commit itself, to compare what the verdict rests on; None where only its `params.yaml` is at hand."""
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedGate:
     """A verdict that follows from the evidence, as a document, a table for terminals, and reports."""
 
     verdict: GateVerdict
@@ -109,7 +109,7 @@ def check(
     base: Base | None = None,
     today: dt.date | None = None,
     elsewhere: Callable[[Inventory], list[Portability]] | None = None,
-) -> Checked:
+) -> CheckedGate:
     """Judge again, and refuse a `reports/verdict.json` that does not follow from the evidence as it is now.
 
     With `base`, the budgets are compared with the merge base's as well; with `elsewhere`, which compares answers on
@@ -134,7 +134,7 @@ def check(
     verdict = _gate_verdict(inventory, root, base, today or _today())
     if elsewhere is not None:
         verdict = _with_portability(verdict, elsewhere(inventory))
-    return Checked(verdict, table(verdict), _report(inventory, verdict, root, base))
+    return CheckedGate(verdict, table(verdict), _report(inventory, verdict, root, base))
 
 
 def _with_portability(verdict: GateVerdict, found: list[Portability]) -> GateVerdict:

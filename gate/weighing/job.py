@@ -16,7 +16,7 @@ from weighbridge.core.facts.metrics import find_metric
 from weighbridge.core.facts.targets import DEFAULT_TARGET, target_of_suffix
 from weighbridge.data import Split, import_callable
 from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, same_inputs, same_outputs, with_states
-from weighbridge.gate.measure.launches import Journey, Protocol
+from weighbridge.gate.measure.launches import Journey, LaunchProtocol
 from weighbridge.gate.measure.sizes import Model, read_model
 from weighbridge.gate.weighing.own import Score
 
@@ -44,7 +44,7 @@ class JobOptions:
     """The code around the model, or why there is none."""
     model: str | None = None
     recipe: str | None = None
-    protocol: Protocol = Protocol()  # noqa: RUF009  # frozen
+    protocol: LaunchProtocol = LaunchProtocol()  # noqa: RUF009  # frozen
     """How a launch is taken; threads, batches and time-out come from `weighing`."""
     thorough: bool = False
     """Measure everything, even after a required budget has failed for certain."""

@@ -25,7 +25,7 @@ from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import timed_share
 from weighbridge.gate.measure.launches import FEEDS, Journey, Setup
-from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.sizes import Model
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy, other_inputs, runs
@@ -114,13 +114,13 @@ class _Weighing:
         spent = earlier + self.clock() - self.begin
         return as_measurement(self.job, measured, self.accumulators, seconds=spent)
 
-    def _facts(self, measured: Measured, _: Mapping[str, Artifact]) -> Measured:
+    def _facts(self, measured: Measured, _: Mapping[str, StagedArtifact]) -> Measured:
         for reference in self.job.references:
             facts = sizes.facts(self.job.candidate, reference, self.job.wanted("exact"))
             measured = measured.with_found(reference.name, replace(measured.found[reference.name], metrics=facts))
         return measured
 
-    def _examples(self, measured: Measured, artifacts: Mapping[str, Artifact]) -> Measured:
+    def _examples(self, measured: Measured, artifacts: Mapping[str, StagedArtifact]) -> Measured:
         """Accuracy, from the files by their runtime; the same bytes answer once."""
         answers: dict[str, list[Array]] = {}
         notes = {}
@@ -136,7 +136,7 @@ class _Weighing:
             measured = measured.with_found(reference.name, replace(found, metrics=metrics))
         return measured
 
-    def _answer(self, model: Model, artifacts: Mapping[str, Artifact]) -> tuple[list[Array], str]:
+    def _answer(self, model: Model, artifacts: Mapping[str, StagedArtifact]) -> tuple[list[Array], str]:
         chosen = self.job.asked_outputs(model.name)
         manner = Manner(self.job.feeding, self.job.weighing.batch_size, self._timeout)
         return self.place.answer(artifacts[model.name], self.job.split, chosen, manner)
@@ -156,7 +156,7 @@ class _Weighing:
         lost = [item for name, user in job.options.users.items() for item in worsened(name, data, user)]
         return Found(metrics, accuracy.slices(data), accuracy.flips(data), scores, lost)
 
-    def _launches(self, measured: Measured, artifacts: Mapping[str, Artifact]) -> Measured:
+    def _launches(self, measured: Measured, artifacts: Mapping[str, StagedArtifact]) -> Measured:
         job = self.job
         early = failed_for_certain(judge(self.measurement(measured), job.budgets))
         if early is not None and not job.options.thorough:
@@ -235,7 +235,9 @@ class _Weighing:
             **plan,
         )
 
-    def _setup(self, artifacts: Mapping[str, Artifact], energy: Counters | None, journey: Journey | None) -> Setup:
+    def _setup(
+        self, artifacts: Mapping[str, StagedArtifact], energy: Counters | None, journey: Journey | None
+    ) -> Setup:
         job = self.job
         roles = {name: artifacts[name] for name in ("baseline", "candidate")}
         if job.stable is not None and job.stable.digest != job.baseline.digest:

@@ -31,7 +31,7 @@ from weighbridge.registry.lifecycle.selection import RERUN, VERDICT, read_verdic
 
 
 @dataclass(frozen=True)
-class Built:
+class LockedArtifact:
     """An artifact with its manifest, verified from the files' bytes."""
 
     manifest: Manifest
@@ -45,12 +45,12 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedArtifact:
     """One artifact on one device, weighed and passed; all of it is about the same bytes."""
 
     candidate: Candidate
-    built: Built
-    baseline: Built
+    built: LockedArtifact
+    baseline: LockedArtifact
     measurement: Measurement
     verdict: RecipeVerdict
 
@@ -63,18 +63,18 @@ class Evidence:
     params: Params
     params_digest: str
     lock_digest: str
-    judged: tuple[Judged, ...]
+    judged: tuple[JudgedArtifact, ...]
     """For each target and device; the first is what the version's record leads with."""
     gate: GateVerdict
     gate_digest: str
 
     @property
-    def candidate(self) -> Built:
+    def candidate(self) -> LockedArtifact:
         """The artifact for the first target."""
         return self.judged[0].built
 
     @property
-    def baseline(self) -> Built:
+    def baseline(self) -> LockedArtifact:
         """The uncompressed artifact for the first target."""
         return self.judged[0].baseline
 
@@ -89,12 +89,12 @@ class Evidence:
         return self.judged[0].verdict
 
     @property
-    def candidates(self) -> tuple[Built, ...]:
+    def candidates(self) -> tuple[LockedArtifact, ...]:
         """The recipe's artifacts, one for each target."""
         return tuple({item.candidate.target: item.built for item in self.judged}.values())
 
     @property
-    def baselines(self) -> tuple[Built, ...]:
+    def baselines(self) -> tuple[LockedArtifact, ...]:
         """The uncompressed artifacts, one for each target."""
         return tuple({item.candidate.target: item.baseline for item in self.judged}.values())
 
@@ -137,8 +137,8 @@ def gather(root: Path, recipe: str) -> Evidence:
     return evidence
 
 
-def _judged_candidate(root: Path, candidate: Candidate, gate: GateVerdict) -> Judged:
-    return Judged(
+def _judged_candidate(root: Path, candidate: Candidate, gate: GateVerdict) -> JudgedArtifact:
+    return JudgedArtifact(
         candidate=candidate,
         built=_read_built(root, candidate.folder),
         baseline=_read_built(root, baseline_folder(candidate.target)),
@@ -155,7 +155,7 @@ def _locked_folders(root: Path, recipe: str, params: Params, lock: dict[str, str
     _locked_folder(root, f"measurements/{recipe}", lock)
 
 
-def _read_built(root: Path, folder: str) -> Built:
+def _read_built(root: Path, folder: str) -> LockedArtifact:
     where = f"{folder}/manifest.json"
     data = read_bytes(root / where)
     manifest = parse(Manifest, parse_json(data.decode("utf-8", errors="replace"), where), where)
@@ -171,7 +171,7 @@ def _read_built(root: Path, folder: str) -> Built:
             where=f"{folder}/{name}",
             fix=RERUN,
         )
-    return Built(
+    return LockedArtifact(
         manifest=manifest,
         manifest_digest=sha256_bytes(data),
         path=f"{folder}/{name}",
@@ -196,7 +196,7 @@ def _section(root: Path, recipe: str) -> dict[str, Any]:
     return section
 
 
-def _agree(judged: Judged, evidence: Evidence, section: dict[str, Any]) -> None:
+def _agree(judged: JudgedArtifact, evidence: Evidence, section: dict[str, Any]) -> None:
     """All documents must be about one model, one pair of bytes, one recipe, one target, one device."""
     manifest, measurement, verdict = judged.built.manifest, judged.measurement, judged.verdict
     candidate, baseline = manifest.artifact.digest, judged.baseline.manifest.artifact.digest
@@ -229,7 +229,7 @@ def _agree(judged: Judged, evidence: Evidence, section: dict[str, Any]) -> None:
         raise IntegrityError("the recipe is not the one in params.yaml", where=made, fix=RERUN)
 
 
-def _same_origin(root: Path, params: Params, judged: Judged) -> None:
+def _same_origin(root: Path, params: Params, judged: JudgedArtifact) -> None:
     """The bytes must come from the code, settings and data that this checkout has."""
     folders = (built_folder(judged.candidate.recipe), baseline_folder(judged.candidate.target))
     for built, what in ((judged.built, "artifact"), (judged.baseline, "baseline")):

@@ -11,7 +11,7 @@ from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lifecycle.estimates import estimates
-from weighbridge.registry.lifecycle.evidence import Built, Evidence
+from weighbridge.registry.lifecycle.evidence import Evidence, LockedArtifact
 from weighbridge.registry.state.layout import (
     MODELS,
     read_record,
@@ -118,7 +118,7 @@ class Made:
             notes="",
         )
 
-    def _stored(self, built: Built) -> StoredArtifact:
+    def _stored(self, built: LockedArtifact) -> StoredArtifact:
         manifest = built.manifest
         return StoredArtifact(
             target=manifest.target,
@@ -134,7 +134,7 @@ class Made:
             requires=manifest.requires,
         )
 
-    def _origin(self, built: Sequence[Built]) -> dict[str, object]:
+    def _origin(self, built: Sequence[LockedArtifact]) -> dict[str, object]:
         manifest = built[0].manifest
         return {
             "event": self.event,

@@ -51,7 +51,7 @@ class Pulled:
 
 
 @dataclass(frozen=True)
-class Source:
+class OciSource:
     """An OCI repository to take bytes from."""
 
     reference: Reference
@@ -72,7 +72,7 @@ class Carried:
     path: Path
 
 
-Place = Source | DvcRemote | Carried
+Place = OciSource | DvcRemote | Carried
 """Where bytes can be taken from."""
 
 
@@ -115,7 +115,7 @@ def want(
 @contextmanager
 def packaged(root: Path, wanted: Wanted, source: Place | None = None) -> Iterator[Package]:
     """The wanted version with its bytes: from the project, DVC's cache or default remote, or from `source` alone."""
-    if not isinstance(source, Source):
+    if not isinstance(source, OciSource):
         artifact = choose(wanted.record, wanted.resolved.target)
         with _file(root, wanted, source) as file:
             yield Package(wanted.record, wanted.record_bytes, artifact, file, wanted.statement)
@@ -172,7 +172,7 @@ def _name(source: Place | None) -> str:
     match source:
         case DvcRemote(name=name):
             return f"DVC remote {name}"
-        case Source(reference=reference):
+        case OciSource(reference=reference):
             return str(reference)
         case Carried(path=path):
             return str(path)
@@ -181,7 +181,7 @@ def _name(source: Place | None) -> str:
 
 
 @dataclass(frozen=True)
-class Terms:
+class PullTerms:
     """What a pull without a clone rests on."""
 
     policy: Path | None = None
@@ -192,7 +192,7 @@ class Terms:
     """The processor that will run it; None: whatever it has."""
 
 
-def pull_reference(source: Source, out: Path, terms: Terms = Terms()) -> Pulled:
+def pull_reference(source: OciSource, out: Path, terms: PullTerms = PullTerms()) -> Pulled:
     """Put what an OCI reference names into `out`, without a clone of the registry.
 
     With a policy file the signature decides, and what it signs must be the model that is wanted, and the version where

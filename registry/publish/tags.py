@@ -58,7 +58,7 @@ class Tag:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedTags:
     """The tags that history requires, and how the repository differs."""
 
     expected: tuple[Tag, ...]
@@ -163,7 +163,7 @@ def _message(event: Event, version: str) -> str:
     return f"{event.kind} {version}{reason}\n\nEvent {event.number}, after {event.previous}"
 
 
-def compare(root: Path, model: str) -> tuple[ModelState, Compared]:
+def compare(root: Path, model: str) -> tuple[ModelState, ComparedTags]:
     """The tags of the repository beside those that the working tree's history requires."""
     git = Git(root)
     state = read_model(WorkTree(root), model)
@@ -171,7 +171,7 @@ def compare(root: Path, model: str) -> tuple[ModelState, Compared]:
     found = _found(git, model)
     algorithm = git.run("rev-parse", "--show-object-format")
     ids = {tag.name: tag.object_id(algorithm) for tag in expected}
-    return state, Compared(
+    return state, ComparedTags(
         expected,
         missing=tuple(tag for tag in expected if tag.name not in found),
         wrong=tuple(tag.name for tag in expected if tag.name in found and found[tag.name] != ids[tag.name]),
@@ -179,7 +179,7 @@ def compare(root: Path, model: str) -> tuple[ModelState, Compared]:
     )
 
 
-def write(root: Path, model: str, *, push: str | None = None) -> Compared:
+def write(root: Path, model: str, *, push: str | None = None) -> ComparedTags:
     """Write the tags that are missing, all or none, and push them to the remote `push`, all or none.
 
     Refuses where a tag is wrong or unexpected: this program never moves and never deletes a tag. Returns what

@@ -15,7 +15,7 @@ from weighbridge.registry.site.pages import index_page, model_page
 from weighbridge.registry.site.version import version_page
 from weighbridge.registry.state.snapshot import ModelState, read_models
 from weighbridge.registry.views.bom import bom
-from weighbridge.registry.views.card import Context, card
+from weighbridge.registry.views.card import CardContext, card
 
 MARK = ".weighbridge-site"
 ASSETS = ("style.css", "script.js")
@@ -23,7 +23,7 @@ Report = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltSite:
     """A site that was written."""
 
     folder: Path
@@ -32,7 +32,7 @@ class Built:
     pages: int
 
 
-def build(root: Path, out: Path, *, report: Report | None = None) -> Built:
+def build(root: Path, out: Path, *, report: Report | None = None) -> BuiltSite:
     """Read the registry of `root` and write its site to `out`.
 
     An earlier site at `out` is replaced once the new one is complete; a folder that holds anything else is a
@@ -56,7 +56,7 @@ def build(root: Path, out: Path, *, report: Report | None = None) -> Built:
     return built
 
 
-def _write(states: Sequence[ModelState], folder: Path, out: Path, report: Report | None) -> Built:
+def _write(states: Sequence[ModelState], folder: Path, out: Path, report: Report | None) -> BuiltSite:
     (folder / MARK).write_text("A site of `weighbridge registry site`: the next one replaces it.\n")
     (folder / "_").mkdir()
     for name in ASSETS:
@@ -73,7 +73,7 @@ def _write(states: Sequence[ModelState], folder: Path, out: Path, report: Report
         if report:
             report("site", done + 1, len(states), state.name)
     folder.chmod(0o755)
-    return Built(out, len(states), versions, 1 + len(states) + versions)
+    return BuiltSite(out, len(states), versions, 1 + len(states) + versions)
 
 
 def _model_files(state: ModelState) -> Mapping[str, str]:
@@ -81,7 +81,7 @@ def _model_files(state: ModelState) -> Mapping[str, str]:
     files = {"index.html": model_page(state)}
     for version, record in state.records.items():
         files[f"{version}.html"] = version_page(state, version)
-        files[f"{version}.card.md"] = card(record, Context(status=state.status(version)))
+        files[f"{version}.card.md"] = card(record, CardContext(status=state.status(version)))
         files[f"{version}.cdx.json"] = pretty_json(bom(record, state.entries[version].record))
     return files
 

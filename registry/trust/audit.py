@@ -12,7 +12,7 @@ from weighbridge.core.git import Git
 from weighbridge.registry.state import commit as commits
 from weighbridge.registry.state.layout import CHANNELS, MODELS
 from weighbridge.registry.state.store import Store
-from weighbridge.registry.trust.verify import Checked, verify_models
+from weighbridge.registry.trust.verify import CheckedRegistry, verify_models
 
 
 def audit(
@@ -22,7 +22,7 @@ def audit(
     since: str | None = None,
     now: datetime | None = None,
     deep: bool = False,
-) -> list[Checked]:
+) -> list[CheckedRegistry]:
     """Verify the working tree (see `verify.verify_models`), then that it only grew since a trusted commit:
     `since`, or the last one that this clone verified, which is moved on at the end. Any defect is an error.
     """

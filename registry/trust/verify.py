@@ -62,7 +62,7 @@ _FOLDERS = ("events", "versions", "signatures")
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedRegistry:
     """What was verified of one model."""
 
     model: str
@@ -94,7 +94,7 @@ def verify_models(
     now: datetime | None = None,
     deep: bool = False,
     report: Report | None = None,
-) -> list[Checked]:
+) -> list[CheckedRegistry]:
     """Verify models (default: all) as they lie in the working tree; the first defect is an `IntegrityError`.
 
     `now`: an event that is later than this is a defect too (None: not asked). `deep`: every record is also read as a
@@ -115,7 +115,9 @@ def verify_models(
     return checked
 
 
-def _verify_model(view: WorkTree, model: str, policy: RegistryPolicy, now: datetime | None, *, deep: bool) -> Checked:
+def _verify_model(
+    view: WorkTree, model: str, policy: RegistryPolicy, now: datetime | None, *, deep: bool
+) -> CheckedRegistry:
     where = channels_path(model)
     data = view.read(where)
     if data is None:
@@ -147,7 +149,7 @@ def _verify_model(view: WorkTree, model: str, policy: RegistryPolicy, now: datet
         if place is not None:
             _require_trusted(view, place, expected, policy, model)
     _unaccounted(view.root, model, expected.paths)
-    return Checked(
+    return CheckedRegistry(
         model=model,
         events=previous.event,
         versions=channels.versions,

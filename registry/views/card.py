@@ -33,7 +33,7 @@ _HUB_LICENCES = (
 
 
 @dataclass(frozen=True)
-class Context:
+class CardContext:
     """What the registry cannot know of a model, for those who do."""
 
     task: str = "other"
@@ -44,9 +44,9 @@ class Context:
     """Channels of the version, `quarantined`, `deprecated`."""
 
 
-def card(record: VersionRecord, context: Context | None = None) -> str:
+def card(record: VersionRecord, context: CardContext | None = None) -> str:
     """The card of a version: front matter and markdown, ending in a newline. A function of record and context."""
-    known = context or Context()
+    known = context or CardContext()
     front = dump_yaml(metadata(record, known))
     sections = [
         _heading(record, known),
@@ -60,7 +60,7 @@ def card(record: VersionRecord, context: Context | None = None) -> str:
     return f"---\n{front}---\n\n{body}\n"
 
 
-def metadata(record: VersionRecord, context: Context) -> dict[str, Any]:
+def metadata(record: VersionRecord, context: CardContext) -> dict[str, Any]:
     """The card's metadata, in the Hub's keys."""
     formats = [_library(item.target) for item in record.artifacts]
     techniques = [name for step in record.recipe.get("steps", []) if isinstance(step, dict) for name in step]
@@ -82,7 +82,7 @@ def _licence(licence: str | None) -> dict[str, str]:
     return {"license": "other", "license_name": licence}
 
 
-def _result(record: VersionRecord, context: Context) -> dict[str, Any]:
+def _result(record: VersionRecord, context: CardContext) -> dict[str, Any]:
     digest = record.data.removeprefix("sha256:")
     dataset = {
         "type": "custom" if context.dataset is None else context.dataset,
@@ -103,7 +103,7 @@ def _result(record: VersionRecord, context: Context) -> dict[str, Any]:
     return {"task": {"type": context.task}, "dataset": dataset, "metrics": metrics}
 
 
-def _heading(record: VersionRecord, context: Context) -> str:
+def _heading(record: VersionRecord, context: CardContext) -> str:
     files = [f"{quantity(item.bytes, 'bytes')} for {escape(item.target)}" for item in record.artifacts]
     form = "An ONNX file" if _library(record.artifacts[0].target) == "onnx" else "A file"
     what = f"{form} of {files[0]}" if len(files) == 1 else f"Files of {', '.join(files)}"

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from weighbridge.data import Split
-from weighbridge.gate.measure.process import Artifact
+from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
 
 FEATURES, CLASSES = 4, 3
@@ -51,9 +51,9 @@ def examples(count=200, seed=1, matrix=None) -> Split:
     return Split({"x": x}, (x @ (weights() if matrix is None else matrix)).argmax(axis=1))
 
 
-def artifact(path: Path, name="candidate", adapter=None) -> Artifact:
+def artifact(path: Path, name="candidate", adapter=None) -> StagedArtifact:
     digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    return Artifact(name, ((str(path), digest),), adapter or ADAPTERS["onnxruntime"])
+    return StagedArtifact(name, ((str(path), digest),), adapter or ADAPTERS["onnxruntime"])
 
 
 def adapter(folder: Path, run: str, *, load="pass", name="adapter.py") -> Path:

@@ -51,7 +51,7 @@ _WRONG = (Verdict.FAIL, Verdict.ERROR)
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedProject:
     """What the gate says of one project."""
 
     project: str
@@ -59,7 +59,7 @@ class Judged:
     exit_code: ExitCode
     report: ProjectReport
     marks: tuple[Annotation, ...] = ()
-    checked: summary.Checked | None = None
+    checked: summary.CheckedGate | None = None
     """None where nothing was weighed: the change does not touch the project, or its pipeline broke."""
     ran: tuple[str, ...] = ()
     """Stages of the pipeline that ran."""
@@ -108,7 +108,7 @@ class Change:
         return history.find_base(self.git, served.commit if served else None)
 
 
-def judge_all(change: Change, echo: Echo) -> list[Judged]:
+def judge_all(change: Change, echo: Echo) -> list[JudgedProject]:
     """Gate every project of the repository; a repository without one is an `InputError`."""
     head = projects(change.head.tree)
     refuse_twins(head)
@@ -123,13 +123,13 @@ def judge_all(change: Change, echo: Echo) -> list[Judged]:
     return judged
 
 
-def exit_code(judged: list[Judged]) -> ExitCode:
+def exit_code(judged: list[JudgedProject]) -> ExitCode:
     """The worst of all projects; could-not-judge where there is none."""
     codes = {item.exit_code for item in judged}
     return next((code for code in _WORST_FIRST if code in codes), ExitCode.UNJUDGED)
 
 
-def judge_project(change: Change, project: str, echo: Echo) -> Judged:
+def judge_project(change: Change, project: str, echo: Echo) -> JudgedProject:
     """Gate one project."""
     root = change.git.root / project
     file = _in(project, PARAMS)
@@ -142,7 +142,9 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
         params = Params.read(root / PARAMS)
     except InputError as error:
         note = for_input_error(error, file, text)
-        return Judged(project, error.exit_code, _failed(project, file, "params.yaml is not valid", str(error)), (note,))
+        return JudgedProject(
+            project, error.exit_code, _failed(project, file, "params.yaml is not valid", str(error)), (note,)
+        )
     base = change.base_of(params.model.name)
     earlier = change.contents(base.commit)
     found = Before(None) if earlier is None else before(earlier.tree, project, params.model.name)
@@ -152,13 +154,13 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
         if touched.undeclared:
             return _refused(project, _in(project, PIPELINE), undeclared_error(touched.undeclared, project))
         if not touched.reasons:
-            return Judged(project, ExitCode.PASS, _untouched(project, params, base.commit))
+            return JudgedProject(project, ExitCode.PASS, _untouched(project, params, base.commit))
         echo(f"{params.model.name} is gated: {', '.join(touched.reasons[:5])}")
     done = reproduce(root, echo)
     if done.failed is not None:
         note = Annotation("error", file, stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
         report = _failed(project, params.model.name, f"the stage {done.failed} failed", done.message)
-        return Judged(project, done.exit_code, report, (note,), ran=done.ran)
+        return JudgedProject(project, done.exit_code, report, (note,), ran=done.ran)
     from weighbridge.ci.next_steps import with_next_steps  # noqa: PLC0415  # as the judge
     from weighbridge.gate.stages import summary  # noqa: PLC0415  # scipy and the report, where something was weighed
 
@@ -173,10 +175,10 @@ def judge_project(change: Change, project: str, echo: Echo) -> Judged:
     given = elsewhere(change.git, project, params.recipes, done.ran)
     whose = [clause for clause in (given, continued(root, params, done.ran, done.run)) if clause]
     report = with_next_steps(with_origin(checked.sections(project), "; ".join(whose)), verdict, change.today)
-    return Judged(project, verdict.verdict.exit_code, report, noted, checked, done.ran)
+    return JudgedProject(project, verdict.verdict.exit_code, report, noted, checked, done.ran)
 
 
-def write_out(judged: list[Judged], git: Git) -> ChangeReport:
+def write_out(judged: list[JudgedProject], git: Git) -> ChangeReport:
     """Write report and evidence below `.weighbridge/ci` at the repository's top; returns the whole report."""
     folder = git.root / evidence_bundle.FOLDER
     shutil.rmtree(folder, ignore_errors=True)
@@ -248,12 +250,14 @@ def _untouched(project: str, params: Params, base: str | None) -> ProjectReport:
     )
 
 
-def _refused(project: str, file: str, error: InputError) -> Judged:
+def _refused(project: str, file: str, error: InputError) -> JudgedProject:
     note = Annotation("error", file, 1, "not gated", str(error))
-    return Judged(project, error.exit_code, _failed(project, file, "the project cannot be gated", str(error)), (note,))
+    return JudgedProject(
+        project, error.exit_code, _failed(project, file, "the project cannot be gated", str(error)), (note,)
+    )
 
 
-def _judge_gone(change: Change, commit: str, folder: str, item: PolicyChange) -> Judged:
+def _judge_gone(change: Change, commit: str, folder: str, item: PolicyChange) -> JudgedProject:
     """A project of the merge base that is gated no more: green only where a waiver says why.
 
     The waiver lies where its own would, in the folder that is left, or at the top.
@@ -282,7 +286,7 @@ def _judge_gone(change: Change, commit: str, folder: str, item: PolicyChange) ->
     )
     level: Level = "error" if found.blocks else "notice"
     note = Annotation(level, _in(folder, PARAMS), 1, "project gone", f"{name} is gated no more; {said}")
-    return Judged(folder, code, report, (note,))
+    return JudgedProject(folder, code, report, (note,))
 
 
 def _failed(project: str, name: str, what: str, message: str) -> ProjectReport:

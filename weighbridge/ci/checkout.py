@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 
-from weighbridge.core.git_tree import LINK, SUBMODULE, Entry, Tree
+from weighbridge.core.git_tree import LINK, SUBMODULE, Tree, TreeEntry
 
 
 @dataclass(frozen=True)
@@ -14,18 +14,18 @@ class Checkout(Tree):
     """As `Tree`; `commit` only says what it is called in messages."""
 
     @cached_property
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, TreeEntry]:
         """Paths that Git tracks or would add; an entry's object is its path."""
         listing = self.git.run("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--full-name", ":/")
         found = {}
         for name in sorted(set(listing.split("\0")) - {""}):
             path = self.git.root / name
             if path.is_symlink():
-                found[name] = Entry(LINK, name)
+                found[name] = TreeEntry(LINK, name)
             elif path.is_dir():
-                found[name.rstrip("/")] = Entry(SUBMODULE, name)
+                found[name.rstrip("/")] = TreeEntry(SUBMODULE, name)
             elif path.exists():
-                found[name] = Entry("100644", name)
+                found[name] = TreeEntry("100644", name)
         return found
 
     def read(self, path: str) -> bytes | None:

@@ -13,7 +13,7 @@ from weighbridge.core.files import read_json
 
 
 @dataclass(frozen=True)
-class Run:
+class GateRun:
     """Where this run of the gate stands: which base it is compared with, and where its words go."""
 
     base: str | None
@@ -26,10 +26,10 @@ class Run:
     """The step's outputs to append to."""
 
 
-def this_run(environment: Mapping[str, str]) -> Run:
+def this_run(environment: Mapping[str, str]) -> GateRun:
     """Read GitHub's or GitLab's variables; elsewhere (a person's terminal, Jenkins) nothing is assumed."""
     if environment.get("GITHUB_ACTIONS") == "true":
-        return Run(
+        return GateRun(
             _github_base(environment),
             annotate=True,
             summary=_path(environment.get("GITHUB_STEP_SUMMARY")),
@@ -37,7 +37,7 @@ def this_run(environment: Mapping[str, str]) -> Run:
         )
     gitlab = _commit(environment.get("CI_MERGE_REQUEST_DIFF_BASE_SHA"))
     jenkins = environment.get("CHANGE_TARGET")
-    return Run(gitlab or (f"origin/{jenkins}" if jenkins else None), annotate=False, summary=None, outputs=None)
+    return GateRun(gitlab or (f"origin/{jenkins}" if jenkins else None), annotate=False, summary=None, outputs=None)
 
 
 def _github_base(environment: Mapping[str, str]) -> str | None:

@@ -43,7 +43,7 @@ DVC_IGNORED = (".git", ".venv", "__pycache__", "*.pyc", "registry/models")
 
 
 @dataclass(frozen=True)
-class Answers:
+class InitAnswers:
     """What `init` was told about one model."""
 
     name: str
@@ -114,7 +114,7 @@ def workflows(setup: Pipeline, folders: tuple[str, ...] = (".",)) -> dict[str, s
     }
 
 
-def project_files(answers: Answers, schema: str = SCHEMA) -> dict[str, str]:
+def project_files(answers: InitAnswers, schema: str = SCHEMA) -> dict[str, str]:
     """Path within the project → content of `params.yaml`, `dvc.yaml` and the requirements.
 
     `schema` is the path of the editor's schema as `params.yaml` sees it.
@@ -126,7 +126,7 @@ def project_files(answers: Answers, schema: str = SCHEMA) -> dict[str, str]:
     }
 
 
-def params(answers: Answers, schema: str) -> str:
+def params(answers: InitAnswers, schema: str) -> str:
     """`params.yaml` with a few recipes and budgets to start from."""
     source = f"factory: {answers.model}" if answers.model else f"onnx: {answers.onnx}"
     if answers.licence:
@@ -162,7 +162,7 @@ def _limits(task: str | None) -> str:
     return "\n".join(lines)
 
 
-def pipeline(answers: Answers) -> str:
+def pipeline(answers: InitAnswers) -> str:
     """`dvc.yaml`; a finished ONNX file has no training stage."""
     trained = answers.model is not None
     sources = answers.model_files if trained else (str(answers.onnx),)
@@ -189,11 +189,11 @@ def pipeline(answers: Answers) -> str:
     )
 
 
-def _compress_params(answers: Answers) -> list[str]:
+def _compress_params(answers: InitAnswers) -> list[str]:
     return [*(["train"] if answers.model is not None else []), *(["task"] if answers.task is not None else [])]
 
 
-def attributes(answers: Answers, home: str) -> tuple[str, ...]:
+def attributes(answers: InitAnswers, home: str) -> tuple[str, ...]:
     """Lines of `.gitattributes`: what DVC and the registry take digests of has the same bytes in every clone.
 
     `home` is the project's folder, relative to the repository's top. A path that git would read as a pattern is left

@@ -19,7 +19,7 @@ from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.earlier import with_source
 from weighbridge.ci.history import projects
 from weighbridge.ci.imports import Search
-from weighbridge.ci.scaffold import Answers, Pipeline
+from weighbridge.ci.scaffold import InitAnswers, Pipeline
 from weighbridge.core.documents import Params, parse
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import atomic_write
@@ -52,7 +52,7 @@ expires: 2027-01-31        # 90 days away at most
 
 
 @dataclass(frozen=True)
-class Change:
+class FileChange:
     """One file that `init` would write."""
 
     path: Path
@@ -73,23 +73,23 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Plan:
+class InitPlan:
     """What `init` would do."""
 
     top: Path
     """The repository's top."""
     folder: Path
     """The project's folder."""
-    changes: tuple[Change, ...]
+    changes: tuple[FileChange, ...]
     remote: str | None
 
     @property
-    def overwrites(self) -> list[Change]:
+    def overwrites(self) -> list[FileChange]:
         """Changes to files that are there already."""
         return [change for change in self.changes if change.old is not None]
 
 
-def plan(folder: Path, answers: Answers, setup: Pipeline | None, remote: str | None = None) -> Plan:
+def plan(folder: Path, answers: InitAnswers, setup: Pipeline | None, remote: str | None = None) -> InitPlan:
     """Every file that a project in `folder` needs and that is not as it should be.
 
     `setup` is None where no workflows are wanted. Raises `StateError` outside of a Git repository and `InputError`
@@ -120,11 +120,11 @@ def plan(folder: Path, answers: Answers, setup: Pipeline | None, remote: str | N
     if setup is not None:
         folders = tuple(sorted({*projects(git, untracked=True), home}))
         wanted |= {top / name: text for name, text in scaffold.workflows(setup, folders).items()}
-    changes = [Change(path, _old(path), text) for path, text in sorted(wanted.items())]
-    return Plan(top, folder, tuple(change for change in changes if change.old != change.new), remote)
+    changes = [FileChange(path, _old(path), text) for path, text in sorted(wanted.items())]
+    return InitPlan(top, folder, tuple(change for change in changes if change.old != change.new), remote)
 
 
-def apply(plan: Plan) -> None:
+def apply(plan: InitPlan) -> None:
     """Write the plan's files, each in one step, and start DVC at the repository's top where it is not yet there.
 
     One DVC project and one registry serve all models of a repository.
@@ -243,7 +243,7 @@ def _dvc(folder: Path, *arguments: str) -> None:
         raise StateError(f"dvc {arguments[0]} failed: {said}", where=str(folder))
 
 
-def describe(plan: Plan) -> Iterator[str]:
+def describe(plan: InitPlan) -> Iterator[str]:
     """One line for each file: what would happen to it."""
     for change in plan.changes:
         yield f"{'write ' if change.old is None else 'change'} {os.path.relpath(change.path, plan.top)}"

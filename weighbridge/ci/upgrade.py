@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from weighbridge.ci.scaffold import REQUIREMENTS
-from weighbridge.ci.setup import Change
+from weighbridge.ci.setup import FileChange
 from weighbridge.core.files import atomic_write
 from weighbridge.core.git import Git
 
@@ -21,13 +21,13 @@ def upgraded(text: str, source: str) -> str:
     return _RENAMED.sub(r"\1 --select \2", text)
 
 
-def changes(folder: Path, source: str) -> list[Change]:
+def changes(folder: Path, source: str) -> list[FileChange]:
     """What would change in a project's requirements, dvc.yaml and workflows; empty where all is of today."""
     found = [(path, path.read_text(encoding="utf-8")) for path in _files(folder) if path.is_file()]
-    return [Change(path, old, new) for path, old in found if (new := upgraded(old, source)) != old]
+    return [FileChange(path, old, new) for path, old in found if (new := upgraded(old, source)) != old]
 
 
-def write(found: list[Change]) -> None:
+def write(found: list[FileChange]) -> None:
     """Write the changes, each file in one step."""
     for change in found:
         atomic_write(change.path, change.new.encode())

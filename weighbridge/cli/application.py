@@ -64,7 +64,7 @@ class Command(TyperCommand):
                     formatter.write_dl(rows[kind])
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """A group of commands that prints its help on standard error, with exit code 2, where no command is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -79,7 +79,7 @@ class Application(typer.Typer):
     """A `Typer` of such commands. Plain help: importing rich would take longer than everything else."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"cls": Group, "rich_markup_mode": None, **settings})
+        super().__init__(**{"cls": CommandGroup, "rich_markup_mode": None, **settings})
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Body], Body]:
         """Register a command, as `Typer.command` does."""

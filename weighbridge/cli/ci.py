@@ -13,8 +13,8 @@ from weighbridge.cli.application import Application
 from weighbridge.cli.options import Select
 
 if TYPE_CHECKING:
-    from weighbridge.ci.change_gate import Judged
-    from weighbridge.ci.event import Run
+    from weighbridge.ci.change_gate import JudgedProject
+    from weighbridge.ci.event import GateRun
     from weighbridge.ci.promotion import Promoted
     from weighbridge.core.documents.report import ChangeReport
 
@@ -209,7 +209,7 @@ def summary(
         _append(run.outputs, f"verdict={result.verdict}\nreport={out / 'gate.md'}\n")
 
 
-def _publish_promotions(run: Run, found: list[Promoted]) -> None:
+def _publish_promotions(run: GateRun, found: list[Promoted]) -> None:
     """What became of every project: to the log, as warnings, to the job's summary and the step's outputs."""
     from weighbridge.ci.annotations import Annotation
     from weighbridge.core.markdown import escape
@@ -229,7 +229,7 @@ def _publish_promotions(run: Run, found: list[Promoted]) -> None:
         _append(run.outputs, f"deferred={str(deferred).lower()}\nversions={versions}\n")
 
 
-def _publish(run: Run, judged: list[Judged], report: ChangeReport) -> None:
+def _publish(run: GateRun, judged: list[JudgedProject], report: ChangeReport) -> None:
     """Annotations to the log, the report to the job's summary, the verdict to the step's outputs."""
     from weighbridge.ci.change_gate import exit_code
     from weighbridge.ci.report import shown
@@ -251,7 +251,7 @@ def _append(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _one_line_each(judged: list[Judged]) -> str:
+def _one_line_each(judged: list[JudgedProject]) -> str:
     return "".join(f"{item.project}: exit code {item.exit_code.value}\n" for item in judged)
 
 

@@ -13,13 +13,13 @@ from weighbridge.cli.options import Select, grouped
 
 if TYPE_CHECKING:
     from weighbridge.ci.earlier import Earlier
-    from weighbridge.ci.scaffold import Answers, Pipeline
-    from weighbridge.ci.setup import Plan
+    from weighbridge.ci.scaffold import InitAnswers, Pipeline
+    from weighbridge.ci.setup import InitPlan
     from weighbridge.core.documents import Params
 
 
 @dataclass(frozen=True)
-class Described:
+class ModelOptions:
     """The model as options describe it; what is None is asked for."""
 
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The model's name in the registry.")] = None
@@ -53,7 +53,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Runs:
+class RunnerOptions:
     """Where and how the gate runs."""
 
     branch: Annotated[
@@ -94,11 +94,11 @@ class Runs:
 def init(
     *,
     folder: Path = typer.Argument(Path(), metavar="DIR", help="The model's folder.", show_default=False),
-    described: Described,
+    described: ModelOptions,
     remote: str | None = typer.Option(
         None, "--dvc-remote", metavar="URL|DIR", help="The DVC remote for the bytes: s3://…, ssh://…, a folder."
     ),
-    runs: Runs,
+    runs: RunnerOptions,
     install_from: str | None = typer.Option(
         None,
         "--install-from",
@@ -153,8 +153,8 @@ def _upgrade(folder: Path, source: str, *, write: bool) -> None:
     typer.echo(f"{len(found)} file(s) {'changed' if write else 'would change'}" if found else "nothing to upgrade")
 
 
-def _answers(folder: Path, described: Described) -> Answers:
-    from weighbridge.ci.scaffold import Answers
+def _answers(folder: Path, described: ModelOptions) -> InitAnswers:
+    from weighbridge.ci.scaffold import InitAnswers
     from weighbridge.ci.setup import factory_files
     from weighbridge.core.documents import DataSection, ModelSection, parse
     from weighbridge.core.errors import InputError
@@ -179,7 +179,7 @@ def _answers(folder: Path, described: Described) -> Answers:
         raise InputError(
             f"{data} is not in a file of this folder", where="--data", fix="write it first, or name its --data-file"
         )
-    return Answers(
+    return InitAnswers(
         name=name,
         data=data,
         data_files=(*own, *(file.as_posix() for file in data_files)),
@@ -213,7 +213,7 @@ def _written(folder: Path) -> Params | None:
         return None
 
 
-def _as_written(folder: Path, described: Described, known: Params) -> Described:
+def _as_written(folder: Path, described: ModelOptions, known: Params) -> ModelOptions:
     """The answers as params.yaml has them; whoever gives others is told to edit that file."""
     from weighbridge.core.errors import InputError
     from weighbridge.core.project import PARAMS
@@ -235,7 +235,7 @@ def _ask(question: str, option: str, default: str | None = None) -> str:
     return str(typer.prompt(question, default=default))
 
 
-def _agree(plan: Plan, yes: bool) -> None:
+def _agree(plan: InitPlan, yes: bool) -> None:
     from weighbridge.core.errors import InputError
 
     overwrites = plan.overwrites

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Manner:
+class WeighingOptions:
     """How inferences are timed."""
 
     time_limit: Annotated[
@@ -55,7 +55,7 @@ def weigh(
     output: str = typer.Option(
         None, "--output", metavar="NAME", help="The output that is judged.", show_default="the first"
     ),
-    manner: Manner,
+    manner: WeighingOptions,
     task: str = typer.Option(
         None,
         "--task",

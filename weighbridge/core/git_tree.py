@@ -16,7 +16,7 @@ _LONGEST_CHAIN = 40
 
 
 @dataclass(frozen=True)
-class Entry:
+class TreeEntry:
     """One path of a commit."""
 
     mode: str
@@ -33,7 +33,7 @@ class Tree:
     _read: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, TreeEntry]:
         """Every tracked path, by one process."""
         listing = self.git.run("ls-tree", "-r", "-z", "--full-tree", self.commit)
         found = {}
@@ -41,7 +41,7 @@ class Tree:
             if line:
                 facts, _, path = line.partition("\t")
                 mode, _, name = facts.split()
-                found[path] = Entry(mode, name)
+                found[path] = TreeEntry(mode, name)
         return found
 
     @cached_property

@@ -19,7 +19,7 @@ from weighbridge.compress.graph.layers import row
 from weighbridge.compress.steps import Context, Facts, Step, Subject
 from weighbridge.compress.techniques.factorize.config import FactorizeConfig, Layer
 from weighbridge.compress.techniques.factorize.lowrank import Ranks, factors
-from weighbridge.compress.techniques.factorize.ranks import Candidate, params, ranks_of_layers
+from weighbridge.compress.techniques.factorize.ranks import RankChoice, params, ranks_of_layers
 from weighbridge.compress.training.finetune import facts_of, finetune
 from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError
@@ -72,7 +72,7 @@ def explain(config: FactorizeConfig, subject: Subject, context: Context) -> list
     return rows
 
 
-def _layer_facts(candidate: Candidate, ranks: Ranks, chain: nn.Sequential) -> Facts:
+def _layer_facts(candidate: RankChoice, ranks: Ranks, chain: nn.Sequential) -> Facts:
     weight = candidate.layer.weight
     return {
         "form": ranks.form,

@@ -26,7 +26,7 @@ BISECTIONS = 60
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RankChoice:
     """A layer that can be factorized, with what it costs now and the singular values behind its ranks."""
 
     name: str
@@ -47,7 +47,7 @@ class Candidate:
 
 def ranks_of_layers(
     config: FactorizeConfig, module: nn.Module, inputs: Mapping[str, Tensor]
-) -> list[tuple[Candidate, Ranks]]:
+) -> list[tuple[RankChoice, Ranks]]:
     """Each layer that can be factorized with the ranks that it gets, in the order of the network."""
     candidates = list(_candidates(config, module, inputs))
     if config.params is not None:
@@ -74,7 +74,7 @@ def ranks_of_layers(
     return [(candidate, ranks) for candidate, ranks in plan if candidate.pays(ranks)]
 
 
-def _candidates(config: FactorizeConfig, module: nn.Module, inputs: Mapping[str, Tensor]) -> Iterator[Candidate]:
+def _candidates(config: FactorizeConfig, module: nn.Module, inputs: Mapping[str, Tensor]) -> Iterator[RankChoice]:
     layers = {name: layer for name, layer in module.named_modules() if name and isinstance(layer, WEIGHTED)}
     kept = set(matching(list(layers), config.keep, "factorize: keep"))
     named = config.layers is not None
@@ -96,7 +96,7 @@ def _candidates(config: FactorizeConfig, module: nn.Module, inputs: Mapping[str,
                 continue
             raise _above_full(config.rank, above)
         fit = True
-        yield Candidate(name, layer, cost[name], spectra(layer, config.method))
+        yield RankChoice(name, layer, cost[name], spectra(layer, config.method))
     if config.rank is not None and above and not fit:
         raise _above_full(config.rank, above)
 
@@ -122,7 +122,7 @@ def _unsupported(name: str, layers: Mapping[str, nn.Module], cost: Mapping[str, 
     return ""
 
 
-def _ranks(config: FactorizeConfig, candidate: Candidate) -> Ranks:
+def _ranks(config: FactorizeConfig, candidate: RankChoice) -> Ranks:
     form = form_of(candidate.layer, config.method)
     full = full_ranks(candidate.layer, config.method)
     if config.rank is not None:
@@ -134,13 +134,13 @@ def _ranks(config: FactorizeConfig, candidate: Candidate) -> Ranks:
 
 
 def _within_budget(
-    config: FactorizeConfig, candidates: Sequence[Candidate], params: int
-) -> list[tuple[Candidate, Ranks]]:
+    config: FactorizeConfig, candidates: Sequence[RankChoice], params: int
+) -> list[tuple[RankChoice, Ranks]]:
     """Ranks of the largest common energy whose parameters fit; layers that do not pay at theirs stay whole."""
     assert config.params is not None
     budget = round(config.params * params) if config.params < 1 else round(config.params)
 
-    def plan(energy: float) -> tuple[int, list[tuple[Candidate, Ranks]]]:
+    def plan(energy: float) -> tuple[int, list[tuple[RankChoice, Ranks]]]:
         ranked = [(candidate, candidate.at_energy(config.method, energy)) for candidate in candidates]
         paying = [(candidate, ranks) for candidate, ranks in ranked if candidate.pays(ranks)]
         saved = sum(

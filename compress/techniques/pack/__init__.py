@@ -29,7 +29,7 @@ from weighbridge.compress.steps import Context, Facts, Graph, StepConfig
 from weighbridge.compress.techniques.pack.decoders import DOMAIN, IR_VERSION, OPSET
 from weighbridge.compress.techniques.pack.forms import Form, tensor_bytes
 from weighbridge.compress.techniques.pack.joined import SPLIT_INPUT, Joined, join
-from weighbridge.compress.techniques.pack.plan import Key, Plan, key, plan
+from weighbridge.compress.techniques.pack.plan import Key, PackPlan, key, plan
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.compressed import compressed_sizes
 from weighbridge.core.formats.onnx_file import serialize
@@ -114,7 +114,7 @@ def pack_model(source: ModelProto) -> tuple[ModelProto, dict[str, Form]]:
     return packed, dict(chosen.forms)
 
 
-def _assembled(proto: ModelProto, chosen: Plan, opset: int, joined: Joined | None = None) -> ModelProto:
+def _assembled(proto: ModelProto, chosen: PackPlan, opset: int, joined: Joined | None = None) -> ModelProto:
     model = ModelProto()
     model.CopyFrom(proto)
     gone = {*chosen.forms, *(joined.parts if joined is not None else ())}

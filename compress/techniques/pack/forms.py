@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from weighbridge.compress.techniques.pack.decoders import DELTA, DELTA_RAW, DENSE, MASK, MASK_RAW, Decoder
-from weighbridge.compress.techniques.pack.radix import LARGEST, Base, best_base, encode
+from weighbridge.compress.techniques.pack.radix import LARGEST, RadixBase, best_base, encode
 
 Array = NDArray[Any]
 
@@ -119,7 +119,7 @@ def float_forms(values: Array) -> Iterator[Form]:
             yield Form("delta floats", DELTA_RAW, words | {"values": flat[places]} | common | {"one": _ONE})
 
 
-def gap_bases(kept: Array, count: int, levels: int, value_bits: int = 0, most: int = 2) -> list[Base]:
+def gap_bases(kept: Array, count: int, levels: int, value_bits: int = 0, most: int = 2) -> list[RadixBase]:
     """The bases gap-limit * levels that need the fewest bytes for stored places `kept` out of `count`, best first."""
     if not len(kept) or len(kept) > DENSE_SHARE * count:
         return []
@@ -176,7 +176,7 @@ def _fillers(places: Array, limit: int) -> Array:
     return np.asarray(starts + (ordinal + 1) * limit, dtype=np.int64)
 
 
-def _words(role: str, digits: Array, form: Base) -> dict[str, Array]:
+def _words(role: str, digits: Array, form: RadixBase) -> dict[str, Array]:
     return {
         role: encode(digits, form),
         "powers": np.array(form.powers, np.int64),

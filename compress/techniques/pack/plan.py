@@ -40,7 +40,7 @@ class _Ledger:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PackPlan:
     """A form for each weight that is smaller packed, by the weight's name."""
 
     forms: Mapping[str, Form]
@@ -52,7 +52,7 @@ class Plan:
         return tuple(decoder for decoder in DECODERS if decoder.name in used)
 
 
-def plan(weights: Mapping[str, Array], opset: int) -> Plan:
+def plan(weights: Mapping[str, Array], opset: int) -> PackPlan:
     """The smallest plan found: with a codebook for each weight, and with one for all where values are shared."""
     own = {name: list(_forms(values, None)) for name, values in weights.items()}
     plans = [_best(weights, own, opset)]
@@ -84,19 +84,19 @@ def _common_books(weights: Mapping[str, Array]) -> list[Array]:
     return books
 
 
-def _best(weights: Mapping[str, Array], forms: Mapping[str, Sequence[Form]], opset: int) -> tuple[int, Plan]:
+def _best(weights: Mapping[str, Array], forms: Mapping[str, Sequence[Form]], opset: int) -> tuple[int, PackPlan]:
     """Exact over which decoders the file has; within that, weights in turn take what adds fewest bytes."""
     ledger = _Ledger()
     kinds = [
         decoder for decoder in DECODERS if any(form.decoder is decoder for item in forms.values() for form in item)
     ]
-    best: tuple[int, Plan] | None = None
+    best: tuple[int, PackPlan] | None = None
     for allowed in chain.from_iterable(combinations(kinds, count) for count in range(len(kinds) + 1)):
         names = {decoder.name for decoder in allowed}
         overhead = sum(int(decoder.function(opset).ByteSize()) + FIELD for decoder in allowed)
         total, chosen = _fill(weights, forms, names, ledger)
         if best is None or total + overhead < best[0]:
-            best = (total + overhead, Plan(chosen))
+            best = (total + overhead, PackPlan(chosen))
     assert best is not None
     return best
 

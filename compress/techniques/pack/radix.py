@@ -19,7 +19,7 @@ LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Base:
+class RadixBase:
     """How digits of one base lie in words."""
 
     base: int
@@ -42,12 +42,12 @@ class Base:
         return -(-count // self.digits) * np.dtype(self.dtype).itemsize
 
 
-def best_base(base: int) -> Base:
+def best_base(base: int) -> RadixBase:
     """The word type with the fewest bits a digit; bytes where both need as many."""
-    wide = Base(base, _fitting(base, LARGEST), np.int64)
+    wide = RadixBase(base, _fitting(base, LARGEST), np.int64)
     if base > 256:
         return wide
-    narrow = Base(base, _fitting(base, 255), np.uint8)
+    narrow = RadixBase(base, _fitting(base, 255), np.uint8)
     return narrow if narrow.bits <= wide.bits else wide
 
 
@@ -59,7 +59,7 @@ def _fitting(base: int, largest: int) -> int:
     return digits
 
 
-def encode(digits: Array, form: Base) -> Array:
+def encode(digits: Array, form: RadixBase) -> Array:
     """Words (m, 1) from digits (n,) in [0, base); the last word is filled up with zeros.
 
     Raises `ValueError` for digits out of range.
@@ -72,6 +72,6 @@ def encode(digits: Array, form: Base) -> Array:
     return np.asarray(words.astype(form.dtype)[:, None])
 
 
-def decode(words: Array, form: Base) -> Array:
+def decode(words: Array, form: RadixBase) -> Array:
     """All digits of words (m, 1), fillers included: what the graph computes."""
     return np.asarray((words.astype(np.int64) // np.array(form.powers, np.int64) % form.base).reshape(-1))

@@ -25,7 +25,7 @@ from weighbridge.data import Split
 
 
 @dataclass(frozen=True)
-class Group:
+class ChannelGroup:
     """Channels that go together."""
 
     root: str
@@ -39,7 +39,7 @@ class Group:
     """Names of the layers that lose them, the root among them."""
 
 
-def channel_groups(config: PruneConfig, module: nn.Module, examples: Split) -> list[Group]:
+def channel_groups(config: PruneConfig, module: nn.Module, examples: Split) -> list[ChannelGroup]:
     """Groups whose channels may be cut, the least important channel first in each; what `keep` names is left out."""
     graph = dependency_graph(module, examples)
     names = {layer: name for name, layer in module.named_modules()}
@@ -67,7 +67,7 @@ def channel_groups(config: PruneConfig, module: nn.Module, examples: Split) -> l
         scores = scores.detach().reshape(parts, -1).mean(0)
         members = tuple(dict.fromkeys(names[layer] for item, _ in group if (layer := item.target.module) in names))
         scaled = scores / scores.mean().clamp_min(1e-12)
-        found.append(Group(names[root], len(scores) * parts, parts, scaled, members))
+        found.append(ChannelGroup(names[root], len(scores) * parts, parts, scaled, members))
     if not found:
         raise InputError("no layer's channels can be pruned", where="prune", fix=_reasons(module, kept, names))
     return found

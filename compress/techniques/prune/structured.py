@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from weighbridge.compress.graph.forward import outputs
 from weighbridge.compress.graph.layers import LEAST_REACH, calls
 from weighbridge.compress.steps import Context, Facts
-from weighbridge.compress.techniques.prune.channel_groups import Group, channel_groups, inner
+from weighbridge.compress.techniques.prune.channel_groups import ChannelGroup, channel_groups, inner
 from weighbridge.compress.techniques.prune.config import PruneConfig
 from weighbridge.compress.techniques.prune.tracing import OPAQUE, TRACING_ERRORS, dependency_graph, quiet, untraceable
 from weighbridge.compress.training.objective import batch, default_loss, deterministic
@@ -124,7 +124,7 @@ def _width(layer: nn.Module) -> int | None:
     return layer.out_channels if isinstance(layer, _ConvNd) else None
 
 
-def _left(config: PruneConfig, groups: list[Group], ratio: float) -> dict[str, int]:
+def _left(config: PruneConfig, groups: list[ChannelGroup], ratio: float) -> dict[str, int]:
     """How many channels of each part of each group stay."""
     if (config.scope or "layer") == "global":
         every = torch.cat([group.scores.repeat(group.parts) for group in groups])
@@ -141,7 +141,9 @@ def _left(config: PruneConfig, groups: list[Group], ratio: float) -> dict[str, i
     return left
 
 
-def _cut(config: PruneConfig, source: nn.Module, groups: list[Group], ratio: float, examples: Split) -> nn.Module:
+def _cut(
+    config: PruneConfig, source: nn.Module, groups: list[ChannelGroup], ratio: float, examples: Split
+) -> nn.Module:
     pruned = copy.deepcopy(source)
     graph = dependency_graph(pruned, examples)
     for group, stay in zip(groups, _left(config, groups, ratio).values(), strict=True):
@@ -160,7 +162,7 @@ def _cut(config: PruneConfig, source: nn.Module, groups: list[Group], ratio: flo
     return pruned
 
 
-def _to_budget(config: PruneConfig, source: nn.Module, groups: list[Group], examples: Split) -> nn.Module:
+def _to_budget(config: PruneConfig, source: nn.Module, groups: list[ChannelGroup], examples: Split) -> nn.Module:
     """The least ratio, by bisection, at which MACs or parameters are within the budget."""
     index, amount, word = (0, config.macs, "MACs") if config.macs is not None else (1, config.params, "parameters")
     assert amount is not None  # the config demands one target
@@ -192,7 +194,7 @@ def _gradients(module: nn.Module, examples: Split, context: Context) -> None:
 
 
 def _culprit(
-    config: PruneConfig, source: nn.Module, groups: list[Group], examples: Split, error: Exception
+    config: PruneConfig, source: nn.Module, groups: list[ChannelGroup], examples: Split, error: Exception
 ) -> InputError:
     """The error that names the first group of layers that cannot lose channels even alone."""
     for group in groups:

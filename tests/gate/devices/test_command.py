@@ -12,13 +12,13 @@ from weighbridge.core.documents import DeviceSection
 from weighbridge.core.errors import ExitCode, MeasurementError
 from weighbridge.gate.devices import open_place
 from weighbridge.gate.devices.command import Harness
-from weighbridge.gate.measure.bench import Journey, Protocol, Setup
+from weighbridge.gate.measure.bench import Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.sizes import read_model
 
 SCRIPT = Path(__file__).parents[1] / "harness.py"
-QUICK = Protocol(fewest_rounds=5, rounds=10)
+QUICK = LaunchProtocol(fewest_rounds=5, rounds=10)
 MANNER = Manner(Feeding((), None))
 METRICS = frozenset({"latency.p50"})
 ONLY = "if request['operation'] == {!r}: "

@@ -22,12 +22,14 @@ from weighbridge.gate.devices.connection import Connection, DroppedError
 from weighbridge.gate.devices.local import Local
 from weighbridge.gate.devices.session import command
 from weighbridge.gate.devices.ssh import Ssh
-from weighbridge.gate.measure.bench import Journey, Protocol, Setup
+from weighbridge.gate.measure.bench import Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.sizes import read_model
 
-QUICK = Protocol(warm_seconds=0.0, rounds=20, fewest_rounds=5, launch_seconds=0.2, throughput_batch_size=8, timeout=20)
+QUICK = LaunchProtocol(
+    warm_seconds=0.0, rounds=20, fewest_rounds=5, launch_seconds=0.2, throughput_batch_size=8, timeout=20
+)
 MANNER = Manner(Feeding((), None), timeout=20)
 METRICS = frozenset({"latency.p50", "throughput"})
 

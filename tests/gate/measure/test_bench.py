@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.gate.measure.bench import Protocol, lost_core
+from weighbridge.gate.measure.bench import LaunchProtocol, lost_core
 from weighbridge.gate.measure.launches import Cores, Setup, summarise
 from weighbridge.gate.measure.recording import Burst, Bursts, Phase, Recording
 
@@ -16,7 +16,7 @@ def test_slow_models_take_fewer_rounds_in_a_launch(milliseconds, rounds):
     """Two bursts of so long a round: a hundred of the fastest, fifteen while they fit into three seconds, five at
     least. The time goes to more launches, which are what is independent.
     """
-    protocol = Protocol()
+    protocol = LaunchProtocol()
     most = protocol.rounds_of(2 * milliseconds / 1e3)
     taken = recording(most, milliseconds).phases["latency"].rounds
     assert next((n for n in range(most) if protocol.enough(taken[:n])), most) == rounds
@@ -51,7 +51,7 @@ def recording(rounds, milliseconds):
 
 def test_few_rounds_are_a_launch_only_where_each_is_long():
     """A device that sends five short rounds has not taken a launch."""
-    setup = Setup({}, {}, (), Protocol(), Cores((0,), (0,)))
+    setup = Setup({}, {}, (), LaunchProtocol(), Cores((0,), (0,)))
     metrics = frozenset({"latency.p50"})
     assert summarise(recording(5, 1000), setup, metrics).samples["latency.p50"] == 5
     with pytest.raises(MeasurementError, match="gave 5 rounds of 2 inferences"):

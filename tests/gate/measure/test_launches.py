@@ -7,9 +7,11 @@ import pytest
 from tests.gate.models import HONEST, adapter, artifact, examples, linear
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure.energy import Counters
-from weighbridge.gate.measure.launches import Cores, Journey, Protocol, Setup, take_launch
+from weighbridge.gate.measure.launches import Cores, Journey, LaunchProtocol, Setup, take_launch
 
-QUICK = Protocol(warm_seconds=0.0, rounds=20, fewest_rounds=5, launch_seconds=0.3, throughput_batch_size=8, timeout=20)
+QUICK = LaunchProtocol(
+    warm_seconds=0.0, rounds=20, fewest_rounds=5, launch_seconds=0.3, throughput_batch_size=8, timeout=20
+)
 
 
 def setup(tmp_path, candidate="return [x]", **rest):

@@ -15,7 +15,7 @@ from weighbridge.core.formats.onnx_precision import FLOAT32, roundoff
 from weighbridge.data import Split
 from weighbridge.gate.measure.emulation import ARM64_VARIABLE, Emulator, emulators
 from weighbridge.gate.measure.feeding import Feeding
-from weighbridge.gate.measure.portability import Subject, compare, differences
+from weighbridge.gate.measure.portability import EmulatedArtifact, compare, differences
 
 HERE = Emulator("this processor", "nothing", (sys.executable,))
 ELSEWHERE = Emulator("another", "env", ("env", "ELSEWHERE=1", sys.executable))
@@ -25,7 +25,7 @@ SECONDS = 60.0
 def found_on(emulator, tmp_path, run, *, load="pass", seconds=SECONDS, split=None):
     """What comparing one artifact, run by an adapter with that body, gave."""
     runtime = adapter(tmp_path, run, load=load)
-    subject = Subject(artifact(linear(tmp_path / "m.onnx"), adapter=runtime), 0, Feeding((), None))
+    subject = EmulatedArtifact(artifact(linear(tmp_path / "m.onnx"), adapter=runtime), 0, Feeding((), None))
     return compare([subject], split or examples(40), emulator, seconds)[0]
 
 
@@ -73,7 +73,7 @@ def test_what_does_not_fit_the_time_is_not_compared(tmp_path):
     slow = adapter(tmp_path, f"if 'ELSEWHERE' in os.environ:\n    time.sleep(60)\n{HONEST}", name="slow.py")
     quick = adapter(tmp_path, HONEST, name="quick.py")
     path = linear(tmp_path / "m.onnx")
-    subjects = [Subject(artifact(path, adapter=runtime), 0, Feeding((), None)) for runtime in (slow, quick)]
+    subjects = [EmulatedArtifact(artifact(path, adapter=runtime), 0, Feeding((), None)) for runtime in (slow, quick)]
     first, second = compare(subjects, examples(40), ELSEWHERE, 12.0)
     assert (first.examples, first.crashed, first.alike) == (0, False, False)
     assert "time did not suffice" in first.reason
@@ -122,7 +122,9 @@ def test_a_rounding_is_as_large_as_the_floats_that_the_file_computes_in(tmp_path
     """Half-precision arithmetic rounds after every operation: 0.05 % is nothing there, and a fault elsewhere."""
     path = computing_in(kind, tmp_path / "m.onnx")
     runtime = adapter(tmp_path, "y = x[:, :3]\nreturn [y * (1 + 5e-4) if 'ELSEWHERE' in os.environ else y]")
-    subject = Subject(artifact(path, adapter=runtime), 0, Feeding((), None), roundoff=roundoff(onnx.load(str(path))))
+    subject = EmulatedArtifact(
+        artifact(path, adapter=runtime), 0, Feeding((), None), roundoff=roundoff(onnx.load(str(path)))
+    )
     assert compare([subject], examples(40), ELSEWHERE, SECONDS)[0].alike is alike
 
 
@@ -140,7 +142,9 @@ def test_half_precision_on_arm64_is_the_same_model(tmp_path):
     path = computing_in(TensorProto.FLOAT16, tmp_path / "m.onnx")
     emulator = next(item for item in emulators() if item.processor == "arm64")
     found = [
-        compare([Subject(artifact(path), 0, Feeding((), None), roundoff=share)], examples(40), emulator, SECONDS)[0]
+        compare(
+            [EmulatedArtifact(artifact(path), 0, Feeding((), None), roundoff=share)], examples(40), emulator, SECONDS
+        )[0]
         for share in (roundoff(onnx.load(str(path))), FLOAT32)
     ]
     assert found[0].alike, found[0]
@@ -220,7 +224,7 @@ def test_valgrind_shows_a_processor_whose_products_saturate(tmp_path):
     x = np.random.default_rng(0).uniform(0.9, 1.0, (50, 16)).astype(np.float32)
     split = Split({"x": x}, np.zeros(50, np.int64))
     paths = (saturating(tmp_path / "full.onnx", 127), saturating(tmp_path / "reduced.onnx", 64))
-    subjects = [Subject(artifact(path), 0, Feeding((), None)) for path in paths]
+    subjects = [EmulatedArtifact(artifact(path), 0, Feeding((), None)) for path in paths]
     full, reduced = compare(subjects, split, emulators()[0], 300)
     assert reduced.alike
     assert full.alike is bool(this_host().lacks(["vnni"]))

@@ -20,10 +20,10 @@ from weighbridge.core.formats import pte_file, tflite_file
 from weighbridge.core.formats.onnx_file import Port, Signature
 from weighbridge.data import Split
 from weighbridge.gate.devices.local import Local
-from weighbridge.gate.measure.bench import Protocol, Setup
+from weighbridge.gate.measure.bench import LaunchProtocol, Setup
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import feeding
-from weighbridge.gate.measure.process import Artifact, open_artifact, send_arrays
+from weighbridge.gate.measure.process import StagedArtifact, open_artifact, send_arrays
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import facts, read_model
 from weighbridge.gate.verdict.judge import judge
@@ -32,7 +32,7 @@ from weighbridge.gate.weighing.weigh import weigh
 
 FILES = Path(__file__).parents[2] / "fixtures" / "targets"
 TARGETS = {"litert": ".tflite", "executorch": ".pte"}
-QUICK = Protocol(warm_seconds=0.0, rounds=20, fewest_rounds=5, launch_seconds=0.2, timeout=60)
+QUICK = LaunchProtocol(warm_seconds=0.0, rounds=20, fewest_rounds=5, launch_seconds=0.2, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_a_worker_imports_one_runtime(tmp_path):
     roots = {}
     for target, suffix in TARGETS.items():
         path = FILES / f"net{suffix}"
-        model = Artifact("candidate", ((str(path), sha256_bytes(path.read_bytes())),), ADAPTERS[target], ("x",))
+        model = StagedArtifact("candidate", ((str(path), sha256_bytes(path.read_bytes())),), ADAPTERS[target], ("x",))
         modules, started = imported(model)
         roots[target] = {name.partition(".")[0] for name in modules}
         assert started["version"]
@@ -199,7 +199,7 @@ def test_a_worker_imports_one_runtime(tmp_path):
 def tasks(target, threads):
     """How many threads a worker's process has once its model has answered."""
     path = FILES / f"net{TARGETS[target]}"
-    model = Artifact("candidate", ((str(path), sha256_bytes(path.read_bytes())),), ADAPTERS[target], ("x",))
+    model = StagedArtifact("candidate", ((str(path), sha256_bytes(path.read_bytes())),), ADAPTERS[target], ("x",))
     with open_artifact(model, threads=threads, timeout=60.0)[0] as opened:
         send_arrays(opened, "inputs", {"x": np.ones((2, 1, 8, 8), np.float32)}, batch=1, single=[])
         opened.ask("warm", inferences=3, seconds=0, most_seconds=1)
@@ -219,7 +219,7 @@ def test_a_broken_file_is_a_fault_of_the_worker(tmp_path, target):
     data[len(data) // 2 :] = b"\xff" * (len(data) - len(data) // 2)
     path = tmp_path / f"m{TARGETS[target]}"
     path.write_bytes(data)
-    model = Artifact("candidate", ((str(path), sha256_bytes(bytes(data))),), ADAPTERS[target], ("x",))
+    model = StagedArtifact("candidate", ((str(path), sha256_bytes(bytes(data))),), ADAPTERS[target], ("x",))
     with pytest.raises(MeasurementError) as caught, open_artifact(model, timeout=60.0)[0] as opened:
         opened.ask("warm", inferences=1, seconds=0, most_seconds=1)
     assert caught.value.where == "candidate"

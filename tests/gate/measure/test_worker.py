@@ -98,7 +98,7 @@ def test_the_garbage_collector_rests_while_timing_and_works_after(monkeypatch):
     import gc
 
     seen = []
-    bench = worker.Worker()
+    bench = worker.Operations()
     bench.time(3, 0, lambda _: seen.append(gc.isenabled()) or [np.zeros(1)])
     assert seen == [False] * 3
     assert gc.isenabled()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.gate.measure.bench import Cores, Protocol, Setup
+from weighbridge.gate.measure.bench import Cores, LaunchProtocol, Setup
 from weighbridge.gate.weighing.accumulator import Series
 from weighbridge.gate.weighing.other_inputs import other_inputs, slower_elsewhere
 
@@ -15,7 +15,7 @@ TOKENS = RNG.integers(0, 50, (20, 16))
 
 
 def setup(**inputs):
-    return Setup({}, inputs or {"x": FLOATS}, (), Protocol(), Cores((0,), (0,)))
+    return Setup({}, inputs or {"x": FLOATS}, (), LaunchProtocol(), Cores((0,), (0,)))
 
 
 def test_other_inputs_are_like_the_given_ones_and_none_of_them():

@@ -12,7 +12,7 @@ from tests.gate.models import examples, linear, weights
 from weighbridge.core.documents import Budget, Measurement, Weighing
 from weighbridge.core.errors import StateError
 from weighbridge.gate.measure.device import describe
-from weighbridge.gate.measure.launches import Protocol
+from weighbridge.gate.measure.launches import LaunchProtocol
 from weighbridge.gate.measure.machine_lock import lock_of, lock_path, machine_lock
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
@@ -21,7 +21,7 @@ from weighbridge.gate.weighing.locked import times, weigh_locked
 from weighbridge.gate.weighing.weigh import weigh
 
 ROOT = Path(__file__).resolve().parents[3]
-QUICK = Protocol(warm_seconds=0.0, rounds=5, fewest_rounds=5, launch_seconds=0.05)
+QUICK = LaunchProtocol(warm_seconds=0.0, rounds=5, fewest_rounds=5, launch_seconds=0.05)
 AT_THE_LIMIT = Budget(metric="latency.p50", max_ratio=1.0)
 SIZE = Budget(metric="size.bytes", max_ratio=2.0)
 

@@ -11,7 +11,7 @@ from weighbridge.core.errors import InputError
 from weighbridge.data import Split
 from weighbridge.gate.devices.local import Local
 from weighbridge.gate.measure.device import describe
-from weighbridge.gate.measure.launches import Protocol
+from weighbridge.gate.measure.launches import LaunchProtocol
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import read_model
 from weighbridge.gate.verdict.judge import judge
@@ -19,7 +19,7 @@ from weighbridge.gate.weighing.continuing import continues
 from weighbridge.gate.weighing.job import JobOptions, Source, default_budgets, read_job, with_metrics
 from weighbridge.gate.weighing.weigh import weigh
 
-QUICK = Protocol(warm_seconds=0.0, rounds=10, fewest_rounds=5, launch_seconds=0.2)
+QUICK = LaunchProtocol(warm_seconds=0.0, rounds=10, fewest_rounds=5, launch_seconds=0.2)
 SIZE = Budget(metric="size.bytes", max_ratio=1.0)
 P50 = Budget(metric="latency.p50", max_ratio=1.5, resolution=0.5)
 CALM_OR_NOT = ("pass", "inconclusive")

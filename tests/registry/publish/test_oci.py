@@ -50,7 +50,7 @@ def test_a_pushed_version_comes_back_byte_for_byte_with_its_record(project, plac
     pushed = push(project, "fashion-cnn@stable", reference)
     assert pushed.created
     assert pushed.referrers.keys() == {publish.RECORD}
-    source = pull.Source(reference, repository(reference))
+    source = pull.OciSource(reference, repository(reference))
     taken = pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
     assert (tmp_path / "out/model.onnx").read_bytes() == project.contents["int8"]
     record = project.root / "registry/models/fashion-cnn/versions/v1.yaml"
@@ -107,7 +107,7 @@ def test_a_tag_is_not_moved_unless_that_is_meant(project, place, tmp_path):
     with pytest.raises(StateError, match="names other content already"):
         push(project, "fashion-cnn@v3", reference)
     push(project, "fashion-cnn@v3", reference, move=True)
-    source = pull.Source(reference, repository(reference))
+    source = pull.OciSource(reference, repository(reference))
     with pytest.raises(IntegrityError, match="not an artifact of fashion-cnn@v1"):
         pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
     assert not (tmp_path / "out").exists()
@@ -121,7 +121,7 @@ def test_one_changed_byte_in_the_registry_is_refused_and_nothing_is_written(proj
     original = file.read_bytes()
     try:
         file.write_bytes(original[:-1] + b"!")
-        source = pull.Source(pushed.reference, repository(reference))
+        source = pull.OciSource(pushed.reference, repository(reference))
         with pytest.raises(IntegrityError, match="not what its digest says"):
             pull.pull_reference(source, tmp_path / "out")
         file.write_bytes(original[:-3])
@@ -139,7 +139,7 @@ def test_a_changed_record_is_refused(project, place, tmp_path):
     pushed = push(project, "fashion-cnn@v1", reference)
     record = (project.root / "registry/models/fashion-cnn/versions/v1.yaml").read_bytes()
     file = blob_file(data, "sha256:" + hashlib.sha256(record).hexdigest())
-    source = pull.Source(pushed.reference, repository(reference))
+    source = pull.OciSource(pushed.reference, repository(reference))
     try:
         file.write_bytes(record.replace(b"seed: 7", b"seed: 8"))
         with pytest.raises(IntegrityError, match="not what its digest says"):
@@ -159,7 +159,7 @@ def test_a_manifest_swapped_under_a_digest_is_refused(project, place, tmp_path):
     try:
         file.write_bytes(original.replace(b'"v1"', b'"v9"'))
         with pytest.raises((IntegrityError, StateError)):
-            pull.pull_reference(pull.Source(pushed.reference, repository(reference)), tmp_path / "out")
+            pull.pull_reference(pull.OciSource(pushed.reference, repository(reference)), tmp_path / "out")
     finally:
         file.write_bytes(original)
 
@@ -169,7 +169,7 @@ def test_a_bare_tag_confirms_nothing(project, place, tmp_path):
     reference, _ = place
     push(project, "fashion-cnn@v1", reference)
     with pytest.raises(StateError, match="a tag is not a trusted reference"):
-        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out")
+        pull.pull_reference(pull.OciSource(reference, repository(reference)), tmp_path / "out")
 
 
 def policy_file(folder, key):
@@ -188,12 +188,12 @@ def test_a_signature_travels_along_and_lets_a_tag_be_trusted(tmp_path, place, ke
     project.add("int8", b"signed weights", baseline=b"fp32")
     pushed = push(project, "fashion-cnn@stable", reference)
     assert publish.STATEMENT in pushed.referrers
-    source = pull.Source(reference, repository(reference))
+    source = pull.OciSource(reference, repository(reference))
     policy = policy_file(tmp_path, key)
     with pytest.raises(IntegrityError, match="contains fashion-cnn@v1, not a version of"):
-        pull.pull_reference(source, tmp_path / "out", pull.Terms(policy))
+        pull.pull_reference(source, tmp_path / "out", pull.PullTerms(policy))
     assert not (tmp_path / "out").exists()
-    taken = pull.pull_reference(source, tmp_path / "out", pull.Terms(policy, "fashion-cnn"))
+    taken = pull.pull_reference(source, tmp_path / "out", pull.PullTerms(policy, "fashion-cnn"))
     assert taken.trust == "a signature by ci"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.onnx", "record.yaml", "statement.json"}
 
@@ -206,9 +206,9 @@ def test_a_signature_by_another_key_is_refused(tmp_path, place, key):
     project = Project(tmp_path / "signed", key=Ed25519PrivateKey.generate())
     project.add("int8", b"other weights", baseline=b"fp32")
     push(project, "fashion-cnn@stable", reference)
-    source = pull.Source(reference, repository(reference))
+    source = pull.OciSource(reference, repository(reference))
     with pytest.raises(IntegrityError, match="is not signed by a key that the policy lists"):
-        pull.pull_reference(source, tmp_path / "out", pull.Terms(policy_file(tmp_path, key)))
+        pull.pull_reference(source, tmp_path / "out", pull.PullTerms(policy_file(tmp_path, key)))
     assert not (tmp_path / "out").exists()
 
 
@@ -219,7 +219,9 @@ def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(projec
     for source in (reference, pushed.reference):
         with pytest.raises(StateError, match="is not signed"):
             pull.pull_reference(
-                pull.Source(source, repository(reference)), tmp_path / "out", pull.Terms(policy_file(tmp_path, key))
+                pull.OciSource(source, repository(reference)),
+                tmp_path / "out",
+                pull.PullTerms(policy_file(tmp_path, key)),
             )
 
 
@@ -233,8 +235,10 @@ def test_two_records_that_differ_are_told_apart_by_the_history(project, place, t
     subject = publish.Descriptor(publish.MANIFEST, pushed.reference.digest, 1)  # type: ignore[attr-defined]
     publish._attach(there, forged, publish.RECORD, "record.yaml", subject)
     with pytest.raises(IntegrityError, match="2 different records"):
-        pull.pull_reference(pull.Source(pushed.reference, there), tmp_path / "out")
-    pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", pull.Source(reference, there))
+        pull.pull_reference(pull.OciSource(pushed.reference, there), tmp_path / "out")
+    pull.pull(
+        project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", pull.OciSource(reference, there)
+    )
     assert (tmp_path / "out/record.yaml").read_bytes() == record
 
 
@@ -269,7 +273,7 @@ def test_a_referrer_that_is_wrong_stops_a_stranger_but_not_a_clone(project, plac
     """Without history nothing doubtful is passed over; with it, nobody's referrer can get in the way."""
     reference, _ = place
     pushed = push(project, "fashion-cnn@v1", reference)
-    source = pull.Source(pushed.reference, repository(reference))
+    source = pull.OciSource(pushed.reference, repository(reference))
     attach_raw(source.repository, content, publish.RECORD, pushed.reference.digest, changes)
     with pytest.raises(IntegrityError, match=said):
         pull.pull_reference(source, tmp_path / "out")
@@ -282,10 +286,10 @@ def test_two_statements_are_no_statement(tmp_path, place, key):
     project = Project(tmp_path / "signed", key=key)
     project.add("int8", b"twice signed", baseline=b"fp32")
     pushed = push(project, "fashion-cnn@v1", reference)
-    source = pull.Source(pushed.reference, repository(reference))
+    source = pull.OciSource(pushed.reference, repository(reference))
     attach_raw(source.repository, b"{}", publish.STATEMENT, pushed.reference.digest, {})
     with pytest.raises(IntegrityError, match="2 different statements"):
-        pull.pull_reference(source, tmp_path / "out", pull.Terms(policy_file(tmp_path, key)))
+        pull.pull_reference(source, tmp_path / "out", pull.PullTerms(policy_file(tmp_path, key)))
 
 
 def test_an_artifact_without_a_record_is_no_version(place, tmp_path):
@@ -310,7 +314,7 @@ def test_an_artifact_without_a_record_is_no_version(place, tmp_path):
         data = json.dumps(manifest).encode()
         found = publish.describe(data, publish.MANIFEST).digest  # type: ignore[attr-defined]
         there.put_manifest(data, publish.MANIFEST, found)  # type: ignore[attr-defined]
-        source = pull.Source(Reference(reference.host, reference.repository, None, found), there)
+        source = pull.OciSource(Reference(reference.host, reference.repository, None, found), there)
         with pytest.raises(IntegrityError, match=said):
             pull.pull_reference(source, tmp_path / "out")
 
@@ -345,7 +349,7 @@ def test_a_reference_without_tag_and_digest_names_nothing(project, place, tmp_pa
             project.root,
             pull.want(project.root, "fashion-cnn@v1"),
             tmp_path / "out",
-            pull.Source(bare, repository(bare)),
+            pull.OciSource(bare, repository(bare)),
         )
 
 
@@ -364,7 +368,7 @@ def test_what_is_no_model_is_refused(place, tmp_path):
     }
     there.put_manifest(json.dumps(manifest).encode(), publish.MANIFEST, "v1")  # type: ignore[attr-defined]
     digest = there.manifest("v1").digest
-    source = pull.Source(Reference(reference.host, reference.repository, None, digest), there)
+    source = pull.OciSource(Reference(reference.host, reference.repository, None, digest), there)
     with pytest.raises(IntegrityError, match=r"is application/vnd\.example\.thing, not a model"):
         pull.pull_reference(source, tmp_path / "out")
 
@@ -386,7 +390,7 @@ def test_a_file_name_that_leaves_the_folder_is_refused(place, tmp_path, name):
     }
     there.put_manifest(json.dumps(manifest).encode(), publish.MANIFEST, "v1")  # type: ignore[attr-defined]
     digest = there.manifest("v1").digest
-    source = pull.Source(Reference(reference.host, reference.repository, None, digest), there)
+    source = pull.OciSource(Reference(reference.host, reference.repository, None, digest), there)
     with pytest.raises(IntegrityError, match="not a plain file name"):
         pull.pull_reference(source, tmp_path / "out")
 
@@ -395,14 +399,14 @@ def test_a_reference_that_is_not_there_says_so(oci, tmp_path):
     """A missing tag is an error about the reference, not an empty folder."""
     reference = Reference(oci[0], "nothing/here", None, "sha256:" + "0" * 64)
     with pytest.raises(StateError, match="not found"):
-        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out")
+        pull.pull_reference(pull.OciSource(reference, repository(reference)), tmp_path / "out")
 
 
 def test_a_registry_that_does_not_answer_is_one_clear_error(tmp_path):
     """Nobody listens on that port."""
     reference = parse_reference(f"oci://127.0.0.1:1/models/a@sha256:{'0' * 64}")
     with pytest.raises(StateError, match=r"127\.0\.0\.1:1: cannot be reached"):
-        pull.pull_reference(pull.Source(reference, repository(reference)), tmp_path / "out")
+        pull.pull_reference(pull.OciSource(reference, repository(reference)), tmp_path / "out")
 
 
 def test_a_push_needs_a_tag(project, place):

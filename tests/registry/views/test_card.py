@@ -17,7 +17,7 @@ from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.site.version import version_page
 from weighbridge.registry.state.layout import WorkTree
 from weighbridge.registry.state.snapshot import read_model
-from weighbridge.registry.views.card import Context, card
+from weighbridge.registry.views.card import CardContext, card
 
 MARKDOWN = MarkdownIt("commonmark").enable("table").enable("strikethrough")
 
@@ -61,7 +61,7 @@ def record(project):
 
 def test_the_hubs_own_library_reads_every_figure(record):
     """What huggingface_hub parses out of the card is what the record says."""
-    parsed = ModelCard(card(record, Context(task="image-classification", dataset="fashion_mnist")))
+    parsed = ModelCard(card(record, CardContext(task="image-classification", dataset="fashion_mnist")))
     assert parsed.data.license == "apache-2.0"  # type: ignore[attr-defined]
     assert parsed.data.library_name == "onnx"  # type: ignore[attr-defined]
     assert parsed.data.pipeline_tag == "image-classification"  # type: ignore[attr-defined]
@@ -108,9 +108,9 @@ def test_notes_cannot_become_markup(record):
 
 def test_a_quarantined_version_says_so_first(record):
     """Whoever opens the card of a bad version sees that before any figure."""
-    text = card(record, Context(status=("quarantined",)))
+    text = card(record, CardContext(status=("quarantined",)))
     assert text.index("Quarantined") < text.index("Measured")
-    assert "It is on stable." in card(record, Context(status=("stable",)))
+    assert "It is on stable." in card(record, CardContext(status=("stable",)))
 
 
 def test_a_baselines_card_has_no_verdict_and_no_recipe(project):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.documents import gate_verdict, recipe_verdict
 from weighbridge.ci import change_gate as gates
-from weighbridge.ci.change_gate import Change, Judged, exit_code, judge_all, judge_project, write_out
+from weighbridge.ci.change_gate import Change, JudgedProject, exit_code, judge_all, judge_project, write_out
 from weighbridge.ci.evidence_bundle import FOLDER, EvidenceBundle
 from weighbridge.ci.marks import marks
 from weighbridge.ci.pipeline import Reproduced
@@ -82,7 +82,7 @@ def commit(git, message):
 
 
 class Stand:
-    """Of `weighbridge.gate.stages.summary.Checked`, what the gate uses."""
+    """Of `weighbridge.gate.stages.summary.CheckedGateGate`, what the gate uses."""
 
     def __init__(self, found):
         self.verdict = found
@@ -238,7 +238,7 @@ def test_the_worst_project_decides_and_none_is_no_pass(git):
     """A certain failure first, then what the author must mend, then what could not be judged."""
 
     def judged(*codes):
-        return [Judged(str(code), code, ProjectReport(headline="")) for code in codes]
+        return [JudgedProject(str(code), code, ProjectReport(headline="")) for code in codes]
 
     assert exit_code(judged(ExitCode.PASS, ExitCode.UNJUDGED)) is ExitCode.UNJUDGED
     assert exit_code(judged(ExitCode.UNJUDGED, ExitCode.USAGE)) is ExitCode.USAGE

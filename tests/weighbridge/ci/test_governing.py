@@ -7,7 +7,7 @@ from weighbridge.ci.edited_gate import edited_gate
 from weighbridge.ci.github import ChangedFile
 from weighbridge.ci.governing import governing
 from weighbridge.core.git_tree import Tree
-from weighbridge.gate.stages.sides import Checkout, Committed, library_files, workflows
+from weighbridge.gate.stages.sides import CommittedSide, WorkingSide, library_files, workflows
 
 from . import repositories as made
 from .repositories import commit, write
@@ -31,7 +31,7 @@ def test_what_has_a_project_weighed_is_what_its_verdict_rests_on(git, path):
     commit(git)
     tree = Tree(git, "HEAD")
     assert path in governing(Contents(tree), "models/net")
-    for side in (Committed(tree, "models/net"), Checkout(git.root, "models/net")):
+    for side in (CommittedSide(tree, "models/net"), WorkingSide(git.root, "models/net")):
         assert path in [*library_files(side), *workflows(side)]
     assert edited_gate([ChangedFile(path, None, None)]) == [path]
 
@@ -43,5 +43,5 @@ def test_what_lies_elsewhere_or_runs_no_gate_does_not_govern(git, path):
     commit(git)
     tree = Tree(git, "HEAD")
     assert path not in governing(Contents(tree), "models/net")
-    for side in (Committed(tree, "models/net"), Checkout(git.root, "models/net")):
+    for side in (CommittedSide(tree, "models/net"), WorkingSide(git.root, "models/net")):
         assert path not in [*library_files(side), *workflows(side)]

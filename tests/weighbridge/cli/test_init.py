@@ -15,13 +15,13 @@ import yaml
 
 from weighbridge.ci import scaffold, setup
 from weighbridge.ci.preflight import preflight
-from weighbridge.ci.scaffold import Answers, Pipeline
+from weighbridge.ci.scaffold import InitAnswers, Pipeline
 from weighbridge.core.documents import Params, parse
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.git import Git
 
-TORCH = Answers("digits", "nets.data:load", ("nets/data.py",), "nets.model:Net", ("nets/model.py",), licence="MIT")
-ONNX = Answers("digits", "evaluation:load", ("evaluation.py", "eval.npz"), onnx="model.onnx")
+TORCH = InitAnswers("digits", "nets.data:load", ("nets/data.py",), "nets.model:Net", ("nets/model.py",), licence="MIT")
+ONNX = InitAnswers("digits", "evaluation:load", ("evaluation.py", "eval.npz"), onnx="model.onnx")
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_every_output_of_a_stage_is_made_and_every_dependency_exists():
 
 def test_odd_paths_are_quoted():
     """A file with a colon or a space is still one file."""
-    answers = Answers("m", "a:b", ("my data: v2.npz",), "c:d", ("nets/it's.py",))
+    answers = InitAnswers("m", "a:b", ("my data: v2.npz",), "c:d", ("nets/it's.py",))
     stages = yaml.safe_load(scaffold.pipeline(answers))["stages"]
     assert "my data: v2.npz" in stages["prepare"]["deps"]
     assert "nets/it's.py" in stages["train"]["deps"]

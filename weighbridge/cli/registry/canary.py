@@ -8,7 +8,7 @@ import typer
 
 from weighbridge.cli.application import Application
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Change, Model, Project, Reason, Version
+from weighbridge.cli.registry.options import ChangeOptions, Model, ProjectOptions, Reason, Version
 from weighbridge.cli.registry.output import print_change, print_document, print_json
 
 app = Application(help="Give a version a growing share of traffic, and judge what is seen.")
@@ -28,8 +28,8 @@ def start(
         str | None, typer.Option("--min-time", metavar="TIME", help="Time needed per step, such as 10min.")
     ] = None,
     reason: Reason = "",
-    change: Change,
-    project: Project,
+    change: ChangeOptions,
+    project: ProjectOptions,
 ) -> None:
     """Give a version its first share of traffic."""
     from weighbridge.registry.trust.registry_policy import CanaryChange
@@ -41,7 +41,7 @@ def start(
 
 @app.command()
 @grouped
-def advance(model: Model, *, reason: Reason, change: Change, project: Project) -> None:
+def advance(model: Model, *, reason: Reason, change: ChangeOptions, project: ProjectOptions) -> None:
     """Take the next step by hand; after the last one the canary is stable."""
     print_change(change.operator(project, model).advance_canary(reason=reason), as_json=project.as_json)
 
@@ -53,8 +53,8 @@ def abort(
     *,
     reason: Reason,
     keep: Annotated[bool, typer.Option("--no-quarantine", help="Do not quarantine the version.")] = False,
-    change: Change,
-    project: Project,
+    change: ChangeOptions,
+    project: ProjectOptions,
 ) -> None:
     """Take all traffic from the canary."""
     committed = change.operator(project, model).abort_canary(reason=reason, quarantine=not keep)
@@ -63,7 +63,7 @@ def abort(
 
 @app.command()
 @grouped
-def status(model: Model, *, project: Project) -> None:
+def status(model: Model, *, project: ProjectOptions) -> None:
     """The canary's step, weight and plan."""
     from weighbridge.registry.views.overview import canary
 
@@ -84,8 +84,8 @@ def judge(
         ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be decided; change nothing.")] = False,
-    change: Change,
-    project: Project,
+    change: ChangeOptions,
+    project: ProjectOptions,
 ) -> None:
     """Decide advance, hold or abort from what was seen online. Exits 0 advance, 1 abort, 3 hold."""
     from weighbridge.registry.canary.judge import judge as decide

@@ -7,13 +7,19 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Change, Expect, Model, Project, Reason, Version
+from weighbridge.cli.registry.options import ChangeOptions, Expect, Model, ProjectOptions, Reason, Version
 from weighbridge.cli.registry.output import print_change
 
 
 @grouped
 def release(
-    model: Model, version: Version, *, reason: Reason = "", expect: Expect = None, change: Change, project: Project
+    model: Model,
+    version: Version,
+    *,
+    reason: Reason = "",
+    expect: Expect = None,
+    change: ChangeOptions,
+    project: ProjectOptions,
 ) -> None:
     """Make a recorded version stable."""
     operator = change.operator(project, model)
@@ -34,8 +40,8 @@ def rollback(
         bool,
         typer.Option("--unproven", help="Go back also where bytes or signature cannot be checked now; it is recorded."),
     ] = False,
-    change: Change,
-    project: Project,
+    change: ChangeOptions,
+    project: ProjectOptions,
 ) -> None:
     """Back to a version whose bytes are proven first; what is left is quarantined."""
     operator = change.operator(project, model)
@@ -52,8 +58,8 @@ def quarantine(
     *,
     reason: Reason,
     lift: Annotated[bool, typer.Option("--lift", help="Lift the quarantine.")] = False,
-    change: Change,
-    project: Project,
+    change: ChangeOptions,
+    project: ProjectOptions,
 ) -> None:
     """Forbid a version to serve again."""
     operator = change.operator(project, model)
@@ -61,7 +67,9 @@ def quarantine(
 
 
 @grouped
-def deprecate(model: Model, version: Version, *, reason: Reason, change: Change, project: Project) -> None:
+def deprecate(
+    model: Model, version: Version, *, reason: Reason, change: ChangeOptions, project: ProjectOptions
+) -> None:
     """Mark a version as one that should not be taken any more."""
     operator = change.operator(project, model)
     print_change(operator.deprecate(version, reason=reason), as_json=project.as_json)

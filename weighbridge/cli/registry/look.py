@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Model, Processor, Project, Target
+from weighbridge.cli.registry.options import Model, Processor, ProjectOptions, Target
 from weighbridge.cli.registry.output import print_document, print_table
 
 
 @grouped
-def models(project: Project) -> None:
+def models(project: ProjectOptions) -> None:
     """All models with their channels."""
     from weighbridge.registry.views.overview import models as rows
 
@@ -22,7 +22,7 @@ def models(project: Project) -> None:
 
 
 @grouped
-def versions(model: Model, *, project: Project) -> None:
+def versions(model: Model, *, project: ProjectOptions) -> None:
     """All versions of a model, newest first."""
     from weighbridge.registry.views.overview import versions as rows
 
@@ -31,7 +31,7 @@ def versions(model: Model, *, project: Project) -> None:
 
 @grouped
 def show(
-    spec: Annotated[str, typer.Argument(help="MODEL@stable, @v7, @sha256:…, or MODEL.")], *, project: Project
+    spec: Annotated[str, typer.Argument(help="MODEL@stable, @v7, @sha256:…, or MODEL.")], *, project: ProjectOptions
 ) -> None:
     """One version's record."""
     from weighbridge.registry.views.overview import record
@@ -45,7 +45,7 @@ def diff(
     old: Annotated[str, typer.Argument(help="A version or channel.")],
     new: Annotated[str, typer.Argument(help="A version or channel.")],
     *,
-    project: Project,
+    project: ProjectOptions,
 ) -> None:
     """What differs between two versions: recipe, metrics, sizes, lineage."""
     from weighbridge.registry.views.compare import compare
@@ -60,7 +60,7 @@ def resolve(
     *,
     target: Target = None,
     processor: Processor,
-    project: Project,
+    project: ProjectOptions,
 ) -> None:
     """The version that a name stands for; prints `MODEL@VERSION DIGEST`."""
     from weighbridge.registry.lookup.resolve import resolve as find
@@ -79,7 +79,7 @@ def history(
     model: Model,
     *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="The last N events (0: all).")] = 0,
-    project: Project,
+    project: ProjectOptions,
 ) -> None:
     """What happened to a model, newest first."""
     from weighbridge.registry.views.overview import history as rows

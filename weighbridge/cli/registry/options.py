@@ -34,7 +34,7 @@ Root = Annotated[Path, typer.Option("--root", metavar="DIR", help="A folder of t
 
 
 @dataclass(frozen=True)
-class Project:
+class ProjectOptions:
     """Which project, and how to print."""
 
     root: Root = Path()
@@ -81,7 +81,7 @@ class Processor:
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangeOptions:
     """How a change of the registry is made."""
 
     no_push: Annotated[bool, typer.Option("--no-push", help="Change the local branch only, for a pull request.")] = (
@@ -103,7 +103,7 @@ class Change:
 
         return Settings(push=not self.no_push, remote=self.remote)
 
-    def operator(self, project: Project, model: str) -> Operator:
+    def operator(self, project: ProjectOptions, model: str) -> Operator:
         """Who changes the channels of a model."""
         from weighbridge.registry.lifecycle.operate import Operator
 

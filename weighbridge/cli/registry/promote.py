@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weighbridge.cli.options import Select, grouped
-from weighbridge.cli.registry.options import Change, Expect, Project
+from weighbridge.cli.registry.options import ChangeOptions, Expect, ProjectOptions
 from weighbridge.cli.registry.output import print_change
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def promote(
     expect: Expect = None,
     notes: Annotated[str, typer.Option("--notes", help="For the record.")] = "",
     signing: Signing,
-    change: Change,
-    project: Project,
+    change: ChangeOptions,
+    project: ProjectOptions,
 ) -> None:
     """Make what passed a version: stable, on canary, or recorded."""
     from weighbridge.ci.judging_again import judge_again

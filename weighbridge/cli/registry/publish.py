@@ -12,11 +12,11 @@ import typer
 
 from weighbridge.cli.console import progress
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Model, OutFile, PlainHttp, Processor, Project, Root, Spec, Target
+from weighbridge.cli.registry.options import Model, OutFile, PlainHttp, Processor, ProjectOptions, Root, Spec, Target
 from weighbridge.cli.registry.output import print_json, write
 
 if TYPE_CHECKING:
-    from weighbridge.registry.publish.pull import Carried, DvcRemote, Source
+    from weighbridge.registry.publish.pull import Carried, DvcRemote, OciSource
 
 
 class Platform(StrEnum):
@@ -27,7 +27,7 @@ class Platform(StrEnum):
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceOptions:
     """Where bytes are taken from, and whose word is taken for them."""
 
     source: Annotated[
@@ -68,7 +68,7 @@ class Place:
     ] = None
     plain_http: PlainHttp = False
 
-    def of_version(self) -> Source | Carried | DvcRemote | None:
+    def of_version(self) -> OciSource | Carried | DvcRemote | None:
         """Where a version of this clone's registry comes from; None for the DVC remote that knows it."""
         from weighbridge.core.errors import InputError
         from weighbridge.registry.publish.pull import DvcRemote
@@ -93,11 +93,11 @@ def pull(
     out: Path | None = typer.Option(
         None, "--out", "-o", metavar="DIR", help="The folder to make; MODEL@VERSION by default.", show_default=False
     ),
-    place: Place,
+    place: SourceOptions,
     target: Target = None,
     quarantined: bool = typer.Option(False, "--quarantined", help="Take it even if it is quarantined."),
     processor: Processor,
-    project: Project,
+    project: ProjectOptions,
 ) -> None:
     """Get a version's bytes, verified by their SHA-256 before they are moved into place."""
     from weighbridge.core.errors import InputError
@@ -109,7 +109,7 @@ def pull(
             raise InputError("an OCI reference takes no --from, --dvc-remote or --target")
         source = _source(spec, plain_http=place.plain_http)
         folder = out or Path(source.reference.repository.rpartition("/")[2])
-        taken = pulling.pull_reference(source, folder, pulling.Terms(place.policy, place.model, processor.host()))
+        taken = pulling.pull_reference(source, folder, pulling.PullTerms(place.policy, place.model, processor.host()))
     else:
         other = place.of_version()
         wanted = pulling.want(project.home, spec, target=target, quarantined=quarantined, host=processor.host())
@@ -131,7 +131,7 @@ def push(
     target: Target = None,
     move: bool = typer.Option(False, "--move", help="Let the tag move if it names other content (a channel's tag)."),
     plain_http: PlainHttp = False,
-    project: Project,
+    project: ProjectOptions,
 ) -> None:
     """Push a version as an OCI artifact, with its record, signed statement and bill of materials as referrers."""
     from weighbridge.core.files import pretty_json, sha256_bytes
@@ -168,13 +168,13 @@ def card(
     from weighbridge.registry.lookup.resolve import resolve_all
     from weighbridge.registry.state.layout import WorkTree, home
     from weighbridge.registry.state.snapshot import read_model
-    from weighbridge.registry.views.card import Context
+    from weighbridge.registry.views.card import CardContext
     from weighbridge.registry.views.card import card as make
 
     top = home(root)
     found = resolve_all(top, spec)[0]
     state = read_model(WorkTree(top), found.model)
-    context = Context(task=task, dataset=dataset, status=state.status(found.version))
+    context = CardContext(task=task, dataset=dataset, status=state.status(found.version))
     write(make(state.records[found.version], context), out)
 
 
@@ -198,7 +198,7 @@ def tags(
     push_to: str | None = typer.Option(
         None, "--push", metavar="GIT_REMOTE", help="Push the tags to this git remote, all or none.", show_default=False
     ),
-    project: Project,
+    project: ProjectOptions,
 ) -> None:
     """Write the annotated tags that GTO and DVC Studio read (`model@v7.0.0#1`, `model#stable#2`), or check them."""
     from weighbridge.core.errors import InputError
@@ -222,7 +222,7 @@ def site(
     *,
     out: Path = typer.Argument(..., metavar="DIR", help="The folder to make, or an earlier site to replace."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
-    project: Project,
+    project: ProjectOptions,
 ) -> None:
     """Write a static site of the registry: models, versions, channels, history, charts, cards."""
     from weighbridge.registry.site.build import build
@@ -238,7 +238,7 @@ def site(
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceOptions:
     """The object that serves."""
 
     image: Annotated[
@@ -268,7 +268,7 @@ def manifests(
         metavar="URI",
         help="Where a version lies: s3://models/{model}/{version}; also {sha256}, {recipe} …",
     ),
-    service: Service,
+    service: ServiceOptions,
     target: Target = None,
     processor: Processor,
     out: Path | None = typer.Option(
@@ -306,7 +306,7 @@ def manifests(
     typer.echo("\n".join(str(out / file) for file in files))
 
 
-def _place(text: str, *, plain_http: bool) -> Source | Carried:
+def _place(text: str, *, plain_http: bool) -> OciSource | Carried:
     """Where `--from` says that bytes are: an OCI repository, or a file under zstd."""
     from weighbridge.core.transport import SUFFIX
     from weighbridge.registry.publish.pull import Carried
@@ -317,14 +317,14 @@ def _place(text: str, *, plain_http: bool) -> Source | Carried:
     return _source(text, plain_http=plain_http)
 
 
-def _source(text: str, *, plain_http: bool) -> Source:
+def _source(text: str, *, plain_http: bool) -> OciSource:
     """An OCI repository, with the login that `docker login` left for its host."""
     from weighbridge.registry.publish.credentials import config_path, find
     from weighbridge.registry.publish.distribution import Repository
-    from weighbridge.registry.publish.pull import Source
+    from weighbridge.registry.publish.pull import OciSource
     from weighbridge.registry.publish.reference import parse_reference
     from weighbridge.registry.publish.wire import Wire
 
     reference = parse_reference(text)
     login = find(reference.host, config_path(os.environ))
-    return Source(reference, Repository(reference, Wire(reference, credentials=login, plain_http=plain_http)))
+    return OciSource(reference, Repository(reference, Wire(reference, credentials=login, plain_http=plain_http)))

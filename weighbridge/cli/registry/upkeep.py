@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Change, Project
+from weighbridge.cli.registry.options import ChangeOptions, ProjectOptions
 from weighbridge.cli.registry.output import print_table
 
 
@@ -23,7 +23,7 @@ def verify(
         ),
     ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also read every record as a document of its schema.")] = False,
-    project: Project,
+    project: ProjectOptions,
 ) -> None:
     """Check chain, digests, channels, signatures, and that history only grew."""
     from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ def verify(
 def gc(
     *,
     cloud: Annotated[bool, typer.Option("--cloud", help="Of the default DVC remote, which is a folder.")] = False,
-    project: Project,
+    project: ProjectOptions,
 ) -> None:
     """List which bytes in DVC's cache are still needed, and which are not; deletes nothing."""
     from weighbridge.registry.lifecycle.gc import plan
@@ -49,7 +49,9 @@ def gc(
 
 
 @grouped
-def migrate(models: Annotated[list[str], typer.Argument(help="Models.")], *, change: Change, project: Project) -> None:
+def migrate(
+    models: Annotated[list[str], typer.Argument(help="Models.")], *, change: ChangeOptions, project: ProjectOptions
+) -> None:
     """Bring models from an earlier schema to today's: one event, and their evidence kept beside their versions."""
     from weighbridge.registry.lifecycle.migrate import migrate as migrate_model
 

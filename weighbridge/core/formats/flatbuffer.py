@@ -16,7 +16,7 @@ MOST_ITEMS = 1 << 20
 
 
 @dataclass(frozen=True)
-class Table:
+class FlatTable:
     """One table within the bytes of a file; `where` names the file in errors (`InputError`)."""
 
     data: bytes
@@ -39,12 +39,12 @@ class Table:
         width = struct.calcsize(form)
         return [self._unpack(form, begin + width * index) for index in range(length)]
 
-    def tables(self, field: int) -> list[Table]:
+    def tables(self, field: int) -> list[FlatTable]:
         """A vector of tables."""
         begin, length = self._vector(field)
         return [self._follow(begin + 4 * index) for index in range(length)]
 
-    def table(self, field: int) -> Table | None:
+    def table(self, field: int) -> FlatTable | None:
         """One table, of a union too; None where it is left out."""
         offset = self._offset(field)
         return self._follow(offset) if offset else None
@@ -68,8 +68,8 @@ class Table:
         relative = self._unpack("<H", vtable + entry)
         return self.position + relative if relative else 0
 
-    def _follow(self, offset: int) -> Table:
-        return Table(self.data, offset + self._unpack("<I", offset), self.where)
+    def _follow(self, offset: int) -> FlatTable:
+        return FlatTable(self.data, offset + self._unpack("<I", offset), self.where)
 
     def _unpack(self, form: str, offset: int) -> int:
         if not 0 <= offset <= len(self.data) - struct.calcsize(form):
@@ -86,10 +86,10 @@ class Table:
         return InputError("points beyond its own end", where=self.where, fix="is the file truncated?")
 
 
-def root(data: bytes, identifier: bytes, kind: str, where: str) -> Table:
+def root(data: bytes, identifier: bytes, kind: str, where: str) -> FlatTable:
     """The first table of a file; one with another identifier is an `InputError` that says what was expected."""
     if not data:
         raise InputError("is empty", where=where)
     if data[4:8] != identifier:
         raise InputError(f"is no {kind} file", where=where, fix=f"its bytes 4 to 8 are not {identifier.decode()!r}")
-    return Table(data, struct.unpack_from("<I", data)[0], where)
+    return FlatTable(data, struct.unpack_from("<I", data)[0], where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weighbridge.core.errors import InputError
-from weighbridge.core.formats.flatbuffer import Table, root
+from weighbridge.core.formats.flatbuffer import FlatTable, root
 from weighbridge.core.formats.onnx_file import Port, Signature
 
 IDENTIFIER = b"ET12"
@@ -58,7 +58,7 @@ def _ports(names: Sequence[str], found: list[tuple[str, tuple[int | None, ...]]]
     return tuple(Port(name, dtype, shape) for name, (dtype, shape) in zip(names, found, strict=True))
 
 
-def _tensor(values: list[Table], index: int, where: str) -> tuple[str, tuple[int | None, ...]]:
+def _tensor(values: list[FlatTable], index: int, where: str) -> tuple[str, tuple[int | None, ...]]:
     """Type and shape. A size that may vary up to a bound is written as its bound there: it is taken for fixed."""
     value = values[index] if 0 <= index < len(values) else None
     tensor = value.table(VALUE) if value is not None and value.integer(VALUE_KIND, "<B") == KIND_TENSOR else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weighbridge.core.errors import InputError
-from weighbridge.core.formats.flatbuffer import Table, root
+from weighbridge.core.formats.flatbuffer import FlatTable, root
 from weighbridge.core.formats.onnx_file import Port, Signature
 
 IDENTIFIER = b"TFL3"
@@ -57,7 +57,7 @@ def signature(data: bytes, where: str, *_names: Sequence[str]) -> Signature:
     )
 
 
-def _by_tensors(graph: Table) -> Signature:
+def _by_tensors(graph: FlatTable) -> Signature:
     tensors = graph.tables(SUBGRAPH_TENSORS)
     return Signature(
         *(
@@ -67,7 +67,7 @@ def _by_tensors(graph: Table) -> Signature:
     )
 
 
-def _port(tensors: list[Table], index: int, name: str | None, where: str) -> Port:
+def _port(tensors: list[FlatTable], index: int, name: str | None, where: str) -> Port:
     if not 0 <= index < len(tensors):
         raise InputError(f"refers to tensor {index}, which does not exist", where=where)
     tensor = tensors[index]
