@@ -151,8 +151,8 @@ def test_bytes_that_changed_since_they_were_hashed_are_not_loaded(tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
-from weighbridge.gate.measure.process import Artifact, open_artifact
-opened, _ = open_artifact(Artifact("candidate", ((sys.argv[1], sys.argv[2]),), Path(sys.argv[3])))
+from weighbridge.gate.measure.process import StagedArtifact, open_artifact
+opened, _ = open_artifact(StagedArtifact("candidate", ((sys.argv[1], sys.argv[2]),), Path(sys.argv[3])))
 opened.send("inputs")
 print(opened.process.pid, flush=True)
 time.sleep(600)
