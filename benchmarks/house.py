@@ -28,7 +28,7 @@ import grimp
 from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("compress", "gate", "registry", "search")
+ROOMS = ("compress", "gate", "registry", "search", "serve")
 BEFORE = 33_767
 """Product lines before everything moved under one import name: commit 40de5d3."""
 PRIVATE_WORDS = (

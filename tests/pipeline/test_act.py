@@ -274,7 +274,7 @@ def test_a_run_that_uploaded_nothing_is_reported_as_such(reporter, github_api):
 def test_the_action_weighs_two_files_in_anybodys_workflow(bench):
     """`uses: weighbridge` with two ONNX files: the verdict is the step's output, its exit code the job's."""
     shutil.copy(PROJECT / "action.yml", bench.work)
-    for name in ("weighbridge", "compress", "gate", "registry"):
+    for name in ("weighbridge", "compress", "gate", "registry", "search", "serve"):
         shutil.copytree(PROJECT / name, bench.work / name, ignore=shutil.ignore_patterns("__pycache__", "models"),
                         dirs_exist_ok=True)  # fmt: skip
     for name in ("pyproject.toml", "LICENSE"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-PRODUCT = ("compress", "gate", "registry", "search", "weighbridge/ci", "weighbridge/cli", "weighbridge/core")
+PRODUCT = ("compress", "gate", "registry", "search", "serve", "weighbridge/ci", "weighbridge/cli", "weighbridge/core")
 ROW = re.compile(r"^\| ([^|]+) \| `([^`|]+)` \| `([^`|]+)` \| (\d+) \|$", re.MULTILINE)
 ROWS = ROW.findall((TOP / "CONTRIBUTING.md").read_text())
 

@@ -30,7 +30,7 @@ def built(tmp_path_factory):
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
         shutil.copy(PROJECT / name, source)
-    for name in ("weighbridge", "compress", "gate", "registry", "search"):
+    for name in ("weighbridge", "compress", "gate", "registry", "search", "serve"):
         shutil.copytree(PROJECT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     state = source / "registry/models/net/channels.yaml"
     state.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def test_the_wheel_has_one_top_level_package(built):
     (wheel,) = (built / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"weighbridge"}
-    for room in ("compress", "gate", "registry", "search"):
+    for room in ("compress", "gate", "registry", "search", "serve"):
         assert f"weighbridge/{room}/__init__.py" in names
     assert not any("/models/" in name or name.endswith((".npz", ".onnx")) for name in names)
 
