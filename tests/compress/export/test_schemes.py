@@ -178,7 +178,7 @@ def test_constraints_reach_into_the_captured_graph():
 def test_training_needs_its_quantizer(net, monkeypatch):
     """LiteRT alone does not bring it: the extra is named."""
     monkeypatch.setattr(pt2e, "installed", lambda name: None if name == "executorch" else "1")
-    with pytest.raises(InputError, match=r"needs executorch.*weighbridge\[executorch\]"):
+    with pytest.raises(StateError, match=r"needs executorch.*weighbridge\[executorch\]"):
         pt2e.train(Quantize(scheme="qat-int8"), None, net[1])
     with pytest.raises(InputError, match="matches no layer"):
         kept_layers(net[0], Quantize(scheme="qat-int8", keep=("nowhere",)))
