@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -170,7 +169,6 @@ def test_a_port_that_is_taken_and_a_model_that_is_unknown_are_one_line(registry,
             assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 def test_the_judge_reads_what_prometheus_scraped(process, registry, tmp_path):
     budgets = [
         {"metric": "error_rate", "max": 0.2},
