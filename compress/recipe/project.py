@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_json, sha256_file
 from weighbridge.core.formats.onnx_file import load_model, signature
 from weighbridge.core.project import PARAMS
-from weighbridge.data import Data, Split, call_factory
+from weighbridge.data import Data, Split, call_factory, search_below
 
 SPLITS = ("train", "calibration", "test")
 
@@ -42,9 +41,7 @@ class Project:
     def params(self) -> Params:
         """The whole of `params.yaml`."""
         params = Params.read(self.params_file)
-        # The project's own modules are found whatever folder the command was started in.
-        if str(self.root.resolve()) not in sys.path:
-            sys.path.insert(0, str(self.root.resolve()))
+        search_below(self.root)  # whatever folder the command was started in
         return params
 
     @property

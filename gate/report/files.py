@@ -25,7 +25,7 @@ def report_files(report: Report) -> dict[str, bytes]:
     texts = {
         "gate.md": markdown.render(document(report)),
         "gate.html": html_page(report),
-        "metrics.json": pretty_json(tables.metrics(report.entries)),
+        "metrics.json": pretty_json(tables.metrics(report.entries, report.verdict)),
         "pareto.csv": tables.trade_off_csv(report.entries),
         "limits.csv": tables.limits_csv(report.entries),
         "launches.csv": tables.launches_csv(report.entries),

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from weighbridge.core.documents import Verdict
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.phrases import named_budget
 
@@ -49,9 +50,9 @@ def launches_csv(entries: Sequence[Entry]) -> str:
     return _csv(("model", "pair", "ratio"), rows)
 
 
-def metrics(entries: Sequence[Entry]) -> dict[str, Any]:
-    """Numbers by recipe, as `dvc metrics show` and `dvc metrics diff` lay them out."""
-    return {entry.name: _metrics(entry) for entry in entries}
+def metrics(entries: Sequence[Entry], verdict: Verdict) -> dict[str, Any]:
+    """The verdict on the whole, then numbers by recipe, as `dvc exp show` and `dvc metrics diff` lay them out."""
+    return {"verdict": verdict.value, **{entry.name: _metrics(entry) for entry in entries}}
 
 
 def _metrics(entry: Entry) -> dict[str, Any]:

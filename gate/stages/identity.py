@@ -5,18 +5,14 @@ Whoever moves a project, renames its model or splits it in two is judged by the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weighbridge.core.documents import PolicyChange
 from weighbridge.core.errors import InputError
 from weighbridge.core.git_tree import Tree
-from weighbridge.core.project import PARAMS, PIPELINE
+from weighbridge.core.project import COMMAND, PARAMS, PIPELINE
 from weighbridge.core.strict_yaml import parse_yaml
-
-COMMAND = re.compile(r"\bweighbridge['\"]?\s+['\"]?stage['\"]?\s+['\"]?(?P<kind>[a-z]+)")
-"""A stage of ours in a command, however it is spaced."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from weighbridge.core.files import sha256_file
 from weighbridge.core.progress import Progress, silent
 from weighbridge.core.project import PARAMS
 from weighbridge.core.user_code import sources
-from weighbridge.data import load_data, read_npz
+from weighbridge.data import code_folder, load_data, read_npz
 from weighbridge.gate.devices import Place, open_place
 from weighbridge.gate.devices.unreached import Unreached
 from weighbridge.gate.measure import device as device_room
@@ -217,4 +217,4 @@ def _journey(params: Params, root: Path) -> Journey | str:
     data = load_data(params.data.factory)
     if data.preprocess is None or data.raw is None:
         return NO_JOURNEY
-    return Journey(params.data.factory, root.resolve())
+    return Journey(params.data.factory, code_folder(root.resolve(), params.data.factory.partition(":")[0]))

@@ -2,7 +2,9 @@
 
 import io
 import os
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats import npz_file
-from weighbridge.data import Data, Split, import_callable, load_data, read_npz, write_npz
+from weighbridge.data import Data, Split, call_factory, import_callable, load_data, read_npz, write_npz
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 Y = np.array([0, 1, 0, 1])
@@ -247,3 +249,23 @@ def test_examples_need_no_labels_and_may_belong_to_groups(tmp_path):
         Split({"x": X}, Y, groups=np.zeros(len(X)))
     with pytest.raises(InputError, match="an input is called 'groups'"):
         write_npz(tmp_path / "split.npz", Split({"groups": X}, Y, groups=np.arange(len(X))))
+
+
+def test_a_factory_at_the_top_of_the_repository_runs_there(tmp_path, monkeypatch):
+    """Found from a project's folder below, and its relative paths mean what they mean in the user's own scripts."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "numbers.txt").write_text("7")
+    (tmp_path / "top_code.py").write_text(
+        "from pathlib import Path\nread = Path('numbers.txt').read_text()\n"
+        "def make():\n    return read + Path('numbers.txt').read_text()\n"
+    )
+    project = tmp_path / "compression/net"
+    project.mkdir(parents=True)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert call_factory("top_code:make", "here") == "77"
+    assert Path.cwd() == project
+    monkeypatch.delitem(sys.modules, "top_code")
+    (project / "top_code.py").write_text("def make():\n    return 'own'\n")
+    assert call_factory("top_code:make", "here") == "own"
+    monkeypatch.delitem(sys.modules, "top_code")

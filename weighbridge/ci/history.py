@@ -8,8 +8,7 @@ from pathlib import Path, PurePosixPath
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.git import Git
-from weighbridge.core.project import PARAMS, PIPELINE
-from weighbridge.gate.stages.identity import COMMAND
+from weighbridge.core.project import COMMAND, PARAMS, PIPELINE
 
 
 @dataclass(frozen=True)

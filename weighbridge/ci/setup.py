@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from weighbridge.ci import scaffold
+from weighbridge.ci import adopting, scaffold
 from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.earlier import with_source
 from weighbridge.ci.history import projects
@@ -28,6 +28,7 @@ from weighbridge.core.opening import open_file
 from weighbridge.core.project import PARAMS, PIPELINE
 from weighbridge.core.strict_yaml import parse_yaml
 
+_PATTERNS = (".dvcignore", ".gitattributes", ".gitignore")
 _REGISTRY_README = """\
 # The registry
 
@@ -60,6 +61,11 @@ class FileChange:
     """None where there is no such file yet."""
     new: str
 
+    @property
+    def adds_patterns(self) -> bool:
+        """Whether it only adds lines to the end of what git or DVC ignores, or how git stores files."""
+        return self.path.name in _PATTERNS and self.new.startswith((self.old or "").rstrip("\n"))
+
     def diff(self, root: Path) -> str:
         """The change as a unified diff."""
         name = os.path.relpath(self.path, root)
@@ -85,18 +91,23 @@ class InitPlan:
 
     @property
     def overwrites(self) -> list[FileChange]:
-        """Changes to files that are there already."""
-        return [change for change in self.changes if change.old is not None]
+        """Changes to files that are there already, which somebody has to agree to; lines that are added to a list of
+        patterns take nothing away.
+        """
+        return [change for change in self.changes if change.old is not None and not change.adds_patterns]
 
 
 def plan(folder: Path, answers: InitAnswers, setup: Pipeline | None, remote: str | None = None) -> InitPlan:
     """Every file that a project in `folder` needs and that is not as it should be.
 
-    `setup` is None where no workflows are wanted. Raises `StateError` outside of a Git repository and `InputError`
+    Where the folder has a pipeline or parameters of somebody else, the project goes below it; see `adopting`. `setup`
+    is None where no workflows are wanted. Raises `StateError` outside of a Git repository and `InputError`
     where a file that is there already cannot carry a pipeline.
     """
     git = Git.discover(_existing(folder))
-    top, folder = git.root.resolve(), folder.resolve()
+    project = adopting.home_of(folder, answers.name)
+    answers = adopting.seen_from(answers, folder, project)
+    top, folder = git.root.resolve(), project.resolve()
     home = folder.relative_to(top).as_posix()
     schema = os.path.relpath(top / scaffold.SCHEMA, folder)
     shared = top / scaffold.REQUIREMENTS
@@ -141,15 +152,17 @@ def apply(plan: InitPlan) -> None:
 
 
 def factory_files(folder: Path, factory: str) -> tuple[str, ...]:
-    """The source file of `package.module:callable` below `folder`, and the files of the repository that it imports;
-    empty where it is not a file of this project. Relative to `folder`.
+    """The source file of `package.module:callable` below `folder`, or else below the repository's top, and the files
+    of the repository that it imports; empty where it is in neither. Relative to `folder`.
     """
     module = factory.partition(":")[0]
     place = module.replace(".", "/")
-    own = tuple(name for name in (f"{place}.py", f"{place}/__init__.py") if (folder / name).is_file())
-    if not own:
+    git = Git(top_of(folder))
+    names = (f"{place}.py", f"{place}/__init__.py")
+    found = [file for start in (folder, git.root) for name in names if (file := start / name).is_file()]
+    if not found:
         return ()
-    git = Git(Git.discover(folder).root.resolve())
+    own = [Path(os.path.relpath(found[0].resolve(), folder.resolve())).as_posix()]
     home = folder.resolve().relative_to(git.root).as_posix()
     imported = Search(Checkout(git, "the working tree"), home).closure([], [module])
     others = (Path(os.path.relpath(git.root / path, folder.resolve())).as_posix() for path in sorted(imported))
@@ -247,3 +260,13 @@ def describe(plan: InitPlan) -> Iterator[str]:
     """One line for each file: what would happen to it."""
     for change in plan.changes:
         yield f"{'write ' if change.old is None else 'change'} {os.path.relpath(change.path, plan.top)}"
+
+
+def next_lines(plan: InitPlan, here: Path) -> Iterator[str]:
+    """What to do next, by commands that work in the folder that `init` was started in."""
+    project = Path(os.path.relpath(plan.folder, here.resolve())).as_posix()
+    inside = "" if project == "." else f"{project}/"
+    target = f" {inside}{PIPELINE}" if inside else ""
+    if adopting.FOLDER in Path(inside).parts:
+        yield f"{plan.top.name} has a pipeline of its own, which stays as it is: the gate's is in {project}"
+    yield f"next: edit {inside}{PARAMS}, then `dvc repro{target}` and `weighbridge gate`; commit when it passes"

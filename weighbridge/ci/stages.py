@@ -13,9 +13,8 @@ from weighbridge.ci.content import Contents
 from weighbridge.ci.imports import Search
 from weighbridge.core.dvc_files import Lock
 from weighbridge.core.git_tree import Tree, joined
-from weighbridge.core.project import LOCK, PARAMS, PIPELINE, without_anchors
+from weighbridge.core.project import COMMAND, LOCK, PARAMS, PIPELINE, without_anchors
 from weighbridge.core.strict_yaml import parse_yaml
-from weighbridge.gate.stages.identity import COMMAND
 
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _CODE_OF_MODEL = ("train", "baseline", "compress")

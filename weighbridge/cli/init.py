@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,7 +140,8 @@ def init(
         return
     if source == SOURCE:
         typer.echo(f"before CI can run: replace {source} by where Weighbridge comes from, or give --install-from")
-    typer.echo("next: edit params.yaml, then `dvc repro` and `weighbridge gate`; commit when it passes")
+    for line in setup.next_lines(plan, Path.cwd()):
+        typer.echo(line)
 
 
 def _upgrade(folder: Path, source: str, *, write: bool) -> None:
@@ -154,12 +156,13 @@ def _upgrade(folder: Path, source: str, *, write: bool) -> None:
 
 
 def _answers(folder: Path, described: ModelOptions) -> InitAnswers:
+    from weighbridge.ci.adopting import home_of
     from weighbridge.ci.scaffold import InitAnswers
     from weighbridge.ci.setup import factory_files
     from weighbridge.core.documents import DataSection, ModelSection, parse
     from weighbridge.core.errors import InputError
 
-    written = _written(folder)
+    written = _written(home_of(folder, described.name))
     described = _as_written(folder, described, written) if written else described
     model, onnx, data_files = described.model, described.onnx, described.data_files or []
     name = described.name or _ask("The model's name in the registry", "--name", folder.resolve().name)
@@ -177,7 +180,9 @@ def _answers(folder: Path, described: ModelOptions) -> InitAnswers:
     own = factory_files(folder, data)
     if not own and not data_files and written is None:
         raise InputError(
-            f"{data} is not in a file of this folder", where="--data", fix="write it first, or name its --data-file"
+            f"{data} is not in a file of this folder, nor of the repository's top",
+            where="--data",
+            fix="write it first, or name its --data-file",
         )
     return InitAnswers(
         name=name,
@@ -215,15 +220,17 @@ def _written(folder: Path) -> Params | None:
 
 def _as_written(folder: Path, described: ModelOptions, known: Params) -> ModelOptions:
     """The answers as params.yaml has them; whoever gives others is told to edit that file."""
+    from weighbridge.ci.adopting import home_of
     from weighbridge.core.errors import InputError
     from weighbridge.core.project import PARAMS
 
-    onnx = Path(known.model.onnx) if known.model.onnx else None
+    project = home_of(folder, known.model.name)
+    onnx = Path(os.path.relpath(project / known.model.onnx, folder)) if known.model.onnx else None
     there = {"name": known.model.name, "model": known.model.factory, "onnx": onnx, "data": known.data.factory}
     for option, value in there.items():
         given = getattr(described, option)
         if given is not None and given != value:
-            raise InputError(f"{folder / PARAMS} says {str(value)!r}", where=f"--{option}", fix="edit it there")
+            raise InputError(f"{project / PARAMS} says {str(value)!r}", where=f"--{option}", fix="edit it there")
     return replace(described, name=known.model.name, model=known.model.factory, onnx=onnx, data=known.data.factory)
 
 

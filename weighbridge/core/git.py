@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from weighbridge.core.errors import InputError, StateError
-from weighbridge.core.project import PARAMS
+from weighbridge.core.project import COMMAND, PARAMS, PIPELINE
 
 _DEEPER = "fetch the whole history: `fetch-depth: 0` in actions/checkout, or `git fetch --unshallow`"
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
@@ -190,20 +190,53 @@ class Git:
 
 
 def find_project(start: Path) -> Path:
-    """The folder of the project that a folder belongs to: the closest one with a `params.yaml`, up to Git's top.
+    """The folder of the project that a folder belongs to: the closest one with a `params.yaml` of ours, up to Git's
+    top; else the one project of the repository, where it has a single one.
 
-    Raises `InputError` that names the places where none was found.
+    Raises `InputError` that names the places where none was found, or the projects to choose from.
     """
-    if (start / PARAMS).is_file():
-        return start
     here = start.resolve()
-    for folder in here.parents if not (here / ".git").exists() else ():
-        if (folder / PARAMS).is_file():
-            return folder
-        if (folder / ".git").exists():
-            break
+    top = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), Path(here.anchor))
+    around = [folder for folder in (here, *here.parents) if folder.is_relative_to(top) and (folder / PARAMS).is_file()]
+    ours = next((folder for folder in around if not _other_params(folder)), None)
+    if ours is not None:
+        return start if ours == here else ours
+    below = _pipelines(top)
+    if len(below) == 1:
+        return below[0]
+    if below:
+        names = ", ".join(sorted(folder.relative_to(top).as_posix() for folder in below))
+        raise InputError("the repository has several projects", where=str(here), fix=f"choose one with --root: {names}")
+    if around:
+        return start if around[0] == here else around[0]
     raise InputError(
         f"no {PARAMS} in this folder, nor in one above it within the repository",
         where=str(here),
         fix="name the project's folder with --root, or make one: weighbridge init",
     )
+
+
+def _other_params(folder: Path) -> bool:
+    """Whether a folder's `params.yaml` is of somebody else's pipeline; one that cannot be read counts as ours."""
+    from weighbridge.core.strict_yaml import parse_yaml  # noqa: PLC0415  # most commands never ask
+
+    try:
+        content = parse_yaml((folder / PARAMS).read_text(encoding="utf-8"), str(folder / PARAMS))
+    except (InputError, UnicodeDecodeError):
+        return False
+    return not (isinstance(content, dict) and {"recipes", "budgets"} & content.keys())
+
+
+def _pipelines(top: Path) -> list[Path]:
+    """Folders of a checkout whose `dvc.yaml` runs stages of ours beside a `params.yaml`, tracked by Git or new."""
+    listed = Git(top).attempt(
+        "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", f"*/{PIPELINE}", PIPELINE
+    )
+    files = sorted({top / name for name in listed.stdout.split("\0") if name})
+    return [
+        file.parent
+        for file in files
+        if (file.parent / PARAMS).is_file()
+        and file.is_file()
+        and COMMAND.search(file.read_text(encoding="utf-8", errors="replace"))
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ LOCK = "dvc.lock"
 WAIVERS = "waivers"
 DATA = "artifacts/data/data.json"
 DEVICE = "artifacts/device.json"
+COMMAND = re.compile(r"\bweighbridge['\"]?\s+['\"]?stage['\"]?\s+['\"]?(?P<kind>[a-z]+)")
+"""A stage of ours in a command, however it is spaced."""
 RERUN = "run `dvc repro` and commit what it changes"
 
 

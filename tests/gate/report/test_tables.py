@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement
 from tests.gate.report.test_markdown import entries
+from weighbridge.core.documents import Verdict
 from weighbridge.core.formatting import contrast, duration, percent, quantity, signed, span
 from weighbridge.gate.report.edits import edits
 from weighbridge.gate.report.facts import Entry, sparkline, unbeaten
@@ -108,13 +109,14 @@ def test_csv_for_plots_has_one_row_per_thing():
 
 def test_metrics_are_nested_numbers():
     """What `dvc metrics` shows: by recipe, group and name."""
-    found = metrics(entries())
+    found = metrics(entries(), Verdict.FAIL)
+    assert found["verdict"] == "fail"
     assert found["int8"]["size"] == {"bytes": 400, "ratio": 0.4, "gzip": 380}
     assert found["int8"]["params"] == 100
     assert set(found["int8"]["latency"]) == {"p50_seconds", "ratio"}
     assert found["share"]["accuracy"]["flips"] == 0.212
     bare = measurement(comparison(latency_p50=None, accuracy_top1=None, memory_peak=None))
-    assert set(metrics([Entry("a", judge(bare, BUDGETS), bare)])["a"]) == {"size", "verdict"}
+    assert set(metrics([Entry("a", judge(bare, BUDGETS), bare)], Verdict.PASS)["a"]) == {"size", "verdict"}
 
 
 def test_the_front_holds_what_nothing_beats():
