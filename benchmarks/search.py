@@ -31,10 +31,11 @@ from weighbridge.compress.recipe.maker import Maker
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.files import read_json, read_yaml, write_json
-from weighbridge.search.run import FOLDER, Found, Request, search
-from weighbridge.search.scores import loss, scores
-from weighbridge.search.splits import searched
-from weighbridge.search.timing import Bench
+from weighbridge.search.estimate.scores import loss, scores
+from weighbridge.search.estimate.timing import Bench
+from weighbridge.search.problem.search_request import SearchRequest
+from weighbridge.search.problem.splits import searched
+from weighbridge.search.run import FOLDER, Found, search
 
 ROOT = Path(__file__).resolve().parent.parent
 Points = Sequence[tuple[float, float]]
@@ -54,7 +55,7 @@ def hypervolume(points: Points) -> float:
 
 def confirmed_points(found: Found) -> Points:
     """Gains of the confirmed recipes."""
-    by_number = dict(found.outcomes)
+    by_number = dict(found.tried)
     return [
         (math.log(found.baseline.bytes / by_number[item.number].last.bytes), -math.log(item.ratio))
         for item in found.confirmed
@@ -79,15 +80,15 @@ def hand_made(project: Path) -> dict[str, Any]:
         made = maker.make(read_steps(RecipeSection(**section), f"recipes.yaml: {name}"))
         path = folder / f"{name}.onnx"
         path.write_bytes(made.data)
-        lost = loss(before, scores(run(made.data, source.confirm.inputs), source.confirm), 0.01)
+        cost = loss(before, scores(run(made.data, source.confirm.inputs), source.confirm), 0.01)
         timing = bench.time({name: path}, LAUNCHES)[name]
-        found[name] = {"bytes": len(made.data), "baseline": len(base.data), "drop": lost.drop, "ratio": timing.ratio}
+        found[name] = {"bytes": len(made.data), "baseline": len(base.data), "drop": cost.drop, "ratio": timing.ratio}
     return found
 
 
 def errors_of_prediction(found: Found) -> dict[str, float]:
     """Worst relative error of bytes, and of latency, of confirmed recipes before any training."""
-    by_number = dict(found.outcomes)
+    by_number = dict(found.tried)
     sizes, times = [0.0], [0.0]
     for item in found.confirmed:
         outcome = by_number[item.number]
@@ -101,12 +102,12 @@ def run_seed(project: Path, seed: int, seconds: float, *, random: bool) -> dict[
     """One search from an empty journal."""
     name = f"{'random' if random else 'guided'}-{seed}"
     shutil.rmtree(project / FOLDER / name, ignore_errors=True)
-    found = search(Request(root=project, seconds=seconds, seed=seed, name=name, random=random, guided=not random))
+    found = search(SearchRequest(root=project, seconds=seconds, seed=seed, name=name, random=random, guided=not random))
     points = confirmed_points(found)
     return {
         "seed": seed,
         "random": random,
-        "trials": len(found.outcomes),
+        "trials": len(found.tried),
         "failed": len(found.failed),
         "confirmed": len(points),
         "of": len(found.confirmed),

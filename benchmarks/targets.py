@@ -39,9 +39,10 @@ from weighbridge.core.files import write_json  # noqa: E402
 from weighbridge.data import Split, read_npz  # noqa: E402
 from weighbridge.gate.devices.local import Local  # noqa: E402
 from weighbridge.gate.devices.place import Place  # noqa: E402
-from weighbridge.gate.measure.bench import LaunchProtocol, Setup, record  # noqa: E402
+from weighbridge.gate.measure.bench import record  # noqa: E402
 from weighbridge.gate.measure.evaluation import Manner  # noqa: E402
 from weighbridge.gate.measure.feeding import feeding, timed_share  # noqa: E402
+from weighbridge.gate.measure.launch_setup import LaunchProtocol, Setup  # noqa: E402
 from weighbridge.gate.measure.launches import summarise  # noqa: E402
 from weighbridge.gate.statistics import SIGNED_RANK  # noqa: E402
 from weighbridge.gate.statistics.proportions import Pairs, tango_interval  # noqa: E402

@@ -14,10 +14,10 @@ from weighbridge.core.documents import Budget, Sizes
 from weighbridge.core.formatting import percent, quantity
 from weighbridge.core.pareto import front
 from weighbridge.core.progress import Progress, silent
-from weighbridge.search.limits import FILE_METRICS, excess, facts, gaps
-from weighbridge.search.prediction import Predicted, Prediction, parts_of, predict_all
-from weighbridge.search.space import Space, coarse, space_of
-from weighbridge.search.subject import Source, chosen_target, untrained_source
+from weighbridge.search.estimate.prediction import Predicted, Prediction, parts_of, predict_all
+from weighbridge.search.problem.limits import FILE_METRICS, excess, facts, gaps
+from weighbridge.search.problem.space import Space, coarse, space_of
+from weighbridge.search.problem.subject import Source, chosen_target, untrained_source
 
 Goal = Literal["size", "latency", "memory", "accuracy"]
 SECONDS = 35.0

@@ -13,7 +13,7 @@ from weighbridge.core.formatting import quantity
 from weighbridge.core.git import Git
 from weighbridge.core.project import PARAMS
 from weighbridge.search.advise import flow
-from weighbridge.search.results import write_recipes
+from weighbridge.search.front.results import write_recipes
 
 
 def journal_of(folder: Path) -> Path:
@@ -62,8 +62,8 @@ def show(folder: Path, *, as_json: bool = False) -> str:
         last = trials[item["number"]]["rungs"][-1]
         held = "confirmed" if item["holds"] else f"not confirmed: {item['reason']}"
         ratio = "" if item["ratio"] is None else f", latency {quantity(item['ratio'], 'ratio')}"
-        lost = quantity(item["drop"], "points")
-        lines.append(f"trial {item['number']}: {quantity(last['bytes'], 'bytes')}{ratio}, {lost} lost; {held}")
+        drop = quantity(item["drop"], "points")
+        lines.append(f"trial {item['number']}: {quantity(last['bytes'], 'bytes')}{ratio}, {drop} lost; {held}")
     for name, section in found["recipes"].items():
         lines += [f"{name}:", *(f"  - {line}" for line in flow(section["steps"]))]
     lines.append(f"{len(trials)} recipes tried, {len(found['failed'])} failed; the journal is in {folder}.")

@@ -138,11 +138,11 @@ class Batcher:
         try:
             results: Sequence[list[Array] | BaseException] = self._together(batch)
         except Exception as error:  # noqa: BLE001  # the runtime's own errors share no base; each reaches its request
-            results = [_failed(error)] if len(batch) == 1 else [self._alone(waiting) for waiting in batch]
+            results = [_failed(error)] if len(batch) == 1 else [self._single(waiting) for waiting in batch]
         for waiting, result in zip(batch, results, strict=True):
             waiting.done(result)
 
-    def _alone(self, waiting: _Waiting) -> list[Array] | BaseException:
+    def _single(self, waiting: _Waiting) -> list[Array] | BaseException:
         try:
             return self.loaded.run(waiting.feed)
         except Exception as error:  # noqa: BLE001  # as above

@@ -44,6 +44,13 @@ def one_cycle(step: int, total: int) -> float:
     return max(0.5 * (1 + math.cos(math.pi * (step - rise) / max(total - rise, 1))), 1e-4)
 
 
+def _require_examples(split: Split, settings: TrainSection, loss: Loss | None, stage: str) -> None:
+    if len(split) == 0:
+        raise InputError("there are no examples to train on", where=stage)
+    if not split.labelled and loss is None and settings.loop is None and not settings.own_loss:
+        raise InputError("the examples have no labels to train on", where=stage, fix="add labels, or give train.loss")
+
+
 def fit(  # noqa: PLR0913  # keyword-only choices of the one loop; every caller sets a few
     module: nn.Module,
     split: Split,
@@ -62,10 +69,7 @@ def fit(  # noqa: PLR0913  # keyword-only choices of the one loop; every caller 
     with the module in eval mode. Raises `InvariantError` with stage, epoch and step where the loss is no finite
     number, `InputError` where the split is empty or labels do not fit the outputs.
     """
-    if len(split) == 0:
-        raise InputError("there are no examples to train on", where=stage)
-    if not split.labelled and loss is None and settings.loop is None and not settings.own_loss:
-        raise InputError("the examples have no labels to train on", where=stage, fix="add labels, or give train.loss")
+    _require_examples(split, settings, loss, stage)
     measure = loss or default_loss(settings)
     if settings.loop is not None:
         return _fit_by_user(module, split, settings, measure, seed, constraints, progress, stage, on_epoch)

@@ -20,9 +20,10 @@ import numpy as np
 
 from weighbridge.core.errors import MeasurementError, WeighbridgeError
 from weighbridge.gate.measure import machine
-from weighbridge.gate.measure.bench import Cores, Journey, LaunchProtocol, Setup, record
+from weighbridge.gate.measure.bench import record
 from weighbridge.gate.measure.energy import Counters, counters
 from weighbridge.gate.measure.frames import HEADER, pack, unpack_arrays, unpack_header
+from weighbridge.gate.measure.launch_setup import Cores, Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.process import StagedArtifact, Worker, open_artifact
 from weighbridge.gate.measure.recording import to_wire
 from weighbridge.gate.measure.worker import file_digest

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.gate.measure.bench import Setup, positive
+from weighbridge.gate.measure.bench import positive
+from weighbridge.gate.measure.launch_setup import Setup
 from weighbridge.gate.measure.launches import Launch, summarise
 from weighbridge.gate.measure.recording import Recording
 

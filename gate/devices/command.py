@@ -32,10 +32,10 @@ from weighbridge.data import Split, write_arrays
 from weighbridge.gate.devices.claims import Witness, believed
 from weighbridge.gate.devices.harness import recording_of
 from weighbridge.gate.devices.place import Place, Waiting
-from weighbridge.gate.measure.bench import Cores, Journey, Setup
 from weighbridge.gate.measure.device import document
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner, check_answers, check_numbers, check_repeatable, repeated
+from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.machine import lock_path
 from weighbridge.gate.measure.machine_lock import machine_lock

@@ -25,10 +25,13 @@ MODULES = (
     "weighbridge/gate/measure/bench.py",
     "weighbridge/gate/measure/energy.py",
     "weighbridge/gate/measure/frames.py",
+    "weighbridge/gate/measure/launch_setup.py",
     "weighbridge/gate/measure/machine.py",
     "weighbridge/gate/measure/process.py",
+    "weighbridge/gate/measure/process_limits.py",
     "weighbridge/gate/measure/recording.py",
     "weighbridge/gate/measure/worker.py",
+    "weighbridge/gate/measure/worker_inputs.py",
 )
 """What runs there, beside numpy and the standard library; `data` is what a user's factory imports."""
 MOST_PAYLOAD = 1 << 30

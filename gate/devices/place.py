@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from weighbridge.core.documents import Device
 from weighbridge.data import Split
-from weighbridge.gate.measure.bench import Cores, Journey, Setup
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
+from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.sizes import Model

@@ -26,9 +26,9 @@ from weighbridge.gate.devices.connection import RefusedError
 from weighbridge.gate.devices.place import Place, Waiting
 from weighbridge.gate.devices.session import SPARE_BYTES, TIMEOUT, Session
 from weighbridge.gate.devices.travelling import made_ready, source_of
-from weighbridge.gate.measure.bench import Cores, Journey, Setup
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner, answer
+from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.process import Answering, StagedArtifact
 from weighbridge.gate.measure.recording import from_wire

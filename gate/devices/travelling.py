@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError
 from weighbridge.data import load_data
-from weighbridge.gate.measure.bench import Journey
+from weighbridge.gate.measure.launch_setup import Journey
 
 Array = NDArray[Any]
 

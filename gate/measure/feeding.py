@@ -26,7 +26,7 @@ class Feeding:
     batch: int | None
     """The batch that the model's shapes fix; None where it is open."""
     how: Mapping[str, Any] = field(default_factory=dict)
-    """For the worker, where params say more: `axes` and `constant` (see `worker.feeds`), `carry` (input → index of the
+    """For the worker, where params say more: `axes`, `constant` (see `worker_inputs.feeds`), `carry` (input → index of the
     output that is fed back) and `output_axes` (index of an output → the axis that counts examples)."""
     begins: tuple[bool, ...] = ()
     """Of each example, whether a stream begins with it; empty where nothing is carried."""
@@ -139,10 +139,10 @@ def _fit(port: Port, array: np.ndarray, section: InputSection | None, where: str
     if port.shape == ("...",):
         return _Fit(None if section is not None and section.constant else 0)
     axis = section.axis if section is not None else 0
-    alone = len(port.shape) == array.ndim - 1 if section is None else section.constant
-    if not alone and axis >= len(port.shape) > 0:
+    unbatched = len(port.shape) == array.ndim - 1 if section is None else section.constant
+    if not unbatched and axis >= len(port.shape) > 0:
         raise InputError(f"has no axis {axis}: its shape is {_written(port)}", where=f"inputs.{name}.batch_axis")
-    expected = port.shape if alone else (*port.shape[:axis], *port.shape[axis + 1 :])
+    expected = port.shape if unbatched else (*port.shape[:axis], *port.shape[axis + 1 :])
     if not _fits(expected, array.shape[1:]):
         raise InputError(
             f"{name!r} has shape {_tuple(array.shape)}; the model takes {_written(port)}",
@@ -151,7 +151,7 @@ def _fit(port: Port, array: np.ndarray, section: InputSection | None, where: str
         )
     if section is not None and section.constant and (array != array[:1]).any():
         raise InputError(f"{name!r} has several values", where=where, fix="one that changes is not `constant: true`")
-    return _Fit(None) if alone else _Fit(axis, port.shape[axis] if port.shape else None)
+    return _Fit(None) if unbatched else _Fit(axis, port.shape[axis] if port.shape else None)
 
 
 def check_unambiguous(signature: Signature, batched: set[str], told: Mapping[str, InputSection]) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure import pairing
-from weighbridge.gate.measure.bench import FEEDS, Cores, Journey, LaunchProtocol, Setup, positive, record, steal_ticks
+from weighbridge.gate.measure.bench import positive, record, steal_ticks
+from weighbridge.gate.measure.launch_setup import FEEDS, Cores, Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.pairing import Round
 from weighbridge.gate.measure.recording import Phase, Recording
 

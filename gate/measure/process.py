@@ -23,7 +23,7 @@ from typing import Protocol as Interface
 
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure import frames
-from weighbridge.gate.measure.worker import MEMORY_VARIABLE
+from weighbridge.gate.measure.process_limits import MEMORY_VARIABLE
 
 ROOT = Path(__file__).absolute().parents[3]
 WORKER = """\

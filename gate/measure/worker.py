@@ -1,8 +1,8 @@
 """The small process that loads one artifact and times it.
 
-It imports the standard library, numpy, `frames` and one runtime, nothing else of Weighbridge: what it measures is the
-artifact, and it starts fast. It speaks frames on its standard input and output. What a runtime or a user's code prints
-goes to standard error, never between the frames.
+It imports the standard library, numpy, its own few modules and one runtime, nothing else of Weighbridge: what it
+measures is the artifact, and it starts fast. It speaks frames on its standard input and output. What a runtime or a
+user's code prints goes to standard error, never between the frames.
 
 Operations (`op`): `start`, `load`, `inputs`, `code`, `warm`, `burst`, `evaluate`, `status`. A request that cannot
 be served gets `{"error": ...}`; the process that asked decides what that means.
@@ -10,7 +10,6 @@ be served gets `{"error": ...}`; the process that asked decides what that means.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import hashlib
 import importlib
@@ -19,24 +18,18 @@ import itertools
 import json
 import os
 import resource
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from weighbridge.gate.measure.frames import HEADER, Array, pack, pack_arrays, unpack_arrays, unpack_header
+from weighbridge.gate.measure.process_limits import first_to_die, limit_resources, peak_memory, run_delay
+from weighbridge.gate.measure.worker_inputs import Feed, by_example, feeds
 
-Feed = Mapping[str, Array]
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
-
-MAX_FILE = 1 << 28
-"""Bytes of any one file that a worker writes: all that it prints is one."""
-MEMORY_VARIABLE = "WEIGHBRIDGE_WORKER_MEMORY"
-PR_SET_PDEATHSIG = 1
 
 
 class ArtifactFault(Exception):  # noqa: N818  # an answer, not a defect
@@ -143,8 +136,8 @@ class Operations:
         times = self.time(request["count"], request["offset"], self.journey if request.get("journey") else self.step)
         switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
         since = run_delay()
-        lost = since - waited if since is not None and waited is not None else None
-        return {"switches": switches, "waited_ns": lost}, times.tobytes()
+        waiting = since - waited if since is not None and waited is not None else None
+        return {"switches": switches, "waited_ns": waiting}, times.tobytes()
 
     def evaluate(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """Outputs of all examples of a payload, joined over batches; `padding` of the last ones are cut off."""
@@ -227,57 +220,10 @@ class Operations:
             raise ArtifactFault("an output contains NaN or infinite values")
 
 
-def feeds(
-    arrays: Mapping[str, Array], batch: int, single: list[str], how: Mapping[str, Any] | None = None
-) -> Iterator[dict[str, Array]]:
-    """Arrays (n, …) as feeds of `batch` examples; inputs in `single` have no axis for examples (batch is 1 then).
-
-    `how` says more: `axes` (input → the axis that counts examples, where it is not the first), and `constant` inputs,
-    which are the first example's value.
-    """
-    axes, constant = (how or {}).get("axes", {}), (how or {}).get("constant", ())
-    count = min(len(array) for array in arrays.values())
-
-    def fed(name: str, array: Array, begin: int) -> Array:
-        if name in constant or name in single:
-            return np.asarray(array[0 if name in constant else begin])
-        part = array[begin : begin + batch]
-        return np.ascontiguousarray(np.moveaxis(part, 0, axes[name])) if name in axes else part
-
-    for begin in range(0, count - batch + 1, batch):
-        yield {name: fed(name, array, begin) for name, array in arrays.items()}
-
-
-def by_example(outputs: list[Array], axes: Mapping[str, int]) -> list[Array]:
-    """Outputs with examples along their first axis; `axes` says where it is another one, by index."""
-    found = [np.asarray(output) for output in outputs]
-    return [
-        np.moveaxis(output, axes[str(index)], 0) if str(index) in axes else output for index, output in enumerate(found)
-    ]
-
-
 def file_digest(path: str) -> str:
     """Digest of a file's bytes, as `sha256:<64 hex digits>`."""
     with open(path, "rb") as file:  # noqa: PTH123  # as the runtimes get it: a string
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def peak_memory() -> int:
-    """Peak resident bytes of this process since it was started (`VmHWM`); 0 where the kernel does not say."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
-
-
-def run_delay() -> int | None:
-    """Nanoseconds that this process's threads were ready to run and had no core (`schedstat`); None without it."""
-    try:
-        files = sorted(Path("/proc/self/task").glob("*/schedstat"))
-        return sum(int(file.read_text().split()[1]) for file in files) if files else None
-    except (OSError, ValueError, IndexError):
-        return None
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
@@ -323,32 +269,9 @@ def _import_file(path: str) -> Any:
     return module
 
 
-def _first_to_die() -> None:
-    """Die with the parent, and be the kernel's first choice when memory runs out."""
-    try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    except (OSError, AttributeError):
-        return  # not Linux: the end of the input stream ends this process all the same
-
-
-def limit_resources() -> None:
-    """Bound what a hostile model or a user's code can take: memory, and the bytes of any one file (printing included).
-
-    Memory is limited to `WEIGHBRIDGE_WORKER_MEMORY` bytes, or three quarters of the machine's. It is counted as private
-    writable memory: with threads' stacks and reserves that nobody touches, without weights that are mapped.
-    """
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    memory = int(os.environ.get(MEMORY_VARIABLE) or pages * 3 // 4)
-    for kind, wanted in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, MAX_FILE)):
-        hard = resource.getrlimit(kind)[1]
-        least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(kind, (least, least))
-
-
 def main() -> None:
     """Keep the real standard output for frames; everything else that prints goes to standard error."""
-    _first_to_die()
+    first_to_die()
     limit_resources()
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

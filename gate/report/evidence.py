@@ -71,7 +71,7 @@ def _flip_row(entry: Entry, flip: Flip) -> tuple[Inline, ...]:
 def scores_section(entries: Sequence[Entry]) -> Section | None:
     """Metrics of the user's own: over slices, and the examples that lost most."""
     rows: list[tuple[Inline, ...]] = []
-    lost: list[tuple[Inline, ...]] = []
+    worse: list[tuple[Inline, ...]] = []
     for entry in (entry for entry in entries if entry.comparison):
         for metric, by_slice in entry.comparison.scores.items() if entry.comparison else ():
             for name, found in by_slice.items():
@@ -80,16 +80,16 @@ def scores_section(entries: Sequence[Entry]) -> Section | None:
         for item in entry.comparison.worsened if entry.comparison else ():
             values = [f"{item.reference:.4g}"], [f"{item.candidate:.4g}"]
             slices = [", ".join(item.slices) or "–"]
-            lost.append(([Code(entry.name)], [Code(item.metric)], [f"{item.index:,}"], slices, *values))
-    if not rows and not lost:
+            worse.append(([Code(entry.name)], [Code(item.metric)], [f"{item.index:,}"], slices, *values))
+    if not rows and not worse:
         return None
     blocks: list[Paragraph | Table] = []
     if rows:
         header = ("model", "metric", "slice", "examples", "baseline", "candidate")
         blocks += [Paragraph(["Over each slice of the evaluation set."]), Table(header, rows, frozenset({3, 4, 5}))]
-    if lost:
+    if worse:
         header = ("model", "metric", "example", "slices", "baseline", "candidate")
-        blocks += [Paragraph(["Examples whose own score got worst."]), Table(header, lost, frozenset({2, 4, 5}))]
+        blocks += [Paragraph(["Examples whose own score got worst."]), Table(header, worse, frozenset({2, 4, 5}))]
     return Section("scores", "Metrics of your own", blocks, folded=True)
 
 

@@ -144,8 +144,13 @@ def _with_portability(verdict: GateVerdict, found: list[Portability]) -> GateVer
 
 def table(verdict: GateVerdict) -> str:
     """The verdict for a terminal: one line per budget, then what did not pass and why."""
+    parts = [tabulate(_budget_rows(verdict), headers="keys", tablefmt="github"), "", *_reasons(verdict)]
+    return "\n".join([*parts, f"gate: {verdict.verdict.value}; the report is in reports/gate.md", ""])
+
+
+def _budget_rows(verdict: GateVerdict) -> list[dict[str, str]]:
     names = loosened(verdict.policy_changes)
-    rows = [
+    return [
         {
             "model": name,
             "budget": name_of(item),
@@ -159,6 +164,10 @@ def table(verdict: GateVerdict) -> str:
         for name, recipe in verdict.recipes.items()
         for item in recipe.budgets
     ]
+
+
+def _reasons(verdict: GateVerdict) -> list[str]:
+    """What did not pass and why, then each recipe's verdict."""
     whole = [
         f"{name}: {recipe.verdict.value}{' (advisory)' if recipe.advisory else ''}"
         for name, recipe in verdict.recipes.items()
@@ -181,16 +190,7 @@ def table(verdict: GateVerdict) -> str:
         f"{item.artifact} on {item.processor}: {item.verdict or 'not compared'}: {item.reason}"
         for item in verdict.portability
     ]
-    parts = [
-        tabulate(rows, headers="keys", tablefmt="github"),
-        "",
-        *reasons,
-        *portable,
-        *changes,
-        *verdict.notes,
-        *whole,
-    ]
-    return "\n".join([*parts, f"gate: {verdict.verdict.value}; the report is in reports/gate.md", ""])
+    return [*reasons, *portable, *changes, *verdict.notes, *whole]
 
 
 def _standing(change: PolicyChange) -> str:

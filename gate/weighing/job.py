@@ -145,6 +145,15 @@ class Source:
     """How inputs are fed, where shapes do not tell."""
 
 
+def _require_runtime(model: Model, runtime: str) -> None:
+    if target_of_suffix(model.path.suffix) != runtime:
+        raise InputError(
+            f"is built for {target_of_suffix(model.path.suffix)}; the baseline is for {runtime}",
+            where=str(model.path),
+            fix="weigh a file against the uncompressed one for the same runtime",
+        )
+
+
 def read_job(
     source: Source,
     budgets: Sequence[Budget],
@@ -164,12 +173,7 @@ def read_job(
     paths = {"baseline": source.baseline, "candidate": source.candidate, "stable": source.stable}
     runtime = target_of_suffix(source.baseline.suffix)
     for model in others:
-        if target_of_suffix(model.path.suffix) != runtime:
-            raise InputError(
-                f"is built for {target_of_suffix(model.path.suffix)}; the baseline is for {runtime}",
-                where=str(model.path),
-                fix="weigh a file against the uncompressed one for the same runtime",
-            )
+        _require_runtime(model, runtime)
         same_inputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")
         same_outputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")
     task = options.task
@@ -177,9 +181,8 @@ def read_job(
     outputs = {
         model.name: find_output(model.signature, judged, str(paths[model.name])) for model in (baseline, *others)
     }
-    if feed.at_most(weighing.batch_size) != weighing.batch_size:
-        weighing = weighing.model_copy(update={"batch_size": feed.at_most(weighing.batch_size)})
-    throughput = feed.at_most(weighing.throughput_batch_size)
+    batches = ("batch_size", "throughput_batch_size")
+    weighing = weighing.model_copy(update={name: feed.at_most(getattr(weighing, name)) for name in batches})
     return Job(
         baseline=baseline,
         candidate=others[0],
@@ -188,7 +191,7 @@ def read_job(
         given=source.split if split is not source.split else None,
         budgets=budgets,
         device=device,
-        weighing=weighing.model_copy(update={"throughput_batch_size": throughput}),
+        weighing=weighing,
         feeding=feed,
         outputs=outputs,
         runtime=options.runtime or runtime,

@@ -153,8 +153,8 @@ class _Weighing:
                 if name in job.wanted("examples") or not isinstance(evidence, Absent):
                     metrics[name] = evidence
         scores = {name: found for name, user in job.options.users.items() if (found := slice_scores(name, data, user))}
-        lost = [item for name, user in job.options.users.items() for item in worsened(name, data, user)]
-        return Found(metrics, accuracy.slices(data), accuracy.flips(data), scores, lost)
+        worse = [item for name, user in job.options.users.items() for item in worsened(name, data, user)]
+        return Found(metrics, accuracy.slices(data), accuracy.flips(data), scores, worse)
 
     def _launches(self, measured: Measured, artifacts: Mapping[str, StagedArtifact]) -> Measured:
         job = self.job

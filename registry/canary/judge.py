@@ -7,7 +7,6 @@ raise the chance of a wrong abort. Missing or too little data holds; it never ad
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -16,10 +15,9 @@ from typing import Any
 
 from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import ExitCode, InputError, StateError
-from weighbridge.registry.canary import sequential
+from weighbridge.registry.canary.findings import ADVANCE_ALPHA, Finding, finding_of
 from weighbridge.registry.canary.prometheus import read_prometheus
 from weighbridge.registry.canary.reference import WHOLE, needs_stable, reference_window, with_reference
-from weighbridge.registry.canary.sequential import Interval
 from weighbridge.registry.canary.telemetry import Observed, Window, read_log
 from weighbridge.registry.lifecycle.operate import Expected, Operator, SameHoldError
 from weighbridge.registry.state.layout import WorkTree, channels_path, model_names, require_channels
@@ -30,8 +28,6 @@ from weighbridge.registry.trust.online_budgets import OnlineBudget
 ABORT_ALPHA = 0.01
 """Chance of ever aborting a canary that keeps all its budgets, over all budgets, steps and looks."""
 _NUMBER = re.compile(r"\d+(\.\d+)?")
-ADVANCE_ALPHA = 0.05
-"""Chance of ever calling one budget kept that is not, on one step."""
 
 
 class Action(StrEnum):
@@ -45,23 +41,6 @@ class Action(StrEnum):
     def exit_code(self) -> ExitCode:
         """0 advance, 1 abort, 3 hold."""
         return {Action.ADVANCE: ExitCode.PASS, Action.ABORT: ExitCode.FAIL}.get(self, ExitCode.UNJUDGED)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One online budget, judged."""
-
-    metric: str
-    rule: str
-    limit: float
-    state: str
-    """`within`, `beyond`, `open` or `missing`."""
-    estimate: float | None
-    lower: float | None
-    upper: float | None
-    """Bounds at the level of the question that was answered: of `beyond`, or else of `within`."""
-    samples: int
-    stable_samples: int
 
 
 @dataclass(frozen=True)
@@ -137,7 +116,7 @@ def judge(root: Path, model: str, metrics: str, *, settings: Settings | None = N
     budgets = [parse(OnlineBudget, budget, f"{channels_path(model)}: canary") for budget in canary.plan.budgets]
     now = chosen.clock()
     window = _window(model, canary, channels.stable.version, now, budgets)
-    window = replace(window, alone=model_names(root) == [model])
+    window = replace(window, only_model=model_names(root) == [model])
     observed = _read(metrics.replace("{model}", model), window)
     if canary.weight >= WHOLE and any(needs_stable(budget) for budget in budgets):
         earlier = reference_window(WorkTree(root), canary, window)
@@ -151,7 +130,7 @@ def judge(root: Path, model: str, metrics: str, *, settings: Settings | None = N
 def decide(canary: Canary, budgets: list[OnlineBudget], observed: Observed, now: datetime) -> Decision:
     """The decision, as a pure function of the canary's plan and what was seen."""
     looks = len(budgets) * len(canary.plan.steps)
-    findings = tuple(_finding(budget, observed, ABORT_ALPHA / max(looks, 1)) for budget in budgets)
+    findings = tuple(finding_of(budget, observed, ABORT_ALPHA / max(looks, 1)) for budget in budgets)
     seconds = (now - datetime.fromisoformat(canary.step_since)).total_seconds()
     problems = (*observed.problems, *_too_many_classes(budgets, observed))
     action, reason, cause = _action(canary, findings, problems, observed.canary.requests, seconds)
@@ -199,78 +178,6 @@ def _action(
     )
     kept = "every budget is kept"
     return next(((Action.HOLD, why, cause) for applies, why, cause in holds if applies), (Action.ADVANCE, kept, kept))
-
-
-def _finding(budget: OnlineBudget, observed: Observed, abort_alpha: float) -> Finding:
-    counts = _counts(budget, observed)
-    samples, stable_samples = counts["samples"], counts["stable_samples"]
-    if samples == 0 or (budget.relative and stable_samples == 0):
-        return Finding(budget.metric, budget.rule, budget.limit, "missing", None, None, None, samples, stable_samples)
-    strict = _interval(budget, observed, abort_alpha)
-    usual = _interval(budget, observed, ADVANCE_ALPHA)
-    higher_is_worse = budget.rule != "min"
-    beyond = strict.lower > budget.limit if higher_is_worse else strict.upper < budget.limit
-    within = usual.upper <= budget.limit if higher_is_worse else usual.lower >= budget.limit
-    state = "beyond" if beyond else "within" if within else "open"
-    shown = strict if beyond else usual
-    return Finding(
-        budget.metric,
-        budget.rule,
-        budget.limit,
-        state,
-        shown.estimate,
-        shown.lower,
-        shown.upper,
-        samples,
-        stable_samples,
-    )
-
-
-def _shares(budget: OnlineBudget, observed: Observed) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(hits, n) of canary and stable for a budget about a share."""
-    pairs = []
-    for arm in (observed.canary, observed.stable):
-        table: Mapping[str, tuple[int, int]] = {
-            "error_rate": (arm.errors, arm.judged),
-            "accuracy": (arm.right, arm.labelled),
-            "disagreement": (arm.different, arm.compared),
-            "latency": (arm.slow.get(budget.threshold or 0, 0), arm.timed.get(budget.threshold or 0, 0)),
-        }
-        pairs.append(table[budget.metric])
-    return pairs[0], pairs[1]
-
-
-def _counts(budget: OnlineBudget, observed: Observed) -> dict[str, int]:
-    if budget.metric == "drift":
-        of = [sum(arm.predictions.values()) for arm in (observed.canary, observed.stable)]
-    elif budget.metric == "paired_accuracy":
-        of = [observed.canary.paired] * 2
-    else:
-        of = [n for _, n in _shares(budget, observed)]
-    return {"samples": of[0], "stable_samples": of[1]}
-
-
-def _interval(budget: OnlineBudget, observed: Observed, alpha: float) -> Interval:
-    """The confidence sequence of what the budget limits."""
-    if budget.metric == "drift":
-        return _drift(budget, observed, alpha)
-    if budget.metric == "paired_accuracy":
-        arm = observed.canary
-        return sequential.paired(arm.only_stable, arm.only_canary, arm.paired, alpha)
-    canary, stable = _shares(budget, observed)
-    if budget.rule == "max_increase":
-        return sequential.difference(canary, stable, alpha)
-    if budget.rule == "max_drop":
-        return sequential.difference(stable, canary, alpha)
-    return sequential.proportion(*canary, alpha)
-
-
-def _drift(budget: OnlineBudget, observed: Observed, alpha: float) -> Interval:
-    canary, stable = observed.canary.predictions, observed.stable.predictions
-    names = sorted({*canary, *stable})
-    unseen = [0] * max(0, (budget.classes or 0) - len(names))
-    rows = [[counts[name] for name in names] + unseen for counts in (canary, stable)]
-    return sequential.total_variation(rows[0], rows[1], alpha)
 
 
 def _window(model: str, canary: Canary, stable: str, now: datetime, budgets: list[OnlineBudget]) -> Window:

@@ -74,11 +74,11 @@ def difference(first: tuple[int, int], second: tuple[int, int], alpha: float) ->
     return Interval(one.estimate - two.estimate, one.lower - two.upper, one.upper - two.lower)
 
 
-def paired(lost: int, won: int, n: int, alpha: float) -> Interval:
-    """A confidence sequence of a drop between two answers to each of `n` requests: `lost` only the first got right,
-    `won` only the second. What both get right or wrong costs no width, unlike in `difference`.
+def paired(worse: int, better: int, n: int, alpha: float) -> Interval:
+    """A confidence sequence of a drop between two answers to each of `n` requests: `worse` only the first got right,
+    `better` only the second. What both get right or wrong costs no width, unlike in `difference`.
     """
-    one, two = proportion(lost, n, alpha / 2), proportion(won, n, alpha / 2)
+    one, two = proportion(worse, n, alpha / 2), proportion(better, n, alpha / 2)
     return Interval(one.estimate - two.estimate, one.lower - two.upper, one.upper - two.lower)
 
 

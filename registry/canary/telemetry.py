@@ -70,7 +70,7 @@ class Window:
     thresholds: tuple[float, ...] = ()
     metrics: frozenset[str] | None = None
     """What the budgets are about; None: everything."""
-    alone: bool = True
+    only_model: bool = True
     """Whether the registry has this model only: a line that does not name its model is then of this one."""
 
     def needs(self, metric: str) -> bool:
@@ -103,7 +103,7 @@ def _of_model(request: Any, where: str, window: Window, nameless: list[str]) -> 
         raise InputError("is not a JSON object", where=where)
     if request.get("model") is not None:
         return _text(request, "model", where) == window.model
-    if not window.alone:
+    if not window.only_model:
         nameless.append(where)
     return True
 

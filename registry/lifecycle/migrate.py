@@ -35,7 +35,7 @@ class Migrated:
     committed: Committed
     kept: tuple[str, ...]
     """Versions whose evidence is kept now."""
-    lost: dict[str, str]
+    missing: dict[str, str]
     """Versions whose evidence cannot be had any more, each with the reason."""
 
 
@@ -43,7 +43,7 @@ def migrate(root: Path, model: str, settings: Settings | None = None) -> Migrate
     """Migrate one model; None where its files are of today's schema."""
     top = home(root)
     found: dict[str, dict[str, bytes]] = {}
-    lost: dict[str, str] = {}
+    missing: dict[str, str] = {}
 
     def decide(tip: Tip, channels: Channels) -> Draft:
         read_policy(tip).require_operator(tip.git.identity())
@@ -52,18 +52,18 @@ def migrate(root: Path, model: str, settings: Settings | None = None) -> Migrate
         if channels.schema_version >= LATEST_SCHEMA:
             raise _CurrentError("is of today's schema")
         found.clear()
-        lost.clear()
+        missing.clear()
         for record in _without_evidence(tip, channels):
             try:
                 found[record.version] = dict(_evidence(top, tip, record))
             except (StateError, InputError) as error:
-                lost[record.version] = str(error)
+                missing[record.version] = str(error)
         named = {name: {path: sha256_bytes(data) for path, data in files.items()} for name, files in found.items()}
         return Draft(
             EventKind.MIGRATED,
             f"migrate from schema {channels.schema_version} to {LATEST_SCHEMA}",
             reason=f"from schema {channels.schema_version} to {LATEST_SCHEMA}",
-            evidence={"schema": LATEST_SCHEMA, "kept": named, "lost": dict(lost)},
+            evidence={"schema": LATEST_SCHEMA, "kept": named, "lost": dict(missing)},
             files={
                 evidence_path(model, name, path): data for name, files in found.items() for path, data in files.items()
             },
@@ -73,7 +73,7 @@ def migrate(root: Path, model: str, settings: Settings | None = None) -> Migrate
         committed = Store(top, settings).change(model, decide)
     except _CurrentError:
         return None
-    return Migrated(committed, tuple(found), dict(lost))
+    return Migrated(committed, tuple(found), dict(missing))
 
 
 class _CurrentError(StateError):

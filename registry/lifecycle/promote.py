@@ -77,35 +77,31 @@ def promote(
     head = _clean_head(store.git)
     folder = root.resolve().relative_to(top.resolve())
     if store.settings.push and handed is None:
-        built = (*evidence.candidates, *evidence.baselines)
-        publish(top, [((folder / artifact.path).as_posix(), artifact.md5) for artifact in built])
+        _publish(top, folder, evidence)
 
     def decide(tip: Tip, channels: Channels) -> Draft:
-        policy = read_policy(tip)
-        policy.require_promoter(store.git.identity())
+        policy, by = read_policy(tip), store.git.identity()
+        policy.require_promoter(by)
         _refuse_expired(evidence, tip.now)
         _refuse(channels, evidence, request, tip)
-        by = store.git.identity()
         number = channels.head.event + 1 if channels.head else 1
         commit = tip.commit if handed else head
         made = Made(evidence, commit, stamp(tip.now), by, number, request.notes, folder, kept)
         records = made.records(tip, channels)
-        signed = tuple((record, _sign(record, key, policy)) for record in records)
-        version = records[-1].version
         place = destination(request.channel, channels, policy)
         return Draft(
             kind=place.kind,
-            summary=f"{place.verb} {version} ({request.recipe})",
-            records=signed,
+            summary=f"{place.verb} {records[-1].version} ({request.recipe})",
+            records=tuple((record, _sign(record, key, policy)) for record in records),
             target_is_new=True,
             reason=request.notes or place.note,
             plan=place.plan,
-            files={evidence_path(channels.model, version, name): data for name, data in kept.items()},
-            evidence={**_named(evidence, commit), **({WAITS_FOR: place.waits_for} if place.waits_for else {})},
+            files={evidence_path(channels.model, records[-1].version, name): data for name, data in kept.items()},
+            evidence=_named(evidence, commit) | ({WAITS_FOR: place.waits_for} if place.waits_for else {}),
         )
 
-    prepare = handed.prepare if handed else None
-    return store.change(evidence.params.model.name, decide, published=True, prepare=prepare)
+    model = evidence.params.model.name
+    return store.change(model, decide, published=True, prepare=handed.prepare if handed else None)
 
 
 def _publish(top: Path, folder: Path, evidence: Evidence) -> None:

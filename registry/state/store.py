@@ -151,7 +151,7 @@ class Store:
         channels = parse(Channels, found, channels_path(model)) if found else Channels(model=model)
         if not found:
             refuse_case_collisions([*tip.models(), model])
-        self._refuse_lost_events(model, channels, base)
+        self._refuse_dropped_events(model, channels, base)
         tip = replace(tip, now=_not_before(tip, channels))
         draft = decide(tip, channels)
         event, files = assemble(channels, draft, stamp(tip.now), self.git.identity())
@@ -169,7 +169,7 @@ class Store:
         replaces = f"{tip.prefix}{channels_path(model)}"
         return _Built(event, folded, commits.build(self.git, base, prefixed, message, replaces=replaces))
 
-    def _refuse_lost_events(self, model: str, channels: Channels, base: str) -> None:
+    def _refuse_dropped_events(self, model: str, channels: Channels, base: str) -> None:
         """A `StateError` for a tip that lacks events which this clone has: rewound, or they wait for a merge."""
         head = self.git.commit_of("HEAD")
         if head is None or head == base:

@@ -18,10 +18,12 @@ from weighbridge.cli import app
 from weighbridge.compress.recipe.maker import Maker
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError, InvariantError, MeasurementError, StateError
-from weighbridge.search import commands, results
+from weighbridge.search import commands
 from weighbridge.search import run as run_module
-from weighbridge.search.run import Request, search
-from weighbridge.search.timing import Bench, Timing
+from weighbridge.search.estimate.timing import Bench, Timing
+from weighbridge.search.front import results
+from weighbridge.search.problem.search_request import SearchRequest
+from weighbridge.search.run import search
 
 SMALL = {"techniques": ["share", "quantize"], "bits": [2, 4], "schemes": ["weight-int8", "weight-int4"], "epochs": 1}
 
@@ -47,7 +49,7 @@ def small(root, **sections):
 def searched(tmp_path_factory):
     """One search, timed for real."""
     root = small(tmp_path_factory.mktemp("searched"))
-    return root, search(Request(root=root, seconds=120, trials=6))
+    return root, search(SearchRequest(root=root, seconds=120, trials=6))
 
 
 def test_confirmed_recipes_keep_every_budget(searched):
@@ -55,7 +57,7 @@ def test_confirmed_recipes_keep_every_budget(searched):
     root, found = searched
     assert [item for item in found.confirmed if item.holds]
     budgets = Params.read(root / "params.yaml").budgets
-    for number, outcome in found.outcomes:
+    for number, outcome in found.tried:
         held = next((item for item in found.confirmed if item.number == number and item.holds), None)
         if held is not None:
             assert outcome.last.bytes <= budgets[0].limit * found.baseline.bytes
@@ -65,10 +67,10 @@ def test_confirmed_recipes_keep_every_budget(searched):
 
 def test_test_examples_are_never_looked_at(tmp_path, timed):
     """Labels of test that are all wrong change nothing."""
-    whole = search(Request(root=small(tmp_path / "a"), trials=3))
+    whole = search(SearchRequest(root=small(tmp_path / "a"), trials=3))
     wrong = small(tmp_path / "b", data={"factory": "tests.search.project:wrong_test"})
-    other = search(Request(root=wrong, trials=3))
-    assert [outcome.rungs for _, outcome in whole.outcomes] == [outcome.rungs for _, outcome in other.outcomes]
+    other = search(SearchRequest(root=wrong, trials=3))
+    assert [outcome.rungs for _, outcome in whole.tried] == [outcome.rungs for _, outcome in other.tried]
 
 
 def test_the_pipeline_takes_what_was_written(searched, tmp_path):
@@ -118,26 +120,26 @@ def test_one_trial_with_nan_ends_alone(tmp_path, timed, monkeypatch):
         return make(self, steps)
 
     monkeypatch.setattr(Maker, "make", broken)
-    found = search(Request(root=small(tmp_path), trials=6))
+    found = search(SearchRequest(root=small(tmp_path), trials=6))
     assert any("NaN" in reason for reason in found.failed)
-    assert len(found.outcomes) >= 2
+    assert len(found.tried) >= 2
 
 
 def test_a_device_that_goes_away_ends_the_search_and_loses_nothing(tmp_path, monkeypatch):
     """The message names it; the search goes on where it stood once the device answers."""
     root = small(tmp_path)
     monkeypatch.setattr(Bench, "time", steady)
-    first = search(Request(root=root, trials=4))
+    first = search(SearchRequest(root=root, trials=4))
 
     def gone(*_):
         raise MeasurementError("the connection was lost", where="board")
 
     monkeypatch.setattr(Bench, "time", gone)
     with pytest.raises(StateError, match="no file can be timed any more"):
-        search(Request(root=root, trials=6))
+        search(SearchRequest(root=root, trials=6))
     monkeypatch.setattr(Bench, "time", steady)
-    after = search(Request(root=root, trials=6))
-    assert after.outcomes[: len(first.outcomes)] == first.outcomes
+    after = search(SearchRequest(root=root, trials=6))
+    assert after.tried[: len(first.tried)] == first.tried
 
 
 def test_a_file_that_breaks_its_worker_ends_its_own_trial(tmp_path, monkeypatch):
@@ -150,8 +152,8 @@ def test_a_file_that_breaks_its_worker_ends_its_own_trial(tmp_path, monkeypatch)
 
     monkeypatch.setattr(Bench, "time", one_breaks)
     monkeypatch.setattr(run_module, "confirm", lambda *_, **__: [])
-    found = search(Request(root=small(tmp_path), trials=6))
-    assert found.outcomes
+    found = search(SearchRequest(root=small(tmp_path), trials=6))
+    assert found.tried
     assert any("crashed" in reason for reason in found.failed)
 
 
@@ -167,23 +169,23 @@ def test_ctrl_c_keeps_state_and_confirms_what_there_is(tmp_path, timed, monkeypa
         return make(self, steps)
 
     monkeypatch.setattr(Maker, "make", interrupted)
-    found = search(Request(root=root, trials=8))
+    found = search(SearchRequest(root=root, trials=8))
     assert found.interrupted
     assert "weighbridge search resume" in results.as_text(found)
     monkeypatch.setattr(Maker, "make", make)
-    resumed = search(Request(root=root, trials=8))
-    whole = search(Request(root=small(tmp_path / "whole"), trials=8))
-    assert resumed.outcomes == whole.outcomes
+    resumed = search(SearchRequest(root=root, trials=8))
+    whole = search(SearchRequest(root=small(tmp_path / "whole"), trials=8))
+    assert resumed.tried == whole.tried
 
 
 def test_stop_ends_a_search_and_another_model_is_refused(tmp_path, timed):
     """`search stop` is a file that the loop looks for; a journal of other weights is not continued."""
     root = small(tmp_path)
-    found = search(Request(root=root, trials=2))
+    found = search(SearchRequest(root=root, trials=2))
     assert "ends after" in commands.stop(found.folder)
     small(root, train={"epochs": 5, "batch_size": 32, "lr": 0.02, "seed": 4})
     with pytest.raises(InputError, match="journal of a search with another model"):
-        search(Request(root=root, trials=4))
+        search(SearchRequest(root=root, trials=4))
 
 
 def test_impossible_budgets_are_said_before_anything_is_tried(tmp_path, timed):
@@ -212,8 +214,8 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
     """Kill -9 at any moment: what is resumed has each trial once, and as it was."""
     root = small(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from weighbridge.search.run import Request, search;"
-        f"search(Request(root=Path({str(root)!r}), trials=8, timed=False))"
+        "import sys; from pathlib import Path; from weighbridge.search.run import SearchRequest, search;"
+        f"search(SearchRequest(root=Path({str(root)!r}), trials=8, timed=False))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
@@ -225,6 +227,6 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    found = search(Request(root=root, trials=8, timed=False))
-    whole = search(Request(root=small(tmp_path / "whole"), trials=8, timed=False))
-    assert found.outcomes == whole.outcomes
+    found = search(SearchRequest(root=root, trials=8, timed=False))
+    whole = search(SearchRequest(root=small(tmp_path / "whole"), trials=8, timed=False))
+    assert found.tried == whole.tried

@@ -7,34 +7,32 @@ one as the evidence that promotion rests on.
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weighbridge.ci import evidence_bundle, history
+from weighbridge.ci import history
 from weighbridge.ci.annotations import Annotation, Level, for_input_error, line_of
 from weighbridge.ci.content import Contents
-from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.ci.governing import check_policies
 from weighbridge.ci.held_back import held_back
+from weighbridge.ci.judged import JudgedProject
 from weighbridge.ci.marks import marks, stage_line
 from weighbridge.ci.origin import continued, elsewhere, with_origin
 from weighbridge.ci.pipeline import Echo, reproduce
 from weighbridge.ci.stages import Side
 from weighbridge.ci.touch import Touch, refusal, touch, undeclared_error
-from weighbridge.core import cutting
 from weighbridge.core.documents import (
     Params,
     PolicyChange,
     Portability,
     Verdict,
 )
-from weighbridge.core.documents.report import REPORT, ChangeReport, ProjectReport, ReportSection
+from weighbridge.core.documents.report import ProjectReport, ReportSection
 from weighbridge.core.errors import ExitCode, InputError
-from weighbridge.core.files import atomic_write, read_bytes
+from weighbridge.core.files import read_bytes
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
 from weighbridge.core.project import PARAMS, PIPELINE
@@ -45,24 +43,7 @@ if TYPE_CHECKING:
     from weighbridge.gate.stages import summary
     from weighbridge.gate.stages.inventory import Inventory
 
-# A certain failure first; then what the author must mend, then what the gate could not do.
-_WORST_FIRST = (ExitCode.FAIL, ExitCode.USAGE, ExitCode.UNJUDGED, ExitCode.PASS)
 _WRONG = (Verdict.FAIL, Verdict.ERROR)
-
-
-@dataclass(frozen=True)
-class JudgedProject:
-    """What the gate says of one project."""
-
-    project: str
-    """Its folder, relative to the repository's top."""
-    exit_code: ExitCode
-    report: ProjectReport
-    marks: tuple[Annotation, ...] = ()
-    checked: summary.CheckedGate | None = None
-    """None where nothing was weighed: the change does not touch the project, or its pipeline broke."""
-    ran: tuple[str, ...] = ()
-    """Stages of the pipeline that ran."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +104,6 @@ def judge_all(change: Change, echo: Echo) -> list[JudgedProject]:
     return judged
 
 
-def exit_code(judged: list[JudgedProject]) -> ExitCode:
-    """The worst of all projects; could-not-judge where there is none."""
-    codes = {item.exit_code for item in judged}
-    return next((code for code in _WORST_FIRST if code in codes), ExitCode.UNJUDGED)
-
-
 def judge_project(change: Change, project: str, echo: Echo) -> JudgedProject:
     """Gate one project."""
     root = change.git.root / project
@@ -156,6 +131,13 @@ def judge_project(change: Change, project: str, echo: Echo) -> JudgedProject:
         if not touched.reasons:
             return JudgedProject(project, ExitCode.PASS, _untouched(project, params, base.commit))
         echo(f"{params.model.name} is gated: {', '.join(touched.reasons[:5])}")
+    return _gated(change, project, params, _policy_base(change.git, base, found, project), echo)
+
+
+def _gated(change: Change, project: str, params: Params, base: summary.Base | None, echo: Echo) -> JudgedProject:
+    """A project that the change touches: reproduced, weighed, judged by the merge base's policy."""
+    root, file = change.git.root / project, _in(project, PARAMS)
+    text = read_bytes(root / PARAMS).decode("utf-8", errors="replace")
     done = reproduce(root, echo)
     if done.failed is not None:
         note = Annotation("error", file, stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
@@ -166,7 +148,7 @@ def judge_project(change: Change, project: str, echo: Echo) -> JudgedProject:
 
     checked = summary.check(
         root,
-        base=_policy_base(change.git, base, found, project),
+        base=base,
         today=change.today,
         elsewhere=_elsewhere(change, root),
     )
@@ -176,36 +158,6 @@ def judge_project(change: Change, project: str, echo: Echo) -> JudgedProject:
     whose = [clause for clause in (given, continued(root, params, done.ran, done.run)) if clause]
     report = with_next_steps(with_origin(checked.sections(project), "; ".join(whose)), verdict, change.today)
     return JudgedProject(project, verdict.verdict.exit_code, report, noted, checked, done.ran)
-
-
-def write_out(judged: list[JudgedProject], git: Git) -> ChangeReport:
-    """Write report and evidence below `.weighbridge/ci` at the repository's top; returns the whole report."""
-    folder = git.root / evidence_bundle.FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    report = ChangeReport(projects=[item.report for item in judged])
-    weighed = [item for item in judged if item.checked is not None]
-    for item in weighed:
-        assert item.checked is not None
-        root, home = git.root / item.project, folder / "report" / item.project
-        for path in sorted((root / "reports").glob("*")):
-            if path.suffix in (".png", ".svg", ".csv") and path.is_file():
-                home.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, home / path.name)
-        item.checked.write(home)
-        if item.exit_code is ExitCode.PASS:
-            evidence_bundle.pack(root, folder / "evidence" / item.project)
-    report.write(folder / "report" / REPORT)
-    atomic_write(folder / "report" / "gate.md", markdown(report).encode())
-    passed = tuple(item.project for item in weighed if item.exit_code is ExitCode.PASS)
-    EvidenceBundle(git.head(), passed).write(folder / "evidence")
-    return report
-
-
-def markdown(report: ChangeReport) -> str:
-    """The report as a comment shows it."""
-    from weighbridge.gate.report.markdown import LONGEST  # noqa: PLC0415  # with all that reports are made of
-
-    return cutting.render(report.projects, cutting.Room(LONGEST))
 
 
 def _touch(before: Side | None, head: Side, base: history.Base, uncommitted: list[str]) -> Touch:

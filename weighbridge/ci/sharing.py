@@ -37,12 +37,12 @@ def share(git: Git, root: Path) -> None:
         if found != md5:
             raise IntegrityError("is not what dvc.lock says the pipeline made", where=name)
     _dvc(root, "push", *here)
-    absent = [name for name in made if name not in here]
-    if absent:
-        lost = _neither_here_nor_there(root, absent)
-        if lost:
+    elsewhere = [name for name in made if name not in here]
+    if elsewhere:
+        absent = _neither_here_nor_there(root, elsewhere)
+        if absent:
             raise StateError(
-                f"neither this run nor the DVC remote has {lost[0]}, which {LOCK} names",
+                f"neither this run nor the DVC remote has {absent[0]}, which {LOCK} names",
                 where=str(root),
                 fix="dvc push",
             )

@@ -13,8 +13,8 @@ from weighbridge.cli.application import Application
 from weighbridge.cli.options import Select
 
 if TYPE_CHECKING:
-    from weighbridge.ci.change_gate import JudgedProject
     from weighbridge.ci.event import GateRun
+    from weighbridge.ci.judged import JudgedProject
     from weighbridge.ci.promotion import Promoted
     from weighbridge.core.documents.report import ChangeReport
 
@@ -42,18 +42,18 @@ def gate(
     """Reproduce, weigh and judge what a change touches, by the budgets of its merge base."""
     import datetime as dt
 
-    from weighbridge.ci import change_gate as gates
+    from weighbridge.ci import change_gate, judged
     from weighbridge.ci.event import this_run
     from weighbridge.core.git import Git
 
     run = this_run(os.environ)
     git = Git.discover(root)
     today = dt.datetime.now(dt.UTC).date()
-    judged = gates.judge_all(gates.Change(git, base or run.base, today, everything, portable), _say)
-    report = gates.write_out(judged, git)
-    code = gates.exit_code(judged)
-    _publish(run, judged, report)
-    typer.echo(gates.markdown(report) if not run.summary else _one_line_each(judged), nl=False)
+    found = change_gate.judge_all(change_gate.Change(git, base or run.base, today, everything, portable), _say)
+    report = judged.write_out(found, git)
+    code = judged.exit_code(found)
+    _publish(run, found, report)
+    typer.echo(judged.markdown(report) if not run.summary else _one_line_each(found), nl=False)
     raise typer.Exit(code)
 
 
@@ -231,7 +231,7 @@ def _publish_promotions(run: GateRun, found: list[Promoted]) -> None:
 
 def _publish(run: GateRun, judged: list[JudgedProject], report: ChangeReport) -> None:
     """Annotations to the log, the report to the job's summary, the verdict to the step's outputs."""
-    from weighbridge.ci.change_gate import exit_code
+    from weighbridge.ci.judged import exit_code
     from weighbridge.ci.report import shown
     from weighbridge.core.cutting import Room
 

@@ -118,7 +118,7 @@ def init(
     """
     from weighbridge.ci import setup
     from weighbridge.ci.earlier import earlier
-    from weighbridge.ci.scaffold import SOURCE, checked_source
+    from weighbridge.ci.scaffold import checked_source
 
     before = earlier(setup.top_of(folder))
     source = checked_source(install_from or (None if upgrade else before.source))
@@ -133,6 +133,14 @@ def init(
         return
     _agree(plan, yes)
     setup.apply(plan)
+    _say(plan, source)
+
+
+def _say(plan: InitPlan, source: str) -> None:
+    """What was written, and what to do next."""
+    from weighbridge.ci import setup
+    from weighbridge.ci.scaffold import SOURCE
+
     for line in setup.describe(plan):
         typer.echo(line)
     if not plan.changes:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from weighbridge.cli.advise import Goal
 from weighbridge.cli.console import progress
+from weighbridge.cli.options import grouped
+
+if TYPE_CHECKING:
+    from weighbridge.search.problem.search_request import SearchRequest
 
 
 class Action(StrEnum):
@@ -20,21 +26,68 @@ class Action(StrEnum):
     STOP = "stop"
 
 
+@dataclass(frozen=True)
+class SearchOptions:
+    """What is searched, and for how long."""
+
+    goal: Annotated[
+        Goal | None, typer.Option("--goal", help="What matters most.", show_default="the front of size and latency")
+    ] = None
+    time: Annotated[
+        str, typer.Option("--time", metavar="TIME", help="Time for the whole search, such as 90s or 2h.")
+    ] = "30min"
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Trials at most.", show_default="as many as fit")
+    ] = None
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", metavar="NAME", help="The runtime to build for.", show_default="the first of 'targets'"
+        ),
+    ] = None
+    no_training: Annotated[
+        bool, typer.Option("--no-training", help="Only what needs no training; a minute at most.")
+    ] = False
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed proposes the same recipes.")] = 7
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Of the journal.", show_default="target and goal")
+    ] = None
+
+    def request(self, root: Path) -> SearchRequest:
+        """What the search is asked for; without training it takes a minute at most."""
+        from weighbridge.search import advise, commands
+        from weighbridge.search.problem.search_request import SearchRequest
+
+        seconds = commands.seconds_of(self.time)
+        return SearchRequest(
+            root=root,
+            goal=self.goal.value if self.goal else None,
+            target=self.target or advise.chosen(root),
+            seconds=min(seconds, 60.0) if self.no_training else seconds,
+            trials=self.trials,
+            training=not self.no_training,
+            seed=self.seed,
+            name=self.name,
+        )
+
+
+@dataclass(frozen=True)
+class KeepingOptions:
+    """Where confirmed recipes go."""
+
+    write: Annotated[bool, typer.Option("--write", help="Add the confirmed recipes to params.yaml.")] = False
+    branch: Annotated[
+        str | None,
+        typer.Option("--branch", metavar="NAME", help="Commit them on a new branch.", show_default=False),
+    ] = None
+
+
+@grouped
 def search(
+    *,
     action: Action = typer.Argument(Action.RUN, help="run starts or continues; resume only continues."),
-    goal: Goal = typer.Option(None, "--goal", help="What matters most.", show_default="the front of size and latency"),
-    time: str = typer.Option("30min", "--time", metavar="TIME", help="Time for the whole search, such as 90s or 2h."),
-    trials: int = typer.Option(None, "--trials", min=1, help="Trials at most.", show_default="as many as fit"),
-    target: str = typer.Option(
-        None, "--target", metavar="NAME", help="The runtime to build for.", show_default="the first of 'targets'"
-    ),
-    no_training: bool = typer.Option(False, "--no-training", help="Only what needs no training; a minute at most."),
-    seed: int = typer.Option(7, "--seed", min=0, help="The same seed proposes the same recipes."),
-    name: str = typer.Option(None, "--name", metavar="NAME", help="Of the journal.", show_default="target and goal"),
-    write: bool = typer.Option(False, "--write", help="Add the confirmed recipes to params.yaml."),
-    branch: str = typer.Option(
-        None, "--branch", metavar="NAME", help="Commit them on a new branch.", show_default=False
-    ),
+    wanted: SearchOptions,
+    keeping: KeepingOptions,
     root: Path = typer.Option(Path(), "--root", metavar="DIR", help="The project's folder.", show_default=False),
     as_json: bool = typer.Option(False, "--json", help="Everything as JSON."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
@@ -46,28 +99,19 @@ def search(
     """
     from weighbridge.core.errors import ExitCode
     from weighbridge.core.files import pretty_json
-    from weighbridge.search import advise, commands, results
-    from weighbridge.search.run import Request, folder_of
+    from weighbridge.search import commands
+    from weighbridge.search.front import results
+    from weighbridge.search.run import folder_of
     from weighbridge.search.run import search as run_search
 
-    seconds = commands.seconds_of(time)
-    request = Request(
-        root=root,
-        goal=goal.value if goal else None,
-        target=target or advise.chosen(root),
-        seconds=min(seconds, 60.0) if no_training else seconds,
-        trials=trials,
-        training=not no_training,
-        seed=seed,
-        name=name,
-    )
+    request = wanted.request(root)
     folder = folder_of(request, request.target or "")
     if action in {Action.STOP, Action.SHOW}:
         typer.echo(commands.stop(folder) if action is Action.STOP else commands.show(folder, as_json=as_json))
         return
     if action is Action.RESUME:
         commands.journal_of(folder)
-    commands.check_branch(root, branch)
+    commands.check_branch(root, keeping.branch)
     with progress(quiet=quiet) as report:
         found = run_search(request, report)
     if found.obstacle is None:
@@ -76,8 +120,8 @@ def search(
     if found.obstacle is not None:
         typer.echo(f"weighbridge: {found.obstacle}", err=True)
     chosen = results.recipes(found)
-    if (write or branch) and chosen:
-        for line in commands.write(root, chosen, branch):
+    if (keeping.write or keeping.branch) and chosen:
+        for line in commands.write(root, chosen, keeping.branch):
             typer.echo(line, err=True)
     if not chosen:
         raise typer.Exit(ExitCode.FAIL)

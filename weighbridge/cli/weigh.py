@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +35,37 @@ class WeighingOptions:
         return asdict(self) | {"time_limit": f"{limit}s" if limit.replace(".", "", 1).isdigit() else limit}
 
 
+@dataclass(frozen=True)
+class QualityOptions:
+    """What is compared, and how inputs are fed."""
+
+    metric: Annotated[
+        list[str], typer.Option("--metric", metavar="NAME|MODULE:CALLABLE", help="Weigh this too; may be repeated.")
+    ] = field(default_factory=list)
+    output: Annotated[
+        str | None,
+        typer.Option("--output", metavar="NAME", help="The output that is judged.", show_default="the first"),
+    ] = None
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="KIND|YAML",
+            help="What quality means: embedding, token, …, or '{kind: token, mask: attention_mask}'.",
+            show_default="by the labels",
+        ),
+    ] = None
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            "--inputs",
+            metavar="FILE|YAML",
+            help="How inputs are fed: '{sr: {constant: true}, state: {batch_axis: 1, carry: new_state}}'.",
+            show_default="by their shapes",
+        ),
+    ] = None
+
+
 @grouped
 def weigh(
     *,
@@ -49,27 +80,8 @@ def weigh(
     out: Path = typer.Option(
         None, "--out", metavar="DIR", help="Folder for measurement.json, verdict.json and gate.md.", show_default=False
     ),
-    metric: list[str] = typer.Option(
-        [], "--metric", metavar="NAME|MODULE:CALLABLE", help="Weigh this too; may be repeated."
-    ),
-    output: str = typer.Option(
-        None, "--output", metavar="NAME", help="The output that is judged.", show_default="the first"
-    ),
+    quality: QualityOptions,
     manner: WeighingOptions,
-    task: str = typer.Option(
-        None,
-        "--task",
-        metavar="KIND|YAML",
-        help="What quality means: embedding, token, …, or '{kind: token, mask: attention_mask}'.",
-        show_default="by the labels",
-    ),
-    inputs: str = typer.Option(
-        None,
-        "--inputs",
-        metavar="FILE|YAML",
-        help="How inputs are fed: '{sr: {constant: true}, state: {batch_axis: 1, carry: new_state}}'.",
-        show_default="by their shapes",
-    ),
     everything: bool = typer.Option(False, "--all", help="Measure on after a required budget has failed for certain."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
@@ -87,12 +99,12 @@ def weigh(
         data=data,
         budgets=budgets,
         out=out,
-        metrics=tuple(metric),
-        output=output,
+        metrics=tuple(quality.metric),
+        output=quality.output,
         weighing=manner.section(),
         thorough=everything,
-        task=_task(task),
-        inputs=_inputs(inputs),
+        task=_task(quality.task),
+        inputs=_inputs(quality.inputs),
     )
     with progress(quiet=quiet) as report:
         verdict, table = standalone.run(request, report)

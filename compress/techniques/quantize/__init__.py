@@ -60,17 +60,16 @@ def agreement_of(config: Quantize) -> float:
     return 0.99 if config.scheme in ("fp16", "weight-fp16") else 0.9
 
 
-def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Facts]:
-    """Quantize an exported graph; inputs and outputs keep their names and types.
-
-    Raises `InputError` where nothing can be quantized, a pattern matches no layer, a layer has no form in the
-    scheme (named), or the calibration set is empty or of one class; `InvariantError` where a layer that was to be
-    quantized is not, or outputs are not finite.
-    """
+def _calibration(context: Context) -> Split:
     split = context.data.calibration
     if split is None:
         raise InputError("there is no calibration split", where="data.calibration")
     check_calibration(split)
+    return split
+
+
+def _quantizable(config: Quantize, graph: Graph) -> tuple[Graph, list[Layer]]:
+    """The graph as the scheme takes it, and its layers; `InputError` where the scheme has nothing to do in it."""
     refuse_quantized(config.scheme, graph.proto)
     source = _prepared(config, graph)
     known = layers(source)
@@ -79,6 +78,18 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
         refuse_little(config.scheme, source.proto, known)
     if not known:
         raise nothing_stored(config.scheme, source.proto)
+    return source, known
+
+
+def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Facts]:
+    """Quantize an exported graph; inputs and outputs keep their names and types.
+
+    Raises `InputError` where nothing can be quantized, a pattern matches no layer, a layer has no form in the
+    scheme (named), or the calibration set is empty or of one class; `InvariantError` where a layer that was to be
+    quantized is not, or outputs are not finite.
+    """
+    split = _calibration(context)
+    source, known = _quantizable(config, graph)
     reference = run(source.proto, split, WHERE)
     kept = {layer.weight for layer in _kept(config, graph, known)}
     with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
@@ -101,11 +112,9 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
         "kept": sorted({layer.name for layer in known if layer.weight in kept}),
         **integer_tensors(proto),
         **agreement(run(proto, split, WHERE), reference),
+        **({"reduce_range": reduces_range(config)} if config.scheme in FULLY_INTEGER else {}),
+        **({"sensitivity": as_facts(ranking)} if ranking else {}),
     }
-    if config.scheme in FULLY_INTEGER:
-        facts["reduce_range"] = reduces_range(config)
-    if ranking:
-        facts["sensitivity"] = as_facts(ranking)
     return Graph(proto, graph.notes), facts
 
 

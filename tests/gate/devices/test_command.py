@@ -12,9 +12,9 @@ from weighbridge.core.documents import DeviceSection
 from weighbridge.core.errors import ExitCode, MeasurementError
 from weighbridge.gate.devices import open_place
 from weighbridge.gate.devices.command import Harness
-from weighbridge.gate.measure.bench import Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding
+from weighbridge.gate.measure.launch_setup import Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.sizes import read_model
 
 SCRIPT = Path(__file__).parents[1] / "harness.py"

@@ -22,9 +22,9 @@ from weighbridge.gate.devices.connection import Connection, DroppedError
 from weighbridge.gate.devices.local import Local
 from weighbridge.gate.devices.session import command
 from weighbridge.gate.devices.ssh import Ssh
-from weighbridge.gate.measure.bench import Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding
+from weighbridge.gate.measure.launch_setup import Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.sizes import read_model
 
 QUICK = LaunchProtocol(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.gate.measure.bench import LaunchProtocol, lost_core
+from weighbridge.gate.measure.bench import descheduled
+from weighbridge.gate.measure.launch_setup import LaunchProtocol
 from weighbridge.gate.measure.launches import Cores, Setup, summarise
 from weighbridge.gate.measure.recording import Burst, Bursts, Phase, Recording
 
@@ -37,7 +38,7 @@ def test_slow_models_take_fewer_rounds_in_a_launch(milliseconds, rounds):
 )
 def test_a_long_burst_is_disturbed_by_what_it_loses_and_a_short_one_by_any_switch(answer, milliseconds, lost):
     """And where the kernel does not say how much was lost, every switch counts."""
-    assert lost_core(answer, milliseconds * 1_000_000) is lost
+    assert descheduled(answer, milliseconds * 1_000_000) is lost
 
 
 def recording(rounds, milliseconds):

@@ -20,9 +20,9 @@ from weighbridge.core.formats import pte_file, tflite_file
 from weighbridge.core.formats.onnx_file import Port, Signature
 from weighbridge.data import Split
 from weighbridge.gate.devices.local import Local
-from weighbridge.gate.measure.bench import LaunchProtocol, Setup
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import feeding
+from weighbridge.gate.measure.launch_setup import LaunchProtocol, Setup
 from weighbridge.gate.measure.process import StagedArtifact, open_artifact, send_arrays
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import facts, read_model

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.gate.models import artifact, linear
-from weighbridge.gate.measure import frames, worker
+from weighbridge.gate.measure import frames, worker, worker_inputs
 from weighbridge.gate.measure.process import open_artifact
 
 NUMBERS = hnp.arrays(
@@ -60,9 +60,9 @@ def test_a_description_that_does_not_fit_its_payload_is_refused(described):
 def test_feeds_are_whole_batches_in_order():
     """Batches follow each other; an input without an axis for examples gets one example at a time."""
     arrays = {"a": np.arange(5), "b": np.arange(10).reshape(5, 2)}
-    found = list(worker.feeds(arrays, 2, []))
+    found = list(worker_inputs.feeds(arrays, 2, []))
     assert [feed["a"].tolist() for feed in found] == [[0, 1], [2, 3]]
-    single = list(worker.feeds(arrays, 1, ["a"]))
+    single = list(worker_inputs.feeds(arrays, 1, ["a"]))
     assert [feed["a"].shape for feed in single] == [()] * 5
     assert single[3]["b"].tolist() == [[6, 7]]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.gate.measure.bench import Cores, LaunchProtocol, Setup
+from weighbridge.gate.measure.launch_setup import Cores, LaunchProtocol, Setup
 from weighbridge.gate.weighing.accumulator import Series
 from weighbridge.gate.weighing.other_inputs import other_inputs, slower_elsewhere
 

@@ -226,7 +226,7 @@ def test_a_log_of_several_models_is_read_by_model(tmp_path):
     path = tmp_path / "all.jsonl"
     lines = [{"time": START.isoformat(), "version": "v3", "error": False, "model": name} for name in ("m", "n", "n")]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    window = Window("m", "v3", "v2", START, LATER, alone=False)
+    window = Window("m", "v3", "v2", START, LATER, only_model=False)
     found = read_log(path, window)
     assert (found.canary.requests, found.problems) == (1, ())
     path.write_text(path.read_text() + json.dumps({"time": START.isoformat(), "version": "v3"}) + "\n")

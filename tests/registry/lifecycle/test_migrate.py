@@ -42,7 +42,7 @@ def test_evidence_of_an_older_version_is_fetched_checked_and_kept(old, settings)
     """The record is as it was; the event says what was kept; the tree verifies, and again after a roll-back."""
     before = made.git(old, "rev-parse", "HEAD")
     done = migrate(old, made.MODEL, settings)
-    assert (done.kept, done.lost) == (("v1",), {})
+    assert (done.kept, done.missing) == (("v1",), {})
     assert channels(old)["schema_version"] == records.LATEST_SCHEMA
     verify_models(old, deep=True)
     only_grew(Git(old), before)
@@ -72,7 +72,7 @@ def test_evidence_that_nobody_has_any_more_is_said_to_be_lost(old, settings):
     shutil.rmtree(old / ".dvc/cache")
     done = migrate(old, made.MODEL, settings)
     assert done.kept == ()
-    assert "neither in DVC's cache nor in its remote" in done.lost["v1"]
+    assert "neither in DVC's cache nor in its remote" in done.missing["v1"]
     verify_models(old)
 
 
@@ -84,7 +84,7 @@ def test_todays_files_are_migrated(tmp_path, settings):
     verify_models(root, deep=True)
     before = channels(root)
     done = migrate(root, made.MODEL, settings)
-    assert set(done.lost) == {f"v{number}" for number in range(1, before["versions"] + 1)}
+    assert set(done.missing) == {f"v{number}" for number in range(1, before["versions"] + 1)}
     verify_models(root, deep=True)
     after = channels(root)
     assert {key: value for key, value in after.items() if key not in ("head", "schema_version")} == {

@@ -9,8 +9,9 @@ import pytest
 
 from tests.documents import gate_verdict, recipe_verdict
 from weighbridge.ci import change_gate as gates
-from weighbridge.ci.change_gate import Change, JudgedProject, exit_code, judge_all, judge_project, write_out
+from weighbridge.ci.change_gate import Change, judge_all, judge_project
 from weighbridge.ci.evidence_bundle import FOLDER, EvidenceBundle
+from weighbridge.ci.judged import JudgedProject, exit_code, write_out
 from weighbridge.ci.marks import marks
 from weighbridge.ci.pipeline import Reproduced
 from weighbridge.core.documents import BudgetVerdict, Params, PolicyChange, Verdict

@@ -1,12 +1,12 @@
 """`weighbridge registry …`: versions, channels and their history in plain Git.
 
-`look` reads, `promote`, `channels` and `canary` change, `upkeep` checks, `publish` lets versions out.
+`look` reads, `promote`, `channels` and `canary` change, `upkeep` checks, `publish` and `kubernetes` let versions out.
 """
 
 from __future__ import annotations
 
 from weighbridge.cli.application import Application
-from weighbridge.cli.registry import canary, channels, look, promote, publish, upkeep
+from weighbridge.cli.registry import canary, channels, kubernetes, look, promote, publish, upkeep
 
 app = Application(help="Versions, channels and their history, in plain Git.")
 app.command("promote")(promote.promote)
@@ -20,5 +20,5 @@ for command in (upkeep.verify, upkeep.gc, upkeep.migrate, upkeep.schemas):
 app.command("trust-root")(upkeep.trust_root)
 for command in (publish.pull, publish.push, publish.card, publish.export, publish.tags, publish.site):
     app.command()(command)
-app.command()(publish.manifests)
+app.command()(kubernetes.manifests)
 app.add_typer(canary.app, name="canary")

@@ -60,9 +60,9 @@ def migrate(
         if done is None:
             typer.echo(f"{model}: is of today's schema")
             continue
-        kept, lost = ", ".join(done.kept) or "no version", ", ".join(done.lost) or "none"
-        typer.echo(f"{model}: {done.committed.event.reason}; evidence kept of {kept}; lost: {lost}")
-        for version, why in done.lost.items():
+        kept, missing = ", ".join(done.kept) or "no version", ", ".join(done.missing) or "none"
+        typer.echo(f"{model}: {done.committed.event.reason}; evidence kept of {kept}; lost: {missing}")
+        for version, why in done.missing.items():
             typer.echo(f"warning: the evidence of {model}@{version} cannot be had: {why}", err=True)
 
 

@@ -14,10 +14,10 @@ from weighbridge.core.files import atomic_write, write_json
 from weighbridge.core.formatting import quantity, span
 from weighbridge.core.project import PARAMS
 from weighbridge.search.advise import flow
-from weighbridge.search.confirm import Confirmed
-from weighbridge.search.pictures import write_pictures
+from weighbridge.search.front.pictures import write_pictures
 from weighbridge.search.run import Found
-from weighbridge.search.trial import Outcome
+from weighbridge.search.trials.confirm import Confirmed
+from weighbridge.search.trials.trial import Outcome
 
 
 def recipes(found: Found) -> dict[str, dict[str, Any]]:
@@ -35,7 +35,7 @@ def recipes(found: Found) -> dict[str, dict[str, Any]]:
 def as_json(found: Found) -> dict[str, Any]:
     """Everything of a search."""
     rows = []
-    for number, outcome in found.outcomes:
+    for number, outcome in found.tried:
         timing = outcome.timing
         rows.append(
             {
@@ -68,9 +68,9 @@ def as_text(found: Found) -> str:
         lines += [_headline(item, outcome, found), *_details(item, outcome), "   steps:"]
         lines += [f"     - {line}" for line in flow(found.space.steps(outcome.point, outcome.last.epochs))]
     held = sum(item.holds for item in found.confirmed)
-    ended = [outcome.ended for _, outcome in found.outcomes]
+    ended = [outcome.ended for _, outcome in found.tried]
     lines.append(
-        f"{len(found.outcomes)} recipes tried ({ended.count('dominated')} dominated, {ended.count('budget')} beyond a "
+        f"{len(found.tried)} recipes tried ({ended.count('dominated')} dominated, {ended.count('budget')} beyond a "
         f"budget by their file), {len(found.failed)} failed; {held} of {len(found.confirmed)} of the front confirmed "
         f"on examples that the search did not see, the number of looks corrected for (Holm, 5 %)."
     )
@@ -85,7 +85,7 @@ def write_results(found: Found) -> Path:
     """`results.json` beside the journal, `trials.csv` for `dvc plots`, pictures and a page of them."""
     write_json(found.folder / "results.json", as_json(found))
     lines = ["trial,bytes,ratio,drop,epochs,ended"]
-    for number, outcome in found.outcomes:
+    for number, outcome in found.tried:
         ratio = f"{outcome.timing.ratio:.4f}" if outcome.timing else ""
         last = outcome.last
         lines.append(f"{number},{last.bytes},{ratio},{last.drop:.5f},{last.epochs},{outcome.ended}")
@@ -131,7 +131,7 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def _confirmed(found: Found) -> list[tuple[Confirmed, Outcome]]:
-    by_number = dict(found.outcomes)
+    by_number = dict(found.tried)
     return [(item, by_number[item.number]) for item in found.confirmed if item.holds]
 
 
@@ -144,10 +144,10 @@ def _headline(item: Confirmed, outcome: Outcome, found: Found) -> str:
 
 def _details(item: Confirmed, outcome: Outcome) -> list[str]:
     first, last = outcome.rungs[0], outcome.last
-    lost, held = quantity(last.drop, "points"), quantity(item.drop, "points")
+    drop, held = quantity(last.drop, "points"), quantity(item.drop, "points")
     rows = [
         f"   bytes: predicted {quantity(first.bytes, 'bytes')}, made {quantity(last.bytes, 'bytes')}",
-        f"   accuracy lost: on what stopped it {lost}; confirmed {held} ({span(item.lower, item.upper, 'points')})",
+        f"   accuracy lost: on what stopped it {drop}; confirmed {held} ({span(item.lower, item.upper, 'points')})",
     ]
     if item.ratio is not None and outcome.timing is not None:
         rows.append(

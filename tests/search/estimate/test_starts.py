@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from weighbridge.search.sensitivity import Effect, divergence, predicted_time
-from weighbridge.search.starts import solve, starting_points
+from weighbridge.search.estimate.sensitivity import Effect, divergence, predicted_time
+from weighbridge.search.estimate.starts import solve, starting_points
 
 EFFECTS = [
     Effect("width", 0.0, 0.0, 0.0, 0.0),

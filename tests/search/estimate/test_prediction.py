@@ -14,8 +14,8 @@ from weighbridge.compress.recipe.maker import Maker, reweighted
 from weighbridge.compress.steps import Subject
 from weighbridge.core.documents import SearchSection, TrainSection
 from weighbridge.core.errors import InvariantError
-from weighbridge.search.prediction import unchanged
-from weighbridge.search.space import Point, Space
+from weighbridge.search.estimate.prediction import unchanged
+from weighbridge.search.problem.space import Point, Space
 
 SPACE = Space("onnxruntime", SearchSection(), TrainSection(epochs=2, lr=0.01, batch_size=32), module=True)
 PLAIN = [Point(widths=(0.5,)), Point(form="static-int8"), Point(form="qat-int8"), Point(form="share-3")]

@@ -14,11 +14,11 @@ from weighbridge.compress.recipe.maker import Maker
 from weighbridge.core.documents import Budget, Sizes
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.files import atomic_write, sha256_bytes
-from weighbridge.search.limits import excess, facts, gaps
-from weighbridge.search.scores import Array, loss, scores
-from weighbridge.search.space import Point, Space
-from weighbridge.search.splits import Searched
-from weighbridge.search.timing import Bench, Timing
+from weighbridge.search.estimate.scores import Array, loss, scores
+from weighbridge.search.estimate.timing import Bench, Timing
+from weighbridge.search.problem.limits import excess, facts, gaps
+from weighbridge.search.problem.space import Point, Space
+from weighbridge.search.problem.splits import Searched
 
 RUNGS = (0, 1, 3)
 """Epochs of fine-tuning before the last rung."""
@@ -115,13 +115,13 @@ class Workshop:
                 return True
         return False
 
-    def time(self, outcomes: Sequence[Outcome], incumbents: Mapping[str, Path]) -> None:
+    def time(self, tried: Sequence[Outcome], incumbents: Mapping[str, Path]) -> None:
         """Time the outcomes' first files in one interleaved job with the baseline and the incumbents."""
-        if self.bench is None or not outcomes:
+        if self.bench is None or not tried:
             return
-        files = {f"trial-{index}": self.file(outcome.last.digest) for index, outcome in enumerate(outcomes)}
+        files = {f"trial-{index}": self.file(outcome.last.digest) for index, outcome in enumerate(tried)}
         known = self.bench.time({**files, **incumbents}, LAUNCHES)
-        for index, outcome in enumerate(outcomes):
+        for index, outcome in enumerate(tried):
             outcome.timing = known[f"trial-{index}"]
 
     def device_answers(self) -> bool:
@@ -148,10 +148,10 @@ class Workshop:
         outcome.sizes = made.sizes
         digest = sha256_bytes(made.data)
         atomic_write(self.file(digest), made.data)
-        lost = self.lost(made.data, self.searched.stop, self.base_scores)
-        outcome.rungs.append(Rung(epochs, digest, made.sizes.bytes, lost.drop, lost.lower, lost.upper, lost.flips))
+        drop = self.loss_of(made.data, self.searched.stop, self.base_scores)
+        outcome.rungs.append(Rung(epochs, digest, made.sizes.bytes, drop.drop, drop.lower, drop.upper, drop.flips))
 
-    def lost(self, data: bytes, split: Any, before: Array, alpha: float = ALPHA) -> Any:
+    def loss_of(self, data: bytes, split: Any, before: Array, alpha: float = ALPHA) -> Any:
         """What a file loses beside the baseline on a split."""
         now = scores(self.searched.source.target.run(data, split.inputs), split)
         return loss(before[: len(now)], now, self.limit, alpha)

@@ -2,7 +2,7 @@
 
 import copy
 
-from weighbridge.search.pictures import write_pictures
+from weighbridge.search.front.pictures import write_pictures
 
 RUNG = {"epochs": 10, "digest": "sha256:1", "bytes": 900, "drop": 0.01, "lower": 0.0, "upper": 0.02, "flips": 0.01}
 FOUND = {

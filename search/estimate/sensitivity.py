@@ -26,8 +26,8 @@ from weighbridge.compress.training.objective import batch
 from weighbridge.compress.training.quality import predict
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.progress import Progress
-from weighbridge.search.space import Space, Value
-from weighbridge.search.subject import Source
+from weighbridge.search.problem.space import Space, Value
+from weighbridge.search.problem.subject import Source
 
 Array = NDArray[Any]
 PROFILED = 200

@@ -20,7 +20,7 @@ from weighbridge.compress.training.splits import calibration, holdout
 from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.progress import Progress
 from weighbridge.data import Data, Split, load_data
-from weighbridge.search.subject import Source, chosen_target, source_of, start_of
+from weighbridge.search.problem.subject import Source, chosen_target, source_of, start_of
 
 HELD = 0.15
 """Share of train in each of the two parts that nothing trains on."""

@@ -27,7 +27,7 @@ class Loss:
     upper: float
     flips: float
     """Share of examples right before and wrong now; 0 where answers are values."""
-    p_lost: float
+    p_drop: float
     """One-sided p-value of the hypothesis that the true drop is the limit or more."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weighbridge.core.documents import Budget
-from weighbridge.search.trial import Outcome
+from weighbridge.search.trials.trial import Outcome
 
 OBJECTIVES: Mapping[str | None, tuple[str, ...]] = {
     None: ("bytes", "time"),

@@ -6,7 +6,7 @@ import pytest
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 from weighbridge.gate.statistics.proportions import Pairs, tango_interval
-from weighbridge.search.scores import loss, scores
+from weighbridge.search.estimate.scores import loss, scores
 
 X = {"x": np.zeros((4, 1), np.float32)}
 
@@ -47,5 +47,5 @@ def test_nothing_lost_of_many_is_surely_below_the_limit():
     """The p-value of having lost the limit falls with the examples."""
     rng = np.random.default_rng(0)
     few, many = (rng.random(count) < 0.9 for count in (50, 5000))
-    small, large = (loss(one.astype(float), one.astype(float), 0.02).p_lost for one in (few, many))
+    small, large = (loss(one.astype(float), one.astype(float), 0.02).p_drop for one in (few, many))
     assert large < 0.01 < small

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import parse_json
 from weighbridge.gate.measure.machine_lock import lock_of, machine_lock
-from weighbridge.search.space import Space, Values
+from weighbridge.search.problem.space import Space, Values
 
 STUDY = "search"
 IDENTITY = "identity"

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from weighbridge.search.sensitivity import Effect
-from weighbridge.search.space import Value
+from weighbridge.search.estimate.sensitivity import Effect
+from weighbridge.search.problem.space import Value
 
 LEVELS = (0.75, 0.5, 0.25, 0.1, 0.03)
 """Parts of the baseline's bytes, and of its time, that are asked for."""

@@ -5,8 +5,8 @@ from optuna.trial import TrialState
 
 from weighbridge.core.documents import SearchSection, TrainSection
 from weighbridge.core.errors import InputError, StateError
-from weighbridge.search.space import Space
-from weighbridge.search.study import opened
+from weighbridge.search.problem.space import Space
+from weighbridge.search.trials.study import opened
 
 SPACE = Space("onnxruntime", SearchSection(), TrainSection(), module=True)
 IDENTITY = {"model": "net sha256:1", "seed": 7}

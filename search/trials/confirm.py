@@ -13,10 +13,10 @@ from typing import Any
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.pareto import front
 from weighbridge.gate.statistics.multiplicity import holm
-from weighbridge.search.limits import gaps
-from weighbridge.search.objectives import place
-from weighbridge.search.scores import Array
-from weighbridge.search.trial import ALPHA, Outcome, Workshop
+from weighbridge.search.estimate.scores import Array
+from weighbridge.search.problem.limits import gaps
+from weighbridge.search.trials.objectives import place
+from weighbridge.search.trials.trial import ALPHA, Outcome, Workshop
 
 LAUNCHES = 9
 """Of each confirmed file: enough for exact bounds of a family of a dozen."""
@@ -49,9 +49,9 @@ class Confirmed:
 Numbered = tuple[int, Outcome]
 
 
-def contenders(outcomes: Sequence[Numbered], workshop: Workshop, goal: str | None) -> list[Numbered]:
+def contenders(tried: Sequence[Numbered], workshop: Workshop, goal: str | None) -> list[Numbered]:
     """The front of the trials that keep every budget, spread evenly where it has many."""
-    kept = [item for item in outcomes if item[1].ended == "whole" and workshop.constraint(item[1]) <= 0]
+    kept = [item for item in tried if item[1].ended == "whole" and workshop.constraint(item[1]) <= 0]
     base = workshop.base_sizes.bytes
     found = front(kept, lambda item: place(item[1], goal, base))
     unique = {item[1].last.digest: item for item in sorted(found, key=lambda item: -item[0])}
@@ -70,8 +70,8 @@ def confirm(
     split = workshop.searched.confirm
     files = {f"trial-{number}": workshop.file(outcome.last.digest) for number, outcome in chosen}
     share = ALPHA / len(chosen)
-    lost = [workshop.lost(path.read_bytes(), split, before, share) for path in files.values()]
-    kept = holm([item.p_lost for item in lost], ALPHA)
+    losses = [workshop.loss_of(path.read_bytes(), split, before, share) for path in files.values()]
+    kept = holm([item.p_drop for item in losses], ALPHA)
     timings: dict[str, Any] = {}
     late = ""
     if workshop.bench is not None and timed:
@@ -80,7 +80,7 @@ def confirm(
         except MeasurementError as error:
             late = f"could not be timed: {error}"
     found = []
-    for (number, outcome), loss, rejection in zip(chosen, lost, kept, strict=True):
+    for (number, outcome), loss, rejection in zip(chosen, losses, kept, strict=True):
         timing = timings.get(f"trial-{number}")
         reasons = [late] if late else []
         if not rejection.rejected:

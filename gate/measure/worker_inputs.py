@@ -1,0 +1,41 @@
+"""Examples cut into what single inferences get, and outputs back into examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from weighbridge.gate.measure.frames import Array
+
+Feed = Mapping[str, Array]
+
+
+def feeds(
+    arrays: Mapping[str, Array], batch: int, single: list[str], how: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Array]]:
+    """Arrays (n, …) as feeds of `batch` examples; inputs in `single` have no axis for examples (batch is 1 then).
+
+    `how` says more: `axes` (input → the axis that counts examples, where it is not the first), and `constant` inputs,
+    which are the first example's value.
+    """
+    axes, constant = (how or {}).get("axes", {}), (how or {}).get("constant", ())
+    count = min(len(array) for array in arrays.values())
+
+    def fed(name: str, array: Array, begin: int) -> Array:
+        if name in constant or name in single:
+            return np.asarray(array[0 if name in constant else begin])
+        part = array[begin : begin + batch]
+        return np.ascontiguousarray(np.moveaxis(part, 0, axes[name])) if name in axes else part
+
+    for begin in range(0, count - batch + 1, batch):
+        yield {name: fed(name, array, begin) for name, array in arrays.items()}
+
+
+def by_example(outputs: list[Array], axes: Mapping[str, int]) -> list[Array]:
+    """Outputs with examples along their first axis; `axes` says where it is another one, by index."""
+    found = [np.asarray(output) for output in outputs]
+    return [
+        np.moveaxis(output, axes[str(index)], 0) if str(index) in axes else output for index, output in enumerate(found)
+    ]

@@ -1,0 +1,104 @@
+"""What was seen of one budget: its confidence sequence against its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from weighbridge.registry.canary import sequential
+from weighbridge.registry.canary.sequential import Interval
+from weighbridge.registry.canary.telemetry import Observed
+from weighbridge.registry.trust.online_budgets import OnlineBudget
+
+ADVANCE_ALPHA = 0.05
+"""Chance of ever calling one budget kept that is not, on one step."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One online budget, judged."""
+
+    metric: str
+    rule: str
+    limit: float
+    state: str
+    """`within`, `beyond`, `open` or `missing`."""
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    """Bounds at the level of the question that was answered: of `beyond`, or else of `within`."""
+    samples: int
+    stable_samples: int
+
+
+def finding_of(budget: OnlineBudget, observed: Observed, abort_alpha: float) -> Finding:
+    """One budget judged: beyond its limit at `abort_alpha`, or kept at `ADVANCE_ALPHA`, or neither yet."""
+    counts = _counts(budget, observed)
+    samples, stable_samples = counts["samples"], counts["stable_samples"]
+    if samples == 0 or (budget.relative and stable_samples == 0):
+        return Finding(budget.metric, budget.rule, budget.limit, "missing", None, None, None, samples, stable_samples)
+    strict = _interval(budget, observed, abort_alpha)
+    usual = _interval(budget, observed, ADVANCE_ALPHA)
+    higher_is_worse = budget.rule != "min"
+    beyond = strict.lower > budget.limit if higher_is_worse else strict.upper < budget.limit
+    within = usual.upper <= budget.limit if higher_is_worse else usual.lower >= budget.limit
+    state = "beyond" if beyond else "within" if within else "open"
+    shown = strict if beyond else usual
+    return Finding(
+        budget.metric,
+        budget.rule,
+        budget.limit,
+        state,
+        shown.estimate,
+        shown.lower,
+        shown.upper,
+        samples,
+        stable_samples,
+    )
+
+
+def _shares(budget: OnlineBudget, observed: Observed) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(hits, n) of canary and stable for a budget about a share."""
+    pairs = []
+    for arm in (observed.canary, observed.stable):
+        table: Mapping[str, tuple[int, int]] = {
+            "error_rate": (arm.errors, arm.judged),
+            "accuracy": (arm.right, arm.labelled),
+            "disagreement": (arm.different, arm.compared),
+            "latency": (arm.slow.get(budget.threshold or 0, 0), arm.timed.get(budget.threshold or 0, 0)),
+        }
+        pairs.append(table[budget.metric])
+    return pairs[0], pairs[1]
+
+
+def _counts(budget: OnlineBudget, observed: Observed) -> dict[str, int]:
+    if budget.metric == "drift":
+        of = [sum(arm.predictions.values()) for arm in (observed.canary, observed.stable)]
+    elif budget.metric == "paired_accuracy":
+        of = [observed.canary.paired] * 2
+    else:
+        of = [n for _, n in _shares(budget, observed)]
+    return {"samples": of[0], "stable_samples": of[1]}
+
+
+def _interval(budget: OnlineBudget, observed: Observed, alpha: float) -> Interval:
+    """The confidence sequence of what the budget limits."""
+    if budget.metric == "drift":
+        return _drift(budget, observed, alpha)
+    if budget.metric == "paired_accuracy":
+        arm = observed.canary
+        return sequential.paired(arm.only_stable, arm.only_canary, arm.paired, alpha)
+    canary, stable = _shares(budget, observed)
+    if budget.rule == "max_increase":
+        return sequential.difference(canary, stable, alpha)
+    if budget.rule == "max_drop":
+        return sequential.difference(stable, canary, alpha)
+    return sequential.proportion(*canary, alpha)
+
+
+def _drift(budget: OnlineBudget, observed: Observed, alpha: float) -> Interval:
+    canary, stable = observed.canary.predictions, observed.stable.predictions
+    names = sorted({*canary, *stable})
+    unseen = [0] * max(0, (budget.classes or 0) - len(names))
+    rows = [[counts[name] for name in names] + unseen for counts in (canary, stable)]
+    return sequential.total_variation(rows[0], rows[1], alpha)

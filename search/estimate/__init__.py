@@ -1,0 +1,1 @@
+"""What a recipe is worth before it is trained in full: predictions, sensitivity, scores, times."""

@@ -1,0 +1,1 @@
+"""What is searched: the grammar of recipes, the budgets, the model and its data."""
