@@ -26,8 +26,8 @@ class Feeding:
     batch: int | None
     """The batch that the model's shapes fix; None where it is open."""
     how: Mapping[str, Any] = field(default_factory=dict)
-    """For the worker, where params say more: `axes`, `constant` (see `worker_inputs.feeds`), `carry` (input → index of the
-    output that is fed back) and `output_axes` (index of an output → the axis that counts examples)."""
+    """For the worker, where params say more: `axes`, `constant` (see `worker_inputs.feeds`), `carry` (input → index of
+    the output that is fed back) and `output_axes` (index of an output → the axis that counts examples)."""
     begins: tuple[bool, ...] = ()
     """Of each example, whether a stream begins with it; empty where nothing is carried."""
 

@@ -82,11 +82,9 @@ def promote(
     def decide(tip: Tip, channels: Channels) -> Draft:
         policy, by = read_policy(tip), store.git.identity()
         policy.require_promoter(by)
-        _refuse_expired(evidence, tip.now)
         _refuse(channels, evidence, request, tip)
-        number = channels.head.event + 1 if channels.head else 1
         commit = tip.commit if handed else head
-        made = Made(evidence, commit, stamp(tip.now), by, number, request.notes, folder, kept)
+        made = Made(evidence, commit, stamp(tip.now), by, channels.next_event, request.notes, folder, kept)
         records = made.records(tip, channels)
         place = destination(request.channel, channels, policy)
         return Draft(
@@ -160,6 +158,7 @@ def _refuse_expired(evidence: Evidence, now: datetime) -> None:
 
 def _refuse(channels: Channels, evidence: Evidence, request: PromotionRequest, tip: Tip) -> None:
     """Conditions on the state at the tip; they are checked again whenever the tip has moved."""
+    _refuse_expired(evidence, tip.now)
     stable = channels.stable
     if request.expect is not None and (stable.version if stable else "none") != request.expect:
         raise StateError(f"stable is {stable.version if stable else 'none'}, expected {request.expect}")

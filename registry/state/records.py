@@ -216,6 +216,11 @@ class Channels(Recorded):
         """The channels as JSON values. What is None is left out, so that a later optional field changes no old byte."""
         return self.model_dump(mode="json", exclude_none=True)
 
+    @property
+    def next_event(self) -> int:
+        """Number of the event that a change adds."""
+        return self.head.event + 1 if self.head else 1
+
     def digest(self) -> str:
         """Digest of the state, without the pointer to the last event."""
         return state_digest(self.to_json())

@@ -255,7 +255,7 @@ def assemble(channels: Channels, draft: Draft, at: str, by: str) -> tuple[Event,
         target = Pointer(version=entries[-1].version, digest=entries[-1].digest, record=entries[-1].record)
     event = Event(
         schema_version=draft.evidence["schema"] if draft.kind is EventKind.MIGRATED else channels.schema_version,
-        number=channels.head.event + 1 if channels.head else 1,
+        number=channels.next_event,
         model=model,
         kind=draft.kind,
         at=at,
