@@ -83,8 +83,9 @@ def report(page: Page, root: Path) -> str:
 
 def head_of(text: str) -> str:
     """The headline, the limits and the reasons: what does not depend on the machine."""
-    parts = text.split("\n### ")
-    sections = {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in parts[1:]}
+    parts = text.split("\n<details><summary>")
+    folded = (part.partition("</summary>") for part in parts[1:])
+    sections = {title: content.rpartition("</details>")[0].strip() for title, _, content in folded}
     headline = parts[0].strip().splitlines()[0].lstrip("# ")
     kept = [sections[name] for name in ("Limits", "Why") if name in sections]
     lines = "\n\n".join([f"> {headline}", *kept]).splitlines()

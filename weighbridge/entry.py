@@ -8,12 +8,15 @@ answer. Only a plain question that has an answer goes the short way; help, error
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from weighbridge.core.errors import WeighbridgeError
 
+CLOSED_PIPE = 141
+"""As a shell says of a program that wrote to a pipe that is closed: 1 would be a verdict."""
 COLLECT_AFTER = 100_000
 """New objects after which cycles are collected, instead of Python's 700.
 
@@ -27,7 +30,11 @@ def main() -> None:
     """Answer at once, or run the command line."""
     answer = quick_answer(sys.argv[1:])
     if answer is not None:
-        sys.stdout.write(answer)
+        try:
+            sys.stdout.write(answer)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os._exit(CLOSED_PIPE)  # nothing is open, and a flush at exit would complain
         return
     gc.set_threshold(COLLECT_AFTER)
     from weighbridge.cli import main as command_line  # noqa: PLC0415  # what the short way avoids

@@ -67,9 +67,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Shell:
-    """Commands to copy."""
+    """Lines to copy: commands, or a file."""
 
     lines: Sequence[str]
+    language: str = "sh"
 
 
 Block = Paragraph | Bullets | Table | Picture | Shell
@@ -84,6 +85,8 @@ class Section:
     blocks: Sequence[Block]
     folded: bool = False
     """Closed until a reader opens it."""
+    headed: bool = True
+    """Whether the title stands above it; what a report begins with needs none."""
 
 
 @dataclass(frozen=True)

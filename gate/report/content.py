@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from weighbridge.core.documents import BudgetVerdict, Verdict
 from weighbridge.core.facts.budget_rules import find_rule
-from weighbridge.core.facts.policy_changes import EDITS_GATE
 from weighbridge.core.formatting import quantity
 from weighbridge.gate.report.blocks import (
     Bullets,
@@ -32,21 +33,32 @@ from weighbridge.gate.report.governance import (
     loosened,
     params_section,
     policy_section,
-    unwaived,
     waivers_section,
 )
-from weighbridge.gate.report.phrases import counted, exact_value, interval, joined, listed, named_budget
+from weighbridge.gate.report.headline import headline
+from weighbridge.gate.report.next_section import next_section, stanzas_section
+from weighbridge.gate.report.phrases import exact_value, interval, joined, listed, named_budget
 from weighbridge.gate.report.portability import portability_section
-from weighbridge.gate.report.recipe_rows import accuracy_cell, latency_cell, place_columns, recipe_rows, size_cell
+from weighbridge.gate.report.recipe_rows import (
+    accuracy_cell,
+    all_rows,
+    first_rows,
+    latency_cell,
+    place_columns,
+    size_cell,
+)
 from weighbridge.gate.report.subject import PICTURES, Report
 from weighbridge.gate.report.targets import targets_section
 from weighbridge.gate.verdict.judge import name_of
 
 
 def document(report: Report) -> Document:
-    """Lay the report out; empty parts are left out."""
+    """Lay the report out: what a reviewer acts on stands open, the rest is folded; empty parts are left out."""
     parts = [
-        recipe_rows(report),
+        first_rows(report),
+        next_section(report),
+        stanzas_section(report.stanzas),
+        all_rows(report),
         _budgets(report),
         _reasons(report),
         policy_section(report.policy_changes),
@@ -62,74 +74,15 @@ def document(report: Report) -> Document:
         launches_section(report.entries, PICTURES["launches"] if report.pictures else None),
         device_section(report.entries, report.calibration),
         _notes(report),
-        _legend(),
+        _legend(report),
         _reproduce(report),
     ]
-    return Document(report.verdict, _headline(report), _lead(report), [part for part in parts if part is not None])
+    lead = [] if report.entries else [Paragraph(["Nothing was weighed, and missing evidence never passes."])]
+    return Document(report.verdict, headline(report), lead, [_folded(part) for part in parts if part is not None])
 
 
-def _headline(report: Report) -> str:
-    counting = [entry.verdict.verdict for entry in report.entries if not entry.verdict.advisory]
-    failed = counting.count(Verdict.FAIL)
-    unjudged = counting.count(Verdict.INCONCLUSIVE) + counting.count(Verdict.ERROR)
-    if report.verdict is Verdict.PASS:
-        edits = any(change.kind in EDITS_GATE for change in report.policy_changes)
-        said = "; this change edits the gate itself" if edits else ""
-        return f"Pass: {_share(report, len(counting), len(counting))} within every limit that counts{said}"
-    if report.verdict is Verdict.FAIL:
-        return _failure(report, failed, len(counting))
-    if elsewhere := _elsewhere(report, Verdict.ERROR):
-        return f"Error: does not run on another processor ({elsewhere})"
-    if not unjudged:
-        return "Error: the evidence for this verdict is not valid, so nothing passes; the notes say what to fix"
-    subject = _share(report, unjudged, len(counting)).rsplit(" ", 1)[0]
-    if report.verdict is Verdict.ERROR:
-        return f"Error: {subject} could not be measured or computed, so nothing passes"
-    return f"Inconclusive: {subject} could not be shown to be within every limit, nor beyond one"
-
-
-def _failure(report: Report, failed: int, counting: int) -> str:
-    """Everything that failed: limits, answers elsewhere, and changes of the rules that no waiver accepts."""
-    elsewhere = _elsewhere(report, Verdict.FAIL)
-    said = [f"{_share(report, failed, counting)} beyond a limit"] if failed else []
-    refused = [item for item in report.refused.values() if not item.advisory]
-    said += [f"{counted(len(refused), 'recipe')} could not be built or weighed"] if refused else []
-    said += [f"answers differ on another processor ({elsewhere})"] if elsewhere else []
-    lacking = unwaived(report.policy_changes)
-    said += [lacking] if lacking else []
-    return f"Fail: {', and '.join(said) or 'a required limit does not hold'}"
-
-
-def _elsewhere(report: Report, verdict: Verdict) -> str:
-    """The artifacts that count and have that verdict on another processor."""
-    found = [item for item in report.portability if item.verdict is verdict and not item.advisory]
-    return ", ".join(dict.fromkeys(item.artifact for item in found))
-
-
-def _share(report: Report, some: int, total: int) -> str:
-    """`2 of 3 compressed models are`, `all 3 compressed models are`, `the candidate is`."""
-    if total == 1:
-        return "the compressed model is" if report.many else "the candidate is"
-    which = ("both" if total == 2 else f"all {total}") if some == total else f"{some} of {total}"
-    return f"{which} compressed models {'is' if some == 1 else 'are'}"
-
-
-def _lead(report: Report) -> list[Paragraph]:
-    if not report.entries:
-        return [Paragraph(["Nothing was weighed, and missing evidence never passes."])]
-    what: list[str | Code | Strong] = ["A candidate model was"]
-    if report.model is not None:
-        ways = "one way" if len(report.entries) == 1 else f"{len(report.entries)} ways"
-        what = ["The model ", Code(report.model), f" was compressed in {ways}, and each result was"]
-    sizes = dict.fromkeys(quantity(entry.baseline_size, "bytes") for entry in report.entries)
-    baseline = "the baseline" if len(sizes) == 1 else "the baseline of each target"
-    beside = f" weighed beside the uncompressed model ({baseline}, {', '.join(sizes)}) on "
-    places = joined(place_columns(report))
-    how = (
-        ": how large the file is, how fast it answers, how often it is right. "
-        "A model passes only if every measurement is within its required limit."
-    )
-    return [Paragraph([*what, beside, *places, how])]
+def _folded(section: Section) -> Section:
+    return replace(section, folded=section.headed)
 
 
 def _budgets(report: Report) -> Section | None:
@@ -142,8 +95,8 @@ def _budgets(report: Report) -> Section | None:
     if not rows:
         return None
     picture = [Picture(PICTURES["limits"], "How much of each limit is used")] if report.pictures else []
-    header = ("model", "budget", "limit", "measured", "interval", "verdict")
-    return Section("budgets", "Limits", [Table(header, rows, frozenset({2, 3, 4})), *picture])
+    header = ("model", "verdict", "budget", "limit", "measured", "interval")
+    return Section("budgets", "Limits", [Table(header, rows, frozenset({3, 4, 5})), *picture])
 
 
 def _budget_row(entry: Entry, item: BudgetVerdict, *, loosened: bool) -> tuple[Inline, ...]:
@@ -153,11 +106,11 @@ def _budget_row(entry: Entry, item: BudgetVerdict, *, loosened: bool) -> tuple[I
     suffix += " (loosened)" if loosened else ""
     return (
         [Code(entry.name)],
+        [Mark(item.verdict, suffix)],
         [Code(named_budget(item))],
         [f"{rule.bound} {quantity(item.limit, unit)}"],
         [quantity(item.estimate, unit)],
         [interval(item)],
-        [Mark(item.verdict, suffix)],
     )
 
 
@@ -225,9 +178,28 @@ _INTERVALS = (
 )
 
 
-def _legend() -> Section:
+def _what(report: Report) -> list[Paragraph]:
+    """What was done, for somebody who has never seen this tool."""
+    if not report.entries:
+        return []
+    what: list[str | Code | Strong] = ["A candidate model was"]
+    if report.model is not None:
+        ways = "one way" if len(report.entries) == 1 else f"{len(report.entries)} ways"
+        what = ["The model ", Code(report.model), f" was compressed in {ways}, and each result was"]
+    sizes = dict.fromkeys(quantity(entry.baseline_size, "bytes") for entry in report.entries)
+    baseline = "the baseline" if len(sizes) == 1 else "the baseline of each target"
+    beside = f" weighed beside the uncompressed model ({baseline}, {', '.join(sizes)}) on "
+    places = joined(place_columns(report))
+    how = (
+        ": how large the file is, how fast it answers, how often it is right. "
+        "A model passes only if every measurement is within its required limit."
+    )
+    return [Paragraph([*what, beside, *places, how])]
+
+
+def _legend(report: Report) -> Section:
     items: list[Inline] = [[Mark(verdict), f": {meaning}"] for verdict, meaning in _RATES.items()]
-    return Section("legend", "How to read this", [Bullets([*items, [_INTERVALS]])], folded=True)
+    return Section("legend", "How to read this", [*_what(report), Bullets([*items, [_INTERVALS]])])
 
 
 def _reproduce(report: Report) -> Section | None:

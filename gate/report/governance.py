@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from weighbridge.core.documents import BasisItem, PolicyChange, Verdict, WaiverUse
-from weighbridge.gate.report.blocks import Code, Inline, Mark, Paragraph, Section, Span, Table
+from weighbridge.gate.report.blocks import Block, Code, Inline, Mark, Paragraph, Section, Shell, Span, Table
+from weighbridge.gate.report.edits import Edits
 
 _WORST_FIRST = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASS)
 _SHOWN = 6
 """Models that one row of the table names."""
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One value of `params.yaml` that differs from the merge base."""
-
-    key: str
-    base: str
-    head: str
 
 
 def policy_section(changes: Sequence[PolicyChange]) -> Section | None:
@@ -34,35 +25,21 @@ def policy_section(changes: Sequence[PolicyChange]) -> Section | None:
     rows = [
         (
             [Code(change.budget)],
+            _accepted(change),
             [change.effect or change.kind],
             [change.base or "–"],
             [change.head],
             _under_base(change),
-            _accepted(change),
             [Code(f"to: {change.accepts}")] if change.blocks else ["–"],
         )
         for change in sorted(changes, key=lambda change: not change.blocks)
     ]
-    header = ("what", "change", "merge base", "here", "by the merge base's limit", "accepted by", "a waiver says")
+    header = ("what", "accepted by", "change", "merge base", "here", "by the merge base's limit", "a waiver says")
     return Section("policy", "What this change does to the rules", [lead, Table(header, rows)])
 
 
 OF_LIMITS = frozenset({"loosened", "removed", "advisory", "resolution", "mode", "device"})
 """Kinds of change that let a limit ask for less."""
-
-
-def unwaived(changes: Sequence[PolicyChange]) -> str:
-    """The changes that no waiver accepts, as a clause for the headline; empty where there is none."""
-    found = [change for change in changes if change.blocks]
-    if not found:
-        return ""
-    if len(found) == 1:
-        (change,) = found
-        what = "a limit was loosened" if change.kind in OF_LIMITS else change.effect or f"{change.budget} changed"
-        return f"{what}, without a waiver" if "," in what else f"{what} without a waiver"
-    if all(change.kind in OF_LIMITS for change in found):
-        return f"{len(found)} limits were loosened without a waiver"
-    return f"{len(found)} changes of what this verdict rests on have no waiver"
 
 
 def loosened(changes: Sequence[PolicyChange]) -> frozenset[str]:
@@ -123,11 +100,16 @@ def _until(use: WaiverUse) -> str:
     return f"{use.expires} (in {use.days_left} days)" if use.expires_soon else use.expires
 
 
-def params_section(edits: Sequence[Edit] | None) -> Section | None:
+def params_section(edits: Edits | None) -> Section | None:
     """What changed in `params.yaml`; nothing where there was no merge base to compare with."""
     if edits is None:
         return None
+    title = "What changed in params.yaml"
     if not edits:
-        return Section("params", "What changed in params.yaml", [Paragraph(["Nothing, against the merge base."])])
-    rows = [([Code(edit.key)], [Code(edit.base)], [Code(edit.head)]) for edit in edits]
-    return Section("params", "What changed in params.yaml", [Table(("key", "merge base", "here"), rows)])
+        return Section("params", title, [Paragraph(["Nothing, against the merge base."])])
+    blocks: list[Block] = []
+    for name, lines in (edits.steps or {}).items():
+        blocks += [Paragraph(["Steps of ", Code(name), ":"]), Shell(lines, "diff")]
+    rows = [([Code(edit.key)], [Code(edit.base)], [Code(edit.head)]) for edit in edits.values]
+    blocks += [Table(("key", "merge base", "here"), rows)] if rows else []
+    return Section("params", title, blocks)

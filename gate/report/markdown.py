@@ -50,7 +50,7 @@ def _section(section: Section) -> str:
     body = "\n\n".join(map(_block, section.blocks))
     if section.folded:
         return f"<details><summary>{escape(section.title)}</summary>\n\n{body}\n\n</details>"
-    return f"### {escape(section.title)}\n\n{body}"
+    return f"### {escape(section.title)}\n\n{body}" if section.headed else body
 
 
 def _block(block: Block) -> str:
@@ -64,7 +64,9 @@ def _block(block: Block) -> str:
         case Picture():
             return f"![{escape(block.alt)}]({block.file})"
         case Shell():
-            return "\n".join(["```sh", *(CONTROL.sub(" ", line).replace("```", "") for line in block.lines), "```"])
+            return "\n".join(
+                [f"```{block.language}", *(CONTROL.sub(" ", line).replace("```", "") for line in block.lines), "```"]
+            )
 
 
 def _table(table: Table) -> str:

@@ -48,7 +48,8 @@ def _section(section: Section, drawings: Mapping[str, str]) -> str:
     title = _html(section.title)
     if section.folded:
         return f'<details id="{section.key}"><summary>{title}</summary>\n{body}\n</details>'
-    return f'<section id="{section.key}">\n<h2>{title}</h2>\n{body}\n</section>'
+    heading = f"<h2>{title}</h2>\n" if section.headed else ""
+    return f'<section id="{section.key}">\n{heading}{body}\n</section>'
 
 
 def _block(block: Block, drawings: Mapping[str, str]) -> str:

@@ -17,11 +17,11 @@ def portability_section(found: Sequence[Portability]) -> Section | None:
     """One row for each artifact and processor, also where nothing was compared; None where it was not asked for."""
     if not found:
         return None
-    rows = [([Code(item.artifact)], [item.processor], [item.tool], _verdict(item), [item.reason]) for item in found]
+    rows = [([Code(item.artifact)], _verdict(item), [item.processor], [item.tool], [item.reason]) for item in found]
     return Section(
         "portability",
         "Other processors",
-        [Paragraph([_LEAD]), Table(("model", "processor", "shown by", "verdict", "what was found"), rows)],
+        [Paragraph([_LEAD]), Table(("model", "verdict", "processor", "shown by", "what was found"), rows)],
     )
 
 

@@ -9,7 +9,7 @@ from weighbridge.gate.report.blocks import Block, Code, Inline, Mark, Paragraph,
 from weighbridge.gate.report.facts import Entry, middle
 
 _HEADER = (
-    "device", "target", "model", "verdict", "file size", "latency", "peak memory", "accuracy", "agrees with PyTorch"
+    "model", "verdict", "device", "target", "file size", "latency", "peak memory", "accuracy", "agrees with PyTorch"
 )  # fmt: skip
 _LEAD = (
     "Absolute values: unlike the ratios above, they compare targets with each other, within one device. "
@@ -51,9 +51,9 @@ def _pairs(entries: Sequence[Entry]) -> Iterator[tuple[Inline, ...]]:
 def _baseline(entry: Entry) -> tuple[Inline, ...]:
     speed, memory, accuracy = entry.speed, entry.launches("memory.peak"), entry.accuracy
     return (
-        *_place(entry),
         ["baseline"],
         ["reference"],
+        *_place(entry),
         [quantity(entry.baseline_size, "bytes")],
         [quantity(speed.reference, "seconds") if speed else "–"],
         [quantity(middle(memory.reference), "bytes") if memory else "–"],
@@ -65,9 +65,9 @@ def _baseline(entry: Entry) -> tuple[Inline, ...]:
 def _candidate(entry: Entry) -> tuple[Inline, ...]:
     speed, memory, accuracy = entry.speed, entry.launches("memory.peak"), entry.accuracy
     return (
-        *_place(entry),
         [Code(entry.verdict.recipe or entry.name)],
         [Mark(entry.verdict.verdict, " (advisory)" if entry.verdict.advisory else "")],
+        *_place(entry),
         [quantity(entry.size, "bytes")],
         [quantity(speed.candidate, "seconds") if speed else "–"],
         [quantity(middle(memory.candidate), "bytes") if memory else "–"],

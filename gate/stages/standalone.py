@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
+from weighbridge.core.columns import columns
 from weighbridge.core.documents import (
     Budget,
     BudgetVerdict,
@@ -30,7 +29,10 @@ from weighbridge.data import Split, load_data, read_npz
 from weighbridge.gate.calibrate.calibration import sentences
 from weighbridge.gate.measure import device as device_room
 from weighbridge.gate.measure.launches import Journey
+from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.single import render
+from weighbridge.gate.report.subject import Report
+from weighbridge.gate.report.terminal import NARROW, quoted
 from weighbridge.gate.stages.pipeline import NO_JOURNEY
 from weighbridge.gate.verdict.judge import judge, name_of
 from weighbridge.gate.weighing.job import (
@@ -69,8 +71,10 @@ class StandaloneRequest:
     """How inputs are fed, where shapes do not tell."""
 
 
-def run(request: StandaloneRequest, progress: Progress = silent) -> tuple[RecipeVerdict, str]:
-    """Weigh, judge, write `measurement.json`, `verdict.json` and `gate.md`; returns the verdict and a table."""
+def run(request: StandaloneRequest, progress: Progress = silent, width: int | None = None) -> tuple[RecipeVerdict, str]:
+    """Weigh, judge, write `measurement.json`, `verdict.json` and `gate.md`; returns the verdict and a table of at most
+    `width` columns.
+    """
     job, defaults = _job(request)
     out = request.out or KEPT / f"{job.baseline.digest[7:19]}-{job.candidate.digest[7:19]}"
     measurement = weigh_locked(job, out / "measurement.json", progress)
@@ -87,7 +91,8 @@ def run(request: StandaloneRequest, progress: Progress = silent) -> tuple[Recipe
     )
     atomic_write(out / "gate.md", report.markdown.encode())
     atomic_write(out / "gate.html", report.html.encode())
-    return verdict, _table(verdict, out)
+    whole = Report(verdict.verdict, [Entry(request.candidate.name, verdict, measurement)])
+    return verdict, _table(verdict, out, quoted(request.candidate.name, whole), width or NARROW)
 
 
 def _job(request: StandaloneRequest) -> tuple[Job, bool]:
@@ -129,20 +134,20 @@ def _default_note(budgets: Sequence[Budget]) -> str:
     return f"No --budgets were given; judged by the default ones: {named}."
 
 
-def _table(verdict: RecipeVerdict, out: Path) -> str:
-    """For a terminal: the verdict, one line per budget, and where the report lies."""
+def _table(verdict: RecipeVerdict, out: Path, said: str, width: int) -> str:
+    """For a terminal: one line per budget, where the report lies, and the verdict in one line."""
     rows = [
         {
             "budget": name_of(item),
-            "limit": quantity(item.limit, item.unit),
-            "measured": _measured(item),
             "verdict": item.verdict.value + ("" if item.required else " (advisory)"),
+            "measured": _measured(item),
+            "limit": quantity(item.limit, item.unit),
         }
         for item in verdict.budgets
     ]
     reasons = [f"{name_of(item)}: {item.reason}" for item in verdict.budgets if item.verdict is not Verdict.PASS]
-    parts = [tabulate(rows, headers="keys", tablefmt="github"), *reasons, *verdict.notes]
-    return "\n".join([*parts, f"{verdict.verdict.value}: the report is in {out / 'gate.md'}", ""])
+    parts = [columns(rows, width), "", *reasons, *verdict.notes]
+    return "\n".join([*parts, f"the report is in {out / 'gate.md'}", said, ""])
 
 
 def _measured(item: BudgetVerdict) -> str:

@@ -7,34 +7,28 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
-from weighbridge.core.documents import GateVerdict, PolicyChange, Portability, RecipeVerdict, Verdict, worst
+from weighbridge.core.documents import GateVerdict, PolicyChange, Portability, RecipeVerdict, worst
 from weighbridge.core.documents.report import ProjectReport
 from weighbridge.core.errors import IntegrityError
-from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.files import atomic_write, read_yaml
-from weighbridge.core.formatting import quantity
 from weighbridge.core.project import PARAMS
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.calibrate.calibration import sentences
-from weighbridge.gate.report import markdown
+from weighbridge.gate.report import markdown, terminal
 from weighbridge.gate.report.content import document
-from weighbridge.gate.report.edits import edits
+from weighbridge.gate.report.edits import changed_recipes, edits
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.files import html_page, report_files
-from weighbridge.gate.report.governance import loosened
-from weighbridge.gate.report.phrases import interval
 from weighbridge.gate.report.subject import Report
 from weighbridge.gate.stages.basis import RECORDED, Basis, recorded_basis, take_basis
 from weighbridge.gate.stages.inventory import Inventory, take_inventory
 from weighbridge.gate.stages.sides import CommittedSide
 from weighbridge.gate.verdict.judge import judge as judge_one
-from weighbridge.gate.verdict.judge import name_of, unanswered_by
+from weighbridge.gate.verdict.judge import unanswered_by
 from weighbridge.gate.verdict.policy import Policy, policy_changes, under_base, under_rules
 from weighbridge.gate.verdict.waivers import Terms, read_waivers
 from weighbridge.gate.verdict.waiving import apply_waivers
@@ -62,8 +56,11 @@ class CheckedGate:
     """A verdict that follows from the evidence, as a document, a table for terminals, and reports."""
 
     verdict: GateVerdict
-    table: str
     report: Report
+
+    def table(self, width: int | None = None) -> str:
+        """The verdict for a terminal of so many columns; None: as wide as it takes."""
+        return terminal.table(self.verdict, self.report, width)
 
     @property
     def markdown(self) -> str:
@@ -73,6 +70,10 @@ class CheckedGate:
     def sections(self, project: str) -> ProjectReport:
         """The report by sections; `project` is its folder, relative to the repository's top."""
         return markdown.sections(document(self.report), project)
+
+    def told(self, **fields: Any) -> CheckedGate:
+        """The same verdict, with more in its report: fields of `Report`."""
+        return replace(self, report=replace(self.report, **fields))
 
     @property
     def html(self) -> str:
@@ -134,69 +135,12 @@ def check(
     verdict = _gate_verdict(inventory, root, base, today or _today())
     if elsewhere is not None:
         verdict = _with_portability(verdict, elsewhere(inventory))
-    return CheckedGate(verdict, table(verdict), _report(inventory, verdict, root, base))
+    return CheckedGate(verdict, _report(inventory, verdict, root, base))
 
 
 def _with_portability(verdict: GateVerdict, found: list[Portability]) -> GateVerdict:
     counting = [item.verdict for item in found if item.verdict is not None and not item.advisory]
     return verdict.model_copy(update={"portability": found, "verdict": worst([verdict.verdict, *counting])})
-
-
-def table(verdict: GateVerdict) -> str:
-    """The verdict for a terminal: one line per budget, then what did not pass and why."""
-    parts = [tabulate(_budget_rows(verdict), headers="keys", tablefmt="github"), "", *_reasons(verdict)]
-    return "\n".join([*parts, f"gate: {verdict.verdict.value}; the report is in reports/gate.md", ""])
-
-
-def _budget_rows(verdict: GateVerdict) -> list[dict[str, str]]:
-    names = loosened(verdict.policy_changes)
-    return [
-        {
-            "model": name,
-            "budget": name_of(item),
-            "limit": quantity(item.limit, find_rule(item.rule).shown_unit(item.unit)),
-            "measured": quantity(item.estimate, find_rule(item.rule).shown_unit(item.unit)),
-            "interval": interval(item),
-            "verdict": item.verdict.value
-            + (" (waived)" if item.waived_by else "" if item.required else " (advisory)")
-            + (" (loosened)" if name_of(item) in names else ""),
-        }
-        for name, recipe in verdict.recipes.items()
-        for item in recipe.budgets
-    ]
-
-
-def _reasons(verdict: GateVerdict) -> list[str]:
-    """What did not pass and why, then each recipe's verdict."""
-    whole = [
-        f"{name}: {recipe.verdict.value}{' (advisory)' if recipe.advisory else ''}"
-        for name, recipe in verdict.recipes.items()
-    ]
-    whole += [
-        f"{name}: {item.verdict.value} ({item.stage} refused it{'; advisory' if item.advisory else ''}): {item.reason}"
-        for name, item in verdict.refused.items()
-    ]
-    reasons = [
-        f"{name}: {name_of(item)}: {item.reason}"
-        for name, recipe in verdict.recipes.items()
-        for item in recipe.budgets
-        if item.standing is not Verdict.PASS
-    ]
-    changes = [
-        f"policy: {change.budget} {change.kind}: {change.base} → {change.head} ({_standing(change)})"
-        for change in verdict.policy_changes
-    ]
-    portable = [
-        f"{item.artifact} on {item.processor}: {item.verdict or 'not compared'}: {item.reason}"
-        for item in verdict.portability
-    ]
-    return [*reasons, *portable, *changes, *verdict.notes, *whole]
-
-
-def _standing(change: PolicyChange) -> str:
-    if change.waived_by:
-        return f"accepted by {change.waived_by}"
-    return f"no waiver accepts it: `to: {change.accepts}`" if change.blocks else "needs no waiver"
 
 
 def _judge_all(inventory: Inventory) -> GateVerdict:
@@ -270,9 +214,10 @@ def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base |
         Entry(item.candidate.name, verdict.recipes[item.candidate.name], item.measurement, item.manifest.parity)
         for item in inventory.weighed
     )
-    changed = None
+    differing, changed = None, None
     if base is not None and base.text is not None:
-        changed = edits(parse_yaml(base.text, f"{PARAMS} at {base.revision}"), read_yaml(root / PARAMS))
+        before, after = parse_yaml(base.text, f"{PARAMS} at {base.revision}"), read_yaml(root / PARAMS)
+        differing, changed = edits(before, after), changed_recipes(before, after)
     fingerprint = entries[0].measurement.device.fingerprint if entries else ""
     return Report(
         verdict.verdict,
@@ -284,7 +229,8 @@ def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base |
         refused=verdict.refused,
         basis=[item for item in verdict.basis if item.state != RECORDED],
         portability=verdict.portability,
-        edits=changed,
+        edits=differing,
+        changed=changed,
         calibration=sentences(root, fingerprint),
         reproduce=REPRODUCE,
         pictures=True,

@@ -143,20 +143,16 @@ def _gated(change: Change, project: str, params: Params, base: summary.Base | No
         note = Annotation("error", file, stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
         report = _failed(project, params.model.name, f"the stage {done.failed} failed", done.message)
         return JudgedProject(project, done.exit_code, report, (note,), ran=done.ran)
-    from weighbridge.ci.next_steps import with_next_steps  # noqa: PLC0415  # as the judge
+    from weighbridge.ci.acted_on import acted_on  # noqa: PLC0415  # as the judge
     from weighbridge.gate.stages import summary  # noqa: PLC0415  # scipy and the report, where something was weighed
 
-    checked = summary.check(
-        root,
-        base=base,
-        today=change.today,
-        elsewhere=_elsewhere(change, root),
-    )
+    checked = summary.check(root, base=base, today=change.today, elsewhere=_elsewhere(change, root))
+    checked = acted_on(checked, root, base, _again(change, base), change.today)
     verdict = checked.verdict
     noted = (*marks(verdict, params, file, text), *held_back(verdict, file, line_of(text, "recipes")))
     given = elsewhere(change.git, project, params.recipes, done.ran)
     whose = [clause for clause in (given, continued(root, params, done.ran, done.run)) if clause]
-    report = with_next_steps(with_origin(checked.sections(project), "; ".join(whose)), verdict, change.today)
+    report = with_origin(checked.sections(project), "; ".join(whose))
     return JudgedProject(project, verdict.verdict.exit_code, report, noted, checked, done.ran)
 
 
@@ -179,6 +175,14 @@ def _elsewhere(change: Change, root: Path) -> Callable[[Inventory], list[Portabi
 
     wanted = available() if change.portable is None else change.portable
     return partial(portability, root) if wanted else None
+
+
+def _again(change: Change, base: summary.Base | None) -> str:
+    """The command that gives this verdict again, from any folder of the repository."""
+    words = ["git", "checkout", change.git.head()[:12], "&&", "weighbridge", "ci", "gate"]
+    words += ["--base", base.revision] if base is not None else []
+    words += ["--everything"] if change.everything else []
+    return " ".join([*words, *(["--portable"] if change.portable else [])])
 
 
 def _policy_base(git: Git, base: history.Base, found: Before, project: str) -> summary.Base | None:

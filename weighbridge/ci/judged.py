@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,6 +37,12 @@ class JudgedProject:
     """None where nothing was weighed: the change does not touch the project, or its pipeline broke."""
     ran: tuple[str, ...] = ()
     """Stages of the pipeline that ran."""
+
+    @property
+    def quoted(self) -> str:
+        """What the gate says of it in one line, without any markup."""
+        said = re.sub(r"[\\`#]", "", self.report.headline).strip()
+        return said if self.project == "." else f"{self.project}: {said}"
 
 
 def exit_code(judged: list[JudgedProject]) -> ExitCode:

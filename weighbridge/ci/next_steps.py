@@ -4,47 +4,77 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from weighbridge.core.documents import BudgetVerdict, GateVerdict, PolicyChange, RecipeVerdict, Verdict
-from weighbridge.core.documents.report import ProjectReport, ReportSection
 from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.facts.metrics import find_metric
 from weighbridge.core.files import dump_yaml
+from weighbridge.gate.report.blocks import Code, Inline, Span
+from weighbridge.gate.report.phrases import joined
 from weighbridge.gate.verdict.judge import name_of
 from weighbridge.registry.lifecycle.selection import passing
 
-KEY = "next"
 _RUNS = dt.timedelta(days=30)
 _DIGITS = 4
+_SHOWN = 2
 
 
-def with_next_steps(report: ProjectReport, verdict: GateVerdict, today: dt.date) -> ProjectReport:
-    """The report with a section on what to do next, after the first; unchanged where everything passed."""
-    text = "\n\n".join(_steps(verdict, today))
-    if not text:
-        return report
-    section = ReportSection(key=KEY, title="What to do next", text=f"## What to do next\n\n{text}")
-    return report.model_copy(update={"sections": [*report.sections[:1], section, *report.sections[1:]]})
-
-
-def _steps(verdict: GateVerdict, today: dt.date) -> Iterator[str]:
+def next_steps(verdict: GateVerdict, today: dt.date) -> tuple[list[Inline], list[str]]:
+    """What to do about a verdict that is no pass, as sentences, and ready waivers; neither where nothing is to do."""
     failed = list(_failed(verdict))
-    if not failed and not any(change.blocks for change in verdict.policy_changes):
-        return
-    others = [f"`{name}`" for name in passing(verdict)]
+    blocking = [change for change in verdict.policy_changes if change.blocks]
+    if not failed and not blocking:
+        return [], []
+    said: list[Inline] = []
+    others: list[Span] = [Code(name) for name in _nearest(verdict, failed)]
     if failed and others:
-        yield f"- Take a recipe that passed as it is: {', '.join(others)}."
-    for name, _, item in failed:
-        if item.verdict is Verdict.INCONCLUSIVE and item.next_look:
-            yield (
-                f"- `{name}`: {name_of(item)} would be looked at again at {item.next_look} launch pairs, after "
-                f"{item.pairs or 0}: give it more time (`weighing: {{time_limit: …}}` in `params.yaml`)."
-            )
+        said.append(["take ", *joined(others[:_SHOWN]), " instead, which passed as it is"])
+    said += [_more_time(name, item) for name, _, item in failed if item.verdict is Verdict.INCONCLUSIVE]
     stanzas = [budget_waiver(name, recipe, item, today) for name, recipe, item in failed]
-    stanzas += [policy_waiver(change, today) for change in verdict.policy_changes if change.blocks]
-    for stanza in (stanza for stanza in stanzas if stanza):
-        yield f"- Or answer for it: a file in `waivers/`, with your name and reason.\n\n```yaml\n{stanza}```"
+    stanzas += [policy_waiver(change, today) for change in blocking]
+    ready = [stanza for stanza in stanzas if stanza]
+    if ready:
+        said.append(
+            ["accept it by the waiver below" if len(ready) == 1 else f"accept it by the {len(ready)} waivers below"]
+        )
+    if not said:
+        said.append(["read why it could not be measured, below"])
+    return _sentence(said), ready
+
+
+def _sentence(said: list[Inline]) -> list[Inline]:
+    """Parts of one sentence, joined."""
+    return [[*part, "." if place == len(said) - 1 else "; or "] for place, part in enumerate(said)]
+
+
+def _nearest(verdict: GateVerdict, failed: Sequence[tuple[str, RecipeVerdict, BudgetVerdict]]) -> list[str]:
+    """The recipes that passed, those that come closest to the first that failed in what it is about first: its size."""
+    names = passing(verdict)
+    sizes = {name: _size(verdict, name) for name in names}
+    wanted = _size(verdict, failed[0][1].recipe or failed[0][0]) if failed else None
+    return sorted(names, key=lambda name: abs(sizes[name] - wanted) if sizes[name] and wanted else math.inf)
+
+
+def _size(verdict: GateVerdict, recipe: str) -> float:
+    """Bytes of a recipe's first artifact, as a budget has them; 0 where none does."""
+    for name, found in verdict.recipes.items():
+        if (found.recipe or name) == recipe:
+            return next(
+                (item.candidate for item in found.budgets if item.metric == "size.bytes" and item.candidate), 0.0
+            )
+    return 0.0
+
+
+def _more_time(name: str, item: BudgetVerdict) -> Inline:
+    """What deciding it would take."""
+    if item.next_look is None:
+        return [f"{name_of(item)} of ", Code(name), " needs more examples, not more time"]
+    return [
+        f"{name_of(item)} of ", Code(name),
+        f" is looked at again at {item.next_look} launch pairs, after {item.pairs or 0}: give it ",
+        Code("weighing: {time_limit: auto}"),
+    ]  # fmt: skip
 
 
 def _failed(verdict: GateVerdict) -> Iterator[tuple[str, RecipeVerdict, BudgetVerdict]]:

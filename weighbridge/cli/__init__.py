@@ -26,12 +26,10 @@ from weighbridge.cli import plan as plan_command
 from weighbridge.cli import search as search_command
 from weighbridge.cli import serve as serve_command
 from weighbridge.cli import targets as targets_command
-from weighbridge.cli.application import Application, usage_line
+from weighbridge.cli.application import Application, ClosedPipeError, usage_line
 from weighbridge.cli.extras import missing_extra
 from weighbridge.core.errors import ExitCode, WeighbridgeError
-
-CLOSED_PIPE = 141
-"""As a shell says of a program that wrote to a pipe that nobody reads: 1 would be a verdict."""
+from weighbridge.entry import CLOSED_PIPE
 
 app = Application(
     name="weighbridge",
@@ -85,7 +83,7 @@ def main() -> None:
     except typer.Abort:
         _complain("aborted; nothing was changed")
         sys.exit(ExitCode.USAGE)
-    except BrokenPipeError:
+    except (BrokenPipeError, ClosedPipeError):
         # Whoever read the output has stopped; a flush at exit must not complain a second time.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         sys.exit(CLOSED_PIPE)

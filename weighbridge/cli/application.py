@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -64,8 +65,31 @@ class Command(TyperCommand):
                     formatter.write_dl(rows[kind])
 
 
+class ClosedPipeError(Exception):
+    """Whoever read standard output has stopped. No `OSError`: typer would end that with 1, which is a verdict."""
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ClosedPipeError from error
+
+
 class CommandGroup(TyperGroup):
     """A group of commands that prints its help on standard error, with exit code 2, where no command is named."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse, which prints help and version."""
+        with _output():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        with _output():
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Help where nothing is to parse."""

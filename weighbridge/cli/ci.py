@@ -53,7 +53,7 @@ def gate(
     report = judged.write_out(found, git)
     code = judged.exit_code(found)
     _publish(run, found, report)
-    typer.echo(judged.markdown(report) if not run.summary else _one_line_each(found), nl=False)
+    typer.echo(f"{'' if run.summary else judged.markdown(report)}{_one_line_each(found)}", nl=False)
     raise typer.Exit(code)
 
 
@@ -252,7 +252,10 @@ def _append(path: Path, text: str) -> None:
 
 
 def _one_line_each(judged: list[JudgedProject]) -> str:
-    return "".join(f"{item.project}: exit code {item.exit_code.value}\n" for item in judged)
+    """Each project's verdict as a line that can be quoted."""
+    from weighbridge.cli.console import painted
+
+    return painted("".join(f"gate: {item.quoted}; exit code {item.exit_code.value}\n" for item in judged))
 
 
 def _say(line: str) -> None:

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from weighbridge.core.progress import Progress, silent
+
+_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "error": "red"}
+_VERDICT = re.compile(r"(?<![\w.-])(?:" + "|".join(_COLOURS) + r")(?![\w.-])", re.IGNORECASE)
+
+
+def width() -> int | None:
+    """Columns of the terminal, or as COLUMNS says; None where standard output is no terminal."""
+    if not sys.stdout.isatty() and not os.environ.get("COLUMNS", "").isdigit():
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def painted(text: str) -> str:
+    """Text with its verdicts in colour, where standard output is a terminal and NO_COLOR is not set."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    import typer
+
+    return _VERDICT.sub(lambda found: typer.style(found[0], fg=_COLOURS[found[0].lower()], bold=True), text)
 
 
 @contextmanager

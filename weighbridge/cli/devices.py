@@ -18,8 +18,8 @@ def devices(
 
     Exits with 0 if all were reached and have the runtimes that they are to weigh with, with 3 otherwise.
     """
-    from tabulate import tabulate
-
+    from weighbridge.cli.console import width
+    from weighbridge.core.columns import columns
     from weighbridge.core.files import pretty_json
     from weighbridge.gate.devices.survey import survey
 
@@ -27,7 +27,7 @@ def devices(
     if as_json:
         typer.echo(pretty_json(rows))
     else:
-        typer.echo(tabulate([_line(row) for row in rows], headers="keys", tablefmt="github"))
+        typer.echo(columns([_line(row) for row in rows], width()))
         for row in rows:
             for note in _notes(row):
                 typer.echo(note)

@@ -13,11 +13,11 @@ def explain(
     as_json: bool = typer.Option(False, "--json", help="Rows as JSON."),
 ) -> None:
     """Show what each step of a recipe will do to each layer: shape, parameters, MACs, bytes before and after."""
-    from tabulate import tabulate
-
+    from weighbridge.cli.console import width
     from weighbridge.compress.recipe.explain import explain as explain_recipe
+    from weighbridge.core.columns import columns
     from weighbridge.core.files import pretty_json
     from weighbridge.core.git import find_project
 
     rows = explain_recipe(find_project(root), recipe)
-    typer.echo(pretty_json(rows) if as_json else tabulate(rows, headers="keys", tablefmt="github"))
+    typer.echo(pretty_json(rows) if as_json else columns(rows, width()))

@@ -33,8 +33,11 @@ def gate(
     in the merge base fails without a waiver. With --portable, an artifact that answers otherwise on
     another processor fails.
     """
+    import datetime as dt
     from functools import partial
 
+    from weighbridge.ci.acted_on import acted_on
+    from weighbridge.cli.console import painted, width
     from weighbridge.core.files import pretty_json
     from weighbridge.core.git import find_project
     from weighbridge.gate.stages import summary
@@ -43,8 +46,14 @@ def gate(
 
     root = find_project(root)
     elsewhere = partial(portability, root) if portable else None
-    checked = summary.check(root, elsewhere=elsewhere, base=merge_base(root, base) if base else None)
+    against, today = merge_base(root, base) if base else None, dt.datetime.now(dt.UTC).date()
+    checked = summary.check(root, elsewhere=elsewhere, base=against, today=today)
+    again = f"dvc repro && weighbridge gate --base {against.revision}" if against else "dvc repro && weighbridge gate"
+    checked = acted_on(checked, root, against, again, today)
     if out is not None:
         checked.write(out)
-    typer.echo(pretty_json(checked.verdict.to_json()) if as_json else checked.table, nl=False)
+    if as_json:
+        typer.echo(pretty_json(checked.verdict.to_json()), nl=False)
+    else:
+        typer.echo(painted(checked.table(width())), nl=False)
     raise typer.Exit(checked.verdict.verdict.exit_code)

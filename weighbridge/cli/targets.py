@@ -9,9 +9,9 @@ import typer
 
 def targets(as_json: bool = typer.Option(False, "--json", help="Rows as JSON.")) -> None:
     """Show each target: whether artifacts can be built and weighed here, versions, and what it can quantize."""
-    from tabulate import tabulate
-
+    from weighbridge.cli.console import width
     from weighbridge.compress.capabilities import describe
+    from weighbridge.core.columns import columns
     from weighbridge.core.facts import isa
     from weighbridge.core.files import pretty_json
 
@@ -19,7 +19,7 @@ def targets(as_json: bool = typer.Option(False, "--json", help="Rows as JSON."))
     if as_json:
         typer.echo(pretty_json(rows))
         return
-    typer.echo(tabulate([_line(row) for row in rows], headers="keys", tablefmt="github"))
+    typer.echo(columns([_line(row) for row in rows], width()))
     for row in rows:
         for note in _notes(row):
             typer.echo(note)

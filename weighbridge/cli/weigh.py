@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weighbridge.cli.console import progress
+from weighbridge.cli.console import painted, progress, width
 from weighbridge.cli.options import grouped
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def weigh(
         inputs=_inputs(quality.inputs),
     )
     with progress(quiet=quiet) as report:
-        verdict, table = standalone.run(request, report)
-    typer.echo(table, nl=False)
+        verdict, table = standalone.run(request, report, width())
+    typer.echo(painted(table), nl=False)
     raise typer.Exit(verdict.verdict.exit_code)
 
 

@@ -32,6 +32,8 @@ CUT_ORDER = (
     "waivers",
     "policy",
     "budgets",
+    "all",
+    "ready",
     "next",
     "recipes",
     "failure",

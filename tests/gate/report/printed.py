@@ -4,8 +4,8 @@ from tests.gate.evidence import proportions
 from tests.gate.project import PARAMS, evidence
 from weighbridge.core.documents import BasisItem, Budget, Flip, PolicyChange, Verdict, WaiverUse
 from weighbridge.gate.report.content import document
+from weighbridge.gate.report.edits import Edit, Edits
 from weighbridge.gate.report.facts import Entry
-from weighbridge.gate.report.governance import Edit
 from weighbridge.gate.report.markdown import sections
 from weighbridge.gate.report.subject import Report
 from weighbridge.gate.verdict.judge import judge
@@ -31,7 +31,10 @@ def printed(recipes, *, ratio=1.4, project=".", model="net", notes=("A note.",))
         policy_changes=[PolicyChange(kind="removed", budget="params max", base="100", head="not there")],
         waivers=[WaiverUse(file="waivers/a.yaml", who="A", why="B", expires="2026-12-31", accepts=["c"])],
         basis=[BasisItem(subject="test set", digest=None, state="new")],
-        edits=[Edit("budgets[1].max_ratio", "0.8", "0.9")],
+        edits=Edits(
+            (Edit("budgets[1].max_ratio", "0.8", "0.9"),),
+            {"int8": ("- prune(magnitude, 0.8)", "+ prune(magnitude, 0.95)")},
+        ),
         calibration=["This machine resolves 3% of latency."],
         reproduce=["make repro"],
     )

@@ -10,9 +10,8 @@ from tests.gate.evidence import BUDGETS, comparison, controls, launches, measure
 from tests.gate.report.test_markdown import entries
 from weighbridge.core.documents import Verdict
 from weighbridge.core.formatting import contrast, duration, percent, quantity, signed, span
-from weighbridge.gate.report.edits import edits
+from weighbridge.gate.report.edits import Edit, changed_recipes, edits, step_text
 from weighbridge.gate.report.facts import Entry, sparkline, unbeaten
-from weighbridge.gate.report.governance import Edit
 from weighbridge.gate.report.tables import launches_csv, limits_csv, metrics, trade_off_csv
 from weighbridge.gate.verdict.judge import judge
 
@@ -144,9 +143,32 @@ def test_edits_are_found_leaf_by_leaf():
     """Changed, added and removed values by their path."""
     base = {"a": {"b": [1, {"c": 2}]}, "gone": True, "same": "x"}
     head = {"a": {"b": [1, {"c": 3}]}, "new": [], "same": "x"}
-    assert edits(base, head) == [
+    assert edits(base, head).values == (
         Edit("a.b[1].c", "2", "3"),
         Edit("gone", "true", "not there"),
         Edit("new", "not there", "[]"),
-    ]
-    assert edits(base, base) == []
+    )
+    assert not edits(base, base)
+
+
+def test_step_lists_are_compared_as_steps():
+    """A step that was put first moves no other; a changed value is one step less and one more."""
+    quantize = {"quantize": {"scheme": "static-int8", "calibration": "minmax"}}
+    old = {"prune": {"method": "magnitude", "sparsity": 0.8, "finetune": {"epochs": 2}}}
+    new = {"prune": {"method": "magnitude", "sparsity": 0.95, "finetune": {"epochs": 2}}}
+    base = {"recipes": {"a": {"target": "onnxruntime", "steps": [quantize]}, "b": {"steps": [old, quantize]}}}
+    head = {"recipes": {"a": {"target": "litert", "steps": [new, quantize]}, "b": {"steps": [new, quantize]}}}
+    found = edits(base, head)
+    assert found.values == (Edit("recipes.a.target", "onnxruntime", "litert"),)
+    assert found.steps == {
+        "a": ("+ prune(magnitude, 0.95, finetune.epochs=2)", "  quantize(static-int8, minmax)"),
+        "b": (
+            "- prune(magnitude, 0.8, finetune.epochs=2)",
+            "+ prune(magnitude, 0.95, finetune.epochs=2)",
+            "  quantize(static-int8, minmax)",
+        ),
+    }
+    assert changed_recipes(base, head) == {"a", "b"}
+    assert changed_recipes(base, base) == frozenset()
+    assert step_text({"factorize": {}}) == "factorize()"
+    assert step_text("odd") == '"odd"'

@@ -59,7 +59,7 @@ def test_one_that_answers_otherwise_fails_and_is_named(root, monkeypatch):
     assert found.verdict.verdict is Verdict.FAIL
     assert "Fail: answers differ on another processor (int8)" in found.markdown
     assert "40 of 40 examples are answered otherwise" in found.markdown
-    assert "int8 on another: fail: 40 of 40 examples are answered otherwise" in found.table
+    assert "int8 on another: fail: 40 of 40 examples are answered otherwise" in found.table()
     assert {section.key for section in found.sections(".").sections} >= {"portability"}
 
 

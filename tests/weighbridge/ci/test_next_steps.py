@@ -1,7 +1,5 @@
 """What to do next: a waiver that is ready to be signed is accepted as it is printed."""
 
-import re
-
 import pytest
 import yaml
 
@@ -9,22 +7,16 @@ from tests.documents import gate_verdict
 from tests.gate.evidence import budget, comparison, measurement
 from tests.gate.verdict.test_waivers import CHANGE, TEST_SET, TODAY, gate
 from weighbridge.ci.held_back import held_back
-from weighbridge.ci.next_steps import KEY, with_next_steps
-from weighbridge.core.cutting import CUT_ORDER
+from weighbridge.ci.next_steps import next_steps
 from weighbridge.core.documents import Absent, Verdict
-from weighbridge.core.documents.report import ProjectReport, ReportSection
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.verdict.waivers import FiledWaiver, Terms, Waiver
 from weighbridge.gate.verdict.waiving import apply_waivers
 
-REPORT = ProjectReport(headline="# x", sections=[ReportSection(key="recipes", title="Recipes", text="## Recipes")])
-
 
 def stanzas(verdict):
     """The waivers that the section has, as files."""
-    report = with_next_steps(REPORT, verdict, TODAY)
-    [section] = [item for item in report.sections if item.key == KEY]
-    found = re.findall(r"```yaml\n(.*?)```", section.text, re.DOTALL)
+    found = next_steps(verdict, TODAY)[1]
     return [FiledWaiver(f"waivers/{n}.yaml", Waiver.model_validate(yaml.safe_load(x))) for n, x in enumerate(found)]
 
 
@@ -50,8 +42,8 @@ def test_the_recipe_that_passed_is_named_first():
     good, bad = gate(0.8).recipes["int8"], gate(1.5).recipes["int8"]
     both = {"int8": bad, "fp16": good.model_copy(update={"recipe": "fp16"})}
     verdict = gate_verdict(both, Verdict.FAIL, device="ci")
-    section = with_next_steps(REPORT, verdict, TODAY).sections[1]
-    assert "Take a recipe that passed as it is: `fp16`" in section.text.split("```")[0]
+    first = "".join(span if isinstance(span, str) else span.text for span in next_steps(verdict, TODAY)[0][0])
+    assert first == "take fp16 instead, which passed as it is; or "
     [note] = held_back(verdict, "params.yaml", 3)
     assert "fp16 passed and int8 did not: nothing of" in note.message
     assert held_back(gate(0.8), "params.yaml", 3) == []
@@ -59,14 +51,9 @@ def test_the_recipe_that_passed_is_named_first():
 
 def test_a_pass_has_nothing_to_do_and_an_error_no_waiver():
     """What could not be measured cannot be accepted."""
-    assert with_next_steps(REPORT, gate(0.8), TODAY) == REPORT
+    assert next_steps(gate(0.8), TODAY) == ([], [])
     found = measurement(comparison(latency_p50=Absent(reason="the counter is not readable")), recipe="int8")
     missing = judge(found, [budget("latency.p50", max_ratio=0.9)])
     assert missing.verdict is Verdict.ERROR
     verdict = gate_verdict({"int8": missing}, missing.verdict, device="ci")
-    assert with_next_steps(REPORT, verdict, TODAY) == REPORT
-
-
-def test_the_section_goes_late_when_a_report_is_cut():
-    """Only the recipes and a failure stay longer."""
-    assert CUT_ORDER.index(KEY) > CUT_ORDER.index("budgets")
+    assert next_steps(verdict, TODAY) == ([["read why it could not be measured, below", "."]], [])

@@ -26,7 +26,7 @@ def test_a_comment_shows_the_second_projects_failure():
     body = render(RUN, two)
     assert units(body) <= LARGEST
     assert "## ✅ Pass: all 120" in body
-    assert "## ❌ Fail: all 120" in body
+    assert "## ❌ Fail: recipe-0000@" in body
     assert "The whole report is in the run's uploads." in body
 
 
@@ -40,9 +40,9 @@ def test_a_report_that_just_does_not_fit_stays_nearly_whole():
     assert 59_600 < len(fit([whole], Room(10**9)).text(Room(10**9))) <= 59_800
     body = render(RUN, [whole])
     assert 54_000 < units(body) <= LARGEST
-    assert "### Verdicts" in body
-    assert "### Limits" in body
-    assert "### Notes" in body
+    assert "| recipe | verdict |" in body
+    assert "<summary>Limits</summary>" in body
+    assert "<summary>Notes</summary>" in body
 
 
 def write(folder, *projects):

@@ -36,9 +36,10 @@ def print_table(rows: list[dict[str, Any]], empty: str, *, as_json: bool) -> Non
     elif not rows:
         typer.echo(empty)
     else:
-        from tabulate import tabulate
+        from weighbridge.cli.console import width
+        from weighbridge.core.columns import columns
 
-        typer.echo(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+        typer.echo(columns(rows, width()))
 
 
 def write(content: str, out: Path | None) -> None:
