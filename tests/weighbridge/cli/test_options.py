@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,7 @@ class Place:
 
     root: Annotated[Path, typer.Option("--root", help="The folder.")] = Path()
     depth: Annotated[int, typer.Option("--depth", min=1)] = 3
+    tags: Annotated[list[str], typer.Option("--tag")] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
