@@ -239,3 +239,17 @@ def read_npz(path: Path) -> Split:
         return Split(arrays, labels, slices, groups)
     except InputError as error:
         raise InputError(error.what, where=str(path)) from error
+
+
+def examples_of(path: Path, test: float, seed: int = 7) -> Data:
+    """One `.npz` of examples as test and training splits; `test` is the share of the first, drawn by the seed.
+
+    Examples of one group stay together. Raises `InputError` as `read_npz` does, and where a split would be empty.
+    """
+    every = read_npz(path)
+    units = np.arange(len(every)) if every.groups is None else np.unique(every.groups, return_inverse=True)[1]
+    names = np.random.default_rng(seed).permutation(int(units.max(initial=-1)) + 1)
+    if len(names) < 2:
+        raise InputError("has fewer than two examples, or two groups", where=str(path), fix="give more")
+    chosen = np.isin(units, names[: max(1, min(len(names) - 1, round(test * len(names))))])
+    return Data(train=every.take(np.flatnonzero(~chosen)), test=every.take(np.flatnonzero(chosen)))

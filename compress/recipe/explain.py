@@ -45,13 +45,13 @@ def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
     weights a step touches, not how many).
     """
     project = Project(root)
+    return explain_on(project, recipe, few_examples(project))
+
+
+def explain_on(project: Project, recipe: str, data: Data) -> list[dict[str, Any]]:
+    """The rows of `explain` for a recipe of a project; `data` are `few_examples` of it."""
     steps = read_recipe(project.params, recipe, str(project.params_file))
     target = find_target(project.params.recipes[recipe].targets[0])
-    data = few_examples(project)
-    module = None
-    if project.params.model.factory is not None:
-        module = project.trained_module() if project.checkpoint.is_file() else plain(project.fresh_module().eval())
-        project.check(module, data.train)
     context = Context(
         data=data,
         train=project.params.train.model_copy(update={"epochs": 1}),
@@ -60,8 +60,18 @@ def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
         teacher=Teachers(project, target.name),
         progress=silent,
     )
-    source = Subject(module) if module is not None else Graph(project.given_model(data))
-    return explain_steps(steps, source, context, target)
+    return explain_steps(steps, source_of(project, data), context, target)
+
+
+def source_of(project: Project, data: Data) -> Subject | Graph:
+    """What a project's recipes start from: its trained module, or the fresh one where it is not trained yet, or its
+    ONNX model. Raises `InputError` where that cannot be loaded or does not take the data.
+    """
+    if project.params.model.factory is None:
+        return Graph(project.given_model(data))
+    module = project.trained_module() if project.checkpoint.is_file() else plain(project.fresh_module().eval())
+    project.check(module, data.train)
+    return Subject(module)
 
 
 def explain_steps(
@@ -121,6 +131,11 @@ def few_examples(project: Project) -> Data:
         data, _ = project.data()
     else:
         data = load_data(project.params.data.factory, f"{project.params_file}: data.factory")
+    return few_of(project, data)
+
+
+def few_of(project: Project, data: Data) -> Data:
+    """A few examples of each split of a project's data."""
     where = f"{project.params_file}: data.factory"
     chosen = calibration(data.train, data.calibration, project.params.train.seed, where)
     few = [split.take(balanced(split.labels, EXAMPLES, 0)) for split in (data.train, data.test, chosen)]
@@ -186,4 +201,4 @@ def _file(before: Sizes, after: Sizes) -> Facts:
     return {**line, "zstd": before.zstd, "zstd after": after.zstd}
 
 
-__all__ = ["explain", "explain_steps", "few_examples", "untrained"]
+__all__ = ["explain", "explain_on", "explain_steps", "few_examples", "few_of", "source_of", "untrained"]

@@ -36,11 +36,13 @@ class Project:
     """Paths and loaders of one project; `root` holds its `params.yaml`."""
 
     root: Path
+    planned: Params | None = None
+    """Parameters that are not written yet, for a dry run; None: those of `params.yaml`."""
 
     @cached_property
     def params(self) -> Params:
         """The whole of `params.yaml`."""
-        params = Params.read(self.params_file)
+        params = self.planned or Params.read(self.params_file)
         search_below(self.root)  # whatever folder the command was started in
         return params
 

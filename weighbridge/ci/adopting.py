@@ -66,7 +66,9 @@ def seen_from(answers: InitAnswers, folder: Path, project: Path) -> InitAnswers:
         answers,
         data_files=tuple(moved(path) for path in answers.data_files),
         model_files=tuple(moved(path) for path in answers.model_files),
+        weights=None if answers.weights is None else moved(answers.weights),
         onnx=None if answers.onnx is None else moved(answers.onnx),
+        npz=None if answers.npz is None else moved(answers.npz),
     )
 
 

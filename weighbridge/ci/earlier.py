@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from weighbridge.ci.locking import LOCKED
 from weighbridge.ci.scaffold import REQUIREMENTS
 
 _RUNNER = re.compile(r"^    runs-on: (?P<value>.+)$", re.MULTILINE)
@@ -40,9 +41,14 @@ def earlier(top: Path) -> Earlier:
 
 
 def with_source(there: str, source: str, ours: str) -> str:
-    """Requirements that install from `source`: those that are there with the one line changed, or else `ours`."""
-    line = f"weighbridge[compress,pipeline] @ {source}"
-    return _SOURCE.sub(lambda _: line, there) if _SOURCE.search(there) else ours
+    """Requirements that install from `source` by the locked versions: those that are there with one line changed and
+    the other added, or else `ours`.
+    """
+    line, locked = f"weighbridge[compress,pipeline] @ {source}", f"--constraint {LOCKED}"
+    if not _SOURCE.search(there):
+        return ours
+    text = _SOURCE.sub(lambda _: line, there)
+    return text if locked in text.splitlines() else f"{text.rstrip()}\n{locked}\n"
 
 
 def _found(pattern: re.Pattern[str], text: str) -> str | None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from weighbridge import __version__
 from weighbridge.ci.known_techniques import steps_schema
+from weighbridge.ci.locking import LOCKED
+from weighbridge.ci.npz_project import MODULE
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.budget_rules import BUDGET_RULES
@@ -54,6 +56,8 @@ class InitAnswers:
     model: str | None = None
     """The model factory; None where `onnx` is given."""
     model_files: tuple[str, ...] = ()
+    weights: str | None = None
+    """Path of trained weights for `model`, relative to the project: they are the baseline, nothing is trained."""
     onnx: str | None = None
     """Path of a finished ONNX file, relative to the project."""
     licence: str | None = None
@@ -63,6 +67,20 @@ class InitAnswers:
     """What quality means for the model; None: a classifier."""
     requirements: str = REQUIREMENTS
     """Path of the requirements, relative to the project: one file at the repository's top, for all its models."""
+    npz: str | None = None
+    """Path of the examples, relative to the project, where `data` is to be written to read them."""
+    recipes: tuple[str, ...] | None = None
+    """The recipes to start with; None: all that the model's form allows."""
+
+    @property
+    def test_share(self) -> float:
+        """The share of an evaluation set to judge by: a finished model needs few others, to calibrate with."""
+        return 0.75 if self.model is None or self.weights is not None else 0.25
+
+    @property
+    def locked(self) -> str:
+        """Path of the exact versions, relative to the project."""
+        return f"{self.requirements.removesuffix(REQUIREMENTS)}{LOCKED}"
 
 
 @dataclass(frozen=True)
@@ -119,21 +137,34 @@ def project_files(answers: InitAnswers, schema: str = SCHEMA) -> dict[str, str]:
 
     `schema` is the path of the editor's schema as `params.yaml` sees it.
     """
-    return {
+    files = {
         PARAMS: params(answers, schema),
         PIPELINE: pipeline(answers),
         answers.requirements: requirements(answers.install_from),
     }
+    return files if answers.npz is None else {**files, MODULE: _examples(answers)}
+
+
+def _examples(answers: InitAnswers) -> str:
+    """The data factory of an evaluation set."""
+    return fill(template("project-examples.txt"), {"npz": str(answers.npz), "share": f"{answers.test_share}"})
+
+
+def plot_templates() -> dict[str, str]:
+    """Name → text of the templates that `plots:` of the pipeline names; DVC looks for them in `.dvc/plots`."""
+    return {f"{name}.json": template(f"plots-{name}.json") for name in ("pareto", "limits", "launches")}
 
 
 def params(answers: InitAnswers, schema: str) -> str:
     """`params.yaml` with a few recipes and budgets to start from."""
-    source = f"factory: {answers.model}" if answers.model else f"onnx: {answers.onnx}"
+    source = f"factory: {answers.model}" if answers.model else f"onnx: {_scalar(str(answers.onnx))}"
+    if answers.weights:
+        source += f"\n  weights: {_scalar(answers.weights)}"
     if answers.licence:
         source += f"\n  licence: {json.dumps(answers.licence)}"
-    recipes = dict(_STEPS)
-    if answers.model is None:
-        del recipes["pruned-int8"]  # pruning acts on a module, and an ONNX file is none
+    offered = _STEPS if answers.recipes is None else answers.recipes
+    # Pruning acts on a module, and an ONNX file is none.
+    recipes = {name: _STEPS[name] for name in offered if answers.model is not None or name != "pruned-int8"}
     blocks = []
     for name, step in recipes.items():
         steps = (
@@ -144,7 +175,8 @@ def params(answers: InitAnswers, schema: str) -> str:
         blocks.append(
             "\n".join([f"  {name}:", "    target: onnxruntime", "    steps:", *(f"      - {s}" for s in steps), ""])
         )
-    train = f"\ntrain: {{epochs: {answers.epochs}, lr: 0.001, seed: 7}}\n" if answers.model else ""
+    trained = "none" if answers.weights else f"{{epochs: {answers.epochs}, lr: 0.001, seed: 7}}"
+    train = f"\ntrain: {trained}\n" if answers.model else ""
     if answers.task is not None:
         train += f"\ntask: {answers.task}\n"
     values = {"schema": schema, "name": answers.name, "source": source, "data": answers.data, "train": train}
@@ -166,24 +198,24 @@ def pipeline(answers: InitAnswers) -> str:
     """`dvc.yaml`; a finished ONNX file has no training stage."""
     trained = answers.model is not None
     sources = answers.model_files if trained else (str(answers.onnx),)
-    model = _items(6, *sources, answers.requirements)
+    packages = (answers.requirements, answers.locked)
+    weights = (answers.weights,) if answers.weights else ()
+    model = _items(6, *sources, *weights, *packages)
     given = {"model_deps": model, "train_params": "[model, train]" if answers.task is None else "[model, task, train]"}
     train = fill(template("project-train.yaml"), given) if trained else ""
     checkpoint = ["artifacts/trained/checkpoint.safetensors"] if trained else []
     return fill(
         template("project-pipeline.yaml"),
         {
-            "data_deps": _items(6, *answers.data_files, answers.requirements),
+            "data_deps": _items(6, *answers.data_files, *packages),
             "train": train,
-            "baseline_deps": _items(8, *checkpoint, "artifacts/data", *sources, answers.requirements),
+            "baseline_deps": _items(8, *checkpoint, "artifacts/data", *sources, *packages),
             "compress_params": "".join(f"        - {name}\n" for name in _compress_params(answers)),
             "baseline_params": "[model]" if answers.task is None else "[model, task]",
             "weigh_params": "[budgets, devices, weighing]"
             if answers.task is None
             else "[budgets, devices, task, weighing]",
-            "compress_deps": _items(
-                8, *checkpoint, "artifacts/baseline", "artifacts/data", *sources, answers.requirements
-            ),
+            "compress_deps": _items(8, *checkpoint, "artifacts/baseline", "artifacts/data", *sources, *packages),
             "requirements": answers.requirements,
         },
     )
@@ -202,7 +234,7 @@ def attributes(answers: InitAnswers, home: str) -> tuple[str, ...]:
     sources = (path for path in (*answers.data_files, *answers.model_files) if path.endswith(".py"))
     names = (PARAMS, PIPELINE, LOCK, *sources)
     own = (f"/{name}" if home == "." else f"/{home}/{name}" for name in names)
-    paths = dict.fromkeys((*own, f"/{REQUIREMENTS}"))
+    paths = dict.fromkeys((*own, f"/{REQUIREMENTS}", f"/{LOCKED}"))
     plain = (path for path in paths if re.fullmatch(r"[A-Za-z0-9_./-]+", path))
     return (*ATTRIBUTES, *(f"{path} text eol=lf" for path in plain))
 
@@ -233,6 +265,7 @@ def requirements(source: str = SOURCE) -> str:
     return (
         "# What the pipeline runs on. A stage's result depends on this file: a new version builds and weighs afresh.\n"
         f"weighbridge[compress,pipeline] @ {source}\n"
+        f"--constraint {LOCKED}\n"
     )
 
 

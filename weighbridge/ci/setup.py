@@ -19,13 +19,15 @@ from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.earlier import with_source
 from weighbridge.ci.history import projects
 from weighbridge.ci.imports import Search
+from weighbridge.ci.locking import LOCKED, constraints
+from weighbridge.ci.npz_project import MODULE
 from weighbridge.ci.scaffold import InitAnswers, Pipeline
 from weighbridge.core.documents import Params, parse
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import atomic_write
 from weighbridge.core.git import Git
 from weighbridge.core.opening import open_file
-from weighbridge.core.project import PARAMS, PIPELINE
+from weighbridge.core.project import LOCK, PARAMS, PIPELINE
 from weighbridge.core.strict_yaml import parse_yaml
 
 _PATTERNS = (".dvcignore", ".gitattributes", ".gitignore")
@@ -128,6 +130,7 @@ def plan(folder: Path, answers: InitAnswers, setup: Pipeline | None, remote: str
     _refuse_foreign_params(folder / PARAMS)
     if _text(folder / PARAMS).strip():
         del wanted[folder / PARAMS]  # ours, and edited since
+    wanted |= _first_alone(top, folder, wanted[shared], answers)
     if setup is not None:
         folders = tuple(sorted({*projects(git, untracked=True), home}))
         wanted |= {top / name: text for name, text in scaffold.workflows(setup, folders).items()}
@@ -135,20 +138,40 @@ def plan(folder: Path, answers: InitAnswers, setup: Pipeline | None, remote: str
     return InitPlan(top, folder, tuple(change for change in changes if change.old != change.new), remote)
 
 
+def _first_alone(top: Path, folder: Path, requirements: str, answers: InitAnswers) -> dict[Path, str]:
+    """What only a first `init` writes: a file that is there is the user's, or a command's."""
+    files = {top / ".dvc" / "plots" / name: text for name, text in scaffold.plot_templates().items()}
+    files[folder / LOCK] = "schema: '2.0'\nstages: {}\n"  # so that `git commit -a` takes what `dvc repro` writes
+    if answers.npz is not None:
+        files[folder / MODULE] = scaffold.project_files(answers)[MODULE]
+    if LOCKED in requirements:
+        files[top / LOCKED] = constraints()
+    return {path: _old(path) or text for path, text in files.items()}
+
+
 def apply(plan: InitPlan) -> None:
     """Write the plan's files, each in one step, and start DVC at the repository's top where it is not yet there.
 
     One DVC project and one registry serve all models of a repository.
     """
-    for change in plan.changes:
-        if _old(change.path) != change.old:
-            raise StateError("changed while the question was open; nothing more is written", where=str(change.path))
-        atomic_write(change.path, change.new.encode())
+    inside = [change for change in plan.changes if change.path.is_relative_to(plan.top / ".dvc")]
+    _write([change for change in plan.changes if change not in inside])
     if not (plan.top / ".dvc").is_dir():
         _dvc(plan.top, "init", "--quiet")
         _dvc(plan.top, "config", "core.analytics", "false")
+    _write(inside)  # DVC refuses to start in a folder of that name
     if plan.remote is not None:
         _dvc(plan.top, "remote", "add", "--quiet", "--force", "--default", "storage", plan.remote)
+    new = [os.path.relpath(change.path, plan.top) for change in plan.changes if change.old is None]
+    if new:  # as `dvc init` does with its own: `git commit -a` takes the rest
+        Git(plan.top).run("add", "--", *new)
+
+
+def _write(changes: list[FileChange]) -> None:
+    for change in changes:
+        if _old(change.path) != change.old:
+            raise StateError("changed while the question was open; nothing more is written", where=str(change.path))
+        atomic_write(change.path, change.new.encode())
 
 
 def factory_files(folder: Path, factory: str) -> tuple[str, ...]:
@@ -197,6 +220,11 @@ def _with_stages(path: Path, ours: str) -> str:
             fix="give the model a folder of its own: weighbridge init DIR",
         )
     stages.update(addition["stages"])
+    plots = content.setdefault("plots", addition["plots"])
+    if isinstance(plots, list) and plots is not addition["plots"]:
+        plots.extend(addition["plots"])
+    elif isinstance(plots, dict):
+        plots.update({name: how for plot in addition["plots"] for name, how in plot.items()})
     text = io.StringIO()
     yaml.dump(content, text)
     return text.getvalue()

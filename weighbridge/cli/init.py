@@ -6,10 +6,11 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weighbridge.cli.console import progress
 from weighbridge.cli.options import Select, grouped
 
 if TYPE_CHECKING:
@@ -30,8 +31,15 @@ class ModelOptions:
     onnx: Annotated[
         Path | None, typer.Option("--onnx", metavar="FILE", help="A finished ONNX file, instead of --model.")
     ] = None
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", metavar="FILE", help="Trained weights for --model: a checkpoint of your training."),
+    ] = None
     data: Annotated[
-        str | None, typer.Option("--data", metavar="MODULE:CALLABLE", help="Returns a weighbridge.data.Data.")
+        str | None,
+        typer.Option(
+            "--data", metavar="MODULE:CALLABLE|FILE", help="Returns a weighbridge.data.Data; or an .npz of examples."
+        ),
     ] = None
     data_files: Annotated[
         list[Path] | None,
@@ -77,6 +85,9 @@ class RunnerOptions:
         typer.Option("--select", help="Which of the recipes that pass is promoted; default: as before, or smallest."),
     ] = None
     workflows: Annotated[bool, typer.Option("--workflows/--no-workflows", help="Write GitHub workflows.")] = True
+    try_recipes: Annotated[
+        bool, typer.Option("--try/--no-try", help="Load model and data, and leave out recipes that do not help.")
+    ] = True
 
     def pipeline(self, source: str, before: Earlier) -> Pipeline | None:
         """What the workflows are made from: as told, or else as before; None where none are wanted."""
@@ -126,6 +137,7 @@ def init(
         _upgrade(folder, source, write=not dry_run)
         return
     answers = replace(_answers(folder, described), install_from=source, task=_task(described.task))
+    answers = _offered(folder, answers) if runs.try_recipes else answers
     plan = setup.plan(folder, answers, runs.pipeline(source, before), remote)
     if dry_run:
         for change in plan.changes:
@@ -163,44 +175,35 @@ def _upgrade(folder: Path, source: str, *, write: bool) -> None:
     typer.echo(f"{len(found)} file(s) {'changed' if write else 'would change'}" if found else "nothing to upgrade")
 
 
+def _offered(folder: Path, answers: InitAnswers) -> InitAnswers:
+    """With the recipes that help this model; a project that is there keeps its own."""
+    from weighbridge.ci.adopting import home_of
+    from weighbridge.ci.offering import offered
+
+    if _written(home_of(folder, answers.name)) is not None:
+        return answers
+    with progress() as report:
+        offer = offered(folder, answers, report)
+    for note in offer.notes:
+        typer.echo(note)
+    return replace(answers, recipes=offer.recipes)
+
+
 def _answers(folder: Path, described: ModelOptions) -> InitAnswers:
     from weighbridge.ci.adopting import home_of
-    from weighbridge.ci.scaffold import InitAnswers
-    from weighbridge.ci.setup import factory_files
-    from weighbridge.core.documents import DataSection, ModelSection, parse
-    from weighbridge.core.errors import InputError
+    from weighbridge.ci.described import Described, checked
 
     written = _written(home_of(folder, described.name))
     described = _as_written(folder, described, written) if written else described
-    model, onnx, data_files = described.model, described.onnx, described.data_files or []
+    model, onnx = described.model, described.onnx
     name = described.name or _ask("The model's name in the registry", "--name", folder.resolve().name)
     if model is None and onnx is None:
         source = _ask("Model factory (package.module:callable), or an ONNX file", "--model or --onnx")
         model, onnx = (None, Path(source)) if source.endswith(".onnx") else (source, None)
-    data = described.data or _ask("Data factory (package.module:callable)", "--data")
-    if onnx is not None and not (folder / onnx).is_file():
-        raise InputError("file not found", where=f"--onnx {onnx}", fix=f"a path from {folder}")
-    parse(ModelSection, {"name": name, "factory": model, "onnx": str(onnx) if onnx else None}, "init")
-    parse(DataSection, {"factory": data}, "init: data")
-    for file in data_files:
-        if not (folder / file).exists():
-            raise InputError("file not found", where=f"--data-file {file}", fix=f"a path from {folder}")
-    own = factory_files(folder, data)
-    if not own and not data_files and written is None:
-        raise InputError(
-            f"{data} is not in a file of this folder, nor of the repository's top",
-            where="--data",
-            fix="write it first, or name its --data-file",
-        )
-    return InitAnswers(
-        name=name,
-        data=data,
-        data_files=(*own, *(file.as_posix() for file in data_files)),
-        model=model,
-        model_files=factory_files(folder, model) if model else (),
-        onnx=onnx.as_posix() if onnx else None,
-        licence=described.licence,
-    )
+    data = described.data or _ask("Data factory (package.module:callable), or an .npz file", "--data")
+    files = described.data_files or []
+    told = Described(name, data, model, described.weights, onnx, files, described.licence)
+    return checked(folder, told, known=written is not None)
 
 
 def _task(kind: str | None) -> str | None:
@@ -229,17 +232,22 @@ def _written(folder: Path) -> Params | None:
 def _as_written(folder: Path, described: ModelOptions, known: Params) -> ModelOptions:
     """The answers as params.yaml has them; whoever gives others is told to edit that file."""
     from weighbridge.ci.adopting import home_of
+    from weighbridge.ci.npz_project import FACTORY, meant
     from weighbridge.core.errors import InputError
     from weighbridge.core.project import PARAMS
 
     project = home_of(folder, known.model.name)
     onnx = Path(os.path.relpath(project / known.model.onnx, folder)) if known.model.onnx else None
-    there = {"name": known.model.name, "model": known.model.factory, "onnx": onnx, "data": known.data.factory}
+    weights = Path(os.path.relpath(project / known.model.weights, folder)) if known.model.weights else None
+    there: dict[str, Any] = {"name": known.model.name, "model": known.model.factory, "onnx": onnx, "weights": weights}
+    there["data"] = known.data.factory
+    if known.data.factory == FACTORY and described.data and meant(described.data):
+        described = replace(described, data=None)
     for option, value in there.items():
         given = getattr(described, option)
         if given is not None and given != value:
             raise InputError(f"{project / PARAMS} says {str(value)!r}", where=f"--{option}", fix="edit it there")
-    return replace(described, name=known.model.name, model=known.model.factory, onnx=onnx, data=known.data.factory)
+    return replace(described, **there)
 
 
 def _ask(question: str, option: str, default: str | None = None) -> str:

@@ -7,13 +7,16 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 
 from weighbridge.ci import scaffold, setup
+from weighbridge.ci.earlier import with_source
 from weighbridge.ci.preflight import preflight
 from weighbridge.ci.scaffold import InitAnswers, Pipeline
 from weighbridge.core.documents import Params, parse
@@ -38,7 +41,7 @@ def run(root, *options, expect=0, stdin=subprocess.DEVNULL):
     binaries = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        [binaries / "weighbridge", "init", *options],
+        [binaries / "weighbridge", "init", *options, *(() if "--upgrade" in options else ("--no-try",))],
         cwd=root, env=environment, stdin=stdin, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == expect, done.stdout + done.stderr
@@ -74,7 +77,7 @@ def test_every_output_of_a_stage_is_made_and_every_dependency_exists():
             body = stage.get("do", stage)
             made |= {next(iter(out)) if isinstance(out, dict) else out for out in body["outs"]}
             needed |= set(body["deps"]) if "deps" in body else set()
-        sources = {*answers.data_files, *answers.model_files, answers.onnx, scaffold.REQUIREMENTS}
+        sources = {*answers.data_files, *answers.model_files, answers.onnx, scaffold.REQUIREMENTS, answers.locked}
         for path in needed - sources:
             assert any(path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/") for out in made), path
 
@@ -199,7 +202,7 @@ def test_outside_of_git_nothing_is_written(tmp_path):
 
 def test_the_command_takes_all_from_options(repository):
     """No question where there is nobody to ask; what is missing is named."""
-    (repository / "evaluation.py").write_text("")
+    (repository / "evaluation.py").write_text("load = None\n")
     (repository / "model.onnx").write_bytes(b"x")
     assert "--data" in run(repository, "--name", "m", "--onnx", "model.onnx", expect=2)
     assert "file not found" in run(
@@ -225,13 +228,19 @@ def test_the_command_takes_all_from_options(repository):
         (("--name", "a b", "--model", "a:b", "--data", "c:d"), "letters, digits"),
         (("--name", "m", "--model", "a", "--data", "c:d"), "package.module:callable"),
         (("--name", "m", "--model", "a:b", "--onnx", "model.onnx", "--data", "c:d"), "exactly one"),
-        (("--name", "m", "--model", "a:b", "--data", "c:d"), "not in a file of this folder"),
+        (("--name", "m", "--model", "a:b", "--data", "c:d"), "no such package is installed"),
+        (("--name", "m", "--model", "os:b", "--data", "c:d"), "c:d is not in a file of this folder"),
+        (("--name", "m", "--model", "nets:Net", "--data", "c:d"), "nets.py defines no 'Net'"),
+        (("--name", "m", "--onnx", "model.onnx", "--data", "broken:load"), "broken.py is not valid Python"),
+        (("--name", "m", "--onnx", "model.onnx", "--weights", "gone.pt", "--data", "c:d"), "file not found"),
         (("--name", "m", "--model", "a:b", "--data", "c:d", "--select", "cheapest"), "cheapest"),
     ],
 )
 def test_wrong_answers_are_one_line(repository, options, words):
     """Exit code 2, one line, nothing written."""
     (repository / "model.onnx").write_bytes(b"x")
+    (repository / "nets.py").write_text("def other(): pass\n")
+    (repository / "broken.py").write_text("def load(:\n")
     said = run(repository, *options, expect=2)
     assert words in said
     assert len(said.strip().splitlines()) == 1
@@ -242,7 +251,7 @@ def test_a_person_is_asked_for_what_no_option_says(repository):
     """At a terminal: name, model, data; then the diff of what is there already, and nothing changes on a no."""
     (repository / "nets").mkdir()
     for name in ("data", "model"):
-        (repository / f"nets/{name}.py").write_text("")
+        (repository / f"nets/{name}.py").write_text("load = Net = None\n")
     (repository / ".gitignore").write_text("*.log\n")
     (repository / "requirements-weighbridge.txt").write_text("numpy\n")
     for agreed in ("n", "y"):
@@ -279,7 +288,7 @@ def test_git_keeps_the_bytes_that_digests_are_taken_of(repository):
 
 def test_what_init_writes_never_installs_from_an_index(repository):
     """A git reference, or the URL that was given; a bare version is refused."""
-    (repository / "evaluation.py").write_text("")
+    (repository / "evaluation.py").write_text("load = None\n")
     (repository / "model.onnx").write_bytes(b"x")
     options = ("--name", "m", "--onnx", "model.onnx", "--data", "evaluation:load")
     said = run(repository, *options, "--install-from", "weighbridge==0.1.0", expect=2)
@@ -345,7 +354,7 @@ def two_models(repository):
     for name in ("a", "b"):
         folder = repository / "models" / name
         folder.mkdir(parents=True)
-        (folder / "evaluation.py").write_text("")
+        (folder / "evaluation.py").write_text("load = None\n")
         (folder / "model.onnx").write_bytes(b"x")
     return ("--onnx", "model.onnx", "--data", "evaluation:load")
 
@@ -406,3 +415,52 @@ def test_what_commands_write_is_ignored_by_git_from_the_start(repository):
     for name in (".weighbridge/ci/x", "models/a/.weighbridge/x", "a@v12/model.onnx", "models/a/a@b1/model.onnx"):
         done = subprocess.run(["git", "check-ignore", "--quiet", name], cwd=repository, check=False)
         assert done.returncode == 0, name
+
+
+def test_every_package_is_locked_to_its_version(repository):
+    """Direct and indirect ones, also for a repository whose requirements an earlier `init` wrote."""
+    options = two_models(repository)
+    run(repository, "models/a", "--name", "a", *options)
+    assert "--constraint constraints-weighbridge.txt" in (repository / "requirements-weighbridge.txt").read_text()
+    locked = (repository / "constraints-weighbridge.txt").read_text().splitlines()
+    versions = dict(line.split("==") for line in locked if not line.startswith("#"))
+    assert {"torch", "onnxruntime", "numpy", "dvc", "dvc-data"} <= versions.keys()
+    assert versions["numpy"] == metadata.version("numpy")
+    assert "weighbridge" not in versions
+    stages = yaml.safe_load((repository / "models/a/dvc.yaml").read_text())["stages"]
+    assert "../../constraints-weighbridge.txt" in stages["baseline"]["do"]["deps"]
+    earlier = "weighbridge[compress,pipeline] @ git+https://git.example/w@v1\nnumpy==2.3.0\n"
+    brought = with_source(earlier, "git+https://git.example/w@v2", "ours")
+    assert brought.splitlines()[1:] == ["numpy==2.3.0", "--constraint constraints-weighbridge.txt"]
+    assert with_source(brought, "git+https://git.example/w@v2", "ours") == brought
+
+
+def test_an_evaluation_set_gets_a_factory_and_a_checkpoint_is_the_baseline(repository):
+    """No code to write: `--data FILE.npz`; with `--weights` nothing is trained."""
+    (repository / "nets.py").write_text("def Net(): ...\n")
+    (repository / "trained.pt").write_bytes(b"x")
+    np.savez(repository / "eval.npz", x=np.zeros((8, 2), np.float32), labels=np.arange(8))
+    options = ("--name", "m", "--model", "nets:Net", "--weights", "trained.pt", "--data", "eval.npz")
+    run(repository, *options)
+    params = Params.read(repository / "params.yaml")
+    assert (params.model.weights, params.train.epochs, params.data.factory) == ("trained.pt", 0, "npz_examples:load")
+    stages = yaml.safe_load((repository / "dvc.yaml").read_text())["stages"]
+    assert {"npz_examples.py", "eval.npz"} <= set(stages["prepare"]["deps"])
+    assert "trained.pt" in stages["train"]["deps"]
+    (repository / "npz_examples.py").write_text("# mine\nload = None\n")
+    assert "nothing to change" in run(repository, *options)
+    assert (repository / "npz_examples.py").read_text().startswith("# mine")
+
+
+def test_what_is_new_is_staged_and_the_plots_have_their_templates(repository):
+    """`git commit -a` takes the project, and later what `dvc repro` writes; `dvc plots` finds every template."""
+    options = two_models(repository)
+    run(repository, "models/a", "--name", "a", *options)
+    staged = subprocess.run(
+        ["git", "diff", "--cached", "--name-only"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {"models/a/params.yaml", "models/a/dvc.lock", ".dvc/config", "registry/README.md"} <= set(staged)
+    assert "models/a/model.onnx" not in staged
+    plots = yaml.safe_load((repository / "models/a/dvc.yaml").read_text())["plots"]
+    for options in (options for plot in plots for options in plot.values()):
+        json.loads((repository / f".dvc/plots/{options['template']}.json").read_text())
