@@ -1,5 +1,6 @@
 """From what a user has to a promoted version: four commands and one edit, whichever of the four ways they come."""
 
+import csv
 import re
 import subprocess
 
@@ -148,9 +149,9 @@ def try_recipes(road, project):
     road.run("dvc", "exp", "run", "--queue", "--name", "dynamic", "--set-param", f"{scheme}=dynamic-int8", target)
     road.run("dvc", "exp", "run", "--run-all")
     shown = road.run("dvc", "exp", "show", "--csv")
-    header, *rows = (line.split(",") for line in shown.splitlines())
-    verdicts = {row[0]: row[header.index("verdict")] for row in rows}
-    assert set(verdicts) == {"", "main", "ints", "dynamic"}
+    rows = list(csv.DictReader(shown.splitlines()))
+    verdicts = {row["Experiment"] or row["rev"]: row["verdict"] for row in rows}
+    assert set(verdicts) == {"workspace", "main", "ints", "dynamic"}
     assert set(verdicts.values()) <= {"pass", "fail", "inconclusive"}
     assert verdicts["main"] == "pass"
     drawn = road.run("dvc", "plots", "diff", "main", "ints", "--out", "drawn")
