@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from weighbridge.core.errors import StateError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 LOCKED = "constraints-weighbridge.txt"
 EXTRAS = ("compress", "pipeline")
 """As `requirements-weighbridge.txt` names them."""
 
 
-def constraints() -> str:
-    """The file's text; packages that are not installed here are named in it, and left out.
+@dataclass(frozen=True)
+class _Installed:
+    """What a package requires, directly or not, as it is installed here."""
 
-    Raises `StateError` where this package was not installed by an installer.
+    versions: dict[str, str] = field(default_factory=dict)
+    """Package → version."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Package → why it has no version here that can be locked."""
+
+
+def constraints() -> str:
+    """The file's text; what cannot be locked is named in it. Raises `StateError` where this package was not installed by
+    an installer.
     """
-    versions, missing = _closure("weighbridge", EXTRAS)
+    found = _closure("weighbridge", EXTRAS)
     head = [
         "# The exact versions that the pipeline runs on, as installed where `weighbridge init` ran. Results of",
         "# stages depend on this file. To renew it: upgrade, delete it, run `weighbridge init` again.",
     ]
-    absent = [f"# Not installed there, and therefore not locked: {name}" for name in sorted(missing)]
-    return "\n".join([*head, *absent, *(f"{name}=={version}" for name, version in sorted(versions.items())), ""])
+    absent = [f"# Not locked: {name}, {why}" for name, why in sorted(found.left_out.items())]
+    lines = [f"{name}=={version}" for name, version in sorted(found.versions.items()) if name not in found.left_out]
+    return "\n".join([*head, *absent, *lines, ""])
 
 
-def _closure(root: str, extras: Iterable[str]) -> tuple[dict[str, str], set[str]]:
-    """Package → version of all that a package requires, directly or not, without itself; and what is not installed."""
-    versions: dict[str, str] = {}
-    missing: set[str] = set()
+def _closure(root: str, extras: Iterable[str]) -> _Installed:
+    found = _Installed()
     waiting = [(root, frozenset(extras))]
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
@@ -42,24 +55,35 @@ def _closure(root: str, extras: Iterable[str]) -> tuple[dict[str, str], set[str]
         try:
             package = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            missing.add(name)
+            found.left_out[name] = "which is not installed there"
             continue
         # `2.13.0+cpu` is a build of 2.13.0, which indexes of other builds do not have under that name.
-        versions[name] = package.version.partition("+")[0]
-        waiting += _required(package, wanted)
-    if root in missing:
+        found.versions[name] = package.version.partition("+")[0]
+        for requirement in _required(package, wanted):
+            other = re.sub(r"[-_.]+", "-", requirement.name).lower()
+            waiting.append((other, frozenset(requirement.extras)))
+            if not _satisfied(requirement):
+                found.left_out[other] = f"whose version there is not the {requirement.specifier} that {name} asks for"
+    if root in found.left_out:
         raise StateError(f"{root} is not installed as a package", fix="pip install it")
-    del versions[root]
-    return versions, missing
+    del found.versions[root]
+    return found
 
 
-def _required(package: metadata.Distribution, extras: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+def _satisfied(requirement: Requirement) -> bool:
+    """Whether the version that is installed is one that the requirement accepts; true where none is installed."""
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return True
+    return requirement.specifier.contains(version, prereleases=True)
+
+
+def _required(package: metadata.Distribution, extras: frozenset[str]) -> Iterator[Requirement]:
     from packaging.requirements import Requirement  # noqa: PLC0415  # comes with DVC and matplotlib
 
     for line in package.requires or ():
         requirement = Requirement(line)
-        applies = requirement.marker is None or any(
-            requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)
-        )
-        if applies:
-            yield re.sub(r"[-_.]+", "-", requirement.name).lower(), frozenset(requirement.extras)
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            yield requirement
