@@ -51,7 +51,9 @@ def params_page() -> str:
         text.append(f"\n## {title}\n\n{section.get('description', '')}\n\n{table(section, schema)}")
     text.append(
         "\nA budget has exactly one of `max`, `min`, `max_ratio`, `min_ratio` and `max_drop`. The steps of a recipe are "
-        "on [their own page](techniques.md), what can be limited on [another](metrics.md).\n"
+        "on [their own page](techniques.md), what can be limited on [another](metrics.md). Instead of a list, `budgets` may be "
+        "`{from: FILE, override: [...]}`: the list of a file that several projects share, see "
+        "[a team's repository](../howto/team.md).\n"
     )
     return "\n".join(text)
 

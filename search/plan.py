@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from weighbridge.core.documents import Params, built_folder
+from weighbridge.core.documents import Budget, Params, built_folder
 from weighbridge.core.documents.manifest import recipe_core
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import atomic_write, canonical_json, sha256_bytes
@@ -57,21 +57,25 @@ class Item:
 def plan(params: Params, inputs: str) -> list[Item]:
     """All items in an order that they can be done in. `inputs` is a digest of code, data and baselines."""
     common = [inputs, params.model.model_dump(mode="json"), params.train.model_dump(mode="json")]
-    rules = [
-        [budget.model_dump(mode="json") for budget in params.budgets],
+    settings = [
         params.weighing.model_dump(mode="json"),
         {name: section.model_dump(mode="json") for name, section in params.devices.items()},
     ]
-    base, weighed = _digest(common), _digest(rules)
+    base = _digest(common)
     made, weighings = [], []
     for name, section in params.recipes.items():
         make = Item("make", name, _digest([base, recipe_core(section.model_dump(mode="json"))]))
         devices = tuple(dict.fromkeys(candidate.device for candidate in params.candidates(name)))
         made.append(make)
-        weighings.append(Item("weigh", name, _digest([make.key, weighed]), (make.key,), devices))
+        asked = _asked(params.budgets_of(name))
+        weighings.append(Item("weigh", name, _digest([make.key, _digest([asked, *settings])]), (make.key,), devices))
     keys = tuple(item.key for item in weighings)
-    judged = Item("judge", params.model.name, _digest([keys, rules[0]]), keys)
+    judged = Item("judge", params.model.name, _digest([keys, _asked(params.budgets)]), keys)
     return [*made, *weighings, judged]
+
+
+def _asked(budgets: Sequence[Budget]) -> list[dict[str, Any]]:
+    return [budget.model_dump(mode="json") for budget in budgets]
 
 
 def shard(items: Sequence[Item], which: str) -> list[Item]:

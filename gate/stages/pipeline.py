@@ -11,6 +11,7 @@ from typing import Any
 from weighbridge.core.documents import (
     REFUSAL,
     STABLE,
+    Budget,
     Candidate,
     Device,
     Manifest,
@@ -134,22 +135,23 @@ def _forget(folder: Path, wanted: set[str]) -> None:
 def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progress: Progress) -> Measurement:
     data = root / "artifacts" / "data" / "test.npz"
     stable, reason = _stable(root / "artifacts" / "stable", candidate.target)
-    metrics, journey = user_metrics(params.budgets, task_metrics(params.task)), _journey(params, root)
+    budgets = params.budgets_of(candidate.recipe)
+    metrics, journey = user_metrics(budgets, task_metrics(params.task)), _journey(params, budgets, root)
     job = read_job(
         Source(
             _verified(root / baseline_folder(candidate.target)),
             _verified(root / candidate.folder),
             read_npz(data),
             str(data),
-            stable=stable if check_stable(params.budgets, None, reason) else None,
+            stable=stable if check_stable(budgets, None, reason) else None,
             inputs=params.inputs,
         ),
-        params.budgets,
+        budgets,
         place.device,
         _weighing(params, candidate),
         JobOptions(
             runtime=candidate.target,
-            missing=check_stable(params.budgets, stable, reason),
+            missing=check_stable(budgets, stable, reason),
             users=metrics,
             journey=journey,
             model=params.model.name,
@@ -210,9 +212,9 @@ def _stable(folder: Path, target: str) -> tuple[Path | None, str]:
     return path, ""
 
 
-def _journey(params: Params, root: Path) -> Journey | str:
+def _journey(params: Params, budgets: Iterable[Budget], root: Path) -> Journey | str:
     """The user's code around the model; loaded only where a budget asks for it."""
-    if not any(budget.metric == "latency.end_to_end" for budget in params.budgets):
+    if not any(budget.metric == "latency.end_to_end" for budget in budgets):
         return NO_JOURNEY
     data = load_data(params.data.factory)
     if data.preprocess is None or data.raw is None:

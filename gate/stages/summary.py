@@ -13,8 +13,9 @@ from typing import Any
 
 from weighbridge.core.documents import GateVerdict, PolicyChange, Portability, RecipeVerdict, worst
 from weighbridge.core.documents.report import ProjectReport
+from weighbridge.core.documents.shared_budgets import content_of
 from weighbridge.core.errors import IntegrityError
-from weighbridge.core.files import atomic_write, read_yaml
+from weighbridge.core.files import atomic_write
 from weighbridge.core.project import PARAMS
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.calibrate.calibration import sentences
@@ -27,9 +28,10 @@ from weighbridge.gate.report.subject import Report
 from weighbridge.gate.stages.basis import RECORDED, Basis, recorded_basis, take_basis
 from weighbridge.gate.stages.inventory import Inventory, take_inventory
 from weighbridge.gate.stages.sides import CommittedSide
+from weighbridge.gate.verdict.budget_changes import recipe_in, under_base
 from weighbridge.gate.verdict.judge import judge as judge_one
 from weighbridge.gate.verdict.judge import unanswered_by
-from weighbridge.gate.verdict.policy import Policy, policy_changes, under_base, under_rules
+from weighbridge.gate.verdict.policy import Policy, policy_changes, under_rules
 from weighbridge.gate.verdict.waivers import Terms, read_waivers
 from weighbridge.gate.verdict.waiving import apply_waivers
 
@@ -146,25 +148,25 @@ def _with_portability(verdict: GateVerdict, found: list[Portability]) -> GateVer
 def _judge_all(inventory: Inventory) -> GateVerdict:
     """The verdict that the evidence gives, before waivers and policy."""
     params = inventory.params
-    nobodys = unanswered_by(params.budgets, [item.measurement.device for item in inventory.weighed])
+    devices = [item.measurement.device for item in inventory.weighed]
+    asked = {name: params.budgets_of(name) for name in params.recipes}
     recipes = {
         item.candidate.name: judge_one(
             item.measurement,
-            params.budgets,
+            asked[item.candidate.recipe],
             advisory=params.recipes[item.candidate.recipe].advisory,
             problems=item.problems,
-            unanswered=nobodys,
+            unanswered=unanswered_by(asked[item.candidate.recipe], devices),
         )
         for item in inventory.weighed
     }
     counting = [recipe.verdict for recipe in recipes.values() if not recipe.advisory]
     counting += [refused.standing for refused in inventory.refused.values() if not refused.advisory]
-    devices = sorted({recipe.device for recipe in recipes.values()})
     told = dict.fromkeys(note for item in inventory.weighed for note in item.notes)
     return GateVerdict(
         verdict=worst(counting),
         model=params.model.name,
-        device=", ".join(devices),
+        device=", ".join(sorted({recipe.device for recipe in recipes.values()})),
         policy=Policy.of(params).digest(),
         recipes=recipes,
         refused=dict(inventory.refused),
@@ -184,7 +186,8 @@ def _gate_verdict(inventory: Inventory, root: Path, base: Base | None, today: dt
         found = [*base.changes, *basis.changes]
         changes = policy_changes(before, Policy.of(inventory.params)) + under_rules(found, before.rules)
         sound = {item.candidate.name: item.measurement for item in inventory.weighed if not item.problems}
-        changes = under_base(changes, before.budgets, sound)
+        named = [recipe for change in changes if (recipe := recipe_in(change.budget)) is not None]
+        changes = under_base(changes, before.budgets, sound, {name: before.budgets_of(name) for name in named})
     elif base is not None:
         changes = list(base.changes)
         notes = [f"{base.revision} has no {PARAMS}: the limits are new and were compared with nothing."]
@@ -216,7 +219,7 @@ def _report(inventory: Inventory, verdict: GateVerdict, root: Path, base: Base |
     )
     differing, changed = None, None
     if base is not None and base.text is not None:
-        before, after = parse_yaml(base.text, f"{PARAMS} at {base.revision}"), read_yaml(root / PARAMS)
+        before, after = parse_yaml(base.text, f"{PARAMS} at {base.revision}"), content_of(root / PARAMS)
         differing, changed = edits(before, after), changed_recipes(before, after)
     fingerprint = entries[0].measurement.device.fingerprint if entries else ""
     return Report(

@@ -6,7 +6,7 @@ Pure: the caller reads the merge base's `params.yaml` from Git.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,28 +14,24 @@ from weighbridge.core.documents import (
     Budget,
     DeviceSection,
     InputSection,
-    Measurement,
     Params,
     PolicyChange,
     PolicySection,
     RecipeSection,
     TaskSection,
-    Verdict,
     Weighing,
     parse,
 )
+from weighbridge.core.documents.shared_budgets import overridden
 from weighbridge.core.facts.budget_rules import BUDGET_RULES
 from weighbridge.core.facts.metrics import METRICS, is_plain
 from weighbridge.core.facts.policy_changes import CHANGE_KINDS
 from weighbridge.core.files import canonical_json, sha256_bytes
-from weighbridge.core.formatting import quantity
 from weighbridge.core.project import without_anchors
 from weighbridge.core.strict_yaml import parse_yaml
-from weighbridge.gate.verdict.judge import judge, name_of
+from weighbridge.gate.verdict.budget_changes import REMOVED, changes, of_recipe
 from weighbridge.gate.verdict.pipeline_changes import input_changes, setting_changes, task_changes
-from weighbridge.gate.verdict.reasons import shown_unit
 
-REMOVED = "removed"
 ADVISORY = "advisory"
 
 
@@ -78,9 +74,20 @@ class Policy:
                 content = {**content, "weighing": {**weighing, "time_limit": f"{limit}s"}}
         return cls.of(parse(Params, content, where))
 
+    def budgets_of(self, recipe: str) -> list[Budget]:
+        """What a recipe's artifacts must hold; the common budgets for one that the policy does not know, or that does
+        not count in it: what it had of its own bound nothing.
+        """
+        section = self.recipes.get(recipe)
+        own = [] if section is None or section.advisory else section.budgets
+        return overridden(self.budgets, own)
+
     def digest(self) -> str:
-        """SHA-256 over the budgets."""
-        return sha256_bytes(canonical_json([budget.model_dump(mode="json") for budget in self.budgets]))
+        """SHA-256 over the budgets, those of single recipes among them."""
+        asked: list[Any] = [budget.model_dump(mode="json") for budget in self.budgets]
+        for name, section in sorted(self.recipes.items()):
+            asked += [{"recipe": name, **budget.model_dump(mode="json")} for budget in section.budgets]
+        return sha256_bytes(canonical_json(asked))
 
 
 def _with_units(budgets: Any) -> Any:
@@ -105,45 +112,6 @@ def _with_unit(budget: dict[str, Any]) -> dict[str, Any]:
 _BASE_UNITS = {"bytes": "B", "seconds": "s"}
 
 
-def changes(base: Sequence[Budget], head: Sequence[Budget]) -> list[PolicyChange]:
-    """Every way in which `head` asks for less than `base`; tightened, added and reordered budgets are none.
-
-    A required budget of the base is kept where some budget of the head asks at least as much on the same metric, rule
-    and reference. Budgets that were not required bound nothing, so changing them loosens nothing.
-    """
-    found: list[PolicyChange] = []
-    for budget in base:
-        if not budget.required or any(not _differences(budget, other) for other in _alike(budget, head)):
-            continue
-        candidates = _alike(budget, head)
-        if not candidates:
-            found.append(PolicyChange(kind="removed", budget=name_of(budget), base=stated(budget), head=REMOVED))
-            continue
-        closest = min(candidates, key=lambda other: len(_differences(budget, other)))
-        found += [
-            PolicyChange(
-                kind=kind, budget=name_of(budget), base=stated(budget), head=stated(closest), to=_TO[kind](closest)
-            )
-            for kind in _differences(budget, closest)
-        ]
-    return found
-
-
-def under_base(
-    changed: Sequence[PolicyChange], base: Sequence[Budget], measurements: Mapping[str, Measurement]
-) -> list[PolicyChange]:
-    """The same changes, each with what the base's budget says of every measurement that it applies to.
-
-    All budgets of the base are judged together, as they were before the change.
-    """
-    found: dict[tuple[str, str], dict[str, Verdict]] = {}
-    for name, measurement in measurements.items():
-        applying = [budget for budget in base if budget.applies_to(measurement.device)]
-        for budget, judged in zip(applying, judge(measurement, applying).budgets, strict=True):
-            found.setdefault((name_of(budget), stated(budget)), {})[name] = judged.verdict
-    return [change.model_copy(update={"under_base": found.get((change.budget, change.base), {})}) for change in changed]
-
-
 def recipe_changes(base: Mapping[str, RecipeSection], head: Mapping[str, RecipeSection]) -> list[PolicyChange]:
     """Recipes whose verdict counted in the base and does not in the head: advisory now, gone, or renamed."""
     found = []
@@ -162,6 +130,23 @@ def recipe_changes(base: Mapping[str, RecipeSection], head: Mapping[str, RecipeS
             for target in recipe.targets
             if target not in head[name].targets
         ]
+    return found
+
+
+def own_changes(base: Policy, head: Policy) -> list[PolicyChange]:
+    """Every way in which a recipe's own budgets ask for less than what it was held to in the base.
+
+    What the common budgets lost alike is theirs, and not named twice.
+    """
+    common = {(change.kind, change.budget, change.base, change.head) for change in changes(base.budgets, head.budgets)}
+    found = []
+    for name, section in head.recipes.items():
+        before = base.recipes.get(name)
+        if section.advisory or not (section.budgets or (before is not None and before.budgets)):
+            continue
+        lost = changes(base.budgets_of(name), head.budgets_of(name))
+        own = [item for item in lost if (item.kind, item.budget, item.base, item.head) not in common]
+        found += [item.model_copy(update={"budget": of_recipe(item.budget, name)}) for item in own]
     return found
 
 
@@ -209,6 +194,7 @@ def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
     """Everything in which `head` asks for less than `base`, with what the base's policy says of it."""
     found = [
         *changes(base.budgets, head.budgets),
+        *own_changes(base, head),
         *recipe_changes(base.recipes, head.recipes),
         *device_changes(base.devices, head.devices),
         *rule_changes(base.rules, head.rules),
@@ -217,54 +203,3 @@ def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
         *input_changes(base.inputs, head.inputs),
     ]
     return under_rules(found, base.rules)
-
-
-def stated(budget: Budget) -> str:
-    """What a budget asks for, in one line."""
-    parts = [f"{budget.rule.name} {quantity(budget.limit, shown_unit(budget), 12)}"]
-    if not budget.required:
-        parts.append("not required")
-    if budget.mode != "population":
-        parts.append(f"mode {budget.mode}")
-    if budget.device is not None:
-        parts.append(f"on {budget.device} alone")
-    parts.append(f"resolution {quantity(budget.resolution, 'fraction')}")
-    return ", ".join(parts)
-
-
-def _alike(budget: Budget, head: Sequence[Budget]) -> list[Budget]:
-    key = (budget.metric, budget.rule, budget.against if budget.relative else None)
-    return [other for other in head if (other.metric, other.rule, other.against if other.relative else None) == key]
-
-
-_WEAKER: tuple[tuple[str, Callable[[Budget, Budget], bool]], ...] = (
-    (
-        "loosened",
-        lambda base, head: not base.rule.allows(head.limit, base.limit),
-    ),
-    ("advisory", lambda _, head: not head.required),
-    ("resolution", lambda base, head: head.resolution > base.resolution),
-    (
-        "mode",
-        lambda base, head: base.mode == "population" and head.mode == "exact" and base.quantity.kind == "examples",
-    ),
-    ("direction", lambda base, head: base.quantity.better != head.quantity.better),
-    ("device", lambda base, head: head.device is not None and head.device != base.device),
-)
-"""In which ways a budget can ask for less. The literal table of the policy."""
-
-
-_TO: Mapping[str, Callable[[Budget], str]] = {
-    "loosened": lambda head: str(getattr(head, head.rule.name)),
-    "advisory": lambda _: "not required",
-    "resolution": lambda head: f"{head.resolution:g}",
-    "mode": lambda head: head.mode,
-    "direction": lambda head: head.quantity.better,
-    "device": lambda head: str(head.device),
-}
-"""What a waiver writes under `to:` for each kind of weakening."""
-
-
-def _differences(base: Budget, head: Budget) -> list[str]:
-    """The kinds of weakening from one budget to another; none where the other asks at least as much."""
-    return [kind for kind, weaker in _WEAKER if weaker(base, head)]

@@ -22,7 +22,7 @@ def write_stable(root: Path, folder: Path) -> None:
     into an error of the budgets that need it. A damaged registry is an error here and now.
     """
     params = Params.read(root / PARAMS)
-    wanted = any(budget.relative and budget.against == "stable" for budget in params.budgets)
+    wanted = any(budget.relative and budget.against == "stable" for budget in params.every_budget)
     top = home(root)
     served = stable_artifacts(top, params.model.name) if wanted else ()
     if not served:

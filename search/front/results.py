@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from weighbridge.core.documents import Params
+from weighbridge.core.documents.shared_budgets import content_of
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import atomic_write, write_json
 from weighbridge.core.formatting import quantity, span
@@ -116,8 +117,11 @@ def write_recipes(root: Path, added: Mapping[str, Mapping[str, Any]]) -> list[st
         block += [f"      - {line}" for line in flow(section["steps"])]
     new = "\n".join([*lines[:end], *block, *lines[end:]]) + "\n"
     expected = before.model_dump(mode="json")
-    expected["recipes"] |= {names[name]: {**section, "advisory": False} for name, section in added.items()}
-    read = Params.model_validate({k: v for k, v in yaml.safe_load(new).items() if not str(k).startswith("x-")})
+    expected["recipes"] |= {
+        names[name]: {**section, "advisory": False, "budgets": []} for name, section in added.items()
+    }
+    written = {key: value for key, value in yaml.safe_load(new).items() if not str(key).startswith("x-")}
+    read = Params.model_validate({**written, "budgets": content_of(path)["budgets"]})
     if read.model_dump(mode="json") != expected:
         what = "cannot be extended without changing what it says"
         raise StateError(what, where=str(path), fix="copy the recipes by hand")

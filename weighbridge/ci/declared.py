@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.content import Contents
@@ -29,6 +30,9 @@ _RECORD = ".weighbridge/imported.json"
 
 _SECTIONS = {"task": ("train", "baseline", "compress", "weigh"), "inputs": ("baseline", "compress", "weigh")}
 """By section of `params.yaml`: the kinds of stages that read it."""
+
+_PARAMETER = {"recipes": "recipes.${key}"}
+"""How a stage names a section of which each of its runs has a part."""
 
 
 @contextmanager
@@ -90,7 +94,7 @@ def _require(root: Path, kind: str, files: Iterable[str]) -> None:
         return
     loaded = {path for file in set(files) if (path := user_file(side.tree.git.root, file)) is not None}
     ours = sorted(path for path in loaded if not idle(side.tree.git.root / path))
-    ours += [path for path in _weights(side, stages[0]) if path not in ours]
+    ours += [path for path in (*_weights(side, stages[0]), *_limits(side, kind)) if path not in ours]
     lists = [[_line(side, stage, path) for path in ours if not _covered(side, stage, path)] for stage in stages]
     lacking = min(lists, key=len)
     record = read_json(root / _RECORD) if (root / _RECORD).is_file() else {}
@@ -111,14 +115,17 @@ def _require_sections(root: Path, kind: str) -> None:
     """Sections of `params.yaml` that decide what a stage makes are among the parameters that DVC compares."""
     side = _side(root)
     asked = [section for section, kinds in _SECTIONS.items() if kind in kinds and side.params.get(section) is not None]
+    if kind == "weigh" and any("budgets" in recipe for recipe in _recipes(side)):
+        asked.append("recipes")
     for stage in (stage for stage in side.stages if stage.kind == kind and asked):
         body = side.document(PIPELINE)["stages"][stage.name]
         followed = [text.partition(".")[0] for text in texts(body.get("do", body).get("params"))]
         for section in (section for section in asked if section not in followed):
+            line = _PARAMETER.get(section, section)
             raise InputError(
                 f"the stage {stage.name} follows `{section}` of params.yaml, which is no parameter of it",
                 where=f"{root / PIPELINE}: stages.{stage.name}.params",
-                fix=f"add `- {section}`: DVC would keep its old result when the section changes",
+                fix=f"add `- {line}`: DVC would keep its old result when the section changes",
             )
 
 
@@ -135,6 +142,17 @@ def _weights(side: Side, stage: Stage) -> list[str]:
     folder = path.rpartition("/")[0]
     beside = (joined(folder, os.path.relpath(file, (side.tree.git.root / path).parent)) for file in found)
     return [place for place in beside if place is not None]
+
+
+def _recipes(side: Side) -> list[dict[str, Any]]:
+    recipes = side.params.get("recipes")
+    return [recipe for recipe in recipes.values() if isinstance(recipe, dict)] if isinstance(recipes, dict) else []
+
+
+def _limits(side: Side, kind: str) -> list[str]:
+    """The file of shared budgets, for the stages that read them."""
+    path = side.path(side.shared_budgets) if side.shared_budgets and kind in ("weigh", "judge") else None
+    return [] if path is None else [path]
 
 
 def _modules() -> Iterator[Path]:

@@ -13,6 +13,7 @@ from weighbridge.ci.annotations import line_of
 from weighbridge.ci.known_techniques import check_steps
 from weighbridge.core.documents import Params
 from weighbridge.core.documents.base import explain_all
+from weighbridge.core.documents.shared_budgets import shared_text, with_shared
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.project import without_anchors
@@ -48,7 +49,15 @@ def faults(path: Path) -> list[Fault]:
 
 def _of_document(text: str, file: str, content: dict[str, Any]) -> Iterator[Fault]:
     try:
-        Params.model_validate(without_anchors(content))
+        whole = with_shared(without_anchors(content), lambda name: shared_text(Path(file), name), file)
+    except InputError as error:
+        yield Fault(file, line_of(text, "budgets"), str(error).removeprefix(f"{file}: "))
+        whole = {
+            **without_anchors(content),
+            "budgets": [{"metric": "size.bytes", "max_ratio": 1.0}],
+        }  # the rest counts too
+    try:
+        Params.model_validate(whole)
     except ValidationError as error:
         for keys, found in explain_all(error, Params, file):
             where = (found.where or "").removeprefix(f"{file}: ").removeprefix(file)

@@ -29,8 +29,9 @@ class _Installed:
 
 
 def constraints() -> str:
-    """The file's text; what cannot be locked is named in it. Raises `StateError` where this package was not installed by
-    an installer.
+    """The file's text; what cannot be locked is named in it.
+
+    Raises `StateError` where this package was not installed by an installer.
     """
     found = _closure("weighbridge", EXTRAS)
     head = [

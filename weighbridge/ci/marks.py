@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from weighbridge.ci.annotations import Annotation, Level, line_of
 from weighbridge.core.documents import (
+    Budget,
     BudgetVerdict,
     GateVerdict,
     Params,
@@ -14,6 +15,7 @@ from weighbridge.core.documents import (
     Verdict,
     WaiverUse,
 )
+from weighbridge.gate.verdict.budget_changes import recipe_in
 
 
 def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[Annotation]:
@@ -24,7 +26,7 @@ def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[An
         for item in recipe.budgets:
             if item.standing is not Verdict.PASS:
                 level: Level = "error" if item.required and not recipe.advisory else "warning"
-                limit = line_of(text, "budgets", _index(params, item))
+                limit = line_of(text, *_place(params, recipe.recipe or name, item))
                 message = f"{item.reason} (the budget is on line {limit})"
                 found.append(Annotation(level, file, line, f"{name}: {item.metric} {item.verdict}", message))
         if not recipe.budgets:
@@ -45,9 +47,15 @@ def _portability_mark(item: Portability, file: str, text: str) -> Annotation:
     return Annotation("warning" if item.advisory else "error", file, line, title, item.reason)
 
 
-def _index(params: Params, item: BudgetVerdict) -> int:
-    """Which budget of `params.yaml` a verdict is on."""
-    for index, budget in enumerate(params.budgets):
+def _place(params: Params, recipe: str, item: BudgetVerdict) -> tuple[str | int, ...]:
+    """Where in `params.yaml` the budget stands that a verdict is on: with the recipe, or among the common ones."""
+    own = params.recipes[recipe].budgets if recipe in params.recipes else []
+    index = _index(own, item)
+    return ("recipes", recipe, "budgets", index) if index >= 0 else ("budgets", _index(params.budgets, item))
+
+
+def _index(budgets: list[Budget], item: BudgetVerdict) -> int:
+    for index, budget in enumerate(budgets):
         against = budget.against if budget.relative else None
         same = (budget.metric, budget.rule.name, against) == (item.metric, item.rule, item.against)
         if same and abs(budget.limit - item.limit) <= 1e-9 * max(1.0, abs(item.limit)):
@@ -64,6 +72,8 @@ def _policy_mark(item: PolicyChange, params: Params, file: str, text: str) -> An
         line = line_of(text, "devices", item.budget.removeprefix("device "))
     elif item.kind == "recipe advisory":
         line = line_of(text, "recipes", item.budget.removeprefix("recipe "))
+    elif (recipe := recipe_in(item.budget)) is not None:
+        line = line_of(text, "recipes", recipe, "budgets")
     else:
         metric = item.budget.partition(" ")[0]
         line = line_of(

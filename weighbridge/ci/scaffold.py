@@ -17,6 +17,7 @@ from weighbridge.ci.known_techniques import steps_schema
 from weighbridge.ci.locking import LOCKED
 from weighbridge.ci.npz_project import MODULE
 from weighbridge.core.documents import Params
+from weighbridge.core.documents.shared_budgets import SharedBudgets
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.budget_rules import BUDGET_RULES
 from weighbridge.core.facts.tasks import TASKS
@@ -212,9 +213,9 @@ def pipeline(answers: InitAnswers) -> str:
             "baseline_deps": _items(8, *checkpoint, "artifacts/data", *sources, *packages),
             "compress_params": "".join(f"        - {name}\n" for name in _compress_params(answers)),
             "baseline_params": "[model]" if answers.task is None else "[model, task]",
-            "weigh_params": "[budgets, devices, weighing]"
+            "weigh_params": "[budgets, devices, weighing, 'recipes.${key}']"
             if answers.task is None
-            else "[budgets, devices, task, weighing]",
+            else "[budgets, devices, task, weighing, 'recipes.${key}']",
             "compress_deps": _items(8, *checkpoint, "artifacts/baseline", "artifacts/data", *sources, *packages),
             "requirements": answers.requirements,
         },
@@ -275,6 +276,11 @@ def params_schema() -> str:
     steps, definitions = steps_schema()
     schema["$defs"] = {**schema["$defs"], **definitions}
     schema["$defs"]["RecipeSection"]["properties"]["steps"] |= steps
+    shared = SharedBudgets.model_json_schema()
+    schema["$defs"] = {**shared.pop("$defs"), **schema["$defs"]}
+    budgets = schema["properties"]["budgets"]
+    own = {key: budgets.pop(key) for key in ("type", "items", "minItems")}
+    budgets["anyOf"] = [own, shared]
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -22,7 +22,7 @@ from weighbridge.ci.imports import Search
 from weighbridge.ci.locking import LOCKED, constraints
 from weighbridge.ci.npz_project import MODULE
 from weighbridge.ci.scaffold import InitAnswers, Pipeline
-from weighbridge.core.documents import Params, parse
+from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import atomic_write
 from weighbridge.core.git import Git
@@ -239,9 +239,9 @@ def _refuse_foreign_params(path: Path) -> None:
     text = _old(path)
     if text is None or not text.strip():
         return
-    content = parse_yaml(text, str(path))
+    parse_yaml(text, str(path))
     try:
-        parse(Params, content, str(path))
+        Params.read(path)
     except InputError as error:
         raise InputError(
             "has other contents than Weighbridge's parameters",

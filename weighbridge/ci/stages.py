@@ -117,6 +117,7 @@ class Side:
         """What any stage depends on, by `dvc.yaml` or by the lock, without what the project's own stages make."""
         names = {dep for stage in self.stages for dep in stage.deps}
         names |= {path for name in self.locked or {} for path, _ in self.entries(name, "deps")}
+        names |= {self.shared_budgets} if self.shared_budgets is not None else set()
         made = self.outputs
         return tuple(sorted(name for name in names if not any(_overlap(name, out) for out in made)))
 
@@ -149,10 +150,26 @@ class Side:
                 found[path] = by
         return found
 
+    @property
+    def shared_budgets(self) -> str | None:
+        """The file that the project takes budgets from, as params name it; None where it has its own."""
+        source = _at(self.params, "budgets", "from")
+        return source if isinstance(source, str) else None
+
+    def _budgets(self) -> Iterator[dict[str, Any]]:
+        """Every budget as written: common, shared, and of single recipes."""
+        common, shared = self.params.get("budgets"), self.shared_budgets
+        lists = [common, _at(common, "override")]
+        lists += [_at(self.document(shared), "budgets")] if shared is not None else []
+        recipes = self.params.get("recipes")
+        lists += [_at(recipe, "budgets") for recipe in recipes.values()] if isinstance(recipes, dict) else []
+        for found in lists:
+            yield from (item for item in found or [] if isinstance(found, list) and isinstance(item, dict))
+
     def _modules(self, stage: Stage) -> list[str]:
         """Modules that `params.yaml` has a stage import."""
         params, named = self.params, []
-        budgets = [item for item in params.get("budgets") or [] if isinstance(item, dict)]
+        budgets = list(self._budgets())
         if stage.kind == "prepare":
             named = [_at(params, "data", "factory")]
         elif stage.kind in _CODE_OF_MODEL:

@@ -7,14 +7,13 @@ from tests.gate.evidence import BUDGETS, budget, comparison, launches, measureme
 from weighbridge.core.documents import DeviceSection, PolicySection, RecipeSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.policy_changes import CHANGE_KINDS
+from weighbridge.gate.verdict.budget_changes import changes, under_base
 from weighbridge.gate.verdict.policy import (
     Policy,
-    changes,
     device_changes,
     policy_changes,
     recipe_changes,
     rule_changes,
-    under_base,
     under_rules,
 )
 

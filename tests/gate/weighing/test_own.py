@@ -7,7 +7,7 @@ import pytest
 
 from weighbridge.core.documents import Budget, Resampled
 from weighbridge.core.errors import MeasurementError
-from weighbridge.gate.verdict.policy import changes
+from weighbridge.gate.verdict.budget_changes import changes
 from weighbridge.gate.weighing import accuracy, bootstrap, own
 from weighbridge.gate.weighing.answers import Answers
 

@@ -165,3 +165,35 @@ def test_a_stage_follows_the_task_that_it_reads(git):
     with declared(git.root, "prepare"):  # does not read it
         entered.append("prepare")
     assert entered == ["prepare"]
+
+
+def test_a_stage_follows_a_recipes_own_budgets(git):
+    """Without the parameter DVC would not weigh what they ask for."""
+    params = yaml.safe_load((git.root / "params.yaml").read_text())
+    params["recipes"]["w8"]["budgets"] = [{"metric": "macs", "max": 10}]
+    write(git.root, "params.yaml", yaml.safe_dump(params))
+    pipeline = yaml.safe_load((git.root / "dvc.yaml").read_text())
+    followed = ["budgets"]
+    weigh = {"cmd": "weighbridge stage weigh ${key}", "params": followed, "outs": ["measurements/${key}"]}
+    pipeline["stages"]["weigh"] = {"foreach": "${recipes}", "do": weigh}
+    write(git.root, "dvc.yaml", yaml.safe_dump(pipeline))
+    with pytest.raises(InputError, match=r"add `- recipes\.\$\{key\}`"), declared(git.root, "weigh"):
+        pass
+    followed.append("recipes.${key}")
+    write(git.root, "dvc.yaml", yaml.safe_dump(pipeline))
+    with declared(git.root, "weigh"):
+        pass
+
+
+def test_shared_budgets_are_a_dependency_of_who_reads_them(git):
+    """And of the project: a change of the file alone is a change of what is demanded."""
+    params = yaml.safe_load((git.root / "params.yaml").read_text())
+    params["budgets"] = {"from": "budgets.yaml", "override": [{"metric": "nets.own:score", "max": 1}]}
+    write(git.root, "params.yaml", yaml.safe_dump(params))
+    write(git.root, "budgets.yaml", "budgets: [{metric: 'nets.common:score', max: 1}]\n")
+    with pytest.raises(InputError, match=r"`- budgets\.yaml`"), declared(git.root, "judge"):
+        pass
+    commit(git)
+    side = made.side(git)
+    assert "budgets.yaml" in side.dependencies
+    assert {item["metric"] for item in side._budgets()} == {"nets.own:score", "nets.common:score"}

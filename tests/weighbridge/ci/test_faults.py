@@ -102,3 +102,22 @@ def test_the_hook_needs_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f"{path}:6: recipes.a.steps[0].share.bits: expected at most" in done.stderr, done.stderr
+
+
+def test_shared_budgets_are_checked_where_they_are_named(tmp_path):
+    """The line of `budgets`, and the other faults of the file too; the editor knows both forms."""
+    (tmp_path / "budgets.yaml").write_text("budgets: [{metric: size.byte, max: 1kB}]\n")
+    text = HEAD.replace("budgets:\n  - {metric: size.bytes, max: 10kB}\n", "budgets: {from: budgets.yaml}\n")
+    found = lines(tmp_path, text + "  a:\n    steps:\n      - quantise: {scheme: fp16}\n")
+    said = " | ".join(what for _, what in found)
+    assert [line for line, _ in found] == [3, 7]
+    assert "budgets.yaml: budgets[0]" in said
+    assert "quantise" in said
+    schema = json.loads(scaffold.params_schema())
+    content = parse_yaml(text + "  a: {steps: [{quantize: {scheme: fp16}}]}\n", "x")
+    jsonschema.validate(content, schema)
+    content["recipes"]["a"]["budgets"] = [{"metric": "size.bytes", "max": "1kB"}]
+    jsonschema.validate(content, schema)
+    content["budgets"] = {"from": "budgets.yaml", "overide": []}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, schema)

@@ -1,5 +1,6 @@
 """The lock of libraries: what the installed packages ask for, and never two that contradict each other."""
 
+from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
@@ -23,17 +24,17 @@ def installed(monkeypatch):
     def distribution(name):
         found = next((item for item in PACKAGES if item == name.lower().replace("_", "-")), None)
         if found is None:
-            raise locking.metadata.PackageNotFoundError(name)
+            raise metadata.PackageNotFoundError(name)
         version, requires = PACKAGES[found]
         return SimpleNamespace(version=version, requires=requires)
 
-    monkeypatch.setattr(locking.metadata, "distribution", distribution)
-    monkeypatch.setattr(locking.metadata, "version", lambda name: distribution(name).version)
+    monkeypatch.setattr(metadata, "distribution", distribution)
+    monkeypatch.setattr(metadata, "version", lambda name: distribution(name).version)
     return monkeypatch
 
 
 def test_a_build_is_its_version_and_a_contradiction_is_left_out(installed):
-    """pip would refuse the whole file for a version that another package does not accept."""
+    """Pip would refuse the whole file for a version that another package does not accept."""
     lines = locking.constraints().splitlines()
     assert [line for line in lines if "==" in line] == ["numpy==2.4.6", "torch==2.13.0", "typing-extensions==4.15"]
     assert any("setuptools" in line and "torch asks for" in line for line in lines)

@@ -12,13 +12,13 @@ from weighbridge.core.documents.budgets import Budget, BudgetFile
 from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection
 from weighbridge.core.documents.inputs import InputSection
 from weighbridge.core.documents.search import SearchSection
+from weighbridge.core.documents.shared_budgets import content_of, overridden
 from weighbridge.core.documents.task import TaskSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import parse_quantity, require_duration
 from weighbridge.core.facts.policy_changes import Reaction, find_change_kind
 from weighbridge.core.facts.targets import DEFAULT_TARGET, TargetName
 from weighbridge.core.files import read_yaml
-from weighbridge.core.project import without_anchors
 
 
 def _slug(value: str) -> str:
@@ -106,6 +106,8 @@ class RecipeSection(Written):
     """Each item is `technique: {parameters}`."""
     advisory: bool = False
     """Weighed and shown, but the verdict over all recipes does not depend on it."""
+    budgets: list[Budget] = []
+    """Of this recipe: each takes the place of a common one on the same metric, rule and reference, or is added."""
 
     @model_validator(mode="after")
     def _targets_once(self) -> Self:
@@ -205,6 +207,7 @@ class Params(Written):
     policy: PolicySection = PolicySection()
     search: SearchSection = SearchSection()
     budgets: list[Budget] = Field(min_length=1)
+    """What every artifact must hold; or `{from: FILE, override: […]}`, see `SharedBudgets`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -250,11 +253,17 @@ class Params(Written):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read and validate a params file. Keys that start with `x-` at top level (YAML anchors) are left out."""
-        content = read_yaml(path)
-        if isinstance(content, dict):
-            content = without_anchors(content)
-        return parse(cls, content, str(path))
+        """Read and validate a params file; see `content_of`."""
+        return parse(cls, content_of(path), str(path))
+
+    def budgets_of(self, recipe: str) -> list[Budget]:
+        """What a recipe's artifacts must hold: the common budgets, with its own in their place."""
+        return overridden(self.budgets, self.recipes[recipe].budgets)
+
+    @property
+    def every_budget(self) -> list[Budget]:
+        """The common budgets and those of single recipes."""
+        return [*self.budgets, *(budget for section in self.recipes.values() for budget in section.budgets)]
 
 
 def _candidate_name(recipe: str, section: RecipeSection, target: str, device: str) -> str:
