@@ -89,6 +89,8 @@ class Walk:
         self.root = home / "clouds"
         self.root.mkdir()
         self.page: list[str] = []
+        self.comment = ""
+        """What the gate said of the pull request that goes too far."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GITHUB_", "DVC_", "CI"))}
         self.environment = kept | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -124,8 +126,8 @@ class Walk:
         plus = "".join(f"+{line}\n" for line in new.splitlines())
         self.page.append(f'```diff title="{name}"\n{minus}{plus}```\n')
 
-    def run(self, *commands: str, expect: int = 0, keep: str = "", show: bool = True) -> str:
-        """Run commands in one shell each; `keep` is a pattern of the lines that are worth showing."""
+    def run(self, *commands: str, expect: int = 0, keep: str = "") -> str:
+        """Run commands in one shell each, all of them shown; `keep` is a pattern of the lines that are worth showing."""
         block = []
         printed = ""
         for command in commands:
@@ -141,8 +143,7 @@ class Walk:
             block += [f"$ {command}", *lines]
         if expect:
             block += ["$ echo $?", str(expect)]
-        if show:
-            self.page.append("```console\n" + "\n".join(block) + "\n```\n")
+        self.page.append("```console\n" + "\n".join(block) + "\n```\n")
         return printed
 
     def quote(self, markdown: str, start: str, end: str) -> None:
@@ -154,14 +155,16 @@ class Walk:
         self.page.append("\n".join(f"> {line}".rstrip() for line in lines) + "\n")
 
 
-def walk(home: Path) -> str:
-    """Walk the whole way; returns the page."""
+def walk(home: Path) -> Walk:
+    """Walk the whole way; the page is what it wrote down."""
     me = Walk(home)
     me.page.append("<!-- written by docs/make_tutorial.py -->\n\n# Tutorial: one pull request\n")
     me.say(
         "You have a model, and a repository on a Git server. At the end of this page a compressed version of the model is "
         "served by name, a pull request that would have broken it was stopped, and you have rolled back once. The whole "
-        "takes a quarter of an hour. Every output below is from a real run; this one used a small net on made-up data."
+        "takes a quarter of an hour. Every output below is from a real run; this one used a small net on made-up data. "
+        "Typed as they stand here, the commands do the same for you: start in an empty folder, with "
+        "`weighbridge[compress,pipeline]` installed. (Digests and accuracies differ between processors.)"
     )
     start(me)
     first_verdict(me)
@@ -169,22 +172,24 @@ def walk(home: Path) -> str:
     loosened(me)
     promoted(me)
     rolled_back(me)
-    return "\n".join(me.page)
+    return me
 
 
 def start(me: Walk) -> None:
     """From an empty repository to a pipeline."""
+    me.say("## A repository\n\nThe server is a bare repository beside it; for you it is GitHub, or any other.")
+    me.run(
+        "git init --quiet --bare --initial-branch=main ../server.git",
+        "git init --quiet --initial-branch=main",
+        "git config user.name You",
+        "git config user.email you@example.org",
+        "git remote add origin ../server.git",
+    )
     me.say(
         "## Two callables\n\nA factory for the model and one for the data are all that Weighbridge asks of your code."
     )
     me.file("nets/model.py", MODEL)
     me.file("nets/data.py", DATA)
-    me.run(
-        "git init --quiet --bare --initial-branch=main ../server.git && git init --quiet --initial-branch=main"
-        " && git config user.name You && git config user.email you@example.org && git remote add origin ../server.git"
-        " && touch nets/__init__.py",
-        show=False,
-    )
     me.say(f"## Put the gate into the repository\n\n`init` asks for what no option says. {BYTES}")
     me.run("weighbridge init --name clouds --model nets.model:Net --data nets.data:load --dvc-remote ../storage")
     me.say(
@@ -213,15 +218,16 @@ def first_verdict(me: Walk) -> None:
 def broken(me: Walk) -> None:
     """A pull request that the gate stops."""
     me.say("## A pull request that goes too far\n\nCould it be smaller still? Prune nearly all weights away:")
-    me.run("git switch --quiet -c smaller", show=False)
+    me.run("git switch --quiet -c smaller")
     me.edit(
         "params.yaml",
         "      - quantize: {scheme: fp16}\n",
         "      - prune: {method: magnitude, sparsity: 0.95, scope: layer}\n      - quantize: {scheme: fp16}\n",
     )
-    me.run("git commit --quiet -am 'Prune 95 % of the weights'", show=False)
+    me.run("git commit --quiet -am 'Prune 95 % of the weights'")
     me.say("On GitHub, `gate.yml` now runs one command. You can run the same here, before you push:")
     report = me.run("weighbridge ci gate --base origin/main", expect=1, keep="^Running stage")
+    me.comment = report
     me.say(
         "It restored what the change does not touch, built the one recipe, weighed it, and failed. This is what the comment "
         "in the pull request says (it is longer; [what a verdict means](verdicts.md) explains it):"
@@ -234,7 +240,7 @@ def loosened(me: Walk) -> None:
     """Lowering the bar does not help; a better recipe does."""
     me.say("## Lowering the bar\n\nThe tempting way out is the other end of the comparison:")
     me.edit("params.yaml", "max_drop: 0.02", "max_drop: 0.50")
-    me.run("git commit --quiet -am 'Allow more'", show=False)
+    me.run("git commit --quiet -m 'Allow more' -- params.yaml")
     report = me.run("weighbridge ci gate --base origin/main", expect=1, keep="^Running stage")
     me.say(
         "Budgets are compared with those of the merge base. What asks for less needs a [waiver](howto/waivers.md), a file "
@@ -246,13 +252,13 @@ def loosened(me: Walk) -> None:
     )
     me.quote(report, changed, "\n### ")
     me.say("So go the honest way: back to the old limit, and eight bits instead of pruning.")
-    me.run("git checkout --quiet -- dvc.lock && git revert --no-edit HEAD", show=False)
+    me.run("git restore dvc.lock", "git revert --no-edit HEAD >/dev/null")
     me.edit(
         "params.yaml",
         "      - prune: {method: magnitude, sparsity: 0.95, scope: layer}\n      - quantize: {scheme: fp16}\n",
         "      - quantize: {scheme: static-int8}\n",
     )
-    me.run("git commit --quiet -am 'Quantize to eight bits'", show=False)
+    me.run("git commit --quiet -m 'Quantize to eight bits' -- params.yaml")
     report = me.run("weighbridge ci gate --base origin/main", keep="^Running stage")
     me.quote(report, "### Limits", "\n### ")
 
@@ -261,14 +267,12 @@ def promoted(me: Walk) -> None:
     """Merge, promote, resolve."""
     me.say(
         "## Merge and promote\n\nThe reviewer reads the verdict and merges. On the main branch `promote.yml` gates the merge "
-        "result once more and promotes what passed; these are its two commands:"
+        "result once more and promotes what passed. Here that is you; merge first:"
     )
-    me.run(
-        "git checkout --quiet -- . && git switch --quiet main && git merge --quiet --no-edit smaller && git push --quiet",
-        show=False,
-    )
+    me.run("git restore .", "git switch --quiet main", "git merge --quiet --no-edit smaller", "git push --quiet")
+    me.say("And the two commands:")
     me.run("weighbridge ci gate", keep="^Running stage")
-    me.run("git checkout --quiet -- dvc.lock", show=False)
+    me.run("git restore dvc.lock")
     me.run("weighbridge ci promote --select smallest")
     me.say("`stable` is a name that programs resolve; the record behind it holds recipe, metrics, verdict and lineage.")
     me.run("weighbridge registry resolve clouds@stable", "git log --oneline -2")
@@ -293,11 +297,6 @@ def rolled_back(me: Walk) -> None:
     )
 
 
-def skeleton(page: str) -> list[str]:
-    """What must not go stale: headings, commands, exit codes, stages that ran. Not digests, not measured values."""
-    return [line for line in page.splitlines() if re.match(r"#+ |\$ |Running stage|\d$", line)]
-
-
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        PAGE.write_text(walk(Path(folder)), encoding="utf-8")
+        PAGE.write_text("\n".join(walk(Path(folder)).page), encoding="utf-8")

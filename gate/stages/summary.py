@@ -28,7 +28,7 @@ from weighbridge.gate.report.subject import Report
 from weighbridge.gate.stages.basis import RECORDED, Basis, recorded_basis, take_basis
 from weighbridge.gate.stages.inventory import Inventory, take_inventory
 from weighbridge.gate.stages.sides import CommittedSide
-from weighbridge.gate.verdict.budget_changes import recipe_in, under_base
+from weighbridge.gate.verdict.budget_changes import under_base
 from weighbridge.gate.verdict.judge import judge as judge_one
 from weighbridge.gate.verdict.judge import unanswered_by
 from weighbridge.gate.verdict.policy import Policy, policy_changes, under_rules
@@ -186,7 +186,7 @@ def _gate_verdict(inventory: Inventory, root: Path, base: Base | None, today: dt
         found = [*base.changes, *basis.changes]
         changes = policy_changes(before, Policy.of(inventory.params)) + under_rules(found, before.rules)
         sound = {item.candidate.name: item.measurement for item in inventory.weighed if not item.problems}
-        named = [recipe for change in changes if (recipe := recipe_in(change.budget)) is not None]
+        named = [change.recipe for change in changes if change.recipe is not None]
         changes = under_base(changes, before.budgets, sound, {name: before.budgets_of(name) for name in named})
     elif base is not None:
         changes = list(base.changes)

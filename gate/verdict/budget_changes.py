@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from weighbridge.core.documents import Budget, Measurement, PolicyChange, Verdict
+from weighbridge.core.documents.verdict import OF_RECIPE
 from weighbridge.core.formatting import quantity
 from weighbridge.gate.verdict.judge import judge, name_of
 from weighbridge.gate.verdict.reasons import shown_unit
 
 REMOVED = "removed"
-_OF_RECIPE = " of recipe "
 
 
 def of_recipe(budget: str, recipe: str) -> str:
     """The name of a budget of one recipe alone."""
-    return f"{budget}{_OF_RECIPE}{recipe}"
-
-
-def recipe_in(budget: str) -> str | None:
-    """The recipe whose own budget a change is about; None for a common one."""
-    return budget.rpartition(_OF_RECIPE)[2] if _OF_RECIPE in budget else None
+    return f"{budget}{OF_RECIPE}{recipe}"
 
 
 def changes(base: Sequence[Budget], head: Sequence[Budget]) -> list[PolicyChange]:

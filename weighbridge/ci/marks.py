@@ -15,7 +15,6 @@ from weighbridge.core.documents import (
     Verdict,
     WaiverUse,
 )
-from weighbridge.gate.verdict.budget_changes import recipe_in
 
 
 def marks(verdict: GateVerdict, params: Params, file: str, text: str) -> list[Annotation]:
@@ -72,8 +71,8 @@ def _policy_mark(item: PolicyChange, params: Params, file: str, text: str) -> An
         line = line_of(text, "devices", item.budget.removeprefix("device "))
     elif item.kind == "recipe advisory":
         line = line_of(text, "recipes", item.budget.removeprefix("recipe "))
-    elif (recipe := recipe_in(item.budget)) is not None:
-        line = line_of(text, "recipes", recipe, "budgets")
+    elif item.recipe is not None:
+        line = line_of(text, "recipes", item.recipe, "budgets")
     else:
         metric = item.budget.partition(" ")[0]
         line = line_of(

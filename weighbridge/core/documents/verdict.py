@@ -83,6 +83,10 @@ class BudgetVerdict(Recorded):
         return Verdict.PASS if self.waived_by and self.verdict is not Verdict.ERROR else self.verdict
 
 
+OF_RECIPE = " of recipe "
+"""Between the name of a budget and of the one recipe that it is for."""
+
+
 class PolicyChange(Recorded):
     """One way in which this change alters the rules that it is judged by, or what they are measured on."""
 
@@ -105,6 +109,11 @@ class PolicyChange(Recorded):
     under_base: dict[str, Verdict] = {}
     """By recipe, what the merge base's budget says of the same measurement: what the change of the rules hides."""
     waived_by: str | None = None
+
+    @property
+    def recipe(self) -> str | None:
+        """The recipe whose own budget it is about; None for everything else."""
+        return self.budget.rpartition(OF_RECIPE)[2] if OF_RECIPE in self.budget else None
 
     @property
     def accepts(self) -> str:
