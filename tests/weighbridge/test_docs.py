@@ -82,12 +82,3 @@ def test_the_site_builds_without_a_warning(tmp_path):
         r'(?:src|href)="(?:https?:)?//(?!github\.com|docs\.gitlab\.com|squidfunk)[^"]+\.(?:js|css|woff2?)"', pages
     )
     assert fetched == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1500)
-def test_the_tutorial_is_what_happens(tmp_path):
-    """Its commands, exit codes and stages come out of the same walk today."""
-    module = script("make_tutorial")
-    kept = module.skeleton((PROJECT / "docs/tutorial.md").read_text())
-    assert module.skeleton(module.walk(tmp_path)) == kept, "run docs/make_tutorial.py"

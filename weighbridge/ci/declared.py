@@ -51,6 +51,14 @@ def declared(root: Path, kind: str) -> Iterator[None]:
     _require(root, kind, {*opened, *(str(file) for file in _modules())})
 
 
+def require_limits(root: Path) -> None:
+    """An `InputError` where the stage `judge` reads shared budgets that it does not depend on. It runs no user's code,
+    and opens the sources of some to compare them.
+    """
+    if (root / PIPELINE).is_file() and repository_top(root) is not None:
+        _require(root, "judge", ())
+
+
 def missing(root: Path) -> list[Undeclared]:
     """Every line that a project's `dvc.yaml` lacks, by its sources and by what its stages were seen to import."""
     side = _side(root)

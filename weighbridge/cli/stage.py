@@ -105,8 +105,8 @@ def _under_dvc() -> bool:
 @app.command()
 def judge(root: Path = ROOT) -> None:
     """Judge every measurement by the budgets; write reports/. Exits 0: `weighbridge gate` has the verdict's code."""
-    from weighbridge.ci.declared import declared
+    from weighbridge.ci.declared import require_limits
     from weighbridge.gate.stages import summary
 
-    with declared(root, "judge"):
-        summary.judge(root)
+    require_limits(root)
+    summary.judge(root)
