@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,8 +40,9 @@ class QualityOptions:
     """What is compared, and how inputs are fed."""
 
     metric: Annotated[
-        list[str], typer.Option("--metric", metavar="NAME|MODULE:CALLABLE", help="Weigh this too; may be repeated.")
-    ] = field(default_factory=list)
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME|MODULE:CALLABLE", help="Weigh this too; may be repeated."),
+    ] = None
     output: Annotated[
         str | None,
         typer.Option("--output", metavar="NAME", help="The output that is judged.", show_default="the first"),
@@ -99,7 +100,7 @@ def weigh(
         data=data,
         budgets=budgets,
         out=out,
-        metrics=tuple(quality.metric),
+        metrics=tuple(quality.metric or ()),
         output=quality.output,
         weighing=manner.section(),
         thorough=everything,
