@@ -168,11 +168,11 @@ def cli_page() -> str:
 
 def commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     """All commands that do something, in the order of `--help`."""
-    children = getattr(command, "commands", None)
-    if children is None:
+    if not hasattr(command, "list_commands"):
         yield path, command
         return
-    for name, child in children.items():
+    for name in command.list_commands(None):
+        child = command.get_command(None, name)
         if not child.hidden:
             yield from commands(f"{path} {name}", child)
 

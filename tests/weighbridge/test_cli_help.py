@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from weighbridge import __version__
-from weighbridge.cli import app
+from weighbridge.cli import app, command_line
 from weighbridge.cli.application import RENAMED, renamed
 
 CHOICES = "'smallest', 'fastest', 'most-accurate'"
@@ -18,12 +18,30 @@ PROGRAM = Path(sys.executable).parent / "weighbridge"
 
 def leaves(command, path=()):
     """Every command that does something, with its words."""
-    children = getattr(command, "commands", None)
-    if children is None:
+    if not hasattr(command, "list_commands"):
         yield path, command
         return
-    for name, child in children.items():
-        yield from leaves(child, (*path, name))
+    for name in command.list_commands(None):
+        yield from leaves(command.get_command(None, name), (*path, name))
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself():
+    """Help lists commands without importing them: name and summary are the command's own, and none is left out."""
+    for name, summary in command_line.COMMANDS.items():
+        command = command_line.load(name)
+        assert (command.name, command.help.splitlines()[0]) == (name, summary)
+    modules = {path.stem for path in Path(command_line.__file__).parent.glob("*.py")} | {"registry"}
+    assert {name for name in modules if (Path(command_line.__file__).parent / f"{name}.py").exists()} - {
+        "__init__", "application", "command_line", "console", "extras", "options",
+    } == command_line.COMMANDS.keys() - {"registry"}  # fmt: skip
+
+
+def test_help_imports_no_command():
+    """What help takes is Python and typer."""
+    script = "import sys; from weighbridge.cli import app; app(['--help'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "weighbridge.cli.command_line" in done.stdout.splitlines()[-1].split()
+    assert "weighbridge.cli.weigh" not in done.stdout.splitlines()[-1].split()
 
 
 COMMANDS = dict(leaves(typer.main.get_command(app)))

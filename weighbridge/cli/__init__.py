@@ -15,24 +15,15 @@ import typer
 from typer.exceptions import TyperException
 
 from weighbridge import __version__
-from weighbridge.cli import advise as advise_command
-from weighbridge.cli import calibrate, ci, registry, stage, transport, weigh
-from weighbridge.cli import deps as deps_command
-from weighbridge.cli import devices as devices_command
-from weighbridge.cli import explain as explain_command
-from weighbridge.cli import gate as gate_command
-from weighbridge.cli import init as init_command
-from weighbridge.cli import plan as plan_command
-from weighbridge.cli import search as search_command
-from weighbridge.cli import serve as serve_command
-from weighbridge.cli import targets as targets_command
 from weighbridge.cli.application import Application, ClosedPipeError, usage_line
+from weighbridge.cli.command_line import CommandLine
 from weighbridge.cli.extras import missing_extra
 from weighbridge.core.errors import ExitCode, WeighbridgeError
 from weighbridge.entry import CLOSED_PIPE
 
 app = Application(
     name="weighbridge",
+    cls=CommandLine,
     help="Every model is weighed before it may cross into the registry.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -51,24 +42,6 @@ def _options(
     _: bool = typer.Option(False, "--version", "-V", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Options before the command."""
-
-
-app.command("weigh")(weigh.weigh)
-app.command("gate")(gate_command.gate)
-app.command("explain")(explain_command.explain)
-app.command("advise")(advise_command.advise)
-app.command("plan")(plan_command.plan)
-app.command("search")(search_command.search)
-app.command("calibrate")(calibrate.calibrate)
-app.command("init")(init_command.init)
-app.command("deps")(deps_command.deps)
-app.command("targets")(targets_command.targets)
-app.command("devices")(devices_command.devices)
-app.command("serve")(serve_command.serve)
-app.add_typer(ci.app, name="ci")
-app.add_typer(registry.app, name="registry")
-app.add_typer(stage.app, name="stage")
-app.add_typer(transport.app, name="transport")
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ def calibrate(
     root: Path = typer.Option(Path(), "--root", metavar="DIR", help="The project's folder.", show_default=False),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
-    """Weigh a model against itself and against slower copies; print and store what the gate can resolve here.
+    """Weigh a model against itself and slower copies; print and store what the gate can resolve here.
 
     The result lies under .weighbridge/calibration/, by the device's fingerprint, and is shown in reports.
     """

@@ -12,7 +12,7 @@ def explain(
     root: Path = typer.Option(Path(), "--root", metavar="DIR", help="The project's folder.", show_default=False),
     as_json: bool = typer.Option(False, "--json", help="Rows as JSON."),
 ) -> None:
-    """Show what each step of a recipe will do to each layer: shape, parameters, MACs, bytes before and after."""
+    """Show what each step of a recipe does to each layer: shape, parameters, MACs, bytes, before and after."""
     from weighbridge.cli.console import width
     from weighbridge.compress.recipe.explain import explain as explain_recipe
     from weighbridge.core.columns import columns
