@@ -20,6 +20,7 @@ from typing import IO
 from weighbridge.core.errors import InputError, IntegrityError, StateError, WeighbridgeError
 from weighbridge.core.facts.isa import Host, this_host
 from weighbridge.core.files import atomic_write, sha256_bytes
+from weighbridge.core.git import Git
 from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.lookup.resolved import Resolved
@@ -115,7 +116,7 @@ class Follower:
         tip, accepted = self._git("rev-parse", "FETCH_HEAD^{commit}"), self._accepted()
         if tip == accepted:
             return None
-        if accepted is not None and not self._contains(tip, accepted):
+        if accepted is not None and not Git(self.clone).is_ancestor(accepted, tip):
             raise IntegrityError(
                 f"does not contain {accepted[:12]}, which was served: the registry was rewound or replaced",
                 where=self.source,
@@ -215,9 +216,6 @@ class Follower:
 
     def _checkout(self, commit: str) -> None:
         self._git("checkout", "-q", "-f", "--detach", commit)
-
-    def _contains(self, newer: str, older: str) -> bool:
-        return self._run(["merge-base", "--is-ancestor", older, newer], self.clone).returncode == 0
 
     def _git(self, *arguments: str, folder: Path | None = None) -> str:
         done = self._run(arguments, folder or self.clone)

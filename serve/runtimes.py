@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from weighbridge.core.errors import InputError
-from weighbridge.core.facts.targets import TARGETS
 from weighbridge.serve.tensors import NAMES, Array, Feed, Spec
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -38,10 +37,9 @@ class Loaded:
 
 def load(data: bytes, target: str, threads: int) -> Loaded:
     """Load an artifact's bytes; a target that is not served here is an `InputError`."""
-    loader = LOADERS.get(TARGETS[target].suffix) if target in TARGETS else None
+    loader = LOADERS.get(target)
     if loader is None:
-        served = [name for name, facts in TARGETS.items() if facts.suffix in LOADERS]
-        raise InputError(f"{target} is not served here", where="--target", fix=f"one of {', '.join(served)}")
+        raise InputError(f"{target} is not served here", where="--target", fix=f"one of {', '.join(LOADERS)}")
     return loader(data, threads)
 
 
@@ -113,5 +111,7 @@ def _litert_spec(name: str, detail: Mapping[str, Any]) -> Spec:
     return Spec(name, NAMES[dtype], tuple(int(n) for n in detail["shape"]))
 
 
-LOADERS: Mapping[str, Callable[[bytes, int], Loaded]] = {".onnx": _onnxruntime, ".tflite": _litert}
-"""Suffix of a target's files → what loads them."""
+LOADERS: Mapping[str, Callable[[bytes, int], Loaded]] = {
+    loader.__name__.removeprefix("_"): loader for loader in (_onnxruntime, _litert)
+}
+"""Target → what loads its files: each function has its name."""
