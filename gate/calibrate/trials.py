@@ -22,6 +22,7 @@ from tabulate import tabulate
 
 from weighbridge.core.documents import METRICS, Device
 from weighbridge.core.errors import InputError
+from weighbridge.core.facts.targets import DEFAULT_TARGET
 from weighbridge.core.files import atomic_write, read_bytes, sha256_bytes, write_json
 from weighbridge.core.formatting import percent
 from weighbridge.core.progress import Progress, silent
@@ -109,7 +110,7 @@ class Trial:
 
 def run(request: CalibrationRequest, progress: Progress = silent) -> Done:
     """Measure, write `.weighbridge/calibration/<fingerprint>.json` and `.png`, and describe the result."""
-    found = device_room.describe(os.environ)
+    found = device_room.describe(os.environ).for_target(DEFAULT_TARGET)
     lock = lock_path(os.environ)
     with (
         machine_lock(

@@ -9,15 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from weighbridge.core.documents import Device
+from weighbridge.core.documents.device import FACTS, fingerprint
 from weighbridge.core.documents.devices import LOCAL
 from weighbridge.core.errors import MeasurementError
-from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.gate.measure.machine import busy_seconds, facts
 
 __all__ = ["CLASS_VARIABLE", "busy_seconds", "describe", "document"]
 
 CLASS_VARIABLE = "WEIGHBRIDGE_DEVICE_CLASS"
-FACTS = ("device_class", "cpu", "isa", "cores", "memory_bytes", "system", "runtimes")
 
 
 def describe(environment: Mapping[str, str], proc: Path = Path("/proc")) -> Device:
@@ -29,8 +28,7 @@ def document(said: Mapping[str, Any], name: str = LOCAL) -> Device:
     """The document of what a machine said of itself. What is none is a `MeasurementError` that names the device."""
     found = {key: said.get(key) for key in FACTS}
     try:
-        fingerprint = sha256_bytes(canonical_json(found))
-        return Device.model_validate({**found, "fingerprint": fingerprint, "name": name})
+        return Device.model_validate({**found, "fingerprint": fingerprint(found), "name": name})
     except (ValidationError, ValueError, TypeError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error), "loc": ()}
         key = ".".join(str(part) for part in problem["loc"])

@@ -36,6 +36,7 @@ from weighbridge.gate.devices.unreached import Unreached
 from weighbridge.gate.measure import device as device_room
 from weighbridge.gate.measure.launches import Journey
 from weighbridge.gate.stages.missing import missing_measurement
+from weighbridge.gate.weighing.by_content import ByContent, Fetch, no_remote
 from weighbridge.gate.weighing.job import JobOptions, Source, check_stable, read_job, task_metrics, user_metrics
 from weighbridge.gate.weighing.locked import weigh_locked
 from weighbridge.gate.weighing.runs import this_run
@@ -72,9 +73,10 @@ def _others(params: Params, root: Path) -> dict[str, Any]:
 
 
 def weigh(
-    root: Path, recipe: str, progress: Progress = silent, *, keep_going: bool = False
+    root: Path, recipe: str, progress: Progress = silent, *, keep_going: bool = False, fetch: Fetch = no_remote
 ) -> list[Measurement | Refusal]:
-    """Weigh a recipe's artifacts, on each device, into `measurements/<recipe>/`, continuing what stands there.
+    """Weigh a recipe's artifacts, on each device, into `measurements/<recipe>/`, continuing what stands there or
+    in the store of measurements by content, which `fetch` reads a remote of.
 
     With `keep_going`, a recipe that was not built, and an artifact that cannot be weighed against the baseline, leave
     a refusal beside the measurements (an earlier measurement stays: it is continued once there is an artifact again).
@@ -88,7 +90,7 @@ def weigh(
         try:
             _require_built(root, candidate)
             with _place(root, params, candidate) as place:
-                found.append(_weigh(root, params, candidate, place, progress))
+                found.append(_weigh(root, params, candidate, place, progress, ByContent.around(root, fetch)))
         except InputError as error:
             if not keep_going or not (error.where or "").startswith(_places(root, candidate)):
                 raise
@@ -132,7 +134,9 @@ def _forget(folder: Path, wanted: set[str]) -> None:
             path.unlink()
 
 
-def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progress: Progress) -> Measurement:
+def _weigh(  # noqa: PLR0913, PLR0917  # what a candidate is, and where it is weighed and kept
+    root: Path, params: Params, candidate: Candidate, place: Place, progress: Progress, store: ByContent | None
+) -> Measurement:
     data = root / "artifacts" / "data" / "test.npz"
     stable, reason = _stable(root / "artifacts" / "stable", candidate.target)
     budgets = params.budgets_of(candidate.recipe)
@@ -162,7 +166,7 @@ def _weigh(root: Path, params: Params, candidate: Candidate, place: Place, progr
             task=params.task,
         ),
     )
-    return weigh_locked(job, root / candidate.measurement, progress, place)
+    return weigh_locked(job, root / candidate.measurement, progress, place, store)
 
 
 def _code(root: Path, params: Params, metrics: Iterable[str], journey: Journey | str) -> dict[str, str]:

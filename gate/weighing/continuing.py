@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from weighbridge.core.documents import Measurement
+from weighbridge.core.documents.measurement import question
 from weighbridge.core.errors import StateError
 from weighbridge.core.git import Git
 from weighbridge.gate.measure.sizes import Model
@@ -23,18 +24,21 @@ _AFRESH = "so that it was not continued: this measurement started afresh."
 
 def continues(previous: Measurement, job: Job) -> bool:
     """Whether an earlier measurement is about the same models, data, device and way of measuring."""
-    return (
-        previous.baseline.digest == job.baseline.digest
-        and previous.candidate.digest == job.candidate.digest
-        and previous.device.fingerprint == job.device.fingerprint
-        and (previous.device.name, previous.target) == (job.device.name, job.runtime)
-        and previous.data == job.data
-        and previous.protocol.threads == job.weighing.threads
-        and previous.protocol.batch_size == job.weighing.batch_size
-        and previous.protocol.details.get("protocol") == PROTOCOL_VERSION
-        and previous.protocol.details.get("task") == job.options.stated_task
-        and previous.protocol.details.get("inputs", {}) == job.stated_inputs
-    )
+    return previous.key() == job_key(job)
+
+
+def job_key(job: Job) -> str:
+    """The key of the measurement that a job asks for; see `Measurement.key`."""
+    return question(
+        baseline=job.baseline.digest,
+        candidate=job.candidate.digest,
+        data=job.data,
+        device=[job.device.for_target(job.runtime).fingerprint, job.device.name],
+        target=job.runtime,
+        protocol=[
+            PROTOCOL_VERSION, job.weighing.threads, job.weighing.batch_size, job.options.stated_task, job.stated_inputs
+        ],
+    )  # fmt: skip
 
 
 def accumulators(job: Job, previous: Measurement | None) -> dict[str, Accumulator]:

@@ -190,7 +190,7 @@ def read_job(
         split=split,
         given=source.split if split is not source.split else None,
         budgets=budgets,
-        device=device,
+        device=device.for_target(options.runtime or runtime),
         weighing=weighing,
         feeding=feed,
         outputs=outputs,

@@ -138,7 +138,7 @@ def _gated(change: Change, project: str, params: Params, base: summary.Base | No
     """A project that the change touches: reproduced, weighed, judged by the merge base's policy."""
     root, file = change.git.root / project, _in(project, PARAMS)
     text = read_bytes(root / PARAMS).decode("utf-8", errors="replace")
-    done = reproduce(root, echo)
+    done = reproduce(root, echo, shared=_same_remote(change, base))
     if done.failed is not None:
         note = Annotation("error", file, stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
         report = _failed(project, params.model.name, f"the stage {done.failed} failed", done.message)
@@ -175,6 +175,19 @@ def _elsewhere(change: Change, root: Path) -> Callable[[Inventory], list[Portabi
 
     wanted = available() if change.portable is None else change.portable
     return partial(portability, root) if wanted else None
+
+
+def _same_remote(change: Change, base: summary.Base | None) -> bool:
+    """Whether the change leaves DVC's configuration as it is: one that brought its own remote along would bring the
+    measurements too. What was merged is not asked.
+    """
+    if change.base is None:
+        return True
+    if base is None or base.tree is None:
+        return False
+    before, after = base.tree.tree, change.head.tree
+    paths = {path for tree in (before, after) for path in tree.entries if path.startswith(".dvc/") or "/.dvc/" in path}
+    return all(before.entries.get(path) == after.entries.get(path) for path in paths)
 
 
 def _again(change: Change, base: summary.Base | None) -> str:

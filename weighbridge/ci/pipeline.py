@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from weighbridge.core.documents.measurement import RUN_VARIABLE
+from weighbridge.core.documents.measurement import RUN_VARIABLE, SHARED_VARIABLE
 from weighbridge.core.errors import ExitCode, StateError
 
 Echo = Callable[[str], None]
@@ -43,8 +43,11 @@ class Reproduced:
         return [stage for stage in self.ran if stage.partition("@")[0] not in ("device", "weigh", "judge")]
 
 
-def reproduce(root: Path, echo: Echo) -> Reproduced:
+def reproduce(root: Path, echo: Echo, *, shared: bool = False) -> Reproduced:
     """Run `dvc repro --pull` in a project; every line of its output goes to `echo` as it comes.
+
+    With `shared`, measurements are continued from the DVC remote as well: only where the change does not say itself
+    which remote that is.
 
     A recipe that fails does not stop the others from being built and weighed; the run has failed all the same.
     What DVC's cache, run-cache or remote has is restored, not built again. A remote that cannot be reached costs
@@ -61,7 +64,7 @@ def reproduce(root: Path, echo: Echo) -> Reproduced:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            env={**os.environ, "DVC_NO_ANALYTICS": "1", RUN_VARIABLE: run},
+            env={**os.environ, "DVC_NO_ANALYTICS": "1", RUN_VARIABLE: run, SHARED_VARIABLE: "yes" if shared else ""},
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,10 +42,10 @@ def preflight(git: Git, base: str | None, today: dt.date) -> list[Check]:
             PARAMS: partial(_params, root),
             "recipes": partial(_recipes, root),
             "dependencies": partial(_dependencies, root),
-            "lock file": partial(_lock, root),
+            "lock file": partial(_lock, git, project, base),
             "files of init": partial(_upgradable, root),
             "committed": partial(_committed, git, project),
-            "bytes in the remote": partial(_remote, git, root),
+            "remote": partial(_remote, git, root),
             "policy": partial(_policy, git, project, base, today),
         }
         prefix = "" if project == "." else f"{project}: "
@@ -100,55 +99,18 @@ def _dependencies(root: Path) -> str | None:
     return f"{first.by} uses {first.path}, no dependency of the stage {first.stage}: `weighbridge deps --write` adds it"
 
 
-def _lock(root: Path) -> str | None:
-    """`dvc.lock` is current: nothing would run but `device`, which asks the outside world every time."""
-    found = dict(_stale(root))
-    changed = sorted(stage for stage, only_absent in found.items() if not only_absent)
-    if changed:
-        return f"{', '.join(changed[:4])} changed since the last `dvc repro`: run it and commit dvc.lock"
-    if found:
-        return f"what {', '.join(sorted(found)[:4])} made is not checked out, so it cannot be compared: run `dvc pull`"
-    return None
-
-
-def _stale(root: Path) -> Iterator[tuple[str, bool]]:
-    """Stages of this project that are not as the lock file says, and whether that is only for want of their files."""
-    done = _dvc(root, "status", "--json", PIPELINE)
-    try:
-        status = json.loads(done.stdout or "{}")
-    except ValueError as error:
-        raise StateError("dvc status said something unreadable", where=str(root)) from error
-    if done.returncode != 0 or not isinstance(status, dict):
-        raise StateError(
-            f"dvc status failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}", where=str(root)
-        )
-    for stage, what in status.items():
-        if not _is_outside_world(stage, what):
-            yield stage.rpartition(":")[2], _only_absent(what)
-
-
-def _only_absent(what: object) -> bool:
-    """Whether DVC found nothing but files that are not in the working tree."""
-    if not isinstance(what, list):
-        return False
-    said = [item for item in what if item != "always changed"]
-    states = [
-        state
-        for item in said
-        if isinstance(item, dict)
-        for files in item.values()
-        for state in (files.values() if isinstance(files, dict) else [files])
-    ]
-    return bool(states) and all(isinstance(item, dict) for item in said) and set(states) <= {"deleted", "not in cache"}
-
-
-def _is_outside_world(stage: str, what: object) -> bool:
-    """`device` always counts as changed, and is meant to."""
-    return stage.rpartition(":")[2] == "device" and what == ["always changed"]
+def _lock(git: Git, project: str, base: str | None) -> str | None:
+    """CI alone writes `dvc.lock`, after the merge: one that a branch brings is in conflict with the next one."""
+    path = LOCK if project == "." else f"{project}/{LOCK}"
+    commit = git.merge_base(base or history.default_base(git))
+    before = git.blob(commit, path)
+    if before is None or git.blob("HEAD", path) == before:
+        return None
+    return f"differs from {commit[:12]}, and CI writes it after the merge: `git checkout {commit[:12]} -- {path}`"
 
 
 def _committed(git: Git, project: str) -> str | None:
-    names = (PARAMS, PIPELINE, LOCK)
+    names = (PARAMS, PIPELINE)
     paths = [name if project == "." else f"{project}/{name}" for name in names]
     edited = git.dirty(*[f":/{path}" for path in paths])
     return f"{', '.join(edited)} not committed" if edited else None
@@ -161,8 +123,7 @@ def _remote(git: Git, root: Path) -> str | None:
     if done.returncode != 0:
         said = (done.stderr.strip() or "no message").splitlines()[-1]
         return f"the DVC remote did not answer: {said}"
-    missing = [name for name, state in json.loads(done.stdout or "{}").items() if state == "new"]
-    return f"{len(missing)} outputs are not in the remote: run `dvc push`" if missing else None
+    return None
 
 
 def _policy(git: Git, project: str, base: str | None, today: dt.date) -> str | None:

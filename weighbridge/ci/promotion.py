@@ -111,9 +111,11 @@ class _Run:
         try:
             gate, _ = read_verdict(root)
             recipe, other = self._pick(root)
-            if other is not None:
-                return other
             differs = outdated(self.git, self.gated, tip, project)
+            if other is not None:
+                if differs is None:
+                    self._record(tip, root, recipe, gate.model)
+                return other
             if differs:
                 return _deferred(gate.model, recipe, f"the branch has moved on to {tip[:12]}, where {differs}")
             gathered = gather(root, recipe)  # what lies there agrees, before it is judged
@@ -159,6 +161,19 @@ class _Run:
                 self.git.run("checkout", "--quiet", "--", f":(top,literal){name}")
             else:
                 (self.git.root / name).unlink(missing_ok=True)
+
+    def _record(self, tip: str, root: Path, recipe: str, model: str) -> None:
+        """Commit the lock file where no version comes with it: the next change starts from what was built here."""
+        lock = read_bytes(root / LOCK)
+        made = self._locked(tip, tip, root, lock, model)
+        if made == tip:
+            return
+        if recipe:
+            gather(root, recipe)
+        share(self.git, root)
+        done = self.git.attempt("push", "--quiet", "--porcelain", "origin", f"{made}:refs/heads/{self.git.branch()}")
+        if done.returncode != 0:
+            raise TipMovedError((done.stderr.strip() or done.stdout.strip() or "the push was refused").splitlines()[-1])
 
     def _locked(self, base: str, tip: str, root: Path, lock: bytes, model: str) -> str:
         """A commit on the tip with the lock file that names what was weighed; the tip itself where it has it."""

@@ -6,19 +6,25 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from weighbridge.core.dvc_files import Lock, file_md5
+from weighbridge.core.documents import Measurement
+from weighbridge.core.dvc_files import MEASUREMENTS, Lock, file_md5, measurement_name
 from weighbridge.core.errors import IntegrityError, StateError
-from weighbridge.core.files import atomic_path, read_yaml
+from weighbridge.core.files import atomic_path, read_bytes, read_yaml
 from weighbridge.core.git import Git
 from weighbridge.core.project import LOCK
+from weighbridge.registry.lookup.asking import CannotAskError
 from weighbridge.registry.lookup.location import cache_folder, has_remote
+from weighbridge.registry.lookup.measurements import push_measurements
 from weighbridge.registry.state.layout import safe_relative
 
 
 def share(git: Git, root: Path) -> None:
-    """Put the outputs of a project into DVC's cache under the names that its lock file has for them, and push them.
+    """Put the outputs of a project into DVC's cache under the names that its lock file has for them, and push them;
+    its measurements by what they are about too, so that they are continued elsewhere.
 
     Raises `StateError` without a remote, or where it does not take them or has not what is not here;
     `IntegrityError` for an output that is not what the lock file says.
@@ -37,6 +43,10 @@ def share(git: Git, root: Path) -> None:
         if found != md5:
             raise IntegrityError("is not what dvc.lock says the pipeline made", where=name)
     _dvc(root, "push", *here)
+    try:
+        push_measurements(git.root, list(_by_content(root)))
+    except CannotAskError as error:  # the bytes that the version names are there: others measure afresh, no more
+        sys.stderr.write(f"weighbridge: note: measurements are not shared: {error}\n")
     elsewhere = [name for name in made if name not in here]
     if elsewhere:
         absent = _neither_here_nor_there(root, elsewhere)
@@ -46,6 +56,13 @@ def share(git: Git, root: Path) -> None:
                 where=str(root),
                 fix="dvc push",
             )
+
+
+def _by_content(root: Path) -> Iterator[tuple[str, bytes]]:
+    """Every measurement of a project, under the name that it has by its content."""
+    for path in sorted((root / "measurements").rglob("*.json")):
+        if not path.name.endswith(".refusal.json"):
+            yield f"{MEASUREMENTS}/{measurement_name(Measurement.read(path).key())}", read_bytes(path)
 
 
 def _neither_here_nor_there(root: Path, names: list[str]) -> list[str]:

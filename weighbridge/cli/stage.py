@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -91,10 +92,30 @@ def weigh(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
     from weighbridge.gate.stages import pipeline
 
     with declared(root, "weigh"), progress(quiet=quiet) as report:
-        found = pipeline.weigh(root, recipe, report, keep_going=_under_dvc())
+        found = pipeline.weigh(root, recipe, report, keep_going=_under_dvc(), fetch=_measurements(root))
     for item in found:
         if isinstance(item, Refusal):
             typer.echo(f"recipe {recipe} was not weighed, and the gate will fail: {item.reason}", err=True)
+
+
+def _measurements(root: Path) -> Callable[[str], bytes | None]:
+    """What reads measurements from the DVC remote, where `ci gate` says that it may be asked."""
+    from weighbridge.core.documents.measurement import SHARED_VARIABLE
+    from weighbridge.gate.weighing.by_content import no_remote
+    from weighbridge.registry.lookup.asking import CannotAskError
+    from weighbridge.registry.lookup.measurements import fetch_measurement
+
+    if not os.environ.get(SHARED_VARIABLE):
+        return no_remote
+
+    def fetch(name: str) -> bytes | None:
+        try:
+            return fetch_measurement(root, name)
+        except CannotAskError as error:
+            typer.echo(f"no measurement is continued from the remote: {error}", err=True)
+            return None
+
+    return fetch
 
 
 def _under_dvc() -> bool:

@@ -15,6 +15,13 @@ from weighbridge.core.project import LOCK, RERUN
 from weighbridge.core.strict_yaml import parse_yaml
 
 _BLOCK = 1 << 20
+MEASUREMENTS = "weighbridge/measurements"
+"""In DVC's cache and at the root of its remotes: measurements by their keys, beside DVC's own `files`."""
+
+
+def measurement_name(key: str) -> str:
+    """The file of a measurement in that folder."""
+    return f"{key[:2]}/{key[2:]}.json"
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def pipeline(monkeypatch):
         found = asked["verdict"]
         return Stand(found)
 
-    def reproduce(root, echo):
+    def reproduce(root, echo, *, shared=False):
         asked["ran"].append(root)
         return asked["done"]
 

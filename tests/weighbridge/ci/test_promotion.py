@@ -11,13 +11,15 @@ import yaml
 from tests.registry.project import MODEL, git, identify, make_repository, write_run
 from weighbridge.ci.evidence_bundle import EvidenceBundle, pack
 from weighbridge.ci.promotion import Choice, promote_all
-from weighbridge.core.documents import Params
+from weighbridge.core.documents import Measurement, Params
+from weighbridge.core.dvc_files import MEASUREMENTS, measurement_name
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.git import Git
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.registry.lifecycle.kept import read_kept
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.registry.lookup.location import locate
+from weighbridge.registry.lookup.location import local_remote, locate
+from weighbridge.registry.lookup.measurements import fetch_measurement
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.layout import WorkTree
 from weighbridge.registry.state.records import VersionRecord
@@ -49,7 +51,7 @@ def clone(tmp_path):
     work = make_repository(tmp_path / "work")
     (work / ".gitignore").write_text(IGNORED)
     (work / ".dvc").mkdir()
-    (work / ".dvc/config").write_text("[core]\n    remote = r\n['remote \"r\"']\n    url = s3://bucket\n")
+    (work / ".dvc/config").write_text(f"[core]\n    remote = r\n['remote \"r\"']\n    url = {tmp_path}/remote\n")
     project = work / "models/one"
     project.mkdir(parents=True)
     (project / ".gitignore").write_text(IGNORED)
@@ -104,6 +106,40 @@ def test_the_same_evidence_twice_is_one_version(clone, dvc):
     assert again.version is None
     assert "stable already" in again.reason
     assert tip(clone) == before
+
+
+def test_a_lock_without_a_version_is_recorded(clone, dvc):
+    """A limit was tightened: nothing new to promote, and the next change starts from what was judged."""
+    promote(clone)
+    source = clone[1] / "models/one"
+    lock = yaml.safe_load((source / "dvc.lock").read_text())
+    lock["stages"]["all"]["cmd"] = "y"
+    (source / "dvc.lock").write_text(yaml.safe_dump(lock))
+    before = tip(clone)
+    EvidenceBundle(clone[0].head(), ("models/one",)).write(clone[1])
+    [again] = promote(clone)
+    assert again.version is None
+    assert tip(clone) != before
+    root = clone[0].root
+    git(root, "fetch", "--quiet", "origin")
+    assert git(root, "diff", "--name-only", before, "origin/main") == "models/one/dvc.lock"
+    assert clone[0].dirty() == []
+    after = tip(clone)
+    [same] = promote(clone)
+    assert (same.version, tip(clone)) == (None, after)
+
+
+def test_measurements_reach_the_remote_by_what_they_are_about(clone, dvc):
+    """Where another run of CI continues them."""
+    root = clone[0].root
+    promote(clone)
+    found = list((local_remote(root) / MEASUREMENTS).rglob("*.json"))
+    names = sorted(path.relative_to(local_remote(root)).as_posix() for path in found)
+    source = clone[1] / "models/one/measurements"
+    wanted = [Measurement.read(path).key() for path in source.rglob("*.json")]
+    assert names == sorted(f"{MEASUREMENTS}/{measurement_name(key)}" for key in wanted)
+    assert fetch_measurement(root, names[0]) == (local_remote(root) / names[0]).read_bytes()
+    assert fetch_measurement(root, f"{MEASUREMENTS}/ab/c.json") is None
 
 
 def push_commit(tmp_path, name, content="1", edit=None):

@@ -9,6 +9,7 @@ from pydantic import Field
 from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded
 from weighbridge.core.documents.device import Device
 from weighbridge.core.facts.targets import DEFAULT_TARGET
+from weighbridge.core.files import canonical_json, sha256_bytes
 
 CODE = "code"
 """In `Protocol.details`: the user's files that took part in measuring, each with its digest."""
@@ -192,9 +193,33 @@ class Measurement(Recorded):
     faults: list[str] = []
     """What went wrong while measuring: crashes, time-outs, outputs that are not numbers. Any fault is an error."""
 
+    def key(self) -> str:
+        """64 hex digits over what it is about: both files, the data, the device as their runtime meets it, and how they
+        were measured. Measurements with one key are one measurement that goes on.
+        """
+        details = self.protocol.details
+        return question(
+            baseline=self.baseline.digest,
+            candidate=self.candidate.digest,
+            data=self.data,
+            device=[self.device.for_target(self.target).fingerprint, self.device.name],
+            target=self.target,
+            protocol=[
+                details.get("protocol"), self.protocol.threads, self.protocol.batch_size, details.get("task"),
+                details.get("inputs", {}),
+            ],
+        )  # fmt: skip
+
+
+def question(**about: Any) -> str:
+    """The key of a measurement that is about this."""
+    return sha256_bytes(canonical_json(about)).removeprefix("sha256:")
+
 
 RUN_VARIABLE = "WEIGHBRIDGE_RUN"
 """Environment variable with the id of the run that measures."""
+SHARED_VARIABLE = "WEIGHBRIDGE_SHARED_MEASUREMENTS"
+"""Environment variable by which `ci gate` says that the DVC remote may be asked for measurements."""
 UNKNOWN_RUN = {"run": "", "by": "an unknown run", "at": "an unknown time"}
 
 
