@@ -146,12 +146,10 @@ class Walk:
         self.page.append("```console\n" + "\n".join(block) + "\n```\n")
         return printed
 
-    def quote(self, markdown: str, start: str, end: str) -> None:
-        """Show a part of a report as it looks in the pull request."""
-        part = markdown.partition(start)[2].partition(end)[0]
-        # Pictures are in the uploaded report, not beside this page.
-        part = re.sub(r"(?m)^!\[.*\n?", "", part).strip("\n")
-        lines = [f"**{start.lstrip('# ')}**", "", *part.splitlines()]
+    def quote(self, printed: str) -> None:
+        """Show what stands open in a report, as it looks in the pull request."""
+        report = printed[printed.index("\n## ") :].partition("\n<details>")[0]
+        lines = [re.sub(r"^## (.*)", r"**\1**", line) for line in report.strip("\n").splitlines()]
         self.page.append("\n".join(f"> {line}".rstrip() for line in lines) + "\n")
 
 
@@ -232,7 +230,7 @@ def broken(me: Walk) -> None:
         "It restored what the change does not touch, built the one recipe, weighed it, and failed. This is what the comment "
         "in the pull request says (it is longer; [what a verdict means](verdicts.md) explains it):"
     )
-    me.quote(report, "### Limits", "\n### ")
+    me.quote(report)
     me.say("On GitHub the line of the recipe in `params.yaml` carries the reason as an annotation, too.")
 
 
@@ -246,11 +244,7 @@ def loosened(me: Walk) -> None:
         "Budgets are compared with those of the merge base. What asks for less needs a [waiver](howto/waivers.md), a file "
         "with a name, a reason and a last day:"
     )
-    changed = next(
-        (line for line in report.splitlines() if re.match(r"###? .*(olicy|oosen)", line)),
-        "### What changed in params.yaml",
-    )
-    me.quote(report, changed, "\n### ")
+    me.quote(report)
     me.say("So go the honest way: back to the old limit, and eight bits instead of pruning.")
     me.run("git restore dvc.lock", "git revert --no-edit HEAD >/dev/null")
     me.edit(
@@ -260,7 +254,7 @@ def loosened(me: Walk) -> None:
     )
     me.run("git commit --quiet -m 'Quantize to eight bits' -- params.yaml")
     report = me.run("weighbridge ci gate --base origin/main", keep="^Running stage")
-    me.quote(report, "### Limits", "\n### ")
+    me.quote(report)
 
 
 def promoted(me: Walk) -> None:

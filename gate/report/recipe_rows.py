@@ -23,7 +23,13 @@ from weighbridge.gate.report.governance import (
 )
 from weighbridge.gate.report.headline import measured
 from weighbridge.gate.report.phrases import counted
-from weighbridge.gate.report.reference_points import ReferencePoint, accuracy_change, latency_change, size_change
+from weighbridge.gate.report.reference_points import (
+    ABSENT,
+    ReferencePoint,
+    accuracy_change,
+    latency_change,
+    size_change,
+)
 from weighbridge.gate.report.subject import Report
 from weighbridge.gate.verdict.judge import name_of
 
@@ -36,6 +42,7 @@ def place_columns(report: Report) -> list[Span]:
     return [Code(f"{name} ({sets})") for name, sets in found.items()]
 
 
+NOT_MEASURED = "not measured"
 MOST_ROWS = 4
 """Of the first table: with headline, table and what follows, a reader sees it all at once."""
 _HEADER = ("recipe", "verdict", "size", "latency", "accuracy", "why")
@@ -110,7 +117,8 @@ def _refused_rows(report: Report) -> list[tuple[Inline, ...]]:
 
 def _with_changes(cell: str, entry: Entry, report: Report, change: Callable[[Entry, ReferencePoint], str]) -> str:
     """`400 B (0.4×); base −3.1%, stable same`."""
-    said = [f"{point.name} {change(entry, point)}" for point in report.points if point.figures]
+    found = [(point.name, change(entry, point)) for point in report.points if point.figures]
+    said = [f"{name} {changed}" for name, changed in found if changed != ABSENT or cell != NOT_MEASURED]
     return f"{cell}; {', '.join(said)}" if said else cell
 
 
@@ -137,14 +145,14 @@ def size_cell(entry: Entry) -> str:
 def latency_cell(entry: Entry) -> str:
     """Median latency, and its ratio to the baseline's."""
     speed = entry.speed
-    return f"{quantity(speed.candidate, 'seconds')} ({quantity(speed.ratio, 'ratio', 3)})" if speed else "not measured"
+    return f"{quantity(speed.candidate, 'seconds')} ({quantity(speed.ratio, 'ratio', 3)})" if speed else NOT_MEASURED
 
 
 def accuracy_cell(entry: Entry) -> str:
     """Accuracy, and its difference to the baseline's in points."""
     found = entry.accuracy
     if found is None:
-        return "not measured"
+        return NOT_MEASURED
     change = found[0] - found[1]
     sign = "+" if change > 0 else ""
     return f"{percent(found[0], 4)} ({sign}{quantity(change, 'points', 3)})"

@@ -40,7 +40,7 @@ def continued(root: Path, params: Params, ran: Sequence[str], run: str) -> str:
                 found.setdefault(f"{other['by']}, {other['at']}", []).append(candidate.name)
     said = [f"{', '.join(names[:3])} (measured by {who})" for who, names in list(found.items())[:3]]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"continues earlier launches: {'; '.join(said)}{more}" if said else ""
+    return f"continues an earlier measurement: {'; '.join(said)}{more}" if said else ""
 
 
 def with_origin(report: ProjectReport, clause: str) -> ProjectReport:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
-_LEAST = 7
-"""Characters that a column keeps: a narrower one is no column any more."""
 _GAP = 2
 _HEAD = 2
 
@@ -25,7 +24,10 @@ def columns(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
     room = None if width is None else width - _GAP * (len(header) - 1)
     if room is None or sum(widest) <= room:
         return _table(header, cells)
-    least = [max(min(_LEAST, wide), len(name) + _HEAD) for wide, name in zip(widest, header, strict=True)]
+    least = [
+        max(len(name) + _HEAD, *(len(piece) for row in cells for piece in _pieces(row[place])))
+        for place, name in enumerate(header)
+    ]
     if sum(least) > room:
         return _stacked(header, cells, width or 0)
     fitted = _shrunk(widest, least, room)
@@ -43,15 +45,18 @@ def _shrunk(widest: Sequence[int], least: Sequence[int], room: int) -> list[int]
 
 
 def _wrapped(cell: str, width: int) -> list[str]:
-    """A cell's lines; a name breaks behind its dots and dashes before it breaks anywhere."""
-    lines: list[str] = []
-    for part in textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False):
-        while len(part) > width:
-            at = max((part.rfind(sign, 0, width) + 1 for sign in ".-_/"), default=0) or width
-            lines.append(part[:at])
-            part = part[at:]  # noqa: PLW2901  # what is left of it
-        lines.append(part)
-    return lines or [""]
+    """A cell's lines; no piece of it is longer than that."""
+    lines = [""]
+    for piece in _pieces(cell):
+        if len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+def _pieces(cell: str) -> list[str]:
+    """What a cell may be broken into, nothing of it lost: words, and names behind their dots, dashes and slashes."""
+    return re.findall(r"[^\s._/-]*(?:[._/-]+|\s+|$)", cell)
 
 
 def _stacked(header: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> str:

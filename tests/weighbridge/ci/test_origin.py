@@ -44,6 +44,6 @@ def test_launches_of_another_run_that_are_continued_are_named(tmp_path):
         return continued(root, params, ["weigh@int8"], "mine")
 
     assert measured(("mine", "CI")) == ""
-    said = "continues earlier launches: int8 (measured by Ada, 2026-11-20 08:00 UTC)"
+    said = "continues an earlier measurement: int8 (measured by Ada, 2026-11-20 08:00 UTC)"
     assert measured(("other", "Ada"), ("mine", "CI")) == said
     assert continued(root, params, [], "mine") == ""
