@@ -1,6 +1,6 @@
 """Put the report of the last pipeline run into the README: `python docs/make_readme.py`.
 
-What stands open in it, to the letter, with smaller headings; the rest of the report is longer than a README.
+What stands open in it before the limits one by one, to the letter, with smaller headings; the rest is longer than a README.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ BLOCK = re.compile(r"(<!-- report: begin .*? -->\n).*?(<!-- report: end -->)", r
 
 
 def shown(report: str) -> str:
-    """The report up to its first folding, headings two levels down."""
-    text = report.split("\n<details>", 1)[0].rstrip()
+    """The report up to its first folding or its list of limits, headings two levels down."""
+    text = re.split(r"\n<details>|\n### Limits", report, maxsplit=1)[0].rstrip()
     return re.sub(r"^(#+ )", r"##\1", text, flags=re.MULTILINE)
 
 

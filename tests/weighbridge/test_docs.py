@@ -82,3 +82,19 @@ def test_the_site_builds_without_a_warning(tmp_path):
         r'(?:src|href)="(?:https?:)?//(?!github\.com|docs\.gitlab\.com|squidfunk)[^"]+\.(?:js|css|woff2?)"', pages
     )
     assert fetched == []
+
+
+def test_a_stranger_sees_pictures_and_no_long_table():
+    """The README's pictures are there and small, its links lead somewhere, and no table is longer than a screen."""
+    text = (PROJECT / "README.md").read_text()
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert len(pictures) == 2
+    for name in pictures:
+        data = (PROJECT / name).read_bytes()
+        assert data.startswith(b"\x89PNG")
+        assert len(data) < 200_000, name
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (PROJECT / target).exists(), target
+    rows = [len(table.splitlines()) for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)]
+    assert max(rows) <= 12
+    assert text.index("weighbridge init") < text.index("\n## What it does")

@@ -34,10 +34,11 @@ def advise(
     """
     from weighbridge.core.errors import ExitCode
     from weighbridge.core.files import pretty_json
+    from weighbridge.core.git import find_project
     from weighbridge.search import advise as room
 
     with progress(quiet=quiet) as report:
-        found = room.advise(root, goal.value if goal else None, target, report)
+        found = room.advise(find_project(root), goal.value if goal else None, target, report)
     typer.echo(pretty_json(room.as_json(found)) if as_json else room.as_text(found), nl=as_json)
     if found.obstacle is not None:
         typer.echo(f"weighbridge: {found.obstacle}", err=True)

@@ -21,9 +21,10 @@ def devices(
     from weighbridge.cli.console import width
     from weighbridge.core.columns import columns
     from weighbridge.core.files import pretty_json
+    from weighbridge.core.git import find_project
     from weighbridge.gate.devices.survey import survey
 
-    rows = survey(root)
+    rows = survey(find_project(root))
     if as_json:
         typer.echo(pretty_json(rows))
     else:

@@ -36,9 +36,11 @@ def plan(
 
     from weighbridge.core.errors import ExitCode
     from weighbridge.core.files import pretty_json
+    from weighbridge.core.git import find_project
     from weighbridge.search import plan as room
     from weighbridge.search.planning import planned
 
+    root = find_project(root)
     items = planned(root)
     chosen = room.shard(items, part) if part else items
     chosen = [item for item in chosen if kind is None or item.kind == kind.value]

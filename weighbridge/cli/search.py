@@ -99,11 +99,13 @@ def search(
     """
     from weighbridge.core.errors import ExitCode
     from weighbridge.core.files import pretty_json
+    from weighbridge.core.git import find_project
     from weighbridge.search import commands
     from weighbridge.search.front import results
     from weighbridge.search.run import folder_of
     from weighbridge.search.run import search as run_search
 
+    root = find_project(root)
     request = wanted.request(root)
     folder = folder_of(request, request.target or "")
     if action in {Action.STOP, Action.SHOW}:
