@@ -171,7 +171,10 @@ def params(answers: InitAnswers, schema: str) -> str:
         steps = (
             [step]
             if step
-            else ["prune: {method: magnitude, sparsity: 0.5, finetune: {epochs: 1}}", _STEPS["int8-static"]]
+            else [
+                "prune: {method: magnitude, sparsity: 0.5, scope: layer, finetune: {epochs: 1}}",
+                _STEPS["int8-static"],
+            ]
         )
         blocks.append(
             "\n".join([f"  {name}:", "    target: onnxruntime", "    steps:", *(f"      - {s}" for s in steps), ""])

@@ -149,10 +149,11 @@ def _first_alone(top: Path, folder: Path, requirements: str, answers: InitAnswer
     return {path: _old(path) or text for path, text in files.items()}
 
 
-def apply(plan: InitPlan) -> None:
+def apply(plan: InitPlan) -> list[str]:
     """Write the plan's files, each in one step, and start DVC at the repository's top where it is not yet there.
 
-    One DVC project and one registry serve all models of a repository.
+    One DVC project and one registry serve all models of a repository. New files are staged, as `dvc init` does with its
+    own; returned are those that the repository's own patterns have git ignore.
     """
     inside = [change for change in plan.changes if change.path.is_relative_to(plan.top / ".dvc")]
     _write([change for change in plan.changes if change not in inside])
@@ -163,8 +164,13 @@ def apply(plan: InitPlan) -> None:
     if plan.remote is not None:
         _dvc(plan.top, "remote", "add", "--quiet", "--force", "--default", "storage", plan.remote)
     new = [os.path.relpath(change.path, plan.top) for change in plan.changes if change.old is None]
-    if new:  # as `dvc init` does with its own: `git commit -a` takes the rest
-        Git(plan.top).run("add", "--", *new)
+    git = Git(plan.top)
+    said = git.attempt("check-ignore", "-z", "--stdin", stdin="".join(f"{name}\0" for name in new)).stdout
+    ignored = [name for name in said.split("\0") if name]
+    staged = [name for name in new if name not in ignored]
+    if staged:
+        git.run("add", "--", *staged)
+    return ignored
 
 
 def _write(changes: list[FileChange]) -> None:

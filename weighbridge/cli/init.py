@@ -144,17 +144,18 @@ def init(
             typer.echo(change.diff(plan.top), nl=False)
         return
     _agree(plan, yes)
-    setup.apply(plan)
-    _say(plan, source)
+    _say(plan, source, setup.apply(plan))
 
 
-def _say(plan: InitPlan, source: str) -> None:
+def _say(plan: InitPlan, source: str, ignored: list[str]) -> None:
     """What was written, and what to do next."""
     from weighbridge.ci import setup
     from weighbridge.ci.scaffold import SOURCE
 
     for line in setup.describe(plan):
         typer.echo(line)
+    if ignored:
+        typer.echo(f"git ignores, by a pattern of yours: {', '.join(ignored)}")
     if not plan.changes:
         typer.echo("nothing to change")
         return

@@ -464,3 +464,15 @@ def test_what_is_new_is_staged_and_the_plots_have_their_templates(repository):
     plots = yaml.safe_load((repository / "models/a/dvc.yaml").read_text())["plots"]
     for options in (options for plot in plots for options in plot.values()):
         json.loads((repository / f".dvc/plots/{options['template']}.json").read_text())
+
+
+def test_what_the_users_patterns_ignore_is_written_and_said(repository):
+    """`.vscode/` is ignored in many repositories; everything else is staged all the same."""
+    options = two_models(repository)
+    (repository / ".gitignore").write_text(".vscode/\n")
+    said = run(repository, "models/a", "--name", "a", *options)
+    assert "git ignores, by a pattern of yours: .vscode/weighbridge-params.schema.json" in said
+    staged = subprocess.run(
+        ["git", "diff", "--cached", "--name-only"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "models/a/params.yaml" in staged
