@@ -53,14 +53,16 @@ def edit(root, name, diff):
     write(root, name, text.replace(old, new))
 
 
-def stages(lines):
-    return [line for line in lines if line.startswith("Running stage")]
+def built(lines):
+    """Stages that build. Whether a measurement changes, so that it is judged again, is for the machine to say."""
+    ran = [line for line in lines if line.startswith("Running stage")]
+    return [line for line in ran if not re.search(r"'(device|weigh@\w+|judge)'", line)]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_every_command_does_what_the_page_says(tmp_path):
-    """From an empty folder: exit codes and stages are the page's, through branch, commit, merge and roll-back."""
+    """From an empty folder: exit codes and what is built are the page's, through branch, commit, merge and roll-back."""
     root = tmp_path / "clouds"
     root.mkdir()
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GITHUB_", "DVC_", "CI"))}
@@ -76,7 +78,7 @@ def test_every_command_does_what_the_page_says(tmp_path):
                     stderr=subprocess.STDOUT, text=True, check=False,
                 )  # fmt: skip
                 assert done.returncode == item.code, f"{item.command} exited {done.returncode}\n{done.stdout}"
-                assert stages(done.stdout.splitlines()) == stages(item.printed), item.command
+                assert built(done.stdout.splitlines()) == built(item.printed), item.command
                 ran.append(item.command.split()[:2])
         elif kind == "diff":
             edit(root, name, text)
