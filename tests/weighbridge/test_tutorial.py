@@ -62,7 +62,7 @@ def built(lines):
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_every_command_does_what_the_page_says(tmp_path):
-    """From an empty folder: exit codes and what is built are the page's, through branch, commit, merge and roll-back."""
+    """From an empty folder: exit codes and what is built are as printed, through branch, merge and roll-back."""
     root = tmp_path / "clouds"
     root.mkdir()
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GITHUB_", "DVC_", "CI"))}
