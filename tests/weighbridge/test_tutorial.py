@@ -87,4 +87,5 @@ def test_every_command_does_what_the_page_says(tmp_path):
     for command in (["git", "switch"], ["git", "commit"], ["git", "merge"], ["weighbridge", "init"], ["dvc", "repro"]):
         assert command in ran
     log = subprocess.run(["git", "log", "--oneline", "main"], cwd=root, capture_output=True, text=True, check=True)
-    assert "clouds: rollback" in log.stdout.lower() or "rolled back" in log.stdout.lower(), log.stdout
+    said = [line.partition(" ")[2] for line in log.stdout.splitlines()]
+    assert said[:2] == ["clouds: roll back v1 to b1", "clouds: promote v1 (compact)"]

@@ -31,6 +31,8 @@ _RECORD = ".weighbridge/imported.json"
 _SECTIONS = {"task": ("train", "baseline", "compress", "weigh"), "inputs": ("baseline", "compress", "weigh")}
 """By section of `params.yaml`: the kinds of stages that read it."""
 
+_READ_LIMITS = ("weigh", "judge")
+"""Kinds of stages that read budgets."""
 _PARAMETER = {"recipes": "recipes.${key}"}
 """How a stage names a section of which each of its runs has a part."""
 
@@ -63,6 +65,13 @@ def missing(root: Path) -> list[Undeclared]:
     """Every line that a project's `dvc.yaml` lacks, by its sources and by what its stages were seen to import."""
     side = _side(root)
     found = all_undeclared(side)
+    readers = [stage for stage in side.stages if stage.kind in _READ_LIMITS]
+    found += [
+        _line(side, stage, path)
+        for stage in readers
+        for path in _limits(side, str(stage.kind))
+        if not _covered(side, stage, path)
+    ]
     recorded = root / _RECORD
     if recorded.is_file():
         for kind, lines in read_json(recorded).items():
@@ -159,7 +168,7 @@ def _recipes(side: Side) -> list[dict[str, Any]]:
 
 def _limits(side: Side, kind: str) -> list[str]:
     """The file of shared budgets, for the stages that read them."""
-    path = side.path(side.shared_budgets) if side.shared_budgets and kind in ("weigh", "judge") else None
+    path = side.path(side.shared_budgets) if side.shared_budgets and kind in _READ_LIMITS else None
     return [] if path is None else [path]
 
 

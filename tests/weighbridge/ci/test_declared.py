@@ -193,6 +193,9 @@ def test_shared_budgets_are_a_dependency_of_who_reads_them(git):
     write(git.root, "budgets.yaml", "budgets: [{metric: 'nets.common:score', max: 1}]\n")
     with pytest.raises(InputError, match=r"`- budgets\.yaml`"):
         require_limits(git.root)
+    assert [(item.stage, item.line) for item in missing(git.root)] == [("judge", "budgets.yaml")]
+    add(git.root, missing(git.root))
+    require_limits(git.root)
     commit(git)
     side = made.side(git)
     assert "budgets.yaml" in side.dependencies
