@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -29,6 +30,7 @@ from weighbridge.serve.tensors import decode, encode
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Headers = list[tuple[bytes, bytes]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
@@ -112,24 +114,29 @@ class Application:
             return
         except WeighbridgeError as error:
             status = status_of(error)
-            body, headers = json.dumps({"error": str(error)}).encode(), _headers(status)
+            body, headers = json.dumps({"error": str(error)}).encode(), headers_of(status)
         headers += [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": int(status), "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     async def _infer(
         self, scope: Scope, receive: Receive, model: str, version: str | None
-    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    ) -> tuple[bytes, Headers]:
         if scope["method"] != "POST":
             raise InputError(f"expected POST, got {scope['method']}", where=scope["path"])
         headers = dict(scope["headers"])
         body = await read_body(headers, receive, self.service.options.limits.body_bytes, self.slow)
-        length = _header_length(headers.get(_LENGTH))
-        key = headers[self._key].decode("latin-1")[:512] if self._key in headers else None
-        answer = await self.service.infer(
-            model, version, key, lambda inputs, limits: decode(body, length, inputs, limits)
-        )
-        return _encoded(model, answer)
+        length = header_length(headers)
+        answer = await self.service.infer(model, version, self.key_of(headers), partial(decode, body, length))
+        return encoded(model, answer)
+
+    def key_of(self, headers: dict[bytes, bytes]) -> str | None:
+        """What the split goes by."""
+        return headers[self._key].decode("latin-1")[:512] if self._key in headers else None
+
+    def too_slow(self) -> SlowBodyError:
+        """What a client hears whose body does not arrive."""
+        return SlowBodyError(f"the body did not arrive within {self.slow:g} s")
 
     async def _live(self, _: HttpRequest) -> Response:
         return JSONResponse({"live": True})
@@ -215,7 +222,9 @@ def _within(body: bytes, largest: int) -> bytes:
     return body
 
 
-def _header_length(text: bytes | None) -> int | None:
+def header_length(headers: dict[bytes, bytes]) -> int | None:
+    """Bytes of the JSON in front of binary tensors; None where there are none."""
+    text = headers.get(_LENGTH)
     if text is None:
         return None
     if not text.isdigit() or len(text) > 12:
@@ -223,7 +232,8 @@ def _header_length(text: bytes | None) -> int | None:
     return int(text)
 
 
-def _encoded(model: str, answer: Answer) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+def encoded(model: str, answer: Answer) -> tuple[bytes, Headers]:
+    """An answer's body and its headers but the length."""
     head = {"model_name": model, "model_version": answer.version, "id": answer.id}
     body, length = encode(head, answer.outputs, answer.request.binary)
     if length is None:
@@ -232,7 +242,8 @@ def _encoded(model: str, answer: Answer) -> tuple[bytes, list[tuple[bytes, bytes
     return body, [kind, (_LENGTH, str(length).encode())]
 
 
-def _headers(status: HTTPStatus) -> list[tuple[bytes, bytes]]:
+def headers_of(status: HTTPStatus) -> Headers:
+    """The headers of an error."""
     kind = [(b"content-type", b"application/json")]
     return [*kind, (b"retry-after", b"1")] if status == HTTPStatus.SERVICE_UNAVAILABLE else kind
 

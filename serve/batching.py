@@ -7,6 +7,7 @@ bounded: what does not fit is refused at once, instead of everybody waiting long
 from __future__ import annotations
 
 import asyncio
+import itertools
 import queue
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.core.errors import MeasurementError, StateError
+from weighbridge.core.errors import MeasurementError, StateError, WeighbridgeError
 from weighbridge.serve.runtimes import Loaded
 from weighbridge.serve.tensors import Array, Feed
 
@@ -39,25 +40,34 @@ class Batching:
     """Seconds after which a request is given up."""
 
 
-@dataclass(frozen=True, eq=False)
+Result = list[Array] | WeighbridgeError
+"""All outputs for one request, or why there are none."""
+
+
+@dataclass(eq=False, slots=True)
 class _Waiting:
     feed: Feed
     rows: int
     form: tuple[Any, ...]
-    done: Callable[[list[Array] | BaseException], None]
+    settle: Callable[[Result], None]
+    loop: asyncio.AbstractEventLoop
+    until: float
 
 
 @dataclass
 class Batcher:
-    """Runs one loaded model; `run` may be called by many tasks at once."""
+    """Runs one loaded model; `submit` and `run` may be called by many tasks at once."""
 
     loaded: Loaded
     settings: Batching
     clock: Callable[[], float] = time.monotonic
     _queue: queue.SimpleQueue[_Waiting | None] = field(default_factory=queue.SimpleQueue)
+    _open: dict[_Waiting, bool] = field(default_factory=dict)
+    """Requests without an answer, the oldest first. Whoever takes one out settles it: never twice."""
     _since: float | None = None
     """When the run in progress began."""
-    _waiting: int = 0
+    _sweeps: asyncio.AbstractEventLoop | None = None
+    """The loop in which requests that wait too long are given up, while there are any."""
 
     def __post_init__(self) -> None:
         threading.Thread(target=self._work, daemon=True, name="inference").start()
@@ -65,7 +75,7 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Requests that wait or run."""
-        return self._waiting
+        return len(self._open)
 
     @property
     def stuck(self) -> bool:
@@ -73,33 +83,49 @@ class Batcher:
         since = self._since
         return since is not None and self.clock() - since > self.settings.patience
 
-    async def run(self, feed: Feed) -> list[Array]:
-        """All outputs for one request; a `BusyError` where the queue is full or the model hangs, a `MeasurementError`
-        where it took too long or the runtime failed.
+    def submit(self, feed: Feed, settle: Callable[[Result], None]) -> None:
+        """Run a request, and call `settle` once: with all outputs, or with a `MeasurementError` where it took too long
+        or the runtime failed. A `BusyError` where the queue is full or the model hangs.
+
+        Called in an event loop. `settle` is called in the thread of the runtime where the request ran and waits alone,
+        which saves waking the loop, and in the loop otherwise.
         """
         if self.stuck:
             raise BusyError("the model does not answer")
-        if self._waiting >= self.settings.queued:
-            raise BusyError(f"{self._waiting} requests are waiting")
+        if len(self._open) >= self.settings.queued:
+            raise BusyError(f"{len(self._open)} requests are waiting")
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(feed, *_form(feed), settle, loop, self.clock() + self.settings.patience)
+        self._open[waiting] = True
+        if self._sweeps is not loop:
+            self._sweeps = loop
+            loop.call_later(self.settings.patience, self._sweep)
+        self._queue.put(waiting)
+
+    async def run(self, feed: Feed) -> list[Array]:
+        """All outputs for one request; errors as of `submit`."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Array]] = loop.create_future()
-
-        def finish(result: list[Array] | BaseException) -> None:
-            loop.call_soon_threadsafe(_settle, future, result)
-
-        self._waiting += 1
-        try:
-            self._queue.put(_Waiting(feed, *_form(feed), finish))
-            async with asyncio.timeout(self.settings.patience):
-                return await future
-        except TimeoutError as error:
-            raise MeasurementError(f"no answer within {self.settings.patience:g} s") from error
-        finally:
-            self._waiting -= 1
+        self.submit(feed, lambda result: in_loop(loop, _settle, future, result))
+        return await future
 
     def close(self) -> None:
         """Finish what waits, then end the thread."""
         self._queue.put(None)
+
+    def _sweep(self) -> None:
+        """Give up what has waited too long; look again when the next one has."""
+        now, patience = self.clock(), self.settings.patience
+        for oldest in list(self._open):
+            if oldest.until > now:
+                asyncio.get_running_loop().call_later(max(0.001, oldest.until - now), self._sweep)
+                return
+            self._finish(oldest, MeasurementError(f"no answer within {patience:g} s"))
+        self._sweeps = None
+
+    def _finish(self, waiting: _Waiting, result: Result) -> None:
+        if self._open.pop(waiting, False):
+            waiting.settle(result)
 
     def _work(self) -> None:
         left: _Waiting | None = None
@@ -109,12 +135,28 @@ class Batcher:
                 return
             batch, left, ended = self._gather(first)
             self._since = self.clock()
-            self._answer(batch)
+            results = self._answers(batch)
             self._since = None
+            if len(batch) == 1 and left is None and self._queue.empty():
+                self._finish(first, results[0])
+            else:
+                self._hand_over(batch, results)
             if ended and left is None:
                 return
             if ended:
                 self._queue.put(None)
+
+    def _hand_over(self, batch: Sequence[_Waiting], results: Sequence[Result]) -> None:
+        """Settle in the loops, each woken once: this thread goes on with the next run."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Result]]] = {}
+        for waiting, result in zip(batch, results, strict=True):
+            by_loop.setdefault(waiting.loop, []).append((waiting, result))
+        for loop, items in by_loop.items():
+            in_loop(loop, self._finish_all, items)
+
+    def _finish_all(self, items: Sequence[tuple[_Waiting, Result]]) -> None:
+        for waiting, result in items:
+            self._finish(waiting, result)
 
     def _gather(self, first: _Waiting) -> tuple[list[_Waiting], _Waiting | None, bool]:
         """The first request with those behind it that fit; one that did not fit; whether the queue ended."""
@@ -133,22 +175,20 @@ class Batcher:
             rows += following.rows
         return batch, None, False
 
-    def _answer(self, batch: Sequence[_Waiting]) -> None:
+    def _answers(self, batch: Sequence[_Waiting]) -> Sequence[Result]:
         """Run a batch; one that fails is run one by one, so that a request fails for itself alone."""
         try:
-            results: Sequence[list[Array] | BaseException] = self._together(batch)
+            return self._together(batch)
         except Exception as error:  # noqa: BLE001  # the runtime's own errors share no base; each reaches its request
-            results = [_failed(error)] if len(batch) == 1 else [self._single(waiting) for waiting in batch]
-        for waiting, result in zip(batch, results, strict=True):
-            waiting.done(result)
+            return [_failed(error)] if len(batch) == 1 else [self._single(waiting) for waiting in batch]
 
-    def _single(self, waiting: _Waiting) -> list[Array] | BaseException:
+    def _single(self, waiting: _Waiting) -> Result:
         try:
             return self.loaded.run(waiting.feed)
         except Exception as error:  # noqa: BLE001  # as above
             return _failed(error)
 
-    def _together(self, batch: Sequence[_Waiting]) -> list[list[Array]]:
+    def _together(self, batch: Sequence[_Waiting]) -> Sequence[Result]:
         if len(batch) == 1:
             return [self.loaded.run(batch[0].feed)]
         feed = {name: np.concatenate([waiting.feed[name] for waiting in batch]) for name in batch[0].feed}
@@ -156,9 +196,10 @@ class Batcher:
         total = sum(waiting.rows for waiting in batch)
         if any(output.shape[:1] != (total,) for output in outputs):
             raise ValueError("the outputs have another number of examples than the inputs")
-        ends = np.cumsum([waiting.rows for waiting in batch])[:-1]
-        parts = [np.split(output, ends) for output in outputs]
-        return [list(row) for row in zip(*parts, strict=True)]
+        ends = itertools.accumulate(waiting.rows for waiting in batch)
+        return [
+            [output[end - waiting.rows : end] for output in outputs] for waiting, end in zip(batch, ends, strict=True)
+        ]
 
 
 def _failed(error: Exception) -> MeasurementError:
@@ -175,10 +216,19 @@ def _form(feed: Feed) -> tuple[int, tuple[Any, ...]]:
     return (rows.pop(), form) if len(rows) == 1 else (1, (object(),))
 
 
-def _settle(future: asyncio.Future[list[Array]], result: list[Array] | BaseException) -> None:
+def in_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: Any) -> None:
+    """Call something in a loop, from any thread. A loop that has ended has nobody who waits."""
+    try:
+        loop.call_soon_threadsafe(call, *arguments)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+
+
+def _settle(future: asyncio.Future[list[Array]], result: Result) -> None:
     if future.done():
         return  # given up meanwhile
-    if isinstance(result, BaseException):
+    if isinstance(result, WeighbridgeError):
         future.set_exception(result)
     else:
         future.set_result(result)

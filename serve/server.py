@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,8 +21,11 @@ from weighbridge.serve.following import Desired, Follower
 from weighbridge.serve.journal import Appender, Journal
 from weighbridge.serve.service import Options, Service
 from weighbridge.serve.telemetry import Telemetry
+from weighbridge.serve.wire import protocol_of
 
 _LOG = logging.getLogger("weighbridge.serve")
+SWITCH = 0.0002
+"""Seconds for which one thread keeps the interpreter while another waits for it; Python's own 5 ms are a model's runs."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,11 @@ class Server:
         listening = self.listening
         config = uvicorn.Config(
             application, host=listening.host, port=listening.port, lifespan="off", log_level="warning",
-            access_log=False,
+            access_log=False, proxy_headers=False, http=protocol_of(application),
             limit_concurrency=listening.connections, timeout_graceful_shutdown=round(listening.drain),
             timeout_keep_alive=75, server_header=False, date_header=False, ws="none",
         )  # fmt: skip
+        sys.setswitchinterval(SWITCH)
         poller = threading.Thread(target=self._poll, daemon=True, name="registry")
         poller.start()
         try:

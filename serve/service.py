@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +17,13 @@ import numpy as np
 from weighbridge.core.errors import InputError, MeasurementError, StateError, WeighbridgeError
 from weighbridge.serve import answers, routing
 from weighbridge.serve.answers import Outputs
-from weighbridge.serve.batching import BusyError
+from weighbridge.serve.batching import BusyError, Result, in_loop
 from weighbridge.serve.fleet import Board, Fleet, Serving
 from weighbridge.serve.journal import Appender, DoubledError, Journal, UnknownRequestError
 from weighbridge.serve.telemetry import Telemetry
 from weighbridge.serve.tensors import Array, Feed, Limits, Request, Spec
 
+_LOG = logging.getLogger("weighbridge.serve")
 SHADOWS = 64
 """Shadow requests that may be under way; more are dropped: the canary must not slow down stable."""
 
@@ -53,6 +56,27 @@ class Answer:
     request: Request
 
 
+@dataclass(eq=False, slots=True)
+class _Call:
+    """One request on its way."""
+
+    board: Board
+    pinned: bool
+    """Whether a version was asked for by name: it has no canary and no shadow."""
+    key: str
+    identity: str
+    request: Request
+    slices: tuple[str, ...]
+    done: Done
+    loop: asyncio.AbstractEventLoop
+    began: float
+    submitted: float
+
+
+Decode = Callable[[Sequence[Spec], Limits], Request]
+Done = Callable[["Answer | WeighbridgeError"], None]
+
+
 @dataclass
 class Service:
     """Answers requests with what the fleet serves, and counts."""
@@ -65,7 +89,9 @@ class Service:
     log: Appender | None = None
     clock: Callable[[], float] = time.perf_counter
     draining: bool = False
-    _shadows: set[asyncio.Task[None]] = field(default_factory=set)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
+    """Answers are counted in the runtimes' threads and in the loop."""
+    _shadows: int = 0
 
     @property
     def ready(self) -> bool:
@@ -88,11 +114,14 @@ class Service:
             raise AbsentError(f"{self.model} {version!r} is not served")
         return found
 
-    async def infer(
-        self, model: str, version: str | None, key: str | None, decode: Callable[[Sequence[Spec], Limits], Request]
-    ) -> Answer:
-        """Answer one request. What fails on the canary is counted there and answered by stable."""
-        began = self.clock()
+    def begin(  # noqa: PLR0913, PLR0917  # what a request has, and who waits
+        self, model: str, version: str | None, key: str | None, decode: Decode, done: Done, began: float | None = None
+    ) -> None:
+        """Answer one request: `done` is called once, in any thread, with the answer or with an error. A request that
+        cannot be taken is an error here, and `done` is not called. What fails on the canary is counted there and
+        answered by stable. Called in an event loop.
+        """
+        began = self.clock() if began is None else began
         board = self.board(model)
         asked = self.named(model, version)
         try:
@@ -101,23 +130,62 @@ class Service:
         except InputError:
             self.telemetry.refuse("request", "invalid")
             raise
-        slices = self._slices(request.feed)
         identity = request.id or os.urandom(12).hex()
-        routed = self._route(board, key or identity) if version is None else asked
+        key, loop = key or identity, asyncio.get_running_loop()
+        slices = self._slices(request.feed)
+        call = _Call(board, version is not None, key, identity, request, slices, done, loop, began, began)
+        self._submit(call, self._route(board, key) if version is None else asked)
+
+    async def infer(self, model: str, version: str | None, key: str | None, decode: Decode) -> Answer:
+        """The answer to one request; see `begin`."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self.begin(model, version, key, decode, lambda found: in_loop(loop, _settle, future, found))
+        return await future
+
+    def _submit(self, call: _Call, serving: Serving) -> None:
         try:
-            serving, outputs = routed, await self._run(routed, request.feed, began)
-        except (BusyError, MeasurementError) as error:
-            self._log(identity, routed, began, None, slices, request.feed)
-            if routed is board.stable or version is not None:
-                raise
-            self.telemetry.refuse("canary", "answered by stable" if not isinstance(error, BusyError) else "busy")
-            serving, outputs = board.stable, await self._run(board.stable, request.feed, self.clock())
-        self._count(identity, serving, outputs, slices)
-        self._log(identity, serving, began, outputs, slices, request.feed)
-        if serving is board.stable and version is None:
-            self._shadow(board, key or identity, identity, request.feed, outputs)
-        wanted = {name: outputs[name] for name in request.outputs} if request.outputs else outputs
-        return Answer(identity, serving.version, wanted, request)
+            serving.batcher.submit(call.request.feed, lambda result: self._ran(call, serving, result))
+        except BusyError as error:
+            self._ran(call, serving, error)
+
+    def _ran(self, call: _Call, serving: Serving, result: Result) -> None:
+        """A version answered or failed: count it, then answer, or ask stable."""
+        try:
+            found = self._counted(call, serving, result)
+        except Exception as error:
+            # The rim of a request: whatever happens, the client hears of it.
+            _LOG.exception("a request failed")
+            found = MeasurementError(f"the server failed: {type(error).__name__}")
+        if found is not None:
+            call.done(found)
+            return
+        in_loop(call.loop, self._submit, call, call.board.stable)
+
+    def _counted(self, call: _Call, serving: Serving, result: Result) -> Answer | WeighbridgeError | None:
+        """What is sent back; None where stable has to answer for the canary."""
+        outputs = result if isinstance(result, WeighbridgeError) else _named(serving, result)
+        failed = isinstance(outputs, WeighbridgeError)
+        now, stable = self.clock(), call.board.stable
+        with self._counting:
+            arm = self.telemetry.arm(serving.version)
+            arm.counts["requests"] += 1
+            arm.counts["errors"] += failed
+            arm.timed(now - call.submitted)
+            if isinstance(outputs, WeighbridgeError):
+                self._log(call, serving, now - call.began, None)
+                if serving is stable or call.pinned:
+                    return outputs
+                call.submitted = now
+                why = "busy" if isinstance(outputs, BusyError) else "answered by stable"
+                self.telemetry.refuse("canary", why)
+                return None
+            self._count(call, serving, outputs)
+            self._log(call, serving, now - call.began, outputs)
+        if serving is stable and call.board.canary is not None and not call.pinned:
+            in_loop(call.loop, self._shadow, call, outputs)
+        wanted = {name: outputs[name] for name in call.request.outputs} if call.request.outputs else outputs
+        return Answer(call.identity, serving.version, wanted, call.request)
 
     def feedback(self, identity: Any, label: Any) -> None:
         """A label that came late. UnknownRequestError requests and second labels are refused, and counted."""
@@ -125,7 +193,8 @@ class Service:
         if not isinstance(identity, str) or not all(_is_class(value) for value in labels):
             raise InputError('expected {"id": text, "label": text or whole number, or a list of them}')
         try:
-            self.journal.label(identity, [str(value) for value in labels])
+            with self._counting:
+                self.journal.label(identity, [str(value) for value in labels])
         except (UnknownRequestError, DoubledError, InputError, StateError) as error:
             why = {UnknownRequestError: "unknown", DoubledError: "doubled", StateError: "not stored"}.get(
                 type(error), "invalid"
@@ -139,27 +208,14 @@ class Service:
             return canary
         return board.stable
 
-    async def _run(self, serving: Serving, feed: Feed, began: float) -> dict[str, Array]:
-        """A version's outputs by name, counted as its request, and as its error where it fails."""
+    def _count(self, call: _Call, serving: Serving, outputs: Outputs) -> None:
         arm = self.telemetry.arm(serving.version)
-        arm.counts["requests"] += 1
-        try:
-            outputs = await _outputs(serving, feed)
-        except WeighbridgeError:
-            arm.counts["errors"] += 1
-            raise
-        finally:
-            arm.timed(self.clock() - began)
-        return outputs
-
-    def _count(self, identity: str, serving: Serving, outputs: Outputs, slices: tuple[str, ...]) -> None:
-        arm = self.telemetry.arm(serving.version)
-        for name in slices:
+        for name in call.slices:
             arm.slices[name] = arm.slices.get(name, 0) + 1
         found = self._classes(outputs)
         if found is not None:
             arm.predicted(found)
-            self._store(lambda: self.journal.answered(identity, serving.version, found, slices))
+            self._store(lambda: self.journal.answered(call.identity, serving.version, found, call.slices))
 
     def _classes(self, outputs: Outputs) -> list[str] | None:
         try:
@@ -182,66 +238,67 @@ class Service:
         except StateError:
             self.telemetry.refuse("journal", "not written")
 
-    def _shadow(self, board: Board, key: str, identity: str, feed: Feed, outputs: Outputs) -> None:
-        canary = board.canary
-        if canary is None or not routing.is_shadowed(canary.version, self.options.shadow, key):
+    def _shadow(self, call: _Call, outputs: Outputs) -> None:
+        """Ask the canary too, in the loop; stable's answer does not wait for it."""
+        canary = call.board.canary
+        if canary is None or not routing.is_shadowed(canary.version, self.options.shadow, call.key):
             return
-        if len(self._shadows) >= SHADOWS:
-            self.telemetry.refuse("shadow", "busy")
-            return
-        task = asyncio.get_running_loop().create_task(self._compare(canary, identity, feed, outputs))
-        self._shadows.add(task)
-        task.add_done_callback(self._shadows.discard)
-
-    async def _compare(self, canary: Serving, identity: str, feed: Feed, outputs: Outputs) -> None:
-        """A canary that does not answer disagrees."""
-        arm = self.telemetry.arm(canary.version)
         try:
-            theirs = await _outputs(canary, feed)
+            if self._shadows >= SHADOWS:
+                raise BusyError(f"{SHADOWS} shadow requests are under way")
+            canary.batcher.submit(call.request.feed, lambda result: self._compared(call, canary, outputs, result))
         except BusyError:
             self.telemetry.refuse("shadow", "busy")
             return
-        except MeasurementError:
-            arm.counts["compared"] += 1
-            arm.counts["disagreed"] += 1
-            return
-        arm.counts["compared"] += 1
-        arm.counts["disagreed"] += not answers.agree(outputs, theirs, self._classes)
-        found = self._classes(theirs)
-        if found is not None:
-            self._store(lambda: self.journal.shadowed(identity, canary.version, found))
+        with self._counting:
+            self._shadows += 1
 
-    def _log(  # noqa: PLR0913, PLR0917  # the fields of a line
-        self,
-        identity: str,
-        serving: Serving,
-        began: float,
-        outputs: Outputs | None,
-        slices: tuple[str, ...],
-        feed: Feed,
-    ) -> None:
+    def _compared(self, call: _Call, canary: Serving, outputs: Outputs, result: Result) -> None:
+        """A canary that does not answer disagrees."""
+        theirs = result if isinstance(result, WeighbridgeError) else _named(canary, result)
+        with self._counting:
+            self._shadows -= 1
+            arm = self.telemetry.arm(canary.version)
+            arm.counts["compared"] += 1
+            if isinstance(theirs, WeighbridgeError):
+                arm.counts["disagreed"] += 1
+                return
+            arm.counts["disagreed"] += not answers.agree(outputs, theirs, self._classes)
+            found = self._classes(theirs)
+            if found is not None:
+                self._store(lambda: self.journal.shadowed(call.identity, canary.version, found))
+
+    def _log(self, call: _Call, serving: Serving, latency: float, outputs: Outputs | None) -> None:
         log = self.log
-        if log is None or routing.share("log", serving.version, identity) >= self.options.sample:
+        if log is None or routing.share("log", serving.version, call.identity) >= self.options.sample:
             return
-        line: dict[str, Any] = {"time": datetime.now(UTC).isoformat(), "version": serving.version, "id": identity}
-        line.update(error=outputs is None, latency=self.clock() - began)
+        line: dict[str, Any] = {"time": datetime.now(UTC).isoformat(), "version": serving.version, "id": call.identity}
+        line.update(error=outputs is None, latency=latency)
         found = self._classes(outputs) if outputs is not None else None
         if found is not None and len(found) == 1:
             line["prediction"] = found[0]
-        if slices:
-            line["slices"] = list(slices)
+        if call.slices:
+            line["slices"] = list(call.slices)
         if self.options.log_inputs:
-            line["inputs"] = {name: array.tolist() for name, array in feed.items()}
+            line["inputs"] = {name: array.tolist() for name, array in call.request.feed.items()}
         self._store(lambda: log.append(line))
 
 
-async def _outputs(serving: Serving, feed: Feed) -> dict[str, Array]:
-    arrays = await serving.batcher.run(feed)
+def _named(serving: Serving, arrays: Sequence[Array]) -> dict[str, Array] | MeasurementError:
     outputs = {spec.name: array for spec, array in zip(serving.loaded.outputs, arrays, strict=True)}
     for name, array in outputs.items():
         if array.dtype.kind == "f" and np.isnan(array).any():
-            raise MeasurementError("contains NaN", where=f"output {name}")
+            return MeasurementError("contains NaN", where=f"output {name}")
     return outputs
+
+
+def _settle(future: asyncio.Future[Answer], found: Answer | WeighbridgeError) -> None:
+    if future.done():
+        return  # the client has left
+    if isinstance(found, WeighbridgeError):
+        future.set_exception(found)
+    else:
+        future.set_result(found)
 
 
 def _require_outputs(wanted: Sequence[str], outputs: Sequence[Spec]) -> None:

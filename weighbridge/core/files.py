@@ -60,28 +60,34 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(_text(path), str(path))
 
 
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number[:40]} is out of range")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
+        raise ValueError("a key occurs twice in one object")
+    return keys
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
+"""Made once: it costs more than a small document."""
+
+
 def parse_json(text: str, where: str) -> Any:
     """Parse JSON. Refused as `InputError`: NaN and infinities (`1e999` too), which JSON does not have, duplicate keys,
     and surrogates, which no text has.
     """
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not a JSON number")
-
-    def finite(number: str) -> float:
-        value = float(number)
-        if math.isinf(value):
-            raise ValueError(f"{number[:40]} is out of range")
-        return value
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = dict(pairs)
-        if len(keys) != len(pairs):
-            raise ValueError("a key occurs twice in one object")
-        return keys
-
     try:
-        value = json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
+        value = _STRICT.decode(text)
         if "\\ud" in text.lower():  # half of a surrogate pair would fail wherever it is written
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
