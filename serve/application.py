@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -23,10 +23,11 @@ from weighbridge import __version__
 from weighbridge.core.errors import InputError, MeasurementError, StateError, WeighbridgeError
 from weighbridge.core.files import parse_json
 from weighbridge.serve.batching import BusyError
+from weighbridge.serve.heads import Heads
 from weighbridge.serve.journal import DoubledError, UnknownRequestError
 from weighbridge.serve.service import AbsentError, Answer, Service
 from weighbridge.serve.telemetry import CONTENT_TYPE
-from weighbridge.serve.tensors import decode, encode
+from weighbridge.serve.tensors import encode
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -82,6 +83,7 @@ class Application:
     key_header: str = "x-request-key"
     slow: float = 10.0
     status: Callable[[], dict[str, Any]] = dict
+    heads: Heads = field(default_factory=Heads)
 
     def __post_init__(self) -> None:
         self._key = self.key_header.lower().encode()
@@ -119,15 +121,14 @@ class Application:
         await send({"type": "http.response.start", "status": int(status), "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _infer(
-        self, scope: Scope, receive: Receive, model: str, version: str | None
-    ) -> tuple[bytes, Headers]:
+    async def _infer(self, scope: Scope, receive: Receive, model: str, version: str | None) -> tuple[bytes, Headers]:
         if scope["method"] != "POST":
             raise InputError(f"expected POST, got {scope['method']}", where=scope["path"])
         headers = dict(scope["headers"])
         body = await read_body(headers, receive, self.service.options.limits.body_bytes, self.slow)
         length = header_length(headers)
-        answer = await self.service.infer(model, version, self.key_of(headers), partial(decode, body, length))
+        reader = partial(self.heads.decode, body, length)
+        answer = await self.service.infer(model, version, self.key_of(headers), reader)
         return encoded(model, answer)
 
     def key_of(self, headers: dict[bytes, bytes]) -> str | None:

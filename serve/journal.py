@@ -16,6 +16,7 @@ from typing import Any
 
 from weighbridge.core.errors import InputError, StateError
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 Totals = Counter[tuple[str, str, str]]
 """(counter, version, slice or nothing) → count."""
 
@@ -26,17 +27,20 @@ class Appender:
 
     path: Path
     _file: int | None = None
+    _size: int = 0
 
     def append(self, line: dict[str, Any]) -> None:
         """One line. Where the disk is full or the file cannot be written a `StateError`; nothing of it stays then."""
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        data = _COMPACT.encode(line).encode() + b"\n"
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                self._size = os.fstat(self._file).st_size
             written = os.write(self._file, data)
             if written != len(data):
                 self._undo(self._file, written)
+            self._size += written
         except OSError as error:
             raise StateError(f"cannot be written: {error.strerror}", where=str(self.path)) from error
 
@@ -47,7 +51,7 @@ class Appender:
     @property
     def size(self) -> int:
         """Bytes of the file."""
-        return os.fstat(self._file).st_size if self._file is not None else 0
+        return self._size if self._file is not None else 0
 
     def close(self) -> None:
         """Close the file; the next line opens it again."""

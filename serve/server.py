@@ -25,7 +25,7 @@ from weighbridge.serve.wire import protocol_of
 
 _LOG = logging.getLogger("weighbridge.serve")
 SWITCH = 0.0002
-"""Seconds for which one thread keeps the interpreter while another waits for it; Python's own 5 ms are a model's runs."""
+"""Seconds for which one thread keeps the interpreter while another waits; Python's own 5 ms are a model's runs."""
 
 
 @dataclass(frozen=True)

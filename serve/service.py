@@ -153,8 +153,7 @@ class Service:
         """A version answered or failed: count it, then answer, or ask stable."""
         try:
             found = self._counted(call, serving, result)
-        except Exception as error:
-            # The rim of a request: whatever happens, the client hears of it.
+        except Exception as error:  # noqa: BLE001  # the rim of a request: whatever happens, the client hears of it
             _LOG.exception("a request failed")
             found = MeasurementError(f"the server failed: {type(error).__name__}")
         if found is not None:
@@ -243,9 +242,10 @@ class Service:
         canary = call.board.canary
         if canary is None or not routing.is_shadowed(canary.version, self.options.shadow, call.key):
             return
+        if self._shadows >= SHADOWS:
+            self.telemetry.refuse("shadow", "busy")
+            return
         try:
-            if self._shadows >= SHADOWS:
-                raise BusyError(f"{SHADOWS} shadow requests are under way")
             canary.batcher.submit(call.request.feed, lambda result: self._compared(call, canary, outputs, result))
         except BusyError:
             self.telemetry.refuse("shadow", "busy")

@@ -184,7 +184,7 @@ def checked_shape(shape: Any, spec: Spec, where: str, limits: Limits) -> tuple[i
 
 def from_bytes(raw: memoryview | bytes, spec: Spec, shape: tuple[int, ...], where: str) -> Array:
     """A tensor from its little-endian bytes, whose number was checked."""
-    return _finite(np.frombuffer(raw, DATATYPES[spec.datatype]).reshape(shape), where)
+    return finite(np.frombuffer(raw, DATATYPES[spec.datatype]).reshape(shape), where)
 
 
 def _from_json(data: Any, spec: Spec, shape: tuple[int, ...], where: str) -> Array:
@@ -199,7 +199,7 @@ def _from_json(data: Any, spec: Spec, shape: tuple[int, ...], where: str) -> Arr
         raise InputError(f"has a value that is no {spec.datatype}", where=f"{where}.data")
     try:
         with np.errstate(over="raise"):
-            return _finite(np.asarray(flat, dtype).reshape(shape), where)
+            return finite(np.asarray(flat, dtype).reshape(shape), where)
     except (OverflowError, FloatingPointError) as error:
         raise InputError(f"has a value out of the range of {spec.datatype}", where=f"{where}.data") from error
 
@@ -214,10 +214,15 @@ def _flat(data: list[Any], depth: int, where: str) -> list[Any]:
     return data
 
 
-def _finite(array: Array, where: str) -> Array:
+def finite(array: Array, where: str) -> Array:
+    """The tensor; an `InputError` where it has NaN or infinite values."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError("contains NaN or infinite values", where=where)
     return array
+
+
+_COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+"""Made once: it costs more than a small answer."""
 
 
 def encode(
@@ -237,7 +242,7 @@ def encode(
             item["data"] = array.ravel().tolist()
         described.append(item)
     try:
-        text = json.dumps({**head, "outputs": described}, separators=(",", ":"), allow_nan=False).encode()
+        text = _COMPACT.encode({**head, "outputs": described}).encode()
     except ValueError as error:
         raise InputError("contains infinite values", where="outputs", fix='ask for "binary_data": true') from error
     return (text, None) if not parts else (b"".join([text, *parts]), len(text))

@@ -22,7 +22,6 @@ from weighbridge.core.errors import WeighbridgeError
 from weighbridge.serve.application import Application, Headers, encoded, header_length, headers_of, status_of
 from weighbridge.serve.batching import in_loop
 from weighbridge.serve.service import Answer
-from weighbridge.serve.tensors import decode
 
 _INFER = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([A-Za-z0-9._-]+))?/infer")
 _GENERAL = {b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"connection"}
@@ -134,7 +133,7 @@ class InferenceProtocol(HttpToolsProtocol):
         body = cycle.parts[0] if len(cycle.parts) == 1 else b"".join(cycle.parts)
         cycle.parts = []
         length = header_length(headers)
-        reader = partial(decode, body, length)
+        reader = partial(application.heads.decode, body, length)
         self._open_own()
         application.service.begin(
             cycle.model, cycle.version, application.key_of(headers), reader, cycle.answer, cycle.began

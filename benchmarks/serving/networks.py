@@ -31,9 +31,7 @@ def residual_network(generation: int, blocks: int = 3) -> bytes:
         name = f"c{len(nodes)}"
         kernel = random.normal(0, (2 / (9 * inside)) ** 0.5, (outside, inside, 3, 3)).astype(np.float32)
         weights.append(numpy_helper.from_array(kernel, f"{name}.w"))
-        nodes.append(
-            helper.make_node("Conv", [source, f"{name}.w"], [name], pads=[1] * 4, strides=[stride] * 2)
-        )
+        nodes.append(helper.make_node("Conv", [source, f"{name}.w"], [name], pads=[1] * 4, strides=[stride] * 2))
         return rectified(name) if relu else name
 
     def rectified(source: str) -> str:
@@ -92,7 +90,7 @@ def registry_of(root: Path, versions: list[bytes]) -> dict[str, str]:
 
 
 def session_of(data: bytes) -> Any:
-    """onnxruntime as the server uses it: one thread that does not spin."""
+    """The runtime as the server uses it: one thread that does not spin."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

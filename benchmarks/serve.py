@@ -1,0 +1,182 @@
+# ruff: noqa: E402  # imports follow the line that makes the right package importable
+"""The server over the loopback: what it adds, what it carries, beside MLServer; moves and kills under load.
+
+    python benchmarks/serve.py --json serve.json             # all of it: about ten minutes on an idle machine
+    python benchmarks/serve.py --only latency throughput     # some sections
+
+1. *latency*: one client, one request after the other, against the same inferences without a server, in turn.
+2. *throughput*: many clients that ask again at once, against the runtime alone at its best batch size, one thread each.
+   Client and server share the machine's processors.
+3. *mlserver*: MLServer with the same model, runtime and thread, same client, in a virtual environment made for it
+   (`--environments`); the better of its modes with and without a process for the model.
+4. *memory*: the server's after the load, over a process that only has the runtime and the model.
+5. *moves*: `stable` moves under load; `--requests` in all. 6. *kills*: kill -9 under load, labels before and after.
+
+Exits 1 if a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# This file has the name of the package that it measures: its own folder must not come first.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.serving import moving, networks
+from benchmarks.serving.clients import Connection, latencies, rendered, rendered_json, saturate
+from benchmarks.serving.processes import PATH, Ours, bare_memory, installed, memory_of, mlserver, ours
+
+Row = dict[str, Any]
+SECTIONS = ("latency", "throughput", "mlserver", "memory", "moves", "kills")
+CLIENTS = (8, 32, 64)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what was asked and print a table."""
+    options = read_options(arguments)
+    os.environ.update(GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_SYSTEM="/dev/null", PYTHONPATH=str(ROOT))
+    begin, rows = time.perf_counter(), []
+    with tempfile.TemporaryDirectory(prefix="serve-") as folder:
+        work = Path(folder)
+        if set(options.only) & set(SECTIONS[:4]):
+            rows += speed(work, options)
+        if set(options.only) & set(SECTIONS[4:]):
+            rows += faults(work, options)
+    rows.append(row("the whole benchmark", time.perf_counter() - begin, "s"))
+    for item in rows:
+        print(f"{item['name']:58} {item['value']:>12,.4g} {item['unit']:12} {item['bar']:10} {item['met'] or ''}")
+    if options.json:
+        bars = {
+            item["name"]: {"value": item["value"], "target": item["bar"], "met": item["met"]}
+            for item in rows
+            if item["bar"]
+        }
+        options.json.write_text(json.dumps({"rows": rows, "bars": bars}, indent=2) + "\n")
+    raise SystemExit(0 if all(item["met"] is not False for item in rows) else 1)
+
+
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each load")
+    parser.add_argument("--requests", type=int, default=100_000, help="under moves")
+    parser.add_argument("--moves", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--environments", type=Path, default=Path(tempfile.gettempdir()) / "weighbridge-benchmarks")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args(arguments)
+
+
+def row(name: str, value: float, unit: str, bar: str = "", *, met: bool | None = None) -> Row:
+    """One figure."""
+    return {"name": name, "value": value, "unit": unit, "bar": bar, "met": met}
+
+
+def speed(work: Path, options: argparse.Namespace) -> list[Row]:
+    """Latency, throughput, MLServer and memory, on ResNet-20."""
+    model, rows = networks.residual_network(1), []
+    networks.registry_of(work / "registry", [model])
+    request = rendered(PATH, networks.images(1))
+    with ours(work / "registry", work / "cache") as server:
+        latencies(server.port, request, 200)
+        if "latency" in options.only:
+            rows += latency(server, model, request)
+        best = max(networks.bare_rate(model, size, options.seconds / 2) for size in (1, 8, 32))
+        rates = {n: saturate(server.port, request, n, options.seconds).rate for n in CLIENTS}
+        if "throughput" in options.only:
+            rows += [row("the runtime alone, at its best batch size", best, "examples/s")]
+            rows += [row(f"served, {n} clients", rate, "examples/s") for n, rate in rates.items()]
+            share = max(rates.values()) / best
+            rows.append(row("served over the runtime alone", share, "times", ">= 0.9", met=share >= 0.9))
+        if "memory" in options.only:
+            (work / "net.onnx").write_bytes(model)
+            over = memory_of(server.child.pid) - bare_memory(work / "net.onnx")
+            rows.append(row("memory over the runtime and the model", over, "MB", "<= 60", met=over <= 60))
+    if "mlserver" in options.only:
+        rows += beside(work, options, model, max(rates.values()))
+    return rows
+
+
+def latency(server: Ours, model: bytes, request: bytes) -> list[Row]:
+    """One client; blocks of requests and of bare inferences in turn."""
+    session, feed = networks.session_of(model), {"image": networks.images(1)}
+    served, bare = [], []
+    for _ in range(10):
+        served += latencies(server.port, request, 200)
+        for _ in range(200):
+            begin = time.perf_counter()
+            session.run(None, feed)
+            bare.append(time.perf_counter() - begin)
+    one, other = statistics.median(served) * 1e6, statistics.median(bare) * 1e6
+    return [
+        row("p50 of the runtime alone", other, "us"),
+        row("p50 served, one client", one, "us"),
+        row("p99 served, one client", statistics.quantiles(served, n=100)[98] * 1e6, "us"),
+        row("p50 added by the server", one - other, "us", "<= 150", met=one - other <= 150),
+    ]
+
+
+def beside(work: Path, options: argparse.Namespace, model: bytes, rate: float) -> list[Row]:
+    """MLServer on the same model; its client's requests are JSON, as its own codec for arrays takes them."""
+    python = installed(options.environments / "mlserver", ["mlserver==1.7.1", "onnxruntime"])
+    image = networks.images(1)
+    tensor = {"name": "image", "shape": list(image.shape), "datatype": "FP32", "data": image.ravel().tolist()}
+    said = {"inputs": [tensor]}
+    rates = []
+    for workers in (0, 1):
+        with mlserver(python, work / f"mlserver-{workers}", model, workers) as port:
+            for request in (rendered(PATH, image), rendered_json(PATH, said)):
+                if Connection(port).ask(request)[0] != 200:
+                    continue
+                saturate(port, request, 8, 1)
+                rates += [saturate(port, request, n, options.seconds).rate for n in (8, 32)]
+    if not rates:
+        raise SystemExit("MLServer answers neither binary tensors nor JSON")
+    times = rate / max(rates)
+    return [
+        row("MLServer, the best of its modes and of 8 and 32 clients", max(rates), "examples/s"),
+        row("served over MLServer", times, "times", ">= 2", met=times >= 2),
+    ]
+
+
+def faults(work: Path, options: argparse.Namespace) -> list[Row]:
+    """Moves and kills, on a tiny network whose answers say which version they are of."""
+    rows, registry = [], work / "moving"
+    digests = networks.registry_of(registry, [networks.tiny_network(n) for n in (1, 2, 3)])
+    with ours(registry, work / "moving-cache") as server:
+        if "moves" in options.only:
+            seen, seconds = moving.moves(registry, digests, server, options.moves, options.requests)
+            rows += [
+                row(f"slowest of {options.moves} moves, commit to served", max(seconds), "s", "<= 2",
+                    met=max(seconds) <= 2),
+                row("median move", statistics.median(seconds), "s"),
+                row(f"failed of {seen.asked} requests", seen.failed, "requests", "0", met=seen.failed == 0),
+                row("answers by another version than they say", seen.wrong_version, "requests", "0",
+                    met=seen.wrong_version == 0),
+            ]  # fmt: skip
+        if "kills" in options.only:
+            seen, sent, counted = moving.kills(registry, digests, server, options.kills)
+            wrong = seen.wrong_version + seen.failed
+            rows += [
+                row(f"wrong version, digest or answer in {options.kills} kills", wrong, "requests", "0", met=wrong == 0),
+                row(f"feedback lost of {sent}", sent - counted + len(seen.problems), "labels", "0",
+                    met=sent == counted and not seen.problems),
+            ]  # fmt: skip
+            print("\n".join(seen.problems[:5]), file=sys.stderr)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
