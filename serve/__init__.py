@@ -5,6 +5,7 @@
 - `runtimes`: the runtimes behind one interface; `tensors`: the protocol's tensors, with limits
 - `routing`: which version answers a request; `answers`: classes, slices, comparison with the shadow
 - `telemetry`: counters as `registry canary judge` reads them; `journal`: what labels that come late are matched with
-- `service`: one request from tensors to counted answer; `application`: the protocol over HTTP
+- `service`: one request from tensors to counted answer; `application`: the protocol over HTTP; `heads`: what requests
+  say before their data, read once; `wire`: inference past the framework, from the parser to the socket
 - `server`: the process: polling, signals, draining
 """

@@ -46,7 +46,8 @@ class Heads:
         if found is not None:
             head, identity = b"{" + head[found.end() :], found[1].decode()
         plan = self.plans.get(head)
-        if plan is None or plan.inputs is not inputs or header_bytes + plan.size != len(body):
+        fits = plan is not None and plan.inputs is inputs and header_bytes + plan.size == len(body)
+        if plan is None or not fits or (identity and plan.request.id):  # two ids are a key that occurs twice
             return self._learn(head, body, header_bytes, inputs, limits)
         feed = {
             name: finite(np.frombuffer(body, dtype, count, header_bytes + start).reshape(shape), name)
@@ -57,7 +58,6 @@ class Heads:
 
     def _learn(self, head: bytes, body: bytes, header_bytes: int, inputs: Sequence[Spec], limits: Limits) -> Request:
         request = decode(body, header_bytes, inputs, limits)
-        # A second id behind the first was refused as a key that occurs twice; a head without one may name its own.
         begin = np.frombuffer(body, np.uint8).ctypes.data + header_bytes
         layout = tuple(
             (name, array.dtype, array.size, array.ctypes.data - begin, array.shape)

@@ -38,6 +38,8 @@ class _Direct:
         self.began = 0.0
         self.given_up: asyncio.TimerHandle | None = None
         self.keep_alive = True
+        self.followed = False
+        """Whether uvicorn has queued a request behind this one."""
         self.response_complete = self.disconnected = False
         self.message_event = asyncio.Event()  # uvicorn sets it where the client leaves; it has no waiters here
 
@@ -84,7 +86,10 @@ class InferenceProtocol(HttpToolsProtocol):
         size = self._size() if found is not None and self.parser.get_method() == b"POST" else None
         free = self.cycle is None or self.cycle.response_complete
         if found is None or size is None or not free or self.parser.get_http_version() != "1.1":
+            ahead = self.cycle
             super().on_headers_complete()
+            if type(ahead) is _Direct and self.pipeline and self.pipeline[0][0] is self.cycle:
+                ahead.followed = True
             return
         version = found[2].decode() if found[2] else None
         self.cycle = cycle = _Direct(self, found[1].decode(), version, size)
@@ -166,14 +171,14 @@ class InferenceProtocol(HttpToolsProtocol):
             return
         own, sent = self._own, 0
         if own is not None and self._sent_all and cycle.keep_alive:
-            # What follows on this connection may come before the loop hears that this is complete.
-            cycle.response_complete = True
             try:
                 sent = own.send(data)
             except BlockingIOError:
                 pass
             except OSError:
                 return  # the client has left; the loop sees it too
+            # What follows on this connection may come before the loop hears that this is complete.
+            cycle.response_complete = sent == len(data)
         in_loop(self.loop, self._write, cycle, data[sent:])
 
     def _write(self, cycle: _Direct, data: bytes) -> None:
@@ -184,7 +189,7 @@ class InferenceProtocol(HttpToolsProtocol):
             self.transport.write(data)
         if not cycle.keep_alive:
             self.transport.close()
-        if self.cycle is cycle:
+        if self.cycle is cycle or cycle.followed:
             self.on_response_complete()
 
 

@@ -207,3 +207,34 @@ def test_the_judge_reads_what_prometheus_scraped(process, registry, tmp_path):
     assert decision.action.value == "advance", decision.text()
     assert [finding.samples for finding in decision.findings] == [expected] * 4
     assert decision.findings[2].estimate == 1.0
+
+
+def test_requests_past_the_framework_are_answered_as_those_through_it(process):
+    server = process()
+    raw = json.dumps(body(id="a")).encode()
+    line = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: x\r\n"
+
+    def ask(*parts):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+            for part in parts:
+                client.sendall(part)
+                time.sleep(0.05)
+            client.shutdown(socket.SHUT_WR)
+            found = b""
+            while more := client.recv(65536):
+                found += more
+        return found
+
+    def sized(data, *more):
+        return (line + "".join(more) + f"Content-Length: {len(data)}\r\n\r\n").encode() + data
+
+    direct = ask(sized(raw))
+    general = ask(sized(raw, "Connection: close\r\n"))
+    assert json.loads(direct.partition(b"\r\n\r\n")[2]) == json.loads(general.partition(b"\r\n\r\n")[2])
+    # In pieces; two at once on one connection; a body that is no request and one after it.
+    assert ask(sized(raw)[:90], sized(raw)[90:120], sized(raw)[120:]) == direct
+    assert ask(sized(raw) * 2).count(b"HTTP/1.1 200 OK") == 2
+    after = ask(sized(b"{}"), sized(raw))
+    assert after.startswith(b"HTTP/1.1 400")
+    assert after.count(b"HTTP/1.1 200 OK") == 1
+    assert ask(sized(raw).replace(MODEL.encode(), b"other")).startswith(b"HTTP/1.1 404")
