@@ -6,6 +6,7 @@
 - `routing`: which version answers a request; `answers`: classes, slices, comparison with the shadow
 - `telemetry`: counters as `registry canary judge` reads them; `journal`: what labels that come late are matched with
 - `service`: one request from tensors to counted answer; `application`: the protocol over HTTP; `heads`: what requests
-  say before their data, read once; `wire`: inference past the framework, from the parser to the socket
+  say before their data, read once; `shortcut`: inference past the framework, from the parser to the socket
+- `remote`: the protocol over gRPC; `messages`: its messages
 - `server`: the process: polling, signals, draining
 """

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from weighbridge.serve.fleet import Fleet, drain
 from weighbridge.serve.following import Desired, Follower
 from weighbridge.serve.journal import Appender, Journal
 from weighbridge.serve.service import Options, Service
+from weighbridge.serve.shortcut import protocol_of
 from weighbridge.serve.telemetry import Telemetry
-from weighbridge.serve.wire import protocol_of
 
 _LOG = logging.getLogger("weighbridge.serve")
 SWITCH = 0.0002
@@ -58,6 +58,8 @@ class Server:
         self.fleet = Fleet(self.follower.bytes_of, self.batching, self.threads)
         self._wanted: Desired | None = None
         self._remote_problem: str | None = None
+        self._pending = False
+        """Whether a state was taken that an unforeseen error kept from being served."""
         self._stop = threading.Event()
 
     def start(self) -> Application:
@@ -85,12 +87,14 @@ class Server:
             self._remote_problem, found = str(error), None
         self._wanted = found or self._wanted
         # What did not load is tried again: its bytes may have arrived meanwhile.
-        if self._wanted is not None and (found is not None or self.fleet.problem):
+        self._pending = self._pending or found is not None
+        if self._wanted is not None and (self._pending or self.fleet.problem):
             self.service.telemetry.limit(self._wanted.thresholds)
             try:
                 self.fleet.update(self._wanted)
             except WeighbridgeError as error:
                 _LOG.warning("nothing is served: %s", error)
+            self._pending = False
             if found is not None:
                 self._tell()
 
@@ -108,11 +112,25 @@ class Server:
         poller = threading.Thread(target=self._poll, daemon=True, name="registry")
         poller.start()
         try:
-            asyncio.run(self._serve(_Draining(config, self.service)))
+            with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+                runner.run(self._serve(_Draining(config, self.service, self._remote)))
         finally:
             self._stop.set()
             self.service.journal.close()
             self.follower.close()
+
+    def _remote(self) -> Any:
+        """A gRPC server that listens, not started; None where none is wanted."""
+        listening = self.listening
+        if listening.grpc_port is None:
+            return None
+        from weighbridge.serve.remote import Remote  # noqa: PLC0415  # grpcio starts threads where it is imported
+
+        address = f"{listening.host}:{listening.grpc_port}"
+        largest = self.options.limits.body_bytes
+        made, port = Remote(self.service, self.key_header).server(address, largest, listening.connections)
+        _LOG.info("gRPC on %s:%d", listening.host, port)
+        return made
 
     async def _serve(self, server: _Draining) -> None:
         await server.serve()
@@ -123,8 +141,10 @@ class Server:
         while not self._stop.wait(self.listening.poll):
             try:
                 self.look()
-            except Exception:  # noqa: BLE001  # the rim of this thread, which has to go on following the registry
+            except Exception as error:  # noqa: BLE001  # the rim of this thread, which has to go on following
                 _LOG.exception("a look at the registry failed")
+                self._remote_problem = f"a look at the registry failed: {type(error).__name__}: {error}"
+                self.service.telemetry.refuse("look", "failed")
 
     def status(self) -> dict[str, Any]:
         """What serves, since which commit, and how old that is."""
@@ -169,9 +189,10 @@ class Server:
 class _Draining(uvicorn.Server):
     """Says that it is not ready as soon as it is told to go down."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, remote: Callable[[], Any]) -> None:
         super().__init__(config)
-        self.service = service
+        self.service, self.remote = service, remote
+        self.calls: Any = None
 
     async def startup(self, sockets: Any = None) -> None:
         """An address that is taken is a `StateError`, not an exit in the middle."""
@@ -179,6 +200,14 @@ class _Draining(uvicorn.Server):
             await super().startup(sockets)
         except SystemExit as error:
             raise StateError(f"cannot listen on {self.config.host}:{self.config.port}") from error
+        self.calls = self.remote()
+        if self.calls is not None:
+            await self.calls.start()
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Both protocols finish what they have begun."""
+        stopping: list[Any] = [] if self.calls is None else [self.calls.stop(self.config.timeout_graceful_shutdown)]
+        await asyncio.gather(super().shutdown(sockets), *stopping)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """See `uvicorn.Server`; the second signal ends it at once."""

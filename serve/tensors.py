@@ -90,16 +90,25 @@ def decode(body: bytes, header_bytes: int | None, inputs: Sequence[Spec], limits
         raise InputError("is not UTF-8 text", where="body") from error
     said = parse_json(text, "body")
     tensors = said.get("inputs") if isinstance(said, dict) else None
+    feed = read_tensors(tensors, inputs, limits, memoryview(body)[end:])
+    wanted, binary = _outputs(said)
+    return Request(checked_id(said.get("id", "")), feed, binary, wanted, _mapping(said, "parameters"))
+
+
+def read_tensors(tensors: Any, inputs: Sequence[Spec], limits: Limits, raw: bytes | memoryview) -> dict[str, Array]:
+    """Input name → array, in the model's order, of tensors described as in JSON; `raw` has their binary data."""
     if not isinstance(tensors, list) or not all(isinstance(item, dict) for item in tensors):
         raise InputError("expected a list of tensors", where="inputs")
     if len(tensors) > limits.tensors:
         raise InputError(f"has {len(tensors)} tensors; at most {limits.tensors} are allowed", where="inputs")
-    feed = _Feed(inputs, limits, memoryview(body)[end:]).read(tensors)
-    wanted, binary = _outputs(said)
-    identity = said.get("id", "")
+    return _Feed(inputs, limits, memoryview(raw)).read(tensors)
+
+
+def checked_id(identity: Any) -> str:
+    """A request's id; anything but short text is an `InputError`."""
     if not isinstance(identity, str) or len(identity) > 256:
         raise InputError("expected text of at most 256 characters", where="id")
-    return Request(identity, feed, binary, wanted, _mapping(said, "parameters"))
+    return identity
 
 
 def _mapping(item: Mapping[str, Any], key: str) -> dict[str, Any]:

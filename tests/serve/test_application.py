@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.serve.world import MODEL, Client, body, model, one_hot, operator, ser
 from weighbridge.core.errors import StateError
 from weighbridge.serve.batching import Batching
 from weighbridge.serve.runtimes import Loaded, load
+from weighbridge.serve.server import Listening
 from weighbridge.serve.service import Options
 from weighbridge.serve.tensors import Limits
 
@@ -331,3 +333,35 @@ def test_a_users_function_that_fails_costs_no_answer(registry, tmp_path):
     counts = client.metrics()
     assert counts['weighbridge_refused_total{what="slices",why="failed"}'] == 1
     assert counts['weighbridge_refused_total{what="classes",why="failed"}'] == 1
+
+
+def test_an_unforeseen_error_of_a_look_is_told_and_the_state_is_tried_again(registry, client):
+    made = client.server
+    problem = "weighbridge_registry_problem"
+    update, made.listening = made.fleet.update, Listening(poll=0.01)
+    operator(registry).release("v3")
+
+    def broken(_):
+        raise RuntimeError("unforeseen")
+
+    made.fleet.update = broken
+    thread = threading.Thread(target=made._poll)
+    thread.start()
+
+    def wait(holds):
+        until = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    try:
+        wait(lambda: client.metrics().get('weighbridge_refused_total{what="look",why="failed"}', 0) >= 2)
+        assert client.infer()[1]["model_version"] == "v2"
+        assert "RuntimeError: unforeseen" in json.loads(client("GET", "/status")[2])["problems"][0]
+        assert client.metrics()[problem] == 1
+        made.fleet.update = update
+        wait(lambda: client.infer()[1]["model_version"] == "v3")
+        wait(lambda: client.metrics()[problem] == 0)
+    finally:
+        made._stop.set()
+        thread.join()

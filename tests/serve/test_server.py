@@ -20,7 +20,8 @@ from weighbridge.registry.canary.judge import judge
 from weighbridge.registry.state.records import CanaryPlan
 
 
-def _free_port():
+def free_port():
+    """A port that is free now."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]
@@ -35,7 +36,7 @@ class Process:
     """`weighbridge serve` beside the test."""
 
     def __init__(self, registry, folder, *options):
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = _command(MODEL, registry, self.port, folder, "--poll", "200ms", *options)
         self.start()
@@ -178,7 +179,7 @@ def test_the_judge_reads_what_prometheus_scraped(process, registry, tmp_path):
     ]
     operator(registry).start_canary("v3", CanaryPlan(steps=[50, 100], min_samples=20, min_seconds=0, budgets=budgets))
     server = process()
-    port = _free_port()
+    port = free_port()
     config = tmp_path / "prometheus.yml"
     config.write_text(
         "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: serve\n  static_configs:\n"

@@ -22,6 +22,9 @@ class Where:
 
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port for HTTP.")] = 8080
+    grpc_port: Annotated[
+        int | None, typer.Option("--grpc-port", min=0, max=65535, help="The port for gRPC; without it there is none.")
+    ] = None
     poll: Annotated[str, typer.Option("--poll", metavar="TIME", help="Between looks at the registry.")] = "30s"
     drain: Annotated[str, typer.Option("--drain", metavar="TIME", help="For requests under way at the end.")] = "30s"
     connections: Annotated[int, typer.Option("--connections", min=1, help="Open at once; more get 503.")] = 1024
@@ -31,7 +34,7 @@ class Where:
         from weighbridge.serve.server import Listening
 
         poll, drain = _seconds(self.poll, "--poll"), _seconds(self.drain, "--drain")
-        return Listening(self.host, self.port, connections=self.connections, poll=poll, drain=drain)
+        return Listening(self.host, self.port, self.grpc_port, self.connections, poll, drain)
 
 
 @dataclass(frozen=True)
