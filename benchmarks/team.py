@@ -158,8 +158,11 @@ def end_a_canary(team: Team, model: str) -> None:
         bench.run("weighbridge", "registry", "canary", "advance", f"clouds-{model}", "--reason", "seen enough")
 
 
-def play(team: Team, pull_requests: int, generator: random.Random) -> None:
-    """All pull requests: two are open at a time, one a model; which is merged first is chance."""
+def play(team: Team, options: argparse.Namespace, generator: random.Random) -> None:
+    """All pull requests: two are open at a time, one a model; which is merged first is chance. The figures are written
+    after each pair, so that a run that is stopped leaves what it counted.
+    """
+    pull_requests = options.pull_requests
     first = team.promote()
     if first.code != 0:
         raise SystemExit(f"the first promotion failed:\n{first.log[-4000:]}")
@@ -177,6 +180,11 @@ def play(team: Team, pull_requests: int, generator: random.Random) -> None:
             if generator.random() < 0.5:
                 end_a_canary(team, model)
         print(f"{team.figures.merged} of {pull_requests} merged, {team.figures.arrived} arrived", flush=True)
+        if options.json:
+            content = {"pull_requests": pull_requests, "act": options.act, "seed": options.seed,
+                       "figures": asdict(team.figures), "minutes": minutes_of(team.figures),
+                       "bars": bars_of(team.figures)}  # fmt: skip
+            options.json.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def main() -> None:
@@ -191,27 +199,33 @@ def main() -> None:
         prepared_python(Path(folder) / "python")
         make_two(Path(folder) / "project")
         team = Team(Path(folder) / "project", Figures(), options.act)
-        play(team, options.pull_requests, random.Random(options.seed))
-    figures = team.figures
-    bars = {
-        "arrived": {"value": figures.arrived, "target": figures.merged, "met": figures.arrived == figures.merged},
-        "conflicts": {"value": figures.conflicts, "target": 0, "met": figures.conflicts == 0},
-        "weighed_beyond": {"value": figures.weighed_beyond, "target": 0, "met": figures.weighed_beyond == 0},
-        "verified": {"value": figures.verified, "target": figures.merged, "met": figures.verified == figures.merged},
-    }
+        play(team, options, random.Random(options.seed))
+    bars = bars_of(team.figures)
     print("\n| what | value | bar | met |\n|---|---|---|---|")
     for name, bar in bars.items():
         print(f"| {name} | {bar['value']} | {bar['target']} | {'yes' if bar['met'] else 'no'} |")
-    minutes = {
-        "gate": statistics.median(figures.gate_seconds) / 60, "promote": statistics.median(figures.promote_seconds) / 60
-    }  # fmt: skip
+    minutes = minutes_of(team.figures)
     print(f"\nminutes a pull request, median: gate {minutes['gate']:.1f}, promotion {minutes['promote']:.1f}")
-    if options.json:
-        content = {"pull_requests": options.pull_requests, "act": options.act, "seed": options.seed,
-                   "figures": asdict(figures), "minutes": minutes, "bars": bars}  # fmt: skip
-        options.json.write_text(json.dumps(content, indent=2) + "\n")
     if not all(bar["met"] for bar in bars.values()):
         raise SystemExit(1)
+
+
+def bars_of(figures: Figures) -> dict[str, dict[str, object]]:
+    """Each bar with its value and whether it is met."""
+    found = {
+        "arrived": (figures.arrived, figures.merged),
+        "conflicts": (figures.conflicts, 0),
+        "weighed_beyond": (figures.weighed_beyond, 0),
+        "verified": (figures.verified, figures.merged),
+    }
+    return {name: {"value": value, "target": target, "met": value == target} for name, (value, target) in found.items()}
+
+
+def minutes_of(figures: Figures) -> dict[str, float]:
+    """What CI takes for one pull request, and for what is merged."""
+    return {
+        "gate": statistics.median(figures.gate_seconds) / 60, "promote": statistics.median(figures.promote_seconds) / 60
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
