@@ -7,10 +7,12 @@ be compared counts as changed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from weighbridge.core.documents import BasisItem, Manifest, Params, PolicyChange, baseline_folder
 from weighbridge.core.dvc_files import Cache, Lock, file_md5, folder_md5, md5_of
+from weighbridge.core.facts.governing_files import decides_libraries
 from weighbridge.core.formatting import quantity
 from weighbridge.core.git_tree import Tree
 from weighbridge.core.project import LOCK
@@ -27,6 +29,7 @@ from weighbridge.gate.verdict.split_changes import (
 
 DATA = "artifacts/data"
 _NOT_CACHED = "the merge base's is not in DVC's cache, so that it could not be compared"
+_WEIGHTS = ("artifacts/trained/checkpoint.safetensors", DATA)
 _MAKES_BASELINE = ("prepare", "train", "baseline")
 
 
@@ -165,8 +168,11 @@ def _baseline(sides: _Sides, target: str) -> Built:
         return Built(item)
     if _md5(sides, f"{folder}/{name}") == file_md5(sides.root / folder / name):
         return Built(item)  # the manifest alone differs: another library made the same file
-    rebuilt = _rebuilt(sides, folder, str(before))
+    libraries = _exported_again(sides, folder, str(before))
+    rebuilt = bool(libraries) or _rebuilt(sides, folder, str(before))
     how = "was built again here from unchanged inputs and differs" if rebuilt else "differs"
+    if libraries:
+        how = f"was exported again from the same weights, because {', '.join(libraries)} differs,"
     effect = f"the baseline for {target} {how} ({quantity(manifest.artifact.bytes, 'bytes')} here)"
     return _differing(item, "baseline rebuilt" if rebuilt else "baseline", str(before), effect, known=True)
 
@@ -186,6 +192,31 @@ def _rebuilt(sides: _Sides, folder: str, before: str) -> bool:
     if sides.base is None or sides.now is None or md5_of(sides.committed, folder) != before:
         return False
     return sides.base.inputs(_MAKES_BASELINE) == sides.now.inputs(_MAKES_BASELINE)
+
+
+def _exported_again(sides: _Sides, folder: str, before: str) -> list[str]:
+    """The files by which other libraries came, where these alone made another baseline of the same weights: the change
+    brought no file of its own, and training, settings and code are as they were.
+    """
+    if sides.base is None or sides.now is None or md5_of(sides.committed, folder) != before:
+        return []
+    if any(md5_of(sides.base, path) != md5_of(sides.now, path) for path in _WEIGHTS):
+        return []
+    there, here = (_without_libraries(lock.inputs(("baseline",))) for lock in (sides.base, sides.now))
+    if there[0] != here[0]:
+        return []
+    return [path for path, entry in here[1].items() if there[1].get(path) != entry]
+
+
+def _without_libraries(inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs of stages without the files that decide which libraries run, and those files, each with its entry."""
+    rest: dict[str, Any] = {}
+    files: dict[str, Any] = {}
+    for name, (command, params, deps) in inputs.items():
+        own = {str(item["path"]): item for item in deps if decides_libraries(PurePosixPath(str(item["path"])).name)}
+        files |= own
+        rest[name] = (command, params, [item for item in deps if str(item.get("path")) not in own])
+    return rest, files
 
 
 def _md5(sides: _Sides, path: str) -> str | None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from weighbridge.core.documents.measurement import RUN_VARIABLE, SHARED_VARIABLE
 from weighbridge.core.errors import ExitCode, StateError
+from weighbridge.core.facts.targets import DEFAULT_TARGET
+from weighbridge.core.project import PARAMS
 
 Echo = Callable[[str], None]
 """Takes one line of a running command."""
@@ -20,6 +22,7 @@ _RAN = re.compile(r"^Running stage '(?:.*:)?(?P<stage>[^':]+)'")
 _FAILED = re.compile(r"failed to reproduce (?P<stages>'[^']+'(?:, '[^']+')*)")
 _STAGE = re.compile(r"'(?:[^']*:)?(?P<stage>[^':]+)'")
 _CODE = re.compile(r"exited with (?P<code>-?\d+)")
+_UNTARGETED = re.compile(r"Parameters? '[^']*?(?P<recipe>recipes\.[^',]+)\.target[^']*' (?:is|are) missing")
 _ERROR = re.compile(r"weighbridge: error: (?P<message>.+)")
 
 
@@ -87,9 +90,10 @@ def read_output(lines: list[str], code: int) -> Reproduced:
     codes = [int(match["code"]) for line in lines if (match := _CODE.search(line))]
     errors = [line.partition("ERROR: ")[2] for line in lines if "ERROR: " in line]
     usage = bool(codes) and all(code == ExitCode.USAGE for code in codes)
+    message = "; ".join(dict.fromkeys(said)) or (errors or [f"dvc repro exited with {code}"])[-1]
+    untargeted = _UNTARGETED.search("\n".join(lines))
+    if untargeted:
+        message, usage = f"{PARAMS}: {untargeted['recipe']} names no target (add `target: {DEFAULT_TARGET}`)", True
     return Reproduced(
-        ran,
-        ", ".join(stages) or "dvc",
-        "; ".join(dict.fromkeys(said)) or (errors or [f"dvc repro exited with {code}"])[-1],
-        ExitCode.USAGE if usage else ExitCode.UNJUDGED,
-    )
+        ran, ", ".join(stages) or "dvc", message, ExitCode.USAGE if usage else ExitCode.UNJUDGED
+    )  # fmt: skip

@@ -15,6 +15,8 @@ from weighbridge.ci.scaffold import SOURCE
 from weighbridge.ci.upgrade import changes
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import StateError, WeighbridgeError
+from weighbridge.core.facts.targets import DEFAULT_TARGET
+from weighbridge.core.files import read_yaml
 from weighbridge.core.git import Git
 from weighbridge.core.project import LOCK, PARAMS, PIPELINE
 from weighbridge.gate.stages.merge_base import base_at
@@ -85,7 +87,21 @@ def _recipes(root: Path) -> str | None:
     params = Params.read(root / PARAMS)
     for name in params.recipes:
         read_recipe(params, name)
-    return None
+    return _without_target(root)
+
+
+def _without_target(root: Path) -> str | None:
+    """A recipe that leaves its target to the default, where DVC follows `target` by name and would not start."""
+    pipeline = root / PIPELINE
+    if not pipeline.is_file() or ".target" not in pipeline.read_text(encoding="utf-8", errors="replace"):
+        return None
+    recipes = read_yaml(root / PARAMS)["recipes"]
+    bare = next((name for name, section in recipes.items() if "target" not in section), None)
+    return (
+        None
+        if bare is None
+        else f"recipes.{bare} names no target, which {PIPELINE} follows: add `target: {DEFAULT_TARGET}`"
+    )
 
 
 def _dependencies(root: Path) -> str | None:

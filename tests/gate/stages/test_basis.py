@@ -277,7 +277,7 @@ def test_everything_that_a_verdict_rests_on_has_a_digest(root):
     ]  # fmt: skip
     assert names[-1].startswith("gate (weighbridge ")
     assert all(item.digest for item in checked.verdict.basis if item.subject != "waivers")
-    assert "### What this verdict rests on" in checked.markdown
+    assert "<summary>What this verdict rests on</summary>" in checked.markdown
 
 
 def test_a_test_set_that_is_not_in_the_cache_counts_as_changed(root):
@@ -315,6 +315,39 @@ def test_a_baseline_built_again_from_unchanged_inputs_is_told(root):
     assert [item.kind for item in verdict.policy_changes] == ["baseline rebuilt"]
     assert verdict.verdict is Verdict.PASS
     assert [item.kind for item in gate(root).verdict.policy_changes] == ["baseline"]
+
+
+def with_libraries(root, version, weights="w"):
+    """The lock of an exporting stage that depends on the requirements, and on trained weights."""
+    content = yaml.safe_load((root / "dvc.lock").read_text())
+    stage = content["stages"]["baseline@onnxruntime"]
+    stage["deps"] = [
+        {"path": "artifacts/trained/checkpoint.safetensors", "md5": weights},
+        {"path": "requirements.txt", "md5": version},
+    ]
+    content["stages"]["train"] = {"outs": [{"path": "artifacts/trained/checkpoint.safetensors", "md5": weights}]}
+    (root / "dvc.lock").write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize(("weights", "kind"), [("w", "baseline rebuilt"), ("v", "baseline")])
+def test_a_baseline_that_other_libraries_exported_says_why(root, weights, kind):
+    """Of the same weights it is told; trained again it is another baseline."""
+    with_libraries(root, "1")
+    commit(root)
+    Git(root).run("branch", "--force", "main")
+    committed = (root / "dvc.lock").read_text()
+    (root / "requirements.txt").write_text("numpy==2.1\n")
+    commit(root)
+    other_baseline(root)
+    with_libraries(root, "2", weights)
+    judge(root, today=TODAY)
+    verdict = check(root, base=merge_base(root, "main"), today=TODAY).verdict
+    assert committed != (root / "dvc.lock").read_text()
+    (change,) = [item for item in verdict.policy_changes if item.budget == "baseline onnxruntime"]
+    assert change.kind == kind
+    said = "was exported again from the same weights, because requirements.txt differs"
+    assert (said in change.effect) == (kind == "baseline rebuilt")
+    assert change.blocks == (kind == "baseline")
 
 
 def test_a_merge_base_that_measured_nothing_is_compared_with_nothing(root):

@@ -33,6 +33,14 @@ def test_a_failure_without_words_is_still_a_failure():
     assert read_output(["ERROR: unable to acquire lock"], 255).message == "unable to acquire lock"
 
 
+def test_a_recipe_that_names_no_target_is_told_what_to_add():
+    """DVC follows it by name, and says only that it is missing."""
+    said = "ERROR: failed to reproduce 'compress@x': Parameters 'recipes.x.target' are missing from 'params.yaml'."
+    done = read_output([said], 255)
+    assert done.message == "params.yaml: recipes.x names no target (add `target: onnxruntime`)"
+    assert done.exit_code is ExitCode.USAGE
+
+
 def test_success_names_what_ran():
     """Restored stages are not among them; measuring is not building."""
     lines = ["Stage 'train' is cached - skipping run, checking out outputs", "Running stage 'device':"]

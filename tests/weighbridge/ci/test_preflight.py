@@ -114,6 +114,14 @@ def test_a_recipe_that_cannot_run_is_found(git, dvc):
     assert {"params.yaml", "recipes", "policy"} <= set(problems(git))
 
 
+def test_a_recipe_without_the_target_that_dvc_follows_is_found(git, dvc):
+    """The default is the program's; DVC knows none."""
+    (git.root / "params.yaml").write_text(PARAMS.replace("target: onnxruntime", "advisory: false"))
+    assert "recipes" not in problems(git)
+    (git.root / "dvc.yaml").write_text("stages: {compress: {params: ['recipes.${key}.target']}}\n")
+    assert "names no target, which dvc.yaml follows: add `target: onnxruntime`" in problems(git)["recipes"]
+
+
 def test_a_remote_that_is_missing_or_does_not_answer_is_a_problem(git, dvc):
     """Not knowing whether the bytes are there is not the same as their being there."""
     dvc(code=1)
