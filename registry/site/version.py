@@ -73,14 +73,14 @@ def _verdict_table(caption: str, judged: Judgement) -> Markup:
             tag(
                 "th", budget.metric, tag("small", f"against {budget.against}") if budget.against else None, scope="row"
             ),
+            tag("td", tag("span", budget.verdict.value, class_=f"badge {budget.verdict.value}")),
             number(text(tag("small", f"{budget.rule} "), quantity(budget.limit, budget.unit)), None),
             number("–" if budget.estimate is None else quantity(budget.estimate, budget.unit), None),
-            tag("td", tag("span", budget.verdict.value, class_=f"badge {budget.verdict.value}")),
             tag("td", budget.reason if budget.required else f"{budget.reason} (advisory)"),
         )
         for budget in judged.budgets
     ]
-    return table(caption, ("budget", "#limit", "#estimate", "verdict", "why"), rows)
+    return table(caption, ("budget", "verdict", "#limit", "#estimate", "why"), rows)
 
 
 def _recipe_section(record: VersionRecord) -> Markup | None:

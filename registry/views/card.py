@@ -160,15 +160,15 @@ def _verdict(judged: Judgement, whose: str) -> str:
     lines = [
         f"{whose}**{judged.verdict.value}**, judged on {escape(judged.device)} by policy {code(judged.policy[:19])}.",
         "",
-        "| budget | limit | estimate | verdict |",
-        "|---|--:|--:|---|",
+        "| budget | verdict | limit | estimate |",
+        "|---|---|--:|--:|",
     ]
     for budget in judged.budgets:
         against = f" against {escape(budget.against)}" if budget.against else ""
         estimate = "–" if budget.estimate is None else quantity(budget.estimate, budget.unit)
         said = f"{budget.verdict.value}{'' if budget.required else ' (advisory)'}"
         limit = f"{escape(budget.rule)} {quantity(budget.limit, budget.unit)}"
-        lines.append(f"| {escape(budget.metric)}{against} | {limit} | {estimate} | {said} |")
+        lines.append(f"| {escape(budget.metric)}{against} | {said} | {limit} | {estimate} |")
     return "\n".join(lines)
 
 
