@@ -38,6 +38,7 @@ figure { margin: 1rem 0; } figure svg { display: block; width: 100%; max-width: 
 figure svg text {
   font-family: system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif !important; }
 details { margin: 1.5rem 0; } summary { cursor: pointer; font-weight: 600; }
+@media (max-width: 40rem) { td.n { white-space: normal; min-width: 7.5rem; } }
 @media print { :root { --ink: #000; --muted: #444; --grid: #bbb; --paper: #fff; --panel: #f4f4f4;
     --pass: #1a7f37; --fail: #b31d28; --inconclusive: #735c0f; --error: #5a32a3; --mark: #0550ae; }
   main { max-width: none; padding: 0; } h2 { break-after: avoid; } figure, tr, li, pre { break-inside: avoid; }

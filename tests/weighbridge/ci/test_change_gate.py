@@ -115,6 +115,7 @@ def pipeline(monkeypatch):
 
     def reproduce(root, echo, *, shared=False):
         asked["ran"].append(root)
+        asked["shared"] = shared
         return asked["done"]
 
     monkeypatch.setattr(gates, "reproduce", reproduce)
@@ -163,6 +164,23 @@ def test_what_touches_something_is_judged_by_the_merge_base(git, pipeline, name)
     assert pipeline["ran"] == [git.root / "."]
     assert pipeline["base"].text.strip() == PARAMS.strip()
     assert pipeline["today"] == TODAY
+
+
+@pytest.mark.parametrize("name", [".dvc/config", "models/a/.dvc/config", ".dvc/plugins.py"])
+def test_a_change_that_brings_its_own_remote_continues_no_measurement_from_it(git, pipeline, name):
+    """Whoever says which store is asked could have put anything there; what was merged is what everybody uses."""
+    (git.root / "nets/model.py").write_text("words")
+    commit(git, "change")
+    judge_project(change(git), ".", silent)
+    assert pipeline["shared"] is True
+    path = git.root / name
+    path.parent.mkdir(parents=True)
+    path.write_text("[core]\n    remote = mine\n")
+    commit(git, "another remote")
+    judge_project(change(git), ".", silent)
+    assert pipeline["shared"] is False
+    judge_project(change(git, base=None), ".", silent)
+    assert pipeline["shared"] is True
 
 
 def test_what_was_merged_and_never_served_is_gated_whole(git, pipeline):
