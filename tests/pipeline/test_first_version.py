@@ -137,7 +137,22 @@ def test_a_dvc_repository_with_a_pipeline_of_its_own(road):
     assert (road.work / "params.yaml").read_text() == OWN_PARAMS
     assert (road.work / "dvc.yaml").read_text() == OWN_STAGES
     assert "gate: pass" in road.run("weighbridge", "gate")
+    gate_in_a_clone(road, project)
     try_recipes(road, project)
+
+
+def gate_in_a_clone(road, project):
+    """As CI does: what the user's stages made is pulled, and of both pipelines only the changed recipe is built."""
+    road.run("dvc", "push", "--quiet")
+    subprocess.run(["git", "clone", "--quiet", "--bare", road.work, road.home / "origin.git"], check=True)
+    clone = road.clone("ci")
+    clone.branch()
+    clone.edit(f"{project}/params.yaml", "scheme: fp16", "scheme: weight-fp16")
+    clone.commit("Half weights")
+    said = clone.run("weighbridge", "ci", "gate", "--base", "origin/main")
+    ran = re.findall(r"Running stage '(\S+)'", said)
+    assert [stage for stage in ran if stage not in ("device", "weigh@fp16", "judge")] == ["compress@fp16"]
+    assert "net is gated: params.yaml: recipes differs" in said
 
 
 def try_recipes(road, project):
