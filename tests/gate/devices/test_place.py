@@ -155,7 +155,7 @@ def test_the_command_exits_with_0_only_if_all_are_reached(root, server):
     write(root, {"local": {}, "pi": reached(server)})
     done = CliRunner().invoke(app, ["devices", "--root", str(root)])
     assert done.exit_code == 0
-    assert "| pi " in done.stdout
+    assert "\npi " in done.stdout
     write(root, {"local": {}, "off": OFF})
     done = CliRunner().invoke(app, ["devices", "--root", str(root), "--json"])
     assert done.exit_code == 3

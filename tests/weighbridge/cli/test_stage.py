@@ -18,7 +18,7 @@ def test_a_stage_goes_on_behind_a_refusal_under_dvc_alone(monkeypatch, tmp_path,
     refusal = Refusal(recipe="bad", stage=command, what="prunes nothing", where="params.yaml: recipes.bad")
     asked = []
 
-    def body(*_, keep_going):
+    def body(*_, keep_going, **_more):
         asked.append(keep_going)
         return {"compress": refusal, "weigh": [refusal]}[command]
 
