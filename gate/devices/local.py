@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from weighbridge.core.documents import DeviceSection
 from weighbridge.core.documents.devices import LOCAL
 from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.data import Split
-from weighbridge.gate.devices.place import Place, Waiting
+from weighbridge.gate.devices.place import Answer, Place, Waiting
 from weighbridge.gate.measure.device import describe, document
 from weighbridge.gate.measure.energy import Counters, counters
 from weighbridge.gate.measure.evaluation import Manner, answer
@@ -27,6 +28,7 @@ from weighbridge.gate.measure.machine_lock import machine_lock
 from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import Model
+from weighbridge.gate.measure.two_processes import TwoProcesses
 
 Array = NDArray[Any]
 
@@ -64,6 +66,12 @@ class Local(Place):
     ) -> tuple[list[Array], str]:
         """See `weighbridge.gate.measure.evaluation.answer`."""
         return answer(artifact, split, outputs, manner)
+
+    @contextmanager
+    def evaluation(self) -> Iterator[Answer]:
+        """Two processes answer for all models: each model in both, and no process is there when timing begins."""
+        with TwoProcesses() as pair:
+            yield partial(answer, start=pair.take)
 
     def launch(
         self, setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False

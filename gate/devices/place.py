@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +22,8 @@ from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
 Waiting = Callable[[float], None]
+Answer = Callable[[StagedArtifact, Split, Sequence[int], Manner], tuple[list[Array], str]]
+"""What `Place.answer` is."""
 
 
 class Place(ABC):
@@ -56,6 +58,10 @@ class Place(ABC):
         self, artifact: StagedArtifact, split: Split, outputs: Sequence[int], manner: Manner
     ) -> tuple[list[Array], str]:
         """Outputs over a data set, taken from the file by its runtime there; see `measure.evaluation.answer`."""
+
+    def evaluation(self) -> AbstractContextManager[Answer]:
+        """`answer`, for all models of a weighing in turn: a place may keep its processes until this is left."""
+        return nullcontext(self.answer)
 
     @abstractmethod
     def launch(

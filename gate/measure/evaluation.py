@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +14,12 @@ from numpy.typing import NDArray
 from weighbridge.core.errors import MeasurementError
 from weighbridge.data import Split
 from weighbridge.gate.measure.feeding import Feeding
-from weighbridge.gate.measure.process import (
-    Answering,
-    StagedArtifact,
-    Worker,
-    load_into,
-    open_artifact,
-    send_arrays,
-    start_worker,
-)
+from weighbridge.gate.measure.process import Answering, StagedArtifact, send_arrays
+from weighbridge.gate.measure.two_processes import TwoProcesses
 
 Array = NDArray[Any]
+Start = Callable[[StagedArtifact, float], AbstractContextManager[Answering]]
+"""Opens a process with an artifact, by a time-out in seconds for one request."""
 
 LARGE_BATCH = 128
 PROBED = 128
@@ -56,19 +51,20 @@ def answer(
     split: Split,
     outputs: Sequence[int],
     manner: Manner,
-    start: Callable[[StagedArtifact, float], Answering] | None = None,
+    start: Start | None = None,
 ) -> tuple[list[Array], str]:
     """The chosen outputs, each (n, …), for every example, and a sentence on the batch that was used.
 
     A large batch is used only where it answers the first examples as the deployed batch does: dynamic quantization
-    takes its scales from the whole batch. `start` opens a worker elsewhere than here. Raises `MeasurementError` for a
+    takes its scales from the whole batch. `start` is called twice, for two processes, elsewhere or such as answer for
+    other artifacts too. Raises `MeasurementError` for a
     worker that goes wrong, for NaN and infinities, for a model that answers the same whatever it is given, and for one
     that answers some examples otherwise in a second process.
     """
     feeding = manner.feeding
-    # Here the second process imports its runtime while the first one answers.
-    with nullcontext() if start else start_worker(artifact, timeout=manner.timeout) as ahead:
-        with (start or _here)(artifact, manner.timeout) as worker:
+    with ExitStack() as stack:
+        opened = start or stack.enter_context(TwoProcesses()).take
+        with opened(artifact, manner.timeout) as worker:
             batch = feeding.at_most(manner.batch_size)
             note = f"evaluated at batch {batch}"
             if feeding.at_most(LARGE_BATCH) > batch and len(split) > PROBED:
@@ -83,7 +79,7 @@ def answer(
             found = answers_of(worker, split.inputs, feeding, outputs, batch)
         # A stream is what it is only from its beginning.
         chosen = np.arange(min(len(split), REPEATED)) if feeding.streams else repeated(len(split), batch)
-        with start(artifact, manner.timeout) if start else _loaded(ahead, artifact) as worker:
+        with opened(artifact, manner.timeout) as worker:
             again = answers_of(worker, split.take(chosen).inputs, feeding, outputs, batch)
     check_repeatable([output[chosen] for output in found], again, artifact.name)
     _check_attention(found, split, artifact.name)
@@ -130,16 +126,6 @@ def check_answers(outputs: Sequence[Array], split: Split, name: str) -> None:
     """Numbers, finite ones, and not the same whatever the input: anything else is a `MeasurementError`."""
     check_numbers(outputs, name)
     _check_attention(outputs, split, name)
-
-
-def _here(artifact: StagedArtifact, timeout: float) -> Answering:
-    return open_artifact(artifact, timeout=timeout)[0]
-
-
-def _loaded(ahead: Worker | None, artifact: StagedArtifact) -> Worker:
-    assert ahead is not None  # started where no other place was named
-    load_into(ahead, artifact)
-    return ahead
 
 
 def _large_batch(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batch: int) -> int:

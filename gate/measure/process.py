@@ -1,7 +1,6 @@
 """Worker processes as the gate sees them: started fresh, asked with a deadline, killed as a group.
 
-Every way in which a worker can go wrong (it crashes, hangs, is killed, prints garbage, answers nonsense) is a
-`MeasurementError`; none of them is ever an answer.
+Whatever goes wrong with one (it crashes, hangs, is killed, prints garbage) is a `MeasurementError`, never an answer.
 """
 
 from __future__ import annotations
@@ -267,13 +266,22 @@ def load_into(
     """Load the artifact into a worker of `start_worker`; see `open_artifact`. A worker that fails is killed."""
     try:
         started, _ = opened.receive()
-        loaded, _ = opened.ask(
-            "load", files=artifact.files, threads=threads, cores=list(cores), inputs=list(artifact.inputs)
-        )
     except BaseException:
         opened.kill()
         raise
-    return {**started, **loaded}
+    return {**started, **load_next(opened, artifact, cores=cores, threads=threads)}
+
+
+def load_next(
+    opened: Worker, artifact: StagedArtifact, *, cores: Sequence[int] = (), threads: int = 1
+) -> dict[str, Any]:
+    """Load an artifact into a worker whose runtime is there, in the place of what it had; as `load_into`."""
+    try:
+        files, inputs = artifact.files, list(artifact.inputs)
+        return opened.ask("load", files=files, threads=threads, cores=list(cores), inputs=inputs)[0]
+    except BaseException:
+        opened.kill()
+        raise
 
 
 def send_arrays(opened: Answering, operation: str, arrays: Mapping[str, Any], **request: Any) -> dict[str, Any]:

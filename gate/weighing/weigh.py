@@ -19,7 +19,7 @@ from weighbridge.core.documents.params import AUTO
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.progress import Progress, silent
 from weighbridge.gate.devices.local import Local
-from weighbridge.gate.devices.place import Place
+from weighbridge.gate.devices.place import Answer, Place
 from weighbridge.gate.measure import sizes
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
@@ -124,10 +124,11 @@ class _Weighing:
         """Accuracy, from the files by their runtime; the same bytes answer once."""
         answers: dict[str, list[Array]] = {}
         notes = {}
-        for index, model in enumerate(self.job.models):
-            self.progress("accuracy", index, len(self.job.models), model.name)
-            if model.digest not in answers:
-                answers[model.digest], notes[model.name] = self._answer(model, artifacts)
+        with self.place.evaluation() as ask:
+            for index, model in enumerate(self.job.models):
+                self.progress("accuracy", index, len(self.job.models), model.name)
+                if model.digest not in answers:
+                    answers[model.digest], notes[model.name] = self._answer(model, artifacts, ask)
         self.progress("accuracy", len(self.job.models), len(self.job.models))
         measured = measured.with_details(evaluation=notes)
         for reference in self.job.references:
@@ -136,10 +137,10 @@ class _Weighing:
             measured = measured.with_found(reference.name, replace(found, metrics=metrics))
         return measured
 
-    def _answer(self, model: Model, artifacts: Mapping[str, StagedArtifact]) -> tuple[list[Array], str]:
+    def _answer(self, model: Model, artifacts: Mapping[str, StagedArtifact], ask: Answer) -> tuple[list[Array], str]:
         chosen = self.job.asked_outputs(model.name)
         manner = Manner(self.job.feeding, self.job.weighing.batch_size, self._timeout)
-        return self.place.answer(artifacts[model.name], self.job.split, chosen, manner)
+        return ask(artifacts[model.name], self.job.split, chosen, manner)
 
     def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> Found:
         job = self.job

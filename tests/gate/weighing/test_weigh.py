@@ -9,7 +9,7 @@ from tests.gate.models import adapter, examples, linear, weights
 from weighbridge.core.documents import Absent, Budget, Launches, Proportions, Weighing
 from weighbridge.core.errors import InputError
 from weighbridge.data import Split
-from weighbridge.gate.devices.local import Local
+from weighbridge.gate.devices import local
 from weighbridge.gate.measure.device import describe
 from weighbridge.gate.measure.launches import LaunchProtocol
 from weighbridge.gate.measure.runtimes import ADAPTERS
@@ -218,8 +218,8 @@ def test_a_file_swapped_while_it_is_weighed_is_an_error(make, monkeypatch, tmp_p
     if when == "before it is staged":
         swap()
     else:
-        answer = Local.answer
-        monkeypatch.setattr(Local, "answer", lambda *args: (swap(), answer(*args))[1])
+        answer = local.answer
+        monkeypatch.setattr(local, "answer", lambda *args, **more: (swap(), answer(*args, **more))[1])
     found = weigh(job)
     assert len(found.faults) == 1
     assert "candidate.onnx was replaced while it was weighed" in found.faults[0]
