@@ -10,6 +10,7 @@ from weighbridge.core.documents import Absent, Budget, Launches, Proportions, We
 from weighbridge.core.errors import InputError
 from weighbridge.data import Split
 from weighbridge.gate.devices import local
+from weighbridge.gate.measure import evaluation
 from weighbridge.gate.measure.device import describe
 from weighbridge.gate.measure.launches import LaunchProtocol
 from weighbridge.gate.measure.runtimes import ADAPTERS
@@ -218,7 +219,7 @@ def test_a_file_swapped_while_it_is_weighed_is_an_error(make, monkeypatch, tmp_p
     if when == "before it is staged":
         swap()
     else:
-        answer = local.answer
+        answer = evaluation.answer
         monkeypatch.setattr(local, "answer", lambda *args, **more: (swap(), answer(*args, **more))[1])
     found = weigh(job)
     assert len(found.faults) == 1
