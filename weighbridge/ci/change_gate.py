@@ -21,7 +21,7 @@ from weighbridge.ci.held_back import held_back
 from weighbridge.ci.judged import JudgedProject
 from weighbridge.ci.marks import marks, stage_line
 from weighbridge.ci.origin import continued, elsewhere, with_origin
-from weighbridge.ci.pipeline import Echo, reproduce
+from weighbridge.ci.pipeline import Echo, Reproduced, reproduce
 from weighbridge.ci.stages import Side
 from weighbridge.ci.touch import Touch, refusal, touch, undeclared_error
 from weighbridge.core.documents import (
@@ -123,22 +123,35 @@ def judge_project(change: Change, project: str, echo: Echo) -> JudgedProject:
     base = change.base_of(params.model.name)
     earlier = change.contents(base.commit)
     found = Before(None) if earlier is None else before(earlier.tree, project, params.model.name)
+    side = None if earlier is None or found.folder is None else Side(earlier, found.folder)
     if not change.everything:
-        side = None if earlier is None or found.folder is None else Side(earlier, found.folder)
         touched = _touch(side, head, base, change.uncommitted)
         if touched.undeclared:
             return _refused(project, _in(project, PIPELINE), undeclared_error(touched.undeclared, project))
         if not touched.reasons:
             return JudgedProject(project, ExitCode.PASS, _untouched(project, params, base.commit))
         echo(f"{params.model.name} is gated: {', '.join(touched.reasons[:5])}")
-    return _gated(change, project, params, _policy_base(change.git, base, found, project), echo)
+    run = partial(reproduce, root, echo, anew=_brought(side, head))
+    return _gated(change, project, params, _policy_base(change.git, base, found, project), run)
 
 
-def _gated(change: Change, project: str, params: Params, base: summary.Base | None, echo: Echo) -> JudgedProject:
+def _brought(before: Side | None, head: Side) -> tuple[str, ...]:
+    """Stages that prepare data whose lock the change brought along.
+
+    An artifact's manifest says what it was made from, and is compared with the checkout. Prepared data has nothing
+    of the kind: a lock edited by hand could pass old data off as what another data factory made.
+    """
+    known = {} if before is None else before.prepared()
+    return tuple(name for name, entry in head.prepared().items() if entry != known.get(name))
+
+
+def _gated(
+    change: Change, project: str, params: Params, base: summary.Base | None, run: Callable[..., Reproduced]
+) -> JudgedProject:
     """A project that the change touches: reproduced, weighed, judged by the merge base's policy."""
     root, file = change.git.root / project, _in(project, PARAMS)
     text = read_bytes(root / PARAMS).decode("utf-8", errors="replace")
-    done = reproduce(root, echo, shared=_same_remote(change, base))
+    done = run(shared=_same_remote(change, base))
     if done.failed is not None:
         note = Annotation("error", file, stage_line(text, done.failed), f"stage {done.failed} failed", done.message)
         report = _failed(project, params.model.name, f"the stage {done.failed} failed", done.message)

@@ -6,14 +6,17 @@ import os
 import re
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import yaml
 
 from weighbridge.core.documents.measurement import RUN_VARIABLE, SHARED_VARIABLE
 from weighbridge.core.errors import ExitCode, StateError
 from weighbridge.core.facts.targets import DEFAULT_TARGET
-from weighbridge.core.project import PARAMS
+from weighbridge.core.files import atomic_write, read_yaml
+from weighbridge.core.project import LOCK, PARAMS
 
 Echo = Callable[[str], None]
 """Takes one line of a running command."""
@@ -46,21 +49,39 @@ class Reproduced:
         return [stage for stage in self.ran if stage.partition("@")[0] not in ("device", "weigh", "judge")]
 
 
-def reproduce(root: Path, echo: Echo, *, shared: bool = False) -> Reproduced:
+def reproduce(root: Path, echo: Echo, *, shared: bool = False, anew: Sequence[str] = ()) -> Reproduced:
     """Run `dvc repro --pull` in a project; every line of its output goes to `echo` as it comes.
 
-    With `shared`, measurements are continued from the DVC remote as well: only where the change does not say itself
-    which remote that is.
+    Stages in `anew` run whatever `dvc.lock` and the run-cache say of them, before all others. With `shared`,
+    measurements are continued from the DVC remote as well: only where the change does not say itself which remote that
+    is.
 
     A recipe that fails does not stop the others from being built and weighed; the run has failed all the same.
     What DVC's cache, run-cache or remote has is restored, not built again. A remote that cannot be reached costs
     the time to build, never the verdict: DVC goes on without it. A missing DVC is a `StateError`.
     """
+    run, first = uuid.uuid4().hex, Reproduced((), None, "", ExitCode.PASS)
+    if anew:
+        _forget(root, anew)
+        first = _repro(root, ["--no-run-cache", *anew], echo, run, shared=shared)
+        if first.failed is not None:
+            return first
+    done = _repro(root, ["--keep-going"], echo, run, shared=shared)
+    return replace(done, ran=(*first.ran, *done.ran))
+
+
+def _forget(root: Path, stages: Sequence[str]) -> None:
+    """Take stages out of `dvc.lock`, so that DVC has to run them."""
+    content = read_yaml(root / LOCK)
+    kept = {name: entry for name, entry in content["stages"].items() if name not in stages}
+    atomic_write(root / LOCK, yaml.safe_dump({**content, "stages": kept}, sort_keys=False).encode())
+
+
+def _repro(root: Path, options: Sequence[str], echo: Echo, run: str, *, shared: bool) -> Reproduced:
     lines: list[str] = []
-    run = uuid.uuid4().hex
     try:
         with subprocess.Popen(
-            ["dvc", "repro", "--pull", "--keep-going"],
+            ["dvc", "repro", "--pull", *options],
             cwd=root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -112,6 +112,11 @@ class Side:
             return None
         return frozenset(f"{stage.name}@{item}" for item in each)
 
+    def prepared(self) -> dict[str, Mapping[str, Any]]:
+        """What the lock says of the stages that prepare data: their name → the entry."""
+        names = {stage.name for stage in self.stages if stage.kind == "prepare"}
+        return {name: entry for name, entry in (self.locked or {}).items() if name in names}
+
     @cached_property
     def dependencies(self) -> tuple[str, ...]:
         """What any stage depends on, by `dvc.yaml` or by the lock, without what the project's own stages make."""

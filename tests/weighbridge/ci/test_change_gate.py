@@ -113,9 +113,10 @@ def pipeline(monkeypatch):
         found = asked["verdict"]
         return Stand(found)
 
-    def reproduce(root, echo, *, shared=False):
+    def reproduce(root, echo, *, shared=False, anew=()):
         asked["ran"].append(root)
         asked["shared"] = shared
+        asked["anew"] = anew
         return asked["done"]
 
     monkeypatch.setattr(gates, "reproduce", reproduce)
@@ -181,6 +182,25 @@ def test_a_change_that_brings_its_own_remote_continues_no_measurement_from_it(gi
     assert pipeline["shared"] is False
     judge_project(change(git, base=None), ".", silent)
     assert pipeline["shared"] is True
+
+
+def test_prepared_data_is_made_anew_where_the_change_brought_its_lock(git, pipeline):
+    """Only there: what the merge base's lock says of it was checked then."""
+    (git.root / "dvc.yaml").write_text(STAGE + "  prepare: {cmd: weighbridge stage prepare, deps: [nets/data.py]}\n")
+    prepared = "  prepare: {deps: [{path: nets/data.py, md5: %s, hash: md5}]}\n"
+    (git.root / "nets/data.py").write_text("")
+    (git.root / "dvc.lock").write_text(LOCK + prepared % EMPTY)
+    commit(git, "data")
+    git.run("branch", "--force", "base")
+    (git.root / "params.yaml").write_text(PARAMS.replace("10kB", "9kB"))
+    commit(git, "a lower limit")
+    judge_project(change(git), ".", silent)
+    assert pipeline["anew"] == ()
+    (git.root / "nets/data.py").write_text("\n")
+    (git.root / "dvc.lock").write_text(LOCK + prepared % "68b329da9893e34099c7d8ad5cb9c940")
+    commit(git, "other data, and its lock")
+    judge_project(change(git), ".", silent)
+    assert pipeline["anew"] == ("prepare",)
 
 
 def test_what_was_merged_and_never_served_is_gated_whole(git, pipeline):

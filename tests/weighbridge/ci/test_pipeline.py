@@ -1,9 +1,11 @@
 """What `dvc repro` said, and what the gate makes of it."""
 
+import hashlib
 import os
 import subprocess
 
 import pytest
+import yaml
 
 from weighbridge.ci.pipeline import read_output, reproduce
 from weighbridge.core.errors import ExitCode, StateError
@@ -109,3 +111,39 @@ def test_one_recipe_that_fails_does_not_stop_the_others(tmp_path):
     assert done.failed == "compress@b"
     assert done.exit_code is ExitCode.UNJUDGED
     assert sorted(path.name for path in tmp_path.glob("weighed-*")) == ["weighed-a", "weighed-c"]
+
+
+def test_data_whose_lock_was_edited_is_prepared_anew(tmp_path):
+    """A lock that calls old data what the new source makes: DVC believes it, the gate does not."""
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n"
+        "  prepare: {cmd: cp source.txt data.txt, deps: [source.txt], outs: [data.txt]}\n"
+        "  weigh: {cmd: cp data.txt weighed.txt, deps: [data.txt], outs: [weighed.txt]}\n"
+    )
+    (tmp_path / "source.txt").write_text("old")
+    subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
+    subprocess.run(["dvc", "init", "-q"], cwd=tmp_path, check=True)
+    assert reproduce(tmp_path, lambda _: None).ran == ("prepare", "weigh")
+    old, new = (hashlib.md5(text, usedforsecurity=False).hexdigest() for text in (b"old", b"new"))
+    (tmp_path / "source.txt").write_text("new")
+    lock = yaml.safe_load((tmp_path / "dvc.lock").read_text())
+    (source,) = lock["stages"]["prepare"]["deps"]
+    assert source["md5"] == old
+    source["md5"] = new
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert reproduce(tmp_path, lambda _: None).ran == ()
+    assert (tmp_path / "weighed.txt").read_text() == "old"
+    assert reproduce(tmp_path, lambda _: None, anew=["prepare"]).ran == ("prepare", "weigh")
+    assert (tmp_path / "weighed.txt").read_text() == "new"
+
+
+def test_data_that_cannot_be_prepared_anew_is_a_failure(tmp_path):
+    """The stage that fails is named; what the lock said of it counts no more."""
+    (tmp_path / "dvc.yaml").write_text("stages:\n  prepare: {cmd: cp source.txt data.txt, outs: [data.txt]}\n")
+    (tmp_path / "source.txt").write_text("old")
+    subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
+    subprocess.run(["dvc", "init", "-q"], cwd=tmp_path, check=True)
+    assert reproduce(tmp_path, lambda _: None).failed is None
+    (tmp_path / "source.txt").unlink()
+    assert reproduce(tmp_path, lambda _: None).failed is None
+    assert reproduce(tmp_path, lambda _: None, anew=["prepare"]).failed == "prepare"
