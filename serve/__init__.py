@@ -4,7 +4,8 @@
 - `fleet`: versions loaded from verified bytes, swapped as a whole; `batching`: requests that run together
 - `runtimes`: the runtimes behind one interface; `tensors`: the protocol's tensors, with limits
 - `routing`: which version answers a request; `answers`: classes, slices, comparison with the shadow
-- `telemetry`: counters as `registry canary judge` reads them; `journal`: what labels that come late are matched with
+- `telemetry`: counters as `registry canary judge` reads them; `journal`: what late labels are
+  matched with; `traces`: spans
 - `service`: one request from tensors to counted answer; `application`: the protocol over HTTP; `heads`: what requests
   say before their data, read once; `shortcut`: inference past the framework, from the parser to the socket
 - `remote`: the protocol over gRPC; `messages`: its messages

@@ -28,6 +28,7 @@ from weighbridge.serve.journal import DoubledError, UnknownRequestError
 from weighbridge.serve.service import AbsentError, Answer, Service
 from weighbridge.serve.telemetry import CONTENT_TYPE
 from weighbridge.serve.tensors import encode
+from weighbridge.serve.traces import PARENT
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -128,7 +129,7 @@ class Application:
         body = await read_body(headers, receive, self.service.options.limits.body_bytes, self.slow)
         length = header_length(headers)
         reader = partial(self.heads.decode, body, length)
-        answer = await self.service.infer(model, version, self.key_of(headers), reader)
+        answer = await self.service.infer(model, version, self.key_of(headers), reader, parent_of(headers))
         return encoded(model, answer)
 
     def key_of(self, headers: dict[bytes, bytes]) -> str | None:
@@ -221,6 +222,12 @@ def _within(body: bytes, largest: int) -> bytes:
     if len(body) > largest:
         raise TooLargeError(f"a body has at most {largest} bytes")
     return body
+
+
+def parent_of(headers: dict[bytes, bytes]) -> str | None:
+    """The trace that called, where one did."""
+    found = headers.get(PARENT.encode())
+    return found.decode("latin-1") if found is not None else None
 
 
 def header_length(headers: dict[bytes, bytes]) -> int | None:

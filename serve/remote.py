@@ -18,6 +18,7 @@ from weighbridge.serve.application import metadata
 from weighbridge.serve.messages import CLASSES, SERVICE
 from weighbridge.serve.service import AbsentError, Answer, Service
 from weighbridge.serve.tensors import NAMES, Limits, Request, Spec, checked_id, read_tensors
+from weighbridge.serve.traces import PARENT
 
 _CODES: dict[type[WeighbridgeError], grpc.StatusCode] = {
     AbsentError: grpc.StatusCode.NOT_FOUND,
@@ -89,7 +90,11 @@ class Remote:
         known = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         key = known.get(self.key_header.lower(), "")[:512] or None
         answer = await self.service.infer(
-            asked.model_name, asked.model_version or None, key, lambda inputs, limits: _decode(asked, inputs, limits)
+            asked.model_name,
+            asked.model_version or None,
+            key,
+            lambda inputs, limits: _decode(asked, inputs, limits),
+            known.get(PARENT),
         )
         return _encode(asked.model_name, answer)
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from weighbridge.serve.journal import Appender, Journal
 from weighbridge.serve.service import Options, Service
 from weighbridge.serve.shortcut import protocol_of
 from weighbridge.serve.telemetry import Telemetry
+from weighbridge.serve.traces import Tracer, provider_for
 
 _LOG = logging.getLogger("weighbridge.serve")
 SWITCH = 0.0002
@@ -53,6 +55,10 @@ class Server:
     threads: int = 1
     log: Path | None = None
     key_header: str = "x-request-key"
+    traces: str | None = None
+    """Where spans are sent (OTLP over HTTP); None: nowhere."""
+    traced: float = 1.0
+    """Per cent of the requests that are traced, beside those that a sampled trace called."""
 
     def __post_init__(self) -> None:
         self.fleet = Fleet(self.follower.bytes_of, self.batching, self.threads)
@@ -73,8 +79,11 @@ class Server:
         self.fleet.update(self._wanted)
         self._tell()
         log = Appender(self.log) if self.log is not None else None
-        self.service = Service(model, self.fleet, telemetry, journal, self.options, log)
+        self.service = Service(model, self.fleet, telemetry, journal, self.options, log, self._tracer())
         return Application(self.service, self.key_header, status=self.status)
+
+    def _tracer(self) -> Tracer | None:
+        return Tracer(provider_for(self.traces, self.traced), time.time_ns) if self.traces is not None else None
 
     def look(self) -> None:
         """Serve what moved in the registry. One that is away, rewound or forged changes nothing."""
@@ -116,6 +125,8 @@ class Server:
                 runner.run(self._serve(_Draining(config, self.service, self._remote)))
         finally:
             self._stop.set()
+            if self.service.tracer is not None:
+                self.service.tracer.provider.shutdown()
             self.service.journal.close()
             self.follower.close()
 

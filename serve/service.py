@@ -22,6 +22,7 @@ from weighbridge.serve.fleet import Board, Fleet, Serving
 from weighbridge.serve.journal import Appender, DoubledError, Journal, UnknownRequestError
 from weighbridge.serve.telemetry import Telemetry
 from weighbridge.serve.tensors import Array, Feed, Limits, Request, Spec
+from weighbridge.serve.traces import Traced, Tracer
 
 _LOG = logging.getLogger("weighbridge.serve")
 SHADOWS = 64
@@ -71,6 +72,10 @@ class _Call:
     loop: asyncio.AbstractEventLoop
     began: float
     submitted: float
+    """When the version was asked that is asked now, decoding included for the first."""
+    decoded: float
+    parent: str | None
+    """The trace that called."""
 
 
 Decode = Callable[[Sequence[Spec], Limits], Request]
@@ -87,6 +92,7 @@ class Service:
     journal: Journal
     options: Options = field(default_factory=Options)
     log: Appender | None = None
+    tracer: Tracer | None = None
     clock: Callable[[], float] = time.perf_counter
     draining: bool = False
     _counting: threading.Lock = field(default_factory=threading.Lock)
@@ -115,7 +121,14 @@ class Service:
         return found
 
     def begin(  # noqa: PLR0913, PLR0917  # what a request has, and who waits
-        self, model: str, version: str | None, key: str | None, decode: Decode, done: Done, began: float | None = None
+        self,
+        model: str,
+        version: str | None,
+        key: str | None,
+        decode: Decode,
+        done: Done,
+        began: float | None = None,
+        parent: str | None = None,
     ) -> None:
         """Answer one request: `done` is called once, in any thread, with the answer or with an error. A request that
         cannot be taken is an error here, and `done` is not called. What fails on the canary is counted there and
@@ -133,14 +146,18 @@ class Service:
         identity = request.id or os.urandom(12).hex()
         key, loop = key or identity, asyncio.get_running_loop()
         slices = self._slices(request.feed)
-        call = _Call(board, version is not None, key, identity, request, slices, done, loop, began, began)
+        call = _Call(
+            board, version is not None, key, identity, request, slices, done, loop, began, began, self.clock(), parent
+        )
         self._submit(call, self._route(board, key) if version is None else asked)
 
-    async def infer(self, model: str, version: str | None, key: str | None, decode: Decode) -> Answer:
+    async def infer(
+        self, model: str, version: str | None, key: str | None, decode: Decode, parent: str | None = None
+    ) -> Answer:
         """The answer to one request; see `begin`."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        self.begin(model, version, key, decode, lambda found: in_loop(loop, _settle, future, found))
+        self.begin(model, version, key, decode, lambda found: in_loop(loop, _settle, future, found), None, parent)
         return await future
 
     def _submit(self, call: _Call, serving: Serving) -> None:
@@ -158,8 +175,23 @@ class Service:
             found = MeasurementError(f"the server failed: {type(error).__name__}")
         if found is not None:
             call.done(found)
+            if self.tracer is not None:
+                self._trace(call, serving, failed=isinstance(found, WeighbridgeError))
             return
         in_loop(call.loop, self._submit, call, call.board.stable)
+
+    def _trace(self, call: _Call, serving: Serving, *, failed: bool) -> None:
+        """After the answer, which does not wait for it. Neither inputs nor outputs are told."""
+        assert self.tracer is not None
+        attributes: dict[str, str | int | bool] = {
+            "weighbridge.model": self.model,
+            "weighbridge.version": serving.version,
+            "weighbridge.digest": serving.artifact.digest,
+            "weighbridge.canary": serving is call.board.canary,
+            "weighbridge.request": call.identity,
+        }
+        age, waited = self.clock() - call.began, call.decoded - call.began
+        self.tracer.record(Traced(call.parent, age, waited, attributes, failed))
 
     def _counted(self, call: _Call, serving: Serving, result: Result) -> Answer | WeighbridgeError | None:
         """What is sent back; None where stable has to answer for the canary."""

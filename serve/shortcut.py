@@ -19,7 +19,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from weighbridge.core.errors import WeighbridgeError
-from weighbridge.serve.application import Application, Headers, encoded, header_length, headers_of, status_of
+from weighbridge.serve.application import Application, Headers, encoded, header_length, headers_of, parent_of, status_of
 from weighbridge.serve.batching import in_loop
 from weighbridge.serve.service import Answer
 
@@ -141,7 +141,13 @@ class InferenceProtocol(HttpToolsProtocol):
         reader = partial(application.heads.decode, body, length)
         self._open_own()
         application.service.begin(
-            cycle.model, cycle.version, application.key_of(headers), reader, cycle.answer, cycle.began
+            cycle.model,
+            cycle.version,
+            application.key_of(headers),
+            reader,
+            cycle.answer,
+            cycle.began,
+            parent_of(headers),
         )
 
     def _open_own(self) -> None:

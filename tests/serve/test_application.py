@@ -365,3 +365,12 @@ def test_an_unforeseen_error_of_a_look_is_told_and_the_state_is_tried_again(regi
     finally:
         made._stop.set()
         thread.join()
+
+
+def test_a_clock_that_jumps_changes_neither_ages_nor_patience(registry, client, monkeypatch):
+    for jumped in (0.0, 4e9):  # to 1970, and a century ahead
+        monkeypatch.setattr(time, "time", lambda jumped=jumped: jumped)
+        client.server.look()
+        assert client.infer()[0] == 200
+        assert client("GET", "/v2/health/ready")[0] == 200
+        assert 0 <= json.loads(client("GET", "/status")[2])["registry_age_seconds"] < 60

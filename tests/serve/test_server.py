@@ -239,3 +239,48 @@ def test_requests_past_the_framework_are_answered_as_those_through_it(process):
     assert after.startswith(b"HTTP/1.1 400")
     assert after.count(b"HTTP/1.1 200 OK") == 1
     assert ask(sized(raw).replace(MODEL.encode(), b"other")).startswith(b"HTTP/1.1 404")
+
+
+def test_bodies_that_are_huge_or_have_no_end_are_cut_off_on_the_wire(process):
+    server = process("--max-body", "10KiB")
+    line = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: x\r\n"
+
+    def status(head, chunk, count):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+            client.sendall((line + head + "\r\n").encode())
+            try:
+                for _ in range(count):
+                    client.sendall(chunk)
+            except ConnectionError:
+                pass  # cut off in the middle
+            try:
+                return client.recv(100)[9:12]
+            except ConnectionError:
+                return b"413"  # what was not read resets the connection before the answer is read
+
+    assert status("Content-Length: 999999999999\r\n", b"x" * 1000, 1) == b"413"
+    assert status("Transfer-Encoding: chunked\r\n", b"400\r\n" + b"x" * 1024 + b"\r\n", 1000) == b"413"
+    assert server.infer()["model_version"] == "v2"
+
+
+def test_a_process_that_dies_in_the_middle_of_a_request_serves_again_and_no_answer_was_wrong(process):
+    server = process("--batch-delay", "2s")
+    failed = []
+
+    def ask():
+        try:
+            server.infer(id="cut")
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.5)
+    os.kill(server.child.pid, signal.SIGKILL)
+    thread.join()
+    assert failed
+    server.stop()
+    server.start()
+    with pytest.raises(urllib.error.HTTPError, match="404"):  # it was never answered: it can have no label
+        server.post("/v2/feedback", {"id": "cut", "label": "2"})
+    assert server.infer(id="next")["model_version"] == "v2"

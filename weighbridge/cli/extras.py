@@ -14,6 +14,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "keyless": ("sigstore",),
     "pipeline": ("dvc", "ruamel"),
     "serve": ("prometheus_client", "starlette", "uvicorn"),
+    "traces": ("opentelemetry",),
     "search": ("optuna",),
     **{
         row.extra: tuple(name.replace("-", "_") for name in (*row.converters, row.runtime) if name not in row.training)

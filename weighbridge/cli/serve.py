@@ -117,6 +117,12 @@ def serve(
     key_header: Annotated[
         str, typer.Option("--key-header", help="Requests with one key meet one version; else the request's id.")
     ] = "x-request-key",
+    traces: Annotated[
+        str | None, typer.Option("--traces", metavar="URL", help="Send spans there, OTLP over HTTP; else nowhere.")
+    ] = None,
+    traced: Annotated[
+        float, typer.Option("--traced", min=0, max=100, help="Per cent of requests, beside those of sampled traces.")
+    ] = 1.0,
     where: Where,
     runs: Runs,
     treated: Treated,
@@ -130,7 +136,7 @@ def serve(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     follower = Follower(registry, model, cache or default_folder(registry, model), target=target, branch=branch)
     listening, batching, options = where.settings(), runs.settings(), treated.settings()
-    Server(follower, listening, batching, options, runs.threads, log, key_header).run()
+    Server(follower, listening, batching, options, runs.threads, log, key_header, traces, traced).run()
 
 
 def _seconds(text: str, where: str) -> float:
