@@ -66,7 +66,7 @@ def test_the_result_is_stored_by_fingerprint_and_shown_in_reports(machine, monke
     """JSON with everything measured, a picture, and the sentences that reports read."""
     monkeypatch.setattr(trials, "METRIC_NAMES", ("latency.p50", "throughput"))
     done = trials.run(CalibrationRequest(machine, launches=12))
-    device = describe({})
+    device = describe({}).for_target("onnxruntime")
     assert done.path.name == f"{device.fingerprint.removeprefix('sha256:')}.json"
     content = json.loads(done.path.read_text())
     assert len(content["trials"][0]["taken"]["latency.p50"]) == 12
