@@ -186,6 +186,15 @@ class Canary(Placed):
     plan: CanaryPlan
 
 
+class Held(Recorded):
+    """Why a stable version is under suspicion: its watch raised an alarm that calls for caution."""
+
+    version: Version
+    event: int = Field(ge=1)
+    """The alarm."""
+    reason: str
+
+
 class Head(Recorded):
     """The last event."""
 
@@ -211,6 +220,8 @@ class Channels(Recorded):
     """Versions that must not serve again, with their artifact's digest."""
     deprecated: dict[Version, str] = {}
     """Versions that should not be taken any more, with the reason."""
+    held: Held | None = None
+    """An alarm that stands: while it does, no canary advances by itself."""
 
     def to_json(self) -> dict[str, Any]:
         """The channels as JSON values. What is None is left out, so that a later optional field changes no old byte."""
@@ -240,6 +251,9 @@ class EventKind(StrEnum):
     QUARANTINE_LIFTED = "quarantine-lifted"
     DEPRECATED = "deprecated"
     MIGRATED = "migrated"
+    REFERENCE_RECORDED = "reference-recorded"
+    ALARMED = "alarmed"
+    ALARM_CLEARED = "alarm-cleared"
 
 
 UNPROVEN = "unproven"

@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from weighbridge.core.errors import StateError
-from weighbridge.registry.state.records import LATEST_SCHEMA, After, Canary, Channels, Event, EventKind, Placed, Pointer
+from weighbridge.registry.state.records import (
+    LATEST_SCHEMA,
+    After,
+    Canary,
+    Channels,
+    Event,
+    EventKind,
+    Held,
+    Placed,
+    Pointer,
+)
 
 
 def apply(channels: Channels, event: Event) -> Channels:
@@ -62,7 +72,7 @@ def _promoted(channels: Channels, event: Event) -> Channels:
         )
     if channels.stable and channels.stable.version == target.version:
         raise StateError(f"{target.version} is stable already")
-    return channels.model_copy(update={"stable": _place(target, event), "canary": None})
+    return channels.model_copy(update={"stable": _place(target, event), "canary": None, "held": None})
 
 
 def _canary_started(channels: Channels, event: Event) -> Channels:
@@ -149,6 +159,31 @@ def _migrated(channels: Channels, event: Event) -> Channels:
     return channels.model_copy(update={"schema_version": schema})
 
 
+def _reference_recorded(channels: Channels, event: Event) -> Channels:
+    _require_stable(channels, event)
+    return channels
+
+
+def _alarmed(channels: Channels, event: Event) -> Channels:
+    stable = _require_stable(channels, event)
+    if event.evidence.get("action") == "tell":
+        return channels
+    return channels.model_copy(update={"held": Held(version=stable, event=event.number, reason=event.reason)})
+
+
+def _alarm_cleared(channels: Channels, event: Event) -> Channels:
+    if channels.held is None:
+        raise StateError(f"no alarm holds {channels.model}")
+    return channels.model_copy(update={"held": None})
+
+
+def _require_stable(channels: Channels, event: Event) -> str:
+    stable = channels.stable.version if channels.stable else "none"
+    if event.target is None or event.target.version != stable:
+        raise StateError(f"stable is {stable}, not the version of this event")
+    return stable
+
+
 def _quarantine(channels: Channels, event: Event, allowed: set[str]) -> Channels:
     """Quarantine what the event names, of `allowed`; a baseline never is: it must stay deployable."""
     named = {pointer.version: pointer.digest for pointer in event.quarantine}
@@ -200,4 +235,7 @@ _APPLY: dict[EventKind, Callable[[Channels, Event], Channels]] = {
     EventKind.QUARANTINE_LIFTED: _quarantine_lifted,
     EventKind.DEPRECATED: _deprecated,
     EventKind.MIGRATED: _migrated,
+    EventKind.REFERENCE_RECORDED: _reference_recorded,
+    EventKind.ALARMED: _alarmed,
+    EventKind.ALARM_CLEARED: _alarm_cleared,
 }

@@ -14,6 +14,7 @@ from weighbridge.registry.state.layout import FILE_LIMIT, View, evidence_path, m
 from weighbridge.registry.state.records import Event, EventKind, VersionRecord
 
 FOLDER = "evidence"
+_KEEPS = (EventKind.MIGRATED, EventKind.REFERENCE_RECORDED)
 _NAMED = re.compile(rb"\nevidence:((?: \{\}\n)|\n(?:  [^\s:]+: sha256:[0-9a-f]{64}\n)+)")
 """As this program writes it; another form is read as a document."""
 
@@ -29,9 +30,9 @@ def named_evidence(data: bytes, where: str) -> Mapping[str, str]:
     return dict(line.strip().split(": ", 1) for line in lines if line.startswith("  "))
 
 
-def migrated_evidence(event: Event) -> Mapping[str, Mapping[str, str]]:
-    """Version → what a migration kept beside its record; empty for an event of another kind."""
-    return event.evidence.get("kept", {}) if event.kind is EventKind.MIGRATED else {}
+def evidence_of_event(event: Event) -> Mapping[str, Mapping[str, str]]:
+    """Version → what an event kept beside its record: a migration, or a reference window; empty for other kinds."""
+    return event.evidence.get("kept", {}) if event.kind in _KEEPS else {}
 
 
 def check_kept(view: View, model: str, version: str, named: Mapping[str, str]) -> set[str]:

@@ -21,6 +21,7 @@ from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.state.layout import POLICY, View, safe_relative
 from weighbridge.registry.state.records import CANARY_SAMPLES, CANARY_SECONDS, CANARY_STEPS, CanaryPlan, Weight
 from weighbridge.registry.trust.online_budgets import OnlineBudget
+from weighbridge.registry.trust.watch_policy import WatchSection
 
 
 def _public_key(text: str) -> str:
@@ -94,6 +95,8 @@ class RegistryPolicy(Written):
     on_merge: Literal["stable", "canary", "record"] = "stable"
     """What CI does with a version that a merge brought: makes it stable, starts its canary, or only records it."""
     canary_section: CanarySection = Field(default=CanarySection(), alias="canary")
+    watch: WatchSection = WatchSection()
+    """What a stable version must keep, and what an alarm does."""
     _trust_root: bytes | None = PrivateAttr(default=None)
 
     @property
@@ -181,11 +184,10 @@ def require_units(content: Any, where: str) -> None:
 
     One that is merged already is read all the same, as seconds: rolling back must not wait for its correction.
     """
-    section = content.get("canary") if isinstance(content, dict) else None
-    if not isinstance(section, dict):
-        return
-    budgets = section.get("budgets")
-    times = [("canary.min_time", section.get("min_time"))]
+    sections = {name: content.get(name) if isinstance(content, dict) else None for name in ("canary", "watch")}
+    canary, watch = ({} if not isinstance(section, dict) else section for section in sections.values())
+    budgets = canary.get("budgets")
+    times = [("canary.min_time", canary.get("min_time")), ("watch.epoch", watch.get("epoch"))]
     times += [
         (f"canary.budgets[{index}].threshold", budget.get("threshold"))
         for index, budget in enumerate(budgets if isinstance(budgets, list) else [])
