@@ -25,7 +25,7 @@ class Interval:
     upper: float
 
 
-def log_mixture(counts: Sequence[int]) -> float:
+def log_mixture(counts: Sequence[float]) -> float:
     """Log of the Dirichlet(1/2) mixture likelihood of one sequence with these counts."""
     classes, total = len(counts), sum(counts)
     value = math.lgamma(classes * _PRIOR) - classes * math.lgamma(_PRIOR)
@@ -33,10 +33,12 @@ def log_mixture(counts: Sequence[int]) -> float:
     return value - math.lgamma(total + classes * _PRIOR)
 
 
-def proportion(hits: int, n: int, alpha: float) -> Interval:
+def proportion(hits: float, n: int, alpha: float) -> Interval:
     """A confidence sequence of a probability after `n` trials; (0, 1) before the first.
 
-    Over all n at once it misses the truth with probability at most `alpha`.
+    Over all n at once it misses the truth with probability at most `alpha`. `hits` may be a sum of values between 0
+    and 1: the likelihood ratio is convex in each, so that its mean is largest for trials that are 0 or 1 (Hoeffding,
+    1963), and the interval is valid for their mean.
     """
     if not 0 <= hits <= n:
         raise ValueError(f"{hits} hits in {n} trials")
@@ -47,7 +49,7 @@ def proportion(hits: int, n: int, alpha: float) -> Interval:
     return Interval(share, _edge(hits, n, threshold, 0.0, share), _edge(hits, n, threshold, 1.0, share))
 
 
-def _edge(hits: int, n: int, threshold: float, outside: float, inside: float) -> float:
+def _edge(hits: float, n: int, threshold: float, outside: float, inside: float) -> float:
     """Where the log likelihood falls to `threshold`, between the estimate and 0 or 1."""
     if _log_likelihood(hits, n, outside) >= threshold:
         return outside
@@ -60,15 +62,15 @@ def _edge(hits: int, n: int, threshold: float, outside: float, inside: float) ->
     return outside
 
 
-def _log_likelihood(hits: int, n: int, p: float) -> float:
+def _log_likelihood(hits: float, n: int, p: float) -> float:
     value = 0.0
     for count, share in ((hits, p), (n - hits, 1 - p)):
-        if count:
+        if count > 0:
             value += count * math.log(share) if share > 0 else -math.inf
     return value
 
 
-def difference(first: tuple[int, int], second: tuple[int, int], alpha: float) -> Interval:
+def difference(first: tuple[float, int], second: tuple[float, int], alpha: float) -> Interval:
     """A confidence sequence of p1 - p2 from (hits, n) of two independent groups, half of `alpha` to each."""
     one, two = proportion(*first, alpha / 2), proportion(*second, alpha / 2)
     return Interval(one.estimate - two.estimate, one.lower - two.upper, one.upper - two.lower)

@@ -38,7 +38,13 @@ class Operator:
         return self._change(decide)
 
     def roll_back(
-        self, *, reason: str, to: str | None = None, quarantine: bool = True, unproven: bool = False
+        self,
+        *,
+        reason: str,
+        to: str | None = None,
+        quarantine: bool = True,
+        unproven: bool = False,
+        expect: str | None = None,
     ) -> Committed:
         """Make `to` stable: a version, `baseline`, or by default what was stable before.
 
@@ -54,6 +60,7 @@ class Operator:
             self._policy(tip)
             if channels.stable is None:
                 raise StateError(f"no version of {self.model} is stable: there is nothing to roll back")
+            _expect(channels, expect)
             version = _way_back(tip, channels, to)
             target, proof = self._proof(tip, version) if unproven else _verified(self._proven(tip, version))
             left = channels.stable

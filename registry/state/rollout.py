@@ -124,7 +124,7 @@ def _rolled_back(channels: Channels, event: Event) -> Channels:
         raise StateError(f"{target.version} is stable already")
     left = channels.stable.version
     # A running canary was compared with the version that is left: its evidence is void.
-    moved = channels.model_copy(update={"stable": _place(target, event), "canary": None})
+    moved = channels.model_copy(update={"stable": _place(target, event), "canary": None, "held": None})
     return _quarantine(moved, event, allowed={left})
 
 
@@ -171,7 +171,7 @@ def _alarmed(channels: Channels, event: Event) -> Channels:
     return channels.model_copy(update={"held": Held(version=stable, event=event.number, reason=event.reason)})
 
 
-def _alarm_cleared(channels: Channels, event: Event) -> Channels:
+def _alarm_cleared(channels: Channels, _: Event) -> Channels:
     if channels.held is None:
         raise StateError(f"no alarm holds {channels.model}")
     return channels.model_copy(update={"held": None})

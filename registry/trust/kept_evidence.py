@@ -30,7 +30,7 @@ def named_evidence(data: bytes, where: str) -> Mapping[str, str]:
     return dict(line.strip().split(": ", 1) for line in lines if line.startswith("  "))
 
 
-def evidence_of_event(event: Event) -> Mapping[str, Mapping[str, str]]:
+def migrated_evidence(event: Event) -> Mapping[str, Mapping[str, str]]:
     """Version → what an event kept beside its record: a migration, or a reference window; empty for other kinds."""
     return event.evidence.get("kept", {}) if event.kind in _KEEPS else {}
 

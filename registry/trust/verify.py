@@ -47,7 +47,7 @@ from weighbridge.registry.state.records import (
     VersionRecord,
 )
 from weighbridge.registry.state.store import render
-from weighbridge.registry.trust.kept_evidence import FOLDER, check_kept, evidence_of_event, kept_on_disk, named_evidence
+from weighbridge.registry.trust.kept_evidence import FOLDER, check_kept, migrated_evidence, kept_on_disk, named_evidence
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import UntrustedError, require_statement, require_trusted
 
@@ -205,7 +205,7 @@ def _fold(channels: Channels, event: Event) -> Channels:
 def _records(view: View, event: Event, expected: _Expected, *, deep: bool) -> None:
     if event.kind is EventKind.ROLLED_BACK and UNPROVEN in event.evidence:
         expected.unproven.add(event.number)
-    for version, named in evidence_of_event(event).items():
+    for version, named in migrated_evidence(event).items():
         expected.paths |= check_kept(view, event.model, version, named)
     for entry in event.records:
         record = _record(view, event, entry, thorough=deep or entry.signature is not None)

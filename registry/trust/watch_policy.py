@@ -22,7 +22,7 @@ class WatchSection(Written):
     min_labels: int = Field(default=0, ge=0)
     """Labelled requests that the reference window needs before it is recorded; set it where labels come late."""
     epoch: float = Field(default=86_400.0, ge=60)
-    """Time after which counting starts anew beside the count since promotion, with its unit: `1d`, `6h`."""
+    """Time after which counting starts anew beside the count since promotion, with its unit: `24h`."""
     max_drop: float = Field(default=0.05, gt=0, le=1)
     """Of accuracy, by labels and as estimated."""
     slice_max_drop: float = Field(default=0.15, gt=0, le=1)

@@ -16,6 +16,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": ("prometheus_client", "starlette", "uvicorn"),
     "traces": ("opentelemetry",),
     "search": ("optuna",),
+    "watch": ("river",),
     **{
         row.extra: tuple(name.replace("-", "_") for name in (*row.converters, row.runtime) if name not in row.training)
         for row in TARGETS.values()

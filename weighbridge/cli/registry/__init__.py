@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from weighbridge.cli.application import Application
-from weighbridge.cli.registry import canary, channels, kubernetes, look, promote, publish, upkeep
+from weighbridge.cli.registry import canary, channels, kubernetes, look, promote, publish, upkeep, watching_command
 
 app = Application(help="Versions, channels and their history, in plain Git.")
 app.command("promote")(promote.promote)
@@ -21,4 +21,5 @@ app.command("trust-root")(upkeep.trust_root)
 for command in (publish.pull, publish.push, publish.card, publish.export, publish.tags, publish.site):
     app.command()(command)
 app.command()(kubernetes.manifests)
+app.command()(watching_command.watch)
 app.add_typer(canary.app, name="canary")

@@ -1,0 +1,93 @@
+"""A stable version is watched: quiet while nothing changes; labels roll back, estimates hold, drift only tells."""
+
+import json
+import random
+from datetime import datetime, timedelta
+
+import pytest
+import yaml
+
+from tests.registry.project import MODEL, commit_all
+from weighbridge.core.errors import InputError
+from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.state.tip import Settings
+from weighbridge.registry.trust.audit import audit
+from weighbridge.registry.watch.seen_requests import Source
+from weighbridge.registry.watch.watching import watch
+
+pytest.importorskip("river")
+
+
+def log(path, root, later, reference=600):
+    """A log of the stable version: a reference window, then traffic that `later` describes."""
+    since = datetime.fromisoformat(
+        yaml.safe_load((root / f"registry/models/{MODEL}/channels.yaml").read_text())["stable"]["since"]
+    )
+    generator, lines = random.Random(3), []
+    for number in range(reference + 3000):
+        good = {"right": 0.9, "sure": 0.9, "shift": 0.0, "labels": True}
+        said = good if number < reference else {**good, **later}
+        right = generator.random() < said["right"]
+        line = {
+            "time": (since + timedelta(seconds=number + 1)).isoformat(),
+            "version": "v2",
+            "id": str(number),
+            "error": False,
+            "latency": 0.01,
+            "prediction": "1",
+            "confidence": min(1.0, max(0.0, said["sure"] + generator.uniform(-0.08, 0.08))),
+            "summary": {"x": [generator.gauss(said["shift"], 1.0), 1.0]},
+        }
+        lines.append({**line, "label": "1" if right else "0"} if said["labels"] else line)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return Source(MODEL, [path]), Settings(clock=lambda: since + timedelta(hours=2))
+
+
+def look(root, path, later, on_alarm="roll back"):
+    """One look under a policy."""
+    (root / "registry.policy.yaml").write_text(yaml.safe_dump({"watch": {"on_alarm": on_alarm, "reference": 600}}))
+    commit_all(root, "policy")
+    source, settings = log(path, root, later)
+    return watch(root, source, settings=settings)
+
+
+def test_nothing_new_raises_no_alarm_and_the_history_verifies(promoted, tmp_path):
+    """The reference window is recorded once, beside the record."""
+    found = look(promoted, tmp_path / "a.jsonl", {})
+    assert (found.alarms, found.rolled_back_to, len(found.events)) == ((), None, 1)
+    assert (promoted / f"registry/models/{MODEL}/evidence/v2/reference-window.json").is_file()
+    audit(promoted)
+
+
+def test_wrong_answers_roll_back(promoted, tmp_path):
+    """Labels are realised evidence."""
+    found = look(promoted, tmp_path / "a.jsonl", {"right": 0.5})
+    assert found.rolled_back_to == "v1"
+    assert resolve(promoted, f"{MODEL}@stable").version == "v1"
+    audit(promoted)
+
+
+def test_an_estimate_holds_and_drift_only_tells(promoted, tmp_path):
+    """Whatever the policy allows."""
+    found = look(promoted, tmp_path / "a.jsonl", {"labels": False, "sure": 0.55, "shift": 4.0})
+    actions = {alarm.what: alarm.action for alarm in found.alarms}
+    assert (actions["estimated accuracy"], actions["input x"]) == ("hold", "tell")
+    assert found.rolled_back_to is None
+    channels = yaml.safe_load((promoted / f"registry/models/{MODEL}/channels.yaml").read_text())
+    assert channels["held"]["version"] == "v2"
+
+
+def test_an_alarm_is_one_event_however_often_one_looks(promoted, tmp_path):
+    """The second look writes nothing."""
+    look(promoted, tmp_path / "a.jsonl", {"right": 0.5}, on_alarm="tell")
+    source, settings = log(tmp_path / "a.jsonl", promoted, {"right": 0.5})
+    again = watch(promoted, source, settings=settings)
+    assert again.alarms
+    assert again.events == ()
+
+
+def test_a_line_that_is_no_request_is_named(promoted, tmp_path):
+    """Never skipped."""
+    (tmp_path / "a.jsonl").write_text('{"version": "v2", "time": "never"}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl:1"):
+        watch(promoted, Source(MODEL, [tmp_path / "a.jsonl"]))

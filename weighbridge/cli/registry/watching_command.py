@@ -1,0 +1,47 @@
+"""`weighbridge registry watch`: one look at the stable version, after its promotion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weighbridge.cli.options import grouped
+from weighbridge.cli.registry.options import ChangeOptions, Model, ProjectOptions
+from weighbridge.cli.registry.output import print_json
+
+
+@grouped
+def watch(
+    model: Model,
+    *,
+    log: Annotated[list[Path], typer.Option("--log", metavar="FILE.jsonl", help="The server's log; repeatable.")],
+    journal: Annotated[
+        list[Path] | None, typer.Option("--journal", metavar="FILE", help="The server's journal of labels.")
+    ] = None,
+    notify: Annotated[
+        str | None, typer.Option("--notify", metavar="URL", help="Post new alarms there, signed.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is found; change nothing.")] = False,
+    change: ChangeOptions,
+    project: ProjectOptions,
+) -> None:
+    """Compare stable's traffic with its reference window. Exits 0 quiet, 1 alarm, 3 nothing could be judged."""
+    import os
+    import time
+
+    from weighbridge.registry.watch.seen_requests import Source
+    from weighbridge.registry.watch.watching import watch as look_at
+    from weighbridge.registry.watch.webhook import SECRET, Webhook
+
+    hook = Webhook(notify, os.environ.get(SECRET, "")) if notify else None
+    source = Source(model, log, journal or ())
+    look = look_at(project.home, source, settings=change.settings(), dry_run=dry_run)
+    if project.as_json:
+        print_json(look.to_json())
+    else:
+        typer.echo(look.text(), nl=False)
+    if hook is not None and look.written:
+        hook.post(look.to_json(), time.time())
+    raise typer.Exit(look.exit_code)
