@@ -47,7 +47,7 @@ from weighbridge.registry.state.records import (
     VersionRecord,
 )
 from weighbridge.registry.state.store import render
-from weighbridge.registry.trust.kept_evidence import FOLDER, check_kept, migrated_evidence, kept_on_disk, named_evidence
+from weighbridge.registry.trust.kept_evidence import FOLDER, check_kept, kept_on_disk, migrated_evidence, named_evidence
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import UntrustedError, require_statement, require_trusted
 

@@ -1,6 +1,6 @@
 """Watching what is stable: three kinds of evidence, kept apart.
 
-- `seen_requests`: the requests that a version answered, with labels that came late, from what `weighbridge serve` writes
+- `seen_requests`: a version's requests, with labels that came late, from what `weighbridge serve` writes
 - `reference_traffic`: the reference window, recorded beside the version, and counts by its bins
 - `findings`: realised, estimated and drift evidence, with intervals that stay valid
 - `stream_detectors`: river's change detectors; they only raise alarms

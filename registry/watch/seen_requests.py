@@ -107,7 +107,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _of_model(said: dict[str, Any], source: Source, where: str) -> bool:
     if said.get("model") is None and not source.alone:
         raise InputError("does not say its model, and the registry has several", where=where)
-    return said.get("model", source.model) == source.model
+    return bool(said.get("model", source.model) == source.model)
 
 
 def _request(said: dict[str, Any], where: str) -> Seen:

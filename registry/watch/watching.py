@@ -208,7 +208,8 @@ def compare(reference: ReferenceWindow, later: Sequence[Seen], policy: WatchSect
 
 def changes(window: Sequence[Seen], later: Sequence[Seen]) -> list[Change]:
     """What river's detectors say of everything since the reference, the first of each."""
-    detectors, first = Detectors(window), {}
+    detectors = Detectors(window)
+    first: dict[str, Change] = {}
     for seen in later:
         for change in detectors.add(seen):
             first.setdefault(change.what, change)
