@@ -221,7 +221,7 @@ class Channels(Recorded):
     deprecated: dict[Version, str] = {}
     """Versions that should not be taken any more, with the reason."""
     held: Held | None = None
-    """An alarm that stands: while it does, no canary advances by itself."""
+    """An alarm that stands, until another version is stable. It is shown; it stops no canary yet."""
 
     def to_json(self) -> dict[str, Any]:
         """The channels as JSON values. What is None is left out, so that a later optional field changes no old byte."""
