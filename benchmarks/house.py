@@ -34,6 +34,8 @@ BEFORE = 33_767
 PRIVATE_WORDS = (
     "noisy", "turn", "lost", "questions", "tally", "alone", "outcomes", "hostile", "handover", "wording",
 )  # fmt: skip
+NAMES_OF_OTHERS = {"connection_lost"}
+"""Methods that a library calls by this name: asyncio's."""
 SINGLE_FACTS = {
     "direction of a budget rule": (r"startswith\(\"(max|min)", ()),
     "scale of a budget rule": (r"\"ratio\" in", ()),
@@ -99,7 +101,7 @@ def private_words(paths: list[Path]) -> list[str]:
             for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
             if token.type == tokenize.NAME
         }
-        for name in sorted(names):
+        for name in sorted(names - NAMES_OF_OTHERS):
             words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
             if set(words) & set(PRIVATE_WORDS):
                 found.append(f"{path.relative_to(ROOT)}: {name}")

@@ -4,10 +4,9 @@
 - `fleet`: versions loaded from verified bytes, swapped as a whole; `batching`: requests that run together
 - `runtimes`: the runtimes behind one interface; `tensors`: the protocol's tensors, with limits
 - `routing`: which version answers a request; `answers`: classes, slices, comparison with the shadow
-- `telemetry`: counters as `registry canary judge` reads them; `journal`: what late labels are
-  matched with; `traces`: spans
-- `service`: one request from tensors to counted answer; `application`: the protocol over HTTP; `heads`: what requests
-  say before their data, read once; `shortcut`: inference past the framework, from the parser to the socket
-- `remote`: the protocol over gRPC; `messages`: its messages
+- `observability`: counters as `registry canary judge` reads them, what late labels are matched with, spans
+- `service`: one request from tensors to counted answer
+- `protocol`: over HTTP (`application`, `heads` of requests read once, `shortcut` past the framework from the parser to
+  the socket); over gRPC (`remote`, `messages`)
 - `server`: the process: polling, signals, draining
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from weighbridge.core.errors import InputError
-from weighbridge.serve.tensors import Array, Feed
+from weighbridge.core.errors import InputError, MeasurementError, StateError
+from weighbridge.serve.tensors import Array, Feed, Limits, Request, Spec
 
 CLASSES = 1000
 """Classes that are told apart at most: each is a time series."""
@@ -53,3 +55,55 @@ def slices_of(slicer: Slicer | None, feed: Feed) -> tuple[str, ...]:
     if not all(isinstance(name, str) and 0 < len(name) <= 64 for name in found) or len(found) > 16:
         raise InputError("expected at most 16 names of at most 64 characters", where="slices")
     return found
+
+
+class AbsentError(StateError):
+    """A model or version that is not served here."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is sent back."""
+
+    id: str
+    version: str
+    outputs: dict[str, Array]
+    request: Request
+
+
+def named_outputs(specs: Sequence[Spec], arrays: Sequence[Array]) -> dict[str, Array] | MeasurementError:
+    """A model's outputs by name; an error in their place where one contains NaN."""
+    outputs = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            return MeasurementError("contains NaN", where=f"output {name}")
+    return outputs
+
+
+def require_outputs(wanted: Sequence[str], outputs: Sequence[Spec]) -> None:
+    """Raise `InputError` for a name that is none of the outputs."""
+    known = [spec.name for spec in outputs]
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise InputError(
+            f"the model has no output {missing[0][:80]!r}", where="outputs", fix=f"it has {', '.join(known)}"
+        )
+
+
+def is_class(value: Any) -> bool:
+    """Whether a label is a short name or a whole number."""
+    return (isinstance(value, str) and 0 < len(value) <= 64) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+@dataclass(frozen=True)
+class Options:
+    """How requests are treated."""
+
+    limits: Limits = field(default_factory=Limits)
+    shadow: float = 0.0
+    """Per cent of the requests of stable that the canary answers too, unseen."""
+    classes: Reader = classes
+    slices: Slicer | None = None
+    sample: float = 0.0
+    """Per cent of the requests that are logged."""
+    log_inputs: bool = False

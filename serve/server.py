@@ -15,15 +15,16 @@ from typing import Any
 import uvicorn
 
 from weighbridge.core.errors import StateError, WeighbridgeError
-from weighbridge.serve.application import Application
+from weighbridge.serve.answers import Options
 from weighbridge.serve.batching import Batching
 from weighbridge.serve.fleet import Fleet, drain
 from weighbridge.serve.following import Desired, Follower
-from weighbridge.serve.journal import Appender, Journal
-from weighbridge.serve.service import Options, Service
-from weighbridge.serve.shortcut import protocol_of
-from weighbridge.serve.telemetry import Telemetry
-from weighbridge.serve.traces import Tracer, provider_for
+from weighbridge.serve.observability.journal import Appender, Journal
+from weighbridge.serve.observability.telemetry import Telemetry
+from weighbridge.serve.observability.traces import Tracer, provider_for
+from weighbridge.serve.protocol.application import Application
+from weighbridge.serve.protocol.shortcut import protocol_of
+from weighbridge.serve.service import Service
 
 _LOG = logging.getLogger("weighbridge.serve")
 SWITCH = 0.0002
@@ -136,7 +137,7 @@ class Server:
         listening = self.listening
         if listening.grpc_port is None:
             return None
-        from weighbridge.serve.remote import Remote  # noqa: PLC0415  # grpcio starts threads where it is imported
+        from weighbridge.serve.protocol.remote import Remote  # noqa: PLC0415  # grpcio starts threads where it is imported
 
         address = f"{listening.host}:{listening.grpc_port}"
         largest = self.options.limits.body_bytes

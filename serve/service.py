@@ -12,49 +12,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from weighbridge.core.errors import InputError, MeasurementError, StateError, WeighbridgeError
 from weighbridge.serve import answers, routing
-from weighbridge.serve.answers import Outputs
+from weighbridge.serve.answers import AbsentError, Answer, Options, Outputs, is_class, named_outputs, require_outputs
 from weighbridge.serve.batching import BusyError, Result, in_loop
 from weighbridge.serve.fleet import Board, Fleet, Serving
-from weighbridge.serve.journal import Appender, DoubledError, Journal, UnknownRequestError
-from weighbridge.serve.telemetry import Telemetry
-from weighbridge.serve.tensors import Array, Feed, Limits, Request, Spec
-from weighbridge.serve.traces import Traced, Tracer
+from weighbridge.serve.observability.journal import Appender, DoubledError, Journal, UnknownRequestError
+from weighbridge.serve.observability.telemetry import Telemetry
+from weighbridge.serve.observability.traces import Traced, Tracer
+from weighbridge.serve.tensors import Feed, Limits, Request, Spec
 
 _LOG = logging.getLogger("weighbridge.serve")
 SHADOWS = 64
 """Shadow requests that may be under way; more are dropped: the canary must not slow down stable."""
-
-
-class AbsentError(StateError):
-    """A model or version that is not served here."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How requests are treated."""
-
-    limits: Limits = field(default_factory=Limits)
-    shadow: float = 0.0
-    """Per cent of the requests of stable that the canary answers too, unseen."""
-    classes: answers.Reader = answers.classes
-    slices: answers.Slicer | None = None
-    sample: float = 0.0
-    """Per cent of the requests that are logged."""
-    log_inputs: bool = False
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is sent back."""
-
-    id: str
-    version: str
-    outputs: dict[str, Array]
-    request: Request
 
 
 @dataclass(eq=False, slots=True)
@@ -139,7 +109,7 @@ class Service:
         asked = self.named(model, version)
         try:
             request = decode(asked.loaded.inputs, self.options.limits)
-            _require_outputs(request.outputs, asked.loaded.outputs)
+            require_outputs(request.outputs, asked.loaded.outputs)
         except InputError:
             self.telemetry.refuse("request", "invalid")
             raise
@@ -195,7 +165,7 @@ class Service:
 
     def _counted(self, call: _Call, serving: Serving, result: Result) -> Answer | WeighbridgeError | None:
         """What is sent back; None where stable has to answer for the canary."""
-        outputs = result if isinstance(result, WeighbridgeError) else _named(serving, result)
+        outputs = result if isinstance(result, WeighbridgeError) else named_outputs(serving.loaded.outputs, result)
         failed = isinstance(outputs, WeighbridgeError)
         now, stable = self.clock(), call.board.stable
         with self._counting:
@@ -221,7 +191,7 @@ class Service:
     def feedback(self, identity: Any, label: Any) -> None:
         """A label that came late. UnknownRequestError requests and second labels are refused, and counted."""
         labels = label if isinstance(label, list) else [label]
-        if not isinstance(identity, str) or not all(_is_class(value) for value in labels):
+        if not isinstance(identity, str) or not all(is_class(value) for value in labels):
             raise InputError('expected {"id": text, "label": text or whole number, or a list of them}')
         try:
             with self._counting:
@@ -287,7 +257,7 @@ class Service:
 
     def _compared(self, call: _Call, canary: Serving, outputs: Outputs, result: Result) -> None:
         """A canary that does not answer disagrees."""
-        theirs = result if isinstance(result, WeighbridgeError) else _named(canary, result)
+        theirs = result if isinstance(result, WeighbridgeError) else named_outputs(canary.loaded.outputs, result)
         with self._counting:
             self._shadows -= 1
             arm = self.telemetry.arm(canary.version)
@@ -316,14 +286,6 @@ class Service:
         self._store(lambda: log.append(line))
 
 
-def _named(serving: Serving, arrays: Sequence[Array]) -> dict[str, Array] | MeasurementError:
-    outputs = {spec.name: array for spec, array in zip(serving.loaded.outputs, arrays, strict=True)}
-    for name, array in outputs.items():
-        if array.dtype.kind == "f" and np.isnan(array).any():
-            return MeasurementError("contains NaN", where=f"output {name}")
-    return outputs
-
-
 def _settle(future: asyncio.Future[Answer], found: Answer | WeighbridgeError) -> None:
     if future.done():
         return  # the client has left
@@ -331,16 +293,3 @@ def _settle(future: asyncio.Future[Answer], found: Answer | WeighbridgeError) ->
         future.set_exception(found)
     else:
         future.set_result(found)
-
-
-def _require_outputs(wanted: Sequence[str], outputs: Sequence[Spec]) -> None:
-    known = [spec.name for spec in outputs]
-    missing = [name for name in wanted if name not in known]
-    if missing:
-        raise InputError(
-            f"the model has no output {missing[0][:80]!r}", where="outputs", fix=f"it has {', '.join(known)}"
-        )
-
-
-def _is_class(value: Any) -> bool:
-    return (isinstance(value, str) and 0 < len(value) <= 64) or (isinstance(value, int) and not isinstance(value, bool))

@@ -13,10 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from weighbridge.core.errors import WeighbridgeError
+from weighbridge.core.errors import CLOSED_PIPE, WeighbridgeError
 
-CLOSED_PIPE = 141
-"""As a shell says of a program that wrote to a pipe that is closed: 1 would be a verdict."""
 COLLECT_AFTER = 100_000
 """New objects after which cycles are collected, instead of Python's 700.
 

@@ -144,8 +144,8 @@ def own_changes(base: Policy, head: Policy) -> list[PolicyChange]:
         before = base.recipes.get(name)
         if section.advisory or not (section.budgets or (before is not None and before.budgets)):
             continue
-        lost = changes(base.budgets_of(name), head.budgets_of(name))
-        own = [item for item in lost if (item.kind, item.budget, item.base, item.head) not in common]
+        whole = changes(base.budgets_of(name), head.budgets_of(name))
+        own = [item for item in whole if (item.kind, item.budget, item.base, item.head) not in common]
         found += [item.model_copy(update={"budget": of_recipe(item.budget, name)}) for item in own]
     return found
 

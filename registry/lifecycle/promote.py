@@ -85,8 +85,7 @@ def promote(
         _refuse(channels, evidence, request, tip)
         commit = tip.commit if handed else head
         made = Made(evidence, commit, stamp(tip.now), by, channels.next_event, request.notes, folder, kept)
-        records = made.records(tip, channels)
-        place = destination(request.channel, channels, policy)
+        records, place = made.records(tip, channels), destination(request.channel, channels, policy)
         return Draft(
             kind=place.kind,
             summary=f"{place.verb} {records[-1].version} ({request.recipe})",

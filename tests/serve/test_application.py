@@ -10,10 +10,10 @@ import pytest
 
 from tests.serve.world import MODEL, Client, body, model, one_hot, operator, server
 from weighbridge.core.errors import StateError
+from weighbridge.serve.answers import Options
 from weighbridge.serve.batching import Batching
 from weighbridge.serve.runtimes import Loaded, load
 from weighbridge.serve.server import Listening
-from weighbridge.serve.service import Options
 from weighbridge.serve.tensors import Limits
 
 INFER = f"/v2/models/{MODEL}/infer"
@@ -292,7 +292,7 @@ def test_a_full_disk_costs_feedback_and_no_answer(registry, tmp_path, monkeypatc
     def full(*_):
         raise StateError("cannot be written: No space left on device")
 
-    monkeypatch.setattr("weighbridge.serve.journal.Appender.append", full)
+    monkeypatch.setattr("weighbridge.serve.observability.journal.Appender.append", full)
     assert client.infer(body(id="r1"))[0] == 200
     assert client("POST", "/v2/feedback", {"id": "r0", "label": "2"})[0] == 503
     counts = client.metrics()

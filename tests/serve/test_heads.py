@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from weighbridge.core.errors import InputError
-from weighbridge.serve.heads import Heads
+from weighbridge.serve.protocol.heads import Heads
 from weighbridge.serve.tensors import Limits, Spec, decode
 
 SPECS = (Spec("a", "FP32", (-1, 2)), Spec("b", "INT64", (-1,)))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.serve.test_server import Process, free_port
 from tests.serve.world import MODEL, one_hot
-from weighbridge.serve import messages
+from weighbridge.serve.protocol import messages
 
 
 @pytest.fixture

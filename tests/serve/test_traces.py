@@ -19,7 +19,7 @@ def _traced(registry, tmp_path, per_cent):
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
     from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
-    from weighbridge.serve.traces import Tracer
+    from weighbridge.serve.observability.traces import Tracer
 
     made, found = server(registry, tmp_path / "cache"), InMemorySpanExporter()
     client = Client(made.start())

@@ -8,8 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.registry import project as made
 from weighbridge.registry.lifecycle.operate import Operator
-from weighbridge.serve.application import Application
 from weighbridge.serve.following import Follower
+from weighbridge.serve.protocol.application import Application
 from weighbridge.serve.server import Server
 
 MODEL = made.MODEL

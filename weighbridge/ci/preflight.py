@@ -11,7 +11,7 @@ from pathlib import Path
 
 from weighbridge.ci import history
 from weighbridge.ci.declared import missing
-from weighbridge.ci.scaffold import SOURCE
+from weighbridge.ci.scaffold_source import SOURCE
 from weighbridge.ci.upgrade import changes
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import StateError, WeighbridgeError

@@ -10,12 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 
-from weighbridge import __version__
 from weighbridge.ci.known_techniques import steps_schema
 from weighbridge.ci.locking import LOCKED
 from weighbridge.ci.npz_project import MODULE
+from weighbridge.ci.scaffold_source import SOURCE, requirements
 from weighbridge.core.documents import Params
 from weighbridge.core.documents.shared_budgets import SharedBudgets
 from weighbridge.core.errors import InputError
@@ -26,9 +25,6 @@ from weighbridge.core.project import LOCK, PARAMS, PIPELINE
 REQUIREMENTS = "requirements-weighbridge.txt"
 SCHEMA = ".vscode/weighbridge-params.schema.json"
 PYTHON = "3.11"
-SOURCE = f"git+https://weighbridge.invalid/weighbridge@v{__version__}"
-"""Where `--install-from` says nothing: an address that nobody can own (RFC 2606), for a person to replace. There is no
-release yet, and a guessed address would install what somebody else put there."""
 STAGES = ("prepare", "train", "baseline", "compress", "device", "weigh", "judge")
 _PLACE = re.compile(r"%%([a-z_]+)%%")
 _STEPS = {
@@ -241,36 +237,6 @@ def attributes(answers: InitAnswers, home: str) -> tuple[str, ...]:
     paths = dict.fromkeys((*own, f"/{REQUIREMENTS}", f"/{LOCKED}"))
     plain = (path for path in paths if re.fullmatch(r"[A-Za-z0-9_./-]+", path))
     return (*ATTRIBUTES, *(f"{path} text eol=lf" for path in plain))
-
-
-def checked_source(given: str | None) -> str:
-    """What pip installs from: `git+https://…@REF`, or a wheel's URL or path; the runner must have the path too.
-
-    Raises `InputError` for anything else, and for a path without a file.
-    """
-    if given is None:
-        return SOURCE
-    if given.endswith(".whl") and "://" not in given:
-        wheel = Path(given).absolute()
-        if not wheel.is_file():
-            raise InputError("file not found", where=f"--install-from {given}", fix="the path or URL of a wheel")
-        return wheel.as_uri()
-    if re.fullmatch(r"(git\+)?(https|ssh|file)://[^\s\"'`$\\]+", given):
-        return given
-    raise InputError(
-        f"{given!r} is neither a git reference nor the URL of a wheel",
-        where="--install-from",
-        fix="git+https://HOST/OWNER/REPOSITORY@REF, https://…/weighbridge-….whl or file:///…/weighbridge-….whl",
-    )
-
-
-def requirements(source: str = SOURCE) -> str:
-    """What the gate installs; its change rebuilds and weighs everything again."""
-    return (
-        "# What the pipeline runs on. A stage's result depends on this file: a new version builds and weighs afresh.\n"
-        f"weighbridge[compress,pipeline] @ {source}\n"
-        f"--constraint {LOCKED}\n"
-    )
 
 
 def params_schema() -> str:

@@ -19,6 +19,7 @@ from weighbridge.ci.checkout import Checkout
 from weighbridge.ci.earlier import with_source
 from weighbridge.ci.history import projects
 from weighbridge.ci.imports import Search
+from weighbridge.ci.init_files import existing_folder, old_text, text_or_empty, top_of
 from weighbridge.ci.locking import LOCKED, constraints
 from weighbridge.ci.npz_project import MODULE
 from weighbridge.ci.scaffold import InitAnswers, Pipeline
@@ -26,7 +27,6 @@ from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import atomic_write
 from weighbridge.core.git import Git
-from weighbridge.core.opening import open_file
 from weighbridge.core.project import LOCK, PARAMS, PIPELINE
 from weighbridge.core.strict_yaml import parse_yaml
 
@@ -106,7 +106,7 @@ def plan(folder: Path, answers: InitAnswers, setup: Pipeline | None, remote: str
     is None where no workflows are wanted. Raises `StateError` outside of a Git repository and `InputError`
     where a file that is there already cannot carry a pipeline.
     """
-    git = Git.discover(_existing(folder))
+    git = Git.discover(existing_folder(folder))
     project = adopting.home_of(folder, answers.name)
     answers = adopting.seen_from(answers, folder, project)
     top, folder = git.root.resolve(), project.resolve()
@@ -116,29 +116,29 @@ def plan(folder: Path, answers: InitAnswers, setup: Pipeline | None, remote: str
     answers = replace(answers, requirements=Path(os.path.relpath(shared, folder)).as_posix())
     files = scaffold.project_files(answers, schema)
     wanted = {Path(os.path.normpath(folder / name)): text for name, text in files.items()}
-    wanted[shared] = with_source(_text(shared), answers.install_from, wanted[shared])
+    wanted[shared] = with_source(text_or_empty(shared), answers.install_from, wanted[shared])
     wanted[top / scaffold.SCHEMA] = scaffold.params_schema()
     wanted[top / "registry" / "README.md"] = _REGISTRY_README
     wanted[folder / "waivers" / "README.md"] = _WAIVERS_README
-    wanted[top / ".gitignore"] = scaffold.with_lines(_text(top / ".gitignore"), scaffold.IGNORED_AT_TOP)
-    own = wanted[top / ".gitignore"] if folder == top else _text(folder / ".gitignore")
+    wanted[top / ".gitignore"] = scaffold.with_lines(text_or_empty(top / ".gitignore"), scaffold.IGNORED_AT_TOP)
+    own = wanted[top / ".gitignore"] if folder == top else text_or_empty(folder / ".gitignore")
     wanted[folder / ".gitignore"] = scaffold.with_lines(own, scaffold.IGNORED)
-    wanted[top / ".dvcignore"] = scaffold.with_lines(_text(top / ".dvcignore"), scaffold.DVC_IGNORED)
+    wanted[top / ".dvcignore"] = scaffold.with_lines(text_or_empty(top / ".dvcignore"), scaffold.DVC_IGNORED)
     lines = scaffold.attributes(answers, home)
-    wanted[top / ".gitattributes"] = scaffold.with_lines(_text(top / ".gitattributes"), lines)
+    wanted[top / ".gitattributes"] = scaffold.with_lines(text_or_empty(top / ".gitattributes"), lines)
     wanted[folder / PIPELINE] = _with_stages(folder / PIPELINE, wanted[folder / PIPELINE])
     _refuse_foreign_params(folder / PARAMS)
-    if _text(folder / PARAMS).strip():
+    if text_or_empty(folder / PARAMS).strip():
         del wanted[folder / PARAMS]  # ours, and edited since
-    wanted |= _first_alone(top, folder, wanted[shared], answers)
+    wanted |= _first_model(top, folder, wanted[shared], answers)
     if setup is not None:
         folders = tuple(sorted({*projects(git, untracked=True), home}))
         wanted |= {top / name: text for name, text in scaffold.workflows(setup, folders).items()}
-    changes = [FileChange(path, _old(path), text) for path, text in sorted(wanted.items())]
+    changes = [FileChange(path, old_text(path), text) for path, text in sorted(wanted.items())]
     return InitPlan(top, folder, tuple(change for change in changes if change.old != change.new), remote)
 
 
-def _first_alone(top: Path, folder: Path, requirements: str, answers: InitAnswers) -> dict[Path, str]:
+def _first_model(top: Path, folder: Path, requirements: str, answers: InitAnswers) -> dict[Path, str]:
     """What only a first `init` writes: a file that is there is the user's, or a command's."""
     files = {top / ".dvc" / "plots" / name: text for name, text in scaffold.plot_templates().items()}
     files[folder / LOCK] = "schema: '2.0'\nstages: {}\n"  # so that `git commit -a` takes what `dvc repro` writes
@@ -146,7 +146,7 @@ def _first_alone(top: Path, folder: Path, requirements: str, answers: InitAnswer
         files[folder / MODULE] = scaffold.project_files(answers)[MODULE]
     if LOCKED in requirements:
         files[top / LOCKED] = constraints()
-    return {path: _old(path) or text for path, text in files.items()}
+    return {path: old_text(path) or text for path, text in files.items()}
 
 
 def apply(plan: InitPlan) -> list[str]:
@@ -175,7 +175,7 @@ def apply(plan: InitPlan) -> list[str]:
 
 def _write(changes: list[FileChange]) -> None:
     for change in changes:
-        if _old(change.path) != change.old:
+        if old_text(change.path) != change.old:
             raise StateError("changed while the question was open; nothing more is written", where=str(change.path))
         atomic_write(change.path, change.new.encode())
 
@@ -200,7 +200,7 @@ def factory_files(folder: Path, factory: str) -> tuple[str, ...]:
 
 def _with_stages(path: Path, ours: str) -> str:
     """Our pipeline; or the one that is there, its comments kept, with our stages added."""
-    there = _old(path)
+    there = old_text(path)
     if there is None or there == ours or not there.strip():
         return ours
     from ruamel.yaml import YAML  # noqa: PLC0415  # keeps comments; an extra
@@ -242,7 +242,7 @@ def _is_ours(stages: dict[str, object]) -> bool:
 
 
 def _refuse_foreign_params(path: Path) -> None:
-    text = _old(path)
+    text = old_text(path)
     if text is None or not text.strip():
         return
     parse_yaml(text, str(path))
@@ -254,30 +254,6 @@ def _refuse_foreign_params(path: Path) -> None:
             where=str(path),
             fix="give the model a folder of its own: weighbridge init DIR",
         ) from error
-
-
-def top_of(folder: Path) -> Path:
-    """The top of the repository that a folder, which may not exist yet, is to lie in."""
-    return Git.discover(_existing(folder)).root.resolve()
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the closest one above it that exists."""
-    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
-
-
-def _old(path: Path) -> str | None:
-    try:
-        with open_file(path) as file:
-            return file.read().decode("utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as text: {error}", where=str(path)) from error
-
-
-def _text(path: Path) -> str:
-    return _old(path) or ""
 
 
 def _dvc(folder: Path, *arguments: str) -> None:

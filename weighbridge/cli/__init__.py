@@ -18,8 +18,7 @@ from weighbridge import __version__
 from weighbridge.cli.application import Application, ClosedPipeError, usage_line
 from weighbridge.cli.command_line import CommandLine
 from weighbridge.cli.extras import missing_extra
-from weighbridge.core.errors import ExitCode, WeighbridgeError
-from weighbridge.entry import CLOSED_PIPE
+from weighbridge.core.errors import CLOSED_PIPE, ExitCode, WeighbridgeError
 
 app = Application(
     name="weighbridge",

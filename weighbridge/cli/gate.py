@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from weighbridge.gate.stages.summary import CheckedGate
 
 
 def gate(
@@ -33,23 +37,11 @@ def gate(
     in the merge base fails without a waiver. With --portable, an artifact that answers otherwise on
     another processor fails.
     """
-    import datetime as dt
-    from functools import partial
-
-    from weighbridge.ci.acted_on import acted_on
     from weighbridge.cli.console import painted, width
     from weighbridge.core.files import pretty_json
     from weighbridge.core.git import find_project
-    from weighbridge.gate.stages import summary
-    from weighbridge.gate.stages.merge_base import merge_base
-    from weighbridge.gate.stages.portable import portability
 
-    root = find_project(root)
-    elsewhere = partial(portability, root) if portable else None
-    against, today = merge_base(root, base) if base else None, dt.datetime.now(dt.UTC).date()
-    checked = summary.check(root, elsewhere=elsewhere, base=against, today=today)
-    again = f"dvc repro && weighbridge gate --base {against.revision}" if against else "dvc repro && weighbridge gate"
-    checked = acted_on(checked, root, against, again, today)
+    checked = _checked(find_project(root), base, portable=portable)
     if out is not None:
         checked.write(out)
     if as_json:
@@ -57,3 +49,20 @@ def gate(
     else:
         typer.echo(painted(checked.table(width())), nl=False)
     raise typer.Exit(checked.verdict.verdict.exit_code)
+
+
+def _checked(root: Path, base: str | None, *, portable: bool) -> CheckedGate:
+    """The last run's verdict, judged again."""
+    import datetime as dt
+    from functools import partial
+
+    from weighbridge.ci.acted_on import acted_on
+    from weighbridge.gate.stages import summary
+    from weighbridge.gate.stages.merge_base import merge_base
+    from weighbridge.gate.stages.portable import portability
+
+    elsewhere = partial(portability, root) if portable else None
+    against, today = merge_base(root, base) if base else None, dt.datetime.now(dt.UTC).date()
+    checked = summary.check(root, elsewhere=elsewhere, base=against, today=today)
+    again = f"dvc repro && weighbridge gate --base {against.revision}" if against else "dvc repro && weighbridge gate"
+    return acted_on(checked, root, against, again, today)

@@ -129,9 +129,10 @@ def init(
     """
     from weighbridge.ci import setup
     from weighbridge.ci.earlier import earlier
-    from weighbridge.ci.scaffold import checked_source
+    from weighbridge.ci.init_files import top_of
+    from weighbridge.ci.scaffold_source import checked_source
 
-    before = earlier(setup.top_of(folder))
+    before = earlier(top_of(folder))
     source = checked_source(install_from or (None if upgrade else before.source))
     if upgrade:
         _upgrade(folder, source, write=not dry_run)
@@ -150,7 +151,7 @@ def init(
 def _say(plan: InitPlan, source: str, ignored: list[str]) -> None:
     """What was written, and what to do next."""
     from weighbridge.ci import setup
-    from weighbridge.ci.scaffold import SOURCE
+    from weighbridge.ci.scaffold_source import SOURCE
 
     for line in setup.describe(plan):
         typer.echo(line)

@@ -11,9 +11,9 @@ import typer
 from weighbridge.cli.options import grouped
 
 if TYPE_CHECKING:
+    from weighbridge.serve.answers import Options
     from weighbridge.serve.batching import Batching
     from weighbridge.serve.server import Listening
-    from weighbridge.serve.service import Options
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Treated:
         from weighbridge.core.facts.metrics import parse_quantity
         from weighbridge.data import import_callable
         from weighbridge.serve import answers
-        from weighbridge.serve.service import Options
+        from weighbridge.serve.answers import Options
         from weighbridge.serve.tensors import Limits
 
         limits = Limits(body_bytes=int(_parsed(parse_quantity, self.max_body, "bytes", "--max-body")))

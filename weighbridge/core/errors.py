@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+CLOSED_PIPE = 141
+"""As a shell says of a program that wrote to a pipe that is closed: 1 would be a verdict."""
+
 
 class ExitCode(IntEnum):
     """What a shell sees. Nothing missing ever ends in `PASS`."""

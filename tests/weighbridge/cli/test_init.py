@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from weighbridge.ci import scaffold, setup
+from weighbridge.ci import scaffold, scaffold_source, setup
 from weighbridge.ci.earlier import with_source
 from weighbridge.ci.preflight import preflight
 from weighbridge.ci.scaffold import InitAnswers, Pipeline
@@ -219,7 +219,7 @@ def test_the_command_takes_all_from_options(repository):
     assert (repository / "requirements-weighbridge.txt").read_text() == "weighbridge==0.0.1\n"
     shown = run(repository, *options, "--yes")
     assert "-weighbridge==0.0.1" in shown
-    assert (repository / "requirements-weighbridge.txt").read_text() == scaffold.requirements()
+    assert (repository / "requirements-weighbridge.txt").read_text() == scaffold_source.requirements()
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_what_init_writes_never_installs_from_an_index(repository):
         lines = [line for line in diff.splitlines() if "pip install" in line or line.startswith("+weighbridge[")]
         installs = [line for line in lines if "--requirement" not in line]
         assert len(installs) == 4
-        assert all(f" @ {source or scaffold.SOURCE}" in line for line in installs)
+        assert all(f" @ {source or scaffold_source.SOURCE}" in line for line in installs)
 
 
 def test_upgrade_shows_and_writes_what_an_earlier_init_left(repository):
@@ -320,8 +320,8 @@ def test_upgrade_shows_and_writes_what_an_earlier_init_left(repository):
     assert requirements.read_text() == old
     shown = run(repository, "--upgrade")
     assert "-weighbridge[compress,pipeline]==0.1.0" in shown
-    assert requirements.read_text() == f"# pinned\nweighbridge[compress,pipeline] @ {scaffold.SOURCE}\n"
-    assert f"weighbridge[judge,keyless,pipeline] @ {scaffold.SOURCE}" in workflow.read_text()
+    assert requirements.read_text() == f"# pinned\nweighbridge[compress,pipeline] @ {scaffold_source.SOURCE}\n"
+    assert f"weighbridge[judge,keyless,pipeline] @ {scaffold_source.SOURCE}" in workflow.read_text()
     assert "nothing to upgrade" in run(repository, "--upgrade")
 
 

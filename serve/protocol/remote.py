@@ -14,11 +14,12 @@ import grpc
 
 from weighbridge import __version__
 from weighbridge.core.errors import InputError, MeasurementError, StateError, WeighbridgeError
-from weighbridge.serve.application import metadata
-from weighbridge.serve.messages import CLASSES, SERVICE
-from weighbridge.serve.service import AbsentError, Answer, Service
+from weighbridge.serve.answers import AbsentError, Answer
+from weighbridge.serve.observability.traces import PARENT
+from weighbridge.serve.protocol.application import metadata
+from weighbridge.serve.protocol.messages import CLASSES, SERVICE
+from weighbridge.serve.service import Service
 from weighbridge.serve.tensors import NAMES, Limits, Request, Spec, checked_id, read_tensors
-from weighbridge.serve.traces import PARENT
 
 _CODES: dict[type[WeighbridgeError], grpc.StatusCode] = {
     AbsentError: grpc.StatusCode.NOT_FOUND,

@@ -22,13 +22,14 @@ from starlette.routing import Route
 from weighbridge import __version__
 from weighbridge.core.errors import InputError, MeasurementError, StateError, WeighbridgeError
 from weighbridge.core.files import parse_json
+from weighbridge.serve.answers import AbsentError, Answer
 from weighbridge.serve.batching import BusyError
-from weighbridge.serve.heads import Heads
-from weighbridge.serve.journal import DoubledError, UnknownRequestError
-from weighbridge.serve.service import AbsentError, Answer, Service
-from weighbridge.serve.telemetry import CONTENT_TYPE
+from weighbridge.serve.observability.journal import DoubledError, UnknownRequestError
+from weighbridge.serve.observability.telemetry import CONTENT_TYPE
+from weighbridge.serve.observability.traces import PARENT
+from weighbridge.serve.protocol.heads import Heads
+from weighbridge.serve.service import Service
 from weighbridge.serve.tensors import encode
-from weighbridge.serve.traces import PARENT
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -19,9 +19,17 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from weighbridge.core.errors import WeighbridgeError
-from weighbridge.serve.application import Application, Headers, encoded, header_length, headers_of, parent_of, status_of
+from weighbridge.serve.answers import Answer
 from weighbridge.serve.batching import in_loop
-from weighbridge.serve.service import Answer
+from weighbridge.serve.protocol.application import (
+    Application,
+    Headers,
+    encoded,
+    header_length,
+    headers_of,
+    parent_of,
+    status_of,
+)
 
 _INFER = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([A-Za-z0-9._-]+))?/infer")
 _GENERAL = {b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"connection"}
