@@ -20,7 +20,7 @@ def existing_folder(folder: Path) -> Path:
 
 
 def old_text(path: Path) -> str | None:
-    """A file\'s text; None where there is none, `InputError` where it is no text."""
+    """A file's text; None where there is none, `InputError` where it is no text."""
     try:
         with open_file(path) as file:
             return file.read().decode("utf-8")
@@ -31,5 +31,5 @@ def old_text(path: Path) -> str | None:
 
 
 def text_or_empty(path: Path) -> str:
-    """A file\'s text, or nothing where there is none."""
+    """A file's text, or nothing where there is none."""
     return old_text(path) or ""
