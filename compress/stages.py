@@ -68,11 +68,12 @@ def train(root: Path, progress: Progress = silent) -> None:
     module = None
     if project.params.model.factory is not None:
         data, _ = project.data()
-        module = project.start_module()
-        project.check(module, data.train)
         settings = project.params.train
-        if settings.epochs > 0:
-            losses = fit(module, data.train, settings, seed=settings.seed, progress=progress, stage="train").losses
+        with fed_as(project.params.inputs):
+            module = project.start_module()
+            project.check(module, data.train)
+            if settings.epochs > 0:
+                losses = fit(module, data.train, settings, seed=settings.seed, progress=progress, stage="train").losses
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("epoch", "loss"))

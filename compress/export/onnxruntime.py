@@ -20,8 +20,8 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
 from weighbridge.compress.export.target import Target
-from weighbridge.compress.graph.feeds import by_example, feed, fixed_batch
-from weighbridge.compress.graph.forward import outputs, takes_keywords
+from weighbridge.compress.graph.feeds import by_example, declared, feed, fixed_batch
+from weighbridge.compress.graph.forward import carried_axes, output_names, placed, takes_keywords, tensors_of
 from weighbridge.compress.graph.lowering import ORT_ERRORS
 from weighbridge.compress.graph.names import concise
 from weighbridge.compress.steps import Graph
@@ -37,6 +37,9 @@ OPSET = 21
 BATCH = "n"
 """Name of the free batch dimension."""
 
+SEVERAL = 3
+"""Entries along an open axis of the sample that a module is traced on: other than the two examples."""
+
 
 def export(module: nn.Module, split: Split) -> Graph:
     """Export a module with a free batch dimension; inputs are named as the split's arrays.
@@ -48,6 +51,7 @@ def export(module: nn.Module, split: Split) -> Graph:
     sample = batch(split, slice(0, 2))[0]
     if next(iter(sample.values())).shape[0] == 1:
         sample = {name: torch.cat([tensor, tensor]) for name, tensor in sample.items()}
+    sample = _opened(placed(sample))
     was_training = module.training
     module.eval()
     try:
@@ -114,9 +118,10 @@ def _export(module: nn.Module, sample: dict[str, Tensor]) -> ModelProto:
     names = list(sample)
     by_name = takes_keywords(module, tuple(names))
     with torch.no_grad():
-        count = len(outputs(module, sample))
+        found = module(**sample) if by_name else module(*sample.values())
+    count = len(tensors_of(found, module))
     arguments: dict[str, Any] = {"args": (), "kwargs": sample} if by_name else {"args": tuple(sample.values())}
-    free = {name: {0: BATCH} for name in names}
+    free = {name: _free(name) for name in names}
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -125,7 +130,7 @@ def _export(module: nn.Module, sample: dict[str, Tensor]) -> ModelProto:
                 dynamo=True,
                 external_data=False,
                 input_names=names,
-                output_names=["output"] if count == 1 else [f"output{index}" for index in range(count)],
+                output_names=output_names(count),
                 dynamic_shapes=free if by_name else tuple(free.values()),
                 opset_version=OPSET,
                 verbose=False,
@@ -136,16 +141,43 @@ def _export(module: nn.Module, sample: dict[str, Tensor]) -> ModelProto:
         raise InputError("the exporter gave no program", where="model.factory")
     proto: ModelProto = program.model_proto
     # A model whose batch dimension got lost would answer one example alone.
+    axes = {name: section.axis for name, section in declared().items()} | carried_axes()
     for port in (*proto.graph.input, *proto.graph.output):
-        dims = port.type.tensor_type.shape.dim
-        if not dims or dims[0].WhichOneof("value") == "dim_value":
+        if port.name in declared() and declared()[port.name].constant:
+            continue
+        dims, axis = port.type.tensor_type.shape.dim, axes.get(port.name, 0)
+        if len(dims) <= axis or dims[axis].WhichOneof("value") == "dim_value":
+            which = "the first dimension" if axis == 0 else f"axis {axis}"
             raise InputError(
-                f"the first dimension of {port.name!r} is fixed in the exported graph",
+                f"{which} of {port.name!r} is fixed in the exported graph",
                 where="model.factory",
                 fix="keep the batch first, and its size out of shapes that forward computes",
             )
-        dims[0].dim_param = BATCH
+        dims[axis].dim_param = BATCH
     return parse_model(proto.SerializeToString(), "exported model")
+
+
+def _free(name: str) -> dict[int, str]:
+    """The axes of an input that the file leaves open, and what they are called there."""
+    section = declared().get(name)
+    if section is None:
+        return {0: BATCH}
+    batch = {} if section.constant else {section.axis: BATCH}
+    return batch | {axis: f"{name}_{axis}" for axis in section.free_axes}
+
+
+def _opened(sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The sample with several entries along each open axis: of none or one, a trace would take the number for fixed."""
+    found = dict(sample)
+    for name in declared().keys() & sample.keys():
+        for axis in declared()[name].free_axes:
+            if axis >= found[name].ndim:
+                raise InputError(f"has no axis {axis}", where=f"params.yaml: inputs.{name}.free_axes")
+            if found[name].shape[axis] < SEVERAL:
+                shape = list(found[name].shape)
+                shape[axis] = SEVERAL
+                found[name] = found[name].new_zeros(shape)
+    return found
 
 
 @contextlib.contextmanager

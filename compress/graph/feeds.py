@@ -29,6 +29,11 @@ def fed_as(inputs: Mapping[str, InputSection]) -> Iterator[None]:
         _DECLARED.reset(token)
 
 
+def declared() -> Mapping[str, InputSection]:
+    """How inputs are fed, by name, within `fed_as`."""
+    return _DECLARED.get()
+
+
 def missing(ports: Sequence[Port], given: Mapping[str, Array]) -> list[str]:
     """Names of inputs that have no array and no declared state to begin with."""
     told = _DECLARED.get()

@@ -57,6 +57,8 @@ LOOKED = 0.1
 class Harness(Place):
     """Weighs by a command of the user's. Describing itself is the first thing that it is asked."""
 
+    times_tokens = False
+
     def __init__(self, name: str, section: DeviceSection, root: Path) -> None:
         assert section.command is not None
         self.name, self.section, self.root = name, section, root

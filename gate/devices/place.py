@@ -36,6 +36,8 @@ class Place(ABC):
     """Its name under `devices:`."""
     device: Device
     """What it is, taken there."""
+    times_tokens = True
+    """Whether a launch there can time single tokens."""
 
     def __enter__(self) -> Self:
         return self

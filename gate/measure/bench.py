@@ -23,6 +23,8 @@ from weighbridge.gate.measure.process import StagedArtifact, Worker, send_arrays
 from weighbridge.gate.measure.recording import Burst, Bursts, Phase, Recording
 
 MOST_IN_A_BURST = 1000
+TOKENS = {"first": {"latency.first_token"}, "next": {"latency.next_token", "tokens_per_second"}}
+"""Of a language model: which token is timed, and for which metrics. A prompt is one example."""
 NOTICED = 0.005
 """Share of a long burst that may be lost without being noticed: a tenth of the excess that budgets resolve."""
 LONG_BURST_NS = 20_000_000
@@ -67,6 +69,10 @@ def record(setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, c
             bench.feed(protocol.throughput_batch_size)
             bench.warm(0.0)
             phases["throughput"] = bench.rounds()
+        for token in (token for token, wanted in TOKENS.items() if metrics & wanted):
+            bench.feed(1)
+            bench.warm(0.0, token=token)
+            phases[f"{token}_token"] = bench.rounds(token=token)
         return Recording(facts, phases, joules)
 
 
@@ -110,7 +116,7 @@ class Bench:
             if journey is not None:
                 journey.load_into(worker)
 
-    def warm(self, seconds: float, *, journey: bool = False) -> None:
+    def warm(self, seconds: float, *, journey: bool = False, token: str | None = None) -> None:
         """The same warm-up for all, in random order."""
         for role in self._shuffled():
             answer, _ = self.workers[role].ask(
@@ -118,7 +124,7 @@ class Bench:
                 inferences=self.protocol.warm_inferences,
                 seconds=seconds,
                 most_seconds=self.protocol.warm_most_seconds,
-                journey=journey,
+                **_acting(token, journey=journey),
             )
             self.warmed[role] = {**self.warmed.get(role, answer), "typical_ns": positive(answer, "typical_ns", role)}
 
@@ -144,7 +150,7 @@ class Bench:
             found[role] = counters.joules(before, counters.read()) / count
         return found
 
-    def rounds(self, *, journey: bool = False) -> Phase:
+    def rounds(self, *, journey: bool = False, token: str | None = None) -> Phase:
         """Rounds of bursts; each starts every role at the same input."""
         typical = min(self.warmed[role]["typical_ns"] for role in self.workers) / 1e9
         slowest = max(self.warmed[role]["typical_ns"] for role in self.workers) / 1e9
@@ -153,10 +159,10 @@ class Bench:
         number = self.protocol.rounds_of(length)
         taken: list[Bursts] = []
         while len(taken) < number and not self.protocol.enough(taken):
-            taken.append(self._round(len(taken), journey=journey))
+            taken.append(self._round(len(taken), _acting(token, journey=journey)))
         return Phase(self.count, tuple(taken))
 
-    def _round(self, index: int, *, journey: bool) -> Bursts:
+    def _round(self, index: int, acting: Mapping[str, Any]) -> Bursts:
         stolen = steal_ticks(self.setup.cores.workers)
         disturbed = False
         started = time.perf_counter_ns()
@@ -164,7 +170,7 @@ class Bench:
         for role in self._shuffled():
             worker = self.workers[role]
             begin = time.perf_counter_ns()
-            answer, payload = worker.ask("burst", count=self.count, offset=index * self.count, journey=journey)
+            answer, payload = worker.ask("burst", count=self.count, offset=index * self.count, **acting)
             elapsed = time.perf_counter_ns() - begin
             if len(payload) != 8 * self.count:
                 raise MeasurementError(
@@ -180,6 +186,11 @@ class Bench:
     def _shuffled(self) -> list[str]:
         roles = list(self.workers)
         return [roles[index] for index in self.rng.permutation(len(roles))]
+
+
+def _acting(token: str | None, *, journey: bool) -> dict[str, Any]:
+    """How a request says what is timed; see `worker.Operations.acting`."""
+    return {"journey": journey} if token is None else {"journey": journey, "token": token}
 
 
 def descheduled(answer: Mapping[str, Any], elapsed_ns: int) -> bool:

@@ -199,8 +199,41 @@ def _how(signature: Signature, told: Mapping[str, InputSection]) -> dict[str, An
         "constant": [name for name, section in told.items() if section.constant],
         "carry": carry,
         "output_axes": {str(index): axes[name] for name, index in carry.items() if name in axes},
+        "step": _steps(signature, told) if carry else {},
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _steps(signature: Signature, told: Mapping[str, InputSection]) -> dict[str, tuple[str, int]]:
+    """By input: what a step of one token gets of a prompt, and along which axis tokens lie.
+
+    Inputs without such an axis stay as they are; so do constant ones.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for port in signature.inputs:
+        section = told.get(port.name, InputSection(batch_axis=0))
+        axis = 0 if section.axis == 1 else 1
+        if not section.constant and section.carry is None and len(port.shape) > axis:
+            found[port.name] = (section.step or "last", axis)
+    return found
+
+
+def no_steps(signature: Signature, told: Mapping[str, InputSection]) -> str | None:
+    """Why single tokens of a model cannot be timed; None where they can."""
+    if not any(section.carry for section in told.values()):
+        return "no input carries a cache (`inputs: {NAME: {carry: OUTPUT}}`): there is no step of one token to time"
+    for port in signature.inputs:
+        mode, axis = _steps(signature, told).get(port.name, ("last", 0))
+        if port.name in _steps(signature, told) and isinstance(size := port.shape[axis], int) and size > 1:
+            return f"the input {port.name!r} {_written(port)} takes {size} tokens and no other number of them ({mode})"
+    return None
+
+
+def prompt_tokens(split: Split, signature: Signature, told: Mapping[str, InputSection]) -> int | None:
+    """How many tokens a prompt has: one example's; None where no input has tokens."""
+    steps = _steps(signature, told)
+    names = [name for name, (mode, _) in steps.items() if mode == "last" and split.inputs[name].ndim > 1]
+    return split.inputs[names[0]].shape[1] if names else None
 
 
 def _begins(split: Split, told: Mapping[str, InputSection]) -> tuple[bool, ...]:

@@ -12,12 +12,23 @@ import numpy as np
 
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure import pairing
-from weighbridge.gate.measure.bench import positive, record, steal_ticks
+from weighbridge.gate.measure.bench import TOKENS, positive, record, steal_ticks
 from weighbridge.gate.measure.launch_setup import FEEDS, Cores, Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.pairing import Round
 from weighbridge.gate.measure.recording import Phase, Recording
 
-__all__ = ["FEEDS", "Cores", "Journey", "Launch", "LaunchProtocol", "Setup", "steal_ticks", "summarise", "take_launch"]
+__all__ = [
+    "FEEDS",
+    "TOKENS",
+    "Cores",
+    "Journey",
+    "Launch",
+    "LaunchProtocol",
+    "Setup",
+    "steal_ticks",
+    "summarise",
+    "take_launch",
+]
 
 TAILS = {"latency.p50": 0.5, "latency.p95": 0.95, "latency.p99": 0.99}
 
@@ -59,7 +70,14 @@ def summarise(recording: Recording, setup: Setup, metrics: frozenset[str]) -> La
     if recording.joules:
         taken.plain("energy", {role: _joules(recording, role) for role in taken.roles}, 1)
     if "throughput" in metrics:
-        taken.throughputs(_rounds(recording, "throughput", setup), setup.protocol.throughput_batch_size)
+        batch = setup.protocol.throughput_batch_size
+        taken.throughputs("throughput", _rounds(recording, "throughput", setup), batch)
+    if metrics & TOKENS["first"]:
+        taken.latencies({"latency.first_token": 0.5}, _rounds(recording, "first_token", setup))
+    if metrics & TOKENS["next"]:
+        steps = _rounds(recording, "next_token", setup)
+        taken.latencies({"latency.next_token": 0.5}, steps)
+        taken.throughputs("tokens_per_second", steps, 1)
     return taken.launch(_empty(recording))
 
 
@@ -131,7 +149,7 @@ class _Taken:
 
     def latencies(self, levels: Mapping[str, float], rounds: Sequence[Round]) -> None:
         """Quantiles over a launch's inferences; medians are compared burst by burst."""
-        self.dropped = pairing.dropped(rounds)
+        self.dropped = max(self.dropped, pairing.dropped(rounds))
         calm = pairing.kept(rounds)
         for metric, level in levels.items():
             values = {role: pairing.quantile(calm, role, level) for role in self.roles}
@@ -139,12 +157,12 @@ class _Taken:
             if level == 0.5:
                 self.ratios[metric] = {pair: pairing.log_ratio(calm, *pair) for pair in self.pairs}
 
-    def throughputs(self, rounds: Sequence[Round], batch: int) -> None:
+    def throughputs(self, metric: str, rounds: Sequence[Round], batch: int) -> None:
         """A closed loop over fixed work: examples per second of each burst, median over the launch's bursts."""
         calm = pairing.kept(rounds)
         values = {role: float(np.median([batch / np.mean(each.seconds[role]) for each in calm])) for role in self.roles}
-        self.plain("throughput", values, len(calm))
-        self.ratios["throughput"] = {pair: -pairing.log_ratio(calm, *pair) for pair in self.pairs}
+        self.plain(metric, values, len(calm))
+        self.ratios[metric] = {pair: -pairing.log_ratio(calm, *pair) for pair in self.pairs}
 
     def launch(self, empty_memory: float) -> Launch:
         """All of it, frozen."""

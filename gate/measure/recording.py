@@ -43,7 +43,7 @@ class Bursts:
 
 @dataclass(frozen=True)
 class Phase:
-    """Rounds of one kind: `latency`, `throughput` or `journey`."""
+    """Rounds of one kind: `latency`, `throughput`, `journey`, `first_token` or `next_token`."""
 
     count: int
     """Durations in each burst."""

@@ -27,7 +27,7 @@ import numpy as np
 
 from weighbridge.gate.measure.frames import HEADER, Array, pack, pack_arrays, unpack_arrays, unpack_header
 from weighbridge.gate.measure.process_limits import first_to_die, limit_resources, peak_memory, run_delay
-from weighbridge.gate.measure.worker_inputs import Feed, by_example, feeds
+from weighbridge.gate.measure.worker_inputs import Feed, by_example, feeds, one_token
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -50,6 +50,7 @@ class Operations:
         self.raw: list[Any] = []
         self.order: list[str] = []
         self.carried: Mapping[str, int] = {}
+        self.steps: Mapping[str, tuple[str, int]] = {}
         self.state: Feed = {}
         self.loaded_ns = 0
 
@@ -82,7 +83,7 @@ class Operations:
         arrays = self.ordered(unpack_arrays(request["arrays"], payload))
         how = request.get("how", {})
         self.feeds = list(feeds(arrays, request["batch"], request["single"], how))
-        self.carried, self.state = how.get("carry", {}), {}
+        self.carried, self.steps, self.state = how.get("carry", {}), how.get("step", {}), {}
         if not self.feeds:
             raise ArtifactFault("not enough inputs for one batch")
         return {"feeds": len(self.feeds)}
@@ -117,7 +118,7 @@ class Operations:
         outputs = self.step(0)
         first = time.perf_counter_ns() - begin
         self.check(outputs)
-        act = self.journey if request.get("journey") else self.step
+        act = self.acting(request)
         begin = time.perf_counter_ns()
         times = self.time(3, 0, act)
         done, least, most = 3, int(request["seconds"] * 1e9), int(request["most_seconds"] * 1e9)
@@ -132,9 +133,10 @@ class Operations:
         `switches` counts how often the process lost its core, `waited_ns` how long it waited for one; None where the
         kernel does not say.
         """
+        act = self.acting(request)
         waited = run_delay()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        times = self.time(request["count"], request["offset"], self.journey if request.get("journey") else self.step)
+        times = self.time(request["count"], request["offset"], act)
         switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
         since = run_delay()
         waiting = since - waited if since is not None and waited is not None else None
@@ -174,6 +176,33 @@ class Operations:
         """A feed in the order of the model's inputs, where that is known."""
         return {name: feed[name] for name in self.order} if self.order else feed
 
+    def acting(self, request: dict[str, Any]) -> Callable[[int], list[Array]]:
+        """What a request times: inferences, the user's code around them, or the first or the next token of a text."""
+        if request.get("journey"):
+            return self.journey
+        if request.get("token") == "next":
+            self.prompt(request.get("offset", 0))
+            return self.token
+        return self.prefill if request.get("token") == "first" else self.step
+
+    def prompt(self, index: int) -> None:
+        """Read one prompt, untimed; what is fed from then on is one token with the cache that the prompt left."""
+        self.fed = self.feeds[index % len(self.feeds)]
+        outputs = self.model.run(self.fed)
+        self.check(outputs)
+        tokens = {name: one_token(self.fed[name], *said) for name, said in self.steps.items()}
+        caches = {name: np.asarray(outputs[place]) for name, place in self.carried.items()}
+        self.fed = {**self.fed, **tokens, **caches}
+
+    def token(self, _: int) -> list[Array]:
+        """One token after the prompt that was read last."""
+        return self.model.run(self.fed)  # type: ignore[no-any-return]
+
+    def prefill(self, index: int) -> list[Array]:
+        """A whole prompt, with the cache that a text begins with."""
+        self.state = {}
+        return self.step(index)
+
     def step(self, index: int) -> list[Array]:
         """One inference."""
         self.fed = self.feeds[index % len(self.feeds)]
@@ -200,16 +229,20 @@ class Operations:
                 begin = clock()
                 outputs = act(offset + index)
                 times[index] = clock() - begin
-                self.keep_state(outputs)
+                self.keep_state(outputs, grows=False)
         finally:
             gc.enable()
         self.check(outputs)
         return times
 
-    def keep_state(self, outputs: list[Array]) -> None:
-        """What the next inference of a stream gets back, input by input."""
-        if self.carried:
-            self.state = {name: np.asarray(outputs[index]) for name, index in self.carried.items()}
+    def keep_state(self, outputs: list[Array], *, grows: bool = True) -> None:
+        """What the next inference of a stream gets back, input by input.
+
+        Without `grows`, one that became larger is dropped: a cache would grow for as long as is timed.
+        """
+        state = {name: np.asarray(outputs[index]) for name, index in self.carried.items()}
+        same = grows or all(array.shape == self.fed[name].shape for name, array in state.items())
+        self.state = state if same else {}
 
     def check(self, outputs: list[Array], *, values: bool = True) -> None:
         """Inputs of one shape give outputs of one type and shape, always; a NaN or an infinity is a refusal."""

@@ -33,6 +33,14 @@ def feeds(
         yield {name: fed(name, array, begin) for name, array in arrays.items()}
 
 
+def one_token(array: Array, mode: str, axis: int) -> Array:
+    """What a step of one token gets of a prompt's array: its `last` entry, `grow`n by one, or the `count` after it."""
+    end = np.take(array, [-1], axis)
+    if mode == "grow":
+        return np.concatenate([array, end], axis)
+    return np.asarray(end + 1, array.dtype) if mode == "count" else end
+
+
 def by_example(outputs: list[Array], axes: Mapping[str, int]) -> list[Array]:
     """Outputs with examples along their first axis; `axes` says where it is another one, by index."""
     found = [np.asarray(output) for output in outputs]

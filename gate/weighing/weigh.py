@@ -23,8 +23,8 @@ from weighbridge.gate.devices.place import Answer, Place
 from weighbridge.gate.measure import sizes
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
-from weighbridge.gate.measure.feeding import timed_share
-from weighbridge.gate.measure.launches import FEEDS, Journey, Setup
+from weighbridge.gate.measure.feeding import no_steps, prompt_tokens, timed_share
+from weighbridge.gate.measure.launches import FEEDS, TOKENS, Journey, Setup
 from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.sizes import Model
 from weighbridge.gate.verdict.judge import judge
@@ -40,6 +40,7 @@ from weighbridge.gate.weighing.sampling import JOURNEY, Sampling, failed_for_cer
 
 Array = NDArray[Any]
 Keep = Callable[[Measurement], None]
+TOKEN_METRICS = TOKENS["first"] | TOKENS["next"]
 LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 15.0
 """Seconds that one request to a worker may take; within them, the time limit of the whole weighing."""
 
@@ -177,6 +178,7 @@ class _Weighing:
         )
         sampling = self._sampling(setup, measured)
         try:
+            self._prompts()
             complete = sampling.run(needs)
             self._elsewhere(sampling, setup)
         except MeasurementError as error:
@@ -189,6 +191,7 @@ class _Weighing:
         energy = self.place.energy() if "energy" in job.wanted("launches") else "not asked for"
         if isinstance(energy, str):
             absent["energy"] = energy
+        absent |= self._untimed_tokens()
         journey = job.options.journey
         if isinstance(journey, Journey) and JOURNEY in job.wanted("launches"):
             journey = self.place.journey(journey)
@@ -199,6 +202,26 @@ class _Weighing:
             journey if isinstance(journey, Journey) else None,
             absent,
         )
+
+    def _untimed_tokens(self) -> dict[str, str]:
+        """Metrics of single tokens that cannot be measured for this model or there, and why."""
+        job, found = self.job, {}
+        reason = no_steps(job.baseline.signature, job.inputs)
+        for name in job.wanted("launches") & TOKEN_METRICS:
+            if not self.place.times_tokens:
+                found[name] = f"{self.place.name}: a harness of your own times whole examples"
+            elif name in TOKENS["next"] and reason is not None:
+                found[name] = reason
+        return found
+
+    def _prompts(self) -> None:
+        """Say what tokens were timed, where some were."""
+        job = self.job
+        count = prompt_tokens(job.split, job.baseline.signature, job.inputs)
+        if job.wanted("launches") & TOKEN_METRICS and count is not None:
+            said = f"Tokens are timed after a prompt of {count} tokens, one text at a time."
+            baseline = self.accumulators["baseline"]
+            baseline.notes = merged(baseline.notes, [said])
 
     def _sampling(self, setup: Setup, measured: Measured) -> Sampling:
         job = self.job

@@ -111,7 +111,10 @@ def test_without_a_word_on_its_state_the_model_is_refused(root):
         stages.baseline(root)
 
 
-def test_a_module_takes_its_examples_first():
-    """`inputs` are for files."""
-    with pytest.raises(InputError, match="'inputs' are for a model that is an ONNX file"):
-        parse(Params, params(model={"name": "tiny", "factory": "nets:build"}), "params.yaml")
+def test_declared_inputs_are_for_onnxruntime():
+    """Other targets' converters know nothing of them; open axes are a module's."""
+    module = {"name": "tiny", "factory": "nets:build"}
+    with pytest.raises(InputError, match="'inputs' are for the target onnxruntime alone"):
+        parse(Params, params(model=module, targets=["onnxruntime", "litert"]), "params.yaml")
+    with pytest.raises(InputError, match=r"'inputs.state.free_axes' is for a module"):
+        parse(Params, params(inputs={"state": {"carry": "new_state", "free_axes": [1]}}), "params.yaml")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,12 +20,24 @@ class InputSection(Written):
     """The output that is fed back: examples are a stream, in the data's order, and where the data's `groups` change a
     new one begins. A stream begins with the data's array, or with zeros where the data has none."""
 
+    free_axes: list[Annotated[int, Field(ge=0, le=8)]] = []
+    """Of a module's input: axes beside the batch whose length differs, such as tokens or a cache; the export leaves
+    them open."""
+    step: Literal["last", "grow", "count"] | None = None
+    """Of a model with a cache: what a step of one token after a prompt gets. `last`, which is taken where it is not
+    given: the prompt's last entry. `grow`: all of the prompt's and one more (an attention mask). `count`: the number
+    after the prompt's last (positions)."""
+
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         if self.constant and (self.batch_axis is not None or self.carry is not None):
             raise ValueError("an input that is constant has neither 'batch_axis' nor 'carry'")
-        if not self.constant and self.batch_axis is None and self.carry is None:
-            raise ValueError("expected one of 'batch_axis', 'constant: true' and 'carry'")
+        if not self.model_fields_set:
+            raise ValueError("expected one of 'batch_axis', 'constant: true', 'carry', 'free_axes' and 'step'")
+        if self.step is not None and (self.constant or self.carry is not None):
+            raise ValueError("'step' is for what is neither constant nor carried")
+        if self.axis in self.free_axes:
+            raise ValueError(f"axis {self.axis} counts examples: it is open already")
         return self
 
     @property

@@ -228,8 +228,11 @@ class Params(Written):
             raise ValueError("'targets' names one runtime twice")
         if self.model.onnx is not None and self.targets != [DEFAULT_TARGET]:
             raise ValueError("a model given as an ONNX file has onnxruntime as its only target")
-        if self.inputs and self.model.onnx is None:
-            raise ValueError("'inputs' are for a model that is an ONNX file: a module's forward takes examples first")
+        if self.inputs and self.targets != [DEFAULT_TARGET]:
+            raise ValueError("'inputs' are for the target onnxruntime alone: name no other under 'targets'")
+        for name, section in self.inputs.items():
+            if section.free_axes and self.model.onnx is not None:
+                raise ValueError(f"'inputs.{name}.free_axes' is for a module: an ONNX file has its own open axes")
         for name, recipe in self.recipes.items():
             missing = [target for target in recipe.targets if target not in self.targets]
             if missing:
