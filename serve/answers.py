@@ -16,6 +16,11 @@ CLASSES = 1000
 TOLERANCE = 1e-2
 """Relative and absolute difference up to which outputs without classes agree."""
 
+PROBABLE = 1e-3
+"""What the sum of scores may be off one where they are probabilities."""
+FEWEST = 16
+"""Entries of an input from which on its mean does not tell it."""
+
 Outputs = Mapping[str, Array]
 Reader = Callable[[Outputs], list[str] | None]
 Slicer = Callable[[Feed], Iterable[str]]
@@ -45,6 +50,33 @@ def agree(first: Outputs, second: Outputs, read: Reader) -> bool:
         and np.allclose(first[name], second[name], rtol=TOLERANCE, atol=TOLERANCE)
         for name in first
     )
+
+
+def confidence(outputs: Outputs) -> float | None:
+    """The probability of the predicted class, of one example: its largest score where the scores are probabilities,
+    or else the largest of their softmax; None where the answer is no such classification.
+    """
+    for array in outputs.values():
+        if array.ndim == 2 and array.dtype.kind == "f" and 2 <= array.shape[1] <= CLASSES:
+            if len(array) != 1:
+                return None
+            scores = array[0].astype(np.float64)
+            if scores.min() >= 0 and abs(scores.sum() - 1) < PROBABLE:
+                return float(min(scores.max(), 1.0))
+            weights = np.exp(scores - scores.max())
+            return float(weights.max() / weights.sum())
+    return None
+
+
+def summary(feed: Feed) -> dict[str, list[float]]:
+    """Mean and standard deviation of each input of numbers; of one with few entries nothing, as that would be the
+    input itself.
+    """
+    return {
+        name: [float(array.mean(dtype=np.float64)), float(array.std(dtype=np.float64))]
+        for name, array in feed.items()
+        if array.dtype.kind in "iuf" and array.size >= FEWEST and np.isfinite(array).all()
+    }
 
 
 def slices_of(slicer: Slicer | None, feed: Feed) -> tuple[str, ...]:

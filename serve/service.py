@@ -279,6 +279,8 @@ class Service:
         found = self._classes(outputs) if outputs is not None else None
         if found is not None and len(found) == 1:
             line["prediction"] = found[0]
+            line["confidence"] = answers.confidence(outputs or {})
+        line["summary"] = answers.summary(call.request.feed)
         if call.slices:
             line["slices"] = list(call.slices)
         if self.options.log_inputs:

@@ -121,19 +121,27 @@ def judge(root: Path, model: str, metrics: str, *, settings: Settings | None = N
     if canary.weight >= WHOLE and any(needs_stable(budget) for budget in budgets):
         earlier = reference_window(WorkTree(root), canary, window)
         observed = with_reference(observed, _read(metrics.replace("{model}", model), earlier), earlier)
-    decision = decide(canary, budgets, observed, now)
+    held = f"stable is held by its watch: {channels.held.reason}" if channels.held else None
+    decision = decide(canary, budgets, observed, now, held)
     if dry_run:
         return decision
     return _record(Operator(root, model, chosen), decision, Expected(canary.version, canary.step))
 
 
-def decide(canary: Canary, budgets: list[OnlineBudget], observed: Observed, now: datetime) -> Decision:
-    """The decision, as a pure function of the canary's plan and what was seen."""
+def decide(
+    canary: Canary, budgets: list[OnlineBudget], observed: Observed, now: datetime, held: str | None = None
+) -> Decision:
+    """The decision, as a pure function of the canary's plan and what was seen.
+
+    While `held` (an alarm of what is stable stands) nothing advances: that the canary is no worse says little then.
+    """
     looks = len(budgets) * len(canary.plan.steps)
     findings = tuple(finding_of(budget, observed, ABORT_ALPHA / max(looks, 1)) for budget in budgets)
     seconds = (now - datetime.fromisoformat(canary.step_since)).total_seconds()
     problems = (*observed.problems, *_too_many_classes(budgets, observed))
     action, reason, cause = _action(canary, findings, problems, observed.canary.requests, seconds)
+    if held is not None and action is Action.ADVANCE:
+        action, reason, cause = Action.HOLD, held, "an alarm of stable"
     return Decision(
         action=action,
         reason=reason,

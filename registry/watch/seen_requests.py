@@ -28,7 +28,7 @@ class Source:
     model: str
     logs: Sequence[Path]
     journals: Sequence[Path] = ()
-    alone: bool = True
+    only_model: bool = True
     """Whether the registry has this model only: a line that does not name its model is then of this one."""
 
 
@@ -105,7 +105,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _of_model(said: dict[str, Any], source: Source, where: str) -> bool:
-    if said.get("model") is None and not source.alone:
+    if said.get("model") is None and not source.only_model:
         raise InputError("does not say its model, and the registry has several", where=where)
     return bool(said.get("model", source.model) == source.model)
 

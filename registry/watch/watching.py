@@ -146,7 +146,7 @@ def watch(root: Path, source: Source, *, settings: Settings | None = None, dry_r
     where labels or failures call for it and the policy lets them. Nothing is written in a `dry_run`.
     """
     chosen = settings or Settings()
-    source = replace(source, alone=model_names(root) == [source.model])
+    source = replace(source, only_model=model_names(root) == [source.model])
     channels = parse(Channels, require_channels(WorkTree(root), source.model), channels_path(source.model))
     stable = channels.stable
     if stable is None:

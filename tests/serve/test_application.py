@@ -305,7 +305,9 @@ def test_the_log_has_no_inputs_unless_told_and_the_judge_reads_it(registry, tmp_
     client = _client(registry, tmp_path, log=log, options=Options(sample=100, slices=lambda feed: ["all"]))
     client.infer(body(id="r0"))
     line = json.loads(log.read_text())
-    assert line.keys() == {"time", "version", "id", "error", "latency", "prediction", "slices"}
+    assert line.keys() == {"time", "version", "id", "error", "latency", "prediction", "confidence", "summary", "slices"}
+    assert 1 / 3 < line["confidence"] <= 1
+    assert line["summary"] == {}, "the mean of four numbers says too much of them"
     assert (line["version"], line["prediction"], line["slices"], line["error"]) == ("v2", "2", ["all"], False)
     assert client.metrics()['weighbridge_slice_requests_total{slice="all",version="v2"}'] == 1
 

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "ci": "What the workflows call; the same in any CI system.",
     "registry": "Versions, channels and their history, in plain Git.",
     "stage": "One stage of the pipeline in dvc.yaml, run by hand.",
+    "data": "What production teaches the next test set.",
     "transport": "Pack an artifact under zstd for its way over a network; unpack it, verified by its digest.",
 }  # fmt: skip
 """Command → the first line of its help."""

@@ -178,6 +178,16 @@ def test_no_budgets_hold(log):
     assert (found.action, found.reason) == (Action.HOLD, "the canary has no online budgets: advance it by hand")
 
 
+def test_an_alarm_of_stable_holds_a_healthy_canary_and_saves_no_bad_one(log):
+    """That it is no worse than what is wrong is no reason to go on."""
+    seen = read_log(write_log(log, 6000), window())
+    assert decide(plan_canary(), budgets(), seen, LATER).action is Action.ADVANCE
+    found = decide(plan_canary(), budgets(), seen, LATER, "stable is held by its watch: labels")
+    assert (found.action, found.reason) == (Action.HOLD, "stable is held by its watch: labels")
+    bad = read_log(write_log(log.with_name("bad.jsonl"), 6000, canary={"errors": 0.3}), window())
+    assert decide(plan_canary(), budgets(), bad, LATER, "held").action is Action.ABORT
+
+
 def test_unusable_data_holds():
     """What a source reports as no number neither advances nor aborts."""
     arm = Arm(requests=10_000, judged=10_000, errors=9_000)

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.registry.project import MODEL, commit_all
-from weighbridge.core.errors import InputError
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.registry.lifecycle.alarms import Watcher
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.audit import audit
@@ -75,6 +76,20 @@ def test_an_estimate_holds_and_drift_only_tells(promoted, tmp_path):
     assert found.rolled_back_to is None
     channels = yaml.safe_load((promoted / f"registry/models/{MODEL}/channels.yaml").read_text())
     assert channels["held"]["version"] == "v2"
+
+
+def test_a_hold_stands_until_somebody_clears_it(promoted, tmp_path):
+    """With a reason, which stays in the history."""
+    look(promoted, tmp_path / "a.jsonl", {"labels": False, "sure": 0.55})
+    watcher = Watcher(promoted, MODEL, Settings())
+    with pytest.raises(InputError, match="needs a reason"):
+        watcher.clear(reason=" ")
+    watcher.clear(reason="the camera was cleaned")
+    channels = yaml.safe_load((promoted / f"registry/models/{MODEL}/channels.yaml").read_text())
+    assert "held" not in channels
+    with pytest.raises(StateError, match=r"no alarm holds|not none"):
+        watcher.clear(reason="again")
+    audit(promoted)
 
 
 def test_an_alarm_is_one_event_however_often_one_looks(promoted, tmp_path):

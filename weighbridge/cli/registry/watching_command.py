@@ -16,12 +16,18 @@ from weighbridge.cli.registry.output import print_json
 def watch(
     model: Model,
     *,
-    log: Annotated[list[Path], typer.Option("--log", metavar="FILE.jsonl", help="The server's log; repeatable.")],
+    log: Annotated[
+        list[Path] | None, typer.Option("--log", metavar="FILE.jsonl", help="The server's log; repeatable.")
+    ] = None,
     journal: Annotated[
         list[Path] | None, typer.Option("--journal", metavar="FILE", help="The server's journal of labels.")
     ] = None,
     notify: Annotated[
         str | None, typer.Option("--notify", metavar="URL", help="Post new alarms there, signed.")
+    ] = None,
+    clear: Annotated[
+        str | None,
+        typer.Option("--clear", metavar="REASON", help="End an alarm that holds: somebody looked. Nothing is read."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is found; change nothing.")] = False,
     change: ChangeOptions,
@@ -31,10 +37,18 @@ def watch(
     import os
     import time
 
+    from weighbridge.core.errors import InputError
+    from weighbridge.registry.lifecycle.alarms import Watcher
     from weighbridge.registry.watch.seen_requests import Source
     from weighbridge.registry.watch.watching import watch as look_at
     from weighbridge.registry.watch.webhook import SECRET, Webhook
 
+    if clear is not None:
+        done = Watcher(project.home, model, change.settings()).clear(reason=clear)
+        typer.echo(f"{model}: cleared as event {done.event.number}")
+        return
+    if not log:
+        raise InputError("there is nothing to look at", where="--log", fix="--log FILE.jsonl, as the server writes it")
     hook = Webhook(notify, os.environ.get(SECRET, "")) if notify else None
     source = Source(model, log, journal or ())
     look = look_at(project.home, source, settings=change.settings(), dry_run=dry_run)

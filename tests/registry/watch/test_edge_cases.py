@@ -1,0 +1,93 @@
+"""What production got wrong becomes a branch that adds it to the next test set."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.registry.project import MODEL
+from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.git import Git
+from weighbridge.registry.watch.edge_cases import edge_cases, propose
+from weighbridge.registry.watch.seen_requests import Seen
+
+BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def seen(number, *, right, slices=(), sure=0.5, inputs=None):
+    """One labelled request."""
+    return Seen(
+        BEGIN + timedelta(seconds=number), str(number), prediction="1", label="1" if right else "0", confidence=sure,
+        slices=slices, inputs=inputs,
+    )  # fmt: skip
+
+
+def test_the_worst_slice_comes_first_and_the_surest_error_in_it():
+    """The same inputs are one example."""
+    requests = [
+        seen(0, right=False, slices=("day",), sure=0.99, inputs={"x": [0]}),
+        *(seen(number, right=True, slices=("day",)) for number in range(1, 10)),
+        seen(10, right=False, slices=("night",), sure=0.6, inputs={"x": [1]}),
+        seen(11, right=False, slices=("night",), sure=0.9, inputs={"x": [2]}),
+        seen(12, right=False, slices=("night",), sure=0.8, inputs={"x": [2]}),
+    ]
+    assert [case.inputs["x"] for case in edge_cases(requests, 10)] == [[2], [1], [0]]
+    assert len(edge_cases(requests, 1)) == 1
+    assert edge_cases([seen(0, right=True)], 10) == []
+
+
+def test_errors_without_inputs_say_what_to_turn_on():
+    """Nothing is made up."""
+    with pytest.raises(StateError, match="no inputs"):
+        edge_cases([seen(0, right=False)], 10)
+
+
+def test_a_proposal_is_a_branch_and_nothing_else(promoted):
+    """The working tree and the branch that is checked out stay; what is known already is not proposed again."""
+    git, before = Git(promoted), Git(promoted).head()
+    found = edge_cases([seen(0, right=False, inputs={"x": [0]}), seen(1, right=False, inputs={"x": [1]})], 10)
+    made = propose(git, found[:1], "data/edge.jsonl", "cases")
+    assert (made.examples, git.head(), git.dirty()) == (1, before, [])
+    assert git.commit_of("cases^") == before
+    (line,) = (git.blob(made.commit, "data/edge.jsonl") or b"").splitlines()
+    assert json.loads(line)["label"] == "0"
+    with pytest.raises(StateError, match="exists already"):
+        propose(git, found, "data/edge.jsonl", "cases")
+    git.run("merge", "--quiet", "--ff-only", "cases")
+    again = propose(git, found, "data/edge.jsonl", "more")
+    assert again.examples == 1
+    with pytest.raises(StateError, match="does not have already"):
+        propose(git, found[:1], "data/edge.jsonl", "none")
+
+
+@pytest.mark.parametrize("path", ["../out.jsonl", "/etc/x.jsonl", "data/x.csv"])
+def test_a_proposal_stays_in_the_repository(promoted, path):
+    """And in a file of lines."""
+    found = edge_cases([seen(0, right=False, inputs={"x": [0]})], 10)
+    with pytest.raises(InputError, match=r"not a \.jsonl path"):
+        propose(Git(promoted), found, path, "cases")
+
+
+def test_the_command_reads_the_servers_log(promoted, tmp_path):
+    """Of the version that is stable."""
+    log = tmp_path / "requests.jsonl"
+    lines = [
+        {"time": BEGIN.isoformat(), "version": version, "id": str(number), "prediction": "1", "label": "0",
+         "inputs": {"x": [number]}}
+        for number, version in enumerate(("v1", "v2", "v2"))
+    ]  # fmt: skip
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    program = Path(sys.executable).parent / "weighbridge"
+    done = subprocess.run(
+        [program, "data", "propose", MODEL, "--log", str(log)],
+        cwd=promoted,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split(":")[0]) == (0, "edge-cases"), done.stderr
+    kept = Git(promoted).blob("edge-cases", "data/edge-cases.jsonl") or b""
+    assert [json.loads(line)["inputs"]["x"] for line in kept.splitlines()] == [[1], [2]]
