@@ -48,8 +48,9 @@ from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import stable_or_none
 from weighbridge.registry.state import rollout
+from weighbridge.registry.state.events import Event, NewRecord
 from weighbridge.registry.state.layout import MODELS, channels_path, event_path, version_path
-from weighbridge.registry.state.records import NO_EVENT, Channels, Event, Head, NewRecord, VersionRecord
+from weighbridge.registry.state.records import NO_EVENT, Channels, Head, VersionRecord
 from weighbridge.registry.state.store import Store, render
 from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.verify import verify_models

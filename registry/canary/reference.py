@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from weighbridge.registry.canary.telemetry import Observed, Window
+from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.layout import View, event_path, parse_mapping, require_channels
-from weighbridge.registry.state.records import Canary, EventKind
+from weighbridge.registry.state.records import Canary
 from weighbridge.registry.trust.online_budgets import OnlineBudget
 
 WHOLE = 100.0

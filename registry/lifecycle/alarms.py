@@ -8,8 +8,9 @@ from typing import Any
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lifecycle.operate import Operator
+from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.layout import evidence_path
-from weighbridge.registry.state.records import Channels, EventKind, Pointer
+from weighbridge.registry.state.records import Channels, Pointer
 from weighbridge.registry.state.tip import Committed, Draft, Tip
 
 

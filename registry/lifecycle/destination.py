@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from weighbridge.registry.state.records import CanaryPlan, Channels, EventKind
+from weighbridge.registry.state.events import EventKind
+from weighbridge.registry.state.records import CanaryPlan, Channels
 from weighbridge.registry.trust.registry_policy import RegistryPolicy
 
 Channel = Literal["stable", "canary", "none", "policy"]

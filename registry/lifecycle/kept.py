@@ -14,6 +14,7 @@ from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.files import parse_json, read_bytes, sha256_bytes
 from weighbridge.registry.lifecycle.evidence import Evidence
 from weighbridge.registry.lifecycle.selection import VERDICT
+from weighbridge.registry.state.events import Event
 from weighbridge.registry.state.layout import (
     FILE_LIMIT,
     View,
@@ -22,7 +23,7 @@ from weighbridge.registry.state.layout import (
     parse_mapping,
     require_channels,
 )
-from weighbridge.registry.state.records import Event, VersionRecord
+from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.trust.kept_evidence import migrated_evidence
 
 KEPT_VERDICT = "verdict.json"

@@ -21,8 +21,9 @@ from weighbridge.core.project import LOCK
 from weighbridge.registry.lifecycle.kept import KEPT_VERDICT
 from weighbridge.registry.lifecycle.selection import VERDICT
 from weighbridge.registry.lookup.objects import object_bytes
+from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.layout import evidence_path, home, read_record, version_path
-from weighbridge.registry.state.records import LATEST_SCHEMA, Channels, EventKind, VersionRecord
+from weighbridge.registry.state.records import LATEST_SCHEMA, Channels, VersionRecord
 from weighbridge.registry.state.store import Store
 from weighbridge.registry.state.tip import Committed, Draft, Settings, Tip
 from weighbridge.registry.trust.registry_policy import read_policy

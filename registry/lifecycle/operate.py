@@ -10,8 +10,9 @@ from typing import Any
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import resolve_all
+from weighbridge.registry.state.events import UNPROVEN, EventKind
 from weighbridge.registry.state.layout import HAND_EDITED, event_path, parse_mapping
-from weighbridge.registry.state.records import UNPROVEN, CanaryPlan, Channels, EventKind, Pointer
+from weighbridge.registry.state.records import CanaryPlan, Channels, Pointer
 from weighbridge.registry.state.store import Decide, Store, pointer_to
 from weighbridge.registry.state.tip import Committed, Draft, Settings, Tip
 from weighbridge.registry.trust.registry_policy import CanaryChange, RegistryPolicy, read_policy

@@ -12,8 +12,8 @@ from weighbridge.core.git import Git
 from weighbridge.registry.lifecycle.destination import WAITS_FOR
 from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lookup.resolve import resolve_all, settled_channels
+from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.layout import View, WorkTree, event_path, model_names, parse_mapping, read_record
-from weighbridge.registry.state.records import EventKind
 from weighbridge.registry.state.tip import Committed, Settings, Tip
 from weighbridge.registry.trust.registry_policy import read_policy
 

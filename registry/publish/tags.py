@@ -22,8 +22,8 @@ from typing import Any
 
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.git import Git
+from weighbridge.registry.state.events import After, Event, EventKind
 from weighbridge.registry.state.layout import WorkTree, event_path, model_folder
-from weighbridge.registry.state.records import After, Event, EventKind
 from weighbridge.registry.state.snapshot import ModelState, read_model
 
 STAGES = ("stable", "canary")

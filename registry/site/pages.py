@@ -9,7 +9,8 @@ from weighbridge.core.formatting import quantity
 from weighbridge.registry.site.markup import Child, Markup, tag, text
 from weighbridge.registry.site.pareto import Point, accuracy_metric, chart, front
 from weighbridge.registry.site.parts import badges, digest, facts, figure, heading, number, page, table, when
-from weighbridge.registry.state.records import Estimate, Event, Placed, VersionRecord
+from weighbridge.registry.state.events import Event
+from weighbridge.registry.state.records import Estimate, Placed, VersionRecord
 from weighbridge.registry.state.snapshot import ModelState
 
 LATENCY = "latency.p50"

@@ -1,11 +1,10 @@
-"""The registry's documents: a version's record, the channels of a model, one event of its history.
+"""The registry's documents: a version's record and the channels of a model; `events` has its history.
 
-All three are written by this program only. A newer program's unknown keys are kept (they are under a digest).
+All are written by this program only. A newer program's unknown keys are kept (they are under a digest).
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -235,77 +234,3 @@ class Channels(Recorded):
     def digest(self) -> str:
         """Digest of the state, without the pointer to the last event."""
         return state_digest(self.to_json())
-
-
-class EventKind(StrEnum):
-    """What can happen to a model."""
-
-    RECORDED = "recorded"
-    PROMOTED = "promoted"
-    CANARY_STARTED = "canary-started"
-    CANARY_ADVANCED = "canary-advanced"
-    CANARY_HELD = "canary-held"
-    CANARY_ABORTED = "canary-aborted"
-    ROLLED_BACK = "rolled-back"
-    QUARANTINED = "quarantined"
-    QUARANTINE_LIFTED = "quarantine-lifted"
-    DEPRECATED = "deprecated"
-    MIGRATED = "migrated"
-    REFERENCE_RECORDED = "reference-recorded"
-    ALARMED = "alarmed"
-    ALARM_CLEARED = "alarm-cleared"
-
-
-UNPROVEN = "unproven"
-"""In the evidence of a roll-back: the digest of a target whose bytes or signature could not be checked then."""
-
-
-class NewRecord(Recorded):
-    """A version that came with an event."""
-
-    version: Version
-    digest: Digest
-    """Of the artifact's bytes."""
-    record: Digest
-    """Of the record's file."""
-    signature: Digest | None = None
-    """Of the signed statement's file."""
-
-
-class After(Recorded):
-    """Where the channels point after an event, so that any time in the past is found without replaying."""
-
-    stable: Version | None = None
-    stable_event: int | None = None
-    """The event since which `stable` points there: the way back is found in jumps."""
-    canary: Version | None = None
-    baseline: Version | None = None
-
-
-class Event(Recorded):
-    """One line of a model's history. Each names the digest of the one before it."""
-
-    latest_schema: ClassVar[int] = LATEST_SCHEMA
-    schema_version: int = SCHEMA_VERSION
-    number: int = Field(ge=1)
-    model: ModelName
-    kind: EventKind
-    at: Timestamp
-    by: str
-    reason: str = ""
-    records: list[NewRecord] = []
-    target: Pointer | None = None
-    """The version that the event is about."""
-    plan: CanaryPlan | None = None
-    """Of a canary that starts."""
-    step: int | None = Field(default=None, ge=0)
-    """The step that a canary advances to."""
-    quarantine: list[Pointer] = []
-    """Versions that a roll-back left."""
-    evidence: dict[str, Any] = {}
-    """What the decision rests on."""
-    after: After = After()
-    state: Digest = NO_EVENT
-    """Of the channels after this event."""
-    previous: Digest
-    """Of the file of the event before; zeros for the first."""

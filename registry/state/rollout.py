@@ -10,17 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from weighbridge.core.errors import StateError
-from weighbridge.registry.state.records import (
-    LATEST_SCHEMA,
-    After,
-    Canary,
-    Channels,
-    Event,
-    EventKind,
-    Held,
-    Placed,
-    Pointer,
-)
+from weighbridge.registry.state.events import After, Event, EventKind
+from weighbridge.registry.state.records import LATEST_SCHEMA, Canary, Channels, Held, Placed, Pointer
 
 
 def apply(channels: Channels, event: Event) -> Channels:

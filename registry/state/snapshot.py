@@ -15,6 +15,7 @@ from pathlib import Path
 from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.files import sha256_bytes
+from weighbridge.registry.state.events import Event, NewRecord
 from weighbridge.registry.state.layout import (
     HAND_EDITED,
     MODELS,
@@ -29,7 +30,7 @@ from weighbridge.registry.state.layout import (
     version_path,
 )
 from weighbridge.registry.state.presence import require_place
-from weighbridge.registry.state.records import Channels, Estimate, Event, NewRecord, VersionRecord
+from weighbridge.registry.state.records import Channels, Estimate, VersionRecord
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from weighbridge.core.files import dump_yaml, sha256_bytes
 from weighbridge.core.git import Git
 from weighbridge.registry.state import commit as commits
 from weighbridge.registry.state import rollout
+from weighbridge.registry.state.events import Event, EventKind, NewRecord
 from weighbridge.registry.state.layout import (
     AS_STORED,
     ATTRIBUTES,
@@ -31,16 +32,7 @@ from weighbridge.registry.state.layout import (
     signature_path,
     version_path,
 )
-from weighbridge.registry.state.records import (
-    NO_EVENT,
-    Channels,
-    Event,
-    EventKind,
-    Head,
-    NewRecord,
-    Pointer,
-    VersionRecord,
-)
+from weighbridge.registry.state.records import NO_EVENT, Channels, Head, Pointer, VersionRecord
 from weighbridge.registry.state.tip import Committed, Draft, Settings, Tip
 
 

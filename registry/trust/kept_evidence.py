@@ -10,8 +10,9 @@ from pathlib import Path
 from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import IntegrityError
 from weighbridge.core.files import sha256_bytes
+from weighbridge.registry.state.events import Event, EventKind
 from weighbridge.registry.state.layout import FILE_LIMIT, View, evidence_path, model_folder, parse_mapping
-from weighbridge.registry.state.records import Event, EventKind, VersionRecord
+from weighbridge.registry.state.records import VersionRecord
 
 FOLDER = "evidence"
 _KEEPS = (EventKind.MIGRATED, EventKind.REFERENCE_RECORDED)

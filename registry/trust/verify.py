@@ -19,6 +19,7 @@ from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.state import rollout
+from weighbridge.registry.state.events import UNPROVEN, Event, EventKind, NewRecord
 from weighbridge.registry.state.layout import (
     EVENT_NAME,
     FILE_LIMIT,
@@ -35,17 +36,7 @@ from weighbridge.registry.state.layout import (
     version_path,
 )
 from weighbridge.registry.state.presence import require_place
-from weighbridge.registry.state.records import (
-    NO_EVENT,
-    UNPROVEN,
-    Channels,
-    Event,
-    EventKind,
-    Head,
-    NewRecord,
-    Placed,
-    VersionRecord,
-)
+from weighbridge.registry.state.records import NO_EVENT, Channels, Head, Placed, VersionRecord
 from weighbridge.registry.state.store import render
 from weighbridge.registry.trust.kept_evidence import FOLDER, check_kept, kept_on_disk, migrated_evidence, named_evidence
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from weighbridge.core.documents import BudgetFile, Device, GateVerdict, Manifest, Measurement, Params, RecipeVerdict
 from weighbridge.core.documents.harness import Answered, Described, Launched
 from weighbridge.core.files import write_json
-from weighbridge.registry.state.records import Channels, Event, VersionRecord
+from weighbridge.registry.state.events import Event
+from weighbridge.registry.state.records import Channels, VersionRecord
 from weighbridge.registry.trust.registry_policy import RegistryPolicy
 
 DOCUMENTS: dict[str, type[BaseModel]] = {

@@ -13,6 +13,7 @@ from weighbridge.core.errors import ExitCode, StateError
 from weighbridge.core.files import parse_json, pretty_json
 from weighbridge.core.git import Git
 from weighbridge.registry.lifecycle.alarms import Watcher
+from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.layout import (
     WorkTree,
     channels_path,
@@ -22,7 +23,7 @@ from weighbridge.registry.state.layout import (
     parse_mapping,
     require_channels,
 )
-from weighbridge.registry.state.records import Channels, EventKind, Placed
+from weighbridge.registry.state.records import Channels, Placed
 from weighbridge.registry.state.tip import Settings, Tip
 from weighbridge.registry.trust.registry_policy import read_policy
 from weighbridge.registry.trust.watch_policy import Action, WatchSection

@@ -23,7 +23,7 @@ from weighbridge.registry.lifecycle.promote import AnotherStableError, Handed, P
 from weighbridge.registry.lifecycle.selection import first_verdict, passing, ranked, read_verdict
 from weighbridge.registry.lifecycle.waiting import Standing, standing
 from weighbridge.registry.state import commit as commits
-from weighbridge.registry.state.records import EventKind
+from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.signing import PrivateKey, Signer, load_private_key
 

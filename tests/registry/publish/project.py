@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.documents import device
 from weighbridge.core.files import sha256_bytes
-from weighbridge.registry.state.records import CanaryPlan, EventKind, Pointer, VersionRecord
+from weighbridge.registry.state.events import EventKind
+from weighbridge.registry.state.records import CanaryPlan, Pointer, VersionRecord
 from weighbridge.registry.state.store import Store, pointer_to, render
 from weighbridge.registry.state.tip import Draft, Settings
 from weighbridge.registry.trust.registry_policy import read_policy

@@ -2,7 +2,7 @@
 
 from tests.registry.publish.project import Project
 from tests.registry.publish.richproject import UNTRUSTED, metrics
-from weighbridge.registry.state.records import EventKind
+from weighbridge.registry.state.events import EventKind
 
 # Recipe, bytes, top-1, latency: the order of magnitude that tools reach on a small CNN.
 ROWS = [

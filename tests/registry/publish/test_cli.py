@@ -127,7 +127,7 @@ def test_manifests_are_printed_or_written_in_order(run, project):
     assert canary["spec"]["predictor"]["canaryTrafficPercent"] == 5
     run(*arguments, "--out", "deploy")
     assert sorted(path.name for path in (project.root / "deploy").iterdir()) == ["canary.yaml", "stable.yaml"]
-    from weighbridge.registry.state.records import EventKind
+    from weighbridge.registry.state.events import EventKind
 
     project.move(EventKind.CANARY_ABORTED, "v3", quarantine=True, reason="slow")
     run(*arguments, "--out", "deploy")

@@ -12,8 +12,8 @@ from weighbridge.core.errors import InputError, StateError
 from weighbridge.registry.publish.argo import rollout
 from weighbridge.registry.publish.kserve import inference_service
 from weighbridge.registry.publish.manifests import Options, manifests
+from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.layout import WorkTree
-from weighbridge.registry.state.records import EventKind
 from weighbridge.registry.state.snapshot import read_model
 
 OPTIONS = Options("s3://models/{model}/{version}/{sha256}", namespace="ml", image="registry.example.org/serve:1")

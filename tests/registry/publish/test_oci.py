@@ -15,7 +15,7 @@ from weighbridge.registry.publish import pull
 from weighbridge.registry.publish.distribution import INDEX, Repository, referrers_tag
 from weighbridge.registry.publish.reference import Reference, parse_reference
 from weighbridge.registry.publish.wire import Wire
-from weighbridge.registry.state.records import EventKind
+from weighbridge.registry.state.events import EventKind
 
 
 def repository(reference):

@@ -11,8 +11,8 @@ from gto.tag import parse_name
 from tests.registry.publish.project import Project, git
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.registry.publish import tags
+from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.layout import WorkTree
-from weighbridge.registry.state.records import EventKind
 from weighbridge.registry.state.snapshot import read_model
 
 

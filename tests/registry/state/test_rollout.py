@@ -10,7 +10,8 @@ from weighbridge.registry.lifecycle.operate import Expected, Operator
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state import rollout
-from weighbridge.registry.state.records import CanaryPlan, Channels, Event, EventKind, NewRecord, Pointer
+from weighbridge.registry.state.events import Event, EventKind, NewRecord
+from weighbridge.registry.state.records import CanaryPlan, Channels, Pointer
 
 ZERO = "sha256:" + 64 * "0"
 

@@ -13,8 +13,9 @@ from weighbridge.registry.lifecycle import gc
 from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.state.events import Event
 from weighbridge.registry.state.layout import WorkTree, model_names, read_channels
-from weighbridge.registry.state.records import Channels, Event, VersionRecord
+from weighbridge.registry.state.records import Channels, VersionRecord
 from weighbridge.registry.trust.verify import verify_models
 from weighbridge.registry.views import overview, schemas
 from weighbridge.registry.views.compare import compare

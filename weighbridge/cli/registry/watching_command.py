@@ -38,14 +38,12 @@ def watch(
     import time
 
     from weighbridge.core.errors import InputError
-    from weighbridge.registry.lifecycle.alarms import Watcher
     from weighbridge.registry.watch.seen_requests import Source
     from weighbridge.registry.watch.watching import watch as look_at
     from weighbridge.registry.watch.webhook import SECRET, Webhook
 
     if clear is not None:
-        done = Watcher(project.home, model, change.settings()).clear(reason=clear)
-        typer.echo(f"{model}: cleared as event {done.event.number}")
+        _clear(model, clear, change, project)
         return
     if not log:
         raise InputError("there is nothing to look at", where="--log", fix="--log FILE.jsonl, as the server writes it")
@@ -59,3 +57,10 @@ def watch(
     if hook is not None and look.written:
         hook.post(look.to_json(), time.time())
     raise typer.Exit(look.exit_code)
+
+
+def _clear(model: str, reason: str, change: ChangeOptions, project: ProjectOptions) -> None:
+    from weighbridge.registry.lifecycle.alarms import Watcher
+
+    done = Watcher(project.home, model, change.settings()).clear(reason=reason)
+    typer.echo(f"{model}: cleared as event {done.event.number}")
