@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from tests.gate.models import save
 from weighbridge.compress import stages
 from weighbridge.core.documents import Manifest, Measurement, Params, Verdict, parse
 from weighbridge.core.errors import InputError
+from weighbridge.core.formats.onnx_file import load_model, signature
 from weighbridge.data import Data, Split
 from weighbridge.gate.report import plots
 from weighbridge.gate.stages import pipeline
@@ -118,3 +121,53 @@ def test_declared_inputs_are_for_onnxruntime():
         parse(Params, params(model=module, targets=["onnxruntime", "litert"]), "params.yaml")
     with pytest.raises(InputError, match=r"'inputs.state.free_axes' is for a module"):
         parse(Params, params(inputs={"state": {"carry": "new_state", "free_axes": [1]}}), "params.yaml")
+
+
+class Cell(nn.Module):
+    """`x` (n, 16), `state` (1, n, 64) → `output0` (n, 4), `output1` = tanh(x·a + state·b)."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(WIDTH, STATE), nn.Linear(STATE, STATE, bias=False), nn.Linear(STATE, 4)
+
+    def forward(self, x, state):
+        new = torch.tanh(self.a(x) + self.b(state[0]))
+        return self.c(new), new[None]
+
+
+def taught():
+    """Streams with a target: the mean of the last two inputs' first four entries; states begin at zero."""
+
+    def split(seed):
+        x = np.random.default_rng(seed).standard_normal((400, WIDTH)).astype(np.float32)
+        before = np.concatenate([x[:1], x[:-1]])
+        state = np.zeros((400, 1, STATE), np.float32)
+        return Split({"x": x, "state": state}, (x[:, :4] + before[:, :4]) / 2, groups=np.arange(400) // 50)
+
+    return Data(train=split(0), test=split(1))
+
+
+def test_a_module_with_a_state_is_trained_exported_and_weighed_along_its_streams(tmp_path, monkeypatch):
+    """The state has its examples along the second axis, in the module as in the file."""
+    monkeypatch.setattr(plots, "PLOTS", {})
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    content = params(
+        model={"name": "tiny", "factory": "tests.pipeline.test_inputs:Cell"},
+        data={"factory": "tests.pipeline.test_inputs:taught"},
+        inputs={"state": {"batch_axis": 1, "carry": "output1"}},
+        train={"epochs": 1, "batch_size": 40, "lr": 0.01, "seed": 3, "loss": "mse"},
+    )
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    stages.prepare(tmp_path)
+    stages.train(tmp_path)
+    stages.baseline(tmp_path)
+    ports = signature(load_model(tmp_path / "artifacts/baseline/onnxruntime/model.onnx"))
+    assert {port.name: port.shape for port in (*ports.inputs, *ports.outputs)} == {
+        "x": ("n", WIDTH), "state": (1, "n", STATE), "output0": ("n", 4), "output1": (1, "n", STATE),
+    }  # fmt: skip
+    stages.compress(tmp_path, "small")
+    pipeline.device(tmp_path)
+    (measurement,) = pipeline.weigh(tmp_path, "small")
+    assert measurement.faults == []
+    found = measurement.comparisons[0].metrics["agreement"]
+    assert 0.9 < found.candidate < 1
