@@ -83,7 +83,7 @@ def test_a_better_recipe_passes_and_only_it_is_built(bench):
     assert done.code == 0, done.log
     assert done.stages == ["compress@small", "device", "weigh@small", "judge"]
     assert "Pass" in done.summary.splitlines()[0]
-    assert "`static-int8`" in done.summary
+    assert "static-int8" in done.summary
     assert "verdict=pass" in done.log
     assert "::error" not in done.log
     uploads = bench.store / "uploads"
