@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,9 @@ settings.load_profile("unhurried")
 
 # As the command line does, for the same reason.
 gc.set_threshold(COLLECT_AFTER)
+
+# A run on several cores sets this, and what commands print would follow it: tests of widths set their own.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(scope="session")
