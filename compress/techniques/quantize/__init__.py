@@ -3,6 +3,7 @@
 - `config`: what a recipe can ask for
 - `ranges`: ends of ranges that do not depend on the processor
 - `half`, `integer`, `weight_only`: how a graph is rewritten, by family of schemes
+- `gptq`: blocks of few bits, rounded so that errors on calibration data even out
 - `qat`: the module half of quantization-aware training
 - `sensitivity`: which layers suffer most
 """
@@ -37,7 +38,7 @@ from weighbridge.compress.techniques.quantize.refusals import (
     refuse_quantized,
 )
 from weighbridge.compress.techniques.quantize.sensitivity import as_facts, rank, too_sensitive
-from weighbridge.compress.techniques.quantize.weight_only import blockwise, folded, without_factors
+from weighbridge.compress.techniques.quantize.weight_only import blockwise, folded, with_origins, without_factors
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 
@@ -104,8 +105,9 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
         if not chosen:
             key = "keep" if config.keep_sensitive is None else "keep_sensitive"
             raise InputError("no layer is left to quantize", where=f"{WHERE}.{key}")
-        proto = apply(chosen)
-    _check_done(config, Graph(proto, graph.notes), chosen)
+        after = with_origins(source, apply(chosen))
+    proto = after.proto
+    _check_done(config, after, chosen)
     facts: Facts = {
         "scheme": config.scheme,
         "layers": sorted({layer.name for layer in chosen}),
@@ -115,7 +117,7 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
         **({"reduce_range": reduces_range(config)} if config.scheme in FULLY_INTEGER else {}),
         **({"sensitivity": as_facts(ranking)} if ranking else {}),
     }
-    return Graph(proto, graph.notes), facts
+    return after, facts
 
 
 def _by_name(known: Iterable[Layer]) -> dict[str, list[Layer]]:
@@ -164,8 +166,9 @@ def _rewriter(config: Quantize, source: Graph, known: Sequence[Layer], split: Sp
         return lambda chosen: dynamic(source.proto, config, exclude=others(chosen))
     if config.scheme == "fp16":
         return lambda chosen: half(source.proto, split, exclude=others(chosen))
-    rewrite = blockwise if config.kernel == "matmulnbits" else folded
-    return lambda chosen: rewrite(source.proto, chosen, config)
+    if config.kernel == "matmulnbits":
+        return lambda chosen: blockwise(source.proto, chosen, config, split)
+    return lambda chosen: folded(source.proto, chosen, config)
 
 
 def _check_done(config: Quantize, graph: Graph, chosen: Sequence[Layer]) -> None:

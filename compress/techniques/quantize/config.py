@@ -56,6 +56,16 @@ class Quantize(StepConfig):
     kernel: Literal["folded", "matmulnbits"] = "folded"
     """For `weight-int4` and `weight-int8`: decode at load and compute in float32; or onnxruntime's blockwise matrix
     product, which keeps weights small in memory too, for matrix products alone."""
+    levels: Literal[4, 8, 16] = 16
+    """For `weight-int4`: how many values a weight may have at most. 8 are those of 3 bits, 4 those of 2; they are
+    stored in 4 bits, as no kernel has fewer, so that the file is as large and compresses better. `share: {bits: 3}`
+    with `pack` stores 3 bits."""
+    symmetric: bool = True
+    """For `kernel: matmulnbits`: the range of a block lies around zero. `false` gives each block a zero point, which
+    takes as many bits as a weight."""
+    rounding: Literal["nearest", "gptq"] = "nearest"
+    """For `kernel: matmulnbits`: each weight to its nearest value; or one after the other, so that later ones make up
+    for the error of earlier ones on calibration data (GPTQ)."""
     agreement: float | None = Field(default=None, ge=0, le=1)
     """Least share of the calibration inputs on which the file must answer as the model did before this step; of a
     regression, 1 - relative root mean square error. Unset: 0.99 for half precision, 0.9 for integers."""
@@ -73,11 +83,17 @@ class Quantize(StepConfig):
             "format": FULLY_INTEGER,
             "block_size": ("weight-int4", "weight-int8"),
             "kernel": ("weight-int8", "weight-int4"),
+            "levels": ("weight-int4",),
+            "symmetric": ("weight-int8", "weight-int4"),
+            "rounding": ("weight-int8", "weight-int4"),
             "finetune": ("qat-int8",),
         }
         for key, schemes in belongs.items():
             if key in self.model_fields_set and self.scheme not in schemes:
                 raise ValueError(f"{key!r} has no meaning for scheme {self.scheme}; it belongs to {', '.join(schemes)}")
+        for key in ("symmetric", "rounding"):
+            if key in self.model_fields_set and self.kernel != "matmulnbits":
+                raise ValueError(f"{key!r} belongs to kernel: matmulnbits")
         if self.isa == "native" and self.reduce_range == "always":
             raise ValueError("isa: native asks for 8 bits, reduce_range: always for 7: leave one of them out")
         if self.block_size is not None and self.block_size % 16:

@@ -10,7 +10,8 @@ the exporter writes linear layers as Gemm, so Gemm is rewritten first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,13 @@ from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQua
 from weighbridge.compress.graph.lowering import Array, Layer, array_of, at_opset, finished, named, quiet
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.techniques.quantize.config import Quantize
+from weighbridge.compress.techniques.quantize.gptq import CLIPS, BlockForm, moments_of, product
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_weightless import without
+from weighbridge.data import Split
 
-CLIPS = np.linspace(1.0, 0.6, 21)
-"""Shares of a channel's largest weight that are tried as the end of its range."""
+USUAL_BLOCK = 32
+"""Weights that share a scale in MatMulNBits, where nothing is said."""
 
 LEAST_SCALE, MOST_SCALE = 2.0**-10, 2.0**15
 """Largest scale of a weight between which float16 holds all its scales well enough: down to 1/16 of the largest."""
@@ -43,9 +46,9 @@ def folded(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> Mode
         if config.scheme == "weight-fp16":
             stored, nodes = _as_half(values, weight)
         else:
-            bits = 8 if config.scheme == "weight-int8" else 4
+            widths = (8, 8) if config.scheme == "weight-int8" else (4, config.levels.bit_length() - 1)
             axis = layer.axis if config.per_channel else None
-            stored, nodes = _as_integers(values, weight, axis, bits, config.block_size)
+            stored, nodes = _as_integers(values, weight, axis, widths, config.block_size)
         model.graph.initializer.extend(stored)
         decoders.extend(nodes)
     body = list(model.graph.node)
@@ -54,8 +57,11 @@ def folded(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> Mode
     return finished(model)
 
 
-def blockwise(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> ModelProto:
-    """Replace the chosen layers' matrix products by MatMulNBits; a convolution among them is an `InputError`."""
+def blockwise(proto: ModelProto, chosen: Sequence[Layer], config: Quantize, split: Split) -> ModelProto:
+    """Replace the chosen layers' matrix products by MatMulNBits; a convolution among them is an `InputError`.
+
+    `split` is the calibration data that `rounding: gptq` rounds by.
+    """
     odd = [layer for layer in chosen if layer.op_type not in ("Gemm", "MatMul")]
     if odd:
         raise InputError(
@@ -65,20 +71,61 @@ def blockwise(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> M
         )
     model = matmuls(named(proto))
     nodes = {layer.node for layer in chosen}
+    bits = 8 if config.scheme == "weight-int8" else 4
+    if config.rounding == "gptq" or config.levels < 16:
+        return _in_blocks(model, nodes, config, split)
     others = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name not in nodes]
     quantizer = MatMulNBitsQuantizer(
         model,
         nodes_to_exclude=others,
         algo_config=DefaultWeightOnlyQuantConfig(
-            block_size=config.block_size or 32,
-            is_symmetric=True,
+            block_size=config.block_size or USUAL_BLOCK,
+            is_symmetric=config.symmetric,
             accuracy_level=0,
-            bits=8 if config.scheme == "weight-int8" else 4,
+            bits=bits,
         ),
     )
     with quiet():
         quantizer.process()
     return finished(quantizer.model.model)
+
+
+def _in_blocks(model: ModelProto, nodes: set[str], config: Quantize, split: Split) -> ModelProto:
+    """The same rewriting with our own rounding, which the library has no form of.
+
+    Its GPTQ finds new scales for what it has rounded, which undoes a part of it.
+    """
+    bits = 8 if config.scheme == "weight-int8" else 4
+    levels = config.levels if bits == 4 else 256
+    form = BlockForm(bits, levels, config.block_size or USUAL_BLOCK, config.symmetric)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    reading: dict[str, list[NodeProto]] = {}
+    for node in model.graph.node:
+        right = stored.get(node.input[1]) if node.op_type == "MatMul" else None
+        if node.name in nodes and right is not None and len(right.dims) == 2:
+            reading.setdefault(node.input[0], []).append(node)
+    sizes = {name: int(stored[group[0].input[1]].dims[0]) for name, group in reading.items()}
+    moments: Iterable[tuple[str, Array | None]] = (
+        moments_of(model, sizes, split, "quantize.rounding")
+        if config.rounding == "gptq"
+        else ((name, None) for name in sizes)
+    )
+    readers = Counter(node.input[1] for group in reading.values() for node in group)
+    made: dict[str, NodeProto] = {}
+    tensors: list[TensorProto] = []
+    for name, found in moments:
+        for node in reading[name]:
+            weight = node.input[1]
+            # Inputs that differ round one weight differently: its readers have a copy each.
+            stem = weight if readers[weight] == 1 else f"{weight}/{node.name}"
+            made[node.name], added = product(node, stem, array_of(model, weight), form, found)
+            tensors += added
+    body = [made.get(node.name, node) for node in model.graph.node]
+    kept = [NodeProto.FromString(node.SerializeToString()) for node in body]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    model.graph.initializer.extend(tensors)
+    return finished(model)
 
 
 def matmuls(proto: ModelProto, *, only_factors: bool = False) -> ModelProto:
@@ -112,6 +159,11 @@ def without_factors(graph: Graph) -> Graph:
     model = matmuls(graph.proto, only_factors=True)
     if model is graph.proto:
         return graph
+    return with_origins(graph, model)
+
+
+def with_origins(graph: Graph, model: ModelProto) -> Graph:
+    """What a graph was rewritten into, whose weights under new names still answer to their layers' names."""
     origins = dict(graph.notes.get("parameters", {}))
     known = {str(tensor.name) for tensor in graph.proto.graph.initializer}
     for tensor in model.graph.initializer:
@@ -157,12 +209,13 @@ def _as_half(values: Array, name: str) -> tuple[list[TensorProto], list[NodeProt
 
 
 def _as_integers(
-    values: Array, name: str, axis: int | None, bits: int, block: int | None
+    values: Array, name: str, axis: int | None, widths: tuple[int, int], block: int | None
 ) -> tuple[list[TensorProto], list[NodeProto]]:
-    """Integers, scales and the nodes that turn them into `name`."""
+    """Integers, scales and the nodes that turn them into `name`; `widths` are the bits stored and those used."""
+    bits, used = widths
     rows, restore = _rows(values, axis, block)
-    unit = np.float32(1.0) if block is None else scale_unit(rows, bits)
-    codes, scales = round_to_grid(rows / unit, bits, np.float32 if block is None else np.float16)
+    unit = np.float32(1.0) if block is None else scale_unit(rows, used)
+    codes, scales = round_to_grid(rows / unit, used, np.float32 if block is None else np.float16)
     if block is not None:
         shaped, scale = codes, scales[:, None]
     else:
