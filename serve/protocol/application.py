@@ -95,7 +95,7 @@ class Application:
             routes=[
                 Route("/v2/health/live", self._live),
                 Route("/v2/health/ready", self._ready),
-                Route("/v2", self._server),
+                *(Route(path, self._server) for path in ("/v2", "/v2/")),  # the published definition has the second
                 *(Route(path, self._metadata) for path in (model, version)),
                 *(Route(f"{path}/ready", self._model_ready) for path in (model, version)),
                 Route("/v2/feedback", self._feedback, methods=["POST"]),
