@@ -44,7 +44,7 @@ from weighbridge.core.formats.compressed import compressed_sizes
 from weighbridge.core.formats.onnx_file import serialize
 from weighbridge.core.formats.onnx_strip import strip_metadata
 from weighbridge.data import read_npz
-from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.fingerprint import describe
 
 LAUNCHES, RUNS = 12, 5
 QUICK_LAUNCHES, QUICK_RUNS = 5, 3

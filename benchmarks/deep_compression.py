@@ -38,7 +38,7 @@ from benchmarks.plots import save
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.recipe.compose import compose, export_baseline
 from weighbridge.compress.recipe.recipe import read_steps
-from weighbridge.compress.recipe.run import BuiltArtifact
+from weighbridge.compress.recipe.recipe_run import BuiltArtifact
 from weighbridge.compress.steps import Context, Subject
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.objective import deterministic

@@ -33,7 +33,7 @@ from benchmarks.gating.models import Models, write_models
 from benchmarks.gating.rows import Row, table
 from benchmarks.gating.store import Store
 from weighbridge.core.facts.isa import flags, widest
-from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.fingerprint import describe
 
 PARTS = ("record", "live", "naive", "loaded", "rerun", "quickstart", "coverage")
 

@@ -28,7 +28,7 @@ import numpy as np
 from tabulate import tabulate
 
 from weighbridge.gate.calibrate.simulate import Rates, heavy_tailed, run_gate
-from weighbridge.gate.statistics.location import SIGNED_RANK
+from weighbridge.gate.statistics.centre import SIGNED_RANK
 from weighbridge.gate.statistics.looks import LOOKS
 from weighbridge.gate.statistics.proportions import Pairs, newcombe_interval, tango_interval
 

@@ -34,7 +34,7 @@ from weighbridge.core.files import read_json, read_yaml, write_json
 from weighbridge.search.estimate.scores import loss, scores
 from weighbridge.search.estimate.timing import Bench
 from weighbridge.search.problem.search_request import SearchRequest
-from weighbridge.search.problem.splits import searched
+from weighbridge.search.problem.three_splits import searched
 from weighbridge.search.run import FOLDER, Found, search
 
 ROOT = Path(__file__).resolve().parent.parent

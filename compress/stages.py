@@ -15,9 +15,9 @@ from weighbridge.compress.export.target import Target
 from weighbridge.compress.graph.feeds import fed_as
 from weighbridge.compress.recipe import lineage
 from weighbridge.compress.recipe.compose import compose_all, export_baseline
-from weighbridge.compress.recipe.project import SPLITS, Project, replaced_folder
+from weighbridge.compress.recipe.project_folder import SPLITS, Project, replaced_folder
 from weighbridge.compress.recipe.recipe import phases, read_recipe
-from weighbridge.compress.recipe.run import BuiltArtifact
+from weighbridge.compress.recipe.recipe_run import BuiltArtifact
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Graph, Step, Subject
 from weighbridge.compress.training.checkpoint import write_checkpoint

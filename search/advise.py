@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 import yaml
 
-from weighbridge.compress.recipe.project import Project
+from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.core.documents import Budget, Sizes
 from weighbridge.core.formatting import percent, quantity
 from weighbridge.core.pareto import front
 from weighbridge.core.progress import Progress, silent
 from weighbridge.search.estimate.prediction import Predicted, Prediction, parts_of, predict_all
 from weighbridge.search.problem.limits import FILE_METRICS, excess, facts, gaps
+from weighbridge.search.problem.searched_model import Source, chosen_target, untrained_source
 from weighbridge.search.problem.space import Space, coarse, space_of
-from weighbridge.search.problem.subject import Source, chosen_target, untrained_source
 
 Goal = Literal["size", "latency", "memory", "accuracy"]
 SECONDS = 35.0

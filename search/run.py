@@ -21,13 +21,13 @@ from weighbridge.search.estimate.timing import Bench
 from weighbridge.search.problem.limits import excess, facts, gaps
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.problem.space import Space, coarse, space_of
-from weighbridge.search.problem.splits import Searched, searched
+from weighbridge.search.problem.three_splits import Searched, searched
 from weighbridge.search.trials.confirm import Confirmed, confirm, contenders
-from weighbridge.search.trials.kept import finished
-from weighbridge.search.trials.loop import TrialLoop
+from weighbridge.search.trials.journal_trials import finished
 from weighbridge.search.trials.objectives import OBJECTIVES, largest_drop
 from weighbridge.search.trials.study import opened
 from weighbridge.search.trials.trial import Outcome, Workshop
+from weighbridge.search.trials.trial_batches import TrialLoop
 
 FOLDER = Path(".weighbridge") / "search"
 

@@ -19,8 +19,8 @@ from weighbridge.serve.answers import Options
 from weighbridge.serve.batching import Batching
 from weighbridge.serve.fleet import Fleet, drain
 from weighbridge.serve.following import Desired, Follower
+from weighbridge.serve.observability.counters import Telemetry
 from weighbridge.serve.observability.journal import Appender, Journal
-from weighbridge.serve.observability.telemetry import Telemetry
 from weighbridge.serve.observability.traces import Tracer, provider_for
 from weighbridge.serve.protocol.application import Application
 from weighbridge.serve.protocol.shortcut import protocol_of

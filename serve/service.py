@@ -17,8 +17,8 @@ from weighbridge.serve import answers, routing
 from weighbridge.serve.answers import AbsentError, Answer, Options, Outputs, is_class, named_outputs, require_outputs
 from weighbridge.serve.batching import BusyError, Result, in_loop
 from weighbridge.serve.fleet import Board, Fleet, Serving
+from weighbridge.serve.observability.counters import Telemetry
 from weighbridge.serve.observability.journal import Appender, DoubledError, Journal, UnknownRequestError
-from weighbridge.serve.observability.telemetry import Telemetry
 from weighbridge.serve.observability.traces import Traced, Tracer
 from weighbridge.serve.tensors import Feed, Limits, Request, Spec
 

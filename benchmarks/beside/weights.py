@@ -21,7 +21,7 @@ from weighbridge.gate.measure.launches import FEEDS, LaunchProtocol, Setup, take
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
-from weighbridge.gate.statistics.location import SIGNED_RANK
+from weighbridge.gate.statistics.centre import SIGNED_RANK
 from weighbridge.gate.weighing.sampling import own_cores
 
 METRIC = "latency.p50"

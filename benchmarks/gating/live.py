@@ -21,7 +21,7 @@ from benchmarks.gating.store import Store
 from weighbridge.core.documents import Budget, Measurement, Weighing
 from weighbridge.data import Split
 from weighbridge.gate.calibrate.trial_models import examples
-from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.fingerprint import describe
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing.job import Job, Source, read_job
 from weighbridge.gate.weighing.weigh import weigh

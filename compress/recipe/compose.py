@@ -11,7 +11,7 @@ from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.export.target import Program, Target
 from weighbridge.compress.recipe.control import controlled
 from weighbridge.compress.recipe.recipe import phases
-from weighbridge.compress.recipe.run import BuiltArtifact, Outputs, Run, parity_examples
+from weighbridge.compress.recipe.recipe_run import BuiltArtifact, Outputs, Run, parity_examples
 from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction, Step, Subject
 from weighbridge.compress.training.finetune import recipe_teaching
 from weighbridge.core.documents import Sizes

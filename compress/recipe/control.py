@@ -16,7 +16,7 @@ from weighbridge.compress.recipe.recipe import TECHNIQUES
 from weighbridge.compress.steps import Context, Facts, ModuleFunction, Step, StepConfig, Subject
 from weighbridge.compress.techniques.distill import DistillConfig
 from weighbridge.compress.training.finetune import teaching, untaught
-from weighbridge.compress.training.quality import evaluate, metric_name, quality
+from weighbridge.compress.training.module_quality import evaluate, metric_name, quality
 from weighbridge.compress.training.settings import Teaching
 from weighbridge.compress.training.splits import holdout
 from weighbridge.core.errors import WeighbridgeError

@@ -17,9 +17,9 @@ from weighbridge.compress.graph.layers import row
 from weighbridge.compress.graph.lowering import layers, named
 from weighbridge.compress.graph.parametrized import plain
 from weighbridge.compress.recipe.placing import placed
-from weighbridge.compress.recipe.project import Project
+from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases, read_recipe
-from weighbridge.compress.recipe.run import sizes_of
+from weighbridge.compress.recipe.recipe_run import sizes_of
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Facts, Graph, Step, StepConfig, Subject
 from weighbridge.compress.training.splits import balanced, calibration

@@ -26,9 +26,9 @@ from weighbridge.compress.graph.fold import fold_batchnorm
 from weighbridge.compress.recipe.explain import untrained
 from weighbridge.compress.recipe.placing import placed
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases
-from weighbridge.compress.recipe.run import sizes_of
+from weighbridge.compress.recipe.recipe_run import sizes_of
 from weighbridge.compress.steps import Context, Graph, Step, Subject
-from weighbridge.compress.training.quality import predict
+from weighbridge.compress.training.module_quality import predict
 from weighbridge.core.documents import Sizes
 from weighbridge.core.errors import InputError, InvariantError, WeighbridgeError
 

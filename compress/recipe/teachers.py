@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from weighbridge.compress.export.onnxruntime import run
-from weighbridge.compress.recipe.project import Project
+from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.core.errors import InputError, IntegrityError
 from weighbridge.core.files import DIGEST, read_bytes, sha256_bytes
 from weighbridge.core.formats.onnx_file import parse_model, signature

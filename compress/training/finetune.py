@@ -9,7 +9,7 @@ from torch import nn
 
 from weighbridge.compress.steps import Constraint, Context, Facts, Step, StepConfig
 from weighbridge.compress.training.loop import History, fit
-from weighbridge.compress.training.quality import evaluate
+from weighbridge.compress.training.module_quality import evaluate
 from weighbridge.compress.training.settings import Finetune, Teaching
 from weighbridge.compress.training.soft_targets import check_shapes, distillation_loss
 from weighbridge.core.documents import TrainSection

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.documents import Verdict, worst
-from weighbridge.gate.statistics.location import SIGNED_RANK
+from weighbridge.gate.statistics.centre import SIGNED_RANK
 from weighbridge.gate.statistics.looks import LAUNCH_ALPHA, LOOKS
 from weighbridge.gate.statistics.multiplicity import holm
 from weighbridge.gate.verdict.budget_tests import LaunchTest

@@ -31,7 +31,7 @@ from weighbridge.gate.calibrate.calibration import FOLDER
 from weighbridge.gate.calibrate.simulate import Draw, Rates, simulate
 from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
 from weighbridge.gate.devices.local import least_busy
-from weighbridge.gate.measure import device as device_room
+from weighbridge.gate.measure import fingerprint as device_room
 from weighbridge.gate.measure.feeding import Feeding, feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, Launch, LaunchProtocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock

@@ -30,11 +30,11 @@ from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.core.formats.npz_file import read_arrays
 from weighbridge.data import Split, write_arrays
 from weighbridge.gate.devices.claims import Witness, believed
-from weighbridge.gate.devices.harness import recording_of
+from weighbridge.gate.devices.harness_launch import recording_of
 from weighbridge.gate.devices.place import Place, Waiting
-from weighbridge.gate.measure.device import document
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner, check_answers, check_numbers, check_repeatable, repeated
+from weighbridge.gate.measure.fingerprint import document
 from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.machine import lock_path

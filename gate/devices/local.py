@@ -18,9 +18,9 @@ from weighbridge.core.documents.devices import LOCAL
 from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.data import Split
 from weighbridge.gate.devices.place import Answer, Place, Waiting
-from weighbridge.gate.measure.device import describe, document
 from weighbridge.gate.measure.energy import Counters, counters
 from weighbridge.gate.measure.evaluation import Manner, answer
+from weighbridge.gate.measure.fingerprint import describe, document
 from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch, take_launch
 from weighbridge.gate.measure.machine import facts, lock_path, recent_load

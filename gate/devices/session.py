@@ -16,7 +16,7 @@ from weighbridge.core.files import sha256_bytes
 from weighbridge.gate.devices.claims import check_clock
 from weighbridge.gate.devices.connection import STARTER, Connection, DroppedError
 from weighbridge.gate.devices.place import Waiting
-from weighbridge.gate.measure.device import document
+from weighbridge.gate.measure.fingerprint import document
 from weighbridge.gate.measure.machine_lock import POLL_SECONDS, WAIT_SECONDS
 from weighbridge.gate.measure.process import send_arrays
 

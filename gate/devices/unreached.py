@@ -14,9 +14,9 @@ from weighbridge.core.documents import Device
 from weighbridge.core.errors import MeasurementError
 from weighbridge.data import Split
 from weighbridge.gate.devices.place import Place, Waiting
-from weighbridge.gate.measure.device import document
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
+from weighbridge.gate.measure.fingerprint import document
 from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.process import StagedArtifact

@@ -20,7 +20,7 @@ from weighbridge.gate.report.blocks import (
     Strong,
     Table,
 )
-from weighbridge.gate.report.evidence import (
+from weighbridge.gate.report.evidence_sections import (
     device_section,
     flips_section,
     launches_section,
@@ -28,17 +28,11 @@ from weighbridge.gate.report.evidence import (
     slices_section,
 )
 from weighbridge.gate.report.facts import Entry, unbeaten
-from weighbridge.gate.report.governance import (
-    basis_section,
-    loosened,
-    params_section,
-    policy_section,
-    waivers_section,
-)
+from weighbridge.gate.report.governance import basis_section, loosened, params_section, policy_section, waivers_section
 from weighbridge.gate.report.headline import headline
 from weighbridge.gate.report.next_section import next_section, stanzas_section
 from weighbridge.gate.report.phrases import exact_value, interval, joined, listed, named_budget
-from weighbridge.gate.report.portability import portability_section
+from weighbridge.gate.report.portability_table import portability_section
 from weighbridge.gate.report.recipe_rows import (
     accuracy_cell,
     all_rows,
@@ -48,7 +42,7 @@ from weighbridge.gate.report.recipe_rows import (
     size_cell,
 )
 from weighbridge.gate.report.subject import PICTURES, Report
-from weighbridge.gate.report.targets import targets_section
+from weighbridge.gate.report.target_tables import targets_section
 from weighbridge.gate.verdict.judge import name_of
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from weighbridge.core import pareto
 from weighbridge.core.documents import Comparison, Exact, Launches, Measurement, Proportions, RecipeVerdict
-from weighbridge.gate.statistics.location import SIGNED_RANK, hodges_lehmann
+from weighbridge.gate.statistics.centre import SIGNED_RANK, hodges_lehmann
 from weighbridge.gate.statistics.looks import PASS_ALPHA
 from weighbridge.gate.statistics.spread import launch_sd
 from weighbridge.gate.verdict.validity import launch_problems, null_interval

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from weighbridge.core.documents import BudgetVerdict
 from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.formatting import quantity, span
-from weighbridge.gate.report.blocks import (
-    Code,
-    Span,
-)
+from weighbridge.gate.report.blocks import Code, Span
 from weighbridge.gate.report.facts import Entry
 
 

@@ -7,20 +7,9 @@ from collections.abc import Callable
 from weighbridge.core.documents import Verdict
 from weighbridge.core.facts.isa import widest
 from weighbridge.core.formatting import percent, quantity
-from weighbridge.gate.report.blocks import (
-    Block,
-    Code,
-    Inline,
-    Mark,
-    Paragraph,
-    Section,
-    Span,
-    Table,
-)
+from weighbridge.gate.report.blocks import Block, Code, Inline, Mark, Paragraph, Section, Span, Table
 from weighbridge.gate.report.facts import Entry
-from weighbridge.gate.report.governance import (
-    loosened,
-)
+from weighbridge.gate.report.governance import loosened
 from weighbridge.gate.report.headline import measured
 from weighbridge.gate.report.phrases import counted
 from weighbridge.gate.report.reference_points import (

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from weighbridge.core.documents import Comparison, Launches, Measurement, Proportions
 from weighbridge.core.formatting import percent, quantity, signed
 from weighbridge.gate.report.facts import Entry
-from weighbridge.gate.statistics.location import hodges_lehmann
+from weighbridge.gate.statistics.centre import hodges_lehmann
 
 ABSENT = "–"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weighbridge.core.documents import Measurement, RecipeVerdict
-from weighbridge.gate.report import markdown, page, plots
+from weighbridge.gate.report import page, plots, to_markdown
 from weighbridge.gate.report.content import document
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.subject import PICTURES, Report
@@ -34,4 +34,4 @@ def render(
     drawn = Report(verdict.verdict, [entry], reproduce=reproduce, calibration=calibration, pictures=True)
     drawings = {PICTURES[key]: plots.svg(plots.PLOTS[key], [entry], key) for key in ("limits", "launches")}
     title = f"Weighbridge: {name}: {verdict.verdict.value}"
-    return Rendered(markdown.render(document(report)), page.render(document(drawn), drawings, title))
+    return Rendered(to_markdown.render(document(report)), page.render(document(drawn), drawings, title))

@@ -33,7 +33,7 @@ from weighbridge.core.user_code import sources
 from weighbridge.data import code_folder, load_data, read_npz
 from weighbridge.gate.devices import Place, open_place
 from weighbridge.gate.devices.unreached import Unreached
-from weighbridge.gate.measure import device as device_room
+from weighbridge.gate.measure import fingerprint as device_room
 from weighbridge.gate.measure.launches import Journey
 from weighbridge.gate.stages.missing import missing_measurement
 from weighbridge.gate.weighing.by_content import ByContent, Fetch, no_remote

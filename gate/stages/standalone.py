@@ -27,7 +27,7 @@ from weighbridge.core.formatting import quantity
 from weighbridge.core.progress import Progress, silent
 from weighbridge.data import Split, load_data, read_npz
 from weighbridge.gate.calibrate.calibration import sentences
-from weighbridge.gate.measure import device as device_room
+from weighbridge.gate.measure import fingerprint as device_room
 from weighbridge.gate.measure.launches import Journey
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.single import render

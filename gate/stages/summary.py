@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.core.documents import GateVerdict, PolicyChange, Portability, RecipeVerdict, worst
-from weighbridge.core.documents.report import ProjectReport
+from weighbridge.core.documents.keyed_report import ProjectReport
 from weighbridge.core.documents.shared_budgets import content_of
 from weighbridge.core.errors import IntegrityError
 from weighbridge.core.files import atomic_write
 from weighbridge.core.project import PARAMS
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.calibrate.calibration import sentences
-from weighbridge.gate.report import markdown, terminal
+from weighbridge.gate.report import terminal, to_markdown
 from weighbridge.gate.report.content import document
 from weighbridge.gate.report.edits import changed_recipes, edits
 from weighbridge.gate.report.facts import Entry
-from weighbridge.gate.report.files import html_page, report_files
+from weighbridge.gate.report.report_files import html_page, report_files
 from weighbridge.gate.report.subject import Report
 from weighbridge.gate.stages.basis import RECORDED, Basis, recorded_basis, take_basis
 from weighbridge.gate.stages.inventory import Inventory, take_inventory
@@ -67,11 +67,11 @@ class CheckedGate:
     @property
     def markdown(self) -> str:
         """The report for a comment or a job's summary."""
-        return markdown.render(document(self.report))
+        return to_markdown.render(document(self.report))
 
     def sections(self, project: str) -> ProjectReport:
         """The report by sections; `project` is its folder, relative to the repository's top."""
-        return markdown.sections(document(self.report), project)
+        return to_markdown.sections(document(self.report), project)
 
     def told(self, **fields: Any) -> CheckedGate:
         """The same verdict, with more in its report: fields of `Report`."""

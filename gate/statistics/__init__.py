@@ -11,7 +11,7 @@
 Every function is pure; randomness comes in as a generator.
 """
 
-from weighbridge.gate.statistics.location import SIGN, SIGNED_RANK, Location, hodges_lehmann
+from weighbridge.gate.statistics.centre import SIGN, SIGNED_RANK, Location, hodges_lehmann
 from weighbridge.gate.statistics.looks import FAMILY_ALPHA, LAUNCH_ALPHA, LOOKS, PASS_ALPHA, looks_reached, next_look
 from weighbridge.gate.statistics.multiplicity import Rejection, holm
 

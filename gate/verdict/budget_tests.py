@@ -16,7 +16,7 @@ from scipy.special import ndtr
 
 from weighbridge.core.documents import Verdict
 from weighbridge.core.intervals import clopper_pearson
-from weighbridge.gate.statistics.location import Location
+from weighbridge.gate.statistics.centre import Location
 from weighbridge.gate.statistics.looks import FAIL_SHARES, PASS_ALPHA, PASS_SHARES, looks_reached, next_look
 from weighbridge.gate.statistics.proportions import (
     Pairs,

@@ -6,7 +6,7 @@ import math
 
 from weighbridge.core.documents import Budget, Comparison, Launches, Measurement
 from weighbridge.core.formatting import percent, quantity
-from weighbridge.gate.statistics.location import SIGN, SIGNED_RANK
+from weighbridge.gate.statistics.centre import SIGN, SIGNED_RANK
 from weighbridge.gate.statistics.spread import launch_sd, two_modes
 from weighbridge.gate.verdict.assessment import Assessed, Open, Settled
 from weighbridge.gate.verdict.budget_tests import Answer, LaunchTest

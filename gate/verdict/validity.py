@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from weighbridge.core.documents import Comparison, Exact, Launches, Measurement, Proportions, Resampled
-from weighbridge.gate.statistics.location import SIGNED_RANK
+from weighbridge.gate.statistics.centre import SIGNED_RANK
 from weighbridge.gate.statistics.looks import CONTROL_EVERY, CONTROLS
 from weighbridge.gate.statistics.resampled import MOMENTS
 

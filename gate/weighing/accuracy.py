@@ -16,11 +16,11 @@ from weighbridge.core.answers.agreement import Agreement
 from weighbridge.core.answers.decisions import UnfitError
 from weighbridge.core.documents import METRICS, Absent, Evidence, Flip, Proportions, Resampled
 from weighbridge.core.errors import InputError
-from weighbridge.gate.weighing.answers import Answers
 from weighbridge.gate.weighing.bootstrap import Prepared, weighted
 from weighbridge.gate.weighing.by_task import AGREEMENTS, BY_TASK
 from weighbridge.gate.weighing.own import Score, user_metric
-from weighbridge.gate.weighing.resampled import RESAMPLED, predicted_classes
+from weighbridge.gate.weighing.paired_answers import Answers
+from weighbridge.gate.weighing.resampled_metrics import RESAMPLED, predicted_classes
 
 Array = NDArray[Any]
 SHOWN_FLIPS = 20

@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from weighbridge.data import import_callable
-from weighbridge.gate.weighing.answers import Answers
 from weighbridge.gate.weighing.job import Job
+from weighbridge.gate.weighing.paired_answers import Answers
 
 Array = NDArray[Any]
 

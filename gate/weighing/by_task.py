@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from weighbridge.core.answers import decisions
 from weighbridge.core.answers.agreement import Agreement, Examples, compare, cosines, similarity
 from weighbridge.core.answers.decisions import UnfitError
-from weighbridge.gate.weighing.answers import Answers
 from weighbridge.gate.weighing.average_precision import mean_average_precision
 from weighbridge.gate.weighing.bootstrap import Prepared
 from weighbridge.gate.weighing.language import LANGUAGE
 from weighbridge.gate.weighing.neighbours import PairOrder, recall
-from weighbridge.gate.weighing.resampled import areas
+from weighbridge.gate.weighing.paired_answers import Answers
+from weighbridge.gate.weighing.resampled_metrics import areas
 
 Array = NDArray[Any]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.data import Split
-from weighbridge.gate.weighing.answers import Answers
+from weighbridge.gate.weighing.paired_answers import Answers
 
 Array = NDArray[Any]
 FEW_GROUPS = 20

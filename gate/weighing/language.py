@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from weighbridge.core.answers import decisions
 from weighbridge.core.answers.decisions import UnfitError
-from weighbridge.gate.weighing.answers import Answers
 from weighbridge.gate.weighing.bootstrap import Prepared
+from weighbridge.gate.weighing.paired_answers import Answers
 
 Array = NDArray[Any]
 TAIL = 0.99

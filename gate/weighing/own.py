@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from weighbridge.core.documents import Resampled, Scored, Worsened
 from weighbridge.core.errors import MeasurementError
-from weighbridge.gate.weighing.answers import Answers
 from weighbridge.gate.weighing.bootstrap import bootstrap, weighted
+from weighbridge.gate.weighing.paired_answers import Answers
 
 Array = NDArray[Any]
 Score = Callable[[list[Array], Array], Any]

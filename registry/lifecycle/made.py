@@ -12,19 +12,8 @@ from weighbridge.core.errors import StateError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lifecycle.estimates import estimates
 from weighbridge.registry.lifecycle.evidence import Evidence, LockedArtifact
-from weighbridge.registry.state.layout import (
-    MODELS,
-    read_record,
-    version_path,
-)
-from weighbridge.registry.state.records import (
-    Channels,
-    Estimate,
-    Judgement,
-    StoredArtifact,
-    VersionOf,
-    VersionRecord,
-)
+from weighbridge.registry.state.layout import MODELS, read_record, version_path
+from weighbridge.registry.state.records import Channels, Estimate, Judgement, StoredArtifact, VersionOf, VersionRecord
 from weighbridge.registry.state.tip import Tip
 
 

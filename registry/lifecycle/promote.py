@@ -15,18 +15,8 @@ from weighbridge.registry.lifecycle.evidence import Evidence, gather
 from weighbridge.registry.lifecycle.kept import kept_files
 from weighbridge.registry.lifecycle.made import Made, digests_of, newest_of, versions_holding
 from weighbridge.registry.lookup.location import publish
-from weighbridge.registry.state.layout import (
-    HAND_EDITED,
-    MODELS,
-    POLICY,
-    evidence_path,
-    home,
-    parse_mapping,
-)
-from weighbridge.registry.state.records import (
-    Channels,
-    VersionRecord,
-)
+from weighbridge.registry.state.layout import HAND_EDITED, MODELS, POLICY, evidence_path, home, parse_mapping
+from weighbridge.registry.state.records import Channels, VersionRecord
 from weighbridge.registry.state.store import Prepare, Store, render, stamp
 from weighbridge.registry.state.tip import Committed, Draft, Settings, Tip
 from weighbridge.registry.trust import signing

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from weighbridge.core.documents import (
-    GateVerdict,
-    Measurement,
-    Params,
-    RecipeVerdict,
-    Verdict,
-    parse,
-    worst,
-)
+from weighbridge.core.documents import GateVerdict, Measurement, Params, RecipeVerdict, Verdict, parse, worst
 from weighbridge.core.documents.base import load
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import parse_json, read_bytes, sha256_bytes

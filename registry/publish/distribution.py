@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import DIGEST, parse_json, sha256_bytes
-from weighbridge.registry.publish.reference import Reference
+from weighbridge.registry.publish.oci_reference import Reference
 from weighbridge.registry.publish.wire import ANSWER_LIMIT, Wire
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -19,8 +19,8 @@ from typing import Any
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import canonical_json
 from weighbridge.registry.publish.distribution import EMPTY, MANIFEST, Descriptor, Fetched, Repository, describe
+from weighbridge.registry.publish.oci_reference import Reference
 from weighbridge.registry.publish.package import Package, plain_name, read_record
-from weighbridge.registry.publish.reference import Reference
 from weighbridge.registry.state.records import StoredArtifact, VersionRecord
 
 MODEL = "application/vnd.cncf.model.manifest.v1+json"

@@ -21,8 +21,8 @@ from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.lookup.resolved import Resolved, require_host
 from weighbridge.registry.publish import oci
 from weighbridge.registry.publish.distribution import Repository
+from weighbridge.registry.publish.oci_reference import Reference
 from weighbridge.registry.publish.package import Package, choose, unpack
-from weighbridge.registry.publish.reference import Reference
 from weighbridge.registry.state.layout import POLICY, VERSION_NAME, WorkTree, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, load_policy

@@ -20,7 +20,7 @@ from typing import IO
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import parse_json
 from weighbridge.registry.publish.credentials import Credentials
-from weighbridge.registry.publish.reference import Reference
+from weighbridge.registry.publish.oci_reference import Reference
 
 ANSWER_LIMIT = 4 * 2**20
 """Bytes: the specification's own advice for the largest manifest, and more than any other answer needs."""

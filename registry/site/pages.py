@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from weighbridge.core.facts.metrics import METRICS
 from weighbridge.core.formatting import quantity
+from weighbridge.registry.site.front_chart import Point, accuracy_metric, chart, front
 from weighbridge.registry.site.markup import Child, Markup, tag, text
-from weighbridge.registry.site.pareto import Point, accuracy_metric, chart, front
 from weighbridge.registry.site.parts import badges, digest, facts, figure, heading, number, page, table, when
 from weighbridge.registry.state.events import Event
 from weighbridge.registry.state.records import Estimate, Placed, VersionRecord

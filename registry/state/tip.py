@@ -12,11 +12,7 @@ from typing import Any
 from weighbridge.core.errors import IntegrityError
 from weighbridge.core.git import Git
 from weighbridge.registry.state.events import Event, EventKind
-from weighbridge.registry.state.layout import (
-    FILE_LIMIT,
-    MODEL_NAME,
-    MODELS,
-)
+from weighbridge.registry.state.layout import FILE_LIMIT, MODEL_NAME, MODELS
 from weighbridge.registry.state.records import CanaryPlan, Channels, Pointer, VersionRecord
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from weighbridge.core.escaping import code, escape, fenced
 from weighbridge.core.facts.targets import TARGETS
 from weighbridge.core.files import dump_yaml
 from weighbridge.core.formatting import quantity
-from weighbridge.core.markdown import code, escape, fenced
 from weighbridge.core.project import LOCK, PARAMS
 from weighbridge.registry.state.records import Estimate, Judgement, VersionRecord
 from weighbridge.registry.views.figures import change, in_order, interval, title

@@ -20,8 +20,8 @@ from weighbridge.compress.recipe.maker import Maker
 from weighbridge.core.documents import Sizes
 from weighbridge.core.errors import InvariantError, WeighbridgeError
 from weighbridge.core.progress import Progress
+from weighbridge.search.problem.searched_model import Source
 from weighbridge.search.problem.space import Point, Space
-from weighbridge.search.problem.subject import Source
 
 Array = NDArray[Any]
 

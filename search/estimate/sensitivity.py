@@ -22,12 +22,12 @@ from weighbridge.compress.graph.layers import calls
 from weighbridge.compress.recipe.maker import Maker
 from weighbridge.compress.steps import Subject
 from weighbridge.compress.techniques.prune.structured import cost
+from weighbridge.compress.training.module_quality import predict
 from weighbridge.compress.training.objective import batch
-from weighbridge.compress.training.quality import predict
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.progress import Progress
+from weighbridge.search.problem.searched_model import Source
 from weighbridge.search.problem.space import Space, Value
-from weighbridge.search.problem.subject import Source
 
 Array = NDArray[Any]
 PROFILED = 200

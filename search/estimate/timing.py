@@ -22,7 +22,7 @@ from weighbridge.gate.devices.local import Local
 from weighbridge.gate.measure.feeding import feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, LaunchProtocol, Setup
 from weighbridge.gate.measure.sizes import Model, read_model
-from weighbridge.gate.statistics.location import SIGNED_RANK
+from weighbridge.gate.statistics.centre import SIGNED_RANK
 from weighbridge.gate.weighing.sampling import own_cores
 
 METRICS = frozenset({"latency.p50", "memory.peak"})

@@ -18,7 +18,7 @@ from weighbridge.search.estimate.scores import Array, loss, scores
 from weighbridge.search.estimate.timing import Bench, Timing
 from weighbridge.search.problem.limits import excess, facts, gaps
 from weighbridge.search.problem.space import Point, Space
-from weighbridge.search.problem.splits import Searched
+from weighbridge.search.problem.three_splits import Searched
 
 RUNGS = (0, 1, 3)
 """Epochs of fine-tuning before the last rung."""

@@ -24,8 +24,8 @@ from weighbridge.core.errors import InputError, MeasurementError, StateError, We
 from weighbridge.core.files import parse_json
 from weighbridge.serve.answers import AbsentError, Answer
 from weighbridge.serve.batching import BusyError
+from weighbridge.serve.observability.counters import CONTENT_TYPE
 from weighbridge.serve.observability.journal import DoubledError, UnknownRequestError
-from weighbridge.serve.observability.telemetry import CONTENT_TYPE
 from weighbridge.serve.observability.traces import PARENT
 from weighbridge.serve.protocol.heads import Heads
 from weighbridge.serve.service import Service

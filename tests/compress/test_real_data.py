@@ -11,7 +11,7 @@ from weighbridge.compress.techniques.factorize import factorize
 from weighbridge.compress.techniques.factorize.config import FactorizeConfig
 from weighbridge.compress.techniques.prune import PruneConfig, prune
 from weighbridge.compress.techniques.share import ShareConfig, share
-from weighbridge.compress.training.quality import evaluate, quality
+from weighbridge.compress.training.module_quality import evaluate, quality
 from weighbridge.compress.training.settings import Finetune
 
 ENOUGH = {"motion": 0.8, "spelling": 0.75, "digits": 0.95}

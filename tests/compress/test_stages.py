@@ -20,12 +20,12 @@ from tests.compress.nets import MLP, context
 from weighbridge.compress import stages
 from weighbridge.compress.export import EXPORTERS
 from weighbridge.compress.recipe.explain import explain, explain_steps
-from weighbridge.compress.recipe.project import Project, replaced_folder
+from weighbridge.compress.recipe.project_folder import Project, replaced_folder
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.recipe.teachers import OnnxTeacher, Teachers
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.training.checkpoint import read_checkpoint, write_checkpoint
-from weighbridge.compress.training.quality import evaluate, predict
+from weighbridge.compress.training.module_quality import evaluate, predict
 from weighbridge.core.documents import REFUSAL, Manifest, RecipeSection, Refusal
 from weighbridge.core.errors import InputError, InvariantError, StateError, WeighbridgeError
 from weighbridge.core.files import sha256_file
@@ -308,7 +308,7 @@ def test_what_another_run_may_do_better_is_never_recorded_as_a_refusal(made, mon
 def test_a_library_that_runs_out_of_memory_is_no_property_of_the_recipe(made, monkeypatch):
     """The allocator's message, as torch gives it on CPU."""
     from weighbridge.compress.recipe import placing
-    from weighbridge.compress.recipe import run as running
+    from weighbridge.compress.recipe import recipe_run as running
 
     def starved(*_, **__):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory")

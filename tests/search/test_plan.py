@@ -9,7 +9,7 @@ from tests.search.project import BUDGETS, project
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.search.plan import Stamps, execute, plan, shard
-from weighbridge.search.planning import planned
+from weighbridge.search.project_plan import planned
 
 INT8, FP16 = ({"steps": [{"quantize": {"scheme": scheme}}]} for scheme in ("static-int8", "fp16"))
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.serve.world import MODEL, body, one_hot, operator
 from weighbridge.core.errors import StateError
-from weighbridge.registry.canary.judge import judge
+from weighbridge.registry.canary.canary_judge import judge
 from weighbridge.registry.state.records import CanaryPlan
 
 

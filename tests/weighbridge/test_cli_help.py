@@ -10,7 +10,7 @@ import typer
 
 from weighbridge import __version__
 from weighbridge.cli import app, command_line
-from weighbridge.cli.application import RENAMED, renamed
+from weighbridge.cli.usage import RENAMED, renamed
 
 CHOICES = "'smallest', 'fastest', 'most-accurate'"
 PROGRAM = Path(sys.executable).parent / "weighbridge"
@@ -41,7 +41,7 @@ def test_help_imports_no_command():
     script = "import sys; from weighbridge.cli import app; app(['--help'], standalone_mode=False); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "weighbridge.cli.command_line" in done.stdout.splitlines()[-1].split()
-    assert "weighbridge.cli.weigh" not in done.stdout.splitlines()[-1].split()
+    assert "weighbridge.cli.weigh_command" not in done.stdout.splitlines()[-1].split()
 
 
 COMMANDS = dict(leaves(typer.main.get_command(app)))

@@ -15,22 +15,17 @@ from typing import TYPE_CHECKING
 
 from weighbridge.ci import history
 from weighbridge.ci.annotations import Annotation, Level, for_input_error, line_of
-from weighbridge.ci.content import Contents
+from weighbridge.ci.committed_content import Contents
+from weighbridge.ci.committed_pipeline import Side
 from weighbridge.ci.governing import check_policies
 from weighbridge.ci.held_back import held_back
 from weighbridge.ci.judged import JudgedProject
 from weighbridge.ci.marks import marks, stage_line
-from weighbridge.ci.origin import continued, elsewhere, with_origin
-from weighbridge.ci.pipeline import Echo, Reproduced, reproduce
-from weighbridge.ci.stages import Side
+from weighbridge.ci.measured_by import continued, elsewhere, with_origin
+from weighbridge.ci.reproducing import Echo, Reproduced, reproduce
 from weighbridge.ci.touch import Touch, refusal, touch, undeclared_error
-from weighbridge.core.documents import (
-    Params,
-    PolicyChange,
-    Portability,
-    Verdict,
-)
-from weighbridge.core.documents.report import ProjectReport, ReportSection
+from weighbridge.core.documents import Params, PolicyChange, Portability, Verdict
+from weighbridge.core.documents.keyed_report import ProjectReport, ReportSection
 from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.git import Git

@@ -15,9 +15,9 @@ from enum import StrEnum
 from weighbridge.ci.edited_gate import edited_gate
 from weighbridge.ci.event import FinishedRun
 from weighbridge.ci.github import Comment, GitHub
-from weighbridge.ci.report import shown
+from weighbridge.ci.uploaded_report import shown
 from weighbridge.core.cutting import Room
-from weighbridge.core.documents.report import ProjectReport
+from weighbridge.core.documents.keyed_report import ProjectReport
 from weighbridge.core.errors import InputError
 
 LARGEST = 60_000

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.ci.checkout import Checkout
-from weighbridge.ci.content import Contents
-from weighbridge.ci.stages import Side, Stage, texts
+from weighbridge.ci.committed_content import Contents
+from weighbridge.ci.committed_pipeline import Side, Stage, texts
 from weighbridge.ci.touch import Undeclared, all_undeclared
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import atomic_write, read_json, write_json

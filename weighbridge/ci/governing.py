@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from weighbridge.ci.content import Contents
+from weighbridge.ci.committed_content import Contents
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.governing_files import REGISTRY_POLICY, decides_libraries, may_run_gate, runs_gate
 from weighbridge.core.git_tree import Tree, joined

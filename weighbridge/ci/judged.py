@@ -11,7 +11,7 @@ from weighbridge.ci import evidence_bundle
 from weighbridge.ci.annotations import Annotation
 from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.core import cutting
-from weighbridge.core.documents.report import REPORT, ChangeReport, ProjectReport
+from weighbridge.core.documents.keyed_report import REPORT, ChangeReport, ProjectReport
 from weighbridge.core.errors import ExitCode
 from weighbridge.core.files import atomic_write
 from weighbridge.core.git import Git
@@ -76,6 +76,6 @@ def write_out(judged: list[JudgedProject], git: Git) -> ChangeReport:
 
 def markdown(report: ChangeReport) -> str:
     """The report as a comment shows it."""
-    from weighbridge.gate.report.markdown import LONGEST  # noqa: PLC0415  # with all that reports are made of
+    from weighbridge.gate.report.to_markdown import LONGEST  # noqa: PLC0415  # with all that reports are made of
 
     return cutting.render(report.projects, cutting.Room(LONGEST))

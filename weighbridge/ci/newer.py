@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from weighbridge.ci.content import Contents
-from weighbridge.ci.stages import Side
+from weighbridge.ci.committed_content import Contents
+from weighbridge.ci.committed_pipeline import Side
 from weighbridge.ci.touch import differences
 from weighbridge.core.errors import StateError
 from weighbridge.core.git import Git

@@ -17,7 +17,7 @@ from weighbridge.core.project import PARAMS
 from weighbridge.core.strict_yaml import parse_yaml
 
 if TYPE_CHECKING:
-    from weighbridge.compress.recipe.project import Project
+    from weighbridge.compress.recipe.project_folder import Project
     from weighbridge.data import Data
 
 SAFE = "fp16"
@@ -41,7 +41,7 @@ def offered(folder: Path, answers: InitAnswers, report: Progress) -> Offer:
     """
     try:
         from weighbridge.compress.recipe.explain import few_examples, few_of, source_of  # noqa: PLC0415  # torch: slow, an extra
-        from weighbridge.compress.recipe.project import Project  # noqa: PLC0415
+        from weighbridge.compress.recipe.project_folder import Project  # noqa: PLC0415
         from weighbridge.data import examples_of  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return Offer((SAFE,), (f"{SAFE} alone: {error.name} is not installed here, so that no recipe could be tried",))

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from weighbridge.ci.committed_pipeline import Side, Stage, covers, texts
 from weighbridge.ci.governing import attributes_that_change, governing
-from weighbridge.ci.stages import Side, Stage, covers, texts
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.governing_files import REGISTRY_POLICY
 from weighbridge.core.project import LOCK, PARAMS, PIPELINE, WAIVERS

@@ -15,9 +15,9 @@ import typer
 from typer.exceptions import TyperException
 
 from weighbridge import __version__
-from weighbridge.cli.application import Application, ClosedPipeError, usage_line
 from weighbridge.cli.command_line import CommandLine
 from weighbridge.cli.extras import missing_extra
+from weighbridge.cli.usage import Application, ClosedPipeError, usage_line
 from weighbridge.core.errors import CLOSED_PIPE, ExitCode, WeighbridgeError
 
 app = Application(

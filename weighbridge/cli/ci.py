@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from weighbridge.cli.application import Application
 from weighbridge.cli.options import Select
+from weighbridge.cli.usage import Application
 
 if TYPE_CHECKING:
     from weighbridge.ci.event import GateRun
     from weighbridge.ci.judged import JudgedProject
     from weighbridge.ci.promotion import Promoted
-    from weighbridge.core.documents.report import ChangeReport
+    from weighbridge.core.documents.keyed_report import ChangeReport
 
 app = Application(help="What the workflows call; the same in any CI system.")
 
@@ -68,7 +68,7 @@ def comment(
     from weighbridge.ci.comment import post
     from weighbridge.ci.event import finished_run, read_event
     from weighbridge.ci.github import GitHub
-    from weighbridge.ci.report import read_report
+    from weighbridge.ci.uploaded_report import read_report
 
     run = finished_run(read_event(os.environ))
     github = GitHub(
@@ -126,7 +126,7 @@ def canary(
 ) -> None:
     """Judge every running canary, and take up what waits for one's end. Exits 1 if one was aborted, 0 otherwise."""
     from weighbridge.core.errors import ExitCode
-    from weighbridge.registry.canary.judge import judge
+    from weighbridge.registry.canary.canary_judge import judge
     from weighbridge.registry.lifecycle.waiting import take_up
     from weighbridge.registry.state.layout import home
     from weighbridge.registry.state.tip import Settings
@@ -196,7 +196,7 @@ def summary(
     """Say what a stand-alone weighing found: annotations, the job's summary, the step's outputs."""
     from weighbridge.ci.event import this_run
     from weighbridge.ci.sanitize import neutralise
-    from weighbridge.ci.standalone import annotations_of, read_result
+    from weighbridge.ci.standalone_action import annotations_of, read_result
 
     run = this_run(os.environ)
     result = read_result(out, code)
@@ -212,7 +212,7 @@ def summary(
 def _publish_promotions(run: GateRun, found: list[Promoted]) -> None:
     """What became of every project: to the log, as warnings, to the job's summary and the step's outputs."""
     from weighbridge.ci.annotations import Annotation
-    from weighbridge.core.markdown import escape
+    from weighbridge.core.escaping import escape
 
     lines = [item.line() for item in found] or ["nothing was weighed, so nothing is promoted"]
     for line in lines:
@@ -232,7 +232,7 @@ def _publish_promotions(run: GateRun, found: list[Promoted]) -> None:
 def _publish(run: GateRun, judged: list[JudgedProject], report: ChangeReport) -> None:
     """Annotations to the log, the report to the job's summary, the verdict to the step's outputs."""
     from weighbridge.ci.judged import exit_code
-    from weighbridge.ci.report import shown
+    from weighbridge.ci.uploaded_report import shown
     from weighbridge.core.cutting import Room
 
     if run.annotate:

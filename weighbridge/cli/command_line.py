@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from weighbridge.cli.application import Application, CommandGroup
+from weighbridge.cli.usage import Application, CommandGroup
 
 COMMANDS: Mapping[str, str] = {
     "weigh": "Weigh a candidate against a baseline and exit with the verdict: 0 pass, 1 fail, 3 could not judge.",

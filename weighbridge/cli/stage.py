@@ -8,8 +8,8 @@ from pathlib import Path
 
 import typer
 
-from weighbridge.cli.application import Application
 from weighbridge.cli.console import progress
+from weighbridge.cli.usage import Application
 from weighbridge.core.allocator import return_large_blocks
 from weighbridge.core.facts.targets import DEFAULT_TARGET
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from weighbridge.core.documents.report import ProjectReport, ReportSection
+from weighbridge.core.documents.keyed_report import ProjectReport, ReportSection
 
 CUT_ORDER = (
     "flips",

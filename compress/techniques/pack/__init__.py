@@ -29,7 +29,7 @@ from weighbridge.compress.steps import Context, Facts, Graph, StepConfig
 from weighbridge.compress.techniques.pack.decoders import DOMAIN, IR_VERSION, OPSET
 from weighbridge.compress.techniques.pack.forms import Form, tensor_bytes
 from weighbridge.compress.techniques.pack.joined import SPLIT_INPUT, Joined, join
-from weighbridge.compress.techniques.pack.plan import Key, PackPlan, key, plan
+from weighbridge.compress.techniques.pack.pack_plan import Key, PackPlan, key, plan
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.compressed import compressed_sizes
 from weighbridge.core.formats.onnx_file import serialize

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from weighbridge.compress.steps import Context, Facts, Subject
 from weighbridge.compress.techniques.prune.config import PruneConfig
 from weighbridge.compress.training.loop import fit
-from weighbridge.compress.training.quality import evaluate, quality
+from weighbridge.compress.training.module_quality import evaluate, quality
 from weighbridge.compress.training.splits import holdout
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InvariantError

@@ -30,6 +30,7 @@ from weighbridge.compress.techniques.quantize.integer import (
     reduces_range,
     static,
 )
+from weighbridge.compress.techniques.quantize.layer_sensitivity import as_facts, rank, too_sensitive
 from weighbridge.compress.techniques.quantize.qat import train
 from weighbridge.compress.techniques.quantize.refusals import (
     nothing_stored,
@@ -37,7 +38,6 @@ from weighbridge.compress.techniques.quantize.refusals import (
     refuse_little,
     refuse_quantized,
 )
-from weighbridge.compress.techniques.quantize.sensitivity import as_facts, rank, too_sensitive
 from weighbridge.compress.techniques.quantize.weight_only import blockwise, folded, with_origins, without_factors
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split

@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from weighbridge.compress.graph.lowering import Array, finished, named, quiet, run
-from weighbridge.compress.graph.normal.masks import saturated
+from weighbridge.compress.graph.normal.attention_masks import saturated
 from weighbridge.compress.graph.normal.walk import copied, nodes
 from weighbridge.core.errors import InvariantError
 from weighbridge.data import Split

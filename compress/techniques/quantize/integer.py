@@ -17,7 +17,7 @@ from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from weighbridge.compress.graph.lowering import Array, at_opset, batches, finished, named, optimized, quiet, session
-from weighbridge.compress.graph.normal.masks import masks, saturated
+from weighbridge.compress.graph.normal.attention_masks import masks, saturated
 from weighbridge.compress.graph.normal.walk import copied
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.ranges import widened

@@ -27,10 +27,10 @@ from weighbridge.compress.graph.layers import WEIGHTED
 from weighbridge.compress.steps import Constraint, Context, Facts, Subject
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.integer import check_calibration, reduces_range
-from weighbridge.compress.techniques.quantize.sensitivity import as_facts, rank, too_sensitive
+from weighbridge.compress.techniques.quantize.layer_sensitivity import as_facts, rank, too_sensitive
 from weighbridge.compress.training.finetune import facts_of, finetune
+from weighbridge.compress.training.module_quality import evaluate
 from weighbridge.compress.training.objective import batch
-from weighbridge.compress.training.quality import evaluate
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 

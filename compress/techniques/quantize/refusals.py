@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto
 
 from weighbridge.compress.graph.layers import LEAST_REACH
 from weighbridge.compress.graph.lowering import Layer
-from weighbridge.compress.graph.normal.masks import ELEMENTWISE
+from weighbridge.compress.graph.normal.attention_masks import ELEMENTWISE
 from weighbridge.compress.graph.normal.walk import bodies, nodes
 from weighbridge.compress.techniques.quantize.config import FULLY_INTEGER, Quantize
 from weighbridge.core.errors import InputError

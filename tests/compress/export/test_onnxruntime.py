@@ -10,7 +10,7 @@ from torch import nn
 from tests.compress.nets import KINDS, Residual, build, features, images, sequences
 from weighbridge.compress.export import EXPORTERS, find_target
 from weighbridge.compress.graph.names import concise
-from weighbridge.compress.training.quality import predict
+from weighbridge.compress.training.module_quality import predict
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_file import parse_model, serialize, signature
 from weighbridge.data import Split

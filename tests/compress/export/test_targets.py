@@ -21,7 +21,7 @@ from weighbridge.compress.recipe.compose import compose_all, export_baseline
 from weighbridge.compress.recipe.recipe import TECHNIQUES
 from weighbridge.compress.steps import Subject
 from weighbridge.compress.techniques.quantize import Quantize
-from weighbridge.compress.training.quality import predict
+from weighbridge.compress.training.module_quality import predict
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.data import Split

@@ -15,7 +15,7 @@ from weighbridge.compress.export import EXPORTERS
 from weighbridge.compress.recipe.compose import compose, export_baseline
 from weighbridge.compress.recipe.placing import placed
 from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
-from weighbridge.compress.recipe.run import sizes_of
+from weighbridge.compress.recipe.recipe_run import sizes_of
 from weighbridge.compress.steps import Graph, Step, StepConfig, Subject, Technique
 from weighbridge.compress.techniques.prune.masks import Mask
 from weighbridge.compress.training.loop import fit

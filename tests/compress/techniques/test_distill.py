@@ -16,8 +16,8 @@ from weighbridge.compress.techniques.distill import DistillConfig, distill, dist
 from weighbridge.compress.techniques.distill.hints import hinted
 from weighbridge.compress.techniques.share import ShareConfig, share
 from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.module_quality import evaluate
 from weighbridge.compress.training.objective import batch
-from weighbridge.compress.training.quality import evaluate
 from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.errors import InputError, InvariantError
 

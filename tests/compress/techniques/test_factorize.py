@@ -19,8 +19,8 @@ from weighbridge.compress.techniques.factorize.lowrank import Ranks, energy_rank
 from weighbridge.compress.techniques.prune.config import PruneConfig
 from weighbridge.compress.techniques.share import ShareConfig
 from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.module_quality import evaluate, quality
 from weighbridge.compress.training.objective import batch
-from weighbridge.compress.training.quality import evaluate, quality
 from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.errors import InputError, InvariantError
 

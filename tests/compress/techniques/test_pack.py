@@ -21,7 +21,7 @@ from weighbridge.compress.techniques import pack as package
 from weighbridge.compress.techniques.pack import Pack, check_folded, pack, pack_model
 from weighbridge.compress.techniques.pack.forms import code, coded_forms, entries, float_forms, gap_bases
 from weighbridge.compress.techniques.pack.joined import Joined
-from weighbridge.compress.techniques.pack.plan import plan
+from weighbridge.compress.techniques.pack.pack_plan import plan
 from weighbridge.compress.techniques.pack.radix import LARGEST, best_base, decode, encode
 from weighbridge.compress.techniques.quantize import Quantize, lower
 from weighbridge.core.errors import InputError, InvariantError

@@ -18,7 +18,7 @@ from weighbridge.compress.techniques.prune.magnitude import GrowingMasks, sparsi
 from weighbridge.compress.techniques.prune.masks import Mask, pattern, smallest
 from weighbridge.compress.techniques.prune.structured import cost, reestimate_batchnorm, width_facts
 from weighbridge.compress.training.loop import fit
-from weighbridge.compress.training.quality import evaluate, quality
+from weighbridge.compress.training.module_quality import evaluate, quality
 from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split

@@ -22,7 +22,7 @@ from weighbridge.compress.techniques.quantize import Quantize, lower, qat, train
 from weighbridge.compress.techniques.quantize.qat import fake_activation, fake_weight
 from weighbridge.compress.techniques.share import ShareConfig, share
 from weighbridge.compress.training.loop import fit
-from weighbridge.compress.training.quality import predict
+from weighbridge.compress.training.module_quality import predict
 from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.errors import InputError, InvariantError
 

@@ -23,7 +23,7 @@ from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.steps import Graph, Subject
 from weighbridge.compress.techniques.quantize import Quantize, integer, lower, phases, ranges, weight_only
 from weighbridge.compress.techniques.quantize.integer import check_calibration, reduces_range
-from weighbridge.compress.techniques.quantize.sensitivity import rank, too_sensitive
+from weighbridge.compress.techniques.quantize.layer_sensitivity import rank, too_sensitive
 from weighbridge.compress.training.loop import fit
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError, InvariantError

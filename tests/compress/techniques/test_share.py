@@ -14,7 +14,7 @@ from weighbridge.compress.steps import Subject
 from weighbridge.compress.techniques.share import ShareConfig, explain, share
 from weighbridge.compress.techniques.share.codebook import shared_parameters
 from weighbridge.compress.training.loop import fit
-from weighbridge.compress.training.quality import evaluate, quality
+from weighbridge.compress.training.module_quality import evaluate, quality
 from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.errors import InputError, InvariantError
 

@@ -19,8 +19,8 @@ from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.steps import Graph, Subject
 from weighbridge.compress.techniques.pack import Pack, pack
 from weighbridge.compress.techniques.share import ShareConfig, falls, lower, phases, share
+from weighbridge.compress.training.module_quality import evaluate
 from weighbridge.compress.training.objective import batch
-from weighbridge.compress.training.quality import evaluate
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError, InvariantError
 

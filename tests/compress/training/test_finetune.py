@@ -18,7 +18,7 @@ from weighbridge.compress.steps import Subject
 from weighbridge.compress.techniques.prune import PruneConfig
 from weighbridge.compress.training.finetune import finetune, untaught
 from weighbridge.compress.training.loop import fit
-from weighbridge.compress.training.quality import evaluate, quality
+from weighbridge.compress.training.module_quality import evaluate, quality
 from weighbridge.compress.training.settings import Finetune
 from weighbridge.compress.training.splits import holdout
 from weighbridge.core.documents import RecipeSection

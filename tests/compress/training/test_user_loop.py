@@ -6,7 +6,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks
 
 from tests.compress.test_stages import RECIPES, files, project, run
 from weighbridge.compress import stages
-from weighbridge.compress.recipe.project import Project
+from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.core.documents import Manifest
 from weighbridge.core.errors import InputError, InvariantError
 

@@ -8,7 +8,7 @@ from torch import nn
 from tests.compress.nets import MLP
 from tests.compress.test_stages import project, run
 from weighbridge.compress import stages
-from weighbridge.compress.recipe.project import Project
+from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.compress.training.weights import load_weights
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError

@@ -9,7 +9,7 @@ from weighbridge.core.errors import InputError
 from weighbridge.gate.calibrate import trials
 from weighbridge.gate.calibrate.calibration import sentences
 from weighbridge.gate.calibrate.trials import METRIC_NAMES, CalibrationRequest, Trial, floor
-from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.fingerprint import describe
 from weighbridge.gate.measure.launches import Launch
 
 

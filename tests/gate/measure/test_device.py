@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from weighbridge.gate.measure import device
+from weighbridge.gate.measure import fingerprint
 from weighbridge.gate.measure.launches import Cores, steal_ticks
 
 CPUINFO = """\
@@ -26,9 +26,9 @@ def proc(tmp_path):
 
 def test_the_same_machine_gives_the_same_document(proc):
     """Free memory, load and time do not change the fingerprint."""
-    first = device.describe({}, proc)
+    first = fingerprint.describe({}, proc)
     (proc / "meminfo").write_text("MemTotal:       16301000 kB\nMemFree: 999 kB\n")
-    assert device.describe({}, proc) == first
+    assert fingerprint.describe({}, proc) == first
     assert first.cpu == "Example CPU 9000"
     assert first.isa == ["avx2", "avx512_vnni", "fma"]
     assert first.memory_bytes == 16 * 2**30
@@ -38,10 +38,10 @@ def test_the_same_machine_gives_the_same_document(proc):
 
 def test_another_cpu_or_class_is_another_device(proc):
     """What changes speed or int8 answers changes the fingerprint."""
-    first = device.describe({}, proc)
-    declared = device.describe({"WEIGHBRIDGE_DEVICE_CLASS": "ci-2core"}, proc)
+    first = fingerprint.describe({}, proc)
+    declared = fingerprint.describe({"WEIGHBRIDGE_DEVICE_CLASS": "ci-2core"}, proc)
     (proc / "cpuinfo").write_text(CPUINFO.replace("avx512_vnni", ""))
-    without = device.describe({}, proc)
+    without = fingerprint.describe({}, proc)
     assert declared.device_class == "ci-2core"
     assert first.device_class == f"Example CPU 9000, {first.cores} cores"
     assert len({first.fingerprint, declared.fingerprint, without.fingerprint}) == 3
@@ -49,10 +49,10 @@ def test_another_cpu_or_class_is_another_device(proc):
 
 def test_a_machine_that_says_nothing_of_itself_is_still_a_device(tmp_path):
     """No /proc: the fingerprint rests on what Python knows."""
-    found = device.describe({}, tmp_path)
+    found = fingerprint.describe({}, tmp_path)
     assert found.cpu
     assert found.isa == []
-    assert device.busy_seconds(tmp_path).keys() == os.sched_getaffinity(0)
+    assert fingerprint.busy_seconds(tmp_path).keys() == os.sched_getaffinity(0)
 
 
 def test_workers_get_the_least_busy_cores_and_the_harness_the_others():
@@ -67,4 +67,4 @@ def test_stolen_time_is_read_per_core(proc):
     core = max(os.sched_getaffinity(0))
     assert steal_ticks((core,), proc / "stat") == 3 * core
     assert steal_ticks((core,), proc / "nothing") == 0
-    assert device.busy_seconds(proc)[core] == 10 + 5 + 1 + 2 + 3 * core
+    assert fingerprint.busy_seconds(proc)[core] == 10 + 5 + 1 + 2 + 3 * core

@@ -6,8 +6,8 @@ from weighbridge.core.documents import BasisItem, Budget, Flip, PolicyChange, Ve
 from weighbridge.gate.report.content import document
 from weighbridge.gate.report.edits import Edit, Edits
 from weighbridge.gate.report.facts import Entry
-from weighbridge.gate.report.markdown import sections
 from weighbridge.gate.report.subject import Report
+from weighbridge.gate.report.to_markdown import sections
 from weighbridge.gate.verdict.judge import judge
 
 LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]  # type: ignore[attr-defined]

@@ -9,7 +9,6 @@ from tests.gate.report.test_markdown import LOOSENED, entries, report
 from weighbridge.core.documents import Verdict
 from weighbridge.gate.report.content import document
 from weighbridge.gate.report.facts import Entry
-from weighbridge.gate.report.markdown import render
 from weighbridge.gate.report.reference_points import (
     ABSENT,
     Figures,
@@ -19,6 +18,7 @@ from weighbridge.gate.report.reference_points import (
     latency_change,
     size_change,
 )
+from weighbridge.gate.report.to_markdown import render
 from weighbridge.gate.verdict.judge import judge
 
 COMMAND = "git checkout 0123456789ab && weighbridge ci gate --base ba9876543210"

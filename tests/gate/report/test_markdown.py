@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from tests.gate.evidence import BUDGETS, comparison, controls, digest, launches, measurement
 from tests.gate.project import PARAMS, evidence
 from weighbridge.core.documents import BasisItem, Budget, PolicyChange, Verdict, WaiverUse
-from weighbridge.core.markdown import escape
+from weighbridge.core.escaping import escape
 from weighbridge.gate.report.blocks import Bullets, Code, Document, Mark, Paragraph, Section, Shell, Strong, Table
 from weighbridge.gate.report.content import document
 from weighbridge.gate.report.edits import Edit, Edits
 from weighbridge.gate.report.facts import Entry
-from weighbridge.gate.report.markdown import render
 from weighbridge.gate.report.single import render as render_single
 from weighbridge.gate.report.subject import Report
+from weighbridge.gate.report.to_markdown import render
 from weighbridge.gate.verdict.judge import judge
 
 LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]  # type: ignore[attr-defined]

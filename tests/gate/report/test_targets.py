@@ -6,9 +6,9 @@ from tests.gate.evidence import BUDGETS, DEVICE, comparison, digest, launches, m
 from weighbridge.core.documents import Verdict
 from weighbridge.gate.report.content import document
 from weighbridge.gate.report.facts import Entry, unbeaten
-from weighbridge.gate.report.markdown import render
 from weighbridge.gate.report.subject import Report
-from weighbridge.gate.report.targets import targets_section
+from weighbridge.gate.report.target_tables import targets_section
+from weighbridge.gate.report.to_markdown import render
 from weighbridge.gate.verdict.judge import judge
 
 PI = DEVICE.model_copy(update={"name": "pi", "device_class": "pi5", "fingerprint": digest("pi")})

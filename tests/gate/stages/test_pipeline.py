@@ -12,7 +12,7 @@ from weighbridge.core.documents.measurement import recorded_runs
 from weighbridge.core.errors import InputError, IntegrityError
 from weighbridge.core.files import sha256_bytes, sha256_file, write_json
 from weighbridge.data import write_npz
-from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.fingerprint import describe
 from weighbridge.gate.stages import pipeline
 
 PARAMS = """\

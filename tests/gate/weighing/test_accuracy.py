@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from weighbridge.core.documents import Absent, Proportions, Resampled
 from weighbridge.core.errors import InputError, MeasurementError
-from weighbridge.gate.weighing import accuracy, bootstrap, resampled
-from weighbridge.gate.weighing.answers import Answers
+from weighbridge.gate.weighing import accuracy, bootstrap, resampled_metrics
+from weighbridge.gate.weighing.paired_answers import Answers
 
 
 def answers(count=120, classes=4, noise=1.0, seed=0, **rest):
@@ -101,7 +101,7 @@ def test_mae_is_the_mean_of_absolute_errors():
 def test_the_bootstrap_is_paired_and_repeatable():
     """The same resample goes to both models: identical answers never differ in any resample."""
     data = answers(noise=0.0)
-    for name in resampled.RESAMPLED.keys() - {"accuracy.mae"}:
+    for name in resampled_metrics.RESAMPLED.keys() - {"accuracy.mae"}:
         found = accuracy.measure(name, data, seed=3)
         assert found.candidate_resamples == found.reference_resamples
         assert len(set(found.candidate_resamples)) > 10

@@ -10,7 +10,7 @@ from tests.gate.models import linear, weights
 from tests.gate.weighing.test_persistence import AT_THE_LIMIT, SIZE, job_in
 from weighbridge.core.documents import Budget, Measurement
 from weighbridge.core.dvc_files import MEASUREMENTS, measurement_name
-from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.fingerprint import describe
 from weighbridge.gate.weighing.by_content import ByContent, answered
 from weighbridge.gate.weighing.continuing import continues, job_key
 from weighbridge.gate.weighing.locked import weigh_locked

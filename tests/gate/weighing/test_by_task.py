@@ -9,8 +9,8 @@ from sklearn.metrics import f1_score, jaccard_score, roc_auc_score
 
 from weighbridge.core.documents import Absent, Proportions, Resampled, TaskSection
 from weighbridge.gate.weighing import accuracy
-from weighbridge.gate.weighing.answers import Answers
 from weighbridge.gate.weighing.neighbours import PairOrder, recall
+from weighbridge.gate.weighing.paired_answers import Answers
 
 RNG = np.random.default_rng(2)
 

@@ -4,12 +4,12 @@ import pytest
 from tests.gate.models import examples, linear, weights
 from weighbridge.core.documents import Budget, Weighing
 from weighbridge.data import Split
-from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.fingerprint import describe
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy
-from weighbridge.gate.weighing.answers import Answers
 from weighbridge.gate.weighing.distinct import distinct, remarks, tied
 from weighbridge.gate.weighing.job import Source, read_job
+from weighbridge.gate.weighing.paired_answers import Answers
 from weighbridge.gate.weighing.weigh import weigh
 
 CLASSES = np.eye(3, dtype=np.float32)

@@ -7,7 +7,7 @@ from scipy.stats import entropy
 
 from weighbridge.core.documents import Absent, TaskSection
 from weighbridge.gate.weighing import accuracy, bootstrap
-from weighbridge.gate.weighing.answers import Answers
+from weighbridge.gate.weighing.paired_answers import Answers
 
 RNG = np.random.default_rng(4)
 DOCUMENTS, TOKENS, WORDS = 30, 7, 11

@@ -9,7 +9,7 @@ from weighbridge.core.documents import Budget, Resampled
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.verdict.budget_changes import changes
 from weighbridge.gate.weighing import accuracy, bootstrap, own
-from weighbridge.gate.weighing.answers import Answers
+from weighbridge.gate.weighing.paired_answers import Answers
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.standard_normal(300)

@@ -11,7 +11,7 @@ import pytest
 from tests.gate.models import examples, linear, weights
 from weighbridge.core.documents import Budget, Measurement, Weighing
 from weighbridge.core.errors import StateError
-from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.fingerprint import describe
 from weighbridge.gate.measure.launches import LaunchProtocol
 from weighbridge.gate.measure.machine_lock import lock_of, lock_path, machine_lock
 from weighbridge.gate.statistics import LOOKS

@@ -11,7 +11,7 @@ from weighbridge.core.errors import InputError
 from weighbridge.data import Split
 from weighbridge.gate.devices import local
 from weighbridge.gate.measure import evaluation
-from weighbridge.gate.measure.device import describe
+from weighbridge.gate.measure.fingerprint import describe
 from weighbridge.gate.measure.launches import LaunchProtocol
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import read_model

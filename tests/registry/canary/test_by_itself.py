@@ -11,7 +11,7 @@ import yaml
 from tests.registry.canary.test_judge import BUDGETS, LATER, START, at, request, write_log
 from tests.registry.project import MODEL, commit_all, write_run
 from weighbridge.core.errors import InputError, IntegrityError, StateError
-from weighbridge.registry.canary.judge import Action, decide, judge
+from weighbridge.registry.canary.canary_judge import Action, decide, judge
 from weighbridge.registry.canary.prometheus import read_prometheus
 from weighbridge.registry.canary.telemetry import Window, read_log
 from weighbridge.registry.lifecycle.operate import Operator

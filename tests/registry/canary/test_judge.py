@@ -9,7 +9,7 @@ import yaml
 
 from tests.registry.project import MODEL, commit_all
 from weighbridge.core.errors import InputError, StateError
-from weighbridge.registry.canary.judge import Action, decide, judge
+from weighbridge.registry.canary.canary_judge import Action, decide, judge
 from weighbridge.registry.canary.telemetry import Arm, Observed, Window, read_log
 from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote

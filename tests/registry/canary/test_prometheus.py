@@ -14,7 +14,7 @@ import pytest
 
 from tests.registry.canary.test_judge import plan_canary
 from weighbridge.core.errors import InputError, StateError
-from weighbridge.registry.canary.judge import Action, decide
+from weighbridge.registry.canary.canary_judge import Action, decide
 from weighbridge.registry.canary.prometheus import read_prometheus
 from weighbridge.registry.canary.telemetry import Window
 from weighbridge.registry.trust.online_budgets import OnlineBudget

@@ -13,7 +13,7 @@ from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.registry.publish import oci as publish
 from weighbridge.registry.publish import pull
 from weighbridge.registry.publish.distribution import INDEX, Repository, referrers_tag
-from weighbridge.registry.publish.reference import Reference, parse_reference
+from weighbridge.registry.publish.oci_reference import Reference, parse_reference
 from weighbridge.registry.publish.wire import Wire
 from weighbridge.registry.state.events import EventKind
 

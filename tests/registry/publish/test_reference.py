@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weighbridge.core.errors import InputError
-from weighbridge.registry.publish.reference import parse_reference
+from weighbridge.registry.publish.oci_reference import parse_reference
 
 DIGEST = "sha256:" + "a" * 64
 

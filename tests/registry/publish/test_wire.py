@@ -13,7 +13,7 @@ import pytest
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.registry.publish.credentials import Credentials
 from weighbridge.registry.publish.distribution import INDEX, MANIFEST, Descriptor, Repository, describe, referrers_tag
-from weighbridge.registry.publish.reference import Reference
+from weighbridge.registry.publish.oci_reference import Reference
 from weighbridge.registry.publish.wire import Wire
 
 BLOB = b"weights " * 100

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge.registry.site.pareto import HEIGHT, WIDTH, Point, chart, front
+from weighbridge.registry.site.front_chart import HEIGHT, WIDTH, Point, chart, front
 from weighbridge.registry.state.records import Estimate
 
 KINDS = ["stable", "canary", "baseline", "quarantined", "deprecated", "other"]

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from tests.registry.project import MODEL, commit_all, write_run
 from tests.registry.publish.project import Project
 from tests.registry.publish.richproject import UNTRUSTED, metrics
-from weighbridge.core.markdown import CONTROL, WORD_JOINER, code, escape, fenced
+from weighbridge.core.escaping import CONTROL, WORD_JOINER, code, escape, fenced
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.site.version import version_page
 from weighbridge.registry.state.layout import WorkTree

@@ -5,8 +5,8 @@ import json
 
 import yaml
 
-from weighbridge.ci.content import Contents
-from weighbridge.ci.stages import Side
+from weighbridge.ci.committed_content import Contents
+from weighbridge.ci.committed_pipeline import Side
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
 

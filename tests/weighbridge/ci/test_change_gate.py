@@ -13,9 +13,9 @@ from weighbridge.ci.change_gate import Change, judge_all, judge_project
 from weighbridge.ci.evidence_bundle import FOLDER, EvidenceBundle
 from weighbridge.ci.judged import JudgedProject, exit_code, write_out
 from weighbridge.ci.marks import marks
-from weighbridge.ci.pipeline import Reproduced
+from weighbridge.ci.reproducing import Reproduced
 from weighbridge.core.documents import BudgetVerdict, Params, PolicyChange, Verdict
-from weighbridge.core.documents.report import ChangeReport, ProjectReport
+from weighbridge.core.documents.keyed_report import ChangeReport, ProjectReport
 from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.git import Git
 from weighbridge.gate.stages import summary

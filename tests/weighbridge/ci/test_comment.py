@@ -7,7 +7,7 @@ import pytest
 from weighbridge.ci.comment import Posted, PostStatus, post, render
 from weighbridge.ci.event import FinishedRun, finished_run
 from weighbridge.ci.github import GitHub
-from weighbridge.core.documents.report import ProjectReport, ReportSection
+from weighbridge.core.documents.keyed_report import ProjectReport, ReportSection
 from weighbridge.core.errors import InputError, StateError
 
 SHA = "a" * 40

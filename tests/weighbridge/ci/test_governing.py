@@ -2,7 +2,7 @@
 
 import pytest
 
-from weighbridge.ci.content import Contents
+from weighbridge.ci.committed_content import Contents
 from weighbridge.ci.edited_gate import edited_gate
 from weighbridge.ci.github import ChangedFile
 from weighbridge.ci.governing import governing

@@ -1,8 +1,8 @@
 from tests.gate.project import write_project
 from tests.registry.project import commit_all, make_repository
-from weighbridge.ci.origin import continued, elsewhere, with_origin
+from weighbridge.ci.measured_by import continued, elsewhere, with_origin
 from weighbridge.core.documents import Measurement, Params
-from weighbridge.core.documents.report import ProjectReport
+from weighbridge.core.documents.keyed_report import ProjectReport
 from weighbridge.core.git import Git
 
 

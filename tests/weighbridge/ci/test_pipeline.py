@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from weighbridge.ci.pipeline import read_output, reproduce
+from weighbridge.ci.reproducing import read_output, reproduce
 from weighbridge.core.errors import ExitCode, StateError
 
 FAILED = """\

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from tests.gate.report.printed import printed
-from weighbridge.ci import report as uploaded
+from weighbridge.ci import uploaded_report as uploaded
 from weighbridge.ci.comment import LARGEST, render
 from weighbridge.ci.event import FinishedRun
-from weighbridge.ci.report import LARGEST_UPLOAD, read_report, shown
+from weighbridge.ci.uploaded_report import LARGEST_UPLOAD, read_report, shown
 from weighbridge.core.cutting import Room, fit
-from weighbridge.core.documents.report import ChangeReport, ProjectReport, ReportSection
+from weighbridge.core.documents.keyed_report import ChangeReport, ProjectReport, ReportSection
 
 RUN = FinishedRun("a" * 40, "octocat", "feature", "failure", "https://github.com/o/r/actions/runs/7", 7, 1, True)
 

@@ -142,7 +142,7 @@ def test_the_hooks_are_what_pre_commit_accepts_and_name_our_commands():
 @pytest.mark.parametrize(("actions", "code"), [((), 0), (("advance", "hold"), 0), (("hold", "abort", "advance"), 1)])
 def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, actions, code):
     """One that holds is no failure of the schedule; one that was aborted is, and the others are judged all the same."""
-    from weighbridge.registry.canary.judge import Action
+    from weighbridge.registry.canary.canary_judge import Action
 
     rows = [SimpleNamespace(model=f"m{number}", canary="v2") for number in range(len(actions))]
     everything = [SimpleNamespace(model="calm", canary=None), *rows]
@@ -154,7 +154,7 @@ def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, acti
         asked.append((model, metrics))
         return SimpleNamespace(text=lambda: f"{model}: {action}\n", exit_code=action.exit_code)
 
-    monkeypatch.setattr("weighbridge.registry.canary.judge.judge", judge)
+    monkeypatch.setattr("weighbridge.registry.canary.canary_judge.judge", judge)
     done = CliRunner().invoke(app, ["canary", "--metrics", "prometheus=http://127.0.0.1:9090"])
     assert done.exit_code == code
     assert [model for model, _ in asked] == [row.model for row in rows]

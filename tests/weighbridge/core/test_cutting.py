@@ -8,10 +8,10 @@ from tests.gate.report.printed import printed
 from weighbridge.core import cutting
 from weighbridge.core.cutting import Room, first_lines, fit
 from weighbridge.core.documents import Verdict
-from weighbridge.core.documents.report import ProjectReport, ReportSection
+from weighbridge.core.documents.keyed_report import ProjectReport, ReportSection
 from weighbridge.gate.report.content import document
-from weighbridge.gate.report.markdown import render as render_markdown
 from weighbridge.gate.report.subject import Report
+from weighbridge.gate.report.to_markdown import render as render_markdown
 
 
 def keys(fitted, number=0):

@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
-from weighbridge.cli.application import Application
-from weighbridge.cli.registry import canary, channels, kubernetes, look, promote, publish, upkeep, watching_command
+from weighbridge.cli.registry import (
+    canary,
+    channels,
+    kubernetes,
+    look,
+    promote_command,
+    publish,
+    upkeep,
+    watching_command,
+)
+from weighbridge.cli.usage import Application
 
 app = Application(help="Versions, channels and their history, in plain Git.")
-app.command("promote")(promote.promote)
+app.command("promote")(promote_command.promote)
 app.command("list")(look.models)
 for command in (look.versions, look.show, look.diff, look.resolve, look.history):
     app.command()(command)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from weighbridge.cli.application import Application
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import ChangeOptions, Model, ProjectOptions, Reason, Version
 from weighbridge.cli.registry.output import print_change, print_document, print_json
+from weighbridge.cli.registry.registry_options import ChangeOptions, Model, ProjectOptions, Reason, Version
+from weighbridge.cli.usage import Application
 
 app = Application(help="Give a version a growing share of traffic, and judge what is seen.")
 
@@ -88,7 +88,7 @@ def judge(
     project: ProjectOptions,
 ) -> None:
     """Decide advance, hold or abort from what was seen online. Exits 0 advance, 1 abort, 3 hold."""
-    from weighbridge.registry.canary.judge import judge as decide
+    from weighbridge.registry.canary.canary_judge import judge as decide
 
     decision = decide(project.home, model, metrics, settings=change.settings(), dry_run=dry_run)
     if project.as_json:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import ChangeOptions, Expect, Model, ProjectOptions, Reason, Version
 from weighbridge.cli.registry.output import print_change
+from weighbridge.cli.registry.registry_options import ChangeOptions, Expect, Model, ProjectOptions, Reason, Version
 
 
 @grouped

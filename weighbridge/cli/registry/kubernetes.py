@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Model, Processor, Root, Target
+from weighbridge.cli.registry.registry_options import Model, Processor, Root, Target
 
 
 class Platform(StrEnum):

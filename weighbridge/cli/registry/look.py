@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Model, Processor, ProjectOptions, Target
 from weighbridge.cli.registry.output import print_document, print_table
+from weighbridge.cli.registry.registry_options import Model, Processor, ProjectOptions, Target
 
 
 @grouped

@@ -11,8 +11,17 @@ import typer
 
 from weighbridge.cli.console import progress
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Model, OutFile, PlainHttp, Processor, ProjectOptions, Root, Spec, Target
 from weighbridge.cli.registry.output import print_json, write
+from weighbridge.cli.registry.registry_options import (
+    Model,
+    OutFile,
+    PlainHttp,
+    Processor,
+    ProjectOptions,
+    Root,
+    Spec,
+    Target,
+)
 
 if TYPE_CHECKING:
     from weighbridge.registry.publish.pull import Carried, DvcRemote, OciSource
@@ -94,7 +103,7 @@ def pull(
     """Get a version's bytes, verified by their SHA-256 before they are moved into place."""
     from weighbridge.core.errors import InputError
     from weighbridge.registry.publish import pull as pulling
-    from weighbridge.registry.publish.reference import SCHEME
+    from weighbridge.registry.publish.oci_reference import SCHEME
 
     if spec.startswith(SCHEME):
         if place.source is not None or target is not None or place.remote is not None:
@@ -232,8 +241,8 @@ def site(
 def _place(text: str, *, plain_http: bool) -> OciSource | Carried:
     """Where `--from` says that bytes are: an OCI repository, or a file under zstd."""
     from weighbridge.core.transport import SUFFIX
+    from weighbridge.registry.publish.oci_reference import SCHEME
     from weighbridge.registry.publish.pull import Carried
-    from weighbridge.registry.publish.reference import SCHEME
 
     if text.endswith(SUFFIX) and not text.startswith(SCHEME):
         return Carried(Path(text))
@@ -244,8 +253,8 @@ def _source(text: str, *, plain_http: bool) -> OciSource:
     """An OCI repository, with the login that `docker login` left for its host."""
     from weighbridge.registry.publish.credentials import config_path, find
     from weighbridge.registry.publish.distribution import Repository
+    from weighbridge.registry.publish.oci_reference import parse_reference
     from weighbridge.registry.publish.pull import OciSource
-    from weighbridge.registry.publish.reference import parse_reference
     from weighbridge.registry.publish.wire import Wire
 
     reference = parse_reference(text)

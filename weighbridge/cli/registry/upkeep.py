@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import ChangeOptions, ProjectOptions
 from weighbridge.cli.registry.output import print_table
+from weighbridge.cli.registry.registry_options import ChangeOptions, ProjectOptions
 
 
 @grouped

@@ -53,8 +53,8 @@ from weighbridge.core.documents.params import (
     Weighing,
 )
 from weighbridge.core.documents.refusal import REFUSAL, Refusal, find_refusal
-from weighbridge.core.documents.search import SearchSection
-from weighbridge.core.documents.stable import STABLE, Stable, StableFile
+from weighbridge.core.documents.search_section import SearchSection
+from weighbridge.core.documents.stable_version import STABLE, Stable, StableFile
 from weighbridge.core.documents.task import TaskSection
 from weighbridge.core.documents.verdict import (
     BasisItem,

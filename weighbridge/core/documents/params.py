@@ -11,7 +11,7 @@ from weighbridge.core.documents.base import Factory, Written, load, parse
 from weighbridge.core.documents.budgets import Budget, BudgetFile
 from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection
 from weighbridge.core.documents.inputs import InputSection
-from weighbridge.core.documents.search import SearchSection
+from weighbridge.core.documents.search_section import SearchSection
 from weighbridge.core.documents.shared_budgets import content_of, overridden
 from weighbridge.core.documents.task import TaskSection
 from weighbridge.core.errors import InputError

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weighbridge.cli.options import Select, grouped
-from weighbridge.cli.registry.options import ChangeOptions, Expect, ProjectOptions
 from weighbridge.cli.registry.output import print_change
+from weighbridge.cli.registry.registry_options import ChangeOptions, Expect, ProjectOptions
 
 if TYPE_CHECKING:
     from weighbridge.registry.trust.signing import Signer

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from weighbridge.ci.content import Contents
+from weighbridge.ci.committed_content import Contents
 from weighbridge.ci.imports import Search
 from weighbridge.core.dvc_files import Lock
 from weighbridge.core.git_tree import Tree, joined

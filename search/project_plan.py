@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from weighbridge.compress.recipe import lineage
-from weighbridge.compress.recipe.project import Project
+from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.core.documents import baseline_folder
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import sha256_file, sha256_named

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weighbridge.cli.advise import Goal
+from weighbridge.cli.advise_command import Goal
 from weighbridge.cli.console import progress
 from weighbridge.cli.options import grouped
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from weighbridge.ci.sanitize import neutralise, one_name, plain
 from weighbridge.core import cutting
-from weighbridge.core.documents.report import REPORT, ChangeReport, ProjectReport, ReportSection
+from weighbridge.core.documents.keyed_report import REPORT, ChangeReport, ProjectReport, ReportSection
 from weighbridge.core.errors import InputError
 
 LARGEST_UPLOAD = 4 * 2**20

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from weighbridge.core.documents import Measurement, Params
+from weighbridge.core.documents.keyed_report import ProjectReport
 from weighbridge.core.documents.measurement import recorded_runs
-from weighbridge.core.documents.report import ProjectReport
+from weighbridge.core.escaping import escape
 from weighbridge.core.git import Git
-from weighbridge.core.markdown import escape
 from weighbridge.core.project import LOCK
 
 

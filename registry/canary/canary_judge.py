@@ -15,9 +15,9 @@ from typing import Any
 
 from weighbridge.core.documents.base import parse
 from weighbridge.core.errors import ExitCode, InputError, StateError
-from weighbridge.registry.canary.findings import ADVANCE_ALPHA, Finding, finding_of
+from weighbridge.registry.canary.limit_findings import ADVANCE_ALPHA, Finding, finding_of
 from weighbridge.registry.canary.prometheus import read_prometheus
-from weighbridge.registry.canary.reference import WHOLE, needs_stable, reference_window, with_reference
+from weighbridge.registry.canary.recorded_reference import WHOLE, needs_stable, reference_window, with_reference
 from weighbridge.registry.canary.telemetry import Observed, Window, read_log
 from weighbridge.registry.lifecycle.operate import Expected, Operator, SameHoldError
 from weighbridge.registry.state.layout import WorkTree, channels_path, model_names, require_channels

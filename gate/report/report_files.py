@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weighbridge.core.files import pretty_json
-from weighbridge.gate.report import markdown, page, tables
+from weighbridge.gate.report import page, tables, to_markdown
 from weighbridge.gate.report.content import document
 from weighbridge.gate.report.subject import PICTURES, Report
 
@@ -23,7 +23,7 @@ def report_files(report: Report) -> dict[str, bytes]:
 
     files = {PICTURES[name]: plots.png(plot, report.entries) for name, plot in plots.PLOTS.items()}
     texts = {
-        "gate.md": markdown.render(document(report)),
+        "gate.md": to_markdown.render(document(report)),
         "gate.html": html_page(report),
         "metrics.json": pretty_json(tables.metrics(report.entries, report.verdict)),
         "pareto.csv": tables.trade_off_csv(report.entries),

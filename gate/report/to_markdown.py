@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from weighbridge.core import cutting
 from weighbridge.core.documents import Verdict
-from weighbridge.core.documents.report import ProjectReport, ReportSection
-from weighbridge.core.markdown import CONTROL, code, escape
+from weighbridge.core.documents.keyed_report import ProjectReport, ReportSection
+from weighbridge.core.escaping import CONTROL, code, escape
 from weighbridge.gate.report.blocks import (
     Block,
     Bullets,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from weighbridge.cli.application import Application
+from weighbridge.cli.usage import Application
 
 app = Application(
     name="transport",

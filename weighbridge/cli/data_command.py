@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from weighbridge.cli.application import Application
 from weighbridge.cli.options import grouped
-from weighbridge.cli.registry.options import Model, ProjectOptions
 from weighbridge.cli.registry.output import print_json
+from weighbridge.cli.registry.registry_options import Model, ProjectOptions
+from weighbridge.cli.usage import Application
 
 app = Application(help="What production teaches the next test set.")
 

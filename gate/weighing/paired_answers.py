@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from weighbridge.core.answers.agreement import Own
 from weighbridge.core.answers.decisions import UnfitError, threshold
 from weighbridge.core.documents import TaskSection
-from weighbridge.gate.weighing.resampled import decided_classes, predicted_classes
+from weighbridge.gate.weighing.resampled_metrics import decided_classes, predicted_classes
 
 Array = NDArray[Any]
 

@@ -17,8 +17,8 @@ from weighbridge.compress.graph.lowering import finished
 from weighbridge.compress.graph.normal import entered, refuse_foreign, refuse_ports
 from weighbridge.compress.graph.parametrized import plain
 from weighbridge.compress.training.checkpoint import read_checkpoint
+from weighbridge.compress.training.module_quality import check_module
 from weighbridge.compress.training.objective import deterministic
-from weighbridge.compress.training.quality import check_module
 from weighbridge.compress.training.splits import StoredSplit
 from weighbridge.compress.training.weights import load_weights
 from weighbridge.core.documents import Manifest, Params, baseline_folder

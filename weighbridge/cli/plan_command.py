@@ -38,7 +38,7 @@ def plan(
     from weighbridge.core.files import pretty_json
     from weighbridge.core.git import find_project
     from weighbridge.search import plan as room
-    from weighbridge.search.planning import planned
+    from weighbridge.search.project_plan import planned
 
     root = find_project(root)
     items = planned(root)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.compress.invariants import state_digest
-from weighbridge.compress.recipe.project import Project
+from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.compress.steps import Context, Graph, Subject
 from weighbridge.compress.training.checkpoint import read_checkpoint, write_checkpoint
 from weighbridge.compress.training.loop import fit
@@ -20,7 +20,7 @@ from weighbridge.compress.training.splits import calibration, holdout
 from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.progress import Progress
 from weighbridge.data import Data, Split, load_data
-from weighbridge.search.problem.subject import Source, chosen_target, source_of, start_of
+from weighbridge.search.problem.searched_model import Source, chosen_target, source_of, start_of
 
 HELD = 0.15
 """Share of train in each of the two parts that nothing trains on."""

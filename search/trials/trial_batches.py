@@ -17,7 +17,7 @@ from weighbridge.search.estimate.starts import starting_points
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.problem.space import Value
 from weighbridge.search.trials.confirm import contenders
-from weighbridge.search.trials.kept import facts_of, finished
+from weighbridge.search.trials.journal_trials import facts_of, finished
 from weighbridge.search.trials.objectives import OBJECTIVES, values
 from weighbridge.search.trials.study import Journal
 from weighbridge.search.trials.trial import Outcome, Workshop

@@ -18,7 +18,7 @@ from weighbridge.compress.recipe.control import Control
 from weighbridge.compress.recipe.placing import placed
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases
 from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction, Step, Subject
-from weighbridge.compress.training.quality import predict
+from weighbridge.compress.training.module_quality import predict
 from weighbridge.compress.training.splits import forget
 from weighbridge.core.documents import Sizes, StepRecord
 from weighbridge.core.formats.compressed import compressed_sizes

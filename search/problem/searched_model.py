@@ -12,7 +12,7 @@ from weighbridge.compress.export import find_target
 from weighbridge.compress.export.target import Target
 from weighbridge.compress.graph.layers import calls
 from weighbridge.compress.recipe.explain import few_examples
-from weighbridge.compress.recipe.project import Project
+from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Graph, Subject
 from weighbridge.compress.techniques.prune.channel_groups import channel_groups
