@@ -64,8 +64,8 @@ class CommandLine(CommandGroup):
 
 
 def load(name: str) -> Any:
-    """Import a command from `weighbridge.cli.NAME`: its `app`, or its function of that name."""
-    module = importlib.import_module(f"weighbridge.cli.{name}")
+    """Import a command from `weighbridge.cli.NAME_command`: its `app`, or its function of that name."""
+    module = importlib.import_module(f"weighbridge.cli.{'registry' if name == 'registry' else f'{name}_command'}")
     if hasattr(module, "app"):
         group = typer.main.get_group(module.app)
         group.name = name

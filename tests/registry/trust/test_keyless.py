@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from tests.registry.project import MODEL, commit_all
 from tests.registry.sigstore_instance import GITHUB, REPOSITORY, WORKFLOW, Instance, served
 from tests.registry.trust.test_signing import ED25519, public
-from weighbridge.cli.ci import app as ci_app
+from weighbridge.cli.ci_command import app as ci_app
 from weighbridge.cli.registry import app
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import sha256_bytes

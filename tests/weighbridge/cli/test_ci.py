@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from weighbridge.ci.evidence_bundle import EvidenceBundle
-from weighbridge.cli.ci import app
+from weighbridge.cli.ci_command import app
 from weighbridge.core.git import Git
 
 PROJECT = Path(__file__).parents[3]

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from typer.testing import CliRunner
 
-from weighbridge.cli.stage import app
+from weighbridge.cli.stage_command import app
 from weighbridge.compress import stages
 from weighbridge.core.documents import Refusal
 from weighbridge.gate.stages import pipeline
