@@ -6,7 +6,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tests.registry.canary.test_judge import write_log
+from tests.registry.canary.test_canary_judge import write_log
 from tests.registry.project import MODEL, commit_all, write_run
 from weighbridge.cli.registry import app
 from weighbridge.core.errors import WeighbridgeError

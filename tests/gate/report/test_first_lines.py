@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement, proportions
-from tests.gate.report.test_markdown import LOOSENED, entries, report
+from tests.gate.report.test_to_markdown import LOOSENED, entries, report
 from weighbridge.core.documents import Verdict
 from weighbridge.gate.report.content import document
 from weighbridge.gate.report.facts import Entry

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.gate.report.test_markdown import UNTRUSTED, entries, report
+from tests.gate.report.test_to_markdown import UNTRUSTED, entries, report
 from weighbridge.core.documents import Verdict
 from weighbridge.gate.report.blocks import Code, Document, Mark, Paragraph, Picture, Section, Table
 from weighbridge.gate.report.content import document

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.gate.evidence import BUDGETS, comparison, controls, launches, measurement
-from tests.gate.report.test_markdown import entries
+from tests.gate.report.test_to_markdown import entries
 from weighbridge.core.documents import Verdict
 from weighbridge.core.formatting import contrast, duration, percent, quantity, signed, span
 from weighbridge.gate.report.edits import Edit, changed_recipes, edits, step_text

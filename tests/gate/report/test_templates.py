@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.gate.report.test_markdown import entries
+from tests.gate.report.test_to_markdown import entries
 from weighbridge.gate.report.tables import launches_csv, limits_csv, trade_off_csv
 
 PROJECT = Path(__file__).parents[3]

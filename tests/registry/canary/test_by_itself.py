@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.registry.canary.test_judge import BUDGETS, LATER, START, at, request, write_log
+from tests.registry.canary.test_canary_judge import BUDGETS, LATER, START, at, request, write_log
 from tests.registry.project import MODEL, commit_all, write_run
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.registry.canary.canary_judge import Action, decide, judge
@@ -183,7 +183,7 @@ ONLINE = [
 
 def seen(fetch):
     """The decision on what a server says, from the first of two steps."""
-    from tests.registry.canary.test_judge import plan_canary
+    from tests.registry.canary.test_canary_judge import plan_canary
 
     window = Window("m", "v3", "v2", START, LATER, (), frozenset(budget.metric for budget in ONLINE))
     return decide(plan_canary(), ONLINE, read_prometheus("http://127.0.0.1:9", window, fetch), LATER)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.registry.canary.test_judge import plan_canary
+from tests.registry.canary.test_canary_judge import plan_canary
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.registry.canary.canary_judge import Action, decide
 from weighbridge.registry.canary.prometheus import read_prometheus
