@@ -31,6 +31,7 @@ MODULES = (
     "weighbridge/gate/measure/process_limits.py",
     "weighbridge/gate/measure/recording.py",
     "weighbridge/gate/measure/worker.py",
+    "weighbridge/gate/measure/operations.py",
     "weighbridge/gate/measure/worker_inputs.py",
 )
 """What runs there, beside numpy and the standard library; `data` is what a user's factory imports."""

@@ -15,9 +15,11 @@ from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import find_metric
 from weighbridge.core.facts.targets import DEFAULT_TARGET, target_of_suffix
 from weighbridge.data import Split, import_callable
-from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, same_inputs, same_outputs, with_states
+from weighbridge.gate.measure.feeding import Feeding, feeding, find_output
 from weighbridge.gate.measure.launches import Journey, LaunchProtocol
+from weighbridge.gate.measure.signatures import same_inputs, same_outputs
 from weighbridge.gate.measure.sizes import Model, read_model
+from weighbridge.gate.measure.streams import with_states
 from weighbridge.gate.weighing.own import Score
 
 DEFAULT_LIMITS: dict[str, dict[str, float]] = {

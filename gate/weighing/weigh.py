@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.documents import Absent, Measurement
-from weighbridge.core.documents.params import AUTO
+from weighbridge.core.documents.weighing_section import AUTO
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.progress import Progress, silent
 from weighbridge.gate.devices.local import Local
@@ -23,10 +23,11 @@ from weighbridge.gate.devices.place import Answer, Place
 from weighbridge.gate.measure import sizes
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
-from weighbridge.gate.measure.feeding import no_steps, prompt_tokens, timed_share
+from weighbridge.gate.measure.feeding import timed_share
 from weighbridge.gate.measure.launches import FEEDS, TOKENS, Journey, Setup
 from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.sizes import Model
+from weighbridge.gate.measure.streams import no_steps, prompt_tokens
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy, other_inputs, runs
 from weighbridge.gate.weighing.accumulator import Accumulator

@@ -4,7 +4,8 @@ import pytest
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import Port, Signature
 from weighbridge.data import Split
-from weighbridge.gate.measure.feeding import feeding, find_output, same_inputs, same_outputs, timed_share
+from weighbridge.gate.measure.feeding import feeding, find_output, timed_share
+from weighbridge.gate.measure.signatures import same_inputs, same_outputs
 
 IMAGE = Port("image", "float32", ("n", 1, 8, 8))
 TEXT = Port("text", "int64", ("n", 16))

@@ -11,7 +11,8 @@ from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import load_model, signature
 from weighbridge.data import Split
 from weighbridge.gate.measure.evaluation import Manner, answer
-from weighbridge.gate.measure.feeding import feeding, with_states
+from weighbridge.gate.measure.feeding import feeding
+from weighbridge.gate.measure.streams import with_states
 
 RNG = np.random.default_rng(0)
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64

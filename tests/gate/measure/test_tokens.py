@@ -12,9 +12,10 @@ from weighbridge.core.documents import InputSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import load_model, signature
 from weighbridge.data import Split
-from weighbridge.gate.measure.feeding import feeding, no_steps, prompt_tokens
+from weighbridge.gate.measure.feeding import feeding
 from weighbridge.gate.measure.launches import Cores, LaunchProtocol, Setup, take_launch
-from weighbridge.gate.measure.worker import Operations
+from weighbridge.gate.measure.operations import Operations
+from weighbridge.gate.measure.streams import no_steps, prompt_tokens
 from weighbridge.gate.measure.worker_inputs import one_token
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64

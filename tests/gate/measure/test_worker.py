@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from tests.gate.models import artifact, linear
 from weighbridge.gate.measure import frames, worker, worker_inputs
+from weighbridge.gate.measure.operations import Operations
 from weighbridge.gate.measure.process import open_artifact
 
 NUMBERS = hnp.arrays(
@@ -100,7 +101,7 @@ def test_the_garbage_collector_rests_while_timing_and_works_after(monkeypatch):
     import gc
 
     seen = []
-    bench = worker.Operations()
+    bench = Operations()
     bench.time(3, 0, lambda _: seen.append(gc.isenabled()) or [np.zeros(1)])
     assert seen == [False] * 3
     assert gc.isenabled()

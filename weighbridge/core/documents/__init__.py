@@ -43,15 +43,9 @@ from weighbridge.core.documents.measurement import (
     Weighed,
     Worsened,
 )
-from weighbridge.core.documents.params import (
-    DataSection,
-    ModelSection,
-    Params,
-    PolicySection,
-    RecipeSection,
-    TrainSection,
-    Weighing,
-)
+from weighbridge.core.documents.model_section import DataSection, ModelSection, TrainSection
+from weighbridge.core.documents.params import Params, RecipeSection
+from weighbridge.core.documents.policy_section import PolicySection
 from weighbridge.core.documents.refusal import REFUSAL, Refusal, find_refusal
 from weighbridge.core.documents.search_section import SearchSection
 from weighbridge.core.documents.stable_version import STABLE, Stable, StableFile
@@ -68,6 +62,7 @@ from weighbridge.core.documents.verdict import (
     WaiverUse,
     worst,
 )
+from weighbridge.core.documents.weighing_section import Weighing
 from weighbridge.core.facts.metrics import METRICS, Metric, parse_quantity
 
 __all__ = [
