@@ -13,7 +13,7 @@ from typing import Any, Self
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure.process import ROOT, Child
 
-BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+BOOTSTRAP = Path(__file__).with_name("first_message.py")
 STARTER = "import sys;b=sys.stdin.buffer;exec(compile(b.read(int(b.read(10))),'weighbridge','exec'))"
 """All that the device's shell sees: Python reads the rest from its standard input, so that nothing needs quoting."""
 MODULES = (
