@@ -2,7 +2,6 @@
 
 - `target`: what a target is, and the form that a model has between lowering steps
 - `onnxruntime`: ONNX by `torch.onnx.export`, metadata stripped, layers named, bytes deterministic
-- `names`: short names and no default attributes, so that a file's bytes are its weights
 - `litert`: LiteRT by litert-torch and ai-edge-quantizer; `tflite` reads and tidies its files
 - `executorch`: ExecuTorch with the XNNPACK delegate; `pte` reads its files
 - `pt2e`: quantization in the captured graph, for both; `capture`: what their converters share

@@ -1,8 +1,8 @@
 """Recipes: validated, composed, run and explained.
 
 - `recipe`: an ordered list of steps, the literal table `TECHNIQUES`, refusals before anything runs
-- `compose`, `run`: module steps, export, lowering steps; the state between them, and what must hold after each
+- `compose`, `recipe_run`: module steps, export, lowering steps; the state between them, and what must hold after each
 - `control`: the same recipe without its teacher; `teachers`: where a teacher comes from
-- `project`: what a stage reads of a project; `lineage`: what an artifact came from
+- `project_folder`: what a stage reads of a project; `lineage`: what an artifact came from
 - `explain`: what a recipe will do to each layer, without training
 """

@@ -2,9 +2,9 @@
 
 - `place`: the interface
 - `local`: this machine
-- `ssh`, `session`, `connection`: a machine behind OpenSSH; `bootstrap` and `agent` are what runs there
+- `ssh`, `session`, `connection`: a machine behind OpenSSH; `first_message` and `agent` are what runs there
 - `travelling`: the user's code around the model, made ready for the way there
-- `command`, `harness`: a user's own harness
+- `command`, `harness_launch`: a user's own harness
 - `claims`: what a device says, held against what can be
 - `survey`, `unreached`: which devices are reached, and what stands for one that is not
 """

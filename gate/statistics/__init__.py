@@ -1,6 +1,6 @@
 """Statistics of the gate: small, exact where exactness is possible, tested against published tables.
 
-- `location`: signed-rank and sign tests of a centre with their bounds, over launch pairs
+- `centre`: signed-rank and sign tests of a centre with their bounds, over launch pairs
 - `looks`: when a group-sequential gate may look, and what each look may spend
 - `multiplicity`: Holm's step-down over a family of budgets
 - `proportions`: Tango's and Newcombe's intervals for paired proportions, exact p-values, McNemar

@@ -5,7 +5,7 @@
 - `sampling`: which metrics still need launches, and when to stop
 - `accumulator`: what the launches have given, continued over re-runs
 - `continuing`, `runs`: which earlier measurement is gone on with, and who measured
-- `answers`, `answering`: what two models said of the same examples
-- `accuracy`, `by_task`, `resampled`: metrics over answers; `own`: those of the user
+- `paired_answers`, `answering`: what two models said of the same examples
+- `accuracy`, `by_task`, `resampled_metrics`: metrics over answers; `own`: those of the user
 - `bootstrap`: their resamples, of examples or of groups; `neighbours`: searches among embeddings
 """

@@ -1,9 +1,8 @@
 """What leaves the registry: bytes, and descriptions of them for other people's tools.
 
 - `pull`: a version's bytes, checked before they are moved into place
-- `dvc`: bytes from a DVC remote, whatever kind it is
 - `oci`: a version as an OCI artifact with its record and signature beside it
-- `reference`, `distribution`, `wire`, `credentials`: names of OCI artifacts, and the HTTP protocol of OCI registries
+- `oci_reference`, `distribution`, `wire`, `credentials`: names of OCI artifacts, and the HTTP protocol of OCI registries
 - `kserve`, `argo`: Kubernetes manifests that say what the channels say
 
 Nothing here changes the registry's state.

@@ -3,7 +3,7 @@
 - `build`: read the registry, write the site's folder, whole or not at all
 - `pages`, `version`: one function a page
 - `parts`: what pages share: the frame, badges, tables of figures
-- `pareto`: the chart of all versions of a model, as inline SVG
+- `front_chart`: the chart of all versions of a model, as inline SVG
 - `markup`: HTML elements whose text is always escaped
 - `assets/`: the one style sheet and the one script
 

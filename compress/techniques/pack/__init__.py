@@ -9,7 +9,7 @@ without its own runtime).
 - `decoders`: the functions that decode
 - `forms`: the ways to store one weight
 - `joined`: biases that share a codebook, as one
-- `plan`: which of them is smallest, for all weights together
+- `pack_plan`: which of them is smallest, for all weights together
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 - `half`, `integer`, `weight_only`: how a graph is rewritten, by family of schemes
 - `gptq`: blocks of few bits, rounded so that errors on calibration data even out
 - `qat`: the module half of quantization-aware training
-- `sensitivity`: which layers suffer most
+- `layer_sensitivity`: which layers suffer most
 """
 
 from __future__ import annotations

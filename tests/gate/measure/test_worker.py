@@ -80,7 +80,8 @@ def test_the_timing_process_imports_only_numpy_and_one_runtime(tmp_path):
     assert installed == {"numpy", "onnxruntime", "weighbridge"}
     ours = {name for name in status["modules"] if name.startswith("weighbridge.gate.measure.")}
     assert ours == {
-        f"weighbridge.gate.measure.{name}" for name in ("frames", "process_limits", "worker", "worker_inputs")
+        f"weighbridge.gate.measure.{name}"
+        for name in ("frames", "operations", "process_limits", "worker", "worker_inputs")
     }
     assert {name for name in status["modules"] if name.startswith("weighbridge")} - ours == {
         "weighbridge", "weighbridge.gate", "weighbridge.gate.measure",

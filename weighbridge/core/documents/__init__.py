@@ -1,15 +1,13 @@
 """The documents that travel between rooms, as pydantic models with a `schema_version`.
 
 - `base`: `Written` (by people: unknown keys are refused) and `Recorded` (by programs: unknown keys are kept)
-- `metrics`: the one table of metrics, and quantities with units
-- `params`: `params.yaml`: model, data, training, recipes, weighing, budgets
+- `params`: `params.yaml`: recipes and budgets; `model_section`, `weighing_section`, `policy_section`, `search_section`: its parts
 - `manifest`: what `compress` says of an artifact
 - `devices`: where artifacts are weighed, and the candidates that targets and devices make of a recipe
 - `device`: the machine that an artifact was weighed on
 - `measurement`: the evidence that `gate` took from two artifacts
-- `search`: what of the recipe grammar a search may use
 - `task`, `inputs`: what quality means for a model, and how it is fed
-- `stable`: what the registry serves now
+- `stable_version`: what the registry serves now
 - `refusal`: why a recipe was not built or not weighed
 - `verdict`: what the budgets say of that evidence
 """
