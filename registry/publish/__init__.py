@@ -2,7 +2,7 @@
 
 - `pull`: a version's bytes, checked before they are moved into place
 - `oci`: a version as an OCI artifact with its record and signature beside it
-- `oci_reference`, `distribution`, `wire`, `credentials`: names of OCI artifacts, and the HTTP protocol of OCI registries
+- `oci_reference`, `distribution`, `wire`, `credentials`: names of OCI artifacts, and their registries' HTTP protocol
 - `kserve`, `argo`: Kubernetes manifests that say what the channels say
 
 Nothing here changes the registry's state.

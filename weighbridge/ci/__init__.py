@@ -3,7 +3,7 @@
 - `event`: what the CI system says of this run: GitHub's environment and event file, GitLab's variables
 - `history`: the merge base, what changed since, which projects of the repository it touches
 - `reproducing`: restore what is cached, `dvc repro`, what failed
-- `change_gate`, `touch`: whether a change concerns a project; one project's verdict with its policy; the hand-over that the report is made from
+- `touch`: whether a change concerns a project; `change_gate`: its verdict, by the policy that was agreed before
 - `annotations`: `::error file=params.yaml,line=N::` on the line of the recipe or budget that failed
 - `standalone_action`: what the action says of one stand-alone weighing
 - `sanitize`: text from a pull request, made harmless
@@ -15,6 +15,6 @@
 - `preflight`: what would fail in CI, found before pushing
 - `scaffold`, `setup`: `weighbridge init`: the gate put into a user's own repository
 
-Importing this package, `comment`, `uploaded_report`, `sanitize` or `github` loads no room: a job that only comments installs
-in seconds.
+Importing this package, `comment`, `uploaded_report`, `sanitize` or `github` loads no room: a job that only comments
+installs in seconds.
 """

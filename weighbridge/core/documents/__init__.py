@@ -1,7 +1,8 @@
 """The documents that travel between rooms, as pydantic models with a `schema_version`.
 
 - `base`: `Written` (by people: unknown keys are refused) and `Recorded` (by programs: unknown keys are kept)
-- `params`: `params.yaml`: recipes and budgets; `model_section`, `weighing_section`, `policy_section`, `search_section`: its parts
+- `params`: `params.yaml`, with recipes and budgets; `model_section`, `weighing_section`, `policy_section`,
+  `search_section`: its parts
 - `manifest`: what `compress` says of an artifact
 - `devices`: where artifacts are weighed, and the candidates that targets and devices make of a recipe
 - `device`: the machine that an artifact was weighed on
