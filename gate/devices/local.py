@@ -25,7 +25,7 @@ from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch, take_launch
 from weighbridge.gate.measure.machine import facts, lock_path, recent_load
 from weighbridge.gate.measure.machine_lock import machine_lock
-from weighbridge.gate.measure.process import StagedArtifact
+from weighbridge.gate.measure.process import Answering, StagedArtifact, load_into, start_worker
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import Model
 from weighbridge.gate.measure.two_processes import TwoProcesses
@@ -72,6 +72,13 @@ class Local(Place):
         """Two processes answer for all models: each model in both, and no process is there when timing begins."""
         with TwoProcesses() as pair:
             yield partial(answer, start=pair.take)
+
+    @contextmanager
+    def process(self, artifact: StagedArtifact, timeout: float) -> Iterator[Answering]:
+        """See `Place.process`."""
+        with start_worker(artifact, timeout=timeout) as worker:
+            load_into(worker, artifact)
+            yield worker
 
     def launch(
         self, setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, control: bool = False

@@ -17,7 +17,7 @@ from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
-from weighbridge.gate.measure.process import StagedArtifact
+from weighbridge.gate.measure.process import Answering, StagedArtifact
 from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
@@ -64,6 +64,12 @@ class Place(ABC):
     def evaluation(self) -> AbstractContextManager[Answer]:
         """`answer`, for all models of a weighing in turn: a place may keep its processes until this is left."""
         return nullcontext(self.answer)
+
+    def process(self, artifact: StagedArtifact, timeout: float) -> AbstractContextManager[Answering] | str:
+        """A process there with the artifact loaded, which is asked by hand; or why there is none."""
+        return (
+            f"{self.name}: texts are continued on the gate's own machine alone, not for {artifact.name} ({timeout:g} s)"
+        )
 
     @abstractmethod
     def launch(

@@ -26,6 +26,7 @@ from weighbridge.gate.report.evidence_sections import (
     launches_section,
     scores_section,
     slices_section,
+    texts_section,
 )
 from weighbridge.gate.report.facts import Entry, unbeaten
 from weighbridge.gate.report.governance import basis_section, loosened, params_section, policy_section, waivers_section
@@ -65,6 +66,7 @@ def document(report: Report) -> Document:
         slices_section(report.entries),
         flips_section(report.entries),
         scores_section(report.entries),
+        texts_section(report.entries),
         launches_section(report.entries, PICTURES["launches"] if report.pictures else None),
         device_section(report.entries, report.calibration),
         _notes(report),

@@ -13,6 +13,8 @@ from weighbridge.gate.statistics.proportions import Pairs
 
 WORST_SLICES = 5
 FLIPS = 12
+SHOWN_PROMPT = 80
+"""Characters of a text's beginning, its last ones."""
 
 
 def slices_section(entries: Sequence[Entry]) -> Section | None:
@@ -91,6 +93,35 @@ def scores_section(entries: Sequence[Entry]) -> Section | None:
         header = ("model", "metric", "example", "slices", "baseline", "candidate")
         blocks += [Paragraph(["Examples whose own score got worst."]), Table(header, worse, frozenset({2, 4, 5}))]
     return Section("scores", "Metrics of your own", blocks, folded=True)
+
+
+def texts_section(entries: Sequence[Entry]) -> Section | None:
+    """Texts that a language model and its baseline continue, side by side."""
+    rows: list[tuple[Inline, ...]] = [
+        (
+            [Code(entry.name)],
+            [f"…{_one_line(text.prompt)[-SHOWN_PROMPT:]}"],
+            [_one_line(text.reference)],
+            [_one_line(text.candidate)],
+            [f"{text.same} of {text.tokens}"],
+        )
+        for entry in entries
+        for text in (entry.comparison.texts if entry.comparison else ())
+    ]
+    if not rows:
+        return None
+    header = ("model", "text of the test set", "baseline goes on", "candidate goes on", "same tokens")
+    meaning = (
+        "Both take the likeliest token each time. Where one differs, another text follows: how likely the right tokens "
+        "are is what the limits hold."
+    )
+    lead = Paragraph([meaning])
+    return Section("texts", "Texts, continued by both", [lead, Table(header, rows, frozenset({4}))], folded=True)
+
+
+def _one_line(text: str) -> str:
+    """A text within a cell; ends of lines stay visible."""
+    return " ⏎ ".join(line.strip() for line in text.split("\n"))
 
 
 def launches_section(entries: Sequence[Entry], picture: str | None) -> Section | None:

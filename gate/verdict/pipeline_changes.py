@@ -23,9 +23,12 @@ _UNREAD = frozenset({"desc", "meta", "metrics", "plots"})
 
 
 def setting_changes(base: Weighing, head: Weighing) -> list[PolicyChange]:
-    """Every weighing setting that differs; more time and more launches are of a kind of their own."""
+    """Every weighing setting that differs; more time and more launches are of a kind of their own.
+
+    What is shown and decides nothing is none.
+    """
     found = []
-    for name in Weighing.model_fields:
+    for name in Weighing.model_fields.keys() - {"sample"}:
         before, after = getattr(base, name), getattr(head, name)
         if before != after:
             kind = "measured longer" if name in _EFFORT and _effort(after) > _effort(before) else "settings"

@@ -165,6 +165,8 @@ def read_job(
 ) -> Job:
     """Read the models and check everything that can be checked without running them (`InputError`)."""
     _check_labels(source, budgets)
+    if weighing.sample is not None and (options.task is None or options.task.kind != "language-model"):
+        raise InputError("texts belong to the task language-model", where="weighing.sample")
     baseline = read_model(source.baseline, "baseline", tuple(source.split.inputs))
     split = with_states(baseline.signature, source.split, source.inputs)
     feed = feeding(baseline.signature, split, source.where, source.inputs)

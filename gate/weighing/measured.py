@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from weighbridge.core.documents import Comparison, Evidence, Flip, Measurement, Proportions, Scored, Worsened
+from weighbridge.core.documents import Comparison, Continued, Evidence, Flip, Measurement, Proportions, Scored, Worsened
 from weighbridge.core.documents import Protocol as ProtocolRecord
 from weighbridge.core.documents.measurement import CODE
 from weighbridge.gate.measure.sizes import Model
@@ -26,6 +26,8 @@ class Found:
     scores: Mapping[str, Mapping[str, Scored]] = field(default_factory=dict)
     """Of the user's own metrics, by slice."""
     worsened: Sequence[Worsened] = ()
+    texts: Sequence[Continued] = ()
+    """Of a language model, how both go on."""
 
 
 @dataclass(frozen=True)
@@ -108,5 +110,6 @@ def _comparison(job: Job, reference: Model, found: Found, accumulator: Accumulat
         flips=list(found.flips),
         scores={name: dict(by_slice) for name, by_slice in found.scores.items()},
         worsened=list(found.worsened),
+        texts=list(found.texts),
         controls=accumulator.controls(),
     )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from weighbridge.core.answers.decisions import UnfitError
 from weighbridge.core.documents import Absent, Measurement
 from weighbridge.core.documents.weighing_section import AUTO
 from weighbridge.core.errors import MeasurementError
@@ -32,6 +33,7 @@ from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy, other_inputs, runs
 from weighbridge.gate.weighing.accumulator import Accumulator
 from weighbridge.gate.weighing.answering import answers_of_job
+from weighbridge.gate.weighing.continued_texts import texts_of
 from weighbridge.gate.weighing.continuing import accumulators, continues
 from weighbridge.gate.weighing.distinct import Distinct, distinct, merged, remarks
 from weighbridge.gate.weighing.job import Job
@@ -101,7 +103,7 @@ class _Weighing:
         )
         try:
             artifacts = self.place.stage(self.job.models, self.job.runtime)
-            for step in (self._facts, self._examples, self._launches):
+            for step in (self._facts, self._examples, self._texts, self._launches):
                 measured = step(measured, artifacts)
             if not measured.faults:
                 for model in self.job.models:
@@ -158,6 +160,23 @@ class _Weighing:
         scores = {name: found for name, user in job.options.users.items() if (found := slice_scores(name, data, user))}
         worse = [item for name, user in job.options.users.items() for item in worsened(name, data, user)]
         return Found(metrics, accuracy.slices(data), accuracy.flips(data), scores, worse)
+
+    def _texts(self, measured: Measured, artifacts: Mapping[str, StagedArtifact]) -> Measured:
+        """Of a language model, texts that both continue, where params ask for them."""
+        sample = self.job.weighing.sample
+        if sample is None:
+            return measured
+        self.progress("texts", 0, 1)
+        baseline = self.accumulators["baseline"]
+        try:
+            found = texts_of(self.job, sample, self.place, artifacts, self._timeout)
+        except UnfitError as error:
+            baseline.notes = merged(baseline.notes, [f"No text is shown: {error}."])
+            return measured
+        self.progress("texts", 1, 1)
+        for name, texts in found.items():
+            measured = measured.with_found(name, replace(measured.found[name], texts=texts))
+        return measured
 
     def _launches(self, measured: Measured, artifacts: Mapping[str, StagedArtifact]) -> Measured:
         job = self.job

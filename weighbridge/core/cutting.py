@@ -15,6 +15,7 @@ from itertools import islice
 from weighbridge.core.documents.keyed_report import ProjectReport, ReportSection
 
 CUT_ORDER = (
+    "texts",
     "flips",
     "scores",
     "slices",

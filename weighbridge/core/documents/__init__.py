@@ -29,6 +29,7 @@ from weighbridge.core.documents.manifest import ArtifactFile, Manifest, Sizes, S
 from weighbridge.core.documents.measurement import (
     Absent,
     Comparison,
+    Continued,
     Controls,
     Evidence,
     Exact,
@@ -78,6 +79,7 @@ __all__ = [
     "BudgetVerdict",
     "Candidate",
     "Comparison",
+    "Continued",
     "Controls",
     "DataSection",
     "Device",

@@ -129,6 +129,18 @@ class Scored(Recorded):
     examples: int = Field(ge=0)
 
 
+class Continued(Recorded):
+    """The beginning of a text, and how each model goes on: for people to read, no evidence."""
+
+    prompt: str
+    reference: str
+    candidate: str
+    tokens: int = Field(ge=0)
+    """Tokens of the shorter continuation."""
+    same: int = Field(ge=0)
+    """Of them, those up to which both are one."""
+
+
 class Controls(Recorded):
     """Whether the device was fit to judge while it was measuring."""
 
@@ -153,6 +165,8 @@ class Comparison(Recorded):
     """By metric of the user's own and slice."""
     worsened: list[Worsened] = []
     """By such a metric that scores each example, those that lost most."""
+    texts: list[Continued] = []
+    """Of a language model, where params ask for a sample."""
     controls: Controls = Controls()
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema, model_validator
 
 from weighbridge.core.documents.base import Written
+from weighbridge.core.documents.text_sample import TextSample
 from weighbridge.core.facts.metrics import parse_quantity, require_duration
 
 AUTO = "auto"
@@ -32,6 +33,8 @@ class Weighing(Written):
     throughput_batch_size: int = Field(default=32, ge=1)
     """Examples in one inference of the closed throughput loop."""
     seed: int = Field(default=11, ge=0, lt=2**31)
+    sample: TextSample | None = None
+    """Of a language model: texts that both models continue, for people to read."""
 
     @model_validator(mode="before")
     @classmethod
