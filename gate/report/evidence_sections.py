@@ -8,7 +8,7 @@ from weighbridge.core.documents import LOCAL, Device, Flip, Proportions
 from weighbridge.core.documents.measurement import recorded_runs
 from weighbridge.core.formatting import duration, percent, quantity, span
 from weighbridge.gate.report.blocks import Bullets, Code, Inline, Paragraph, Picture, Section, Table
-from weighbridge.gate.report.facts import Entry, sparkline
+from weighbridge.gate.report.facts import LEAST_FOR_INTERVAL, Entry, sparkline
 from weighbridge.gate.statistics.proportions import Pairs
 
 WORST_SLICES = 5
@@ -137,7 +137,7 @@ def launches_section(entries: Sequence[Entry], picture: str | None) -> Section |
                 [sparkline(found.log_ratio)],
                 [f"{speed.pairs}"],
                 [quantity(speed.ratio, "ratio")],
-                [span(speed.lower, speed.upper, "ratio")],
+                [span(speed.lower, speed.upper, "ratio") if speed.pairs >= LEAST_FOR_INTERVAL else "too few launches"],
                 [percent(speed.sd)],
             )
         )

@@ -11,6 +11,7 @@ from tests.gate.report.test_to_markdown import entries
 from weighbridge.core.documents import Verdict
 from weighbridge.core.formatting import contrast, duration, percent, quantity, signed, span
 from weighbridge.gate.report.edits import Edit, changed_recipes, edits, step_text
+from weighbridge.gate.report.evidence_sections import launches_section
 from weighbridge.gate.report.facts import Entry, sparkline, unbeaten
 from weighbridge.gate.report.tables import launches_csv, limits_csv, metrics, trade_off_csv
 from weighbridge.gate.verdict.judge import judge
@@ -172,3 +173,12 @@ def test_step_lists_are_compared_as_steps():
     assert changed_recipes(base, base) == frozenset()
     assert step_text({"factorize": {}}) == "factorize()"
     assert step_text("odd") == '"odd"'
+
+
+def test_an_interval_of_few_launches_is_not_shown():
+    """Four launch pairs bound nothing; five do."""
+    for pairs, shown in ((4, "too few launches"), (5, "0.89")):
+        weighed = measurement(comparison(latency_p50=launches(0.9, pairs=pairs, sd=0.001)))
+        section = launches_section([Entry("a", judge(weighed, []), weighed)], None)
+        (row,) = section.blocks[-1].rows
+        assert row[4][0].startswith(shown)

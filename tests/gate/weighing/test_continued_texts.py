@@ -4,18 +4,18 @@ import re
 
 import pytest
 from onnx import numpy_helper
-from weighbridge.gate.measure.device import describe
-from weighbridge.gate.report.markdown import render
 
 from tests.gate.measure.test_tokens import CACHED, language, texts, told
 from weighbridge.core.documents import Budget, TaskSection, Verdict, Weighing
 from weighbridge.core.documents.text_sample import TextSample
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import load_model
+from weighbridge.gate.measure.fingerprint import describe
 from weighbridge.gate.report.content import document
 from weighbridge.gate.report.facts import Entry
 from weighbridge.gate.report.page import render as page
 from weighbridge.gate.report.subject import Report
+from weighbridge.gate.report.to_markdown import render
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.verdict.pipeline_changes import setting_changes
 from weighbridge.gate.weighing.continued_texts import decoder
