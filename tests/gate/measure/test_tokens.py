@@ -92,7 +92,8 @@ def test_tokens_are_timed_as_interleaved_as_whole_examples(tmp_path):
     assert launch.log_ratios["tokens_per_second"][pair] < -0.5
     assert ("control", "baseline") in launch.log_ratios["latency.next_token"]
     rate, median = (launch.values[name]["candidate"] for name in ("tokens_per_second", "latency.next_token"))
-    assert rate == pytest.approx(1 / median, rel=0.5)
+    # Half of all steps take the median or longer, however busy the machine is.
+    assert 0 < rate <= 2 / median
 
 
 def test_what_was_not_asked_for_is_not_timed(tmp_path):
