@@ -66,6 +66,8 @@ class Batcher:
     """Requests without an answer, the oldest first. Whoever takes one out settles it: never twice."""
     _since: float | None = None
     """When the run in progress began."""
+    _running: tuple[_Waiting, ...] = ()
+    """Requests in the run in progress."""
     _sweeps: asyncio.AbstractEventLoop | None = None
     """The loop in which requests that wait too long are given up, while there are any."""
 
@@ -79,9 +81,15 @@ class Batcher:
 
     @property
     def stuck(self) -> bool:
-        """Whether the run in progress has taken longer than any request waits."""
-        since = self._since
-        return since is not None and self.clock() - since > self.settings.patience
+        """Whether the run in progress has taken longer than any request waits, or than one of its own did.
+
+        A run begins after its requests came: by its own time alone, who was given up could ask again and wait as long.
+        """
+        since, running = self._since, self._running
+        if since is None:
+            return False
+        given_up = any(waiting not in self._open for waiting in running)
+        return self.clock() - since > self.settings.patience or (given_up and self._running is running)
 
     def submit(self, feed: Feed, settle: Callable[[Result], None]) -> None:
         """Run a request, and call `settle` once: with all outputs, or with a `MeasurementError` where it took too long
@@ -133,10 +141,13 @@ class Batcher:
             first = left or self._queue.get()
             if first is None:
                 return
+            left = None
+            if first not in self._open:
+                continue  # given up: nobody waits for its answer
             batch, left, ended = self._gather(first)
-            self._since = self.clock()
+            self._running, self._since = tuple(batch), self.clock()
             results = self._answers(batch)
-            self._since = None
+            self._since, self._running = None, ()
             if len(batch) == 1 and left is None and self._queue.empty():
                 self._finish(first, results[0])
             else:
@@ -169,6 +180,8 @@ class Batcher:
                 break
             if following is None:
                 return batch, None, True
+            if following not in self._open:
+                continue
             if following.form != first.form or rows + following.rows > self.settings.rows:
                 return batch, following, False
             batch.append(following)

@@ -18,10 +18,11 @@ class Model:
     """Doubles its input; waits where told to, and remembers the sizes of its runs."""
 
     def __init__(self):
-        self.sizes, self.gate = [], threading.Event()
+        self.sizes, self.gate, self.began = [], threading.Event(), threading.Event()
         self.gate.set()
 
     def run(self, feed):
+        self.began.set()
         self.gate.wait(20)
         x = feed["x"]
         self.sizes.append(len(x))
@@ -80,19 +81,39 @@ def test_a_full_queue_refuses_at_once():
 
 def test_a_model_that_hangs_is_given_up_and_then_refused():
     model = Model()
-    batcher = model.batcher(patience=0.1)
+    # The run begins some time after the request came: the model counts as hanging once the request was given up.
+    batcher = model.batcher(patience=0.1, delay=0.08)
 
     async def ask():
         model.gate.clear()
         with pytest.raises(MeasurementError, match=r"no answer within 0\.1 s"):
             await batcher.run(_x(1))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(model.began.wait, 20)
         assert batcher.stuck
         with pytest.raises(BusyError, match="does not answer"):
             await batcher.run(_x(1))
         model.gate.set()
 
     asyncio.run(ask())
+
+
+def test_what_was_given_up_is_not_run_any_more():
+    model = Model()
+    batcher = model.batcher(rows=2, patience=0.1)
+
+    async def ask():
+        model.gate.clear()
+        first = asyncio.create_task(batcher.run(_x(1)))
+        await asyncio.to_thread(model.began.wait, 20)
+        late = await asyncio.gather(first, *(batcher.run(_x(1)) for _ in range(4)), return_exceptions=True)
+        assert all(isinstance(answer, MeasurementError) for answer in late)
+        model.gate.set()
+        while batcher.stuck:
+            await asyncio.sleep(0.01)
+        return await batcher.run(_x(4))
+
+    assert asyncio.run(ask())[0].item() == 8
+    assert model.sizes == [1, 1]
 
 
 def test_what_waits_is_answered_before_the_thread_ends():
