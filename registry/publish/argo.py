@@ -9,16 +9,19 @@ Rollouts takes as an abort.
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 from weighbridge.core.errors import InputError
-from weighbridge.registry.publish.manifests import Options, Traffic, metadata
+from weighbridge.registry.publish.manifests import STORE, VOLUME, Options, Traffic, init_container, metadata
+from weighbridge.registry.publish.model_repository import model_path
 
 API_VERSION = "argoproj.io/v1alpha1"
 
 
 def rollout(traffic: Traffic, options: Options) -> dict[str, Any]:
-    """The object as plain values. The container learns its model from `MODEL_URI`, `MODEL_VERSION`, `MODEL_DIGEST`.
+    """The object as plain values. The container learns its model from `MODEL_URI`, `MODEL_VERSION`, `MODEL_DIGEST`, and
+    `MODEL_PATH` where an init container has put it there.
 
     No image is an `InputError`: only the user knows what serves the model.
     """
@@ -30,7 +33,7 @@ def rollout(traffic: Traffic, options: Options) -> dict[str, Any]:
     if traffic.weight is not None:
         canary["steps"] = [{"setWeight": traffic.weight}, {"pause": {}}]
     newest = traffic.newest
-    container = {
+    container: dict[str, Any] = {
         "name": "model",
         "image": options.image,
         "env": [
@@ -40,6 +43,13 @@ def rollout(traffic: Traffic, options: Options) -> dict[str, Any]:
         ],
         "ports": [{"containerPort": options.port, "name": "http"}],
     }
+    pod: dict[str, Any] = {"containers": [container]}
+    if options.init_image is not None:
+        path = str(PurePosixPath(STORE, model_path(traffic.model, newest.target)))
+        container["env"] += [{"name": "MODEL_PATH", "value": path}]
+        container["volumeMounts"] = [{"name": VOLUME, "mountPath": STORE, "readOnly": True}]
+        pod["initContainers"] = [init_container(traffic, options)]
+        pod["volumes"] = [{"name": VOLUME, "emptyDir": {}}]
     selector = {"app.kubernetes.io/name": traffic.name}
     return {
         "apiVersion": API_VERSION,
@@ -51,7 +61,7 @@ def rollout(traffic: Traffic, options: Options) -> dict[str, Any]:
             "selector": {"matchLabels": selector},
             "template": {
                 "metadata": {"labels": dict(selector)},
-                "spec": {"containers": [container]},
+                "spec": pod,
             },
             "strategy": {"canary": canary},
         },

@@ -12,7 +12,8 @@ from typing import Any
 
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.targets import TARGETS
-from weighbridge.registry.publish.manifests import Options, Traffic, metadata
+from weighbridge.registry.publish.manifests import STORE, VOLUME, Options, Traffic, init_container, metadata
+from weighbridge.registry.publish.oci_reference import SCHEME
 
 API_VERSION = "serving.kserve.io/v1beta1"
 
@@ -33,10 +34,28 @@ def inference_service(traffic: Traffic, options: Options) -> dict[str, Any]:
     predictor: dict[str, Any] = {}
     if traffic.weight is not None:
         predictor["canaryTrafficPercent"] = traffic.weight
-    predictor["model"] = {"modelFormat": {"name": known.kserve}, "storageUri": traffic.newest.uri}
+    model: dict[str, Any] = {"modelFormat": {"name": known.kserve}}
+    if options.init_image is None:
+        model["storageUri"] = _known(traffic.newest.uri)
+    else:
+        predictor["initContainers"] = [init_container(traffic, options)]
+        predictor["volumes"] = [{"name": VOLUME, "emptyDir": {}}]
+        model["volumeMounts"] = [{"name": VOLUME, "mountPath": STORE, "readOnly": True}]
+    predictor["model"] = model
     return {
         "apiVersion": API_VERSION,
         "kind": "InferenceService",
         "metadata": metadata(traffic, options),
         "spec": {"predictor": predictor},
     }
+
+
+def _known(uri: str) -> str:
+    """A place that KServe's storage initializer reads; of images (`oci://`) it expects another layout than ours."""
+    if uri.startswith(SCHEME):
+        raise InputError(
+            "KServe does not read models from an OCI registry in this form",
+            where="--storage-uri",
+            fix="--init-image IMAGE",
+        )
+    return uri

@@ -11,12 +11,16 @@ import re
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.facts.isa import Host
 from weighbridge.core.files import dump_yaml
 from weighbridge.registry.lookup.resolved import require_host
+from weighbridge.registry.publish import oci
+from weighbridge.registry.publish.model_repository import model_path
+from weighbridge.registry.publish.oci_reference import SCHEME, parse_reference
 from weighbridge.registry.publish.package import choose
 from weighbridge.registry.state.records import Canary, Placed, StoredArtifact, VersionRecord
 from weighbridge.registry.state.snapshot import ModelState
@@ -24,7 +28,9 @@ from weighbridge.registry.state.snapshot import ModelState
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 FILES = ("stable.yaml", "canary.yaml")
 """In the order in which they are to be applied."""
-_FIELDS = ("model", "version", "digest", "sha256", "md5", "recipe", "target", "commit")
+_FIELDS = ("model", "version", "digest", "sha256", "md5", "recipe", "target", "commit", "manifest")
+STORE, VOLUME = "/mnt/models", "model"
+"""Where the container that serves finds its model, and the volume that an init container puts it on."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,15 @@ class Options:
 
     storage_uri: str
     """Where the serving system finds a version, with `{model}`, `{version}`, `{digest}`, `{sha256}`, `{md5}`,
-    `{recipe}`, `{target}` and `{commit}` filled in: `s3://models/{model}/{version}`."""
+    `{recipe}`, `{target}`, `{commit}` and `{manifest}` (the digest in an OCI registry) filled in:
+    `s3://models/{model}/{version}`, `oci://host/{model}@{manifest}`."""
     namespace: str | None = None
     name: str | None = None
     """Of the Kubernetes object; None: the model's name as a DNS label."""
     image: str | None = None
     """Of the container that serves (Argo Rollouts)."""
+    init_image: str | None = None
+    """With weighbridge in it: an init container pulls the version, and the pod starts with the right bytes only."""
     replicas: int = 2
     """Pods of a Rollout; the canary's share is only as fine as their number, unless a mesh splits the traffic."""
     port: int = 8080
@@ -147,7 +156,28 @@ def _served(state: ModelState, place: Placed, options: Options) -> Served:
     return Served(place.version, artifact.digest, uri, artifact.target, tuple(artifact.requires))
 
 
-def storage_uri(template: str, record: VersionRecord, artifact: StoredArtifact) -> str:
+def init_container(traffic: Traffic, options: Options) -> dict[str, Any]:
+    """An init container that pulls the newest version onto the volume. Bytes of another digest, or a processor that
+    lacks what they require, end it, and the pod does not start. A place that no digest confirms is an `InputError`.
+    """
+    served = traffic.newest
+    if not served.uri.startswith(SCHEME) or parse_reference(served.uri).digest is None:
+        raise InputError(
+            f"{served.uri!r} names no digest that an init container could check",
+            where="--storage-uri",
+            fix="oci://HOST/{model}@{manifest}, where `registry push` puts it",
+        )
+    folder = str(PurePosixPath(STORE, model_path(traffic.model, served.target)).parent)
+    wherever = [] if options.host is not None else ["--any-host"]
+    return {
+        "name": "weighbridge-pull",
+        "image": options.init_image,
+        "args": ["registry", "pull", served.uri, "--model", traffic.model, *wherever, "--out", folder],
+        "volumeMounts": [{"name": VOLUME, "mountPath": STORE}],
+    }
+
+
+def storage_uri(template: str, record: VersionRecord, artifact: StoredArtifact, where: str = "--storage-uri") -> str:
     """The template with the facts of a version's artifact in it; a field that there is not is an `InputError`."""
     facts = {
         "model": record.model,
@@ -158,18 +188,19 @@ def storage_uri(template: str, record: VersionRecord, artifact: StoredArtifact) 
         "recipe": record.recipe_name,
         "target": artifact.target,
         "commit": record.commit,
+        "manifest": oci.manifest_digest(record, artifact),
     }
     known = ", ".join(f"{{{name}}}" for name in _FIELDS)
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise InputError(f"{template!r} is not a valid template: {error}", where="--storage-uri", fix=known) from error
+        raise InputError(f"{template!r} is not a valid template: {error}", where=where, fix=known) from error
     for _, field, form, conversion in parts:
         if field is not None and (field not in facts or form or conversion):
-            raise InputError(f"unknown field {{{field}}}", where="--storage-uri", fix=f"fields: {known}")
+            raise InputError(f"unknown field {{{field}}}", where=where, fix=f"fields: {known}")
     filled = "".join(text + (facts[field] if field is not None else "") for text, field, _, _ in parts)
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s\"'\\]+", filled):
-        raise InputError(f"{filled!r} is no URI", where="--storage-uri", fix="such as s3://models/{model}/{version}")
+        raise InputError(f"{filled!r} is no URI", where=where, fix="such as s3://models/{model}/{version}")
     return filled
 
 

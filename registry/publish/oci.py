@@ -148,6 +148,11 @@ def model_manifest(package: Package) -> bytes:
     )
 
 
+def manifest_digest(record: VersionRecord, artifact: StoredArtifact) -> str:
+    """The digest that a version's manifest has, wherever it is pushed: that of a reference which confirms the bytes."""
+    return describe(model_manifest(Package(record, b"", artifact, Path(artifact.path), None)), MANIFEST).digest
+
+
 def config_json(package: Package) -> bytes:
     """The configuration that ModelPack asks for (model-spec, `docs/config.md`)."""
     record = package.record

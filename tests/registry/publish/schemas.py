@@ -8,6 +8,7 @@ which keeps every rule, leaves the prose (`description`) out, and writes a part 
 only, under `$defs`. See the README beside them for where the definitions are from.
 """
 
+import functools
 import hashlib
 import json
 import sys
@@ -49,13 +50,20 @@ def validate(document, name):
 
     A cluster drops a key that the schema lacks without a word; here that is an error too.
     """
-    stored = json.loads((FIXTURES / f"{name}.json").read_text())
+    stored, validator = _validator(name)
     assert document["apiVersion"] == stored["apiVersion"]
     assert document["kind"] == stored["kind"]
+    validator.validate(document)
+    jsonschema.validate(document["metadata"], METADATA)
+
+
+@functools.cache
+def _validator(name):
+    """What is stored of a definition, and its validator: read and checked once."""
+    stored = json.loads((FIXTURES / f"{name}.json").read_text())
     schema = {**closed(stored["schema"]), "$defs": {key: closed(part) for key, part in stored["$defs"].items()}}
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
-    jsonschema.validate(document["metadata"], METADATA)
+    return stored, jsonschema.Draft202012Validator(schema)
 
 
 def closed(schema):

@@ -28,6 +28,15 @@ class ServiceOptions:
         str | None,
         typer.Option("--image", metavar="IMAGE", help="Of the container that serves (argo).", show_default=False),
     ] = None
+    init_image: Annotated[
+        str | None,
+        typer.Option(
+            "--init-image",
+            metavar="IMAGE",
+            help="With weighbridge: an init container pulls the version and checks its digest.",
+            show_default=False,
+        ),
+    ] = None
     name: Annotated[
         str | None,
         typer.Option("--name", metavar="NAME", help="Of the object; the model's by default.", show_default=False),
@@ -49,7 +58,7 @@ def manifests(
         ...,
         "--storage-uri",
         metavar="URI",
-        help="Where a version lies: s3://models/{model}/{version}; also {sha256}, {recipe} …",
+        help="Where `registry push` puts a version: s3://models/{model}/{version}; also {sha256}, {manifest} …",
     ),
     service: ServiceOptions,
     target: Target = None,
@@ -69,6 +78,7 @@ def manifests(
         service.namespace,
         service.name,
         service.image,
+        service.init_image,
         service.replicas,
         service.port,
         target,

@@ -24,7 +24,7 @@ from weighbridge.cli.registry.registry_options import (
 )
 
 if TYPE_CHECKING:
-    from weighbridge.registry.publish.pull import Carried, DvcRemote, OciSource
+    from weighbridge.registry.publish.pull import Carried, DvcRemote, OciSource, Wanted
 
 
 @dataclass(frozen=True)
@@ -128,19 +128,44 @@ def pull(
 def push(
     *,
     spec: Spec,
-    reference: str = typer.Argument(..., help="oci://host[:port]/repository:tag"),
+    place: str = typer.Argument(
+        ...,
+        metavar="PLACE",
+        help="oci://host/repository:tag, s3://bucket/path or file:///folder, with {model}, {version}, {sha256} …",
+    ),
     target: Target = None,
     move: bool = typer.Option(False, "--move", help="Let the tag move if it names other content (a channel's tag)."),
     plain_http: PlainHttp = False,
     project: ProjectOptions,
 ) -> None:
-    """Push a version as an OCI artifact, with its record, signed statement and bill of materials as referrers."""
+    """Push a version as an OCI artifact, or into a folder or S3 in the layout that model servers load (NAME/1/FILE)."""
+    from weighbridge.core.errors import InputError
+    from weighbridge.registry.publish import model_repository, pull
+    from weighbridge.registry.publish.manifests import storage_uri
+    from weighbridge.registry.publish.oci_reference import SCHEME
+    from weighbridge.registry.publish.package import choose
+
+    wanted = pull.want(project.home, spec, target=target)
+    filled = storage_uri(place, wanted.record, choose(wanted.record, wanted.resolved.target), "PLACE")
+    if filled.startswith(SCHEME):
+        _push_artifact(project, wanted, _source(filled, plain_http=plain_http), move=move)
+        return
+    if move or plain_http:
+        raise InputError("belongs to an OCI registry", where="--move" if move else "--plain-http", fix="leave it out")
+    with pull.packaged(project.home, wanted) as package:
+        published = model_repository.publish(package, filled)
+    if project.as_json:
+        print_json({"uri": published.uri, "files": published.files, "created": published.created})
+        return
+    typer.echo(f"{published.uri}{'' if published.created else ' (already there)'}")
+    typer.echo("".join(f"  {file}\n" for file in published.files), nl=False)
+
+
+def _push_artifact(project: ProjectOptions, wanted: Wanted, place: OciSource, *, move: bool) -> None:
     from weighbridge.core.files import pretty_json, sha256_bytes
     from weighbridge.registry.publish import oci, pull
     from weighbridge.registry.views.bom import bom
 
-    place = _source(reference, plain_http=plain_http)
-    wanted = pull.want(project.home, spec, target=target)
     with pull.packaged(project.home, wanted) as package:
         materials = pretty_json(bom(package.record, sha256_bytes(package.record_bytes))).encode()
         pushed = oci.push(package, place.reference, place.repository, bom=materials, move=move)
