@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from weighbridge.compress.steps import Constraint
-from weighbridge.compress.training.objective import Augment, Loss, augmentation, batch, default_loss, deterministic
+from weighbridge.compress.training.losses import Loss, default_loss
+from weighbridge.compress.training.objective import Augment, augmentation, batch, deterministic
 from weighbridge.compress.training.user_loop import run_loop
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError, InvariantError

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from weighbridge.compress.graph.forward import outputs
-from weighbridge.compress.training.objective import batch, deterministic, one_score
+from weighbridge.compress.training.losses import one_score
+from weighbridge.compress.training.objective import batch, deterministic
 from weighbridge.core.answers.agreement import cosines
 from weighbridge.core.answers.decisions import IGNORED, threshold
 from weighbridge.core.documents import TrainSection

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weighbridge.compress.graph.forward import outputs
+from weighbridge.compress.training.losses import Loss, default_loss
 from weighbridge.compress.training.module_quality import evaluate, predict
-from weighbridge.compress.training.objective import Loss, default_loss
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split

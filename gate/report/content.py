@@ -34,14 +34,8 @@ from weighbridge.gate.report.headline import headline
 from weighbridge.gate.report.next_section import next_section, stanzas_section
 from weighbridge.gate.report.phrases import exact_value, interval, joined, listed, named_budget
 from weighbridge.gate.report.portability_table import portability_section
-from weighbridge.gate.report.recipe_rows import (
-    accuracy_cell,
-    all_rows,
-    first_rows,
-    latency_cell,
-    place_columns,
-    size_cell,
-)
+from weighbridge.gate.report.recipe_cells import accuracy_cell, latency_cell, size_cell
+from weighbridge.gate.report.recipe_rows import all_rows, first_rows, place_columns
 from weighbridge.gate.report.subject import PICTURES, Report
 from weighbridge.gate.report.target_tables import targets_section
 from weighbridge.gate.verdict.judge import name_of

@@ -24,8 +24,9 @@ from weighbridge.core.documents import (
 )
 from weighbridge.core.documents.shared_budgets import overridden
 from weighbridge.core.facts.budget_rules import BUDGET_RULES
-from weighbridge.core.facts.metrics import METRICS, is_plain
+from weighbridge.core.facts.metrics import METRICS
 from weighbridge.core.facts.policy_changes import CHANGE_KINDS
+from weighbridge.core.facts.quantities import is_plain
 from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.project import without_anchors
 from weighbridge.core.strict_yaml import parse_yaml

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from weighbridge.core.documents.base import Written
-from weighbridge.core.facts.metrics import parse_quantity
+from weighbridge.core.facts.quantities import parse_quantity
 
 OnlineMetric = Literal["error_rate", "latency", "accuracy", "paired_accuracy", "drift", "disagreement"]
 _RULES: dict[str, tuple[str, ...]] = {

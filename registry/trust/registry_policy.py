@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_
 
 from weighbridge.core.documents.base import Written, load, parse
 from weighbridge.core.errors import InputError, StateError
-from weighbridge.core.facts.metrics import parse_quantity, require_duration
+from weighbridge.core.facts.quantities import parse_quantity, require_duration
 from weighbridge.core.files import read_yaml
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.state.layout import POLICY, View, safe_relative

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from weighbridge.core.documents.base import Written
-from weighbridge.core.facts.metrics import parse_quantity
+from weighbridge.core.facts.quantities import parse_quantity
 
 Action = Literal["tell", "hold", "roll back"]
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from weighbridge.ci.annotations import line_of
 from weighbridge.ci.known_techniques import check_steps
 from weighbridge.core.documents import Params
-from weighbridge.core.documents.base import explain_all
 from weighbridge.core.documents.shared_budgets import shared_text, with_shared
+from weighbridge.core.documents.validation_faults import explain_all
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import read_bytes
 from weighbridge.core.project import without_anchors

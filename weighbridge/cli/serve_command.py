@@ -79,7 +79,7 @@ class Treated:
 
     def settings(self) -> Options:
         """As the server takes it."""
-        from weighbridge.core.facts.metrics import parse_quantity
+        from weighbridge.core.facts.quantities import parse_quantity
         from weighbridge.data import import_callable
         from weighbridge.serve import answers
         from weighbridge.serve.answers import Options
@@ -140,7 +140,7 @@ def serve(
 
 
 def _seconds(text: str, where: str) -> float:
-    from weighbridge.core.facts.metrics import parse_quantity
+    from weighbridge.core.facts.quantities import parse_quantity
 
     return float(_parsed(parse_quantity, text, "seconds", where))
 

@@ -23,8 +23,9 @@ from weighbridge.compress.graph.layers import calls, row
 from weighbridge.compress.steps import Constraint, Context, Facts, Step, StepConfig, Subject
 from weighbridge.compress.techniques.distill.hints import Hint, Hinted, hinted
 from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.losses import Loss
 from weighbridge.compress.training.module_quality import check_module, evaluate, metric_name, quality
-from weighbridge.compress.training.objective import Loss, batch, deterministic
+from weighbridge.compress.training.objective import batch, deterministic
 from weighbridge.compress.training.settings import TEACHER, Finetune
 from weighbridge.compress.training.soft_targets import check_shapes, distillation_loss
 from weighbridge.compress.training.splits import holdout

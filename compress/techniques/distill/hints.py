@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from weighbridge.compress.graph.forward import outputs
 from weighbridge.compress.graph.layers import matching
 from weighbridge.compress.steps import Constraint
-from weighbridge.compress.training.objective import Loss
+from weighbridge.compress.training.losses import Loss
 from weighbridge.core.documents import Written
 from weighbridge.core.errors import InputError
 

@@ -20,7 +20,8 @@ from weighbridge.compress.steps import Context, Facts
 from weighbridge.compress.techniques.prune.channel_groups import ChannelGroup, channel_groups, inner
 from weighbridge.compress.techniques.prune.config import PruneConfig
 from weighbridge.compress.techniques.prune.tracing import OPAQUE, TRACING_ERRORS, dependency_graph, quiet, untraceable
-from weighbridge.compress.training.objective import batch, default_loss, deterministic
+from weighbridge.compress.training.losses import default_loss
+from weighbridge.compress.training.objective import batch, deterministic
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 

@@ -63,7 +63,8 @@ from weighbridge.core.documents.verdict import (
     worst,
 )
 from weighbridge.core.documents.weighing_section import Weighing
-from weighbridge.core.facts.metrics import METRICS, Metric, parse_quantity
+from weighbridge.core.facts.metrics import METRICS, Metric
+from weighbridge.core.facts.quantities import parse_quantity
 
 __all__ = [
     "LOCAL",

@@ -11,7 +11,8 @@ from weighbridge.core.documents.base import Written
 from weighbridge.core.documents.device import Device
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.budget_rules import BUDGET_RULES, BudgetRule
-from weighbridge.core.facts.metrics import Metric, find_metric, parse_quantity
+from weighbridge.core.facts.metrics import Metric, find_metric
+from weighbridge.core.facts.quantities import parse_quantity
 
 
 class Budget(Written):

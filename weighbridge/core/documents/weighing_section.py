@@ -8,7 +8,7 @@ from pydantic import Field, WithJsonSchema, model_validator
 
 from weighbridge.core.documents.base import Written
 from weighbridge.core.documents.text_sample import TextSample
-from weighbridge.core.facts.metrics import parse_quantity, require_duration
+from weighbridge.core.facts.quantities import parse_quantity, require_duration
 
 AUTO = "auto"
 MOST_SECONDS = 3600.0

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from weighbridge.core.errors import InputError
-from weighbridge.core.facts.metrics import Unit
+from weighbridge.core.facts.quantities import Unit
 
 Scale = Literal["value", "ratio", "drop"]
 """`value`: the candidate's own. `ratio`: candidate / reference. `drop`: reference - candidate."""
