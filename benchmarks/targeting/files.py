@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from weighbridge.core.documents import Manifest, baseline_folder, recipe_folder
-from weighbridge.gate.measure.sizes import Model, read_model
+from weighbridge.gate.measure.model_files import Model, read_model
 
 TARGETS = ("onnxruntime", "litert", "executorch")
 SCHEMES = {"int8": "static-int8", "qat-int8": "qat-int8"}

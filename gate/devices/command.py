@@ -39,9 +39,9 @@ from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.machine import lock_path
 from weighbridge.gate.measure.machine_lock import machine_lock
+from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
-from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
 Said = TypeVar("Said", Described, Answered, Launched)

@@ -19,8 +19,8 @@ from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.fingerprint import document
 from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
+from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.measure.process import StagedArtifact
-from weighbridge.gate.measure.sizes import Model
 
 Array = NDArray[Any]
 UNKNOWN = {

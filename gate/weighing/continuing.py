@@ -12,7 +12,7 @@ from weighbridge.core.documents import Measurement
 from weighbridge.core.documents.measurement import question
 from weighbridge.core.errors import StateError
 from weighbridge.core.git import Git
-from weighbridge.gate.measure.sizes import Model
+from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.weighing.accumulator import Accumulator, Against
 from weighbridge.gate.weighing.distinct import merged
 from weighbridge.gate.weighing.job import Job

@@ -17,8 +17,8 @@ from weighbridge.core.facts.targets import DEFAULT_TARGET, target_of_suffix
 from weighbridge.data import Split, import_callable
 from weighbridge.gate.measure.feeding import Feeding, feeding, find_output
 from weighbridge.gate.measure.launches import Journey, LaunchProtocol
+from weighbridge.gate.measure.model_files import Model, read_model
 from weighbridge.gate.measure.signatures import same_inputs, same_outputs
-from weighbridge.gate.measure.sizes import Model, read_model
 from weighbridge.gate.measure.streams import with_states
 from weighbridge.gate.weighing.own import Score
 

@@ -9,7 +9,7 @@ from typing import Any
 from weighbridge.core.documents import Comparison, Continued, Evidence, Flip, Measurement, Proportions, Scored, Worsened
 from weighbridge.core.documents import Protocol as ProtocolRecord
 from weighbridge.core.documents.measurement import CODE
-from weighbridge.gate.measure.sizes import Model
+from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.weighing.accumulator import Accumulator
 from weighbridge.gate.weighing.continuing import PROTOCOL_VERSION

@@ -26,8 +26,8 @@ from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import timed_share
 from weighbridge.gate.measure.launches import FEEDS, TOKENS, Journey, Setup
+from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.measure.process import StagedArtifact
-from weighbridge.gate.measure.sizes import Model
 from weighbridge.gate.measure.streams import no_steps, prompt_tokens
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy, other_inputs, runs

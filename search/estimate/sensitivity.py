@@ -6,34 +6,26 @@ measured: the share of each layer from one profile of the baseline, and of each 
 
 from __future__ import annotations
 
-import json
 import math
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from weighbridge.compress.graph.layers import calls
 from weighbridge.compress.recipe.maker import Maker
-from weighbridge.compress.steps import Subject
 from weighbridge.compress.techniques.prune.structured import cost
 from weighbridge.compress.training.module_quality import predict
 from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.progress import Progress
+from weighbridge.search.estimate.layer_times import RESTING, predicted_time, time_shares
 from weighbridge.search.problem.searched_model import Source
 from weighbridge.search.problem.space import Space, Value
 
 Array = NDArray[Any]
-PROFILED = 200
-"""Inferences of the profile."""
-RESTING = ("rate", "teacher")
-"""Knobs that change nothing before training."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +89,6 @@ def _effect(
     return Effect(*choice, divergence(answers, reference), math.log(params), math.log(predicted_time(was, now, shares)))
 
 
-def predicted_time(was: Mapping[str, int], now: Mapping[str, int], shares: Mapping[str, float]) -> float:
-    """Time beside the baseline's: each layer's measured share, scaled by what is left of its work."""
-    if not shares or not sum(was.values()):
-        return max(sum(now.values()) / max(sum(was.values()), 1), 1e-3)
-    left = 1.0 - sum(shares.values())
-    for layer, share in shares.items():
-        work = sum(macs for name, macs in now.items() if name == layer or name.startswith(f"{layer}."))
-        left += share * (work / was[layer] if was.get(layer) else 1.0)
-    return max(left, 1e-3)
-
-
 def divergence(ours: Array, theirs: Array) -> float:
     """Mean Kullback-Leibler divergence of softmax answers (n, classes), in nats; of values the squared relative error.
 
@@ -124,34 +105,6 @@ def divergence(ours: Array, theirs: Array) -> float:
 def _log_softmax(values: Array) -> Array:
     shifted = values - values.max(1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
-
-
-def time_shares(source: Source) -> dict[str, float]:
-    """Each layer's share of the time of one inference, by onnxruntime's own profile on one thread.
-
-    Layers are those that a node is named after; what belongs to none (reshaping, pooling) is in no share.
-    """
-    assert source.context.data.calibration is not None  # the contract of `Context.data`
-    example = {name: array[:1] for name, array in source.context.data.calibration.inputs.items()}
-    with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_profiling, options.log_severity_level = True, 3
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        # The file that ships has short names: layers are found in the graph that it is written from.
-        start, calibration = source.start, source.context.data.calibration
-        graph = source.target.export(start.module, calibration) if isinstance(start, Subject) else start
-        session = ort.InferenceSession(graph.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        for _ in range(PROFILED):
-            session.run(None, example)
-        events = json.loads(Path(session.end_profiling()).read_text())
-    spent: dict[str, float] = {}
-    for event in events:
-        if event.get("cat") == "Node" and str(event.get("name", "")).endswith("_kernel_time"):
-            layer = str(event["name"]).removesuffix("_kernel_time").partition("/")[0]
-            spent[layer] = spent.get(layer, 0.0) + float(event["dur"])
-    total = sum(spent.values()) or 1.0
-    return {layer: time / total for layer, time in spent.items()}
 
 
 __all__ = ["Effect", "divergence", "effects", "predicted_time", "time_shares"]

@@ -21,7 +21,7 @@ from weighbridge.data import Split
 from weighbridge.gate.devices.local import Local
 from weighbridge.gate.measure.feeding import feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, LaunchProtocol, Setup
-from weighbridge.gate.measure.sizes import Model, read_model
+from weighbridge.gate.measure.model_files import Model, read_model
 from weighbridge.gate.statistics.centre import SIGNED_RANK
 from weighbridge.gate.weighing.sampling import own_cores
 

@@ -7,7 +7,7 @@ from benchmarks.plots import deep_compression, targets
 from benchmarks.targeting.files import Built, through_openvino
 from benchmarks.targets import Taken, row, shown, ssh_bar
 from tests.gate.models import linear
-from weighbridge.gate.measure.sizes import read_model
+from weighbridge.gate.measure.model_files import read_model
 
 
 @pytest.mark.parametrize(("ssh", "met"), [(12.9, True), (13.1, False)])

@@ -17,7 +17,7 @@ from weighbridge.gate.devices.local import Local
 from weighbridge.gate.devices.ssh import Ssh
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding, feeding
-from weighbridge.gate.measure.sizes import read_model
+from weighbridge.gate.measure.model_files import read_model
 
 PYTHON = os.environ.get("WEIGHBRIDGE_ARM64_PYTHON")
 pytestmark = [

@@ -15,7 +15,7 @@ from weighbridge.gate.devices.command import Harness
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.launch_setup import Journey, LaunchProtocol, Setup
-from weighbridge.gate.measure.sizes import read_model
+from weighbridge.gate.measure.model_files import read_model
 
 SCRIPT = Path(__file__).parents[1] / "harness.py"
 QUICK = LaunchProtocol(fewest_rounds=5, rounds=10)

@@ -25,7 +25,7 @@ from weighbridge.gate.devices.ssh import Ssh
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.launch_setup import Journey, LaunchProtocol, Setup
-from weighbridge.gate.measure.sizes import read_model
+from weighbridge.gate.measure.model_files import read_model
 
 QUICK = LaunchProtocol(
     warm_seconds=0.0, rounds=20, fewest_rounds=5, launch_seconds=0.2, throughput_batch_size=8, timeout=20

@@ -7,7 +7,8 @@ from tests.gate.models import linear
 from weighbridge.core.documents import Absent, Exact
 from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.core.files import sha256_file
-from weighbridge.gate.measure.sizes import facts, read_model
+from weighbridge.gate.measure.model_files import read_model
+from weighbridge.gate.measure.sizes import facts
 
 
 def test_sizes_are_those_of_the_file(tmp_path):

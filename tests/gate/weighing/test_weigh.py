@@ -13,8 +13,8 @@ from weighbridge.gate.devices import local
 from weighbridge.gate.measure import evaluation
 from weighbridge.gate.measure.fingerprint import describe
 from weighbridge.gate.measure.launches import LaunchProtocol
+from weighbridge.gate.measure.model_files import read_model
 from weighbridge.gate.measure.runtimes import ADAPTERS
-from weighbridge.gate.measure.sizes import read_model
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing.continuing import continues
 from weighbridge.gate.weighing.job import JobOptions, Source, default_budgets, read_job, with_metrics

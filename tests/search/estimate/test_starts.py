@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from weighbridge.search.estimate.sensitivity import Effect, divergence, predicted_time
+from weighbridge.search.estimate.layer_times import predicted_time
+from weighbridge.search.estimate.sensitivity import Effect, divergence
 from weighbridge.search.estimate.starts import solve, starting_points
 
 EFFECTS = [
