@@ -172,9 +172,11 @@ class Repository:
         entries = listed.document(where).get("manifests")
         return [Descriptor.read(entry, where) for entry in entries] if isinstance(entries, list) else []
 
-    def attach(self, manifest: bytes, subject: str, artifact_type: str) -> Descriptor:
+    def attach(
+        self, manifest: bytes, subject: str, artifact_type: str, annotations: Mapping[str, str] = {}
+    ) -> Descriptor:
         """Store a manifest that refers to `subject`, and see to it that it is found from there."""
-        stored = Descriptor(MANIFEST, sha256_bytes(manifest), len(manifest), artifact_type)
+        stored = Descriptor(MANIFEST, sha256_bytes(manifest), len(manifest), artifact_type, annotations)
         if not self.put_manifest(manifest, MANIFEST, stored.digest):
             self._list_by_tag(stored, subject)
         return stored

@@ -28,12 +28,16 @@ CONFIG = "application/vnd.cncf.model.config.v1+json"
 WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
 RECORD = "application/vnd.weighbridge.record.v1+yaml"
 STATEMENT = "application/vnd.dsse.envelope.v1+json"
+CHANNEL = "application/vnd.weighbridge.channel.v1+json"
 BOM = "application/vnd.cyclonedx+json"
 FILE_PATH = "org.cncf.model.filepath"
 TITLE = "org.opencontainers.image.title"
+CREATED = "org.opencontainers.image.created"
 _SMALL = 2**20
 """Bytes: no record and no statement is larger."""
 _EMPTY = b"{}"
+_NEWEST = 16
+"""Channel statements that are read: each renewal adds one, and only the newest matters."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,21 @@ class Pushed:
     """False where the tag named this very artifact already."""
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is pushed beside a version, its record and its statement."""
+
+    bom: bytes | None = None
+    channel: bytes | None = None
+    """A signed channel statement, see `trust.freshness`."""
+    at: str = ""
+    """When the channel statement was signed, UTC, ISO 8601: only a hint for finding the newest one."""
+
+
 def push(
-    package: Package, reference: Reference, repository: Repository, *, bom: bytes | None = None, move: bool = False
+    package: Package, reference: Reference, repository: Repository, *, beside: Beside = Beside(), move: bool = False
 ) -> Pushed:
-    """Push a version under `reference`'s tag, its record, statement and `bom` as referrers.
+    """Push a version under `reference`'s tag, its record, statement and what is `beside` as referrers.
 
     A tag that names other content is a `StateError` unless `move` says that it is meant to move (a channel's tag,
     not a version's). The tag is written last and read back.
@@ -76,10 +91,12 @@ def push(
     for content, kind, title in (
         (package.record_bytes, RECORD, "record.yaml"),
         (package.statement, STATEMENT, "statement.json"),
-        (bom, BOM, "bom.cdx.json"),
+        (beside.bom, BOM, "bom.cdx.json"),
+        (beside.channel, CHANNEL, "channel.json"),
     ):
         if content is not None:
-            attached[kind] = _attach(repository, content, kind, title, stored).digest
+            created = beside.at if kind == CHANNEL else ""
+            attached[kind] = _attach(repository, content, kind, title, stored, created=created).digest
     repository.put_manifest(manifest, MANIFEST, reference.tag)
     _read_back(repository, reference, stored)
     where = Reference(reference.host, reference.repository, reference.tag, stored.digest)
@@ -97,13 +114,15 @@ class Provenance:
 
 
 @contextmanager
-def pulled(reference: Reference, repository: Repository, provenance: Provenance | None = None) -> Iterator[Package]:
+def pulled(
+    reference: Reference, repository: Repository, provenance: Provenance | None = None, *, channels: bool = False
+) -> Iterator[Package]:
     """A version from an OCI registry, every byte checked against its digest; its files live as long as the context.
 
     With `provenance`, record and statement are the history's, and the OCI registry gives the model file only: what else
     refers to the artifact cannot do harm. Without, they are those that refer to the artifact, one of each at most,
     the record names the layer's digest, and whether it may be trusted is the caller's question, by the statement's
-    signature.
+    signature. `channels`: the newest channel statements too, as they are.
     """
     where = str(reference)
     name = reference.digest or reference.tag
@@ -113,7 +132,9 @@ def pulled(reference: Reference, repository: Repository, provenance: Provenance 
     if found is None:
         raise StateError("not found", where=where)
     layer, title = _read_model(found, where)
-    known = provenance or _referring(repository, found.digest, layer, where)
+    listed = repository.referrers(found.digest) if channels or provenance is None else []
+    known = provenance or _referring(repository, listed, found.digest, layer, where)
+    stated = _newest_channels(repository, listed, found.digest) if channels else ()
     artifact = next((item for item in known.record.artifacts if _same(item, layer)), None)
     if artifact is None:
         version = f"{known.record.model}@{known.record.version}"
@@ -122,14 +143,14 @@ def pulled(reference: Reference, repository: Repository, provenance: Provenance 
         file = Path(folder) / title
         with file.open("wb") as target:
             repository.get_blob(layer, target)
-        yield Package(known.record, known.record_bytes, artifact, file, known.statement)
+        yield Package(known.record, known.record_bytes, artifact, file, known.statement, stated)
 
 
 def model_manifest(package: Package) -> bytes:
     """The manifest of a version: a function of its record, so that pushing twice gives one digest."""
     record = package.record
     annotations = {
-        "org.opencontainers.image.created": record.at,
+        CREATED: record.at,
         "org.opencontainers.image.revision": record.commit,
         TITLE: record.model,
         "org.opencontainers.image.version": record.version,
@@ -185,8 +206,11 @@ def _layer(package: Package) -> Descriptor:
     )
 
 
-def _attach(repository: Repository, content: bytes, kind: str, title: str, subject: Descriptor) -> Descriptor:
+def _attach(  # noqa: PLR0913  # one field of the manifest each
+    repository: Repository, content: bytes, kind: str, title: str, subject: Descriptor, *, created: str = ""
+) -> Descriptor:
     """Store content and the manifest by which it refers to `subject`."""
+    annotations = {CREATED: created} if created else {}
     blob = describe(content, kind)
     repository.put_blob(content, blob)
     empty = describe(_EMPTY, EMPTY)
@@ -199,9 +223,10 @@ def _attach(repository: Repository, content: bytes, kind: str, title: str, subje
             "config": empty.to_json(),
             "layers": [Descriptor(kind, blob.digest, blob.size, annotations={TITLE: title}).to_json()],
             "subject": subject.to_json(),
+            **({"annotations": annotations} if annotations else {}),
         }
     )
-    return repository.attach(manifest, subject.digest, kind)
+    return repository.attach(manifest, subject.digest, kind, annotations)
 
 
 def _read_back(repository: Repository, reference: Reference, stored: Descriptor) -> None:
@@ -231,9 +256,17 @@ def _read_model(found: Fetched, where: str) -> tuple[Descriptor, str]:
     return layer, plain_name(layer.annotations.get(FILE_PATH) or layer.annotations.get(TITLE, ""), where)
 
 
-def _referring(repository: Repository, subject: str, layer: Descriptor, where: str) -> Provenance:
+def _newest_channels(repository: Repository, listed: list[Descriptor], subject: str) -> tuple[bytes, ...]:
+    """The newest channel statements that refer to an artifact, by the time that the list gives them."""
+    stated = [entry for entry in listed if entry.artifact_type == CHANNEL]
+    stated.sort(key=lambda entry: entry.annotations.get(CREATED, ""), reverse=True)
+    return tuple(_read_attached(repository, stated[:_NEWEST], CHANNEL, subject))
+
+
+def _referring(
+    repository: Repository, listed: list[Descriptor], subject: str, layer: Descriptor, where: str
+) -> Provenance:
     """Record and statement that refer to an artifact. Two that differ are none at all."""
-    listed = repository.referrers(subject)
     records = {data: read_record(data, where) for data in _read_attached(repository, listed, RECORD, subject)}
     fitting = [data for data, record in records.items() if any(_same(item, layer) for item in record.artifacts)]
     statements = _read_attached(repository, listed, STATEMENT, subject)

@@ -31,6 +31,8 @@ class Package:
     """Holds the artifact's bytes."""
     statement: bytes | None
     """The signed statement's file, where the version is signed."""
+    channels: tuple[bytes, ...] = ()
+    """Channel statements that came along, unverified; see `trust.freshness`."""
 
     @property
     def name(self) -> str:

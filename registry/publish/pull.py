@@ -6,18 +6,19 @@ What the bytes must be is said by the registry's history, its policy and, where 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from weighbridge.core.documents.base import parse
-from weighbridge.core.errors import IntegrityError, StateError
+from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.facts.isa import Host
 from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lookup.location import from_remote, locate
-from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.lookup.resolve import CHANNEL_NAMES, resolve
 from weighbridge.registry.lookup.resolved import Resolved, require_host
 from weighbridge.registry.publish import oci
 from weighbridge.registry.publish.distribution import Repository
@@ -25,6 +26,7 @@ from weighbridge.registry.publish.oci_reference import Reference
 from weighbridge.registry.publish.package import Package, choose, unpack
 from weighbridge.registry.state.layout import POLICY, VERSION_NAME, WorkTree, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
+from weighbridge.registry.trust.freshness import Stated, remember, require_fresh
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, load_policy
 from weighbridge.registry.trust.signing import require_trusted, verify
 
@@ -180,6 +182,10 @@ def _name(source: Place | None) -> str:
             return "project, DVC cache or DVC remote"
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class PullTerms:
     """What a pull without a clone rests on."""
@@ -190,31 +196,61 @@ class PullTerms:
     """The model that is wanted; None: that of the repository's name."""
     host: Host | None = None
     """The processor that will run it; None: whatever it has."""
+    seen: Path | None = None
+    """A file that remembers what channels named: with it, a channel's tag must be fresh, and none goes back."""
 
 
-def pull_reference(source: OciSource, out: Path, terms: PullTerms = PullTerms()) -> Pulled:
+def pull_reference(
+    source: OciSource, out: Path, terms: PullTerms = PullTerms(), *, clock: Callable[[], datetime] = _now
+) -> Pulled:
     """Put what an OCI reference names into `out`, without a clone of the registry.
 
     With a policy file the signature decides, and what it signs must be the model that is wanted, and the version where
     the tag names one: another model's version, signed as well as any, is not taken for it. Without, the digest in the
-    reference is what confirms the bytes; a bare tag then confirms nothing but the transport, and is refused.
+    reference is what confirms the bytes; a bare tag then confirms nothing but the transport, and is refused. Where the
+    policy or a `seen` file asks for freshness, a channel's tag needs a channel statement that has not expired.
     """
     policy, host = terms.policy, terms.host
     rules = load_policy(policy) if policy is not None else None
+    channel = _channel_to_prove(source.reference, rules, terms)
     if rules is None and source.reference.digest is None:
         raise StateError(
             "a tag is not a trusted reference",
             where=str(source.reference),
             fix=f"name the digest (@sha256:…), give --policy {POLICY}, or pull MODEL@VERSION --from it in a clone",
         )
-    with oci.pulled(source.reference, source.repository) as package:
+    with oci.pulled(source.reference, source.repository, channels=channel is not None) as package:
         trust = _trust(package, rules, policy, source.reference)
         if rules is not None or terms.model is not None:
             _require_named(package.record, source.reference, terms.model)
         require_host(package.artifact.requires, host, str(source.reference))
+        stated = None
+        if channel is not None and rules is not None:
+            place = Stated(package.record, package.record_bytes, channel, clock(), str(source.reference))
+            stated = require_fresh(package.channels, place, rules, terms.seen)
+            trust += f", and a channel statement that is good until {stated.expires}"
         file = unpack(package, out)
+    if stated is not None and terms.seen is not None:
+        remember(terms.seen, stated)
     record = package.record
     return Pulled(record.model, record.version, package.artifact.digest, str(file), str(source.reference), trust)
+
+
+def _channel_to_prove(reference: Reference, rules: RegistryPolicy | None, terms: PullTerms) -> str | None:
+    """The channel of which a fresh statement is needed; None where none is: not asked for, or an exact version."""
+    if terms.seen is not None and rules is None:
+        raise InputError("only a policy says whose statements count", where="--seen", fix=f"give --policy {POLICY}")
+    asked = rules is not None and (rules.require_fresh or terms.seen is not None)
+    exact = reference.digest is not None or (reference.tag is not None and VERSION_NAME.fullmatch(reference.tag))
+    if not asked or exact:
+        return None
+    if reference.tag not in CHANNEL_NAMES:
+        raise InputError(
+            f"the tag {reference.tag!r} names no channel, so nothing says whether it is fresh",
+            where=str(reference),
+            fix=f"pull by one of :{', :'.join(CHANNEL_NAMES)}, by a version or by a digest",
+        )
+    return reference.tag
 
 
 def _require_named(record: VersionRecord, reference: Reference, model: str | None) -> None:

@@ -31,12 +31,12 @@ _INSTALL = "pip install 'weighbridge[keyless]'"
 
 @dataclass(frozen=True)
 class Trusted:
-    """What a verified bundle holds."""
+    """What a verified bundle or envelope contains."""
 
     payload: bytes
     """The statement."""
     identity: str
-    """The name in the policy of the identity that signed it."""
+    """The name in the policy of the identity or key that signed it."""
 
 
 def verify_bundle(bundle: bytes, identities: Mapping[str, Identity], trust_root: bytes, where: str) -> Trusted:

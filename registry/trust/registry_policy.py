@@ -83,6 +83,9 @@ class RegistryPolicy(Written):
     """Patterns of identities that may move channels (roll back, canary, quarantine); None: anybody who can push."""
     require_signature: bool = False
     """Refuse to promote, serve or pull a version without a signature by one of `keys` or `identities`."""
+    require_fresh: bool = False
+    """Refuse to pull a channel's tag from OCI without a signed channel statement that has not expired
+    (`registry push --fresh-for`)."""
     keys: dict[str, PublicKey] = {}
     """Public keys (Ed25519 or ECDSA P-256, PEM) whose signatures count, by a name of your choice."""
     retired_keys: dict[str, PublicKey] = {}

@@ -26,7 +26,7 @@ from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import canonical_json, parse_json, pretty_json, read_bytes, sha256_bytes
 from weighbridge.registry.state.layout import POLICY, View, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
-from weighbridge.registry.trust.keyless import KeylessSigner, verify_bundle
+from weighbridge.registry.trust.keyless import KeylessSigner, Trusted, verify_bundle
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -119,7 +119,11 @@ def sign(record: VersionRecord, record_digest: str, key: Signer) -> bytes:
 
     `record` is the one that is about to be written: it is signed as whoever reads its file will see it.
     """
-    payload = canonical_json(statement(VersionRecord.model_validate(record.to_json()), record_digest))
+    return seal(canonical_json(statement(VersionRecord.model_validate(record.to_json()), record_digest)), key)
+
+
+def seal(payload: bytes, key: Signer) -> bytes:
+    """Sign an in-toto statement, canonical JSON; see `sign` for the file."""
     if isinstance(key, KeylessSigner):
         return key.sign(payload)
     message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
@@ -143,6 +147,13 @@ def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: R
     """Check a signed statement: a key or an identity of the policy signed it, and it states exactly what the record
     says. Anything else is an `IntegrityError`.
     """
+    trusted = open_trusted(envelope, policy, where)
+    _require_same(trusted.payload, record, record_digest, where)
+    return Signed(json.loads(trusted.payload), trusted.identity)
+
+
+def open_trusted(envelope: bytes, policy: RegistryPolicy, where: str) -> Trusted:
+    """The statement in an envelope that a key or an identity of the policy signed; else an `IntegrityError`."""
     payload, signatures = _open(envelope, where)
     if is_bundle(envelope):
         if not policy.identities:
@@ -151,21 +162,17 @@ def verify(envelope: bytes, record: VersionRecord, record_digest: str, policy: R
                 where=where,
                 fix=f"see identities in {POLICY}",
             )
-        trusted = verify_bundle(envelope, policy.identities, policy.require_trust_root(), where)
-        payload, name = trusted.payload, trusted.identity
-    else:
-        message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
-        signed = (name for name, pem in policy.keys.items() if _signed_by(name, pem, message, signatures))
-        found = next(signed, None)
-        if found is None:
-            raise UntrustedError(
-                "is not signed by a key that the policy lists",
-                where=where,
-                fix=f"see keys in {POLICY}; a key of yesterday goes under retired_keys",
-            )
-        name = found
-    _require_same(payload, record, record_digest, where)
-    return Signed(json.loads(payload), name)
+        return verify_bundle(envelope, policy.identities, policy.require_trust_root(), where)
+    message = pre_authentication_encoding(PAYLOAD_TYPE, payload)
+    signed = (name for name, pem in policy.keys.items() if _signed_by(name, pem, message, signatures))
+    found = next(signed, None)
+    if found is None:
+        raise UntrustedError(
+            "is not signed by a key that the policy lists",
+            where=where,
+            fix=f"see keys in {POLICY}; a key of yesterday goes under retired_keys",
+        )
+    return Trusted(payload, found)
 
 
 def is_bundle(envelope: bytes) -> bool:

@@ -88,8 +88,8 @@ def test_oras_pulls_what_was_pushed(project, place, tmp_path):
 def test_referrers_are_listed_by_tag_where_the_registry_has_no_api_for_them(project, place):
     """Debian's registry predates the referrers API: the index under the digest's tag stands in, without repeats."""
     reference, _ = place
-    pushed = push(project, "fashion-cnn@v1", reference, bom=b'{"bomFormat": "CycloneDX"}')
-    again = push(project, "fashion-cnn@v1", reference, bom=b'{"bomFormat": "CycloneDX"}')
+    pushed = push(project, "fashion-cnn@v1", reference, beside=publish.Beside(b'{"bomFormat": "CycloneDX"}'))
+    again = push(project, "fashion-cnn@v1", reference, beside=publish.Beside(b'{"bomFormat": "CycloneDX"}'))
     assert not again.created
     assert again.reference == pushed.reference
     tag = referrers_tag(pushed.reference.digest)

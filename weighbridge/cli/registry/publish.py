@@ -12,6 +12,7 @@ import typer
 from weighbridge.cli.console import progress
 from weighbridge.cli.options import grouped
 from weighbridge.cli.registry.output import print_json, write
+from weighbridge.cli.registry.promote_command import Signing
 from weighbridge.cli.registry.registry_options import (
     Model,
     OutFile,
@@ -22,6 +23,7 @@ from weighbridge.cli.registry.registry_options import (
     Spec,
     Target,
 )
+from weighbridge.cli.registry.stating import FreshOptions
 
 if TYPE_CHECKING:
     from weighbridge.registry.publish.pull import Carried, DvcRemote, OciSource, Wanted
@@ -67,6 +69,15 @@ class SourceOptions:
             show_default=False,
         ),
     ] = None
+    seen: Annotated[
+        Path | None,
+        typer.Option(
+            "--seen",
+            metavar="FILE",
+            help="Where earlier pulls noted what channels named: demands freshness, and refuses to go back.",
+            show_default=False,
+        ),
+    ] = None
     plain_http: PlainHttp = False
 
     def of_version(self) -> OciSource | Carried | DvcRemote | None:
@@ -76,6 +87,8 @@ class SourceOptions:
 
         if self.policy is not None:
             raise InputError("the project's own policy decides", where="--policy", fix="leave it out")
+        if self.seen is not None:
+            raise InputError("the registry's history orders versions already", where="--seen", fix="leave it out")
         if self.model is not None:
             raise InputError("the version's name says the model already", where="--model", fix="leave it out")
         if self.source is not None and self.remote is not None:
@@ -110,7 +123,8 @@ def pull(
             raise InputError("an OCI reference takes no --from, --dvc-remote or --target")
         source = _source(spec, plain_http=place.plain_http)
         folder = out or Path(source.reference.repository.rpartition("/")[2])
-        taken = pulling.pull_reference(source, folder, pulling.PullTerms(place.policy, place.model, processor.host()))
+        terms = pulling.PullTerms(place.policy, place.model, processor.host(), place.seen)
+        taken = pulling.pull_reference(source, folder, terms)
     else:
         other = place.of_version()
         wanted = pulling.want(project.home, spec, target=target, quarantined=quarantined, host=processor.host())
@@ -135,6 +149,8 @@ def push(
     ),
     target: Target = None,
     move: bool = typer.Option(False, "--move", help="Let the tag move if it names other content (a channel's tag)."),
+    fresh: FreshOptions,
+    signing: Signing,
     plain_http: PlainHttp = False,
     project: ProjectOptions,
 ) -> None:
@@ -145,13 +161,15 @@ def push(
     from weighbridge.registry.publish.oci_reference import SCHEME
     from weighbridge.registry.publish.package import choose
 
+    signing.check()
     wanted = pull.want(project.home, spec, target=target)
     filled = storage_uri(place, wanted.record, choose(wanted.record, wanted.resolved.target), "PLACE")
     if filled.startswith(SCHEME):
-        _push_artifact(project, wanted, _source(filled, plain_http=plain_http), move=move)
+        _push_artifact(project, wanted, _source(filled, plain_http=plain_http), fresh, signing, move=move)
         return
-    if move or plain_http:
-        raise InputError("belongs to an OCI registry", where="--move" if move else "--plain-http", fix="leave it out")
+    given = {"--move": move, "--plain-http": plain_http, "--fresh-for": fresh.fresh_for}
+    if oci_only := next((option for option, value in given.items() if value), None):
+        raise InputError("belongs to an OCI registry", where=oci_only, fix="leave it out")
     with pull.packaged(project.home, wanted) as package:
         published = model_repository.publish(package, filled)
     if project.as_json:
@@ -161,14 +179,18 @@ def push(
     typer.echo("".join(f"  {file}\n" for file in published.files), nl=False)
 
 
-def _push_artifact(project: ProjectOptions, wanted: Wanted, place: OciSource, *, move: bool) -> None:
+def _push_artifact(  # what is pushed, where, and how it is stated
+    project: ProjectOptions, wanted: Wanted, place: OciSource, fresh: FreshOptions, signing: Signing, *, move: bool
+) -> None:
     from weighbridge.core.files import pretty_json, sha256_bytes
     from weighbridge.registry.publish import oci, pull
     from weighbridge.registry.views.bom import bom
 
     with pull.packaged(project.home, wanted) as package:
         materials = pretty_json(bom(package.record, sha256_bytes(package.record_bytes))).encode()
-        pushed = oci.push(package, place.reference, place.repository, bom=materials, move=move)
+        stated, at = fresh.state(package, place, wanted.resolved.channel, signing, project.home)
+        beside = oci.Beside(materials, stated, at)
+        pushed = oci.push(package, place.reference, place.repository, beside=beside, move=move)
     if project.as_json:
         print_json({"reference": str(pushed.reference), "referrers": pushed.referrers, "created": pushed.created})
         return
