@@ -36,7 +36,7 @@ class FreshOptions:
         if self.fresh_for is None:
             return None, ""
         from weighbridge.core.errors import InputError
-        from weighbridge.core.facts.metrics import parse_quantity
+        from weighbridge.core.facts.quantities import parse_quantity
         from weighbridge.registry.state.layout import WorkTree
         from weighbridge.registry.trust.freshness import Stated, state_channel
 
