@@ -8,5 +8,5 @@
 - `service`: one request from tensors to counted answer
 - `protocol`: over HTTP (`application`, `heads` of requests read once, `shortcut` past the framework from the parser to
   the socket); over gRPC (`remote`, `messages`)
-- `server`: the process: polling, signals, draining
+- `server`: the process: polling, signals, draining; `on_ray`: the same as a deployment of Ray Serve
 """

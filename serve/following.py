@@ -31,6 +31,10 @@ from weighbridge.registry.trust.verify import verify_models
 _SHARE = 100.0
 
 
+class InUseError(StateError):
+    """A folder that another server follows with."""
+
+
 @dataclass(frozen=True)
 class Desired:
     """What a verified state of the registry says should be served."""
@@ -197,7 +201,7 @@ class Follower:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
-            raise StateError(
+            raise InUseError(
                 "is used by another server", where=str(self.folder), fix="name another: --cache"
             ) from error
 

@@ -119,18 +119,25 @@ class Server:
             timeout_keep_alive=75, server_header=False, date_header=False, ws="none",
         )  # fmt: skip
         sys.setswitchinterval(SWITCH)
-        poller = threading.Thread(target=self._poll, daemon=True, name="registry")
-        poller.start()
+        self.follow()
         try:
             # asyncio's own loop, not uvloop: that keeps the interpreter from the runtimes' threads for longer; it
             # carried a tenth fewer requests in the same time.
             asyncio.run(self._serve(_Draining(config, self.service, self._remote)))
         finally:
-            self._stop.set()
-            if self.service.tracer is not None:
-                self.service.tracer.provider.shutdown()
-            self.service.journal.close()
-            self.follower.close()
+            self.close()
+
+    def follow(self) -> None:
+        """Look at the registry from now on, in a thread."""
+        threading.Thread(target=self._poll, daemon=True, name="registry").start()
+
+    def close(self) -> None:
+        """Follow no longer, and let go of the folder."""
+        self._stop.set()
+        if self.service.tracer is not None:
+            self.service.tracer.provider.shutdown()
+        self.service.journal.close()
+        self.follower.close()
 
     def _remote(self) -> Any:
         """A gRPC server that listens, not started; None where none is wanted."""

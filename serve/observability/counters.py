@@ -78,8 +78,8 @@ class Telemetry:
     _bounds: tuple[float, ...] = BUCKETS
 
     def __post_init__(self) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(self)
 
     def arm(self, version: str) -> Arm:
         """The counts of a version."""
@@ -102,7 +102,7 @@ class Telemetry:
 
     def text(self) -> bytes:
         """Everything, in Prometheus's text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
     def collect(self) -> Iterator[Metric]:
         """See `prometheus_client.registry.Collector`."""

@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "compress": ("onnxscript", "onnx_ir", "safetensors", "torch", "torch_pruning"),
     "keyless": ("sigstore",),
     "pipeline": ("dvc", "ruamel"),
+    "ray": ("ray",),
     "s3": ("boto3", "botocore"),
     "serve": ("prometheus_client", "starlette", "uvicorn"),
     "traces": ("opentelemetry",),
