@@ -6,7 +6,6 @@ does a state that fails verification. What was accepted once is what the next st
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import IO
 
 from weighbridge.core.errors import InputError, IntegrityError, StateError, WeighbridgeError
 from weighbridge.core.facts.isa import Host, this_host
+from weighbridge.core.file_lock import lock_taken
 from weighbridge.core.files import atomic_write, sha256_bytes
 from weighbridge.core.git import Git
 from weighbridge.registry.lookup.location import locate
@@ -197,13 +197,9 @@ class Follower:
     def _take_lock(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not lock_taken(self._lock):
             self._lock.close()
-            raise InUseError(
-                "is used by another server", where=str(self.folder), fix="name another: --cache"
-            ) from error
+            raise InUseError("is used by another server", where=str(self.folder), fix="name another: --cache")
 
     def close(self) -> None:
         """Let go of the folder."""

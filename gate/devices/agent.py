@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from weighbridge.core.errors import MeasurementError, WeighbridgeError
+from weighbridge.core.file_lock import lock_taken
 from weighbridge.gate.measure import machine
 from weighbridge.gate.measure.bench import record
 from weighbridge.gate.measure.energy import Counters, counters
@@ -79,7 +80,7 @@ class Agent:
             path = machine.lock_path(os.environ)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        return {"taken": machine.lock_taken(self.lock)}, b""
+        return {"taken": lock_taken(self.lock)}, b""
 
     def load(self, _: Mapping[str, Any], __: bytes) -> Answer:
         """How busy each core is."""

@@ -19,6 +19,7 @@ STARTER = "import sys;b=sys.stdin.buffer;exec(compile(b.read(int(b.read(10))),'w
 MODULES = (
     "weighbridge/core/errors.py",
     "weighbridge/core/facts/isa.py",
+    "weighbridge/core/file_lock.py",
     "weighbridge/core/facts/targets.py",
     "weighbridge/data.py",
     "weighbridge/gate/devices/agent.py",

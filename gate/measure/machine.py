@@ -5,7 +5,6 @@ This module runs on the machine that is measured, here or behind SSH: it imports
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import tempfile
@@ -81,15 +80,6 @@ def lock_path(environment: Mapping[str, str]) -> Path:
     """The lock of whoever measures: one file per user and machine, in the runtime directory where there is one."""
     folder = environment.get("XDG_RUNTIME_DIR") or f"{tempfile.gettempdir()}/weighbridge-{os.getuid()}"
     return Path(folder) / "weighbridge-gate.lock"
-
-
-def lock_taken(handle: int) -> bool:
-    """Take the lock of an open file, if nobody has it; it belongs to the open file and ends with its process."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _runtimes() -> dict[str, str]:

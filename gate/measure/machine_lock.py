@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from weighbridge.core.errors import StateError
+from weighbridge.core.file_lock import lock_taken
 from weighbridge.core.files import sha256_bytes
-from weighbridge.gate.measure.machine import lock_path, lock_taken
+from weighbridge.gate.measure.machine import lock_path
 
 __all__ = ["lock_of", "lock_path", "machine_lock"]
 

@@ -8,7 +8,6 @@ reader of the working tree sees the state before or after, never between.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.core.errors import StateError
+from weighbridge.core.file_lock import lock_taken
 from weighbridge.core.files import atomic_write
 from weighbridge.core.git import Git
 from weighbridge.registry.state.layout import CHANNELS
@@ -57,18 +57,14 @@ def locked(git: Git, seconds: float, sleep: Callable[[float], None] = time.sleep
     """
     with (workshop(git) / "lock").open("w") as file:
         waited = 0.0
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if waited >= seconds:
-                    raise StateError(
-                        f"timed out after {seconds:g} s waiting for another registry command in this clone",
-                        where=str(git.root),
-                    ) from error
-                sleep(0.05)
-                waited += 0.05
+        while not lock_taken(file):
+            if waited >= seconds:
+                raise StateError(
+                    f"timed out after {seconds:g} s waiting for another registry command in this clone",
+                    where=str(git.root),
+                )
+            sleep(0.05)
+            waited += 0.05
         yield
 
 
