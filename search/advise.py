@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from weighbridge.compress.graph.feeds import fed_as
 from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.core.documents import Budget, Sizes
 from weighbridge.core.formatting import percent, quantity
@@ -75,7 +76,12 @@ def advise(
     limit: float = SECONDS,
 ) -> Advised:
     """Predict a few dozen recipes of the space and rank those that can meet the budgets."""
-    source = untrained_source(root, target)
+    with fed_as(Project(root).params.inputs):
+        return _advised(untrained_source(root, target), goal, progress, limit)
+
+
+def _advised(source: Source, goal: Goal | None, progress: Progress, limit: float) -> Advised:
+    """The same within the declared feeding."""
     space = space_of(source.project.params, source.target.name, source.layers, str(source.project.params_file))
     found = predict_all(source, space, coarse(space), progress, limit)
     budgets = source.project.params.budgets

@@ -13,6 +13,7 @@ from typing import Any
 
 from weighbridge.compress.export import find_target
 from weighbridge.compress.export.target import Lowering, Program, Target
+from weighbridge.compress.graph.feeds import fed_as
 from weighbridge.compress.graph.layers import row
 from weighbridge.compress.graph.lowering import layers, named
 from weighbridge.compress.graph.parametrized import plain
@@ -45,7 +46,8 @@ def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
     weights a step touches, not how many).
     """
     project = Project(root)
-    return explain_on(project, recipe, few_examples(project))
+    with fed_as(project.params.inputs):
+        return explain_on(project, recipe, few_examples(project))
 
 
 def explain_on(project: Project, recipe: str, data: Data) -> list[dict[str, Any]]:

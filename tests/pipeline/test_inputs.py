@@ -9,6 +9,7 @@ from torch import nn
 
 from tests.gate.models import save
 from weighbridge.compress import stages
+from weighbridge.compress.recipe.explain import explain
 from weighbridge.core.documents import Manifest, Measurement, Params, Verdict, parse
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import load_model, signature
@@ -16,6 +17,7 @@ from weighbridge.data import Data, Split
 from weighbridge.gate.report import plots
 from weighbridge.gate.stages import pipeline
 from weighbridge.gate.stages.summary import judge
+from weighbridge.search.advise import advise
 
 WIDTH, STATE = 16, 64
 
@@ -145,6 +147,21 @@ def taught():
         return Split({"x": x, "state": state}, (x[:, :4] + before[:, :4]) / 2, groups=np.arange(400) // 50)
 
     return Data(train=split(0), test=split(1))
+
+
+def test_explain_and_advise_feed_a_module_its_state(tmp_path):
+    """Before anything is trained, as the stages do."""
+    content = params(
+        model={"name": "tiny", "factory": "tests.pipeline.test_inputs:Cell"},
+        data={"factory": "tests.pipeline.test_inputs:taught"},
+        inputs={"state": {"batch_axis": 1, "carry": "output1"}},
+        search={"techniques": ["quantize"], "schemes": ["weight-int8"]},
+    )
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    rows = explain(tmp_path, "small")
+    assert {row["layer"] for row in rows} == {"a", "b", "c", "(file)"}
+    advised = advise(tmp_path)
+    assert [item.sizes.bytes for item in advised.recipes] == [rows[-1]["bytes after"]]
 
 
 def test_a_module_with_a_state_is_trained_exported_and_weighed_along_its_streams(tmp_path, monkeypatch):
