@@ -245,6 +245,10 @@ def params_schema() -> str:
     steps, definitions = steps_schema()
     schema["$defs"] = {**schema["$defs"], **definitions}
     schema["$defs"]["RecipeSection"]["properties"]["steps"] |= steps
+    properties = schema["properties"]
+    properties["task"]["anyOf"].insert(0, {"enum": list(TASKS)})  # `task: embedding` is short for its kind
+    train = properties["train"]
+    train["anyOf"] = [{"const": "none"}, {"$ref": train.pop("$ref")}]
     shared = SharedBudgets.model_json_schema()
     schema["$defs"] = {**shared.pop("$defs"), **schema["$defs"]}
     budgets = schema["properties"]["budgets"]

@@ -81,6 +81,11 @@ def test_what_is_right_has_no_fault_and_the_editor_agrees(tmp_path):
         assert faults(path) == [], path
         content = parse_yaml(path.read_text(), str(path))
         jsonschema.validate({key: value for key, value in content.items() if not key.startswith("x-")}, schema)
+    for short in ({"task": "embedding"}, {"train": "none"}):
+        jsonschema.validate({**content, **short}, schema)
+    for wrong in ({"task": "embeding"}, {"train": "nothing"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**content, **wrong}, schema)
     content["recipes"]["bad"] = {"steps": [{"quantize": {"scheme": "static-int9"}}]}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({key: value for key, value in content.items() if not key.startswith("x-")}, schema)
