@@ -59,12 +59,12 @@ from weighbridge.core.allocator import return_large_blocks
 return_large_blocks()
 from weighbridge.compress.export import find_target
 from weighbridge.compress.graph.lowering import finished
+from weighbridge.compress.graph.spilled import opened
 from weighbridge.compress.graph.normal import entered
 from weighbridge.compress.recipe.compose import compose
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.steps import Context, Graph
 from weighbridge.core.documents import RecipeSection, TrainSection
-from weighbridge.core.formats.onnx_file import load_model
 from weighbridge.data import Data, read_npz
 split = read_npz(Path({data!r}))
 data = Data(train=split, test=split, calibration=split)
@@ -72,8 +72,8 @@ steps = read_steps(RecipeSection(steps=[{{"quantize": {{"scheme": {scheme!r}, "a
 def none(*_): raise AssertionError
 def none_at_all(*_): pass
 context = Context(data=data, train=TrainSection(), seed=1, baseline=none, teacher=none, progress=none_at_all)
-artifact = compose(steps, Graph(finished(entered(load_model(Path({path!r}))))), context, find_target("onnxruntime"))
-Path({out!r}).write_bytes(artifact.data)
+artifact = compose(steps, Graph(finished(entered(opened(Path({path!r}))))), context, find_target("onnxruntime"))
+print(artifact.sizes.bytes)
 """
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from weighbridge.compress.export import find_target
 from weighbridge.compress.export.target import Target
 from weighbridge.compress.graph.feeds import fed_as
+from weighbridge.compress.graph.large_file import LargeFile
 from weighbridge.compress.recipe import lineage
 from weighbridge.compress.recipe.compose import compose_all, export_baseline
 from weighbridge.compress.recipe.project_folder import SPLITS, Project, replaced_folder
@@ -24,7 +25,7 @@ from weighbridge.compress.training.checkpoint import write_checkpoint
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.splits import calibration
 from weighbridge.core.documents import REFUSAL, ArtifactFile, Manifest, Refusal
-from weighbridge.core.documents.manifest import made_by
+from weighbridge.core.documents.manifest import WeightsFile, made_by
 from weighbridge.core.errors import InputError, InvariantError, WeighbridgeError
 from weighbridge.core.facts.targets import DEFAULT_TARGET
 from weighbridge.core.files import atomic_write, sha256_bytes, sha256_file, write_json
@@ -241,7 +242,7 @@ def _manifest(project: Project, artifact: BuiltArtifact, made: _Made, **given: A
     return Manifest(
         model=params.model.name,
         recipe=given.pop("recipe", {}),
-        artifact=ArtifactFile(path=file, digest=sha256_bytes(artifact.data), bytes=len(artifact.data)),
+        artifact=_file(file, artifact.data),
         requires=list(artifact.requires),
         sizes=artifact.sizes,
         steps=list(artifact.steps),
@@ -257,7 +258,20 @@ def _manifest(project: Project, artifact: BuiltArtifact, made: _Made, **given: A
     )
 
 
+def _file(name: str, data: bytes | LargeFile) -> ArtifactFile:
+    if isinstance(data, bytes):
+        return ArtifactFile(path=name, digest=sha256_bytes(data), bytes=len(data))
+    weights = None
+    if data.beside is not None and data.beside_digest is not None:
+        size = data.beside.stat().st_size
+        weights = WeightsFile(path=data.beside.name, digest=data.beside_digest, bytes=size)
+    return ArtifactFile(path=name, digest=data.digest, bytes=data.bytes, weights=weights)
+
+
 def _write(folder: Path, file: str, artifact: BuiltArtifact, manifest: Manifest) -> None:
     folder.mkdir(exist_ok=True)
-    (folder / file).write_bytes(artifact.data)
+    if isinstance(artifact.data, LargeFile):
+        artifact.data.place(folder, file)
+    else:
+        (folder / file).write_bytes(artifact.data)
     manifest.write(folder / "manifest.json")

@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from weighbridge.compress.export.target import Target
 from weighbridge.compress.graph.feeds import by_example, declared, feed, fixed_batch
 from weighbridge.compress.graph.forward import carried_axes, output_names, placed, takes_keywords, tensors_of
+from weighbridge.compress.graph.large_file import LargeFile, written
 from weighbridge.compress.graph.lowering import ORT_ERRORS
 from weighbridge.compress.graph.names import concise
+from weighbridge.compress.graph.spilled import is_large, message, spill
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
-from weighbridge.core.formats.onnx_file import Port, parse_model, serialize
+from weighbridge.core.formats.onnx_file import Port, parse_model
 from weighbridge.core.formats.onnx_strip import strip_metadata
 from weighbridge.data import Split
 
@@ -60,15 +62,19 @@ def export(module: nn.Module, split: Split) -> Graph:
         module.train(was_training)
     _name_nodes(proto)
     proto = strip_metadata(proto)
-    return Graph(proto, {"parameters": _origins(proto, module)})
+    origins = _origins(proto, module)
+    return Graph(spill(proto), {"parameters": origins})
 
 
-def write(proto: ModelProto) -> bytes:
-    """The bytes that ship: no metadata, no default attributes, short names."""
-    return serialize(concise(proto))
+def write(proto: ModelProto) -> bytes | LargeFile:
+    """The bytes that ship: no metadata, no default attributes, short names; of a large model, files of them."""
+    bare = concise(proto)
+    if is_large(bare):
+        return written(bare, "model.onnx")
+    return message(bare)
 
 
-def run(data: bytes, inputs: Mapping[str, NDArray[Any]], batch_size: int = 64) -> tuple[NDArray[Any], ...]:
+def run(data: bytes | LargeFile, inputs: Mapping[str, NDArray[Any]], batch_size: int = 64) -> tuple[NDArray[Any], ...]:
     """Run a file by onnxruntime on one thread, as it ships; outputs in the file's order, each (n, …).
 
     Raises `InvariantError` where the runtime does not take the file or fails on the inputs.
@@ -77,7 +83,8 @@ def run(data: bytes, inputs: Mapping[str, NDArray[Any]], batch_size: int = 64) -
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        source = data if isinstance(data, bytes) else str(data.mapped)
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         given, names = session.get_inputs(), [port.name for port in session.get_outputs()]
         ports = [Port(port.name, _DTYPES.get(port.type, "float32"), tuple(port.shape)) for port in given]
         kinds = {port.name: port.type for port in given}

@@ -46,9 +46,9 @@ class Target:
     """Its row in `core.facts.targets`."""
     export: Callable[[nn.Module, Split], Any]
     """Module and a split to trace on → the form that lowering steps work on."""
-    write: Callable[[Any], bytes]
-    """A form's `model` → the bytes that ship, without metadata."""
-    run: Callable[[bytes, Mapping[str, Array]], tuple[Array, ...]]
+    write: Callable[[Any], Any]
+    """A form's `model` → the bytes that ship, without metadata; a `LargeFile` of a large ONNX graph."""
+    run: Callable[[Any, Mapping[str, Array]], tuple[Array, ...]]
     """Those bytes on inputs, by the runtime itself → all outputs."""
     read: Callable[[Any], Reading] | None = None
     """A form's `model`, or the bytes that ship. None for a form that is an ONNX graph."""

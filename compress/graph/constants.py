@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
+from onnx import ModelProto, NodeProto, helper, inliner
 
 from weighbridge.compress.graph.lowering import session
 from weighbridge.compress.graph.normal.walk import bodies, nodes
+from weighbridge.compress.graph.spilled import to_array
 
 Array = NDArray[Any]
 
@@ -61,7 +62,7 @@ def _foldable(node: NodeProto, constant: set[str]) -> bool:
 
 def _evaluate(proto: ModelProto, decoders: list[NodeProto], wanted: list[str]) -> dict[str, Array]:
     stored = {tensor.name: tensor for tensor in proto.graph.initializer}
-    values = {name: _array(stored[name]) for name in wanted if name in stored}
+    values = {name: to_array(stored[name]) for name in wanted if name in stored}
     computed = [name for name in wanted if name not in stored]
     if computed:
         graph = helper.make_graph(
@@ -74,10 +75,6 @@ def _evaluate(proto: ModelProto, decoders: list[NodeProto], wanted: list[str]) -
         model = helper.make_model(graph, opset_imports=list(proto.opset_import), ir_version=proto.ir_version)
         values |= dict(zip(computed, session(model, "decoders").run(None, {}), strict=True))
     return values
-
-
-def _array(tensor: TensorProto) -> Array:
-    return np.asarray(numpy_helper.to_array(tensor))
 
 
 def _less_zero_point(name: str, node: NodeProto, values: dict[str, Array]) -> Array | None:

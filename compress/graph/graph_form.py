@@ -9,12 +9,13 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from weighbridge.compress.graph.normal.walk import graphs
+from weighbridge.compress.graph.spilled import hollow, is_spilled, spill
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_strip import strip_metadata
 
 
 def finished(proto: ModelProto) -> ModelProto:
-    """The graph in the form that is stored: no metadata, no unused initializers, only the opsets that it uses.
+    """The graph in the form that is stored: no metadata, no unused initializers, only the opsets that it uses; spilled.
 
     Nodes stand after what they read, as the standard asks and some converters forget. Weights that an exporter wrote
     as Constant nodes become initializers.
@@ -35,7 +36,7 @@ def finished(proto: ModelProto) -> ModelProto:
     bare.opset_import.extend(
         helper.make_opsetid(domain, imports.get(domain, 1)) for domain in sorted(domains) if domain or "" in imports
     )
-    return bare
+    return spill(bare)
 
 
 def at_opset(proto: ModelProto, least: int, where: str) -> ModelProto:
@@ -43,8 +44,9 @@ def at_opset(proto: ModelProto, least: int, where: str) -> ModelProto:
     current = next((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), 0)
     if current >= least:
         return proto
+    source = proto if not is_spilled(proto) else hollow(proto)
     try:
-        converted = onnx.version_converter.convert_version(proto, least)
+        converted = onnx.version_converter.convert_version(source, least)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         raise InputError(
             f"the model uses opset {current}; this needs {least}, and the model does not convert: {error}", where=where
@@ -52,6 +54,11 @@ def at_opset(proto: ModelProto, least: int, where: str) -> ModelProto:
     # Domains of runtimes (com.microsoft) have no IR version of their own.
     least_ir = helper.find_min_ir_version_for(converted.opset_import, ignore_unknown=True)
     converted.ir_version = max(converted.ir_version, least_ir)
+    if source is not proto:
+        stored = {tensor.name: tensor for tensor in proto.graph.initializer if is_spilled(tensor)}
+        for tensor in converted.graph.initializer:
+            if tensor.name in stored:
+                tensor.CopyFrom(stored[tensor.name])
     return converted
 
 

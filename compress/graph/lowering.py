@@ -24,16 +24,16 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto
 
-from weighbridge.compress.graph import feeds
+from weighbridge.compress.graph import feeds, spilled
 from weighbridge.compress.graph.graph_form import at_opset as at_opset  # noqa: PLC0414  # lowering steps know it from here
 from weighbridge.compress.graph.graph_form import finished as finished  # noqa: PLC0414
 from weighbridge.compress.graph.normal.walk import bodies, nodes
 from weighbridge.compress.steps import Graph
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_file import Port, serialize, signature
-from weighbridge.core.formats.onnx_weightless import beside
+from weighbridge.core.formats.onnx_weightless import LARGE, beside
 from weighbridge.data import Split
 
 Array = NDArray[Any]
@@ -60,6 +60,9 @@ WEIGHT_SLOTS: dict[str, tuple[int, ...]] = {
     "RNN": (1, 2),
 }
 
+
+_OPTIMIZED = "session.optimized_model_external_initializers_"
+"""Of onnxruntime_session_options_config_keys.h: where weights of an optimized model go."""
 
 MAPPED = 1 << 26
 """Bytes of a model from which on its weights are mapped from a file to run it."""
@@ -136,7 +139,7 @@ def _channel_axis(node: NodeProto, slot: int, rank: int) -> int:
 def array_of(proto: ModelProto, name: str) -> Array:
     """The values of one initializer."""
     tensor = next(tensor for tensor in proto.graph.initializer if tensor.name == name)
-    return np.asarray(numpy_helper.to_array(tensor))
+    return spilled.to_array(tensor)
 
 
 def named(proto: ModelProto) -> ModelProto:
@@ -177,12 +180,26 @@ def session(proto: ModelProto, where: str, *, level: str = "all", save: Path | N
     options.graph_optimization_level = levels.ORT_ENABLE_BASIC if level == "basic" else levels.ORT_ENABLE_ALL
     if save is not None:
         options.optimized_model_filepath = str(save)
+        if spilled.is_spilled(proto):
+            options.add_session_config_entry(f"{_OPTIMIZED}file_name", f"{save.name}.data")
+            options.add_session_config_entry(f"{_OPTIMIZED}min_size_in_bytes", str(LARGE))
     try:
+        if spilled.is_spilled(proto):
+            return _spilled(proto, options)
         if proto.ByteSize() > MAPPED and save is None:
             return _mapped(proto, options)
         return onnxruntime.InferenceSession(serialize(proto), options, providers=["CPUExecutionProvider"])
     except ORT_ERRORS as error:
         raise InputError(f"onnxruntime cannot load the model: {error}", where=where) from error
+
+
+def _spilled(proto: ModelProto, options: Any) -> Any:
+    """A session that maps the weights where they lie."""
+    path = spilled.bare_file(proto)
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    finally:
+        path.unlink()
 
 
 def _mapped(proto: ModelProto, options: Any) -> Any:
@@ -260,10 +277,14 @@ def _relative_error(ours: Array, theirs: Array) -> float:
 
 def optimized(proto: ModelProto, where: str) -> ModelProto:
     """The graph after onnxruntime's processor-independent optimizations: constants folded, normalisations fused."""
-    with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
-        path = Path(folder) / "optimized.onnx"
+    path = spilled.fresh_path("optimized.onnx")
+    try:
         session(proto, where, level="basic", save=path)
-        return finished(onnx.load(path))
+        if not spilled.is_spilled(proto):
+            return finished(onnx.load(path))
+        return finished(spilled.adopted(onnx.load(path, load_external_data=False), path))
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def integer_tensors(proto: ModelProto) -> dict[str, int]:

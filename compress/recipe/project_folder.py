@@ -16,6 +16,7 @@ from torch import nn
 from weighbridge.compress.graph.lowering import finished
 from weighbridge.compress.graph.normal import entered, refuse_foreign, refuse_ports
 from weighbridge.compress.graph.parametrized import plain
+from weighbridge.compress.graph.spilled import opened
 from weighbridge.compress.training.checkpoint import read_checkpoint
 from weighbridge.compress.training.module_quality import check_module
 from weighbridge.compress.training.objective import deterministic
@@ -24,7 +25,7 @@ from weighbridge.compress.training.weights import load_weights
 from weighbridge.core.documents import Manifest, Params, baseline_folder
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_json, sha256_file
-from weighbridge.core.formats.onnx_file import load_model, signature
+from weighbridge.core.formats.onnx_file import signature
 from weighbridge.core.project import PARAMS
 from weighbridge.data import Data, Split, call_factory, search_below
 
@@ -124,7 +125,7 @@ class Project:
         """The ONNX model that params name, in its finished form; its inputs must be the data's."""
         assert self.params.model.onnx is not None  # callers ask for `factory` first
         path = self.root / self.params.model.onnx
-        proto = entered(load_model(path))
+        proto = entered(opened(path))
         assert data.calibration is not None  # `data` and `explain` set it
         for port in signature(proto).inputs:
             carried = port.name in self.params.inputs and self.params.inputs[port.name].carry is not None

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from weighbridge.compress import invariants
 from weighbridge.compress.export.target import Lowering, Program, Reading, Target, ports, read_form
+from weighbridge.compress.graph.large_file import LargeFile
+from weighbridge.compress.graph.spilled import opened, to_array
 from weighbridge.compress.invariants import Claim
 from weighbridge.compress.parity import AGREEMENT, EXACT_TOLERANCE, FLOAT_TOLERANCE, Judge, by_form, parity, task_judge
 from weighbridge.compress.recipe.control import Control
@@ -21,7 +23,7 @@ from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction, St
 from weighbridge.compress.training.module_quality import predict
 from weighbridge.compress.training.splits import forget
 from weighbridge.core.documents import Sizes, StepRecord
-from weighbridge.core.formats.compressed import compressed_sizes
+from weighbridge.core.formats.compressed import compressed_sizes, sizes_of_files
 from weighbridge.core.formats.onnx_file import counts
 from weighbridge.core.formats.onnx_isa import requires
 from weighbridge.data import Split
@@ -37,7 +39,7 @@ Outputs = tuple[NDArray[Any], ...]
 class BuiltArtifact:
     """What a recipe made, and what each step proved of itself."""
 
-    data: bytes
+    data: bytes | LargeFile
     """The file that ships."""
     sizes: Sizes
     steps: tuple[StepRecord, ...]
@@ -49,11 +51,16 @@ class BuiltArtifact:
     """What a processor must have to answer as this one did."""
 
 
-def sizes_of(proto: onnx.ModelProto, data: bytes) -> Sizes:
-    """Stored and compressed bytes, parameters and MACs of one file."""
+def sizes_of(proto: onnx.ModelProto, data: bytes | LargeFile) -> Sizes:
+    """Stored and compressed bytes, parameters and MACs of one file, or of a model in two."""
     counted = counts(proto)
     unknown = {"macs_unknown": list(counted.unknown)} if counted.unknown else {}
-    return Sizes(**compressed_sizes(data), params=counted.params, macs=counted.macs, **unknown)
+    stored = sizes_of_files(data.files) if isinstance(data, LargeFile) else compressed_sizes(data)
+    return Sizes(**stored, params=counted.params, macs=counted.macs, **unknown)
+
+
+def _read_back(data: bytes | LargeFile) -> onnx.ModelProto:
+    return opened(data.path) if isinstance(data, LargeFile) else onnx.load_model_from_string(data)
 
 
 def parity_examples(context: Context) -> Split:
@@ -67,7 +74,7 @@ class File:
     """What the steps so far made for the target."""
 
     form: Graph | Program
-    data: bytes
+    data: bytes | LargeFile
     sizes: Sizes
     answers: Outputs
     """On the examples."""
@@ -222,10 +229,10 @@ class Run:
         file = self.file
         assert file is not None  # `export` or `start` set it
         where = steps[-1].where if steps else "baseline"
-        shipped = onnx.load_model_from_string(file.data) if self.target.read is None else None
+        shipped = _read_back(file.data) if self.target.read is None else None
         reading = self._read(shipped if shipped is not None else file.data, weights=bool(self.claims))
         # XNNPACK, which runs the files of other targets, widens before it adds.
-        needs = requires(shipped) if shipped is not None else ()
+        needs = requires(shipped, to_array) if shipped is not None else ()
         facts = invariants.claims_hold(self.claims, reading.weights, where)
         if reading.kernels:
             facts["kernels"] = reading.kernels

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from weighbridge.compress.graph.normal.walk import copied
+from weighbridge.compress.graph.spilled import to_array
 
 LARGE = 1e4
 """From this magnitude on, a constant on the way to a softmax masks: exp(-1e4) is zero in every format."""
@@ -46,13 +47,13 @@ def saturated(proto: ModelProto) -> ModelProto:
     model = copied(proto)
     for tensor in model.graph.initializer:
         if tensor.name in known:
-            values = numpy_helper.to_array(tensor)
+            values = to_array(tensor)
             tensor.CopyFrom(numpy_helper.from_array(np.clip(values, -SATURATED, SATURATED), tensor.name))
     return model
 
 
 def _largest(tensor: TensorProto) -> float:
-    return float(np.abs(numpy_helper.to_array(tensor)).max(initial=0.0))
+    return float(np.abs(to_array(tensor)).max(initial=0.0))
 
 
 def _way(name: str, readers: Mapping[str, list[NodeProto]], outputs: set[str]) -> tuple[NodeProto, ...] | None:

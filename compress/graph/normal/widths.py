@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from weighbridge.compress.graph.normal.walk import copied, fresh, graphs, names, nodes, read_as, replaced
+from weighbridge.compress.graph.spilled import is_spilled, kept, to_array
 from weighbridge.core.errors import InputError
 
 WIDTHS = {TensorProto.DOUBLE, TensorProto.BFLOAT16, TensorProto.FLOAT16, TensorProto.FLOAT}
@@ -57,7 +57,8 @@ def decoded(proto: ModelProto) -> ModelProto:
     model = copied(proto)
     replaced(model.graph, lambda node: node.op_type != "Cast" or node.output[0] not in casts, [])
     for name, tensor in casts.items():
-        model.graph.initializer.append(numpy_helper.from_array(_values(tensor).astype(np.float32), name))
+        wide = numpy_helper.from_array(to_array(tensor).astype(np.float32), name)
+        model.graph.initializer.append(kept(wide) if is_spilled(tensor) else wide)
     return model
 
 
@@ -77,7 +78,7 @@ def _narrow(tensor: TensorProto, kinds: set[int]) -> None:
     if tensor.data_type not in kinds:
         return
     with np.errstate(over="ignore"):
-        values = _values(tensor)
+        values = to_array(tensor)
         narrow = values.astype(np.float32)
     if np.isfinite(values.astype(np.float64)).all() and not np.isfinite(narrow).all():
         raise InputError(
@@ -85,11 +86,10 @@ def _narrow(tensor: TensorProto, kinds: set[int]) -> None:
             where="quantize",
             fix="keep the model in float64: no step on files can hold these values",
         )
+    in_scratch = is_spilled(tensor)
     tensor.CopyFrom(numpy_helper.from_array(narrow, tensor.name))
-
-
-def _values(tensor: TensorProto) -> np.ndarray[Any, Any]:
-    return np.asarray(numpy_helper.to_array(tensor))
+    if in_scratch:
+        kept(tensor)
 
 
 def _to(node: NodeProto) -> int:

@@ -25,6 +25,7 @@ from weighbridge.compress.graph.lowering import at_opset, finished, optimized, r
 from weighbridge.compress.graph.names import concise
 from weighbridge.compress.graph.normal import laid_out
 from weighbridge.compress.graph.normal.walk import bodies
+from weighbridge.compress.graph.spilled import message, to_array, whole
 from weighbridge.compress.steps import Context, Facts, Graph, StepConfig
 from weighbridge.compress.techniques.pack.decoders import DOMAIN, IR_VERSION, OPSET
 from weighbridge.compress.techniques.pack.forms import Form, tensor_bytes
@@ -32,7 +33,6 @@ from weighbridge.compress.techniques.pack.joined import SPLIT_INPUT, Joined, joi
 from weighbridge.compress.techniques.pack.pack_plan import Key, PackPlan, key, plan
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.compressed import compressed_sizes
-from weighbridge.core.formats.onnx_file import serialize
 
 __all__ = ["Pack", "pack", "pack_model"]
 
@@ -59,7 +59,7 @@ def pack(config: Pack, graph: Graph, context: Context) -> tuple[Graph, Facts]:
     split = context.data.calibration
     if split is None:
         raise InputError("there is no calibration split", where="data.calibration")
-    source = at_opset(laid_out(graph.proto), OPSET, WHERE)
+    source = at_opset(laid_out(whole(graph.proto)), OPSET, WHERE)
     proto, forms = pack_model(source)
     check_folded(source, proto)
     dense, packed = run(graph.proto, split, WHERE), run(proto, split, WHERE)
@@ -67,7 +67,7 @@ def pack(config: Pack, graph: Graph, context: Context) -> tuple[Graph, Facts]:
     scale = max(float(np.abs(theirs).max(initial=0.0)) for theirs in dense) or 1.0
     if largest > TOLERANCE * scale:
         raise InvariantError(f"packed outputs differ by {largest:.3g} from the dense model's", where=WHERE)
-    before, after = (compressed_sizes(serialize(concise(item))) for item in (graph.proto, proto))
+    before, after = (compressed_sizes(message(concise(item))) for item in (graph.proto, proto))
     facts: Facts = {
         "before": before,
         "after": after,
@@ -84,7 +84,7 @@ def pack_model(source: ModelProto) -> tuple[ModelProto, dict[str, Form]]:
 
     Raises `InvariantError` where the file would not get smaller, `InputError` where its opset is below 11.
     """
-    proto = finished(source)
+    proto = whole(finished(source))
     opset = next((item.version for item in proto.opset_import if item.domain == ""), 0)
     if opset < OPSET:
         raise InputError(f"the model uses opset {opset}; decoders need {OPSET}", where=WHERE, fix="convert the model")
@@ -100,9 +100,9 @@ def pack_model(source: ModelProto) -> tuple[ModelProto, dict[str, Form]]:
         rest = {name: values for name, values in weights.items() if name not in joined.parts}
         other = plan({**rest, joined.name: joined.values}, opset)
         split = _assembled(proto, other, opset, joined) if joined.name in other.forms else packed
-        if len(serialize(concise(split))) < len(serialize(concise(packed))):
+        if len(message(concise(split))) < len(message(concise(packed))):
             packed, chosen = split, other
-    before, after = (len(serialize(concise(item))) for item in (proto, packed))
+    before, after = (len(message(concise(item))) for item in (proto, packed))
     if not chosen.forms or after >= before:
         # Said, because someone whose weights lie there would look for the reason there.
         inside = ", those of branches and loop bodies among them," if any(map(bodies, proto.graph.node)) else ""
@@ -183,7 +183,7 @@ def _constants(model: ModelProto) -> set[Key]:
 
     How often a value is stored is no sign of its decoding: onnxruntime merges decoders of equal weights into one.
     """
-    arrays = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer)
+    arrays = (to_array(tensor) for tensor in model.graph.initializer)
     return {key(np.asarray(array + array.dtype.type(0) if array.dtype.kind == "f" else array)) for array in arrays}
 
 

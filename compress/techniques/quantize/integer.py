@@ -10,17 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, ValueInfoProto
 from onnxruntime import quantization as ort_quantization
-from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator, save_tensors_data
+from onnxruntime.quantization.calibrate import (
+    CalibrationMethod,
+    EntropyCalibrater,
+    MinMaxCalibrater,
+    PercentileCalibrater,
+    save_tensors_data,
+)
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from weighbridge.compress.graph.lowering import Array, at_opset, batches, finished, named, optimized, quiet, session
 from weighbridge.compress.graph.normal.attention_masks import masks, saturated
 from weighbridge.compress.graph.normal.walk import copied
+from weighbridge.compress.graph.spilled import bare_file, is_spilled
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.ranges import widened
+from weighbridge.compress.techniques.quantize.stand_ins import refilled, with_stand_ins
 from weighbridge.core.errors import InputError
 from weighbridge.data import Split
 
@@ -29,6 +37,7 @@ METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
+CALIBRATORS = {"minmax": MinMaxCalibrater, "entropy": EntropyCalibrater, "percentile": PercentileCalibrater}
 ENTROPY_BINS = 512
 """Bins of an activation's histogram; thresholds from 1/4 of the largest value up are tried."""
 ORT_QUANTIZER_ERRORS = (ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, KeyError, IndexError)
@@ -94,14 +103,16 @@ def calibrate(ready: ModelProto, config: Quantize, split: Split, ranges: Path) -
         extra |= {"percentile": config.percentile}
     with _scratch() as folder:
         source = folder / "float.onnx"
-        onnx.save(ready, source)
-        calibrator = create_calibrator(
-            source,
-            sorted({*QLinearOpsRegistry, *QDQRegistry}),
-            augmented_model_path=str(folder / "augmented.onnx"),
-            calibrate_method=METHODS[config.calibration],
-            extra_options=extra,
+        axes = _save(ready, source)
+        # What `create_calibrator` does, in two steps.
+        calibrator = CALIBRATORS[config.calibration](
+            source, sorted({*QLinearOpsRegistry, *QDQRegistry}), str(folder / "augmented.onnx"), **extra
         )
+        calibrator.augment_graph()
+        if axes:
+            augmented = bare_file(refilled(onnx.load(calibrator.augmented_model_path), ready, axes))
+            calibrator.augmented_model_path = str(augmented)
+        calibrator.create_inference_session()
         for portion in portions(ready, split):
             _guarded(calibrator.collect_data, Reader(iter(portion)))
         found = calibrator.compute_data()
@@ -145,7 +156,7 @@ def static(ready: ModelProto, config: Quantize, ranges: Path, *, exclude: Sequen
     qdq = config.format == "qdq"
     with _scratch() as folder:
         path, source = folder / "quantized.onnx", folder / "float.onnx"
-        onnx.save(ready, source)  # given a model in memory, the quantizer moves its weights into a temporary file
+        axes = _save(ready, source)  # given a model in memory, the quantizer writes it to a temporary file itself
         _guarded(
             ort_quantization.quantize_static,
             source,
@@ -163,11 +174,12 @@ def static(ready: ModelProto, config: Quantize, ranges: Path, *, exclude: Sequen
                 "ActivationSymmetric": False,
                 "WeightSymmetric": True,
                 "MatMulConstBOnly": True,
+                **_types(axes),
                 **_overrides(ready, config, exclude),
             },
             calibration_cache_path=ranges,
         )
-        return _ordered(finished(onnx.load(path)))
+        return _ordered(finished(refilled(onnx.load(path), ready, axes)))
 
 
 def dynamic(ready: ModelProto, config: Quantize, *, exclude: Sequence[str] = ()) -> ModelProto:
@@ -177,7 +189,7 @@ def dynamic(ready: ModelProto, config: Quantize, *, exclude: Sequence[str] = ())
     """
     with _scratch() as folder:
         path, source = folder / "quantized.onnx", folder / "float.onnx"
-        onnx.save(ready, source)
+        axes = _save(ready, source)
         convolves = any(node.op_type == "Conv" and node.name not in exclude for node in ready.graph.node)
         _guarded(
             ort_quantization.quantize_dynamic,
@@ -188,9 +200,21 @@ def dynamic(ready: ModelProto, config: Quantize, *, exclude: Sequence[str] = ())
             weight_type=ort_quantization.QuantType.QUInt8 if convolves else ort_quantization.QuantType.QInt8,
             # The quantizer first rewrites Gemm as MatMul, under this name.
             nodes_to_exclude=[name for one in (*exclude, *_excluded(ready)) for name in (one, f"{one}_MatMul")],
-            extra_options={"MatMulConstBOnly": True},
+            extra_options={"MatMulConstBOnly": True, **_types(axes)},
         )
-        return _ordered(finished(onnx.load(path)))
+        return _ordered(finished(refilled(onnx.load(path), ready, axes)))
+
+
+def _save(ready: ModelProto, path: Path) -> dict[str, int]:
+    """Write the model that the quantizer reads, and say which weights are stand-ins in it; see `with_stand_ins`."""
+    model, axes = with_stand_ins(ready) if is_spilled(ready) else (ready, {})
+    onnx.save(model, path)
+    return axes
+
+
+def _types(axes: dict[str, int]) -> dict[str, object]:
+    """The type of values that the quantizer adds itself: it does not find it out where stand-ins have other shapes."""
+    return {"DefaultTensorType": TensorProto.FLOAT} if axes else {}
 
 
 def _excluded(ready: ModelProto) -> list[str]:

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
 from weighbridge.compress.graph.lowering import Array, Layer, array_of, at_opset, finished, named, quiet
+from weighbridge.compress.graph.spilled import is_spilled, kept, whole
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.gptq import CLIPS, BlockForm, moments_of, product
@@ -28,6 +29,9 @@ from weighbridge.data import Split
 
 USUAL_BLOCK = 32
 """Weights that share a scale in MatMulNBits, where nothing is said."""
+
+AT_ONCE = 1 << 20
+"""Weights that are rounded at once: rows are rounded each by itself, in float64."""
 
 LEAST_SCALE, MOST_SCALE = 2.0**-10, 2.0**15
 """Largest scale of a weight between which float16 holds all its scales well enough: down to 1/16 of the largest."""
@@ -49,7 +53,7 @@ def folded(proto: ModelProto, chosen: Sequence[Layer], config: Quantize) -> Mode
             widths = (8, 8) if config.scheme == "weight-int8" else (4, config.levels.bit_length() - 1)
             axis = layer.axis if config.per_channel else None
             stored, nodes = _as_integers(values, weight, axis, widths, config.block_size)
-        model.graph.initializer.extend(stored)
+        model.graph.initializer.extend([kept(tensor) for tensor in stored] if is_spilled(source) else stored)
         decoders.extend(nodes)
     body = list(model.graph.node)
     del model.graph.node[:]
@@ -71,10 +75,42 @@ def blockwise(proto: ModelProto, chosen: Sequence[Layer], config: Quantize, spli
         )
     model = matmuls(named(proto))
     nodes = {layer.node for layer in chosen}
-    bits = 8 if config.scheme == "weight-int8" else 4
     if config.rounding == "gptq" or config.levels < 16:
         return _in_blocks(model, nodes, config, split)
+    if is_spilled(model):
+        return finished(_one_by_one(model, nodes, config))
     others = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name not in nodes]
+    return finished(_by_library(model, others, config))
+
+
+def _one_by_one(model: ModelProto, chosen: set[str], config: Quantize) -> ModelProto:
+    """The model in which each chosen product was rewritten in a graph of its own: one weight is in memory at a time."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    body: list[NodeProto] = []
+    added: dict[str, TensorProto] = {}
+    for node in model.graph.node:
+        if node.op_type != "MatMul" or node.name not in chosen:
+            body.append(NodeProto.FromString(node.SerializeToString()))
+            continue
+        ports = [ValueInfoProto(name=name) for name in (node.input[0], node.output[0])]
+        graph = helper.make_graph([node], "product", ports[:1], ports[1:], [stored[node.input[1]]])
+        single = whole(helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version))
+        found = _by_library(single, [], config)
+        body.extend(NodeProto.FromString(item.SerializeToString()) for item in found.graph.node)
+        for tensor in found.graph.initializer:
+            if tensor.name not in added:
+                added[tensor.name] = kept(TensorProto.FromString(tensor.SerializeToString()))
+        for item in found.opset_import:
+            if all(item.domain != known.domain for known in model.opset_import):
+                model.opset_import.append(item)
+    del model.graph.node[:]
+    model.graph.node.extend(body)
+    model.graph.initializer.extend(tensor for name, tensor in added.items() if name not in stored)
+    return model
+
+
+def _by_library(model: ModelProto, others: Sequence[str], config: Quantize) -> ModelProto:
+    """The model after onnxruntime's quantizer; `others` names products that stay."""
     quantizer = MatMulNBitsQuantizer(
         model,
         nodes_to_exclude=others,
@@ -82,12 +118,12 @@ def blockwise(proto: ModelProto, chosen: Sequence[Layer], config: Quantize, spli
             block_size=config.block_size or USUAL_BLOCK,
             is_symmetric=config.symmetric,
             accuracy_level=0,
-            bits=bits,
+            bits=8 if config.scheme == "weight-int8" else 4,
         ),
     )
     with quiet():
         quantizer.process()
-    return finished(quantizer.model.model)
+    return quantizer.model.model
 
 
 def _in_blocks(model: ModelProto, nodes: set[str], config: Quantize, split: Split) -> ModelProto:
@@ -121,9 +157,9 @@ def _in_blocks(model: ModelProto, nodes: set[str], config: Quantize, split: Spli
             made[node.name], added = product(node, stem, array_of(model, weight), form, found)
             tensors += added
     body = [made.get(node.name, node) for node in model.graph.node]
-    kept = [NodeProto.FromString(node.SerializeToString()) for node in body]
+    rest = [NodeProto.FromString(node.SerializeToString()) for node in body]
     del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(rest)
     model.graph.initializer.extend(tensors)
     return finished(model)
 
@@ -148,9 +184,9 @@ def matmuls(proto: ModelProto, *, only_factors: bool = False) -> ModelProto:
         body.extend(_as_matmul(model, node, options))
     if only_factors and all(new is old for new, old in zip(body, model.graph.node, strict=False)):
         return proto
-    kept = [NodeProto.FromString(node.SerializeToString()) for node in body]
+    rest = [NodeProto.FromString(node.SerializeToString()) for node in body]
     del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(rest)
     return finished(model)
 
 
@@ -180,7 +216,8 @@ def _as_matmul(model: ModelProto, node: NodeProto, options: dict[str, float]) ->
     # Two readers of one weight share what they read alike, and nothing else.
     name = f"{node.input[1]}{'^T' if options.get('transB', 0) else '^I'}{'' if alpha == 1 else f'*{alpha:g}'}"
     if all(tensor.name != name for tensor in model.graph.initializer):
-        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(weight), name))
+        tensor = numpy_helper.from_array(np.ascontiguousarray(weight), name)
+        model.graph.initializer.append(kept(tensor) if is_spilled(model) else tensor)
     if len(node.input) < 3 or not node.input[2]:
         return [helper.make_node("MatMul", [node.input[0], name], list(node.output), name=node.name)]
     product, bias = f"{node.output[0]}/product", node.input[2]
@@ -215,7 +252,8 @@ def _as_integers(
     bits, used = widths
     rows, restore = _rows(values, axis, block)
     unit = np.float32(1.0) if block is None else scale_unit(rows, used)
-    codes, scales = round_to_grid(rows / unit, used, np.float32 if block is None else np.float16)
+    scaled = rows if unit == 1 else rows / unit
+    codes, scales = round_to_grid(scaled, used, np.float32 if block is None else np.float16)
     if block is not None:
         shaped, scale = codes, scales[:, None]
     else:
@@ -272,6 +310,17 @@ def round_to_grid(rows: Array, bits: int, kind: type[np.floating[Any]] = np.floa
 
     The end of each row's range is the share of its largest weight that gives the least squared error.
     """
+    height = max(1, AT_ONCE // max(1, rows.shape[1]))
+    if len(rows) <= height:
+        return _rounded(rows, bits, kind)
+    codes, stored = np.empty(rows.shape, np.int8), np.empty(len(rows), kind)
+    for start in range(0, len(rows), height):
+        part = slice(start, start + height)
+        codes[part], stored[part] = _rounded(rows[part], bits, kind)
+    return codes, stored
+
+
+def _rounded(rows: Array, bits: int, kind: type[np.floating[Any]]) -> tuple[Array, Array]:
     top = 2 ** (bits - 1) - 1
     largest = np.abs(rows).max(axis=1).astype(np.float64)
     largest[largest == 0] = 1.0

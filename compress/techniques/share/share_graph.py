@@ -18,6 +18,7 @@ from weighbridge.compress.graph.layers import matching
 from weighbridge.compress.graph.lowering import array_of, finished, layers
 from weighbridge.compress.graph.normal import opened
 from weighbridge.compress.graph.normal.walk import copied
+from weighbridge.compress.graph.spilled import whole
 from weighbridge.compress.steps import Facts, Graph
 from weighbridge.compress.techniques.pack import check_folded
 from weighbridge.compress.techniques.pack.decoders import DOMAIN, IR_VERSION, Decoder
@@ -39,7 +40,7 @@ def share_weights(
 
     Exact zeros stay. Raises `InputError` for a pattern that matches nothing, `InvariantError` where nothing changed.
     """
-    proto = copied(finished(opened(graph.proto)))
+    proto = copied(whole(finished(opened(graph.proto))))
     every = layers(Graph(proto, graph.notes))
     names = sorted({layer.name for layer in every})
     wanted = set(names if chosen is None else matching(names, chosen, "share: layers"))
@@ -87,7 +88,7 @@ def hash_weights(graph: Graph) -> tuple[Graph, Facts]:
     if opset < OPSET:
         raise InputError(f"the model uses opset {opset}; hashing needs {OPSET}", where="share")
     proto = ModelProto()
-    proto.CopyFrom(graph.proto)
+    proto.CopyFrom(whole(graph.proto))
     calls: list[NodeProto] = []
     decoders: dict[str, Decoder] = {}
     stored: dict[str, int] = {}

@@ -22,6 +22,15 @@ class Sizes(Recorded):
     macs: int = Field(ge=0)
 
 
+class WeightsFile(Recorded):
+    """Weights of a model that one file cannot hold, in a file of their own."""
+
+    path: str
+    """File name, beside the model's file, which names it and its digest."""
+    digest: Digest
+    bytes: int = Field(ge=1)
+
+
 class ArtifactFile(Recorded):
     """The file itself."""
 
@@ -29,6 +38,8 @@ class ArtifactFile(Recorded):
     """File name, beside the manifest."""
     digest: Digest
     bytes: int = Field(ge=1)
+    weights: WeightsFile | None = None
+    """Of a model over 2 GiB. The model's file has this file's digest in its metadata: `digest` stands for both."""
 
 
 class StepRecord(Recorded):

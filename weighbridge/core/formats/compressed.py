@@ -43,6 +43,13 @@ def compressed_sizes(data: bytes) -> dict[str, int]:
     return {"bytes": len(data), **found}
 
 
+def sizes_of_files(files: Sequence[Path]) -> dict[str, int]:
+    """The same of files, one after the other."""
+    size = sum(path.stat().st_size for path in files)
+    found: dict[str, int] = {kind: compressed_size(read_chunks(files), kind, level(kind, size), size) for kind in KINDS}
+    return {"bytes": size, **found}
+
+
 def read_chunks(files: Sequence[Path]) -> Iterator[bytes]:
     """The files' bytes, one after the other."""
     for path in files:

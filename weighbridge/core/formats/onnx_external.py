@@ -24,15 +24,7 @@ def inline_external(proto: ModelProto, path: Path, *, up_to: int | None = None) 
     for tensor in all_tensors(proto):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        where = f"{path}: external data of tensor {tensor.name}"
-        source = _inside(path.parent, entries.get("location", ""), where)
-        expected = tensor_bytes(tensor) or 0
-        offset, length = _number(entries, "offset", 0, where), _number(entries, "length", expected, where)
-        if length != expected:
-            raise InputError(f"has length {length}; the tensor needs {expected}", where=where)
-        if offset + length > source.stat().st_size:
-            raise InputError(f"ends beyond the end of {source.name}", where=where)
+        source, offset, length = external_place(tensor, path)
         if up_to is not None and length > up_to:
             continue
         total += length
@@ -43,6 +35,23 @@ def inline_external(proto: ModelProto, path: Path, *, up_to: int | None = None) 
             tensor.raw_data = file.read(length)
         tensor.ClearField("data_location")
         tensor.ClearField("external_data")
+
+
+def external_place(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:
+    """The file that has the external data of one tensor of the model at `path`, where in it, and how many bytes.
+
+    Raises `InputError` as `inline_external` does.
+    """
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    where = f"{path}: external data of tensor {tensor.name}"
+    source = _inside(path.parent, entries.get("location", ""), where)
+    expected = tensor_bytes(tensor) or 0
+    offset, length = _number(entries, "offset", 0, where), _number(entries, "length", expected, where)
+    if length != expected:
+        raise InputError(f"has length {length}; the tensor needs {expected}", where=where)
+    if offset + length > source.stat().st_size:
+        raise InputError(f"ends beyond the end of {source.name}", where=where)
+    return source, offset, length
 
 
 def external_locations(proto: ModelProto) -> tuple[str, ...]:

@@ -7,10 +7,15 @@ have another kernel, which does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+
+Array = NDArray[Any]
+Read = Callable[[TensorProto], Array]
 
 SAFE = 64
 """Largest magnitude of signed 8-bit weights of which two products with 255 fit 16 bits: 2 * 255 * 64 = 32,640."""
@@ -24,15 +29,18 @@ QDQ_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that onnxruntime turns into integer ones where both sides come from DequantizeLinear."""
 
 
-def requires(proto: ModelProto) -> tuple[str, ...]:
-    """Instruction sets (`vnni`) without which an x86-64 processor would answer otherwise; none for most files."""
-    return ("vnni",) if any(_saturates(graph) for graph in _graphs(proto.graph)) else ()
+def requires(proto: ModelProto, read: Read = numpy_helper.to_array) -> tuple[str, ...]:
+    """Instruction sets (`vnni`) without which an x86-64 processor would answer otherwise; none for most files.
+
+    `read` gives a tensor's values, where they may lie elsewhere.
+    """
+    return ("vnni",) if any(_saturates(graph, read) for graph in _graphs(proto.graph)) else ()
 
 
-def _saturates(graph: GraphProto) -> bool:
+def _saturates(graph: GraphProto, read: Read) -> bool:
     stored = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.INT8}
     decoded = {node.output[0]: stored.get(node.input[0]) for node in graph.node if node.op_type == "DequantizeLinear"}
-    return any(_beyond(tensor) for node in graph.node for tensor in _weights(node, stored, decoded))
+    return any(_beyond(read(tensor)) for node in graph.node for tensor in _weights(node, stored, decoded))
 
 
 def _weights(
@@ -48,8 +56,7 @@ def _weights(
             yield from (tensor for tensor in sides if tensor is not None)
 
 
-def _beyond(tensor: TensorProto) -> bool:
-    values = numpy_helper.to_array(tensor)
+def _beyond(values: Array) -> bool:
     return values.ndim >= 2 and bool((np.abs(values.astype(np.int16)) > SAFE).any())
 
 

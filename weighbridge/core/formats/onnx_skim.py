@@ -26,6 +26,8 @@ _MOST_VARINT = 10
 Buffer = bytes | mmap.mmap
 Field = tuple[int, int, int, int]
 """Number, start of the tag, start and end of the value."""
+Places = Mapping[int, tuple[int, int]]
+"""Position among the graph's initializers → where in the file its bytes begin, and how many there are."""
 
 
 class _MalformedError(ValueError):
@@ -38,25 +40,31 @@ def skim_model(path: Path, large: int = LARGE) -> tuple[ModelProto, tuple[str, .
     Weights that are passed over keep type and shape and have no data. Every check of `load_model` holds but for the
     size of the whole: external data may be of any size. Raises `InputError` like it.
     """
+    proto, names, _ = skim_with_places(path, large)
+    return proto, names
+
+
+def skim_with_places(path: Path, large: int = LARGE) -> tuple[ModelProto, tuple[str, ...], Places]:
+    """As `skim_model`, with where in the file the weights lie that were passed over."""
     require_size(path)
-    lengths: Mapping[int, int] = {}
+    places: Places = {}
     with open_file(path) as file:
         # An empty file cannot be mapped, and is refused by the parser.
         view: Buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
         try:
-            data, lengths = _skimmed(view, large)
+            data, places = _skimmed(view, large)
         except _MalformedError:
             data = view[:]  # the parser says what is wrong with it
         finally:
             if isinstance(view, mmap.mmap):
                 view.close()
     proto = parse_model(data, str(path), complete=False)
-    for index, length in lengths.items():
+    for index, (_, length) in places.items():
         _check_length(proto, index, length, str(path))
     names = external_locations(proto)
     inline_external(proto, path, up_to=large)
     check_tensors(proto, str(path), outside=True)
-    return proto, names
+    return proto, names, places
 
 
 def _check_length(proto: ModelProto, index: int, length: int, where: str) -> None:
@@ -67,10 +75,10 @@ def _check_length(proto: ModelProto, index: int, length: int, where: str) -> Non
         raise InputError(f"tensor {tensor.name} has {length} bytes; its type and shape need {expected}", where=where)
 
 
-def _skimmed(view: Buffer, large: int) -> tuple[bytes, dict[int, int]]:
-    """The message without large raw data of initializers, and how long that was, by the initializer's position."""
+def _skimmed(view: Buffer, large: int) -> tuple[bytes, dict[int, tuple[int, int]]]:
+    """The message without large raw data of initializers, and where that was, by the initializer's position."""
     parts: list[bytes] = []
-    lengths: dict[int, int] = {}
+    places: dict[int, tuple[int, int]] = {}
     count = 0
     for number, tag, start, end in _fields(view, 0, len(view)):
         if number != _GRAPH:
@@ -81,24 +89,24 @@ def _skimmed(view: Buffer, large: int) -> tuple[bytes, dict[int, int]]:
             if field != _INITIALIZER:
                 inner.append(view[begin:stop])
                 continue
-            kept, length = _without_data(view, value, stop, large)
-            if length is not None:
-                lengths[count] = length
+            kept, place = _without_data(view, value, stop, large)
+            if place is not None:
+                places[count] = place
             inner.append(_packed(_INITIALIZER, kept))
             count += 1
         parts.append(_packed(_GRAPH, b"".join(inner)))
-    return b"".join(parts), lengths
+    return b"".join(parts), places
 
 
-def _without_data(view: Buffer, start: int, end: int, large: int) -> tuple[bytes, int | None]:
-    """A tensor's message, without its raw data where that is large, and how long that was."""
-    kept, length = [], None
+def _without_data(view: Buffer, start: int, end: int, large: int) -> tuple[bytes, tuple[int, int] | None]:
+    """A tensor's message, without its raw data where that is large, and where that was and how long."""
+    kept, place = [], None
     for number, tag, value, stop in _fields(view, start, end):
         if number == _RAW_DATA and stop - value > large:
-            length = stop - value
+            place = (value, stop - value)
         else:
             kept.append(view[tag:stop])
-    return b"".join(kept), length
+    return b"".join(kept), place
 
 
 def _fields(view: Buffer, start: int, end: int) -> Iterator[Field]:

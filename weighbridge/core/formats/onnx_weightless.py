@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from pathlib import Path
 
-from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto
+from google.protobuf.message import Message
+from onnx import ModelProto, StringStringEntryProto, TensorProto
 
+_GRAPH, _INITIALIZER = 7, 5
 LARGE = 1 << 16
 """Bytes of a weight from which on it is left out: shapes, scales and small tables stay."""
 
@@ -35,8 +37,8 @@ def beside(proto: ModelProto, path: Path, large: int = LARGE) -> None:
 def without(proto: ModelProto, names: Container[str]) -> ModelProto:
     """A copy without some of its initializers: what is deleted from a copy would keep its memory."""
     bare = ModelProto()
-    _copy_fields(proto, bare, but="graph")
-    _copy_fields(proto.graph, bare.graph, but="initializer")
+    copy_fields(proto, bare, lambda number: number != _GRAPH)
+    copy_fields(proto.graph, bare.graph, lambda number: number != _INITIALIZER)
     bare.graph.initializer.extend(tensor for tensor in proto.graph.initializer if tensor.name not in names)
     return bare
 
@@ -45,8 +47,8 @@ def _copied(
     proto: ModelProto, large: int, place: Callable[[TensorProto], dict[str, str]], *, raw: bool = False
 ) -> ModelProto:
     bare = ModelProto()
-    _copy_fields(proto, bare, but="graph")
-    _copy_fields(proto.graph, bare.graph, but="initializer")
+    copy_fields(proto, bare, lambda number: number != _GRAPH)
+    copy_fields(proto.graph, bare.graph, lambda number: number != _INITIALIZER)
     for tensor in proto.graph.initializer:
         new = bare.graph.initializer.add()
         if tensor.ByteSize() <= large or (raw and not tensor.HasField("raw_data")):
@@ -61,9 +63,10 @@ def _copied(
     return bare
 
 
-def _copy_fields(source: ModelProto | GraphProto, target: ModelProto | GraphProto, *, but: str) -> None:
+def copy_fields(source: Message, target: Message, wanted: Callable[[int], bool]) -> None:
+    """Copy the fields of one message whose numbers are wanted to another one of its type."""
     for field, value in source.ListFields():
-        if field.name == but:
+        if not wanted(field.number):
             continue
         if field.is_repeated:
             getattr(target, field.name).extend(value)
