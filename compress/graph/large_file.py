@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from onnx import ModelProto, StringStringEntryProto, TensorProto
 
 from weighbridge.compress.graph.spilled import ALIGNED, bare_file, fresh_path, is_spilled, tensor_chunks, total_bytes
+from weighbridge.core.errors import InputError
 from weighbridge.core.files import sha256_file
 from weighbridge.core.formats.onnx_external import MAX_BYTES
 from weighbridge.core.formats.onnx_weightless import copy_fields
@@ -48,6 +49,17 @@ class LargeFile:
         shutil.move(self.path, folder / name)
         if self.beside is not None:
             shutil.move(self.beside, folder / self.beside.name)
+
+
+def as_bytes(data: bytes | LargeFile) -> bytes:
+    """The file that ships, read whole; an `InputError` for a model in two files."""
+    if isinstance(data, bytes):
+        return data
+    if data.beside is not None:
+        raise InputError(
+            "the model has over 2 GiB; a search takes models of one file", fix="run the recipes themselves"
+        )
+    return data.path.read_bytes()
 
 
 def written(proto: ModelProto, name: str, *, one_file: int | None = None) -> LargeFile:

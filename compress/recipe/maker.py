@@ -23,6 +23,7 @@ from weighbridge.compress import invariants
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.export.target import Lowering, Program, Target
 from weighbridge.compress.graph.fold import fold_batchnorm
+from weighbridge.compress.graph.large_file import as_bytes
 from weighbridge.compress.recipe.explain import untrained
 from weighbridge.compress.recipe.placing import placed
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases
@@ -83,8 +84,9 @@ class Maker:
                 assert lower is not None  # by `phases`
                 with placed(step):
                     form, _ = lower(step.config, form, self.context)
-        data = self.target.write(form.model)
-        return Prototype(data, sizes_of(form.network, data), trained)
+        written = self.target.write(form.model)
+        sizes = sizes_of(form.network, written)
+        return Prototype(as_bytes(written), sizes, trained)
 
     def module(self, steps: Sequence[Step] = ()) -> nn.Module:
         """The module after some module steps, in eval mode."""

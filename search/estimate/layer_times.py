@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from weighbridge.compress.graph.spilled import message
 from weighbridge.compress.steps import Subject
 from weighbridge.search.problem.searched_model import Source
 
@@ -44,7 +45,7 @@ def time_shares(source: Source) -> dict[str, float]:
         # The file that ships has short names: layers are found in the graph that it is written from.
         start, calibration = source.start, source.context.data.calibration
         graph = source.target.export(start.module, calibration) if isinstance(start, Subject) else start
-        session = ort.InferenceSession(graph.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(message(graph.model), options, providers=["CPUExecutionProvider"])
         for _ in range(PROFILED):
             session.run(None, example)
         events = json.loads(Path(session.end_profiling()).read_text())

@@ -21,6 +21,7 @@ from weighbridge.compress.graph.normal import opened
 from weighbridge.compress.graph.normal.readers import untied
 from weighbridge.compress.steps import Context, Facts, Graph
 from weighbridge.compress.techniques.quantize.config import FULLY_INTEGER, Quantize
+from weighbridge.compress.techniques.quantize.gemms import with_origins, without_factors
 from weighbridge.compress.techniques.quantize.half import half
 from weighbridge.compress.techniques.quantize.integer import (
     calibrate,
@@ -38,7 +39,7 @@ from weighbridge.compress.techniques.quantize.refusals import (
     refuse_little,
     refuse_quantized,
 )
-from weighbridge.compress.techniques.quantize.weight_only import blockwise, folded, with_origins, without_factors
+from weighbridge.compress.techniques.quantize.weight_only import blockwise, folded
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 

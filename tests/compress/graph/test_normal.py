@@ -16,7 +16,7 @@ from weighbridge.compress.graph.normal.attention_masks import SATURATED, masks, 
 from weighbridge.compress.steps import Context, Graph
 from weighbridge.compress.techniques.pack import Pack, pack
 from weighbridge.compress.techniques.quantize import Quantize, lower
-from weighbridge.compress.techniques.quantize.weight_only import matmuls
+from weighbridge.compress.techniques.quantize.gemms import matmuls
 from weighbridge.compress.techniques.share.share_graph import share_weights
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError, InvariantError
