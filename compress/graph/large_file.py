@@ -56,9 +56,7 @@ def as_bytes(data: bytes | LargeFile) -> bytes:
     if isinstance(data, bytes):
         return data
     if data.beside is not None:
-        raise InputError(
-            "the model has over 2 GiB; a search takes models of one file", fix="run the recipes themselves"
-        )
+        raise InputError("the model is two files; a search takes models of one", fix="run recipes themselves")
     return data.path.read_bytes()
 
 

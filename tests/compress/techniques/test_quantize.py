@@ -21,7 +21,7 @@ from weighbridge.compress.graph import lowering
 from weighbridge.compress.recipe.compose import compose
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.steps import Graph, Subject
-from weighbridge.compress.techniques.quantize import Quantize, integer, lower, phases, ranges, weight_only
+from weighbridge.compress.techniques.quantize import Quantize, gemms, integer, lower, phases, ranges, weight_only
 from weighbridge.compress.techniques.quantize.integer import check_calibration, reduces_range
 from weighbridge.compress.techniques.quantize.layer_sensitivity import rank, too_sensitive
 from weighbridge.compress.training.loop import fit
@@ -425,13 +425,13 @@ def test_matmuls_keep_what_gemm_computes():
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     split = Split({"x": rng.normal(size=(8, 3)).astype(np.float32)}, np.arange(8))
-    rewritten = weight_only.matmuls(proto)
+    rewritten = gemms.matmuls(proto)
     assert [node.op_type for node in rewritten.graph.node] == ["MatMul", "MatMul", "Add", "MatMul"]
     np.testing.assert_allclose(
         lowering.run(rewritten, split, "t")[0], lowering.run(proto, split, "t")[0], rtol=1e-5, atol=1e-5
     )
     proto.graph.node[0].attribute.append(helper.make_attribute("transA", 1))
-    assert weight_only.matmuls(proto).graph.node[0].op_type == "Gemm"
+    assert gemms.matmuls(proto).graph.node[0].op_type == "Gemm"
 
 
 @settings(max_examples=50, deadline=None)
