@@ -15,6 +15,7 @@ SETUP = Pipeline(
     install_gate=f"{INSTALL} --editable '.[compress,pipeline]'",
     install_promote="python -m pip install --constraint constraints-promote.txt --editable '.[judge,keyless,pipeline]'",
     install_report=f"{INSTALL} --editable .",
+    install_watch=f"{INSTALL} --editable '.[watch]'",
 )
 
 

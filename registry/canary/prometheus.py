@@ -12,6 +12,7 @@ Counters, each with labels `model` and `version` (further labels are summed over
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import math
 import urllib.error
@@ -29,6 +30,8 @@ Fetch = Callable[[str, dict[str, str]], Any]
 
 _LOOKBACK = 300.0
 """Seconds: how far back Prometheus itself looks for a series' last value."""
+_GAP = 2 * 86_400.0
+"""Seconds of missing scrapes before a window after which a counter is still known not to begin at zero."""
 _LARGEST = 50_000_000
 _PARTS = (
     ("error_rate", "weighbridge_requests_total", "weighbridge_errors_total"),
@@ -44,23 +47,31 @@ def read_prometheus(url: str, window: Window, fetch: Fetch | None = None) -> Obs
     """Counts since the step began. A server that does not answer is a `StateError`; an answer that is no count
     (NaN, infinite, falling back below zero) is named in `problems`, which holds the canary.
     """
-    base, ask = _base(url), fetch
-    if ask is None:
-        ask = _http(base)
+    base, ask = asked(url, fetch)
     problems: list[str] = []
-    arms = []
-    for version in (window.canary, window.stable):
-        reader = _Reader(ask, window, version, problems)
-        arms.append(reader.arm())
+    arms = [CounterReader(ask, window, version, problems).arm() for version in (window.canary, window.stable)]
     return Observed(arms[0], arms[1], f"prometheus {base}", tuple(dict.fromkeys(problems)))
 
 
-class _Reader:
-    """Reads one version's counters."""
+def asked(url: str, fetch: Fetch | None = None) -> tuple[str, Fetch]:
+    """A server's address without its last slash, and how to ask it. An address that is none is an `InputError`."""
+    base = _base(url)
+    return base, fetch or _http(base)
 
-    def __init__(self, fetch: Fetch, window: Window, version: str, problems: list[str]) -> None:
-        self.fetch, self.window, self.version, self.problems = fetch, window, version, problems
+
+class CounterReader:
+    """Reads one version's counters over a window. What is wrong with the data is added to `problems`.
+
+    With a `step` (seconds) one value each step is read, not all: what was counted in the last step before a restart is
+    left out then.
+    """
+
+    def __init__(
+        self, fetch: Fetch, window: Window, version: str, problems: list[str], step: float | None = None
+    ) -> None:
+        self.fetch, self.window, self.version, self.problems, self.step = fetch, window, version, problems, step
         self._known: dict[str, list[dict[str, Any]]] = {}
+        self._before: dict[str, dict[_Target, float]] = {}
 
     def arm(self) -> Arm:
         """All counts of the version."""
@@ -83,14 +94,13 @@ class _Reader:
         ):
             if part > whole:
                 self.problems.append(f"{self.version} has more {name} ({part}) than trials ({whole})")
+                return Arm()  # no interval can be made of it
         return arm
 
     def _latency(self, arm: Arm) -> None:
         if not self.window.thresholds:
             return
-        buckets = {
-            _number(le): count for le, count in self.by_label("weighbridge_latency_seconds_bucket", "le").items()
-        }
+        buckets = self.buckets()
         if not buckets:
             return
         for threshold in self.window.thresholds:
@@ -117,21 +127,37 @@ class _Reader:
             counts[str(series["metric"].get(label, ""))] += self._increase(series, name)
         return counts
 
+    def buckets(self) -> dict[float, int]:
+        """Requests up to each bound (seconds) of the latency histogram."""
+        return {_number(le): n for le, n in self.by_label("weighbridge_latency_seconds_bucket", "le").items()}
+
+    def reached(self, name: str, n: int) -> float | None:
+        """When a counter had grown by `n` since the window began, in seconds since 1970; None: it has not."""
+        steps = sorted(step for series in self._series(name) for step in self._steps(series, name))
+        sums = itertools.accumulate(grown for _, grown in steps)
+        return next((at for (at, _), total in zip(steps, sums, strict=True) if total >= n), None)
+
     def _series(self, name: str) -> list[dict[str, Any]]:
         """All series of one counter, asked for once."""
         if name not in self._known:
-            self._known[name] = self._ask(name)
+            since = self.window.since.timestamp()
+            until = self.window.until.timestamp()
+            found = self._known[name] = self._ask(name, until, until - since + _LOOKBACK)
+            late = any(float(series["values"][0][0]) > since for series in found)
+            # Was it born within the window, or was it not scraped for a while?
+            earlier = self._ask(name, since, _GAP) if late else []
+            self._before[name] = {_target(series["metric"]): _last(series, since) for series in earlier}
         return self._known[name]
 
-    def _ask(self, name: str) -> list[dict[str, Any]]:
-        seconds = math.ceil((self.window.until - self.window.since).total_seconds() + _LOOKBACK)
+    def _ask(self, name: str, at: float, seconds: float) -> list[dict[str, Any]]:
         labels = f'model="{self.window.model}",version="{self.version}"'
-        query = {"query": f"{name}{{{labels}}}[{seconds}s]", "time": f"{self.window.until.timestamp():.3f}"}
+        length = f"{math.ceil(seconds + (self.step or 0))}s" + (f":{math.ceil(self.step)}s" if self.step else "")
+        query = {"query": f"{name}{{{labels}}}[{length}]", "time": f"{at:.3f}"}
         answer = self.fetch("/api/v1/query", query)
         try:
             if answer["status"] != "success" or answer["data"]["resultType"] != "matrix":
                 raise StateError(f"Prometheus answered {answer.get('error', 'something unexpected')!r}")
-            found = list(answer["data"]["result"])
+            found = [series for series in answer["data"]["result"] if series["values"]]
             warnings = answer.get("warnings") or []
             copies = Counter(_target(series["metric"]) for series in found)
         except (KeyError, TypeError, AttributeError) as error:
@@ -143,24 +169,37 @@ class _Reader:
         return found
 
     def _increase(self, series: dict[str, Any], name: str) -> int:
-        """How much one series grew since the window began; a counter that falls was reset to zero.
+        """How much one series grew since the window began."""
+        return round(sum(grown for _, grown in self._steps(series, name)))
+
+    def _steps(self, series: dict[str, Any], name: str) -> list[tuple[float, float]]:
+        """When and by how much one series grew since the window began; a counter that falls was reset to zero.
 
         A series that was born within the window began at zero: its first value counts.
         """
-        since = self.window.since.timestamp()
-        before, grown = 0.0, 0.0
+        since, before = self.window.since.timestamp(), self._before[name].get(_target(series["metric"]), 0.0)
+        steps = []
         for at, text in series["values"]:
             value = _number(text)
             if not math.isfinite(value) or value < 0:
                 self.problems.append(f"{name} of {self.version} is {text}")
-                return 0
+                return []
             if float(at) > since:
-                grown += value - before if value >= before else value
+                steps.append((float(at), value - before if value >= before else value))
             before = value
-        return round(grown)
+        return steps
 
 
-def _target(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
+_Target = tuple[tuple[str, str], ...]
+
+
+def _last(series: dict[str, Any], since: float) -> float:
+    """The last value of a series before a window began; 0 where there is none that is a count."""
+    values = [_number(text) for at, text in series["values"] if float(at) <= since]
+    return values[-1] if values and values[-1] >= 0 else 0.0
+
+
+def _target(labels: dict[str, str]) -> _Target:
     """What a series counts, whoever scraped it."""
     return tuple(sorted((name, value) for name, value in labels.items() if name not in _SCRAPERS))
 

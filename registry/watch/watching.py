@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from weighbridge.core.documents.base import parse
-from weighbridge.core.errors import ExitCode, StateError
+from weighbridge.core.errors import ExitCode, InputError, StateError
 from weighbridge.core.files import parse_json, pretty_json
 from weighbridge.core.git import Git
 from weighbridge.registry.lifecycle.alarms import Watcher
@@ -28,9 +28,11 @@ from weighbridge.registry.state.tip import Settings, Tip
 from weighbridge.registry.trust.registry_policy import read_policy
 from weighbridge.registry.trust.watch_policy import Action, WatchSection
 from weighbridge.registry.watch.findings import Kind, Shift, shifts
-from weighbridge.registry.watch.reference_traffic import NAME, Counting, Counts, ReferenceWindow, reference_of
-from weighbridge.registry.watch.seen_requests import Seen, Source, read_requests
-from weighbridge.registry.watch.stream_detectors import Change, Detectors
+from weighbridge.registry.watch.logged_traffic import LoggedTraffic
+from weighbridge.registry.watch.reference_traffic import NAME, Counts, ReferenceWindow
+from weighbridge.registry.watch.scraped_traffic import Scraped, ScrapedTraffic
+from weighbridge.registry.watch.seen_requests import Source, read_requests
+from weighbridge.registry.watch.stream_detectors import Change
 
 _MOST: dict[Kind, Action] = {"realised": "roll back", "estimated": "hold", "drift": "tell"}
 """The most that each kind of evidence may do, whatever the policy says."""
@@ -78,6 +80,8 @@ class Look:
     rolled_back_to: str | None = None
     unjudged: str | None = None
     """Why nothing could be judged."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with the data; with any, nothing is judged."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -103,6 +107,7 @@ class Look:
             "version": self.version,
             "at": self.at,
             "unjudged": self.unjudged,
+            "problems": list(self.problems),
             "epochs": [
                 {"epoch": epoch.name, "requests": epoch.counts.requests, "shifts": [_row(s) for s in epoch.shifts]}
                 for epoch in self.epochs
@@ -142,12 +147,12 @@ def _row(shift: Shift) -> dict[str, Any]:
     }
 
 
-def watch(root: Path, source: Source, *, settings: Settings | None = None, dry_run: bool = False) -> Look:
+def watch(root: Path, source: Source | Scraped, *, settings: Settings | None = None, dry_run: bool = False) -> Look:
     """Look at the stable version. Writes the reference window once it is complete, each alarm once, and rolls back
-    where labels or failures call for it and the policy lets them. Nothing is written in a `dry_run`.
+    where labels or failures call for it and the policy lets them. Nothing is written in a `dry_run`, nor where the data
+    cannot be used.
     """
     chosen = settings or Settings()
-    source = replace(source, only_model=model_names(root) == [source.model])
     channels = parse(Channels, require_channels(WorkTree(root), source.model), channels_path(source.model))
     stable = channels.stable
     if stable is None:
@@ -157,24 +162,58 @@ def watch(root: Path, source: Source, *, settings: Settings | None = None, dry_r
     policy = read_policy(Tip(git, git.head(), now, git.prefix())).watch
     look = Look(source.model, stable.version, now.isoformat(timespec="seconds"))
     watcher = Watcher(root, source.model, chosen)
-    requests = list(read_requests(source, stable.version, now))
-    window = _window(requests, stable, policy)
+    traffic = _traffic(root, source, stable, policy, now)
     reference = read_reference(root, source.model, stable.version)
     events: list[int] = []
     if reference is None:
-        if isinstance(window, str):
-            return replace(look, unjudged=window)
-        reference = reference_of(source.model, stable.version, window)
+        found = traffic.reference_window()
+        if traffic.problems or isinstance(found, str):
+            return _unusable(look, traffic.problems) if traffic.problems else replace(look, unjudged=str(found))
+        reference = found
         if not dry_run:
             content = pretty_json(reference.to_json()).encode()
             events.append(watcher.record_reference(stable.version, NAME, content).event.number)
-    later = [seen for seen in requests if seen.time > datetime.fromisoformat(reference.until) + timedelta(seconds=1)]
-    epochs = tuple(compare(reference, later, policy))
-    alarms = _alarms(epochs, changes(window if isinstance(window, list) else [], later), policy)
-    look = replace(look, epochs=epochs, alarms=alarms, events=tuple(events))
-    if not later:
+    epochs = tuple(Epoch(name, now, shifts(reference, now, policy)) for name, now in traffic.epochs(reference))
+    look = replace(look, events=tuple(events))
+    if traffic.problems:
+        return _unusable(look, traffic.problems)
+    look = replace(look, epochs=epochs, alarms=_alarms(epochs, traffic.changes(reference), policy))
+    if not any(epoch.counts.requests for epoch in epochs):
         look = replace(look, unjudged="no requests since the reference window")
-    return look if dry_run or not alarms else _act(look, watcher, _noted(root, source.model, stable))
+    return look if dry_run or not look.alarms else _act(look, watcher, _noted(root, source.model, stable))
+
+
+def source_of(
+    model: str, metrics: str | None, logs: Sequence[Path] = (), journals: Sequence[Path] = ()
+) -> Source | Scraped:
+    """What to look at, as a command line says it: logs, or `metrics` as `FILE.jsonl` or `prometheus=URL`."""
+    kind, equals, address = (metrics or "").replace("{model}", model).partition("=")
+    if (metrics is None) != bool(logs) or (journals and not logs):
+        raise InputError(
+            "expected a log or --metrics, not both or neither",
+            where="--log",
+            fix="--log FILE.jsonl, as the server writes it",
+        )
+    if equals and kind == "prometheus":
+        return Scraped(model, address)
+    if metrics is not None and not metrics.endswith(".jsonl"):
+        raise InputError(f"{metrics!r} is neither FILE.jsonl nor prometheus=URL", where="--metrics")
+    return Source(model, logs or [Path((metrics or "").replace("{model}", model))], journals)
+
+
+def _traffic(
+    root: Path, source: Source | Scraped, stable: Placed, policy: WatchSection, now: datetime
+) -> LoggedTraffic | ScrapedTraffic:
+    if isinstance(source, Scraped):
+        return ScrapedTraffic(source, stable, policy, now)
+    source = replace(source, only_model=model_names(root) == [source.model])
+    return LoggedTraffic(list(read_requests(source, stable.version, now)), source.model, stable, policy)
+
+
+def _unusable(look: Look, problems: Sequence[str]) -> Look:
+    """Data that contradicts itself or is not whole raises no alarm, and ends none."""
+    said = tuple(dict.fromkeys(problems))
+    return replace(look, problems=said, unjudged=f"the data cannot be used: {'; '.join(said)}")
 
 
 def read_reference(root: Path, model: str, version: str) -> ReferenceWindow | None:
@@ -184,50 +223,6 @@ def read_reference(root: Path, model: str, version: str) -> ReferenceWindow | No
     if data is None:
         return None
     return parse(ReferenceWindow, parse_json(data.decode("utf-8", errors="replace"), where), where)
-
-
-def compare(reference: ReferenceWindow, later: Sequence[Seen], policy: WatchSection) -> Iterator[Epoch]:
-    """All that came since the reference, and the last two epochs, each from its own start: a whole epoch is not
-    diluted by the good time before it.
-    """
-    if not later:
-        return
-    begins = datetime.fromisoformat(reference.until)
-    places = [(seen.time - begins).total_seconds() // policy.epoch for seen in later]
-    newest = max(places)
-    countings: dict[str, Counting] = {}
-    names = {place: (begins + timedelta(seconds=place * policy.epoch)).isoformat() for place in {*places}}
-    for seen, place in zip(later, places, strict=True):
-        for name in ("since the reference", *((names[place],) if place >= newest - 1 else ())):
-            if name not in countings:
-                countings[name] = Counting(reference.slow_seconds, reference.edges)
-            countings[name].add(seen)
-    for name, counting in countings.items():
-        counts = counting.counts()
-        yield Epoch(name, counts, shifts(reference, counts, policy))
-
-
-def changes(window: Sequence[Seen], later: Sequence[Seen]) -> list[Change]:
-    """What river's detectors say of everything since the reference, the first of each."""
-    detectors = Detectors(window)
-    first: dict[str, Change] = {}
-    for seen in later:
-        for change in detectors.add(seen):
-            first.setdefault(change.what, change)
-    return list(first.values())
-
-
-def _window(requests: Sequence[Seen], stable: Placed, policy: WatchSection) -> list[Seen] | str:
-    """The requests of the reference window, or why there are not enough yet."""
-    promoted, size = datetime.fromisoformat(stable.since), policy.reference
-    before = [seen for seen in requests if seen.time <= promoted]
-    chosen = before[-size:] if len(before) >= size else list(requests[:size])
-    labelled = sum(seen.right is not None for seen in chosen)
-    if len(chosen) < size:
-        return f"the reference window has {len(chosen)} of {size} requests"
-    if labelled < policy.min_labels:
-        return f"the reference window has {labelled} of {policy.min_labels} labels"
-    return chosen
 
 
 def _alarms(epochs: Sequence[Epoch], found: Sequence[Change], policy: WatchSection) -> tuple[Alarm, ...]:

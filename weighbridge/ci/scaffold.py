@@ -91,6 +91,7 @@ class Pipeline:
     install_gate: str = f"python -m pip install --requirement {REQUIREMENTS}"
     install_promote: str = f'python -m pip install "weighbridge[judge,keyless,pipeline] @ {SOURCE}"'
     install_report: str = f'python -m pip install "weighbridge @ {SOURCE}"'
+    install_watch: str = f'python -m pip install "weighbridge[watch] @ {SOURCE}"'
 
     @classmethod
     def installing(cls, source: str, branch: str, runner: str, device_class: str, select: str) -> Pipeline:
@@ -102,6 +103,7 @@ class Pipeline:
             select=select,
             install_promote=f'python -m pip install "weighbridge[judge,keyless,pipeline] @ {source}"',
             install_report=f'python -m pip install "weighbridge @ {source}"',
+            install_watch=f'python -m pip install "weighbridge[watch] @ {source}"',
         )
 
 
@@ -125,7 +127,7 @@ def workflows(setup: Pipeline, folders: tuple[str, ...] = (".",)) -> dict[str, s
     values = {**vars(setup), "python": PYTHON, "kept": "\n".join(kept)}
     return {
         f".github/workflows/{name}.yml": fill(template(f"{name}.yml"), values)
-        for name in ("gate", "report", "promote", "canary")
+        for name in ("gate", "report", "promote", "canary", "watch")
     }
 
 

@@ -146,6 +146,42 @@ def canary(
 
 
 @app.command()
+def watch(
+    metrics: str = typer.Option(
+        ...,
+        "--metrics",
+        metavar="FILE|prometheus=URL",
+        help="What was seen online: a .jsonl file, or a Prometheus server.",
+    ),
+    notify: str | None = typer.Option(None, "--notify", metavar="URL", help="Post new alarms there, signed."),
+    root: Path = ROOT,
+) -> None:
+    """Look at every stable version. Exits 1 if an alarm is new, 3 if the data of one cannot be used, 0 otherwise."""
+    import time
+
+    from weighbridge.core.errors import ExitCode
+    from weighbridge.registry.state.layout import home
+    from weighbridge.registry.state.tip import Settings
+    from weighbridge.registry.views.overview import models
+    from weighbridge.registry.watch.watching import source_of
+    from weighbridge.registry.watch.watching import watch as look_at
+    from weighbridge.registry.watch.webhook import SECRET, Webhook
+
+    hook, root = Webhook(notify, os.environ.get(SECRET, "")) if notify else None, home(root)
+    looks = []
+    for row in models(root):
+        if row.stable is None:
+            continue
+        look = look_at(root, source_of(row.model, metrics), settings=Settings())
+        typer.echo(look.text(), nl=False)
+        if hook is not None and look.written:
+            hook.post(look.to_json(), time.time())
+        looks.append(look)
+    code = ExitCode.UNJUDGED if any(look.problems for look in looks) else ExitCode.PASS
+    raise typer.Exit(ExitCode.FAIL if any(look.written or look.rolled_back_to for look in looks) else code)
+
+
+@app.command()
 def preflight(
     root: Path = ROOT,
     base: str | None = typer.Option(

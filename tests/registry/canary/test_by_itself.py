@@ -25,7 +25,7 @@ from weighbridge.registry.views.overview import history
 
 HEALTHY = {"errors": 0.005, "slow": 0.01, "right": 0.9, "shift": 0.0, "different": 0.03}
 HOWTO = Path(__file__).parents[3] / "docs/howto/canary.md"
-WORKFLOW = Path(__file__).parents[3] / ".github/workflows/canary.yml"
+WORKFLOWS = Path(__file__).parents[3] / ".github/workflows"
 STEPS = [5, 25, 50, 100]
 
 
@@ -139,10 +139,11 @@ def test_a_policy_that_is_no_plain_file_is_invalid_never_absent(canary, what):
         read_policy(WorkTree(canary))
 
 
-def test_the_shipped_workflow_passes_the_documented_operators(canary):
+@pytest.mark.parametrize("name", ["canary", "watch"])
+def test_the_shipped_workflow_passes_the_documented_operators(name):
     """The bot's address has brackets, which are a pattern's too."""
     policy = RegistryPolicy.model_validate(documented())
-    address = re.search(r'user.email "(.+)"', WORKFLOW.read_text())[1]
+    address = re.search(r'user.email "(.+)"', (WORKFLOWS / f"{name}.yml").read_text())[1]
     policy.require_operator(f"github-actions[bot] <{address}>")
     with pytest.raises(StateError, match="may not move channels"):
         policy.require_operator("somebody <somebody@elsewhere.example>")

@@ -254,6 +254,22 @@ def test_more_hits_than_trials_hold():
 
     found = read_prometheus("http://x", window(start, start + timedelta(hours=1)), fetch)
     assert "v3 has more errors (7) than trials (0)" in found.problems
+    assert decide(plan_canary(), BUDGETS, found, start + timedelta(hours=2)).action is Action.HOLD
+
+
+def test_a_counter_that_was_not_scraped_for_a_while_does_not_begin_at_zero():
+    """Its last value is asked for where the usual look-back before the step has none."""
+    start = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+    def fetch(_, parameters):
+        if "requests_total" not in parameters["query"]:
+            return EMPTY
+        at, length = float(parameters["time"]), int(parameters["query"].rpartition("[")[2].rstrip("s]"))
+        values = [(-1200, 50_000), (900, 50_100), (1800, 50_200)]
+        return series(*(row for row in values if at - length <= start.timestamp() + row[0] <= at))
+
+    found = read_prometheus("http://x", window(start, start + timedelta(hours=1)), fetch)
+    assert (found.canary.requests, found.stable.requests) == (200, 200)
 
 
 @pytest.mark.parametrize(

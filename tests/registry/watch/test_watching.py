@@ -3,6 +3,7 @@
 import json
 import random
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,8 +14,9 @@ from weighbridge.registry.lifecycle.alarms import Watcher
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.audit import audit
+from weighbridge.registry.watch.scraped_traffic import Scraped
 from weighbridge.registry.watch.seen_requests import Source
-from weighbridge.registry.watch.watching import watch
+from weighbridge.registry.watch.watching import source_of, watch
 
 pytest.importorskip("river")
 
@@ -106,3 +108,19 @@ def test_a_line_that_is_no_request_is_named(promoted, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"version": "v2", "time": "never"}\n')
     with pytest.raises(InputError, match=r"a\.jsonl:1"):
         watch(promoted, Source(MODEL, [tmp_path / "a.jsonl"]))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "logs", "journals"),
+    [(None, [], []), ("prometheus=http://x", ["a.jsonl"], []), ("http://x", [], []), ("a.jsonl", [], ["j"])],
+)
+def test_what_to_look_at_is_said_once(metrics, logs, journals):
+    """A log or a server."""
+    with pytest.raises(InputError, match=r"expected a log or --metrics|is neither FILE"):
+        source_of(MODEL, metrics, logs, journals)
+
+
+def test_metrics_are_a_log_or_a_server():
+    """As `registry canary judge` takes them."""
+    assert source_of("m", "prometheus=http://x/{model}") == Scraped("m", "http://x/m")
+    assert source_of("m", "logs/{model}.jsonl") == Source("m", [Path("logs/m.jsonl")])

@@ -158,3 +158,39 @@ def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, acti
     done = CliRunner().invoke(app, ["canary", "--metrics", "prometheus=http://127.0.0.1:9090"])
     assert done.exit_code == code
     assert [model for model, _ in asked] == [row.model for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("looks", "code"),
+    [
+        ([], 0),
+        ([{}, {"alarms": ("standing",)}], 0),
+        ([{"written": ("new",)}, {"problems": ("partial",)}], 1),
+        ([{"rolled_back_to": "v1"}], 1),
+        ([{"problems": ("partial",)}, {}], 3),
+    ],
+)
+def test_watch_looks_at_every_stable_version_and_is_loud_about_what_is_new(monkeypatch, looks, code):
+    """An alarm that stands was told before; data that cannot be used is no quiet look."""
+    from weighbridge.registry.watch.watching import Look
+
+    rows = [SimpleNamespace(model=f"m{number}", stable="v2") for number in range(len(looks))]
+    everything = [SimpleNamespace(model="new", stable=None), *rows]
+    monkeypatch.setattr("weighbridge.registry.views.overview.models", lambda root: everything)
+    asked, posted = [], []
+
+    def watch(root, source, *, settings):
+        asked.append((source.model, source.address))
+        return Look(source.model, "v2", "", **looks[len(asked) - 1])
+
+    monkeypatch.setattr("weighbridge.registry.watch.watching.watch", watch)
+    monkeypatch.setattr(
+        "weighbridge.registry.watch.webhook.Webhook.post", lambda self, content, at: posted.append(content)
+    )
+    monkeypatch.setenv("WEIGHBRIDGE_WEBHOOK_SECRET", "0123456789abcdef")
+    done = CliRunner().invoke(
+        app, ["watch", "--metrics", "prometheus=http://127.0.0.1:9090/{model}", "--notify", "http://127.0.0.1:9/"]
+    )
+    assert done.exit_code == code
+    assert asked == [(row.model, f"http://127.0.0.1:9090/{row.model}") for row in rows]
+    assert len(posted) == sum("written" in look for look in looks)

@@ -366,14 +366,16 @@ def test_a_second_model_keeps_what_the_first_was_told(repository):
             "--install-from", "git+https://git.example/weighbridge@v1")  # fmt: skip
     run(repository, "models/a", "--name", "a", *options, *told)
     run(repository, "models/b", "--name", "b", *options, "--yes")
-    texts = {name: (repository / f".github/workflows/{name}.yml").read_text() for name in ("gate", "promote", "canary")}
+    names = ("gate", "promote", "canary", "watch")
+    texts = {name: (repository / f".github/workflows/{name}.yml").read_text() for name in names}
     assert "runs-on: big-box" in texts["gate"]
     assert "WEIGHBRIDGE_DEVICE_CLASS: rack" in texts["gate"]
     assert "branches: [trunk]" in texts["promote"]
     assert "--select fastest" in texts["promote"]
     for folder in ("models/a", "models/b"):
         assert f"            {folder}/measurements\n" in texts["gate"]
-    assert all("git+https://git.example/weighbridge@v1" in texts[name] for name in ("promote", "canary"))
+    assert all("git+https://git.example/weighbridge@v1" in texts[name] for name in names[1:])
+    assert "weighbridge[watch] @" in texts["watch"]
     requirements = (repository / "requirements-weighbridge.txt").read_text()
     assert "weighbridge[compress,pipeline] @ git+https://git.example/weighbridge@v1" in requirements
 

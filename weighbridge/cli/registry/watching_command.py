@@ -22,6 +22,9 @@ def watch(
     journal: Annotated[
         list[Path] | None, typer.Option("--journal", metavar="FILE", help="The server's journal of labels.")
     ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="prometheus=URL", help="In place of a log: a Prometheus server.")
+    ] = None,
     notify: Annotated[
         str | None, typer.Option("--notify", metavar="URL", help="Post new alarms there, signed.")
     ] = None,
@@ -37,18 +40,15 @@ def watch(
     import os
     import time
 
-    from weighbridge.core.errors import InputError
-    from weighbridge.registry.watch.seen_requests import Source
+    from weighbridge.registry.watch.watching import source_of
     from weighbridge.registry.watch.watching import watch as look_at
     from weighbridge.registry.watch.webhook import SECRET, Webhook
 
     if clear is not None:
         _clear(model, clear, change, project)
         return
-    if not log:
-        raise InputError("there is nothing to look at", where="--log", fix="--log FILE.jsonl, as the server writes it")
     hook = Webhook(notify, os.environ.get(SECRET, "")) if notify else None
-    source = Source(model, log, journal or ())
+    source = source_of(model, metrics, log or (), journal or ())
     look = look_at(project.home, source, settings=change.settings(), dry_run=dry_run)
     if project.as_json:
         print_json(look.to_json())

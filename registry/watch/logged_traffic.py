@@ -1,0 +1,78 @@
+"""What the server's log says of the stable version: its reference window, counts by epoch, changes of its streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from weighbridge.registry.state.records import Placed
+from weighbridge.registry.trust.watch_policy import WatchSection
+from weighbridge.registry.watch.reference_traffic import Counting, Counts, ReferenceWindow, reference_of
+from weighbridge.registry.watch.seen_requests import Seen
+from weighbridge.registry.watch.stream_detectors import Change, Detectors
+
+WHOLE = "since the reference"
+"""Name of the count that begins with the reference window's end."""
+
+
+@dataclass(frozen=True)
+class LoggedTraffic:
+    """All requests of one stable version that a log has."""
+
+    requests: Sequence[Seen]
+    model: str
+    stable: Placed
+    policy: WatchSection
+    problems: Sequence[str] = ()
+    """None: a line that is no request is an error where it is read."""
+
+    def reference_window(self) -> ReferenceWindow | str:
+        """The reference window, or why there is none yet."""
+        window = self._window()
+        return window if isinstance(window, str) else reference_of(self.model, self.stable.version, window)
+
+    def epochs(self, reference: ReferenceWindow) -> Iterator[tuple[str, Counts]]:
+        """All that came since the reference, and the last two epochs, each from its own start: a whole epoch is not
+        diluted by the good time before it.
+        """
+        later = self._later(reference)
+        if not later:
+            return
+        begins, length = datetime.fromisoformat(reference.until), self.policy.epoch
+        places = [(seen.time - begins).total_seconds() // length for seen in later]
+        newest = max(places)
+        countings: dict[str, Counting] = {}
+        names = {place: (begins + timedelta(seconds=place * length)).isoformat() for place in {*places}}
+        for seen, place in zip(later, places, strict=True):
+            for name in (WHOLE, *((names[place],) if place >= newest - 1 else ())):
+                if name not in countings:
+                    countings[name] = Counting(reference.slow_seconds, reference.edges)
+                countings[name].add(seen)
+        for name, counting in countings.items():
+            yield name, counting.counts()
+
+    def changes(self, reference: ReferenceWindow) -> list[Change]:
+        """What river's detectors say of everything since the reference, the first of each."""
+        window = self._window()
+        detectors = Detectors(window if isinstance(window, list) else [])
+        first: dict[str, Change] = {}
+        for seen in self._later(reference):
+            for change in detectors.add(seen):
+                first.setdefault(change.what, change)
+        return list(first.values())
+
+    def _later(self, reference: ReferenceWindow) -> list[Seen]:
+        ends = datetime.fromisoformat(reference.until) + timedelta(seconds=1)
+        return [seen for seen in self.requests if seen.time > ends]
+
+    def _window(self) -> list[Seen] | str:
+        promoted, size = datetime.fromisoformat(self.stable.since), self.policy.reference
+        before = [seen for seen in self.requests if seen.time <= promoted]
+        chosen = before[-size:] if len(before) >= size else list(self.requests[:size])
+        labelled = sum(seen.right is not None for seen in chosen)
+        if len(chosen) < size:
+            return f"the reference window has {len(chosen)} of {size} requests"
+        if labelled < self.policy.min_labels:
+            return f"the reference window has {labelled} of {self.policy.min_labels} labels"
+        return chosen
