@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.cli.ci_command import app
 from weighbridge.core.git import Git
+from weighbridge.registry.watch.watching import Alarm, Look
 
 PROJECT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
@@ -164,7 +165,7 @@ def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, acti
     ("looks", "code"),
     [
         ([], 0),
-        ([{}, {"alarms": ("standing",)}], 0),
+        ([{}, {"alarms": (Alarm("drift", "predictions", "", "tell"),)}], 0),
         ([{"written": ("new",)}, {"problems": ("partial",)}], 1),
         ([{"rolled_back_to": "v1"}], 1),
         ([{"problems": ("partial",)}, {}], 3),
@@ -172,8 +173,6 @@ def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, acti
 )
 def test_watch_looks_at_every_stable_version_and_is_loud_about_what_is_new(monkeypatch, looks, code):
     """An alarm that stands was told before; data that cannot be used is no quiet look."""
-    from weighbridge.registry.watch.watching import Look
-
     rows = [SimpleNamespace(model=f"m{number}", stable="v2") for number in range(len(looks))]
     everything = [SimpleNamespace(model="new", stable=None), *rows]
     monkeypatch.setattr("weighbridge.registry.views.overview.models", lambda root: everything)
