@@ -6,7 +6,7 @@ from pathlib import Path
 
 from weighbridge.compress.recipe import lineage
 from weighbridge.compress.recipe.project_folder import Project
-from weighbridge.core.documents import baseline_folder
+from weighbridge.core.documents import STABLE, baseline_folder
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import sha256_file, sha256_named
 from weighbridge.search.plan import Item, plan
@@ -23,7 +23,9 @@ def planned(root: Path) -> list[Item]:
             raise StateError("file not found", where=str(path), fix="dvc repro baseline")
     named = {name: sha256_file(path) for name, path in files.items()}
     factories = [params.model.factory] if params.model.factory is not None else []
-    return plan(params, sha256_named({**named, "code": lineage.code_digest(factories)}))
+    served = root / "artifacts" / "stable" / STABLE
+    stable = sha256_file(served) if served.is_file() else ""
+    return plan(params, sha256_named({**named, "code": lineage.code_digest(factories)}), stable)
 
 
 __all__ = ["planned"]

@@ -72,11 +72,17 @@ def _others(params: Params, root: Path) -> dict[str, Any]:
     return said
 
 
-def weigh(
-    root: Path, recipe: str, progress: Progress = silent, *, keep_going: bool = False, fetch: Fetch = no_remote
+def weigh(  # noqa: PLR0913  # keywords, each with a default
+    root: Path,
+    recipe: str,
+    progress: Progress = silent,
+    *,
+    device: str | None = None,
+    keep_going: bool = False,
+    fetch: Fetch = no_remote,
 ) -> list[Measurement | Refusal]:
-    """Weigh a recipe's artifacts, on each device, into `measurements/<recipe>/`, continuing what stands there or
-    in the store of measurements by content, which `fetch` reads a remote of.
+    """Weigh a recipe's artifacts, on each device or on one, into `measurements/<recipe>/`, continuing what stands there
+    or in the store of measurements by content, which `fetch` reads a remote of.
 
     With `keep_going`, a recipe that was not built, and an artifact that cannot be weighed against the baseline, leave
     a refusal beside the measurements (an earlier measurement stays: it is continued once there is an artifact again).
@@ -84,7 +90,10 @@ def weigh(
     params = Params.read(root / PARAMS)
     if recipe not in params.recipes:
         raise InputError(f"unknown recipe {recipe!r}", where=f"{root / 'params.yaml'}: recipes")
-    candidates = params.candidates(recipe)
+    candidates = [item for item in params.candidates(recipe) if device in {None, item.device}]
+    if not candidates:
+        known = ", ".join(dict.fromkeys(item.device for item in params.candidates(recipe)))
+        raise InputError(f"no device {device!r} weighs recipe {recipe!r}", where=str(root / PARAMS), fix=known)
     found: list[Measurement | Refusal] = []
     for candidate in candidates:
         try:
@@ -98,6 +107,7 @@ def weigh(
             found[-1].write(root / candidate.refusal)
         else:
             (root / candidate.refusal).unlink(missing_ok=True)
+    candidates = params.candidates(recipe)
     wanted = {candidate.measurement for candidate in candidates} | {candidate.refusal for candidate in candidates}
     _forget(root / "measurements" / recipe, {Path(name).name for name in wanted})
     return found

@@ -1,14 +1,27 @@
 """The plan: keys by content, shards that add up, and work that is done once whatever dies."""
 
+import io
+import json
+import os
+import shutil
+import tarfile
 import threading
 import time
 
 import pytest
+from typer.testing import CliRunner
 
+from tests.pipeline.conftest import PROJECT
 from tests.search.project import BUDGETS, project
+from weighbridge.cli import app
+from weighbridge.compress import stages
 from weighbridge.core.documents import Params
-from weighbridge.core.errors import InputError, StateError
-from weighbridge.search.plan import Stamps, execute, plan, shard
+from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.files import sha256_bytes
+from weighbridge.gate.stages import pipeline
+from weighbridge.search.carrying_out import execute
+from weighbridge.search.done_items import Stamps
+from weighbridge.search.plan import Item, plan, shard
 from weighbridge.search.project_plan import planned
 
 INT8, FP16 = ({"steps": [{"quantize": {"scheme": scheme}}]} for scheme in ("static-int8", "fp16"))
@@ -69,43 +82,150 @@ def test_a_shard_that_is_none_is_refused(which):
         shard([], which)
 
 
-def test_a_device_is_held_by_one_at_a_time(tmp_path):
-    """Two recipes on one device are weighed in turn, while others are made; judging comes last."""
-    holds, order, lock = {"local": 0}, [], threading.Lock()
+def worked(root, item, code=0):
+    """Do what a worker does: write the item's files and stamp it."""
+    path = root / item.patterns[0].replace("**/*", "model.onnx").replace("*", "onnxruntime")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(item.key)
+    return Stamps(root).do(item, lambda: code)
+
+
+ELSEWHERE = {"local": {}, "phone": {"command": ["./harness"]}}
+
+
+def test_a_device_is_held_by_one_at_a_time_and_this_machine_is_quiet_meanwhile(tmp_path):
+    """Two recipes on one device are weighed one after the other; nothing is made while this machine weighs."""
+    running, order, lock, together = [], [], threading.Lock(), set()
 
     def run(item):
-        for device in item.devices:
-            with lock:
-                holds[device] += 1
-                assert holds[device] == 1
-        time.sleep(0.01)
-        for device in item.devices:
-            holds[device] -= 1
-        order.append(item)
-        return 0
+        with lock:
+            running.append(item)
+            assert sum(other.device == item.device for other in running) == 1 or item.device is None
+            if any(other.device == "local" for other in running):
+                assert not any(other.kind == "make" for other in running)
+            together.update(other.device for other in running if len(running) > 1)
+        time.sleep(0.02)
+        with lock:
+            running.remove(item)
+            order.append(item)
+        return worked(tmp_path, item)
 
-    items = plan(params(), "sha256:1")
-    assert len(list(execute(items, run, Stamps(tmp_path), workers=4))) == 5
+    items = plan(params(devices=ELSEWHERE), "sha256:1")
+    assert len(list(execute(items, run, Stamps(tmp_path), workers=4))) == 7
+    assert {"local", "phone"} <= together
     assert order[-1].kind == "judge"
     for item in order:
         assert all(need in {other.key for other in order[: order.index(item)]} for need in item.needs)
 
 
 def test_a_worker_that_dies_is_begun_again_and_nothing_is_done_twice(tmp_path):
-    """Killed once, each item is done once; a second run finds all done, but for what was deleted."""
+    """Killed once, each item is done once; a second run judges alone, but for what was deleted or changed."""
     begun = []
 
     def run(item):
         begun.append(item)
-        (tmp_path / item.output).mkdir(parents=True, exist_ok=True)
-        return -9 if begun.count(item) == 1 else 0
+        return -9 if begun.count(item) == 1 else worked(tmp_path, item)
 
     items = plan(params(), "sha256:1")
     assert [code for _, code in execute(items, run, Stamps(tmp_path), workers=2)] == [0] * 5
     assert len(begun) == 10
-    assert list(execute(items, run, Stamps(tmp_path), workers=2)) == []
-    (tmp_path / "measurements/half").rmdir()
-    assert [item.name for item, _ in execute(items, run, Stamps(tmp_path))] == ["half"]
+    assert [item.kind for item, _ in execute(items, run, Stamps(tmp_path), workers=2)] == ["judge"]
+    (tmp_path / "measurements/half/onnxruntime@local.json").unlink()
+    (tmp_path / "artifacts/recipes/int8/model.onnx").write_text("other bytes")
+    again = [(item.kind, item.name) for item, _ in execute(items, run, Stamps(tmp_path))]
+    assert again == [("make", "int8"), ("weigh", "half"), ("judge", "net")]
+
+
+def test_two_workers_never_do_one_item_at_once(tmp_path):
+    """The second waits for the first, and finds the item done."""
+    item, begun = plan(params(), "sha256:1")[0], []
+
+    def work():
+        begun.append(item)
+        time.sleep(0.05)
+        return worked_files(item)
+
+    def worked_files(item):
+        (tmp_path / "artifacts/recipes/int8").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "artifacts/recipes/int8/model.onnx").write_text("bytes")
+        return 0
+
+    threads = [threading.Thread(target=Stamps(tmp_path).do, args=(item, work)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert begun == [item]
+
+
+def test_a_claim_goes_with_its_process(tmp_path):
+    """A worker that is killed while it holds an item does not keep it."""
+    item = plan(params(), "sha256:1")[0]
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with Stamps(tmp_path).claimed(item):
+            os.write(writing, b"x")
+            time.sleep(60)
+        os._exit(0)
+    os.read(reading, 1)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    with Stamps(tmp_path).claimed(item):
+        assert not Stamps(tmp_path).done(item)
+
+
+def test_an_item_done_elsewhere_is_taken_by_content(tmp_path):
+    """Its files are there as they were; a bundle that was altered, or is about another item, is refused."""
+    there, here = Stamps(tmp_path / "there"), Stamps(tmp_path / "here")
+    item, other, *_ = plan(params(), "sha256:1")
+    for each in (item, other):
+        worked(there.root, each)
+    data = there.bundle(item)
+    with pytest.raises(IntegrityError, match="not those of make int8"):
+        here.take(item, data.replace(item.key.encode(), other.key.encode()), "bundle")
+    with pytest.raises(IntegrityError, match="not those of make half"):
+        here.take(other, data, "bundle")
+    with pytest.raises(IntegrityError, match="not a bundle"):
+        here.take(item, b"noise" * 200, "bundle")
+    assert not here.done(item)
+    here.take(item, data, "bundle")
+    assert here.done(item)
+    assert (here.root / "artifacts/recipes/int8/model.onnx").read_text() == item.key
+
+
+def test_a_bundle_writes_nothing_outside_its_item(tmp_path):
+    """A path that climbs out of the item's folder is refused, and nothing is written."""
+    item, *_ = plan(params(), "sha256:1")
+    out = io.BytesIO()
+    name = "artifacts/recipes/int8/../../../../evil.sh"
+    stamp = json.dumps({"item": item.to_json(), "files": {name: sha256_bytes(b"evil")}}).encode()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for path, data in (("stamp", stamp), (name, b"evil")):
+            header = tarfile.TarInfo(path)
+            header.size = len(data)
+            archive.addfile(header, io.BytesIO(data))
+    with pytest.raises(IntegrityError, match="not those of make int8"):
+        Stamps(tmp_path / "a/b/here").take(item, out.getvalue(), "bundle")
+    assert list(tmp_path.rglob("evil*")) == []
+
+
+def test_weighing_waits_for_what_was_not_made(tmp_path):
+    """A machine that only weighs is told what it lacks."""
+    items = plan(params(), "sha256:1")
+    weighings = [item for item in items if item.kind == "weigh"]
+    with pytest.raises(StateError, match="what it needs is not done here") as caught:
+        list(execute(weighings, lambda _: 0, Stamps(tmp_path), known=items))
+    assert caught.value.where == "weigh int8"
+
+
+def test_ten_thousand_items_are_kept_in_order(tmp_path):
+    """Each begins once, after what it needs."""
+    items = [Item("make", f"r{number}", f"sha256:{number:064x}") for number in range(5000)]
+    items += [Item("weigh", item.name, "sha256:f" + item.key[8:], (item.key,), "local") for item in items]
+    begun = []
+    ended = list(execute(items, lambda item: begun.append(item.key) or 0, Stamps(tmp_path), workers=2))
+    assert len(ended) == len(set(begun)) == len(begun) == 10_000
 
 
 def test_a_plan_needs_what_it_starts_from(tmp_path):
@@ -115,11 +235,13 @@ def test_a_plan_needs_what_it_starts_from(tmp_path):
     assert caught.value.fix == "dvc repro baseline"
 
 
-def test_a_worker_that_always_dies_is_an_error(tmp_path):
-    """It names the item."""
-    with pytest.raises(StateError, match="died 3 times") as caught:
-        list(execute(plan(params(), "sha256:1"), lambda _: -9, Stamps(tmp_path)))
-    assert caught.value.where.startswith("make ")
+def test_a_worker_that_always_dies_fails_its_item_and_no_other(tmp_path):
+    """After three attempts; the other recipe goes on."""
+    dying = lambda item: -9 if item.name == "half" else worked(tmp_path, item)  # noqa: E731
+    ended = {
+        (item.kind, item.name): code for item, code in execute(plan(params(), "sha256:1"), dying, Stamps(tmp_path))
+    }
+    assert ended == {("make", "int8"): 0, ("make", "half"): -9, ("weigh", "int8"): 0}
 
 
 def test_what_needs_a_failed_item_is_left_out(tmp_path):
@@ -134,3 +256,31 @@ def test_what_needs_a_failed_item_is_left_out(tmp_path):
         ("weigh", "half"): None,
         ("judge", "net"): None,
     }
+
+
+def test_machines_make_weigh_and_judge_apart(tmp_path, monkeypatch):
+    """One makes, one weighs what it was given, one judges what both give; the other machines compute nothing again."""
+    budgets = [{"metric": "size.bytes", "max_ratio": 0.9}]
+    first = project(tmp_path / "first", recipes={"half": FP16}, budgets=budgets)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for body in (stages.prepare, stages.train, stages.baseline):
+        body(first)
+    pipeline.device(first)
+    second, third = (shutil.copytree(first, tmp_path / name) for name in ("second", "third"))
+    out = tmp_path / "out"
+    words = {
+        first: ["make", "--out", out],
+        second: ["weigh", "--from", out, "--out", out],
+        third: ["judge", "--from", out],
+    }
+    for root, rest in words.items():
+        done = CliRunner().invoke(app, ["plan", *map(str, rest), "--root", str(root)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    listed = CliRunner().invoke(app, ["plan", "--json", "--root", str(third)], catch_exceptions=False)
+    assert [(item["kind"], item["done"]) for item in json.loads(listed.stdout)] == [
+        ("make", True), ("weigh", True), ("judge", False),
+    ]  # fmt: skip
+    assert json.loads((third / "reports/verdict.json").read_text())["verdict"] == "pass"
+    built = [(root / "artifacts/recipes/half/onnxruntime/model.onnx").read_bytes() for root in words]
+    assert len(set(built)) == 1

@@ -2,61 +2,88 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from weighbridge.cli.options import grouped
 
-class Kind(StrEnum):
-    """What an item does."""
 
+class Action(StrEnum):
+    """What to do with the plan."""
+
+    LIST = "list"
     MAKE = "make"
     WEIGH = "weigh"
     JUDGE = "judge"
+    RUN = "run"
 
 
+@dataclass(frozen=True)
+class ExchangeOptions:
+    """How items travel between machines."""
+
+    taken: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Take done items from a folder first.", show_default=False),
+    ] = None
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write each done item there, as one file.")
+    ] = None
+
+
+@grouped
 def plan(
-    kind: Kind = typer.Option(None, "--kind", help="These items alone.", show_default="all"),
+    *,
+    action: Action = typer.Argument(
+        Action.LIST, help="list them; do those that make, weigh or judge; run does all of them."
+    ),
     part: str = typer.Option(
         None, "--shard", metavar="I/N", help="Part I of N, chosen by content.", show_default="all"
     ),
-    run: bool = typer.Option(False, "--run", help="Do the items that are not done yet, in processes of their own."),
+    device: str = typer.Option(
+        None, "--device", metavar="NAME", help="Of weighing, what this device weighs.", show_default="each"
+    ),
     workers: int = typer.Option(1, "--workers", min=1, help="Processes at once; one at a time on each device."),
+    exchange: ExchangeOptions,
     root: Path = typer.Option(Path(), "--root", metavar="DIR", help="The project's folder.", show_default=False),
     as_json: bool = typer.Option(False, "--json", help="Items with their keys and commands as JSON."),
 ) -> None:
     """List what is to make, weigh and judge, each with a key over what it depends on; or do it.
 
-    Needs the stages prepare, train and baseline. A machine that takes a shard runs `weighbridge plan --shard 1/4 --kind
-    make --run`; artifacts and measurements travel as DVC or the CI moves them.
+    Needs the stages prepare, train and baseline. What is done is not done again, here or by whoever takes it with
+    --from. Exits 1 where an item failed.
     """
-    import subprocess
-    import sys
-
     from weighbridge.core.errors import ExitCode
     from weighbridge.core.files import pretty_json
     from weighbridge.core.git import find_project
     from weighbridge.search import plan as room
+    from weighbridge.search.carrying_out import execute, in_process
+    from weighbridge.search.done_items import Stamps, take_bundles, write_bundle
     from weighbridge.search.project_plan import planned
 
     root = find_project(root)
     items = planned(root)
+    stamps = Stamps(root)
+    if exchange.taken is not None:
+        typer.echo(f"taken: {len(take_bundles(stamps, items, exchange.taken))} items", err=True)
     chosen = room.shard(items, part) if part else items
-    chosen = [item for item in chosen if kind is None or item.kind == kind.value]
-    if not run:
-        rows = [item.to_json() for item in chosen]
-        lines = [f"{item.kind} {item.name} {item.key.removeprefix('sha256:')[:12]}" for item in chosen]
-        typer.echo(pretty_json(rows) if as_json else "\n".join(lines), nl=not as_json)
+    chosen = [item for item in chosen if action.value in {"list", "run", item.kind}]
+    chosen = [item for item in chosen if device is None or item.device in {None, device}]
+    if action is Action.LIST:
+        rows = [{**item.to_json(), "done": stamps.done(item)} for item in chosen]
+        typer.echo(pretty_json(rows) if as_json else "\n".join(map(room.line, chosen)), nl=not as_json)
         return
-
-    def worker(item: room.Item) -> int:
-        done = subprocess.run([sys.executable, "-m", "weighbridge", *item.command], cwd=root, check=False)
-        return done.returncode
-
     failed = False
-    for item, code in room.execute(chosen, worker, room.Stamps(root), workers):
+    ended = [(item, 0) for item in chosen if stamps.done(item)]
+    for item, code in chain(ended, execute(chosen, in_process(root), stamps, workers, known=items)):
         typer.echo(f"{item.kind} {item.name}: {'done' if code == 0 else f'failed ({code})'}", err=True)
         failed = failed or code != 0
+        if code == 0 and exchange.out is not None:
+            write_bundle(stamps, item, exchange.out)
     if failed:
         raise typer.Exit(ExitCode.FAIL)

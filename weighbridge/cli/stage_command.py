@@ -19,6 +19,8 @@ ROOT = typer.Option(
     Path(), "--root", metavar="DIR", help="The project's folder, where params.yaml lies.", show_default=False
 )
 QUIET = typer.Option(False, "--quiet", "-q", help="No progress.")
+PLANNED = "WEIGHBRIDGE_PLAN_ITEM"
+"""Set while an item of a plan is done."""
 RECIPE = typer.Argument(..., help="A recipe's name in params.yaml.")
 
 
@@ -69,7 +71,7 @@ def compress(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> No
 
     return_large_blocks()
     with declared(root, "compress"), progress(quiet=quiet) as report:
-        refusal = stages.compress(root, recipe, report, keep_going=_under_dvc())
+        refusal = stages.compress(root, recipe, report, keep_going=_keep_going())
     if refusal is not None:
         typer.echo(f"recipe {recipe} was not built, and the gate will fail: {refusal.reason}", err=True)
 
@@ -85,14 +87,21 @@ def device(root: Path = ROOT) -> None:
 
 
 @app.command()
-def weigh(recipe: str = RECIPE, root: Path = ROOT, quiet: bool = QUIET) -> None:
+def weigh(
+    recipe: str = RECIPE,
+    device: str | None = typer.Option(
+        None, "--device", metavar="NAME", help="On this device alone.", show_default="each"
+    ),
+    root: Path = ROOT,
+    quiet: bool = QUIET,
+) -> None:
     """Weigh a recipe's artifacts on each device against the baseline, and against stable where a budget asks."""
     from weighbridge.ci.declared import declared
     from weighbridge.core.documents import Refusal
     from weighbridge.gate.stages import pipeline
 
     with declared(root, "weigh"), progress(quiet=quiet) as report:
-        found = pipeline.weigh(root, recipe, report, keep_going=_under_dvc(), fetch=_measurements(root))
+        found = pipeline.weigh(root, recipe, report, device=device, keep_going=_keep_going(), fetch=_measurements(root))
     for item in found:
         if isinstance(item, Refusal):
             typer.echo(f"recipe {recipe} was not weighed, and the gate will fail: {item.reason}", err=True)
@@ -118,9 +127,9 @@ def _measurements(root: Path) -> Callable[[str], bytes | None]:
     return fetch
 
 
-def _under_dvc() -> bool:
-    """Whether DVC runs this stage: what one recipe cannot do is then recorded, and the others go on."""
-    return "DVC_STAGE" in os.environ
+def _keep_going() -> bool:
+    """Whether DVC or a plan runs this stage: what one recipe cannot do is then recorded, and the others go on."""
+    return "DVC_STAGE" in os.environ or PLANNED in os.environ
 
 
 @app.command()
@@ -131,3 +140,25 @@ def judge(root: Path = ROOT) -> None:
 
     require_limits(root)
     summary.judge(root)
+
+
+@app.command(hidden=True)
+def item(given: str = typer.Argument(..., help="As `plan --json` prints it."), root: Path = ROOT) -> None:
+    """Do one item of a plan, unless it is done, and stamp it; it is claimed meanwhile."""
+    from weighbridge.core.files import parse_json
+    from weighbridge.search.done_items import Stamps
+    from weighbridge.search.plan import Item
+
+    wanted = Item.of_json(parse_json(given, "item"))
+    os.environ[PLANNED] = wanted.key
+
+    def work() -> int:
+        if wanted.kind == "make":
+            compress(wanted.name, root, quiet=True)
+        elif wanted.kind == "weigh":
+            weigh(wanted.name, wanted.device, root, quiet=True)
+        else:
+            judge(root)
+        return 0
+
+    raise typer.Exit(Stamps(root).do(wanted, work))
