@@ -144,6 +144,7 @@ class Follower:
         if artifact.quarantined or artifact.digest in self._quarantined():
             raise StateError("is quarantined", where=f"{artifact.model}@{artifact.version}")
         artifact.require_host(self.host)
+        artifact.require_one_file("a server")
         kept = self.folder / "bytes" / artifact.digest.removeprefix("sha256:")
         if kept.is_file() and sha256_bytes(data := kept.read_bytes()) == artifact.digest:
             return data

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from onnx import ModelProto
 
 from weighbridge.core.documents import Manifest, Weighed
 from weighbridge.core.errors import InputError, MeasurementError
@@ -126,11 +128,24 @@ def _read_onnx(path: Path, name: str) -> Model:
     files = (path, *(path.parent / beside for beside in outside))
     digests = tuple(map(sha256_file, files))
     named = {file.relative_to(path.parent).as_posix(): found for file, found in zip(files, digests, strict=True)}
-    digest = sha256_named(named) if outside else digests[0]
+    digest = digests[0] if _names_all(proto, named, path) else sha256_named(named)
     if digests[0] != before:
         raise InputError("changed while it was read", where=str(path), fix="weigh again once nothing writes to it")
     total = sum(file.stat().st_size for file in files)
     return Model(name, path, files, digests, digest, total, counts(proto), signature(proto), roundoff(proto))
+
+
+def _names_all(proto: ModelProto, files: Mapping[str, str], path: Path) -> bool:
+    """Whether a model's file names the digest of every file beside it, so that its own digest stands for all of them.
+
+    A file beside it that has another digest than it names is an `InputError`.
+    """
+    stated = {item.key: item.value for item in proto.metadata_props}
+    beside = {name: digest for name, digest in files.items() if name != path.name}
+    for name, digest in beside.items():
+        if stated.get(name, digest) != digest:
+            raise InputError(f"has other bytes than {path.name} names", where=str(path.parent / name))
+    return all(name in stated for name in beside)
 
 
 def _manifest(path: Path, digest: str) -> Manifest | None:

@@ -98,8 +98,8 @@ def _refused(root: Path, params: Params, candidate: Candidate) -> tuple[str, Ref
 def _artifact(folder: Path) -> tuple[Manifest, list[str]]:
     """A manifest, and whether the file beside it is still the one that it is about."""
     manifest = Manifest.read(folder / "manifest.json")
-    name = Path(manifest.artifact.path).name
-    if sha256_file(folder / name) != manifest.artifact.digest:
+    name = manifest.artifact.differing(folder)
+    if name is not None:
         return manifest, [f"{folder.parent.name}/{folder.name}/{name} is not the file that its manifest is about"]
     return manifest, []
 

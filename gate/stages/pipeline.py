@@ -202,9 +202,10 @@ def _verified(folder: Path) -> Path:
     """An artifact's file, if its bytes are those of its manifest."""
     manifest = Manifest.read(folder / "manifest.json")
     path = folder / manifest.artifact.path
-    found = sha256_file(path)
-    if found != manifest.artifact.digest:
-        raise IntegrityError(f"has {found}; its manifest says {manifest.artifact.digest}", where=str(path))
+    differing = manifest.artifact.differing(folder)
+    if differing is not None:
+        found = sha256_file(folder / differing)
+        raise IntegrityError(f"has {found}, which is not what its manifest says", where=str(folder / differing))
     return path
 
 

@@ -6,7 +6,7 @@ Every check refuses; nothing missing ever passes. The artifact's digest is taken
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from weighbridge.core.documents import (
@@ -20,14 +20,15 @@ from weighbridge.core.documents import (
     built_folder,
 )
 from weighbridge.core.documents.base import parse
-from weighbridge.core.documents.manifest import recipe_core
+from weighbridge.core.documents.manifest import WeightsFile, recipe_core
 from weighbridge.core.documents.origin import another_origin, measured_otherwise, stale_inputs
 from weighbridge.core.dvc_files import Lock, file_md5, folder_md5
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes, sha256_file
-from weighbridge.core.formats.compressed import compressed_size, read_chunks
+from weighbridge.core.formats.compressed import compressed_size, level, read_chunks
 from weighbridge.core.project import LOCK, PARAMS
 from weighbridge.registry.lifecycle.selection import RERUN, VERDICT, read_verdict, require_pass
+from weighbridge.registry.state.records import StoredWeights
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class LockedArtifact:
     md5: str
     """DVC's name of the artifact's bytes."""
     gzip: int
-    """Bytes after gzip -9."""
+    """Bytes after gzip, at the level for so many."""
+    weights: StoredWeights | None = None
+    """Of an artifact in two files; its path is relative to the project's root."""
 
 
 @dataclass(frozen=True)
@@ -171,13 +174,32 @@ def _read_built(root: Path, folder: str) -> LockedArtifact:
             where=f"{folder}/{name}",
             fix=RERUN,
         )
+    weights = _read_weights(root, folder, manifest.artifact.weights)
     return LockedArtifact(
         manifest=manifest,
         manifest_digest=sha256_bytes(data),
         path=f"{folder}/{name}",
         md5=file_md5(path),
-        gzip=compressed_size(read_chunks([path]), "gzip", 9, size),
+        gzip=_gzip(path, weights),
+        weights=weights,
     )
+
+
+def _gzip(path: Path, weights: StoredWeights | None) -> int:
+    files = [path] if weights is None else [path, path.with_name(PurePosixPath(weights.path).name)]
+    size = sum(file.stat().st_size for file in files)
+    return compressed_size(read_chunks(files), "gzip", level("gzip", size), size)
+
+
+def _read_weights(root: Path, folder: str, weights: WeightsFile | None) -> StoredWeights | None:
+    if weights is None:
+        return None
+    where = f"{folder}/{weights.path}"
+    if "/" in weights.path or weights.path in ("", ".", "..") or (root / where).is_symlink():
+        raise IntegrityError(f"refers to weights outside its folder: {weights.path!r}", where=f"{folder}/manifest.json")
+    if sha256_file(root / where) != weights.digest:
+        raise IntegrityError("has another digest than its manifest says", where=where, fix=RERUN)
+    return StoredWeights(path=where, digest=weights.digest, bytes=weights.bytes, md5=file_md5(root / where))
 
 
 def _read_measurement(root: Path, where: str) -> Measurement:

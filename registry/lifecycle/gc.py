@@ -94,6 +94,8 @@ def _registered(root: Path) -> Iterator[tuple[str, str]]:
                 continue
             for artifact in read_record(view, model, name)["artifacts"]:
                 yield str(artifact["md5"]), f"{model}@{name}"
+                if artifact.get("weights"):
+                    yield str(artifact["weights"]["md5"]), f"{model}@{name}"
 
 
 def _locked(root: Path) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,15 @@ from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.lifecycle.estimates import estimates
 from weighbridge.registry.lifecycle.evidence import Evidence, LockedArtifact
 from weighbridge.registry.state.layout import MODELS, read_record, version_path
-from weighbridge.registry.state.records import Channels, Estimate, Judgement, StoredArtifact, VersionOf, VersionRecord
+from weighbridge.registry.state.records import (
+    Channels,
+    Estimate,
+    Judgement,
+    StoredArtifact,
+    StoredWeights,
+    VersionOf,
+    VersionRecord,
+)
 from weighbridge.registry.state.tip import Tip
 
 
@@ -121,7 +129,13 @@ class Made:
             md5=built.md5,
             manifest=built.manifest_digest,
             requires=manifest.requires,
+            weights=self._weights(built.weights),
         )
+
+    def _weights(self, weights: StoredWeights | None) -> StoredWeights | None:
+        if weights is None:
+            return None
+        return weights.model_copy(update={"path": (self.folder / weights.path).as_posix()})
 
     def _origin(self, built: Sequence[LockedArtifact]) -> dict[str, object]:
         manifest = built[0].manifest

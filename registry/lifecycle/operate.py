@@ -220,7 +220,8 @@ class Operator:
         target = pointer_to(tip, self.model, version)
         require_trusted(tip, self.model, version)
         for artifact in resolve_all(self.root, f"{self.model}@{version}", view=tip):
-            locate(self.root, artifact)
+            for part in artifact.parts:
+                locate(self.root, part)
         return target
 
 

@@ -93,7 +93,9 @@ def promote(
 
 def _publish(top: Path, folder: Path, evidence: Evidence) -> None:
     built = (*evidence.candidates, *evidence.baselines)
-    publish(top, [((folder / artifact.path).as_posix(), artifact.md5) for artifact in built])
+    files = [(artifact.path, artifact.md5) for artifact in built]
+    files += [(artifact.weights.path, artifact.weights.md5) for artifact in built if artifact.weights is not None]
+    publish(top, [((folder / path).as_posix(), md5) for path, md5 in files])
 
 
 def _named(evidence: Evidence, commit: str) -> dict[str, str]:

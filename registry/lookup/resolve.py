@@ -168,8 +168,19 @@ def _artifact(item: Mapping[str, Any], shared: Mapping[str, Any], where: str) ->
         path=item["path"],
         md5=str(item["md5"]),
         requires=_requires(item),
+        weights=_weights(item, where),
         **shared,
     )
+
+
+def _weights(item: Mapping[str, Any], where: str) -> dict[str, Any] | None:
+    """The second file of an artifact in two, as the record has it."""
+    found = item.get("weights")
+    if found is None:
+        return None
+    if not DIGEST.fullmatch(found["digest"]) or not safe_relative(found["path"]):
+        raise IntegrityError("has weights without a digest, or with a path outside the project", where=where)
+    return {"path": found["path"], "digest": found["digest"], "bytes": int(found["bytes"]), "md5": str(found["md5"])}
 
 
 def _requires(item: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weighbridge.core.errors import StateError
@@ -48,13 +48,30 @@ class Resolved:
     """Since when the channel has pointed here."""
     requires: tuple[str, ...] = ()
     """What a processor must have to answer as the artifact was made to, such as `vnni`."""
+    weights: dict[str, Any] | None = None
+    """Path, digest, bytes and md5 of the file with its weights, of an artifact in two files."""
     quarantined: bool = False
     deprecated: str | None = None
     """Why the version should not be taken any more."""
 
+    @property
+    def beside(self) -> Resolved | None:
+        """The file with the artifact's weights, to be found as the artifact is; None where it is one file."""
+        return None if self.weights is None else replace(self, **self.weights, weights=None)
+
+    @property
+    def parts(self) -> tuple[Resolved, ...]:
+        """Itself, and the file with its weights where there is one."""
+        return (self,) if self.beside is None else (self, self.beside)
+
+    def require_one_file(self, what: str) -> None:
+        """Raise `StateError` for an artifact in two files, where `what` takes one."""
+        if self.weights is not None:
+            raise StateError(f"{self.model}@{self.version} is two files; {what} takes one", fix="pull it in a clone")
+
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values."""
-        return dict(vars(self))
+        return {key: value for key, value in vars(self).items() if key != "weights" or value is not None}
 
     def json_text(self) -> str:
         """The answer as JSON text."""

@@ -12,6 +12,7 @@ from weighbridge.core.files import atomic_path
 from weighbridge.core.project import PARAMS
 from weighbridge.registry.lookup.location import locate
 from weighbridge.registry.lookup.resolve import stable_artifacts
+from weighbridge.registry.lookup.resolved import Resolved
 from weighbridge.registry.state.layout import home
 
 
@@ -31,7 +32,7 @@ def write_stable(root: Path, folder: Path) -> None:
         return
     version = served[0].version
     try:
-        sources = {artifact.target: locate(top, artifact) for artifact in served}
+        sources = {artifact.target: _files(top, artifact) for artifact in served}
     except StateError as error:
         _write(folder, Stable(version=version, reason=str(error)), {})
         return
@@ -44,12 +45,18 @@ def write_stable(root: Path, folder: Path) -> None:
     _write(folder, Stable(version=version, artifacts=files), sources)
 
 
-def _write(folder: Path, stable: Stable, sources: Mapping[str, Path]) -> None:
+def _files(top: Path, artifact: Resolved) -> dict[str, Path]:
+    """By name: the artifact's file, and that of its weights where they are one of their own."""
+    return {PurePosixPath(part.path).name: locate(top, part) for part in artifact.parts}
+
+
+def _write(folder: Path, stable: Stable, sources: Mapping[str, Mapping[str, Path]]) -> None:
     """Write the document and the files that it is about; those of an earlier stable must not linger."""
     shutil.rmtree(folder, ignore_errors=True)
-    for target, source in sources.items():
-        path = folder / stable.artifacts[target].path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            shutil.copyfile(source, temporary)
+    for target, files in sources.items():
+        for name, source in files.items():
+            path = folder / target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary:
+                shutil.copyfile(source, temporary)
     stable.write(folder / STABLE)

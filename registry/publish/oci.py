@@ -201,6 +201,9 @@ def short_count(count: int) -> str:
 
 def _layer(package: Package) -> Descriptor:
     name = plain_name(package.name, package.record.model)
+    if package.artifact.weights is not None:
+        what = f"{package.record.model}@{package.record.version}"
+        raise StateError("is two files; an image takes one", where=what, fix="pull it in a clone")
     return Descriptor(
         WEIGHT, package.artifact.digest, package.artifact.bytes, annotations={FILE_PATH: name, TITLE: name}
     )

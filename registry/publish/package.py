@@ -33,6 +33,8 @@ class Package:
     """The signed statement's file, where the version is signed."""
     channels: tuple[bytes, ...] = ()
     """Channel statements that came along, unverified; see `trust.freshness`."""
+    weights: Path | None = None
+    """Holds the artifact's weights, where they are a file of their own."""
 
     @property
     def name(self) -> str:
@@ -82,19 +84,36 @@ def unpack(package: Package, out: Path) -> Path:
         shutil.copyfile(package.file, folder / name)
         if sha256_file(folder / name) != package.artifact.digest:
             raise IntegrityError("does not have the digest that the record names", where=str(package.file))
+        if package.artifact.weights is not None:
+            _copy_weights(package, folder)
         (folder / RECORD).write_bytes(package.record_bytes)
         if package.statement is not None:
             (folder / STATEMENT).write_bytes(package.statement)
     return out / name
 
 
+def _copy_weights(package: Package, folder: Path) -> None:
+    weights = package.artifact.weights
+    assert weights is not None  # the caller asks
+    if package.weights is None:
+        raise StateError("is two files, and only one came", where=f"{package.record.model}@{package.record.version}")
+    copy = folder / plain_name(PurePosixPath(weights.path).name, package.record.model)
+    shutil.copyfile(package.weights, copy)
+    if sha256_file(copy) != weights.digest:
+        raise IntegrityError("does not have the digest that the record names", where=str(package.weights))
+
+
 def _same(package: Package, out: Path, name: str) -> Path:
     """The model file in a folder that already is this package."""
-    expected = {name, RECORD, *([STATEMENT] if package.statement is not None else [])}
+    weights = package.artifact.weights
+    second = PurePosixPath(weights.path).name if weights is not None else None
+    optional = [second, STATEMENT if package.statement is not None else None]
+    expected = {name, RECORD, *(item for item in optional if item is not None)}
     found = {path.name for path in out.iterdir()} if out.is_dir() else set()
     same = (
         found == expected
         and sha256_file(out / name) == package.artifact.digest
+        and (weights is None or second is None or sha256_file(out / second) == weights.digest)
         and (out / RECORD).read_bytes() == package.record_bytes
         and (package.statement is None or (out / STATEMENT).read_bytes() == package.statement)
     )

@@ -120,8 +120,10 @@ def packaged(root: Path, wanted: Wanted, source: Place | None = None) -> Iterato
     if not isinstance(source, OciSource):
         artifact = choose(wanted.record, wanted.resolved.target)
         with _file(root, wanted, source) as file:
-            yield Package(wanted.record, wanted.record_bytes, artifact, file, wanted.statement)
+            weights = _weights(root, wanted.resolved, source)
+            yield Package(wanted.record, wanted.record_bytes, artifact, file, wanted.statement, weights=weights)
         return
+    wanted.resolved.require_one_file("an OCI registry")
     provenance = oci.Provenance(wanted.record, wanted.record_bytes, wanted.statement)
     with oci.pulled(source.reference, source.repository, provenance) as package:
         if package.artifact.digest != wanted.resolved.digest:
@@ -139,7 +141,19 @@ def _file(root: Path, wanted: Wanted, source: DvcRemote | Carried | None) -> Abs
         case DvcRemote(name=name):
             return nullcontext(from_remote(root, wanted.resolved, name))
         case _:
+            wanted.resolved.require_one_file("a carried file")
             return _carried(source, wanted)
+
+
+def _weights(root: Path, resolved: Resolved, source: DvcRemote | Carried | None) -> Path | None:
+    """The file of an artifact's weights, where they are one of their own."""
+    if resolved.beside is None:
+        return None
+    return (
+        from_remote(root, resolved.beside, source.name)
+        if isinstance(source, DvcRemote)
+        else locate(root, resolved.beside)
+    )
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from weighbridge.core.documents.base import Digest, Recorded
 from weighbridge.core.documents.device import Device
+from weighbridge.core.documents.manifest import without_absent_weights
 from weighbridge.core.documents.verdict import BudgetVerdict, Verdict
 from weighbridge.registry.state.layout import MODEL_NAME, VERSION_NAME, safe_relative, state_digest
 
@@ -34,6 +35,15 @@ Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", d
 Weight = Annotated[float, Field(gt=0, le=100, description="Per cent of the traffic")]
 
 
+class StoredWeights(Recorded):
+    """Weights of a model over 2 GiB, in a file of their own."""
+
+    path: SafePath
+    digest: Digest
+    bytes: int = Field(ge=1)
+    md5: str = Field(pattern=r"^[0-9a-f]{32}$")
+
+
 class StoredArtifact(Recorded):
     """One model file: what it is, and where its bytes can be had."""
 
@@ -52,6 +62,12 @@ class StoredArtifact(Recorded):
     """Of the manifest's file."""
     requires: list[str] = []
     """What a processor must have to answer as this artifact was made to, such as `vnni`."""
+    weights: StoredWeights | None = None
+    """What else belongs to the artifact. The file named above says this one's digest."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent_weights(handler(self))
 
 
 class Estimate(Recorded):

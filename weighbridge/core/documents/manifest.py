@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from weighbridge.core.documents.base import SCHEMA_VERSION, Digest, Recorded
 from weighbridge.core.documents.params import Params
 from weighbridge.core.facts.targets import DEFAULT_TARGET
+from weighbridge.core.files import sha256_file
 
 
 class Sizes(Recorded):
@@ -31,6 +33,15 @@ class WeightsFile(Recorded):
     bytes: int = Field(ge=1)
 
 
+def without_absent_weights(content: dict[str, Any]) -> dict[str, Any]:
+    """A document without the key `weights` where it says nothing: most artifacts are one file."""
+    return {key: value for key, value in content.items() if key != "weights" or value is not None}
+
+
+def _same(folder: Path, file: ArtifactFile | WeightsFile) -> bool:
+    return sha256_file(folder / Path(file.path).name) == file.digest
+
+
 class ArtifactFile(Recorded):
     """The file itself."""
 
@@ -40,6 +51,15 @@ class ArtifactFile(Recorded):
     bytes: int = Field(ge=1)
     weights: WeightsFile | None = None
     """Of a model over 2 GiB. The model's file has this file's digest in its metadata: `digest` stands for both."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent_weights(handler(self))
+
+    def differing(self, folder: Path) -> str | None:
+        """The name of the first file in a folder whose bytes are not the recorded ones; None where all are."""
+        files: list[ArtifactFile | WeightsFile] = [self, *([self.weights] if self.weights is not None else [])]
+        return next((Path(file.path).name for file in files if not _same(folder, file)), None)
 
 
 class StepRecord(Recorded):
