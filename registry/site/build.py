@@ -11,6 +11,7 @@ from pathlib import Path
 
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import pretty_json
+from weighbridge.registry.site.operations import FILE, operations_page
 from weighbridge.registry.site.pages import index_page, model_page
 from weighbridge.registry.site.version import version_page
 from weighbridge.registry.state.snapshot import ModelState, read_models
@@ -18,7 +19,7 @@ from weighbridge.registry.views.bom import bom
 from weighbridge.registry.views.card import CardContext, card
 
 MARK = ".weighbridge-site"
-ASSETS = ("style.css", "script.js")
+ASSETS = ("style.css", "script.js", "live.js")
 Report = Callable[[str, int, int, str], None]
 
 
@@ -32,8 +33,8 @@ class BuiltSite:
     pages: int
 
 
-def build(root: Path, out: Path, *, report: Report | None = None) -> BuiltSite:
-    """Read the registry of `root` and write its site to `out`.
+def build(root: Path, out: Path, *, report: Report | None = None, metrics: str | None = None) -> BuiltSite:
+    """Read the registry of `root` and write its site to `out`. `metrics`: a Prometheus's address, for live figures.
 
     An earlier site at `out` is replaced once the new one is complete; a folder that holds anything else is a
     `StateError`. A registry whose history does not hold is an `IntegrityError`, and no site.
@@ -47,7 +48,7 @@ def build(root: Path, out: Path, *, report: Report | None = None) -> BuiltSite:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.absolute().parent))
         try:
-            built = _write(states, folder, out, report)
+            built = _write(states, folder, out, report, metrics)
             _replace(folder, out)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -56,7 +57,9 @@ def build(root: Path, out: Path, *, report: Report | None = None) -> BuiltSite:
     return built
 
 
-def _write(states: Sequence[ModelState], folder: Path, out: Path, report: Report | None) -> BuiltSite:
+def _write(
+    states: Sequence[ModelState], folder: Path, out: Path, report: Report | None, metrics: str | None
+) -> BuiltSite:
     (folder / MARK).write_text("A site of `weighbridge registry site`: the next one replaces it.\n")
     (folder / "_").mkdir()
     for name in ASSETS:
@@ -67,18 +70,18 @@ def _write(states: Sequence[ModelState], folder: Path, out: Path, report: Report
     versions = 0
     for done, state in enumerate(states):
         (folder / state.name).mkdir()
-        for name, content in _model_files(state).items():
+        for name, content in _model_files(state, metrics).items():
             (folder / state.name / name).write_text(content, encoding="utf-8")
         versions += len(state.records)
         if report:
             report("site", done + 1, len(states), state.name)
     folder.chmod(0o755)
-    return BuiltSite(out, len(states), versions, 1 + len(states) + versions)
+    return BuiltSite(out, len(states), versions, 1 + 2 * len(states) + versions)
 
 
-def _model_files(state: ModelState) -> Mapping[str, str]:
+def _model_files(state: ModelState, metrics: str | None) -> Mapping[str, str]:
     """Every file of one model, by name."""
-    files = {"index.html": model_page(state)}
+    files = {"index.html": model_page(state), FILE: operations_page(state, metrics)}
     for version, record in state.records.items():
         files[f"{version}.html"] = version_page(state, version)
         files[f"{version}.card.md"] = card(record, CardContext(status=state.status(version)))

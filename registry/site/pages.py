@@ -53,6 +53,7 @@ def model_page(state: ModelState) -> str:
     trail = [("Registry", "../index.html"), (state.name, None)]
     body = (
         tag("h1", state.name),
+        tag("p", tag("a", "In production", href="operations.html"), ": traffic, looks, alarms.", class_="lead"),
         _channel_cards(state),
         _chart_section(state),
         _versions_section(state),

@@ -13,8 +13,19 @@ from weighbridge.registry.views.figures import better, change, in_order, interva
 _CONTENT_POLICY = "default-src 'none'; style-src 'self' file:; script-src 'self' file:; base-uri 'none'"
 
 
-def page(name: str, trail: Sequence[tuple[str, str | None]], body: Child, *, up: str = "") -> str:
-    """A whole page. `trail`: where it is, as names with links, outermost first. `up`: the way to the site's root."""
+def page(  # noqa: PLR0913  # what a page has, each by its name
+    name: str,
+    trail: Sequence[tuple[str, str | None]],
+    body: Child,
+    *,
+    up: str = "",
+    scripts: Sequence[str] = (),
+    connect: str | None = None,
+) -> str:
+    """A whole page. `trail`: where it is, as names with links, outermost first. `up`: the way to the site's root.
+    `scripts`: of the site's own, beside the one of all pages; `connect`: the one address that they may ask.
+    """
+    policy = _CONTENT_POLICY + (f"; connect-src {connect}" if connect else "")
     steps = [
         tag("li", tag("a", label, href=link) if link else tag("span", label, aria_current="page"))
         for label, link in trail
@@ -25,11 +36,11 @@ def page(name: str, trail: Sequence[tuple[str, str | None]], body: Child, *, up:
             "head",
             tag("meta", charset="utf-8"),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("meta", http_equiv="Content-Security-Policy", content=_CONTENT_POLICY),
+            tag("meta", http_equiv="Content-Security-Policy", content=policy),
             tag("meta", name="color-scheme", content="light dark"),
             tag("title", name),
             tag("link", rel="stylesheet", href=f"{up}_/style.css"),
-            tag("script", src=f"{up}_/script.js", defer=True),
+            [tag("script", src=f"{up}_/{file}", defer=True) for file in ("script.js", *scripts)],
         ),
         tag(
             "body",

@@ -269,14 +269,23 @@ def tags(
 def site(
     *,
     out: Path = typer.Argument(..., metavar="DIR", help="The folder to make, or an earlier site to replace."),
+    metrics: str | None = typer.Option(
+        None,
+        "--metrics",
+        metavar="prometheus=URL",
+        help="A Prometheus that readers' browsers reach: their pages show what is so now.",
+        show_default=False,
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
     project: ProjectOptions,
 ) -> None:
     """Write a static site of the registry: models, versions, channels, history, charts, cards."""
     from weighbridge.registry.site.build import build
+    from weighbridge.registry.site.live_queries import prometheus_url
 
+    address = prometheus_url(metrics) if metrics is not None else None
     with progress(quiet=quiet) as report:
-        built = build(project.home, out, report=report)
+        built = build(project.home, out, report=report, metrics=address)
     if project.as_json:
         print_json({**vars(built), "folder": str(built.folder)})
     else:
