@@ -2,7 +2,7 @@
 
 - `build`: read the registry, write the site's folder, whole or not at all
 - `pages`, `version`: one function a page
-- `operations`: the operators' page; `looks_chart`: its intervals over time; `live_queries`: what its script asks
+- `operators_page`: the operators' page; `looks_chart`: its intervals over time; `live_queries`: what its script asks
 - `parts`: what pages share: the frame, badges, tables of figures
 - `front_chart`: the chart of all versions of a model, as inline SVG
 - `markup`: HTML elements whose text is always escaped

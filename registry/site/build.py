@@ -11,7 +11,7 @@ from pathlib import Path
 
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import pretty_json
-from weighbridge.registry.site.operations import FILE, operations_page
+from weighbridge.registry.site.operators_page import FILE, operations_page
 from weighbridge.registry.site.pages import index_page, model_page
 from weighbridge.registry.site.version import version_page
 from weighbridge.registry.state.snapshot import ModelState, read_models

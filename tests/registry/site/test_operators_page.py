@@ -14,7 +14,7 @@ from tests.registry.site.test_build import Page
 from weighbridge.core.errors import InputError
 from weighbridge.registry.site.build import build
 from weighbridge.registry.site.live_queries import AGE, COLUMNS, PROBLEM, prometheus_url
-from weighbridge.registry.site.operations import operations_page
+from weighbridge.registry.site.operators_page import operations_page
 from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.layout import WorkTree
 from weighbridge.registry.state.snapshot import read_model
