@@ -98,7 +98,7 @@ class Decision:
                 if finding.estimate is None
                 else f" {finding.estimate:.4g} [{finding.lower:.4g}, {finding.upper:.4g}]"
             )
-            limit = f"{finding.metric} {finding.rule} {finding.limit:g}"
+            limit = f"{finding.name} {finding.rule} {finding.limit:g}"
             lines.append(f"  {limit}: {finding.state}{bounds} ({finding.samples} samples)")
         return "\n".join(lines) + "\n"
 
@@ -169,7 +169,7 @@ def _action(
     canary: Canary, findings: tuple[Finding, ...], problems: tuple[str, ...], requests: int, seconds: float
 ) -> tuple[Action, str, str]:
     """What to do, why, and why without the numbers."""
-    by_state = {state: [f.metric for f in findings if f.state == state] for state in ("beyond", "missing", "open")}
+    by_state = {state: [f.name for f in findings if f.state == state] for state in ("beyond", "missing", "open")}
     if by_state["beyond"] and not problems:
         reason = f"beyond the limit: {', '.join(by_state['beyond'])}"
         return Action.ABORT, reason, reason

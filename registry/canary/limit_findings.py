@@ -29,16 +29,30 @@ class Finding:
     """Bounds at the level of the question that was answered: of `beyond`, or else of `within`."""
     samples: int
     stable_samples: int
+    part: str | None = None
+    """The slice that decides; None for what is about all requests."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.metric if self.part is None else f"{self.metric} ({self.part})"
 
 
 def finding_of(budget: OnlineBudget, observed: Observed, abort_alpha: float) -> Finding:
     """One budget judged: beyond its limit at `abort_alpha`, or kept at `ADVANCE_ALPHA`, or neither yet."""
+    if budget.metric == "slice_accuracy":
+        return _worst_slice(budget, observed, abort_alpha)
     counts = _counts(budget, observed)
     samples, stable_samples = counts["samples"], counts["stable_samples"]
     if samples == 0 or (budget.relative and stable_samples == 0):
         return Finding(budget.metric, budget.rule, budget.limit, "missing", None, None, None, samples, stable_samples)
-    strict = _interval(budget, observed, abort_alpha)
-    usual = _interval(budget, observed, ADVANCE_ALPHA)
+    strict, usual = (_interval(budget, observed, alpha) for alpha in (abort_alpha, ADVANCE_ALPHA))
+    return _judged(budget, strict, usual, (samples, stable_samples))
+
+
+def _judged(
+    budget: OnlineBudget, strict: Interval, usual: Interval, counts: tuple[int, int], part: str | None = None
+) -> Finding:
     higher_is_worse = budget.rule != "min"
     beyond = strict.lower > budget.limit if higher_is_worse else strict.upper < budget.limit
     within = usual.upper <= budget.limit if higher_is_worse else usual.lower >= budget.limit
@@ -52,9 +66,24 @@ def finding_of(budget: OnlineBudget, observed: Observed, abort_alpha: float) -> 
         shown.estimate,
         shown.lower,
         shown.upper,
-        samples,
-        stable_samples,
+        *counts,
+        part,
     )
+
+
+def _worst_slice(budget: OnlineBudget, observed: Observed, abort_alpha: float) -> Finding:
+    """The slice that is furthest beyond the limit, or furthest from being shown to keep it. All slices share alpha."""
+    canary, stable = observed.canary.slices, observed.stable.slices
+    found = []
+    for name in sorted(name for name, (n, _) in stable.items() if n):
+        (n1, right1), (n2, right2) = canary.get(name, (0, 0)), stable[name]
+        levels = (alpha / len(stable) for alpha in (abort_alpha, ADVANCE_ALPHA))
+        strict, usual = (sequential.difference((right2, n2), (right1, n1), alpha) for alpha in levels)
+        found.append(_judged(budget, strict, usual, (n1, n2), name))
+    if not any(finding.samples for finding in found):
+        return Finding(budget.metric, budget.rule, budget.limit, "missing", None, None, None, 0, 0)
+    rank = ("within", "open", "beyond")
+    return max(found, key=lambda finding: (rank.index(finding.state), finding.upper))
 
 
 def _shares(budget: OnlineBudget, observed: Observed) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -4,7 +4,8 @@ Counters, each with labels `model` and `version` (further labels are summed over
 `weighbridge_requests_total`, `weighbridge_errors_total`, `weighbridge_latency_seconds_bucket{le}`,
 `weighbridge_labelled_total`, `weighbridge_correct_total`, `weighbridge_predictions_total{prediction}`,
 `weighbridge_compared_total`, `weighbridge_disagreed_total`, `weighbridge_paired_total`,
-`weighbridge_paired_only_stable_total`, `weighbridge_paired_only_canary_total`.
+`weighbridge_paired_only_stable_total`, `weighbridge_paired_only_canary_total`,
+`weighbridge_slice_labelled_total{slice}`, `weighbridge_slice_correct_total{slice}`.
 
 `increase()` extrapolates to fractions of requests; a sequential test needs counts, so raw samples are read.
 """
@@ -85,6 +86,7 @@ class CounterReader:
         arm.only_stable = self.total("weighbridge_paired_only_stable_total")
         arm.only_canary = self.total("weighbridge_paired_only_canary_total")
         arm.predictions = self.by_label("weighbridge_predictions_total", "prediction")
+        arm.slices = self.slices()
         self._latency(arm)
         for part, whole, name in (
             (arm.errors, arm.judged, "errors"),
@@ -130,6 +132,19 @@ class CounterReader:
     def buckets(self) -> dict[float, int]:
         """Requests up to each bound (seconds) of the latency histogram."""
         return {_number(le): n for le, n in self.by_label("weighbridge_latency_seconds_bucket", "le").items()}
+
+    def slices(self) -> dict[str, tuple[int, int]]:
+        """Labels and right answers by slice; a slice whose counts contradict each other is left out, and named."""
+        labelled = self.by_label("weighbridge_slice_labelled_total", "slice")
+        right = self.by_label("weighbridge_slice_correct_total", "slice")
+        for name, n in labelled.items():
+            if name not in right:
+                self.problems.append(f"weighbridge_slice_correct_total of {self.version} has no series of slice {name}")
+            elif right[name] > n:
+                self.problems.append(
+                    f"slice {name} of {self.version} has more correct answers ({right[name]}) than labels ({n})"
+                )
+        return {name: (n, right[name]) for name, n in sorted(labelled.items()) if right[name] <= n}
 
     def reached(self, name: str, n: int) -> float | None:
         """When a counter had grown by `n` since the window began, in seconds since 1970; None: it has not."""

@@ -3,7 +3,8 @@
 One line is one request: `{"time": "2026-11-23T20:00:01Z", "model": "my-net", "version": "v8", "error": false,
 "latency": 0.012, "prediction": "7", "label": "7", "stable_prediction": "1"}`. `time` and `version` are required, and
 `model` where the registry has several. `label` comes from
-feedback, `stable_prediction` from shadow traffic (what stable answered to the same request). `id`, where given, makes
+feedback, `stable_prediction` from shadow traffic (what stable answered to the same request); `slices` is a list of
+names. `id`, where given, makes
 a line that was shipped twice count once.
 """
 
@@ -44,6 +45,8 @@ class Arm:
     only_stable: int = 0
     """Of these, where only stable was right."""
     only_canary: int = 0
+    slices: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By slice: requests with a label, and those that were right."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def _count(request: dict[str, Any], where: str, window: Window, arms: dict[str, 
     _count_error(request, where, arm)
     _count_latency(request, where, arm, window.thresholds)
     _count_answers(request, arm)
+    _count_slices(request, where, arm)
 
 
 def _count_error(request: dict[str, Any], where: str, arm: Arm) -> None:
@@ -160,6 +164,16 @@ def _count_answers(request: dict[str, Any], arm: Arm) -> None:
             arm.paired += 1
             arm.only_stable += stable and not right
             arm.only_canary += right and not stable
+
+
+def _count_slices(request: dict[str, Any], where: str, arm: Arm) -> None:
+    names = request.get("slices") or []
+    if not isinstance(names, list):
+        raise InputError("'slices' is not a list of names", where=where)
+    if request.get("prediction") is not None and request.get("label") is not None:
+        for name in {str(name) for name in names}:
+            n, right = arm.slices.get(name, (0, 0))
+            arm.slices[name] = (n + 1, right + (str(request["prediction"]) == str(request["label"])))
 
 
 def _text(request: dict[str, Any], key: str, where: str) -> str:

@@ -9,12 +9,15 @@ from pydantic import Field, field_validator, model_validator
 from weighbridge.core.documents.base import Written
 from weighbridge.core.facts.quantities import parse_quantity
 
-OnlineMetric = Literal["error_rate", "latency", "accuracy", "paired_accuracy", "drift", "disagreement"]
+OnlineMetric = Literal[
+    "error_rate", "latency", "accuracy", "paired_accuracy", "slice_accuracy", "drift", "disagreement"
+]
 _RULES: dict[str, tuple[str, ...]] = {
     "error_rate": ("max", "max_increase"),
     "latency": ("max", "max_increase"),
     "accuracy": ("min", "max_drop"),
     "paired_accuracy": ("max_drop",),
+    "slice_accuracy": ("max_drop",),
     "drift": ("max",),
     "disagreement": ("max",),
 }
@@ -27,6 +30,7 @@ class OnlineBudget(Written):
     `error_rate`: of requests that failed. `latency`: of requests slower than `threshold`; a p95 of at most 50 ms is
     `{metric: latency, threshold: 50ms, max: 0.05}`. `accuracy`: of answers that labelled feedback calls right.
     `paired_accuracy`: as accuracy, on requests that both answered (shadow traffic): far fewer show the same drop.
+    `slice_accuracy`: as accuracy, of each slice that stable has labels of; the worst one counts.
     `drift`: total variation distance between the predictions of canary and stable. `disagreement`: of requests that
     both answered (shadow traffic) and answered differently.
     """

@@ -118,20 +118,10 @@ class ScrapedTraffic:
             right=arm.right,
             timed=timed,
             slow=max(0, timed - buckets[slow_seconds]) if slow_seconds is not None and timed else 0,
-            slices=self._slices(reader),
+            slices=arm.slices,
             predictions=dict(sorted(arm.predictions.items())),
             confidences=[(0, 0, 0)] * (len(CONFIDENCES) + 1),
         )
-
-    def _slices(self, reader: CounterReader) -> dict[str, tuple[int, int]]:
-        labelled = reader.by_label("weighbridge_slice_labelled_total", "slice")
-        right = reader.by_label("weighbridge_slice_correct_total", "slice")
-        for name, n in labelled.items():
-            if name not in right:
-                self.problems.append(f"weighbridge_slice_correct_total has no series of slice {name}")
-            elif right[name] > n:
-                self.problems.append(f"slice {name} has more correct answers ({right[name]}) than labels ({n})")
-        return {name: (n, right[name]) for name, n in sorted(labelled.items()) if right[name] <= n}
 
 
 def _quantile(buckets: Mapping[float, int], share: float) -> float | None:

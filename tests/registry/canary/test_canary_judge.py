@@ -367,3 +367,40 @@ def test_a_log_counts_pairs(tmp_path):
     )
     arm = read_log(path, Window("m", "v3", "v2", START, LATER)).canary
     assert (arm.paired, arm.only_stable, arm.only_canary, arm.compared) == (3, 1, 1, 4)
+
+
+def _sliced(canary, stable):
+    """What a judge decides on labels by slice: name → (n, right)."""
+    plan = plan_canary()
+    arms = [Arm(requests=5000, judged=5000, slices=slices) for slices in (canary, stable)]
+    return decide(
+        plan, [OnlineBudget(metric="slice_accuracy", max_drop=0.15)], Observed(arms[0], arms[1], "test"), LATER
+    )
+
+
+def test_the_worst_slice_decides():
+    """All others are as good as stable's."""
+    stable = {"dark": (900, 810), "bright": (9000, 8100)}
+    assert _sliced(stable, stable).action is Action.ADVANCE
+    found = _sliced({"dark": (400, 200), "bright": (9000, 8100)}, stable)
+    assert (found.action, found.reason) == (Action.ABORT, "beyond the limit: slice_accuracy (dark)")
+
+
+def test_a_slice_that_the_canary_was_not_seen_on_holds():
+    """Whatever the others say; and no slice at all is no data."""
+    stable = {"dark": (900, 810), "bright": (9000, 8100)}
+    found = _sliced({"bright": (9000, 8100)}, stable)
+    assert (found.action, found.reason) == (Action.HOLD, "not shown yet: slice_accuracy (dark)")
+    assert "no data: slice_accuracy" in _sliced({}, {}).reason
+
+
+def test_a_log_counts_labels_by_slice(tmp_path):
+    """A slice that is named twice in a line counts once."""
+    path = tmp_path / "requests.jsonl"
+    line = {"time": START.isoformat(), "version": "v3", "prediction": "1", "slices": ["dark", "dark", "far"]}
+    path.write_text("".join(json.dumps(line | more) + "\n" for more in ({"label": "1"}, {"label": "2"}, {})))
+    window = Window("m", "v3", "v2", START, LATER)
+    assert read_log(path, window).canary.slices == {"dark": (2, 1), "far": (2, 1)}
+    path.write_text(json.dumps(line | {"slices": "dark"}) + "\n")
+    with pytest.raises(InputError, match="'slices' is not a list"):
+        read_log(path, window)

@@ -131,7 +131,7 @@ GAPS = {
     "errors_total of v2 has no series": lambda counted: counted.without(("errors_total",)),
     "no series of slice dark": lambda counted: counted.without(("slice_correct_total", "slice", "dark")),
     "more correct answers": lambda counted: counted.without(("labelled_total",)),
-    "slice dark has more correct": lambda counted: counted.values.update(
+    "slice dark of v2 has more correct": lambda counted: counted.values.update(
         {("slice_labelled_total", "slice", "dark"): [(counted.start, 0), (counted.now.timestamp(), 5)]}
     ),
     "scraped twice": Counted.twice,
