@@ -52,8 +52,9 @@ EVERY, WITHIN = 100, 2000
 HOUR, DAY, MONTH = 3600, 86_400, 30 * 86_400
 LABELLED = 0.1
 """Share of the requests of a stable version that get a label."""
-PATIENCE = 2
-POLICY = WatchSection()
+PATIENCE = 7
+POLICY = WatchSection(min_labels=2000)
+"""As docs/howto/watch.md has it: the reference window grows until it has so many labels."""
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -71,7 +72,7 @@ class Traffic:
     skewed: float = 0.0
     """Share of the answers that are class 0 whatever the request."""
     unsure: float = 0.0
-    """Share of the requests whose confidence is one bin lower."""
+    """Share of the requests whose confidence is two bins lower."""
     moved: float = 0.0
     """Share of the requests whose input lies in the highest tenth."""
 
@@ -95,7 +96,7 @@ PLANTED = {
     "failures": replace(GOOD, errors=0.042),
     "slow requests": replace(GOOD, slow=0.45),
     "classes": replace(GOOD, skewed=0.5),
-    "confidence": replace(GOOD, unsure=0.9),
+    "confidence": replace(GOOD, unsure=0.8),
     "inputs": replace(GOOD, moved=0.5),
     "accuracy, slowly": replace(GOOD, right=0.75, dark=0.75),
 }
@@ -197,8 +198,8 @@ def counted(traffic: Traffic, n: int, random: Generator) -> Counts:
     dark = random.binomial(labelled, SLICE)
     right = random.binomial(dark, traffic.dark), random.binomial(labelled - dark, traffic.right)
     usual = np.array([0.02, 0.03, 0.05, 0.07, 0.13, 0.2, 0.2, 0.3])
-    sure = usual * (1 - traffic.unsure) + np.append(usual[1:], 0.0) * traffic.unsure
-    sure[0] += usual[0] * traffic.unsure
+    sure = usual * (1 - traffic.unsure) + np.append(usual[2:], (0.0, 0.0)) * traffic.unsure
+    sure[0] += usual[:2].sum() * traffic.unsure
     inputs = np.full(10, (1 - traffic.moved) / 10) + np.append(np.zeros(9), traffic.moved)
     return Counts(
         requests=n,
@@ -232,7 +233,7 @@ def together(first: Counts, second: Counts) -> Counts:
 
 def reference(random: Generator) -> ReferenceWindow:
     """A reference window of good traffic."""
-    counts = counted(GOOD, POLICY.reference, random)
+    counts = counted(GOOD, max(POLICY.reference, round(POLICY.min_labels / LABELLED)), random)
     assert len(counts.confidences) == len(CONFIDENCES) + 1
     moment = START.strftime("%Y-%m-%dT%H:%M:%SZ")
     return ReferenceWindow(model="m", version="v2", since=moment, until=moment, counts=counts, slow_seconds=0.05)

@@ -76,6 +76,25 @@ def difference(first: tuple[float, int], second: tuple[float, int], alpha: float
     return Interval(one.estimate - two.estimate, one.lower - two.upper, one.upper - two.lower)
 
 
+def fixed(hits: float, n: int, alpha: float) -> Interval:
+    """Bounds of a probability after trials whose number was fixed before, and that are looked at once: each misses it
+    with probability at most `alpha` (Chernoff's bound; Hoeffding (1963) for values between 0 and 1).
+    """
+    if not 0 <= hits <= n:
+        raise ValueError(f"{hits} hits in {n} trials")
+    if n == 0:
+        return Interval(0.5, 0.0, 1.0)
+    share = hits / n
+    threshold = _log_likelihood(hits, n, share) + math.log(alpha)
+    return Interval(share, _edge(hits, n, threshold, 0.0, share), _edge(hits, n, threshold, 1.0, share))
+
+
+def below(before: tuple[float, int], now: tuple[float, int], once: float, always: float) -> Interval:
+    """How far `now` lies below `before`: bounds of what was fixed at `once`, a confidence sequence at `always`."""
+    one, two = fixed(*before, once), proportion(*now, always)
+    return Interval(one.estimate - two.estimate, one.lower - two.upper, one.upper - two.lower)
+
+
 def paired(worse: int, better: int, n: int, alpha: float) -> Interval:
     """A confidence sequence of a drop between two answers to each of `n` requests: `worse` only the first got right,
     `better` only the second. What both get right or wrong costs no width, unlike in `difference`.

@@ -20,7 +20,8 @@ class WatchSection(Written):
     reference: int = Field(default=5000, ge=200, le=100_000)
     """Requests of the reference window."""
     min_labels: int = Field(default=0, ge=0)
-    """Labelled requests that the reference window needs before it is recorded; set it where labels come late."""
+    """Labelled requests that the reference window needs: it grows until it has them. Set it where labels come late, or
+    for few requests only: 2,000 show a drop of twice `max_drop`."""
     epoch: float = Field(default=86_400.0, ge=60)
     """Time after which counting starts anew beside the count since promotion, with its unit: `24h`."""
     max_drop: float = Field(default=0.05, gt=0, le=1)

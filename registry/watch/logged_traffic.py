@@ -67,12 +67,18 @@ class LoggedTraffic:
         return [seen for seen in self.requests if seen.time > ends]
 
     def _window(self) -> list[Seen] | str:
-        promoted, size = datetime.fromisoformat(self.stable.since), self.policy.reference
+        promoted = datetime.fromisoformat(self.stable.since)
         before = [seen for seen in self.requests if seen.time <= promoted]
-        chosen = before[-size:] if len(before) >= size else list(self.requests[:size])
-        labelled = sum(seen.right is not None for seen in chosen)
-        if len(chosen) < size:
-            return f"the reference window has {len(chosen)} of {size} requests"
-        if labelled < self.policy.min_labels:
-            return f"the reference window has {labelled} of {self.policy.min_labels} labels"
-        return chosen
+        canary = self._enough(before[::-1])
+        return canary[::-1] if isinstance(canary, list) else self._enough(self.requests)
+
+    def _enough(self, requests: Sequence[Seen]) -> list[Seen] | str:
+        """The first requests, as many as the policy wants and until they have the labels that it wants."""
+        labelled, least = 0, self.policy.min_labels
+        for number, seen in enumerate(requests, 1):
+            labelled += seen.right is not None
+            if number >= self.policy.reference and labelled >= least:
+                return list(requests[:number])
+        if len(requests) < self.policy.reference:
+            return f"the reference window has {len(requests)} of {self.policy.reference} requests"
+        return f"the reference window has {labelled} of {least} labels"

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weighbridge.registry.canary.sequential import difference, log_mixture, paired, proportion, radius, total_variation
+from weighbridge.registry.canary.sequential import (
+    below,
+    difference,
+    fixed,
+    log_mixture,
+    paired,
+    proportion,
+    radius,
+    total_variation,
+)
 
 
 def ever_missed(p, steps, alpha, generator):
@@ -139,3 +148,25 @@ def test_a_paired_drop_keeps_its_level_under_looks():
                 break
     assert missed <= 15
     assert paired(60, 40, 1000, 0.1).upper < difference((500, 1000), (480, 1000), 0.1).upper
+
+
+@pytest.mark.parametrize(("n", "p"), [(20, 0.5), (200, 0.9), (500, 0.02)])
+def test_bounds_of_a_fixed_number_of_trials_each_keep_their_level(n, p):
+    """Summed over all outcomes; and they are narrower than what may be looked at always."""
+    above = under = 0.0
+    for hits in range(n + 1):
+        chance, found = math.comb(n, hits) * p**hits * (1 - p) ** (n - hits), fixed(hits, n, 0.05)
+        above += chance * (found.lower > p)
+        under += chance * (found.upper < p)
+    assert 0 < above <= 0.05
+    assert 0 < under <= 0.05
+    sequence = proportion(round(n * p), n, 0.05)
+    assert sequence.lower < fixed(round(n * p), n, 0.05).lower
+    nothing = below((round(n * p), n), (0, 0), 0.05, 0.05)
+    assert nothing.lower < 0 < nothing.upper
+
+
+def test_no_fixed_trials_say_nothing_and_impossible_ones_are_refused():
+    assert (fixed(0, 0, 0.05).lower, fixed(0, 0, 0.05).upper) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="3 hits in 2 trials"):
+        fixed(3, 2, 0.05)

@@ -16,7 +16,7 @@ from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.audit import audit
 from weighbridge.registry.watch.scraped_traffic import Scraped
 from weighbridge.registry.watch.seen_requests import Source
-from weighbridge.registry.watch.watching import source_of, watch
+from weighbridge.registry.watch.watching import read_reference, source_of, watch
 
 pytest.importorskip("river")
 
@@ -124,3 +124,22 @@ def test_metrics_are_a_log_or_a_server():
     """As `registry canary judge` takes them."""
     assert source_of("m", "prometheus=http://x/{model}") == Scraped("m", "http://x/m")
     assert source_of("m", "logs/{model}.jsonl") == Source("m", [Path("logs/m.jsonl")])
+
+
+def test_the_reference_window_of_a_log_grows_until_it_has_its_labels(promoted, tmp_path):
+    """Every tenth request has one; and a log that never has them says how many it has."""
+    source, settings = log(tmp_path / "a.jsonl", promoted, {})
+    lines = [json.loads(line) for line in source.logs[0].read_text().splitlines()]
+    for number, line in enumerate(lines):
+        if number % 10:
+            del line["label"]
+    source.logs[0].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for least, said in ((361, "the reference window has 360 of 361 labels"), (100, None)):
+        (promoted / "registry.policy.yaml").write_text(
+            yaml.safe_dump({"watch": {"reference": 600, "min_labels": least}})
+        )
+        commit_all(promoted, "policy")
+        found = watch(promoted, source, settings=settings)
+        assert found.unjudged == said
+    counts = read_reference(promoted, MODEL, "v2").counts
+    assert (counts.requests, counts.labelled) == (991, 100)
