@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from weighbridge.registry.state.records import Canary, CanaryPlan
 from weighbridge.registry.trust.online_budgets import OnlineBudget
 from weighbridge.registry.trust.watch_policy import WatchSection
 from weighbridge.registry.watch.findings import shifts
+from weighbridge.registry.watch.logged_traffic import LONGEST
 from weighbridge.registry.watch.reference_traffic import CONFIDENCES, Counts, ReferenceWindow
 from weighbridge.registry.watch.seen_requests import Seen
 from weighbridge.registry.watch.stream_detectors import BLOCK, Detectors
@@ -240,17 +242,17 @@ def reference(random: Generator) -> ReferenceWindow:
 
 
 def watched(random: Generator, hours: Sequence[Traffic]) -> Iterator[set[str]]:
-    """What each hourly look finds beyond a limit: since the reference, and in the last two epochs."""
-    known, whole = reference(random), None
-    epochs: list[Counts] = []
+    """What each hourly look finds beyond a limit: as `LoggedTraffic.epochs` counts."""
+    known, days = reference(random), list[Counts]()
     for hour, traffic in enumerate(hours):
         new = counted(traffic, HOUR, random)
-        whole = new if whole is None else together(whole, new)
         if hour % (POLICY.epoch // HOUR) == 0:
-            epochs = [*epochs[-1:], new]
+            whole, week = (reduce(together, counts) if counts else None for counts in (days, days[-LONGEST + 1 :]))
+            days.append(new)
         else:
-            epochs[-1] = together(epochs[-1], new)
-        yield {shift.what for now in (whole, *epochs) for shift in shifts(known, now, POLICY) if shift.beyond}
+            days[-1] = together(days[-1], new)
+        spans = [together(before, days[-1]) if before else days[-1] for before in (whole, week)]
+        yield {shift.what for now in (*spans, *days[-2:]) for shift in shifts(known, now, POLICY) if shift.beyond}
 
 
 def planted(options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -9,9 +9,12 @@ sequence, and only the counts are needed. Sources: Robbins (1970); Krichevsky an
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from weighbridge.core.intervals import clopper_pearson
 
 _PRIOR = 0.5
 
@@ -76,15 +79,19 @@ def difference(first: tuple[float, int], second: tuple[float, int], alpha: float
     return Interval(one.estimate - two.estimate, one.lower - two.upper, one.upper - two.lower)
 
 
+@functools.lru_cache(maxsize=1000)
 def fixed(hits: float, n: int, alpha: float) -> Interval:
     """Bounds of a probability after trials whose number was fixed before, and that are looked at once: each misses it
-    with probability at most `alpha` (Chernoff's bound; Hoeffding (1963) for values between 0 and 1).
+    with probability at most `alpha`. Exact for hits that are an `int`; Hoeffding's (1963) for a sum of values between 0
+    and 1.
     """
     if not 0 <= hits <= n:
         raise ValueError(f"{hits} hits in {n} trials")
     if n == 0:
         return Interval(0.5, 0.0, 1.0)
     share = hits / n
+    if isinstance(hits, int):
+        return Interval(share, *clopper_pearson(hits, n, alpha, alpha))
     threshold = _log_likelihood(hits, n, share) + math.log(alpha)
     return Interval(share, _edge(hits, n, threshold, 0.0, share), _edge(hits, n, threshold, 1.0, share))
 

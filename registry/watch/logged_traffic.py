@@ -14,6 +14,8 @@ from weighbridge.registry.watch.stream_detectors import Change, Detectors
 
 WHOLE = "since the reference"
 """Name of the count that begins with the reference window's end."""
+LONGEST = 7
+"""Epochs that are counted together from the start of the first: what came slowly, without the good time before it."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class LoggedTraffic:
         return window if isinstance(window, str) else reference_of(self.model, self.stable.version, window)
 
     def epochs(self, reference: ReferenceWindow) -> Iterator[tuple[str, Counts]]:
-        """All that came since the reference, and the last two epochs, each from its own start: a whole epoch is not
-        diluted by the good time before it.
+        """All that came since the reference; the last `LONGEST` epochs together; the last two by themselves: none is
+        diluted by the good time before it. Each begins with an epoch, so that the sequences are as many as epochs.
         """
         later = self._later(reference)
         if not later:
@@ -43,9 +45,15 @@ class LoggedTraffic:
         places = [(seen.time - begins).total_seconds() // length for seen in later]
         newest = max(places)
         countings: dict[str, Counting] = {}
-        names = {place: (begins + timedelta(seconds=place * length)).isoformat() for place in {*places}}
+        recent = newest - LONGEST + 1
+        starts = {place: (begins + timedelta(seconds=place * length)).isoformat() for place in {*places, recent}}
         for seen, place in zip(later, places, strict=True):
-            for name in (WHOLE, *((names[place],) if place >= newest - 1 else ())):
+            names = [WHOLE]
+            if recent > 0 and place >= recent:
+                names.append(f"since {starts[recent]}")
+            if place >= newest - 1:
+                names.append(starts[place])
+            for name in names:
                 if name not in countings:
                     countings[name] = Counting(reference.slow_seconds, reference.edges)
                 countings[name].add(seen)

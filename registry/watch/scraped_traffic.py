@@ -15,12 +15,10 @@ from weighbridge.registry.canary.prometheus import CounterReader, Fetch, asked
 from weighbridge.registry.canary.telemetry import Window
 from weighbridge.registry.state.records import Placed
 from weighbridge.registry.trust.watch_policy import WatchSection
-from weighbridge.registry.watch.logged_traffic import WHOLE
+from weighbridge.registry.watch.logged_traffic import LONGEST, WHOLE
 from weighbridge.registry.watch.reference_traffic import CONFIDENCES, Counts, ReferenceWindow
 from weighbridge.registry.watch.stream_detectors import Change
 
-LONGEST = 7
-"""Epochs that are counted together at most: a server keeps its samples for days."""
 _REQUESTS, _LABELLED = "weighbridge_requests_total", "weighbridge_labelled_total"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -72,7 +70,9 @@ class ScrapedTraffic:
         return self._reference(self._reader(promoted, ends))
 
     def epochs(self, reference: ReferenceWindow) -> Iterator[tuple[str, Counts]]:
-        """All since the reference, `LONGEST` epochs at most, and the last two epochs, each from its own start."""
+        """All since the reference, `LONGEST` epochs at most (a server keeps its samples for days), and the last two by
+        themselves.
+        """
         begins, length = datetime.fromisoformat(reference.until), timedelta(seconds=self.policy.epoch)
         if self.now <= begins:
             return

@@ -150,12 +150,13 @@ def test_a_paired_drop_keeps_its_level_under_looks():
     assert paired(60, 40, 1000, 0.1).upper < difference((500, 1000), (480, 1000), 0.1).upper
 
 
+@pytest.mark.parametrize("kind", [int, float])
 @pytest.mark.parametrize(("n", "p"), [(20, 0.5), (200, 0.9), (500, 0.02)])
-def test_bounds_of_a_fixed_number_of_trials_each_keep_their_level(n, p):
+def test_bounds_of_a_fixed_number_of_trials_each_keep_their_level(n, p, kind):
     """Summed over all outcomes; and they are narrower than what may be looked at always."""
     above = under = 0.0
     for hits in range(n + 1):
-        chance, found = math.comb(n, hits) * p**hits * (1 - p) ** (n - hits), fixed(hits, n, 0.05)
+        chance, found = math.comb(n, hits) * p**hits * (1 - p) ** (n - hits), fixed(kind(hits), n, 0.05)
         above += chance * (found.lower > p)
         under += chance * (found.upper < p)
     assert 0 < above <= 0.05

@@ -143,3 +143,13 @@ def test_the_reference_window_of_a_log_grows_until_it_has_its_labels(promoted, t
         assert found.unjudged == said
     counts = read_reference(promoted, MODEL, "v2").counts
     assert (counts.requests, counts.labelled) == (991, 100)
+
+
+def test_the_last_seven_epochs_are_counted_together_and_the_last_two_by_themselves(promoted, tmp_path):
+    """With epochs of five minutes, of a log of fifty."""
+    source, settings = log(tmp_path / "a.jsonl", promoted, {})
+    (promoted / "registry.policy.yaml").write_text(yaml.safe_dump({"watch": {"reference": 600, "epoch": "5min"}}))
+    commit_all(promoted, "policy")
+    found = watch(promoted, source, settings=settings)
+    assert [epoch.counts.requests for epoch in found.epochs] == [2999, 1801, 300, 1]
+    assert [epoch.name.split()[0] for epoch in found.epochs[:2]] == ["since", "since"]
