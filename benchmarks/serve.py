@@ -4,7 +4,8 @@
     python benchmarks/serve.py --json serve.json             # all of it: about ten minutes on an idle machine
     python benchmarks/serve.py --only latency throughput     # some sections
 
-1. *latency*: one client, one request after the other, against the same inferences without a server, in turn.
+1. *latency*: one client, one request after the other, against the same inferences without a server, in turn; and
+   against servers that only parse and answer, which is what no server goes below on the machine.
 2. *throughput*: many clients that ask again at once, against the runtime alone at its best batch size, one thread each.
    Client and server share the machine's processors.
 3. *mlserver*: MLServer with the same model, runtime and thread, same client, in a virtual environment made for it
@@ -35,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.serving import moving, networks
 from benchmarks.serving.clients import Connection, latencies, rendered, rendered_json, saturate
-from benchmarks.serving.processes import PATH, Ours, bare_memory, installed, memory_of, mlserver, ours
+from benchmarks.serving.processes import PATH, Ours, bare_memory, bare_server, installed, memory_of, mlserver, ours
 
 Row = dict[str, Any]
 SECTIONS = ("latency", "throughput", "mlserver", "memory", "moves", "kills")
@@ -124,22 +125,34 @@ def of_network(work: Path, options: argparse.Namespace, model: bytes) -> list[Ro
 
 
 def latency(server: Ours, model: bytes, request: bytes) -> list[Row]:
-    """One client; blocks of requests and of bare inferences in turn."""
+    """One client; blocks of requests, of bare inferences and of requests to servers that only answer, in turn."""
     session, feed = networks.session_of(model), {"image": networks.images(1)}
-    served, bare = [], []
-    for _ in range(10):
-        served += latencies(server.port, request, 200)
-        for _ in range(200):
-            begin = time.perf_counter()
-            session.run(None, feed)
-            bare.append(time.perf_counter() - begin)
+    served, bare, looped, threaded = [], [], [], []
+    with bare_server("loop") as loop, bare_server("thread") as thread:
+        for _ in range(10):
+            served += latencies(server.port, request, 200)
+            looped += latencies(loop, request, 200)
+            threaded += latencies(thread, request, 200)
+            bare += alone(session, feed)
     one, other = statistics.median(served) * 1e6, statistics.median(bare) * 1e6
     return [
         row("p50 of the runtime alone", other, "us"),
         row("p50 served, one client", one, "us"),
         row("p99 served, one client", statistics.quantiles(served, n=100)[98] * 1e6, "us"),
+        row("p50 of a server that only answers, in its loop", statistics.median(looped) * 1e6, "us"),
+        row("p50 of a server that only answers, from a thread", statistics.median(threaded) * 1e6, "us"),
         row("p50 added by the server", one - other, "us", "<= 150", met=one - other <= 150),
     ]
+
+
+def alone(session: Any, feed: dict[str, Any]) -> list[float]:
+    """Seconds of 200 inferences without a server."""
+    found = []
+    for _ in range(200):
+        begin = time.perf_counter()
+        session.run(None, feed)
+        found.append(time.perf_counter() - begin)
+    return found
 
 
 def beside(work: Path, options: argparse.Namespace, model: bytes, rate: float) -> list[Row]:

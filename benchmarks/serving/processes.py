@@ -92,6 +92,27 @@ def ours(registry: Path, folder: Path, *options: str) -> Iterator[Ours]:
 
 
 @contextmanager
+def bare_server(mode: str) -> Iterator[int]:
+    """A server that only parses and answers (`bare_server.py`); its port."""
+    port = free_port()
+    child = subprocess.Popen([sys.executable, str(Path(__file__).with_name("bare_server.py")), str(port), mode])
+    try:
+        until = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+                break
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise SystemExit(f"bare_server.py does not start: {error}") from error
+                time.sleep(0.05)
+        yield port
+    finally:
+        child.kill()
+        child.wait()
+
+
+@contextmanager
 def mlserver(python: Path, folder: Path, model: bytes, workers: int) -> Iterator[int]:
     """MLServer with the same model in the same runtime, one thread; its port."""
     folder.mkdir()
