@@ -117,6 +117,10 @@ def test_site_is_written_and_says_where(run, project):
     assert (project.root / "public/index.html").is_file()
     assert "public/index.html" in run("site", "public")
     run("site", ".", code=2)
+    assert "--metrics" in run("site", "live", "--metrics", "http://p:9090", code=2)
+    assert not (project.root / "live").exists()
+    run("site", "live", "--metrics", "prometheus=http://p:9090/")
+    assert "connect-src http://p:9090" in (project.root / "live/fashion-cnn/operations.html").read_text()
 
 
 def test_manifests_are_printed_or_written_in_order(run, project):
