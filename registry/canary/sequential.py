@@ -79,7 +79,7 @@ def difference(first: tuple[float, int], second: tuple[float, int], alpha: float
     return Interval(one.estimate - two.estimate, one.lower - two.upper, one.upper - two.lower)
 
 
-@functools.lru_cache(maxsize=1000)
+@functools.lru_cache(maxsize=1000, typed=True)
 def fixed(hits: float, n: int, alpha: float) -> Interval:
     """Bounds of a probability after trials whose number was fixed before, and that are looked at once: each misses it
     with probability at most `alpha`. Exact for hits that are an `int`; Hoeffding's (1963) for a sum of values between 0
