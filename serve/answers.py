@@ -24,6 +24,8 @@ FEWEST = 16
 Outputs = Mapping[str, Array]
 Reader = Callable[[Outputs], list[str] | None]
 Slicer = Callable[[Feed], Iterable[str]]
+Preprocess = Callable[[Feed], Feed]
+Postprocess = Callable[[Outputs], Outputs]
 
 
 def classes(outputs: Outputs) -> list[str] | None:
@@ -89,6 +91,31 @@ def slices_of(slicer: Slicer | None, feed: Feed) -> tuple[str, ...]:
     return found
 
 
+def preprocessed(preprocess: Preprocess | None, feed: Feed) -> Feed:
+    """The model's inputs, from a request's, by a user's function. One that fails is a `MeasurementError`."""
+    return feed if preprocess is None else _applied("preprocess", preprocess, feed)
+
+
+def postprocessed(postprocess: Postprocess | None, outputs: dict[str, Array]) -> dict[str, Array] | MeasurementError:
+    """What is sent, from the model's outputs, by a user's function; an error in their place where it fails."""
+    try:
+        return outputs if postprocess is None else _applied("postprocess", postprocess, outputs)
+    except MeasurementError as error:
+        return error
+
+
+def _applied(name: str, function: Callable[[Any], Any], tensors: Any) -> dict[str, Array]:
+    try:
+        found = {key: np.asarray(value) for key, value in function(dict(tensors)).items()}
+    except Exception as error:
+        # A user's function may raise anything; what it says may tell of the request, and stays here.
+        raise MeasurementError(f"{name} failed: {type(error).__name__}") from error
+    for key, before in tensors.items():
+        if key not in found or found[key].dtype != before.dtype:
+            raise MeasurementError(f"{name} failed: expected {key} as {before.dtype}, as it was given")
+    return {key: found[key] for key in tensors}
+
+
 class AbsentError(StateError):
     """A model or version that is not served here."""
 
@@ -136,6 +163,10 @@ class Options:
     """Per cent of the requests of stable that the canary answers too, unseen."""
     classes: Reader = classes
     slices: Slicer | None = None
+    preprocess: Preprocess | None = None
+    """From a request's inputs to the model's: same names and types."""
+    postprocess: Postprocess | None = None
+    """From the model's outputs to what is sent: same names and types. Classes are read from the model's own."""
     sample: float = 0.0
     """Per cent of the requests that are logged."""
     log_inputs: bool = False

@@ -37,6 +37,8 @@ class _Call:
     key: str
     identity: str
     request: Request
+    feed: Feed
+    """What the model gets: the request's inputs, preprocessed."""
     slices: tuple[str, ...]
     done: Done
     loop: asyncio.AbstractEventLoop
@@ -44,6 +46,7 @@ class _Call:
     submitted: float
     """When the version was asked that is asked now, decoding included for the first."""
     decoded: float
+    """When the request was decoded and preprocessed, and the model could be asked."""
     parent: str | None
     """The trace that called."""
 
@@ -116,9 +119,9 @@ class Service:
         identity = request.id or os.urandom(12).hex()
         key, loop = key or identity, asyncio.get_running_loop()
         slices = self._slices(request.feed)
-        call = _Call(
-            board, version is not None, key, identity, request, slices, done, loop, began, began, self.clock(), parent
-        )
+        feed = self._preprocessed(request.feed)
+        pinned, ready = version is not None, self.clock()
+        call = _Call(board, pinned, key, identity, request, feed, slices, done, loop, began, began, ready, parent)
         self._submit(call, self._route(board, key) if version is None else asked)
 
     async def infer(
@@ -132,7 +135,7 @@ class Service:
 
     def _submit(self, call: _Call, serving: Serving) -> None:
         try:
-            serving.batcher.submit(call.request.feed, lambda result: self._ran(call, serving, result))
+            serving.batcher.submit(call.feed, lambda result: self._ran(call, serving, result))
         except BusyError as error:
             self._ran(call, serving, error)
 
@@ -166,13 +169,19 @@ class Service:
     def _counted(self, call: _Call, serving: Serving, result: Result) -> Answer | WeighbridgeError | None:
         """What is sent back; None where stable has to answer for the canary."""
         outputs = result if isinstance(result, WeighbridgeError) else named_outputs(serving.loaded.outputs, result)
+        answered = self.clock()
+        sent = outputs
+        if not isinstance(outputs, WeighbridgeError):
+            sent = answers.postprocessed(self.options.postprocess, outputs)
+        if isinstance(sent, WeighbridgeError):
+            outputs = sent
         failed = isinstance(outputs, WeighbridgeError)
         now, stable = self.clock(), call.board.stable
         with self._counting:
             arm = self.telemetry.arm(serving.version)
             arm.counts["requests"] += 1
             arm.counts["errors"] += failed
-            arm.timed(now - call.submitted)
+            arm.timed(now - call.submitted, answered - max(call.submitted, call.decoded))
             if isinstance(outputs, WeighbridgeError):
                 self._log(call, serving, now - call.began, None)
                 if serving is stable or call.pinned:
@@ -185,7 +194,8 @@ class Service:
             self._log(call, serving, now - call.began, outputs)
         if serving is stable and call.board.canary is not None and not call.pinned:
             in_loop(call.loop, self._shadow, call, outputs)
-        wanted = {name: outputs[name] for name in call.request.outputs} if call.request.outputs else outputs
+        assert not isinstance(sent, WeighbridgeError)
+        wanted = {name: sent[name] for name in call.request.outputs} if call.request.outputs else sent
         return Answer(call.identity, serving.version, wanted, call.request)
 
     def feedback(self, identity: Any, label: Any) -> None:
@@ -232,6 +242,13 @@ class Service:
             self.telemetry.refuse("slices", "failed")
             return ()
 
+    def _preprocessed(self, feed: Feed) -> Feed:
+        try:
+            return answers.preprocessed(self.options.preprocess, feed)
+        except MeasurementError:
+            self.telemetry.refuse("preprocess", "failed")
+            raise
+
     def _store(self, write: Callable[[], None]) -> None:
         """A full disk loses feedback to come, not answers."""
         try:
@@ -248,7 +265,7 @@ class Service:
             self.telemetry.refuse("shadow", "busy")
             return
         try:
-            canary.batcher.submit(call.request.feed, lambda result: self._compared(call, canary, outputs, result))
+            canary.batcher.submit(call.feed, lambda result: self._compared(call, canary, outputs, result))
         except BusyError:
             self.telemetry.refuse("shadow", "busy")
             return

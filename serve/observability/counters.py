@@ -40,20 +40,23 @@ class Arm:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_LIVE, 0))
     predictions: dict[str, int] = field(default_factory=dict)
     slices: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    buckets: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    """Sums of what `buckets` counts: end to end, and the model's own."""
+    buckets: list[list[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rebound(self.bounds)
 
     def rebound(self, bounds: tuple[float, ...]) -> None:
         """Count latencies by these bounds from now on, from zero: all buckets reset together, as after a restart."""
-        self.bounds, self.seconds, self.buckets = bounds, 0.0, [0] * (len(bounds) + 1)
+        self.bounds, self.seconds = bounds, [0.0, 0.0]
+        self.buckets = [[0] * (len(bounds) + 1) for _ in self.seconds]
 
-    def timed(self, seconds: float) -> None:
-        """One request took so long."""
-        self.seconds += seconds
-        self.buckets[bisect.bisect_left(self.bounds, seconds)] += 1
+    def timed(self, whole: float, model: float) -> None:
+        """One request took so many seconds, of which the model so many."""
+        for place, seconds in enumerate((whole, model)):
+            self.seconds[place] += seconds
+            self.buckets[place][bisect.bisect_left(self.bounds, seconds)] += 1
 
     def predicted(self, classes: Iterable[str]) -> None:
         """These classes were answered."""
@@ -120,7 +123,8 @@ class Telemetry:
             yield self._counter(
                 f"slice_{name}", ["version", "slice"], totals.by_slice(name), f"{_HELP[name]}, by slice"
             )
-        yield self._latency(arms)
+        yield self._latency(arms, 0, "latency", "From a request read to its answer ready")
+        yield self._latency(arms, 1, "model_latency", "Of that, from a request handed to the model to its outputs")
         yield self._counter("refused", ["what", "why"], list(self.refused.items()), "What was not done, and why")
         yield from self._gauges()
 
@@ -132,16 +136,14 @@ class Telemetry:
             metric.add_metric([self.model, *values], count)
         return metric
 
-    def _latency(self, arms: dict[str, Arm]) -> Metric:
-        metric = HistogramMetricFamily(
-            "weighbridge_latency_seconds", "From a request read to its answer ready", labels=["model", "version"]
-        )
+    def _latency(self, arms: dict[str, Arm], place: int, name: str, text: str) -> Metric:
+        metric = HistogramMetricFamily(f"weighbridge_{name}_seconds", text, labels=["model", "version"])
         for version, arm in arms.items():
             total, rows = 0, []
-            for bound, count in zip((*map(_bound, arm.bounds), "+Inf"), arm.buckets, strict=True):
+            for bound, count in zip((*map(_bound, arm.bounds), "+Inf"), arm.buckets[place], strict=True):
                 total += count
                 rows.append((bound, total))
-            metric.add_metric([self.model, version], rows, arm.seconds)
+            metric.add_metric([self.model, version], rows, arm.seconds[place])
         return metric
 
     def _gauges(self) -> Iterator[Metric]:

@@ -377,3 +377,33 @@ def test_a_clock_that_jumps_changes_neither_ages_nor_patience(registry, client, 
         assert client.infer()[0] == 200
         assert client("GET", "/v2/health/ready")[0] == 200
         assert 0 <= json.loads(client("GET", "/status")[2])["registry_age_seconds"] < 60
+
+
+def test_pre_and_postprocess_are_part_of_the_latency_end_to_end_and_not_of_the_models(registry, tmp_path):
+    def turned(feed):
+        time.sleep(0.03)
+        return {"x": np.roll(feed["x"], 1, axis=1)}
+
+    def doubled(outputs):
+        time.sleep(0.03)
+        return {"scores": outputs["scores"] * 2}
+
+    log = tmp_path / "a.jsonl"
+    options = Options(preprocess=turned, postprocess=doubled, sample=100, log_inputs=True)
+    client = _client(registry, tmp_path, options=options, log=log)
+    status, answer = client.infer(body([one_hot(0)]))
+    assert (status, answer["outputs"][0]["data"]) == (200, [2, 0, 0])  # of input 1, which is class 0 of v2
+    counts = client.metrics()
+    assert counts['weighbridge_latency_seconds_bucket{le="0.05",version="v2"}'] == 0
+    whole, model = (counts[f'weighbridge_{name}_seconds_sum{{version="v2"}}'] for name in ("latency", "model_latency"))
+    assert whole - model >= 0.06
+    assert json.loads(log.read_text())["inputs"] == {"x": [one_hot(0)]}  # as it was asked
+
+
+@pytest.mark.parametrize("broken", [lambda _: 1 / 0, lambda _: {}, lambda found: {k: v > 0 for k, v in found.items()}])
+def test_a_pre_or_postprocess_that_fails_is_a_failed_request_that_says_so(registry, tmp_path, broken):
+    for name, errors in (("preprocess", 0), ("postprocess", 1)):
+        client = _client(registry, tmp_path / name, options=Options(**{name: broken}))
+        status, answer = client.infer()
+        assert (status, answer["error"].startswith(f"{name} failed: ")) == (500, True)
+        assert client.metrics().get('weighbridge_errors_total{version="v2"}', 0) == errors

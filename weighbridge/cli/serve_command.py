@@ -74,6 +74,14 @@ class Treated:
     classes: Annotated[
         str | None, typer.Option("--classes", metavar="MODULE:CALLABLE", help="From outputs to one class an example.")
     ] = None
+    preprocess: Annotated[
+        str | None,
+        typer.Option("--preprocess", metavar="MODULE:CALLABLE", help="From a request's inputs to the model's."),
+    ] = None
+    postprocess: Annotated[
+        str | None,
+        typer.Option("--postprocess", metavar="MODULE:CALLABLE", help="From the model's outputs to the answer."),
+    ] = None
     sample: Annotated[float, typer.Option("--sample", min=0, max=100, help="Per cent of requests to log.")] = 100.0
     log_inputs: Annotated[bool, typer.Option("--log-inputs", help="Log the inputs too; never done otherwise.")] = False
 
@@ -91,6 +99,8 @@ class Treated:
             shadow=self.shadow,
             classes=import_callable(self.classes, "--classes") if self.classes else answers.classes,
             slices=import_callable(self.slices, "--slices") if self.slices else None,
+            preprocess=import_callable(self.preprocess, "--preprocess") if self.preprocess else None,
+            postprocess=import_callable(self.postprocess, "--postprocess") if self.postprocess else None,
             sample=self.sample,
             log_inputs=self.log_inputs,
         )
