@@ -155,8 +155,8 @@ def _loss(traffic: Traffic, before: Traffic) -> float:
     return (1 - SLICE) * max(0.0, before.right - traffic.right) + SLICE * max(0.0, before.dark - traffic.dark)
 
 
-def rollout(worse: Traffic, random: Generator, most: int, *, slowly: bool = False) -> int | None:
-    """After how many canary requests it is aborted; None: it becomes stable, or has had `most` requests."""
+def rollout(worse: Traffic, random: Generator, most: int, *, slowly: bool = False) -> tuple[int, Action]:
+    """After how many canary requests it is aborted, or becomes stable, or is held still."""
     plan = CanaryPlan(steps=STEPS, min_samples=PLAN["min_samples"], min_seconds=0, budgets=PLAN["budgets"])
     moment, digest, total, before = START.strftime("%Y-%m-%dT%H:%M:%SZ"), "sha256:" + 64 * "a", 0, Arm()
     for step, weight in enumerate(STEPS):
@@ -170,11 +170,13 @@ def rollout(worse: Traffic, random: Generator, most: int, *, slowly: bool = Fals
             total += EVERY
             action = decide(canary, BUDGETS, Observed(seen, stable, "simulated"), START + timedelta(hours=1)).action
             if action is Action.ABORT:
-                return total
+                return total, action
             if action is Action.ADVANCE:
                 break
+        else:
+            return total, Action.HOLD
         before = stable
-    return None
+    return total, Action.ADVANCE
 
 
 def bad(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -182,16 +184,23 @@ def bad(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for kind, worse in BAD.items():
         random = np.random.default_rng(1)
         runs = [rollout(worse, random, WITHIN, slowly=kind == "slowly drifting") for _ in range(options.bad)]
-        caught = sorted(run for run in runs if run is not None)
+        caught = [total for total, action in runs if action is Action.ABORT]
         yield row(f"bad canary, {kind}: aborted", len(caught) / len(runs), "share", 0.95)
-        yield row(f"bad canary, {kind}: requests until then, median", float(np.median(caught or [np.nan])), "requests")
+        yield row(
+            f"bad canary, {kind}: requests until then, median",
+            float(np.median(caught) if caught else np.nan),
+            "requests",
+        )
 
 
 def good(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Canaries that are no worse."""
     random = np.random.default_rng(2)
     runs = [rollout(GOOD, random, options.most) for _ in range(options.good)]
-    yield row("good canary: aborted", sum(run is not None for run in runs) / len(runs), "share", 0.01, least=False)
+    ends = [action for _, action in runs]
+    yield row("good canary: aborted", ends.count(Action.ABORT) / len(runs), "share", 0.01, least=False)
+    yield row("good canary: became stable", ends.count(Action.ADVANCE) / len(runs), "share")
+    yield row("good canary: requests of its own, median", float(np.median([total for total, _ in runs])), "requests")
 
 
 def counted(traffic: Traffic, n: int, random: Generator) -> Counts:
@@ -270,7 +279,9 @@ def planted(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             delays.append(found if not any(early) else None)
         caught = [delay for delay in delays if delay is not None]
         yield row(f"planted drift, {kind}: alarmed", len(caught) / len(delays), "share", 0.95)
-        yield row(f"planted drift, {kind}: hours until then, median", float(np.median(caught or [np.nan])), "hours")
+        yield row(
+            f"planted drift, {kind}: hours until then, median", float(np.median(caught) if caught else np.nan), "hours"
+        )
 
 
 def quiet(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
