@@ -5,6 +5,7 @@ import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
 from tests.compress.test_stages import RECIPES, files, project, run
+from tests.howto import blocks
 from weighbridge.compress import stages
 from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.core.documents import Manifest
@@ -26,6 +27,18 @@ def test_the_loop_trains_the_baseline_and_its_losses_are_kept(tmp_path):
     stages.train(root)
     lines = (root / "artifacts/trained/training.csv").read_text().splitlines()
     assert len(lines) == 1 + TRAIN["epochs"]
+    assert float(lines[-1].split(",")[1]) < float(lines[1].split(",")[1])
+
+
+def test_the_loop_of_the_how_to_page_trains(tmp_path, monkeypatch):
+    """As it is printed there."""
+    [block] = [block for block in blocks("own-training") if block.kind == "python"]
+    (tmp_path / "loop_of_the_page.py").write_text(block.text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    root = with_train(tmp_path, loop="loop_of_the_page:fit")
+    stages.prepare(root)
+    stages.train(root)
+    lines = (root / "artifacts/trained/training.csv").read_text().splitlines()
     assert float(lines[-1].split(",")[1]) < float(lines[1].split(",")[1])
 
 
