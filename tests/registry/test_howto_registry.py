@@ -200,8 +200,9 @@ def test_the_page_on_watching(typed, promoted):
     log_of(promoted, promoted / "requests.jsonl", ("v2",), count=5000)
     (promoted / "journal.jsonl").write_text("")
     replaced = {"fashion-cnn": MODEL, "CACHE/journal.jsonl": "journal.jsonl"}
-    serve, watch, propose = commands("watch")
-    assert serve[1] == "serve"
+    # Prometheus is asked by tests/registry/watch, over HTTP.
+    serve, watch, prometheus, propose = commands("watch")
+    assert (serve[1], prometheus[-1]) == ("serve", "prometheus=http://prometheus:9090")
     assert "no requests since the reference window" in typed.type(watch, replaced, code=3)
     time.sleep(2.1)  # the window ends on a second; what comes later is judged
     log_of(promoted, promoted / "requests.jsonl", ("v2",), count=5000, since=datetime.now(UTC) - timedelta(seconds=1))
