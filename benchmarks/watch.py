@@ -134,8 +134,8 @@ def add(arm: Arm, traffic: Traffic, n: int, random: Generator, *, shadow: Traffi
     threshold = next(budget.threshold for budget in BUDGETS if budget.threshold)
     arm.timed[threshold] = arm.timed.get(threshold, 0) + n
     arm.slow[threshold] = arm.slow.get(threshold, 0) + random.binomial(n, traffic.slow)
-    for name, count in enumerate(random.multinomial(n, _classes(traffic))):
-        arm.predictions[str(name)] += int(count)
+    for place, count in enumerate(random.multinomial(n, _classes(traffic))):
+        arm.predictions[str(place)] += int(count)
     if shadow is not None:
         only_stable = random.binomial(n, _loss(traffic, shadow) + traffic.other / 4)
         only_canary = random.binomial(n - only_stable, traffic.other / 4)

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from tests.serve.world import MODEL, Client, body, model, one_hot, operator, ser
 from weighbridge.core.errors import StateError
 from weighbridge.serve.answers import Options
 from weighbridge.serve.batching import Batching
+from weighbridge.serve.observability.journal import Appender
 from weighbridge.serve.runtimes import Loaded, load
 from weighbridge.serve.server import Listening
 from weighbridge.serve.tensors import Limits
@@ -407,3 +410,18 @@ def test_a_pre_or_postprocess_that_fails_is_a_failed_request_that_says_so(regist
         status, answer = client.infer()
         assert (status, answer["error"].startswith(f"{name} failed: ")) == (500, True)
         assert client.metrics().get('weighbridge_errors_total{version="v2"}', 0) == errors
+
+
+def test_a_line_that_a_full_disk_cuts_off_leaves_nothing_behind(tmp_path, monkeypatch):
+    path = tmp_path / "lines.jsonl"
+    appender, write = Appender(path), os.write
+    appender.append({"first": 1})
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:5]))
+    with pytest.raises(StateError, match="No space left"):
+        appender.append({"second": 2})
+    monkeypatch.setattr(os, "write", write)
+    appender.append({"third": 3})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"first": 1}, {"third": 3}]
+    if Path("/dev/full").exists():
+        with pytest.raises(StateError, match="No space left"):
+            Appender(Path("/dev/full")).append({"line": 1})

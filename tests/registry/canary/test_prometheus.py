@@ -293,3 +293,11 @@ def test_addresses_are_checked(url):
     """Only http and https, and no credentials that would end up in the history."""
     with pytest.raises(InputError, match=r"is not an http|contains credentials"):
         read_prometheus(url, window(datetime.now(UTC)))
+
+
+def test_a_clock_that_was_set_back_holds_and_asks_for_nothing():
+    """A step that begins in the future has no data yet."""
+    start = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    found = read_prometheus("http://x", window(start, start - timedelta(days=1)), lambda *_: pytest.fail("asked"))
+    decision = decide(plan_canary(), BUDGETS, found, start - timedelta(days=1))
+    assert (decision.action, found.problems) == (Action.HOLD, ())
