@@ -20,6 +20,7 @@ from weighbridge.core.git import Git
 from weighbridge.core.project import LOCK
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.registry.lookup.asking import CannotAskError
+from weighbridge.registry.lookup.dvc_remotes import list_objects
 from weighbridge.registry.lookup.location import cache_folder, local_remote
 from weighbridge.registry.state.layout import WorkTree, model_names, read_record, require_channels
 from weighbridge.registry.state.presence import require_whole
@@ -45,16 +46,14 @@ class Kept:
 
 def plan(root: Path, *, remote: bool = False) -> list[Kept]:
     """All objects in DVC's cache, those that could go first, with the reason; with `remote` those of the default DVC
-    remote, which has to be a folder. A damaged registry is an error: nothing may be thought unneeded because a record
+    remote, of any kind. A damaged registry is an error: nothing may be thought unneeded because a record
     could not be read.
     """
     needed = {**dict(_locked(root)), **dict(_registered(root))}
-    folder = (_remote_folder(root) if remote else cache_folder(root)) / "files" / "md5"
+    held = _remote_objects(root) if remote else _objects_in(cache_folder(root))
     unlisted = sorted(name for name in needed if name.endswith(".dir") and not _listing(root, name).is_file())
     rows = []
-    for path in sorted(folder.glob("[0-9a-f][0-9a-f]/*")):
-        name = f"{path.parent.name}{path.name}"
-        size = path.stat().st_size
+    for name, size in sorted(held.items()):
         why = needed.get(name)
         if why is None and unlisted:
             why = f"may be in the folder {unlisted[0]}, whose listing is not here: run `dvc fetch --all-branches`"
@@ -62,17 +61,18 @@ def plan(root: Path, *, remote: bool = False) -> list[Kept]:
     return sorted(rows, key=lambda row: (row.keep, -row.bytes, row.md5))
 
 
-def _remote_folder(root: Path) -> Path:
-    found = local_remote(root)
-    if found is None:
-        raise InputError(
-            "the default DVC remote is not a folder, and no other kind can be listed here",
-            where=".dvc/config",
-            fix="run it where the store is mounted, or plan for the cache",
-        )
-    if not found.is_dir():
-        raise CannotAskError(f"the DVC remote {str(found)!r} could not be asked: folder not found")
-    return found
+def _remote_objects(root: Path) -> dict[str, int]:
+    folder = local_remote(root)
+    if folder is None:
+        return list_objects(root)
+    if not folder.is_dir():
+        raise CannotAskError(f"the DVC remote {str(folder)!r} could not be asked: folder not found")
+    return _objects_in(folder)
+
+
+def _objects_in(folder: Path) -> dict[str, int]:
+    found = (folder / "files" / "md5").glob("[0-9a-f][0-9a-f]/*")
+    return {f"{path.parent.name}{path.name}": path.stat().st_size for path in found}
 
 
 def _listing(root: Path, md5: str) -> Path:

@@ -7,6 +7,7 @@ The md5 only finds the bytes; what they are is decided by their sha256, by the c
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,17 @@ from weighbridge.registry.lookup.asking import CannotAskError
 MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 PATIENCE = 600.0
 """Seconds after which a remote that does not answer is given up."""
+_LIST = """
+import json, sys
+from dvc.config import Config
+from dvc.exceptions import URLMissingError
+from dvc.repo import Repo
+try:
+    found = Repo.ls_url(f"remote://{sys.argv[1]}/files/md5", recursive=True, config=Config.from_cwd())
+except URLMissingError:
+    found = []
+print(json.dumps([[entry["path"], entry["size"]] for entry in found if not entry["isdir"]]))
+"""
 
 
 def fetch(root: Path, md5: str, destination: Path, *, remote: str | None = None, patience: float = PATIENCE) -> None:
@@ -93,3 +105,32 @@ def push(root: Path, targets: Sequence[str], *, remote: str | None = None, patie
     done = _dvc(root, "push", "--remote", name, *targets, patience=patience)
     if done.returncode != 0:
         raise StateError(_last_line(done), where=f"DVC remote {name}")
+
+
+def list_objects(root: Path, *, remote: str | None = None) -> dict[str, int]:
+    """The objects of a DVC remote of any kind: MD5 digest → bytes. One that cannot be asked is a `CannotAskError`."""
+    name = remote or default_remote(root)
+    listed = json.loads(run_python(root, _LIST, name))
+    names = ((path.replace("/", "").replace("\\", ""), size) for path, size in listed)
+    return {md5: int(size or 0) for md5, size in names if MD5.fullmatch(md5)}
+
+
+def run_python(root: Path, script: str, *arguments: str) -> str:
+    """Run a script that asks DVC's own classes for a project's remote; its output. A failure is a `CannotAskError`."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            cwd=root,
+            env={**os.environ, "DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CannotAskError(f"did not answer in {PATIENCE:g} s", where="DVC remote") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise CannotAskError(f"could not be asked: {said}", where=f"DVC remote {default_remote(root)}")
+    return done.stdout

@@ -5,17 +5,13 @@ DVC itself reaches remotes of any kind, in a process of its own; see `dvc_remote
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import atomic_write, read_bytes
-from weighbridge.registry.lookup.asking import CannotAskError
-from weighbridge.registry.lookup.dvc_remotes import PATIENCE, default_remote
+from weighbridge.registry.lookup.dvc_remotes import run_python
 from weighbridge.registry.lookup.location import has_remote, local_remote
 
 LARGEST = 16 << 20
@@ -51,7 +47,7 @@ def fetch_measurement(root: Path, name: str) -> bytes | None:
         return _bounded(place / name)
     with tempfile.TemporaryDirectory() as folder:
         arrived = Path(folder) / "measurement.json"
-        _python(root, _GET, str(root), name, str(arrived))
+        run_python(root, _GET, str(root), name, str(arrived))
         return _bounded(arrived)
 
 
@@ -70,7 +66,7 @@ def push_measurements(root: Path, files: Sequence[tuple[str, bytes]]) -> None:
             local = Path(folder) / f"{number}.json"
             local.write_bytes(data)
             words += [str(local), name]
-        _python(root, _PUT, str(root), *words)
+        run_python(root, _PUT, str(root), *words)
 
 
 def _bounded(path: Path) -> bytes | None:
@@ -79,22 +75,3 @@ def _bounded(path: Path) -> bytes | None:
     if path.stat().st_size > LARGEST:
         raise StateError(f"has more than {LARGEST} bytes, so it is no measurement", where=str(path))
     return read_bytes(path)
-
-
-def _python(root: Path, script: str, *arguments: str) -> None:
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", script, *arguments],
-            cwd=root,
-            env={**os.environ, "DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CannotAskError(f"did not answer in {PATIENCE:g} s", where="DVC remote") from error
-    if done.returncode != 0:
-        said = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise CannotAskError(f"could not be asked: {said}", where=f"DVC remote {default_remote(root)}")

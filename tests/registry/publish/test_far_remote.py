@@ -9,7 +9,10 @@ import yaml
 from tests.registry import project as made
 from tests.registry.publish.test_dvc import stored
 from weighbridge.core.errors import StateError
+from weighbridge.registry.lifecycle.gc import plan
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
+from weighbridge.registry.lookup.asking import CannotAskError
+from weighbridge.registry.lookup.measurements import fetch_measurement, push_measurements
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.publish import pull
 
@@ -65,3 +68,28 @@ def test_a_remote_that_does_not_take_the_bytes_stops_the_promotion(far, tmp_path
     assert made.git(root, "ls-remote", "origin") == before
     with pytest.raises(StateError, match="no model"):
         resolve(root, made.MODEL)
+
+
+def test_what_a_remote_over_ssh_holds_is_planned_and_carries_measurements(far, ssh, tmp_path):
+    """`gc` keeps what a version needs there and names what nothing needs; measurements come back by their names."""
+    port, key = ssh
+    root = far(f"ssh://127.0.0.1:{port}{tmp_path / 'far'}", keyfile=key, allow_agent="false")
+    promote(root, PromotionRequest("int8"))
+    assert fetch_measurement(root, "weighbridge/measurements/a.json") is None
+    stray = stored(tmp_path / "far", b"nothing names this")
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes(b"nothing names this")
+    rows = {row.md5: row for row in plan(root, remote=True)}
+    assert not rows[f"{stray.parent.name}{stray.name}"].keep
+    needed = stored(tmp_path / "far", made.candidate_bytes("int8", 1, "onnxruntime"))
+    assert rows[f"{needed.parent.name}{needed.name}"].keep
+    push_measurements(root, [("weighbridge/measurements/a.json", b"{}")])
+    assert fetch_measurement(root, "weighbridge/measurements/a.json") == b"{}"
+
+
+def test_a_remote_that_cannot_be_asked_is_no_empty_one(far, tmp_path):
+    """Nothing there can be called unneeded, and nothing unknown."""
+    root = far(f"ssh://127.0.0.1:1{tmp_path / 'far'}", allow_agent="false")
+    for ask in (lambda: plan(root, remote=True), lambda: fetch_measurement(root, "weighbridge/measurements/a.json")):
+        with pytest.raises(CannotAskError, match="could not be asked"):
+            ask()

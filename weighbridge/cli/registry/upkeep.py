@@ -38,7 +38,7 @@ def verify(
 @grouped
 def gc(
     *,
-    cloud: Annotated[bool, typer.Option("--cloud", help="Of the default DVC remote, which is a folder.")] = False,
+    cloud: Annotated[bool, typer.Option("--cloud", help="Of the default DVC remote.")] = False,
     project: ProjectOptions,
 ) -> None:
     """List which bytes in DVC's cache are still needed, and which are not; deletes nothing."""
