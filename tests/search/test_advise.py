@@ -49,6 +49,15 @@ def test_what_only_weighing_decides_is_said(advised):
     assert advised.weighed == ["accuracy.top1"]
 
 
+def test_a_budget_of_all_models_counts_for_advice(tmp_path):
+    """`budgets: {from: …}` is asked as the project's own list is."""
+    (tmp_path / "budgets.yaml").write_text("budgets: [{metric: size.bytes, max: 100B}]\n")
+    root = project(tmp_path, budgets={"from": "budgets.yaml"})
+    result = CliRunner().invoke(app, ["advise", "-q", "--root", str(root)])
+    assert result.exit_code == 1
+    assert "at most 100 B" in result.stderr
+
+
 def test_an_impossible_budget_names_the_nearest_recipe_and_what_is_in_its_way(tmp_path):
     """Exit code 1, the value beside the limit, and the largest parts of the file."""
     budgets = [{"metric": "size.bytes", "max": "100B"}, {"metric": "size.bytes", "max_ratio": 1.0}]
