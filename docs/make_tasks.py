@@ -1,4 +1,9 @@
-"""Writes docs/howto/task-*.md: for each task its params and a report, by running a whole project (about two minutes)."""
+"""Writes docs/howto/task-*.md: for each task its params and a report, by running a whole project (about two minutes).
+
+The page of language models shows the report of `examples/lm`, of a copy in which its pipeline has run:
+
+    python docs/make_tasks.py language-model --built FOLDER
+"""
 
 from __future__ import annotations
 
@@ -92,6 +97,31 @@ def head_of(text: str) -> str:
     return "\n".join(line for line in lines if not line.startswith("![")).strip()  # its pictures stay in the report
 
 
+LANGUAGE = (
+    "`lm.nll` is in bits per token (per byte for a model of bytes), `lm.kld` the divergence from the baseline in nats per token, with "
+    "`lm.kld.p99` and `lm.kld.max` for its tail,\n`lm.same_top` the share of positions with the same likeliest token; none of the last three needs "
+    "labels. Intervals draw whole documents: give the pieces of one text a group\n(`Split(…, groups=…)`). A cache is an input that is fed back "
+    "([inputs](inputs.md)); then `latency.first_token`, `latency.next_token` and `tokens_per_second` are timed too, and\n`weighing.sample` shows how "
+    "both models go on with a few texts. For weights in few bits: `quantize` with `kernel: matmulnbits`, blocks, `rounding: gptq` and zero points\n"
+    "([techniques](../reference/techniques.md)); figures: [formats of a language model](../figures.md#formats-of-a-language-model)."
+)
+
+
+def language_page(built: Path) -> str:
+    """The page of language models, from a copy of `examples/lm` whose pipeline has run."""
+    row = TASKS["language-model"]
+    report_text = (built / "reports/gate.md").read_text()
+    texts = report_text.partition("<summary>Texts, continued by both</summary>")[2].partition("</details>")[0].strip()
+    return (
+        f"{NOTE}\n# Task: language-model\n\n{row.title[0].upper()}{row.title[1:]}. Labels: {row.labels}. A lossy step must keep an "
+        f"agreement of {row.least:g} with the model before it ({row.answers}); `least:` in the task, or `agreement:` in a "
+        f"step, says otherwise.\n\n{LANGUAGE}\n\n```yaml\n{(built / 'params.yaml').read_text()}```\n\nThe report of this project "
+        f"(`examples/lm` of Weighbridge's repository: a byte-level Llama of 1.27 million parameters):\n\n{head_of(report_text)}\n\n"
+        f"{texts}\n\nTwo finished files are weighed by the same limits: `weighbridge weigh old.onnx new.onnx --data eval.npz --task "
+        f"language-model`. All tasks: [what is supported](../reference/supported.md).\n"
+    )
+
+
 def text(page: Page, root: Path) -> str:
     """The page."""
     row = TASKS[page.task]
@@ -106,6 +136,9 @@ def text(page: Page, root: Path) -> str:
 
 
 if __name__ == "__main__":
+    if "--built" in sys.argv:
+        (FOLDER / "task-language-model.md").write_text(language_page(Path(sys.argv[-1])), encoding="utf-8")
+        sys.exit()
     plots.PLOTS.clear()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(NETS, Path(folder) / "nets.py")
