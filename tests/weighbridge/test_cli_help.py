@@ -30,10 +30,8 @@ def test_the_list_of_commands_says_what_each_says_of_itself():
     for name, summary in command_line.COMMANDS.items():
         command = command_line.load(name)
         assert (command.name, command.help.splitlines()[0]) == (name, summary)
-    modules = {path.stem for path in Path(command_line.__file__).parent.glob("*.py")} | {"registry"}
-    assert {name for name in modules if (Path(command_line.__file__).parent / f"{name}.py").exists()} - {
-        "__init__", "application", "command_line", "console", "extras", "options",
-    } == command_line.COMMANDS.keys() - {"registry"}  # fmt: skip
+    modules = {path.stem for path in Path(command_line.__file__).parent.glob("*_command.py")}
+    assert modules == {f"{name}_command" for name in command_line.COMMANDS.keys() - {"registry"}}
 
 
 def test_help_imports_no_command():
