@@ -62,8 +62,8 @@ def in_process(root: Path) -> Callable[[Item], int]:
     """What does an item of a project in a process of its own, which claims and stamps it."""
 
     def run(item: Item) -> int:
-        words = ("stage", "item", canonical_json(item.to_json()).decode(), "--root", str(root))
-        return subprocess.run([sys.executable, "-m", "weighbridge", *words], check=False).returncode
+        words = ("stage", "item", canonical_json(item.to_json()).decode())
+        return subprocess.run([sys.executable, "-m", "weighbridge", *words], cwd=root, check=False).returncode
 
     return run
 

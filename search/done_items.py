@@ -71,8 +71,14 @@ class Stamps:
         return out.getvalue()
 
     def take(self, item: Item, data: bytes, where: str) -> None:
-        """Write down an item that was done elsewhere. An `IntegrityError` where it is about something else, or its
-        files are not those of its stamp.
+        """Write down an item that was done elsewhere, unless it is done here too; see `put`."""
+        with self.claimed(item):
+            if not self.done(item):
+                self.put(item, data, where)
+
+    def put(self, item: Item, data: bytes, where: str) -> None:
+        """Write the files of a bundle, by whoever claimed the item. An `IntegrityError` where it is about something
+        else, or its files are not those of its stamp.
         """
         try:
             with tarfile.open(fileobj=io.BytesIO(data)) as archive:
@@ -84,15 +90,12 @@ class Stamps:
         odd = [name for name in found if not _belongs(item, PurePosixPath(name))]
         if odd or not digests or {name: sha256_bytes(content) for name, content in found.items()} != digests:
             raise IntegrityError(f"its files are not those of {item.kind} {item.name}", where=where)
-        with self.claimed(item):
-            if self.done(item):
-                return
-            self._path(item).unlink(missing_ok=True)
-            for old in item.files(self.root):
-                old.unlink()
-            for name, content in found.items():
-                atomic_write(self.root / name, content)
-            atomic_write(self._path(item), stamp)
+        self._path(item).unlink(missing_ok=True)
+        for old in item.files(self.root):
+            old.unlink()
+        for name, content in found.items():
+            atomic_write(self.root / name, content)
+        atomic_write(self._path(item), stamp)
 
     def _digests(self, item: Item) -> dict[str, str]:
         return {path.relative_to(self.root).as_posix(): sha256_file(path) for path in item.files(self.root)}

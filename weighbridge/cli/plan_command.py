@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from weighbridge.cli.options import grouped
+
+if TYPE_CHECKING:
+    from weighbridge.search.plan import Item
 
 
 class Action(StrEnum):
@@ -21,6 +25,13 @@ class Action(StrEnum):
     WEIGH = "weigh"
     JUDGE = "judge"
     RUN = "run"
+
+
+class Executor(StrEnum):
+    """Who does items."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,28 @@ class ExchangeOptions:
     ] = None
 
 
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """Who does items."""
+
+    executor: Annotated[Executor, typer.Option("--executor", help="Processes here, or the nodes of a Ray cluster.")] = (
+        Executor.LOCAL
+    )
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            help="Of the cluster: ray://HOST:10001.",
+            show_default="one of its own",
+        ),
+    ] = None
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Items at once.", show_default="1 here; on Ray, what its nodes offer"),
+    ] = None
+
+
 @grouped
 def plan(
     *,
@@ -48,7 +81,7 @@ def plan(
     device: str = typer.Option(
         None, "--device", metavar="NAME", help="Of weighing, what this device weighs.", show_default="each"
     ),
-    workers: int = typer.Option(1, "--workers", min=1, help="Processes at once; one at a time on each device."),
+    executors: ExecutorOptions,
     exchange: ExchangeOptions,
     root: Path = typer.Option(Path(), "--root", metavar="DIR", help="The project's folder.", show_default=False),
     as_json: bool = typer.Option(False, "--json", help="Items with their keys and commands as JSON."),
@@ -62,7 +95,6 @@ def plan(
     from weighbridge.core.files import pretty_json
     from weighbridge.core.git import find_project
     from weighbridge.search import plan as room
-    from weighbridge.search.carrying_out import execute, in_process
     from weighbridge.search.done_items import Stamps, take_bundles, write_bundle
     from weighbridge.search.project_plan import planned
 
@@ -80,10 +112,31 @@ def plan(
         return
     failed = False
     ended = [(item, 0) for item in chosen if stamps.done(item)]
-    for item, code in chain(ended, execute(chosen, in_process(root), stamps, workers, known=items)):
+    for item, code in chain(ended, _carried_out(root, items, chosen, executors)):
         typer.echo(f"{item.kind} {item.name}: {'done' if code == 0 else f'failed ({code})'}", err=True)
         failed = failed or code != 0
         if code == 0 and exchange.out is not None:
             write_bundle(stamps, item, exchange.out)
     if failed:
         raise typer.Exit(ExitCode.FAIL)
+
+
+def _carried_out(
+    root: Path, items: Sequence[Item], chosen: Sequence[Item], options: ExecutorOptions
+) -> Iterator[tuple[Item, int]]:
+    """Items with their exit codes, as they end."""
+    from weighbridge.core.errors import InputError
+    from weighbridge.search.carrying_out import execute, in_process
+    from weighbridge.search.done_items import Stamps
+
+    stamps = Stamps(root)
+    if options.executor is Executor.LOCAL:
+        if options.address is not None:
+            raise InputError("is for --executor ray", where="--address")
+        yield from execute(chosen, in_process(root), stamps, options.workers or 1, known=items)
+        return
+    from weighbridge.search.on_ray import connected
+
+    with connected(root, items, [item for item in chosen if not stamps.done(item)], options.address) as cluster:
+        workers = options.workers or cluster.cores
+        yield from execute(chosen, cluster.run, stamps, workers, here=False, known=items)
