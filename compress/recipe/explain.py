@@ -7,27 +7,40 @@ leaves; where a step would train, it sees a few examples once instead.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from weighbridge.compress.export import find_target
 from weighbridge.compress.export.target import Lowering, Program, Target
 from weighbridge.compress.graph.feeds import fed_as
+from weighbridge.compress.graph.large_file import LargeFile
 from weighbridge.compress.graph.layers import row
 from weighbridge.compress.graph.lowering import layers, named
 from weighbridge.compress.graph.parametrized import plain
 from weighbridge.compress.recipe.placing import placed
 from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases, read_recipe
-from weighbridge.compress.recipe.recipe_run import sizes_of
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Facts, Graph, Step, StepConfig, Subject
 from weighbridge.compress.training.splits import balanced, calibration
-from weighbridge.core.documents import Sizes
+from weighbridge.core.formats.compressed import compressed_size, level, read_chunks
 from weighbridge.core.formats.onnx_count import counts, macs_by_node
 from weighbridge.core.progress import silent
 from weighbridge.data import Data, load_data
+
+
+@dataclass(frozen=True)
+class _FileSizes:
+    """Bytes as stored and under zstd, parameters and multiply-accumulates of one file."""
+
+    bytes: int
+    zstd: int
+    params: int
+    macs: int
+    known: bool
+    """Whether every operator's multiply-accumulates are counted."""
+
 
 State = Subject | Graph | Program
 """What a recipe has come to after a step."""
@@ -82,19 +95,24 @@ def explain_steps(
     """The rows of validated steps on a module or a finished ONNX model; see `explain`."""
     rows: list[dict[str, Any]] = []
     state: State = source
-    before = _sizes(state, context, target)
+    form = _form(state, context, target)
+    before = _sizes(form, target)
     for number, step in enumerate(steps, start=1):
         label = f"{number} {step.name}"
         with placed(step):
-            found, state = _step(step, state, context, target)
-        after = _sizes(state, context, target)
+            found, state = _step(step, state, form, context, target)
+        form = _form(state, context, target)
+        after = _sizes(form, target)
         rows += [{"step": label, **line} for line in found]
         rows.append({"step": label, **_file(before, after)})
         before = after
     return rows
 
 
-def _step(step: Step, state: State, context: Context, target: Target) -> tuple[list[Facts], State]:
+def _step(
+    step: Step, state: State, form: Graph | Program, context: Context, target: Target
+) -> tuple[list[Facts], State]:
+    """What the step will do, and the state after it; `form` is the state's file, exported once."""
     technique, config = TECHNIQUES[step.name], untrained(step.config)
     rows: list[Facts] = []
     if "module" in phases(step):
@@ -104,10 +122,10 @@ def _step(step: Step, state: State, context: Context, target: Target) -> tuple[l
         if technique.explain is not None:
             rows = technique.explain(step.config, state, context)
         state, _ = function(config, state, context)
+        form = _form(state, context, target) if "lower" in phases(step) else form
     if "lower" in phases(step):
         lower: Lowering | None = technique.lower if target.lowerings is None else target.lowerings[step.name]
         assert lower is not None  # by `phases`
-        form = _form(state, context, target)
         lowered, facts = lower(config, form, context)
         # Files of other formats hold fused operators: what a step does to them shows in the file's own row.
         rows = rows or (_lowered(form, lowered, facts) if isinstance(form, Graph) else [])
@@ -152,9 +170,15 @@ def _form(state: State, context: Context, target: Target) -> Graph | Program:
     return replace(exported, notes={**state.notes, **exported.notes})
 
 
-def _sizes(state: State, context: Context, target: Target) -> Sizes:
-    form = _form(state, context, target)
-    return sizes_of(form.network, target.write(form.model))
+def _sizes(form: Graph | Program, target: Target) -> _FileSizes:
+    """A form's file in figures, of compressed sizes only the one that a row shows: each takes seconds on large files."""
+    data = target.write(form.model)
+    counted = counts(form.network)
+    files = data.files if isinstance(data, LargeFile) else None
+    size = sum(path.stat().st_size for path in files) if files is not None else len(data)
+    chunks = read_chunks(files) if files is not None else iter([data])
+    zstd = compressed_size(chunks, "zstd", level("zstd", size), size)
+    return _FileSizes(size, zstd, counted.params, counted.macs, known=not counted.unknown)
 
 
 def _lowered(before: Graph, after: Graph, facts: Facts) -> list[Facts]:
@@ -194,11 +218,11 @@ def _stored(tensor: Any) -> bytes:
     return bytes(tensor.SerializeToString(deterministic=True))
 
 
-def _file(before: Sizes, after: Sizes) -> Facts:
+def _file(before: _FileSizes, after: _FileSizes) -> Facts:
     sizes = [(item.params, item.macs, item.bytes) for item in (before, after)]
     line = row("(file)", (), sizes[0], sizes[1])
     for key, item in (("macs", before), ("macs after", after)):
-        if getattr(item, "macs_unknown", ()):  # a part of the sum would pass for the whole
+        if not item.known:  # a part of the sum would pass for the whole
             line[key] = UNKNOWN
     return {**line, "zstd": before.zstd, "zstd after": after.zstd}
 
