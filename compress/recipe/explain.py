@@ -171,7 +171,7 @@ def _form(state: State, context: Context, target: Target) -> Graph | Program:
 
 
 def _sizes(form: Graph | Program, target: Target) -> _FileSizes:
-    """A form's file in figures, of compressed sizes only the one that a row shows: each takes seconds on large files."""
+    """A form's file in figures; of compressed sizes only the one that a row shows, as each takes seconds."""
     data = target.write(form.model)
     counted = counts(form.network)
     files = data.files if isinstance(data, LargeFile) else None
