@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from weighbridge.compress import stages
 from weighbridge.compress.export.onnxruntime import export
 from weighbridge.compress.graph.feeds import fed_as
-from weighbridge.compress.graph.lowering import session
+from weighbridge.compress.graph.sessions import session
 from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Graph

@@ -29,7 +29,7 @@ import onnxruntime
 import yaml
 from onnxruntime.quantization import quantize_dynamic
 
-from weighbridge.compress.graph.lowering import ORT_ERRORS
+from weighbridge.compress.graph.sessions import ORT_ERRORS
 from weighbridge.data import read_npz
 
 CODE = Path(__file__).with_name("zoo_roads")

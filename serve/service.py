@@ -16,6 +16,7 @@ from weighbridge.core.errors import InputError, MeasurementError, StateError, We
 from weighbridge.serve import answers, routing
 from weighbridge.serve.answers import AbsentError, Answer, Options, Outputs, is_class, named_outputs, require_outputs
 from weighbridge.serve.batching import BusyError, Result, in_loop
+from weighbridge.serve.calls import SHADOWS, Call, Done, settle
 from weighbridge.serve.fleet import Board, Fleet, Serving
 from weighbridge.serve.observability.counters import Telemetry
 from weighbridge.serve.observability.journal import Appender, DoubledError, Journal, UnknownRequestError
@@ -23,36 +24,9 @@ from weighbridge.serve.observability.traces import Traced, Tracer
 from weighbridge.serve.tensors import Feed, Limits, Request, Spec
 
 _LOG = logging.getLogger("weighbridge.serve")
-SHADOWS = 64
-"""Shadow requests that may be under way; more are dropped: the canary must not slow down stable."""
-
-
-@dataclass(eq=False, slots=True)
-class _Call:
-    """One request on its way."""
-
-    board: Board
-    pinned: bool
-    """Whether a version was asked for by name: it has no canary and no shadow."""
-    key: str
-    identity: str
-    request: Request
-    feed: Feed
-    """What the model gets: the request's inputs, preprocessed."""
-    slices: tuple[str, ...]
-    done: Done
-    loop: asyncio.AbstractEventLoop
-    began: float
-    submitted: float
-    """When the version was asked that is asked now, decoding included for the first."""
-    decoded: float
-    """When the request was decoded and preprocessed, and the model could be asked."""
-    parent: str | None
-    """The trace that called."""
 
 
 Decode = Callable[[Sequence[Spec], Limits], Request]
-Done = Callable[["Answer | WeighbridgeError"], None]
 
 
 @dataclass
@@ -121,7 +95,7 @@ class Service:
         slices = self._slices(request.feed)
         feed = self._preprocessed(request.feed)
         pinned, ready = version is not None, self.clock()
-        call = _Call(board, pinned, key, identity, request, feed, slices, done, loop, began, began, ready, parent)
+        call = Call(board, pinned, key, identity, request, feed, slices, done, loop, began, began, ready, parent)
         self._submit(call, self._route(board, key) if version is None else asked)
 
     async def infer(
@@ -130,16 +104,16 @@ class Service:
         """The answer to one request; see `begin`."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        self.begin(model, version, key, decode, lambda found: in_loop(loop, _settle, future, found), None, parent)
+        self.begin(model, version, key, decode, lambda found: in_loop(loop, settle, future, found), None, parent)
         return await future
 
-    def _submit(self, call: _Call, serving: Serving) -> None:
+    def _submit(self, call: Call, serving: Serving) -> None:
         try:
             serving.batcher.submit(call.feed, lambda result: self._ran(call, serving, result))
         except BusyError as error:
             self._ran(call, serving, error)
 
-    def _ran(self, call: _Call, serving: Serving, result: Result) -> None:
+    def _ran(self, call: Call, serving: Serving, result: Result) -> None:
         """A version answered or failed: count it, then answer, or ask stable."""
         try:
             found = self._counted(call, serving, result)
@@ -153,7 +127,7 @@ class Service:
             return
         in_loop(call.loop, self._submit, call, call.board.stable)
 
-    def _trace(self, call: _Call, serving: Serving, *, failed: bool) -> None:
+    def _trace(self, call: Call, serving: Serving, *, failed: bool) -> None:
         """After the answer, which does not wait for it. Neither inputs nor outputs are told."""
         assert self.tracer is not None
         attributes: dict[str, str | int | bool] = {
@@ -166,7 +140,7 @@ class Service:
         age, waited = self.clock() - call.began, call.decoded - call.began
         self.tracer.record(Traced(call.parent, age, waited, attributes, failed))
 
-    def _counted(self, call: _Call, serving: Serving, result: Result) -> Answer | WeighbridgeError | None:
+    def _counted(self, call: Call, serving: Serving, result: Result) -> Answer | WeighbridgeError | None:
         """What is sent back; None where stable has to answer for the canary."""
         outputs = result if isinstance(result, WeighbridgeError) else named_outputs(serving.loaded.outputs, result)
         answered = self.clock()
@@ -219,7 +193,7 @@ class Service:
             return canary
         return board.stable
 
-    def _count(self, call: _Call, serving: Serving, outputs: Outputs) -> None:
+    def _count(self, call: Call, serving: Serving, outputs: Outputs) -> None:
         arm = self.telemetry.arm(serving.version)
         for name in call.slices:
             arm.slices[name] = arm.slices.get(name, 0) + 1
@@ -256,7 +230,7 @@ class Service:
         except StateError:
             self.telemetry.refuse("journal", "not written")
 
-    def _shadow(self, call: _Call, outputs: Outputs) -> None:
+    def _shadow(self, call: Call, outputs: Outputs) -> None:
         """Ask the canary too, in the loop; stable's answer does not wait for it."""
         canary = call.board.canary
         if canary is None or not routing.is_shadowed(canary.version, self.options.shadow, call.key):
@@ -272,7 +246,7 @@ class Service:
         with self._counting:
             self._shadows += 1
 
-    def _compared(self, call: _Call, canary: Serving, outputs: Outputs, result: Result) -> None:
+    def _compared(self, call: Call, canary: Serving, outputs: Outputs, result: Result) -> None:
         """A canary that does not answer disagrees."""
         theirs = result if isinstance(result, WeighbridgeError) else named_outputs(canary.loaded.outputs, result)
         with self._counting:
@@ -287,7 +261,7 @@ class Service:
             if found is not None:
                 self._store(lambda: self.journal.shadowed(call.identity, canary.version, found))
 
-    def _log(self, call: _Call, serving: Serving, latency: float, outputs: Outputs | None) -> None:
+    def _log(self, call: Call, serving: Serving, latency: float, outputs: Outputs | None) -> None:
         log = self.log
         if log is None or routing.share("log", serving.version, call.identity) >= self.options.sample:
             return
@@ -303,12 +277,3 @@ class Service:
         if self.options.log_inputs:
             line["inputs"] = {name: array.tolist() for name, array in call.request.feed.items()}
         self._store(lambda: log.append(line))
-
-
-def _settle(future: asyncio.Future[Answer], found: Answer | WeighbridgeError) -> None:
-    if future.done():
-        return  # the client has left
-    if isinstance(found, WeighbridgeError):
-        future.set_exception(found)
-    else:
-        future.set_result(found)

@@ -23,8 +23,8 @@ from weighbridge.compress.export.target import Target
 from weighbridge.compress.graph.feeds import by_example, declared, feed, fixed_batch
 from weighbridge.compress.graph.forward import carried_axes, output_names, placed, takes_keywords, tensors_of
 from weighbridge.compress.graph.large_file import LargeFile, written
-from weighbridge.compress.graph.lowering import ORT_ERRORS
 from weighbridge.compress.graph.names import concise
+from weighbridge.compress.graph.sessions import ORT_ERRORS
 from weighbridge.compress.graph.spilled import is_large, message, spill
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.training.objective import batch

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, inliner
 
-from weighbridge.compress.graph.lowering import session
 from weighbridge.compress.graph.normal.walk import bodies, nodes
+from weighbridge.compress.graph.sessions import session
 from weighbridge.compress.graph.spilled import to_array
 
 Array = NDArray[Any]

@@ -6,7 +6,7 @@ import traceback
 
 import onnx
 
-from weighbridge.compress.graph.lowering import ORT_ERRORS
+from weighbridge.compress.graph.sessions import ORT_ERRORS
 
 LIBRARY_ERRORS = (
     *ORT_ERRORS,

@@ -35,12 +35,12 @@ from weighbridge.gate.report.subject import Report
 from weighbridge.gate.report.terminal import NARROW, quoted
 from weighbridge.gate.stages.pipeline import NO_JOURNEY
 from weighbridge.gate.verdict.judge import judge, name_of
+from weighbridge.gate.weighing.default_limits import default_budgets
 from weighbridge.gate.weighing.job import (
     Job,
     JobOptions,
     Source,
     check_stable,
-    default_budgets,
     read_job,
     task_metrics,
     user_metrics,

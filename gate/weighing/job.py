@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from weighbridge.core.documents import METRICS, Budget, Device, InputSection, TaskSection, Weighing
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import find_metric
@@ -20,16 +17,8 @@ from weighbridge.gate.measure.launches import Journey, LaunchProtocol
 from weighbridge.gate.measure.model_files import Model, read_model
 from weighbridge.gate.measure.signatures import same_inputs, same_outputs
 from weighbridge.gate.measure.streams import with_states
+from weighbridge.gate.weighing.default_limits import DEFAULT_LIMITS, budget
 from weighbridge.gate.weighing.own import Score
-
-DEFAULT_LIMITS: dict[str, dict[str, float]] = {
-    "size.bytes": {"max_ratio": 1.0},
-    "latency.p50": {"max_ratio": 1.05},
-    "accuracy.top1": {"max_drop": 0.01},
-    "accuracy.flips": {"max": 0.05},
-    "accuracy.mae": {"max_ratio": 1.05},
-}
-"""What `weigh` asks of a candidate where nobody gave budgets: no larger, no slower, no worse."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +154,7 @@ def read_job(
 ) -> Job:
     """Read the models and check everything that can be checked without running them (`InputError`)."""
     _check_labels(source, budgets)
-    if weighing.sample is not None and (options.task is None or options.task.kind != "language-model"):
-        raise InputError("texts belong to the task language-model", where="weighing.sample")
+    _check_sample(weighing, options)
     baseline = read_model(source.baseline, "baseline", tuple(source.split.inputs))
     split = with_states(baseline.signature, source.split, source.inputs)
     feed = feeding(baseline.signature, split, source.where, source.inputs)
@@ -182,9 +170,8 @@ def read_job(
         same_outputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")
     task = options.task
     judged = source.output or (task.output if task else None)
-    outputs = {
-        model.name: find_output(model.signature, judged, str(paths[model.name])) for model in (baseline, *others)
-    }
+    every = (baseline, *others)
+    outputs = {model.name: find_output(model.signature, judged, str(paths[model.name])) for model in every}
     batches = ("batch_size", "throughput_batch_size")
     weighing = weighing.model_copy(update={name: feed.at_most(getattr(weighing, name)) for name in batches})
     return Job(
@@ -201,8 +188,13 @@ def read_job(
         runtime=options.runtime or runtime,
         options=options,
         inputs=source.inputs,
-        roles={model.name: _roles(model, task, str(paths[model.name])) for model in (baseline, *others)},
+        roles={model.name: _roles(model, task, str(paths[model.name])) for model in every},
     )
+
+
+def _check_sample(weighing: Weighing, options: JobOptions) -> None:
+    if weighing.sample is not None and (options.task is None or options.task.kind != "language-model"):
+        raise InputError("texts belong to the task language-model", where="weighing.sample")
 
 
 def _check_labels(source: Source, budgets: Sequence[Budget]) -> None:
@@ -227,43 +219,6 @@ def _roles(model: Model, task: TaskSection | None, where: str) -> tuple[int, ...
     )
 
 
-def default_budgets(split: Split, task: TaskSection | None = None) -> list[Budget]:
-    """The budgets of a weighing without any: those of the task; without one by classes where the labels are classes, by
-    the mean error elsewhere.
-
-    Labels that are classes in another form (`1.0`, one-hot rows) are an `InputError`: a mean error over them would
-    judge something else than whoever wrote them thinks.
-    """
-    if task is not None:
-        usual = [_budget(name, DEFAULT_LIMITS[name]) for name in ("size.bytes", "latency.p50")]
-        limits = {name: limit for name, limit in task.facts.limits.items() if name != "accuracy.worst_slice"}
-        return usual + [_budget(name, limit) for name, limit in limits.items()]
-    if not split.labelled:
-        raise InputError(
-            "the examples have no labels",
-            where="labels",
-            fix="add them, or say by --task and --budgets what is compared with the baseline alone (task embedding)",
-        )
-    classes = split.labels.dtype.kind in "iub" and split.labels.ndim == 1
-    if not classes and (form := _classes_in_disguise(split.labels)):
-        raise InputError(
-            f"the labels are {form}, as {split.labels.dtype} of shape {split.labels.shape}",
-            where="labels",
-            fix="write classes as integers (n,); for a regression name its metric in --budgets, such as accuracy.mae",
-        )
-    unfit = ("accuracy.mae",) if classes else ("accuracy.top1", "accuracy.flips")
-    return [_budget(name, limit) for name, limit in DEFAULT_LIMITS.items() if name not in unfit]
-
-
-def _classes_in_disguise(labels: NDArray[Any]) -> str:
-    """What labels look like that are numbers by type and classes by value; empty where they are measurements."""
-    flat = labels.reshape(len(labels), -1)
-    if flat.shape[1] > 1:
-        one_hot = np.isin(flat, (0, 1)).all() and (flat.sum(axis=1) == 1).all()
-        return "one-hot rows" if one_hot else ""
-    return "whole numbers" if (flat >= 0).all() and (flat == np.floor(flat)).all() else ""
-
-
 def with_metrics(budgets: Sequence[Budget], names: Sequence[str]) -> list[Budget]:
     """The budgets, and a default one for each metric that was asked for and that none of them limits.
 
@@ -279,12 +234,8 @@ def with_metrics(budgets: Sequence[Budget], names: Sequence[str]) -> list[Budget
             limit = {"min_ratio": 0.95}
         elif metric.better == "lower" and name not in DEFAULT_LIMITS:
             limit = {"max_ratio": 1.0 if metric.kind == "exact" else 1.05}
-        added.append(_budget(name, limit, required=name in METRICS))
+        added.append(budget(name, limit, required=name in METRICS))
     return [*budgets, *added]
-
-
-def _budget(metric: str, limit: Mapping[str, float], *, required: bool = True) -> Budget:
-    return Budget.model_validate({"metric": metric, "required": required, **limit})
 
 
 def check_stable(budgets: Sequence[Budget], stable: Path | None, reason: str) -> dict[str, str]:

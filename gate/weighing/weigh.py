@@ -9,10 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from weighbridge.core.answers.decisions import UnfitError
 from weighbridge.core.documents import Absent, Measurement
@@ -25,6 +23,7 @@ from weighbridge.gate.measure import sizes
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import timed_share
+from weighbridge.gate.measure.frames import Array
 from weighbridge.gate.measure.launches import FEEDS, TOKENS, Journey, Setup
 from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.measure.process import StagedArtifact
@@ -41,7 +40,6 @@ from weighbridge.gate.weighing.measured import Found, Measured, as_measurement, 
 from weighbridge.gate.weighing.own import slice_scores, worsened
 from weighbridge.gate.weighing.sampling import JOURNEY, Sampling, failed_for_certain, needs_of, own_cores
 
-Array = NDArray[Any]
 Keep = Callable[[Measurement], None]
 TOKEN_METRICS = TOKENS["first"] | TOKENS["next"]
 LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 15.0
@@ -236,11 +234,10 @@ class _Weighing:
 
     def _prompts(self) -> None:
         """Say what tokens were timed, where some were."""
-        job = self.job
+        job, baseline = self.job, self.accumulators["baseline"]
         count = prompt_tokens(job.split, job.baseline.signature, job.inputs)
         if job.wanted("launches") & TOKEN_METRICS and count is not None:
             said = f"Tokens are timed after a prompt of {count} tokens, one text at a time."
-            baseline = self.accumulators["baseline"]
             baseline.notes = merged(baseline.notes, [said])
 
     def _sampling(self, setup: Setup, measured: Measured) -> Sampling:

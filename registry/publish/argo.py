@@ -59,10 +59,7 @@ def rollout(traffic: Traffic, options: Options) -> dict[str, Any]:
             "replicas": options.replicas,
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": selector},
-            "template": {
-                "metadata": {"labels": dict(selector)},
-                "spec": pod,
-            },
+            "template": {"metadata": {"labels": dict(selector)}, "spec": pod},
             "strategy": {"canary": canary},
         },
     }

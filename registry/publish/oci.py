@@ -19,25 +19,27 @@ from typing import Any
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import canonical_json
 from weighbridge.registry.publish.distribution import EMPTY, MANIFEST, Descriptor, Fetched, Repository, describe
+from weighbridge.registry.publish.oci_attached import (
+    CHANNEL,
+    CREATED,
+    RECORD,
+    STATEMENT,
+    Provenance,
+    newest_channels,
+    referring,
+    same_bytes,
+)
 from weighbridge.registry.publish.oci_reference import Reference
-from weighbridge.registry.publish.package import Package, plain_name, read_record
+from weighbridge.registry.publish.package import Package, plain_name
 from weighbridge.registry.state.records import StoredArtifact, VersionRecord
 
 MODEL = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG = "application/vnd.cncf.model.config.v1+json"
 WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
-RECORD = "application/vnd.weighbridge.record.v1+yaml"
-STATEMENT = "application/vnd.dsse.envelope.v1+json"
-CHANNEL = "application/vnd.weighbridge.channel.v1+json"
 BOM = "application/vnd.cyclonedx+json"
 FILE_PATH = "org.cncf.model.filepath"
 TITLE = "org.opencontainers.image.title"
-CREATED = "org.opencontainers.image.created"
-_SMALL = 2**20
-"""Bytes: no record and no statement is larger."""
 _EMPTY = b"{}"
-_NEWEST = 16
-"""Channel statements that are read: each renewal adds one, and only the newest matters."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +105,6 @@ def push(
     return Pushed(where, attached, before is None or before.digest != stored.digest)
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """What a registry's history says of the version that is to be pulled."""
-
-    record: VersionRecord
-    record_bytes: bytes
-    statement: bytes | None
-    """The signed statement's file; None where the version is not signed."""
-
-
 @contextmanager
 def pulled(
     reference: Reference, repository: Repository, provenance: Provenance | None = None, *, channels: bool = False
@@ -133,9 +125,9 @@ def pulled(
         raise StateError("not found", where=where)
     layer, title = _read_model(found, where)
     listed = repository.referrers(found.digest) if channels or provenance is None else []
-    known = provenance or _referring(repository, listed, found.digest, layer, where)
-    stated = _newest_channels(repository, listed, found.digest) if channels else ()
-    artifact = next((item for item in known.record.artifacts if _same(item, layer)), None)
+    known = provenance or referring(repository, listed, found.digest, layer, where)
+    stated = newest_channels(repository, listed, found.digest) if channels else ()
+    artifact = next((item for item in known.record.artifacts if same_bytes(item, layer)), None)
     if artifact is None:
         version = f"{known.record.model}@{known.record.version}"
         raise IntegrityError(f"contains {layer.digest[:19]}…, which is not an artifact of {version}", where=where)
@@ -257,60 +249,3 @@ def _read_model(found: Fetched, where: str) -> tuple[Descriptor, str]:
     if layer.media_type != WEIGHT:
         raise IntegrityError(f"contains {layer.media_type}, not a raw model file", where=where)
     return layer, plain_name(layer.annotations.get(FILE_PATH) or layer.annotations.get(TITLE, ""), where)
-
-
-def _newest_channels(repository: Repository, listed: list[Descriptor], subject: str) -> tuple[bytes, ...]:
-    """The newest channel statements that refer to an artifact, by the time that the list gives them."""
-    stated = [entry for entry in listed if entry.artifact_type == CHANNEL]
-    stated.sort(key=lambda entry: entry.annotations.get(CREATED, ""), reverse=True)
-    return tuple(_read_attached(repository, stated[:_NEWEST], CHANNEL, subject))
-
-
-def _referring(
-    repository: Repository, listed: list[Descriptor], subject: str, layer: Descriptor, where: str
-) -> Provenance:
-    """Record and statement that refer to an artifact. Two that differ are none at all."""
-    records = {data: read_record(data, where) for data in _read_attached(repository, listed, RECORD, subject)}
-    fitting = [data for data, record in records.items() if any(_same(item, layer) for item in record.artifacts)]
-    statements = _read_attached(repository, listed, STATEMENT, subject)
-    if not fitting:
-        raise IntegrityError("no record refers to it that names the digest of its model file", where=where)
-    if len(fitting) > 1:
-        raise IntegrityError(f"{len(fitting)} different records refer to it", where=where)
-    if len(statements) > 1:
-        raise IntegrityError(f"{len(statements)} different statements refer to it", where=where)
-    return Provenance(records[fitting[0]], fitting[0], statements[0] if statements else None)
-
-
-def _same(artifact: StoredArtifact, layer: Descriptor) -> bool:
-    return artifact.digest == layer.digest and artifact.bytes == layer.size
-
-
-def _read_attached(repository: Repository, listed: list[Descriptor], kind: str, subject: str) -> list[bytes]:
-    """Contents of the referrers of a type, each checked to refer to `subject`; repeated contents once."""
-    contents: list[bytes] = []
-    for entry in listed:
-        if entry.artifact_type != kind:
-            continue
-        where = f"{repository.where}@{entry.digest}"
-        found = repository.manifest(entry.digest)
-        document = found.document(where) if found else {}
-        layers = document.get("layers")
-        if Descriptor.read(document.get("subject"), where).digest != subject or document.get("artifactType") != kind:
-            raise IntegrityError(f"is listed as a referrer of {subject[:19]}…, but is not", where=where)
-        if not isinstance(layers, list) or len(layers) != 1:
-            raise IntegrityError("does not contain exactly one file", where=where)
-        layer = Descriptor.read(layers[0], where)
-        if layer.size > _SMALL:
-            raise IntegrityError(f"has {layer.size} bytes; at most {_SMALL} are read", where=where)
-        data = _small_blob(repository, layer)
-        if data not in contents:
-            contents.append(data)
-    return contents
-
-
-def _small_blob(repository: Repository, layer: Descriptor) -> bytes:
-    with tempfile.SpooledTemporaryFile(max_size=_SMALL) as target:
-        repository.get_blob(layer, target)
-        target.seek(0)
-        return target.read()

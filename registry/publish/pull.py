@@ -22,6 +22,7 @@ from weighbridge.registry.lookup.resolve import CHANNEL_NAMES, resolve
 from weighbridge.registry.lookup.resolved import Resolved, require_host
 from weighbridge.registry.publish import oci
 from weighbridge.registry.publish.distribution import Repository
+from weighbridge.registry.publish.oci_attached import Provenance
 from weighbridge.registry.publish.oci_reference import Reference
 from weighbridge.registry.publish.package import Package, choose, unpack
 from weighbridge.registry.state.layout import POLICY, VERSION_NAME, WorkTree, read_record, signature_path, version_path
@@ -124,7 +125,7 @@ def packaged(root: Path, wanted: Wanted, source: Place | None = None) -> Iterato
             yield Package(wanted.record, wanted.record_bytes, artifact, file, wanted.statement, weights=weights)
         return
     wanted.resolved.require_one_file("an OCI registry")
-    provenance = oci.Provenance(wanted.record, wanted.record_bytes, wanted.statement)
+    provenance = Provenance(wanted.record, wanted.record_bytes, wanted.statement)
     with oci.pulled(source.reference, source.repository, provenance) as package:
         if package.artifact.digest != wanted.resolved.digest:
             raise StateError(

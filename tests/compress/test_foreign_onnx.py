@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from weighbridge.compress.export.onnxruntime import write
-from weighbridge.compress.graph.lowering import agreement, finished, layers, run
+from weighbridge.compress.graph.lowering import agreement, finished, layers
+from weighbridge.compress.graph.sessions import run
 from weighbridge.compress.steps import Context, Graph
 from weighbridge.compress.techniques.pack import Pack, pack
 from weighbridge.compress.techniques.quantize import Quantize, lower

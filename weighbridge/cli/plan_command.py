@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
@@ -14,6 +14,7 @@ import typer
 from weighbridge.cli.options import grouped
 
 if TYPE_CHECKING:
+    from weighbridge.search.done_items import Stamps
     from weighbridge.search.plan import Item
 
 
@@ -91,11 +92,10 @@ def plan(
     Needs the stages prepare, train and baseline. What is done is not done again, here or by whoever takes it with
     --from. Exits 1 where an item failed.
     """
-    from weighbridge.core.errors import ExitCode
     from weighbridge.core.files import pretty_json
     from weighbridge.core.git import find_project
     from weighbridge.search import plan as room
-    from weighbridge.search.done_items import Stamps, take_bundles, write_bundle
+    from weighbridge.search.done_items import Stamps, take_bundles
     from weighbridge.search.project_plan import planned
 
     root = find_project(root)
@@ -110,13 +110,21 @@ def plan(
         rows = [{**item.to_json(), "done": stamps.done(item)} for item in chosen]
         typer.echo(pretty_json(rows) if as_json else "\n".join(map(room.line, chosen)), nl=not as_json)
         return
-    failed = False
     ended = [(item, 0) for item in chosen if stamps.done(item)]
-    for item, code in chain(ended, _carried_out(root, items, chosen, executors)):
+    _told(chain(ended, _carried_out(root, items, chosen, executors)), stamps, exchange.out)
+
+
+def _told(carried: Iterable[tuple[Item, int]], stamps: Stamps, out: Path | None) -> None:
+    """Say of each item how it ended, and write what is done as a bundle; exits 1 where one failed."""
+    from weighbridge.core.errors import ExitCode
+    from weighbridge.search.done_items import write_bundle
+
+    failed = False
+    for item, code in carried:
         typer.echo(f"{item.kind} {item.name}: {'done' if code == 0 else f'failed ({code})'}", err=True)
         failed = failed or code != 0
-        if code == 0 and exchange.out is not None:
-            write_bundle(stamps, item, exchange.out)
+        if code == 0 and out is not None:
+            write_bundle(stamps, item, out)
     if failed:
         raise typer.Exit(ExitCode.FAIL)
 

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from weighbridge.compress.graph.lowering import at_opset, finished, optimized, run
+from weighbridge.compress.graph.lowering import at_opset, finished, optimized
 from weighbridge.compress.graph.names import concise
 from weighbridge.compress.graph.normal import laid_out
 from weighbridge.compress.graph.normal.walk import bodies
+from weighbridge.compress.graph.sessions import run
 from weighbridge.compress.graph.spilled import message, to_array, whole
 from weighbridge.compress.steps import Context, Facts, Graph, StepConfig
 from weighbridge.compress.techniques.pack.decoders import DOMAIN, IR_VERSION, OPSET

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from onnx import ModelProto, TensorProto
 
-from weighbridge.compress.graph.lowering import Layer, agreement, finished, integer_tensors, layers, run, select
+from weighbridge.compress.graph.lowering import Layer, agreement, finished, integer_tensors, layers, select
 from weighbridge.compress.graph.normal import opened
 from weighbridge.compress.graph.normal.readers import untied
+from weighbridge.compress.graph.sessions import run
 from weighbridge.compress.steps import Context, Facts, Graph
 from weighbridge.compress.techniques.quantize.config import FULLY_INTEGER, Quantize
 from weighbridge.compress.techniques.quantize.gemms import with_origins, without_factors

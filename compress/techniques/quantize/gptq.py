@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from weighbridge.compress.graph.lowering import Array, batches, session
+from weighbridge.compress.graph.lowering import Array
+from weighbridge.compress.graph.sessions import batches, session
 from weighbridge.core.errors import InvariantError
 from weighbridge.data import Split
 

@@ -9,9 +9,10 @@ import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16, convert_np_to_float16
 
-from weighbridge.compress.graph.lowering import Array, finished, named, quiet, run
+from weighbridge.compress.graph.lowering import Array, finished, named
 from weighbridge.compress.graph.normal.attention_masks import saturated
 from weighbridge.compress.graph.normal.walk import copied, nodes
+from weighbridge.compress.graph.sessions import quiet, run
 from weighbridge.compress.graph.spilled import hollow, is_spilled, to_array
 from weighbridge.compress.graph.spilled import kept as kept_tensor
 from weighbridge.core.errors import InvariantError

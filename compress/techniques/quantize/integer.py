@@ -22,9 +22,10 @@ from onnxruntime.quantization.calibrate import (
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-from weighbridge.compress.graph.lowering import Array, at_opset, batches, finished, named, optimized, quiet, session
+from weighbridge.compress.graph.lowering import Array, at_opset, finished, named, optimized
 from weighbridge.compress.graph.normal.attention_masks import masks, saturated
 from weighbridge.compress.graph.normal.walk import copied
+from weighbridge.compress.graph.sessions import batches, quiet, session
 from weighbridge.compress.graph.spilled import bare_file, is_spilled
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.ranges import widened

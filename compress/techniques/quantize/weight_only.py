@@ -18,7 +18,8 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
-from weighbridge.compress.graph.lowering import Array, Layer, array_of, at_opset, finished, named, quiet
+from weighbridge.compress.graph.lowering import Array, Layer, array_of, at_opset, finished, named
+from weighbridge.compress.graph.sessions import quiet
 from weighbridge.compress.graph.spilled import is_spilled, kept, whole
 from weighbridge.compress.techniques.quantize.config import Quantize
 from weighbridge.compress.techniques.quantize.gemms import matmuls

@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import helper, numpy_helper
 
-from weighbridge.compress.graph import lowering
+from weighbridge.compress.graph import sessions
 from weighbridge.data import Split
 
 
@@ -15,12 +15,12 @@ def test_mapped_weights_give_the_same_answers(monkeypatch):
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ports[:1], ports[1:], [weight])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     split = Split({"x": rng.standard_normal((70, 256)).astype(np.float32)}, np.zeros(70, np.int64))
-    held = lowering.run(proto, split, "here")
+    held = sessions.run(proto, split, "here")
     opened = []
-    true = lowering.beside  # type: ignore[attr-defined]
-    monkeypatch.setattr(lowering, "beside", lambda proto, path: opened.append(path) or true(proto, path))
-    monkeypatch.setattr(lowering, "MAPPED", 1000)
-    mapped = lowering.run(proto, split, "here")
+    true = sessions.beside  # type: ignore[attr-defined]
+    monkeypatch.setattr(sessions, "beside", lambda proto, path: opened.append(path) or true(proto, path))
+    monkeypatch.setattr(sessions, "MAPPED", 1000)
+    mapped = sessions.run(proto, split, "here")
     assert np.array_equal(held[0], mapped[0])
     assert len(opened) == 1
     assert not opened[0].parent.exists()

@@ -10,9 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from weighbridge.compress.export.onnxruntime import run as run_file
 from weighbridge.compress.export.onnxruntime import write
 from weighbridge.compress.graph.graph_form import at_opset
-from weighbridge.compress.graph.lowering import agreement, finished, layers, run
+from weighbridge.compress.graph.lowering import agreement, finished, layers
 from weighbridge.compress.graph.normal import entered, laid_out, opened, refuse_foreign, refuse_ports
 from weighbridge.compress.graph.normal.attention_masks import SATURATED, masks, saturated
+from weighbridge.compress.graph.sessions import run
 from weighbridge.compress.steps import Context, Graph
 from weighbridge.compress.techniques.pack import Pack, pack
 from weighbridge.compress.techniques.quantize import Quantize, lower

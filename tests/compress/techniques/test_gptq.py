@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tests.compress import nets
 from weighbridge.compress.export.onnxruntime import export
-from weighbridge.compress.graph import lowering
+from weighbridge.compress.graph import lowering, sessions
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.techniques.quantize import Quantize, gptq, lower
 from weighbridge.compress.techniques.quantize.gptq import BlockForm, moments_of, rounded
@@ -71,7 +71,7 @@ def test_the_runtime_computes_with_the_values_that_are_stored(form):
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     x = rng.standard_normal((5, 72)).astype(np.float32)
-    (found,) = lowering.run(proto, Split({"x": x}), "test")
+    (found,) = sessions.run(proto, Split({"x": x}), "test")
     stored = rounded(weight, form)
     np.testing.assert_allclose(found, x @ stored.values(72), rtol=1e-4, atol=1e-4)
     low, high = form.ends

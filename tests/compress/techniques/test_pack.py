@@ -15,7 +15,8 @@ from onnx.reference import ReferenceEvaluator
 
 from tests.compress import nets
 from weighbridge.compress.export.onnxruntime import export, write
-from weighbridge.compress.graph.lowering import array_of, optimized, session
+from weighbridge.compress.graph.lowering import array_of, optimized
+from weighbridge.compress.graph.sessions import session
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.techniques import pack as package
 from weighbridge.compress.techniques.pack import Pack, check_folded, pack, pack_model

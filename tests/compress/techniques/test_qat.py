@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from tests.compress import nets
 from weighbridge.compress.export.onnxruntime import export, write
-from weighbridge.compress.graph.lowering import run
+from weighbridge.compress.graph.sessions import run
 from weighbridge.compress.steps import Graph, Subject
 from weighbridge.compress.techniques.prune import PruneConfig, prune
 from weighbridge.compress.techniques.quantize import Quantize, lower, qat, train

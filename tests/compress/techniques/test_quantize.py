@@ -17,7 +17,7 @@ from torch import nn
 
 from tests.compress import nets
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME, export, write
-from weighbridge.compress.graph import lowering
+from weighbridge.compress.graph import lowering, sessions
 from weighbridge.compress.recipe.compose import compose
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.steps import Graph, Subject
@@ -428,7 +428,7 @@ def test_matmuls_keep_what_gemm_computes():
     rewritten = gemms.matmuls(proto)
     assert [node.op_type for node in rewritten.graph.node] == ["MatMul", "MatMul", "Add", "MatMul"]
     np.testing.assert_allclose(
-        lowering.run(rewritten, split, "t")[0], lowering.run(proto, split, "t")[0], rtol=1e-5, atol=1e-5
+        sessions.run(rewritten, split, "t")[0], sessions.run(proto, split, "t")[0], rtol=1e-5, atol=1e-5
     )
     proto.graph.node[0].attribute.append(helper.make_attribute("transA", 1))
     assert gemms.matmuls(proto).graph.node[0].op_type == "Gemm"

@@ -17,7 +17,8 @@ from weighbridge.gate.measure.model_files import read_model
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing.continuing import continues
-from weighbridge.gate.weighing.job import JobOptions, Source, default_budgets, read_job, with_metrics
+from weighbridge.gate.weighing.default_limits import default_budgets
+from weighbridge.gate.weighing.job import JobOptions, Source, read_job, with_metrics
 from weighbridge.gate.weighing.weigh import weigh
 
 QUICK = LaunchProtocol(warm_seconds=0.0, rounds=10, fewest_rounds=5, launch_seconds=0.2)

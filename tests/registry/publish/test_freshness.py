@@ -13,7 +13,7 @@ from tests.registry.publish.project import Project
 from weighbridge.cli import main
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.registry.publish import oci as publish
-from weighbridge.registry.publish import pull
+from weighbridge.registry.publish import oci_attached, pull
 from weighbridge.registry.publish.distribution import Repository
 from weighbridge.registry.publish.oci_reference import Reference
 from weighbridge.registry.publish.wire import Wire
@@ -216,6 +216,6 @@ def test_push_states_a_channel_and_pull_demands_it(signed, oci, policy, tmp_path
     said = run(*pulled, code=2)
     assert "has no signed statement of the channel stable" in said
     assert said.count("\n") == 1
-    assert publish.CHANNEL in run(*stable, "--fresh-for", "1h", "--key", key)
+    assert oci_attached.CHANNEL in run(*stable, "--fresh-for", "1h", "--key", key)
     assert "a channel statement that is good until" in run(*pulled)
     assert "leave it out" in run("pull", "fashion-cnn@v2", "--seen", tmp_path / "seen", code=2)

@@ -11,7 +11,7 @@ import pytest
 from tests.registry.publish.project import Project
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.registry.publish import oci as publish
-from weighbridge.registry.publish import pull
+from weighbridge.registry.publish import oci_attached, pull
 from weighbridge.registry.publish.distribution import INDEX, Repository, referrers_tag
 from weighbridge.registry.publish.oci_reference import Reference, parse_reference
 from weighbridge.registry.publish.wire import Wire
@@ -49,7 +49,7 @@ def test_a_pushed_version_comes_back_byte_for_byte_with_its_record(project, plac
     reference, _ = place
     pushed = push(project, "fashion-cnn@stable", reference)
     assert pushed.created
-    assert pushed.referrers.keys() == {publish.RECORD}
+    assert pushed.referrers.keys() == {oci_attached.RECORD}
     source = pull.OciSource(reference, repository(reference))
     taken = pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
     assert (tmp_path / "out/model.onnx").read_bytes() == project.contents["int8"]
@@ -94,7 +94,7 @@ def test_referrers_are_listed_by_tag_where_the_registry_has_no_api_for_them(proj
     assert again.reference == pushed.reference
     tag = referrers_tag(pushed.reference.digest)
     index = get(reference.host, f"{reference.repository}/manifests/{tag}", INDEX)
-    assert {entry["artifactType"] for entry in index["manifests"]} == {publish.RECORD, publish.BOM}
+    assert {entry["artifactType"] for entry in index["manifests"]} == {oci_attached.RECORD, publish.BOM}
     assert len(index["manifests"]) == 2
     listed = repository(reference).referrers(pushed.reference.digest)
     assert {entry.digest for entry in listed} == set(pushed.referrers.values())
@@ -187,7 +187,7 @@ def test_a_signature_travels_along_and_lets_a_tag_be_trusted(tmp_path, place, ke
     project = Project(tmp_path / "signed", key=key)
     project.add("int8", b"signed weights", baseline=b"fp32")
     pushed = push(project, "fashion-cnn@stable", reference)
-    assert publish.STATEMENT in pushed.referrers
+    assert oci_attached.STATEMENT in pushed.referrers
     source = pull.OciSource(reference, repository(reference))
     policy = policy_file(tmp_path, key)
     with pytest.raises(IntegrityError, match="contains fashion-cnn@v1, not a version of"):
@@ -233,7 +233,7 @@ def test_two_records_that_differ_are_told_apart_by_the_history(project, place, t
     there = repository(reference)
     forged = record.replace(b"seed: 7", b"seed: 8")
     subject = publish.Descriptor(publish.MANIFEST, pushed.reference.digest, 1)  # type: ignore[attr-defined]
-    publish._attach(there, forged, publish.RECORD, "record.yaml", subject)
+    publish._attach(there, forged, oci_attached.RECORD, "record.yaml", subject)
     with pytest.raises(IntegrityError, match="2 different records"):
         pull.pull_reference(pull.OciSource(pushed.reference, there), tmp_path / "out")
     pull.pull(
@@ -274,7 +274,7 @@ def test_a_referrer_that_is_wrong_stops_a_stranger_but_not_a_clone(project, plac
     reference, _ = place
     pushed = push(project, "fashion-cnn@v1", reference)
     source = pull.OciSource(pushed.reference, repository(reference))
-    attach_raw(source.repository, content, publish.RECORD, pushed.reference.digest, changes)
+    attach_raw(source.repository, content, oci_attached.RECORD, pushed.reference.digest, changes)
     with pytest.raises(IntegrityError, match=said):
         pull.pull_reference(source, tmp_path / "out")
     pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
@@ -287,7 +287,7 @@ def test_two_statements_are_no_statement(tmp_path, place, key):
     project.add("int8", b"twice signed", baseline=b"fp32")
     pushed = push(project, "fashion-cnn@v1", reference)
     source = pull.OciSource(pushed.reference, repository(reference))
-    attach_raw(source.repository, b"{}", publish.STATEMENT, pushed.reference.digest, {})
+    attach_raw(source.repository, b"{}", oci_attached.STATEMENT, pushed.reference.digest, {})
     with pytest.raises(IntegrityError, match="2 different statements"):
         pull.pull_reference(source, tmp_path / "out", pull.PullTerms(policy_file(tmp_path, key)))
 

@@ -1,0 +1,141 @@
+"""Running a graph by onnxruntime while it is built: sessions, batches of examples, outputs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from weighbridge.compress.graph import feeds, spilled
+from weighbridge.compress.graph.graph_form import at_opset as at_opset  # noqa: PLC0414  # lowering steps know it from here
+from weighbridge.compress.graph.graph_form import finished as finished  # noqa: PLC0414
+from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.formats.onnx_file import Port, serialize, signature
+from weighbridge.core.formats.onnx_weightless import LARGE, beside
+from weighbridge.data import Split
+
+Array = NDArray[Any]
+_OPTIMIZED = "session.optimized_model_external_initializers_"
+ORT_ERRORS = (
+    onnxruntime.capi.onnxruntime_pybind11_state.EPFail,
+    onnxruntime.capi.onnxruntime_pybind11_state.Fail,
+    onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument,
+    onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph,
+    onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+    onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented,
+    onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException,
+)
+MAPPED = 1 << 26
+"""Bytes of a model from which on its weights are mapped from a file to run it."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what quantizers log, warn and print: they write to the terminal of whoever imports them."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def session(proto: ModelProto, where: str, *, level: str = "all", save: Path | None = None) -> Any:
+    """An onnxruntime session on one core; a graph that the runtime refuses is an `InputError`.
+
+    `level` is onnxruntime's optimization level: `all`, or `basic`, which does not depend on the processor.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_BASIC if level == "basic" else levels.ORT_ENABLE_ALL
+    if save is not None:
+        options.optimized_model_filepath = str(save)
+        if spilled.is_spilled(proto):
+            options.add_session_config_entry(f"{_OPTIMIZED}file_name", f"{save.name}.data")
+            options.add_session_config_entry(f"{_OPTIMIZED}min_size_in_bytes", str(LARGE))
+    try:
+        if spilled.is_spilled(proto):
+            return _spilled(proto, options)
+        if proto.ByteSize() > MAPPED and save is None:
+            return _mapped(proto, options)
+        return onnxruntime.InferenceSession(serialize(proto), options, providers=["CPUExecutionProvider"])
+    except ORT_ERRORS as error:
+        raise InputError(f"onnxruntime cannot load the model: {error}", where=where) from error
+
+
+def _spilled(proto: ModelProto, options: Any) -> Any:
+    """A session that maps the weights where they lie."""
+    path = spilled.bare_file(proto)
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    finally:
+        path.unlink()
+
+
+def _mapped(proto: ModelProto, options: Any) -> Any:
+    """A session that maps large weights from a file, where the bytes of one message would be held three times.
+
+    The file is gone at once; what is mapped of it stays.
+    """
+    with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
+        path = Path(folder) / "model.onnx"
+        beside(proto, path)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def batches(proto: ModelProto, split: Split, size: int = 64) -> Iterator[dict[str, Array]]:
+    """Feeds for a model from a split, in order: its fixed batch size where it has one, up to `size` otherwise.
+
+    An input that the split does not have is an `InputError`. A last batch that does not fill a fixed size is left out.
+    """
+    ports = signature(proto).inputs
+    gone = feeds.missing(ports, split.inputs)
+    if gone:
+        raise InputError(
+            f"the data has no input {gone[0]!r}", where="data", fix=f"it has: {', '.join(sorted(split.inputs))}"
+        )
+    fixed = feeds.fixed_batch(ports)
+    step = fixed or size
+    for start in range(0, len(split) - (step - 1 if fixed else 0), step):
+        cut = feeds.feed(ports, split.inputs, start, min(step, len(split) - start))
+        yield {port.name: _fed(port, cut[port.name]) for port in ports}
+
+
+def _fed(port: Port, values: Array) -> Array:
+    expected = None if port.dtype in ("unknown", "bfloat16") else np.dtype(port.dtype)
+    return np.ascontiguousarray(values if expected is None else values.astype(expected, copy=False))
+
+
+def run(proto: ModelProto, split: Split, where: str, *, level: str = "all", finite: bool = True) -> list[Array]:
+    """The model's outputs on a split, each (n, …). With `finite`, NaN and infinite values are an `InvariantError`."""
+    runner = session(proto, where, level=level)
+    collected: list[list[Array]] = []
+    names = [port.name for port in runner.get_outputs()]
+    try:
+        collected.extend(feeds.by_example(names, runner.run(None, feed)) for feed in batches(proto, split))
+    except ORT_ERRORS as error:
+        raise InputError(f"onnxruntime cannot run the model: {error}", where=where) from error
+    if not collected:
+        raise InputError("there are fewer examples than the model's fixed batch size", where="data")
+    outputs = [
+        np.concatenate([np.atleast_1d(values[index]) for values in collected]) for index in range(len(collected[0]))
+    ]
+    for index, output in enumerate(outputs):
+        if finite and output.dtype.kind == "f" and not np.isfinite(output).all():
+            raise InvariantError(f"output {index} is not finite on calibration data", where=where)
+    return outputs
