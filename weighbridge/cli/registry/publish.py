@@ -10,7 +10,7 @@ import typer
 from weighbridge.cli.console import progress
 from weighbridge.cli.options import grouped
 from weighbridge.cli.registry.output import print_json, write
-from weighbridge.cli.registry.promote_command import Signing
+from weighbridge.cli.registry.promote_options import Signing
 from weighbridge.cli.registry.registry_options import (
     Model,
     OutFile,

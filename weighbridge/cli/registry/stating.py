@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from weighbridge.cli.registry.promote_command import Signing
+    from weighbridge.cli.registry.promote_options import Signing
     from weighbridge.registry.publish.package import Package
     from weighbridge.registry.publish.pull import OciSource
 
