@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # sigstore and the LiteRT converter need different versions of pydantic: promoting has an environment of its own.
 PROMOTE := .venv-promote
 
-.PHONY: help repro pipeline test lint docs clean
+.PHONY: help environments repro pipeline test lint docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,8 @@ $(PROMOTE)/installed: pyproject.toml constraints-promote.txt
 		--editable '.[judge,keyless,pipeline]' hypothesis jsonschema pytest pytest-timeout
 	@touch $@
 
+environments: $(VENV)/installed-dev $(PROMOTE)/installed
+
 repro: pipeline
 	@$(BIN)/weighbridge gate
 
@@ -40,7 +42,7 @@ pipeline: $(VENV)/installed
 test: $(VENV)/installed-dev $(PROMOTE)/installed
 	@tests/install-system-packages
 	$(PROMOTE)/bin/python -m pytest tests/registry/trust/test_keyless.py
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
