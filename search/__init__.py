@@ -9,7 +9,7 @@
 - `advise`: the ranked list of `weighbridge advise`
 - `run`, `commands`: the whole search, and what `weighbridge search` does besides
 - `plan`, `project_plan`: what the pipeline has to do, as items that any machine can take; `carrying_out`, `done_items`:
-  items in order, several at once; what is done, claimed, and brought from elsewhere; `on_ray`: on a cluster
+  items in order, several at once; what is done, claimed, and brought from elsewhere; `ray_executor`: on a cluster
 
 It runs the rooms `compress` and `gate`; nothing below the command line imports it.
 """

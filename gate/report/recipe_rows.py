@@ -6,7 +6,7 @@ from weighbridge.core.documents import Verdict
 from weighbridge.core.facts.isa import widest
 from weighbridge.gate.report.blocks import Block, Code, Inline, Mark, Paragraph, Section, Span, Table
 from weighbridge.gate.report.facts import Entry
-from weighbridge.gate.report.recipe_cells import (
+from weighbridge.gate.report.recipe_cells import (  # fmt: skip
     accuracy_cell,
     asks_less,
     decisive,
@@ -14,7 +14,7 @@ from weighbridge.gate.report.recipe_cells import (
     size_cell,
     standing,
     with_changes,
-)  # fmt: skip
+)
 from weighbridge.gate.report.reference_points import accuracy_change, latency_change, size_change
 from weighbridge.gate.report.subject import Report
 

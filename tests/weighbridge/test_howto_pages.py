@@ -45,6 +45,7 @@ RUN = {
     "task-custom": TASKS,
     "task-detection": TASKS,
     "task-embedding": TASKS,
+    "task-language-model": "tests/pipeline/test_language_model.py",
     "task-multilabel": TASKS,
     "task-regression": TASKS,
     "task-segmentation": TASKS,

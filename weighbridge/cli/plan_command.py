@@ -143,7 +143,7 @@ def _carried_out(
             raise InputError("is for --executor ray", where="--address")
         yield from execute(chosen, in_process(root), stamps, options.workers or 1, known=items)
         return
-    from weighbridge.search.on_ray import connected
+    from weighbridge.search.ray_executor import connected
 
     with connected(root, items, [item for item in chosen if not stamps.done(item)], options.address) as cluster:
         workers = options.workers or cluster.cores

@@ -304,7 +304,7 @@ def test_what_init_writes_never_installs_from_an_index(repository):
         diff = run(repository, *options, "--dry-run", *(("--install-from", source) if source else ()))
         lines = [line for line in diff.splitlines() if "pip install" in line or line.startswith("+weighbridge[")]
         installs = [line for line in lines if "--requirement" not in line]
-        assert len(installs) == 4
+        assert len(installs) == 5
         assert all(f" @ {source or scaffold_source.SOURCE}" in line for line in installs)
 
 

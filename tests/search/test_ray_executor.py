@@ -13,8 +13,8 @@ from tests.search.test_plan import FP16, params
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.search.carrying_out import execute
 from weighbridge.search.done_items import Stamps
-from weighbridge.search.on_ray import archive, connected
 from weighbridge.search.plan import plan
+from weighbridge.search.ray_executor import archive, connected
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # as there: a driver finds its cluster on 127.0.0.1
