@@ -12,8 +12,9 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from weighbridge.core.errors import MeasurementError
+from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.gate.measure.process import ARGUMENTS, Worker
 
 ARM64_VARIABLE = "WEIGHBRIDGE_ARM64_PYTHON"
@@ -48,7 +49,10 @@ class Emulated(Worker):
 
 
 def emulators(environment: Mapping[str, str] = os.environ, machine: str | None = None) -> list[Emulator]:
-    """The lesser and the other processor, with how each is shown on this machine, or why it is not."""
+    """The lesser and the other processor, with how each is shown on this machine, or why it is not.
+
+    A variable that names a file which does not exist is an `InputError`: it is no wish to go without.
+    """
     found = []
     if (machine or platform.machine()).lower() in X86:
         valgrind = shutil.which("valgrind", path=environment.get("PATH"))
@@ -61,6 +65,8 @@ def emulators(environment: Mapping[str, str] = os.environ, machine: str | None =
             )
         )
     python = environment.get(ARM64_VARIABLE)
+    if python and not Path(python).is_file():
+        raise InputError("file not found", where=f"{ARM64_VARIABLE}={python}", fix="tests/install-arm64 makes one")
     if (machine or platform.machine()).lower() not in ("aarch64", "arm64"):
         found.append(
             Emulator(

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.models import HONEST, adapter, artifact, examples, linear
+from weighbridge.core.errors import InputError
 from weighbridge.core.facts.isa import this_host
 from weighbridge.core.formats.onnx_precision import FLOAT32, roundoff
 from weighbridge.data import Split
@@ -186,10 +187,14 @@ def test_tools_that_are_absent_are_named(tmp_path, monkeypatch):
     tool = tmp_path / "valgrind"
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)
-    both = emulators({"PATH": str(tmp_path), ARM64_VARIABLE: "/arm/python"}, "x86_64")
+    python = tmp_path / "python"
+    python.touch()
+    both = emulators({"PATH": str(tmp_path), ARM64_VARIABLE: str(python)}, "x86_64")
     assert both[0].command[0] == str(tool)
-    assert both[1].command == ("/arm/python",)
+    assert both[1].command == (str(python),)
     assert emulators({"PATH": str(tmp_path)}, "aarch64") == []
+    with pytest.raises(InputError, match=f"{ARM64_VARIABLE}=.*: file not found"):
+        emulators({ARM64_VARIABLE: str(tmp_path / "gone")}, "x86_64")
 
 
 def saturating(path, largest):
