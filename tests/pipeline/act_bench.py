@@ -95,6 +95,7 @@ class Bench:
     def __post_init__(self):
         self.work = self.work or self.home / "work"
         self.store = self.home / "store"
+        self.python = self.home.parent / "python"
 
     @property
     def environment(self):
@@ -140,7 +141,7 @@ class Bench:
         """Start `act` on one workflow file."""
         path = self.home / f"event-{workflow}.json"
         path.write_text(json.dumps(content))
-        names = {**environment, "STAND_IN_STORE": self.store, "STAND_IN_PYTHON": self.home.parent / "python" / "bin"}
+        names = {**environment, "STAND_IN_STORE": self.store, "STAND_IN_PYTHON": self.python / "bin"}
         names.setdefault("GITHUB_REPOSITORY", "octocat/clouds")
         names |= {name: self.environment[name] for name in ("OMP_NUM_THREADS", "XDG_RUNTIME_DIR")}
         variables = names.pop("variables", {})
@@ -185,10 +186,11 @@ class Bench:
         return {"ref": "refs/heads/main", "after": self.run("git", "rev-parse", "HEAD").strip()}
 
     def clone(self, name):
-        """Another clone of origin, with the same DVC remote and a store of its own."""
+        """Another clone of origin, with the same DVC remote, and a store and a Python of its own: jobs share neither."""
         other = Bench(self.home, self.secrets, work=self.home / name / "work")
         other.store = self.home / name / "store"
         other.store.mkdir(parents=True)
+        other.python = prepared_python(self.home / name / "python")
         subprocess.run(["git", "clone", "--quiet", self.home / "origin.git", other.work], check=True)
         identify(other)
         return other
@@ -261,6 +263,7 @@ def prepared_python(folder):
         program = folder / "bin" / name
         program.write_text(f'#!/bin/sh\nexec "{folder}/bin/python" -m {name} "$@"\n')
         program.chmod(0o755)
+    return folder
 
 
 def built_wheel(folder):
