@@ -186,7 +186,7 @@ class Bench:
         return {"ref": "refs/heads/main", "after": self.run("git", "rev-parse", "HEAD").strip()}
 
     def clone(self, name):
-        """Another clone of origin, with the same DVC remote, and a store and a Python of its own: jobs share neither."""
+        """Another clone of origin, with the same DVC remote; store and Python are its own, as jobs share neither."""
         other = Bench(self.home, self.secrets, work=self.home / name / "work")
         other.store = self.home / name / "store"
         other.store.mkdir(parents=True)
