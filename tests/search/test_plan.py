@@ -2,8 +2,10 @@
 
 import io
 import json
-import os
+import pickle
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -161,16 +163,18 @@ def test_two_workers_never_do_one_item_at_once(tmp_path):
 def test_a_claim_goes_with_its_process(tmp_path):
     """A worker that is killed while it holds an item does not keep it."""
     item = plan(params(), "sha256:1")[0]
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with Stamps(tmp_path).claimed(item):
-            os.write(writing, b"x")
-            time.sleep(60)
-        os._exit(0)
-    os.read(reading, 1)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
+    claim = (
+        "import pickle, sys, time\n"
+        "stamps, item = pickle.load(sys.stdin.buffer)\n"
+        "with stamps.claimed(item):\n"
+        "    print('claimed', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", claim], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdin.write(pickle.dumps((Stamps(tmp_path), item)))
+        child.stdin.close()
+        assert child.stdout.readline() == b"claimed\n"
+        child.kill()
     with Stamps(tmp_path).claimed(item):
         assert not Stamps(tmp_path).done(item)
 

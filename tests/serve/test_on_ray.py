@@ -28,9 +28,14 @@ def ray_served(_registry_template, tmp_path_factory):
     root = shutil.copytree(_registry_template, folder / "registry")
     port, counters = free_port(), free_port()
     ray.init(
-        num_cpus=1, include_dashboard=False, object_store_memory=80 * 2**20, _node_ip_address="127.0.0.1",
-        configure_logging=False, log_to_driver=False,
-    )  # fmt: skip
+        address="local",  # never a cluster that another test has started meanwhile
+        num_cpus=1,
+        include_dashboard=False,
+        object_store_memory=80 * 2**20,
+        _node_ip_address="127.0.0.1",
+        configure_logging=False,
+        log_to_driver=False,
+    )
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         told = {"model": MODEL, "registry": str(root), "cache": str(folder / "cache"), "poll": 0.2}
