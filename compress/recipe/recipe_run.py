@@ -252,13 +252,14 @@ class Run:
         return replace(self, exact=False, least=min(self.least, self._agreement(step)))
 
     def _agreement(self, step: Step) -> float:
-        """What a lossy step must keep: as it says itself, else as its task or its scheme asks, the stricter one."""
+        """What a lossy step must keep: as it says itself, or the task; else by kind and scheme, the stricter one."""
         stated = TECHNIQUES[step.name].agreement
         usual = stated(step.config) if stated is not None else AGREEMENT
         task = self.context.task
         if task is None or "agreement" in step.config.model_fields_set:
             return usual
-        return max(task.agreement_least, usual) if usual > AGREEMENT else task.agreement_least
+        by_scheme = task.least is None and usual > AGREEMENT
+        return max(task.agreement_least, usual) if by_scheme else task.agreement_least
 
     def _written(self, form: Graph | Program) -> File:
         data = self.target.write(form.model)

@@ -22,14 +22,14 @@ def test_the_independent_numbers_are_those_of_their_definitions():
     first = np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
     second = np.array([[1.0, 1.0], [3.0, 0.0]], np.float32)
     none, labels = np.zeros((2, 0), np.float32), np.array([0, 1])
-    assert numbers("embedding", [first], [second], none)["agreement.cosine"] == pytest.approx((0.5**0.5 + 0) / 2)
-    assert numbers("classification", [first], [second], none) == {"agreement": 0.5}
-    assert numbers("classification", [first], [second], labels) == {"agreement": 0.5, "accuracy.top1": 0.5}
-    assert numbers("multilabel", [first], [second], none) == {"agreement": pytest.approx((2 / 3 + 0) / 2)}
+    assert numbers("embedding", first, second, none)["agreement.cosine"] == pytest.approx((0.5**0.5 + 0) / 2)
+    assert numbers("classification", first, second, none) == {"agreement": 0.5}
+    assert numbers("classification", first, second, labels) == {"agreement": 0.5, "accuracy.top1": 0.5}
+    assert numbers("multilabel", first, second, none) == {"agreement": pytest.approx((2 / 3 + 0) / 2)}
     near = {"agreement": pytest.approx(1 - 0.25 / first.std())}
-    assert numbers("regression", [first], [first + np.float32(0.25)], none) == near
-    assert numbers("regression", [first], [second], none) == {"agreement": 0}
-    assert numbers("regression", [first], [first], second) == {"agreement": 1, "accuracy.mae": 1.5}
+    assert numbers("regression", first, first + np.float32(0.25), none) == near
+    assert numbers("regression", first, second, none) == {"agreement": 0}
+    assert numbers("regression", first, first, second) == {"agreement": 1, "accuracy.mae": 1.5}
 
 
 def test_counts_become_the_candidates_share():
@@ -51,8 +51,10 @@ def test_a_file_is_found_within_an_archive_of_an_archive():
         member = tarfile.TarInfo("source/model.zip")
         member.size = len(inner.getvalue())
         archive.addfile(member, io.BytesIO(inner.getvalue()))
-    assert zoo_travel._member(outer.getvalue(), "model.zip!weights") == b"w"
-    assert zoo_travel._member(tape.getvalue(), "source/model.zip!weights") == b"w"
+    for file, path in ((outer, "model.zip!weights"), (tape, "source/model.zip!weights")):
+        out = io.BytesIO()
+        zoo_travel._member(file, path, out)
+        assert out.getvalue() == b"w"
 
 
 def test_the_params_of_every_road_are_valid(tmp_path):

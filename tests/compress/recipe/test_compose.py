@@ -20,7 +20,7 @@ from weighbridge.compress.steps import Graph, Step, StepConfig, Subject, Techniq
 from weighbridge.compress.techniques.prune.masks import Mask
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.splits import StoredSplit
-from weighbridge.core.documents import RecipeSection
+from weighbridge.core.documents import RecipeSection, TaskSection
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.core.formats.onnx_file import parse_model
@@ -134,6 +134,15 @@ def test_a_lossy_file_states_how_far_it_must_agree(config, stated):
     module, context = trained("mlp")
     parity = compose(steps({"quantize": config}), Subject(module), context, TARGET).parity
     assert parity["least_agreement"] == stated <= parity["agreement"]
+
+
+@pytest.mark.parametrize(("least", "stated"), [({}, 0.99), ({"least": 0.5}, 0.5), ({"least": 0.999}, 0.999)])
+def test_what_the_task_says_comes_before_what_a_scheme_usually_keeps(least, stated):
+    """Half precision keeps 0.99 by itself, and whatever `task.least` says where it says something."""
+    module, context = trained("mlp")
+    judged = replace(context, task=TaskSection(kind="classification", **least))
+    recipe = steps({"quantize": {"scheme": "fp16"}})
+    assert compose(recipe, Subject(module), judged, TARGET).parity["least_agreement"] == stated
 
 
 def test_quantizing_that_changes_answers_is_refused(monkeypatch):
