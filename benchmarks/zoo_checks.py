@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -16,17 +16,31 @@ from weighbridge.compress.graph.sessions import ORT_ERRORS
 from weighbridge.data import Split, read_npz
 
 Array = NDArray[Any]
+
+
+class Judged(Protocol):
+    """What of a road says how its answers are compared."""
+
+    @property
+    def asked(self) -> Mapping[str, str]:
+        """The task as a mapping."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """How inputs are fed; here, those that are carried."""
+
+
 BASELINE = Path("artifacts/baseline/onnxruntime/model.onnx")
 TEST = Path("artifacts/data/test.npz")
 CLOSE = 1e-4
 
 
-def checked(folder: Path, recipe: str, verdict: Mapping[str, Any], task: Mapping[str, str]) -> dict[str, Any]:
+def checked(folder: Path, recipe: str, verdict: Mapping[str, Any], road: Judged) -> dict[str, Any]:
     """What the gate says of a recipe, and the same numbers computed here."""
     measurement = json.loads((folder / f"measurements/{recipe}/onnxruntime@local.json").read_text())
     metrics = measurement["comparisons"][0]["metrics"]
     path, split = folder / f"artifacts/recipes/{recipe}/onnxruntime/model.onnx", read_npz(folder / TEST)
-    own = _compared(folder, path, split, task)
+    own = _compared(folder, path, split, road)
     own["size.bytes"] = path.stat().st_size
     said = {name: value(metrics[name]) if name in metrics else None for name in own}
     budgets = [item for item in verdict["budgets"] if item["lower"] is not None]
@@ -57,21 +71,58 @@ def _ratio(item: Mapping[str, Any]) -> float | None:
     return float(np.exp(np.median(logarithms))) if logarithms else None
 
 
-def _compared(folder: Path, path: Path, split: Split, task: Mapping[str, str]) -> dict[str, float]:
-    theirs, ours = (answers(file, split, task.get("output")) for file in (folder / BASELINE, path))
-    return numbers(task["kind"], theirs, ours, split.labels)
+def _compared(folder: Path, path: Path, split: Split, road: Judged) -> dict[str, float]:
+    carry = {name: item["carry"] for name, item in road.inputs.items()}
+    if road.asked["kind"] == "detection":
+        theirs, ours = (_rows(file, split) for file in (folder / BASELINE, path))
+        return {"agreement": float(np.mean([_f1(*pair) for pair in zip(theirs, ours, strict=True)]))}
+    theirs, ours = (answers(file, split, road.asked.get("output"), carry) for file in (folder / BASELINE, path))
+    return numbers(road.asked["kind"], theirs, ours, split.labels)
 
 
-def answers(path: Path, split: Split, output: str | None = None) -> Array:
-    """An output of a file (the first one) on a split, one example at a time."""
+def _rows(path: Path, split: Split) -> list[list[Array]]:
+    """Of each image its boxes, the surest first: x1, y1, x2, y2, score, class."""
+    boxes, scores, classes = (answers(path, split, name) for name in ("output0", "output1", "output2"))
+    every = np.concatenate([boxes, scores[..., None], classes[..., None]], 2)
+    return [sorted((row for row in rows if row[4] >= 0.3), key=lambda row: -row[4]) for rows in every]
+
+
+def _f1(theirs: list[Array], ours: list[Array]) -> float:
+    """F1 of two lists of boxes: each finds the one of the same class that it overlaps most, by half at least."""
+    total, left, matched = len(theirs) + len(ours), list(theirs), 0
+    for row in ours:
+        shares = [_overlap(row, other) if other[5] == row[5] else 0.0 for other in left]
+        if shares and max(shares) >= 0.5:
+            left.pop(int(np.argmax(shares)))
+            matched += 1
+    return 2 * matched / total if total else 1.0
+
+
+def _overlap(first: Array, second: Array) -> float:
+    sides = np.minimum(first[2:4], second[2:4]) - np.maximum(first[:2], second[:2])
+    shared = float(np.prod(np.maximum(sides, 0)))
+    return shared / (float(np.prod(first[2:4] - first[:2]) + np.prod(second[2:4] - second[:2])) - shared)
+
+
+def answers(path: Path, split: Split, output: str | None = None, carry: Mapping[str, str] | None = None) -> Array:
+    """An output of a file (the first one) on a split, one example at a time.
+
+    `carry` names inputs that get an output of the example before, and zeros where a new group begins.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options)
-    names = None if output is None else [output]
-    rows = [
-        session.run(names, {port.name: split.inputs[port.name][index : index + 1] for port in session.get_inputs()})[0]
-        for index in range(len(split))
-    ]
+    ports = {port.name: port for port in session.get_inputs()}
+    names = [port.name for port in session.get_outputs()]
+    rows, found = [], dict[str, Array]()
+    for index in range(len(split)):
+        begins = index == 0 or (split.groups is not None and split.groups[index] != split.groups[index - 1])
+        feed = {name: split.inputs[name][index : index + 1] for name in ports if name in split.inputs}
+        for name, source in (carry or {}).items():
+            shape = [side if isinstance(side, int) else 1 for side in ports[name].shape]
+            feed[name] = np.zeros(shape, np.float32) if begins else found[source]
+        found = dict(zip(names, session.run(names, feed), strict=True))
+        rows.append(found[output or names[0]])
     return np.concatenate(rows)
 
 
@@ -85,6 +136,16 @@ def numbers(kind: str, theirs: Array, ours: Array, labels: Array) -> dict[str, f
     if kind == "classification":
         found = {"agreement": float(np.mean(first.argmax(1) == second.argmax(1)))}
         return found | ({"accuracy.top1": float(np.mean(second.argmax(1) == labels))} if labelled else {})
+    if kind == "token":
+        counted, scores = labels != -100, (np.asarray(output).argmax(-1) for output in (theirs, ours))
+        first, second = (found[counted] for found in scores)
+        return {
+            "agreement": float(np.mean(first == second)),
+            "accuracy.tokens": float(np.mean(second == labels[counted])),
+        }
+    if kind == "segmentation":
+        pixels, wanted = (output.argmax(1) for output in (theirs, ours))
+        return {"agreement": float(np.mean(pixels == wanted)), "accuracy.miou": _iou(wanted, labels)}
     if kind == "multilabel":
         limit = 0.5 if first.min() >= 0 and first.max() <= 1 else 0.0
         yes, too = first > limit, second > limit
@@ -95,12 +156,18 @@ def numbers(kind: str, theirs: Array, ours: Array, labels: Array) -> dict[str, f
     return found | ({"accuracy.mae": float(np.abs(second - labels.reshape(second.shape)).mean())} if labelled else {})
 
 
-def beside(folder: Path, task: Mapping[str, str]) -> dict[str, Any]:
+def _iou(found: Array, labels: Array) -> float:
+    """The mean over the labels' classes of intersection over union."""
+    pairs = [(found == name, labels == name) for name in np.unique(labels)]
+    return float(np.mean([(first & second).sum() / (first | second).sum() for first, second in pairs]))
+
+
+def beside(folder: Path, road: Judged) -> dict[str, Any]:
     """What the dynamic quantizer of onnxruntime makes of the same baseline: bytes and the same numbers."""
     made, split = folder / "dynamic.onnx", read_npz(folder / TEST)
     try:
         quantize_dynamic(folder / BASELINE, made)
-        return {"size.bytes": made.stat().st_size, **_compared(folder, made, split, task)}
+        return {"size.bytes": made.stat().st_size, **_compared(folder, made, split, road)}
     except (*ORT_ERRORS, RuntimeError, ValueError, KeyError, TypeError) as error:  # its message is the row
         return {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
     finally:

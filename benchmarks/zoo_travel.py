@@ -12,7 +12,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,6 +42,10 @@ class Road:
     timed: Mapping[str, Mapping[str, float]]
     """Limits that only a quiet machine can decide: with `--latency`."""
     train: Any = "none"
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """How inputs are fed, as in `params.yaml`."""
+    make: str = ""
+    """A module of `code` whose `make` writes the model."""
 
     @property
     def asked(self) -> Mapping[str, str]:
@@ -66,11 +70,11 @@ def travelled(road: Road, home: Path, *, latency: bool) -> dict[str, Any]:
     passed = [name for name, item in verdict["recipes"].items() if item["verdict"] == "pass"]
     return {
         "verdict": verdict["verdict"],
-        "recipes": {name: checked(folder, name, item, road.asked) for name, item in verdict["recipes"].items()},
+        "recipes": {name: checked(folder, name, item, road) for name, item in verdict["recipes"].items()},
         "refused": {name: item["reason"] for name, item in verdict["refused"].items()},
         "promoted": promoted(folder, road.name) if passed else None,
         "baseline_bytes": (folder / "artifacts/baseline/onnxruntime/model.onnx").stat().st_size,
-        "onnxruntime": beside(folder, road.asked),
+        "onnxruntime": beside(folder, road),
         "stages": stages,
     }
 
@@ -122,16 +126,31 @@ def project(road: Road, home: Path, folder: Path, *, latency: bool) -> None:
     fetched(road, folder)
     for name in road.code:
         shutil.copy(CODE / f"{name}.py", folder / f"{name}.py")
+    if road.make:
+        call(folder, sys.executable, "-c", f"import {road.make}; {road.make}.make()")
     described = ["--onnx", road.model["onnx"]] if "onnx" in road.model else ["--model", road.model["factory"]]
     described += ["--weights", road.model["weights"]] if "weights" in road.model else []
     described += ["--task", road.asked["kind"]]
     given = [option for name in road.files for option in ("--data-file", name)]
     options = ["--dvc-remote", str(home / "bytes"), "--no-workflows", "--no-try", "--yes"]
     call(folder, "weighbridge", "init", "--name", road.name, *described, "--data", road.data, *given, *options)
-    call(folder, "dvc", "add", "--quiet", *road.files)
+    if road.files:
+        call(folder, "dvc", "add", "--quiet", *road.files)
+    if road.inputs:
+        _name_inputs(folder / "dvc.yaml")
     (folder / "params.yaml").write_text(yaml.safe_dump(params(road, latency=latency), sort_keys=False))
     call(folder, "git", "remote", "add", "origin", str(home / "origin.git"))
     _commit(folder, "A model and its gate")
+
+
+def _name_inputs(path: Path) -> None:
+    """`inputs` among the parameters of the stages that follow them, as the guide says."""
+    content = yaml.safe_load(path.read_text())
+    for name in ("train", "baseline", "compress", "weigh"):
+        stage = content["stages"].get(name)
+        if stage is not None:
+            stage.get("do", stage)["params"].append("inputs")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def params(road: Road, *, latency: bool) -> dict[str, Any]:
@@ -149,7 +168,7 @@ def params(road: Road, *, latency: bool) -> dict[str, Any]:
     }
     if "onnx" in road.model:
         del content["train"]
-    return content
+    return content | ({"inputs": dict(road.inputs)} if road.inputs else {})
 
 
 def staged(folder: Path, stage: str) -> dict[str, Any]:

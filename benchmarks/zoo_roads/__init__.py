@@ -5,4 +5,7 @@
 - `encoder`: a BERT with the names that its checkpoint has, and sentences of Python's own documentation
 - `sentiment`: the same BERT with a head of its own, and rated sentences of four sources
 - `mobilenet`: MobileNetV2 with the names that its checkpoint has, and crops of photographs
+- `highlight`: the standard library's source, and a tagger that says what each character is part of
+- `stream`: the same by a recurrent net that hands its state on
+- `digits`: handwritten digits on a canvas, a detector and a segmenter
 """

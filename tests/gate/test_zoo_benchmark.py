@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from benchmarks import zoo, zoo_travel
-from benchmarks.zoo_checks import numbers, value
+from benchmarks.zoo_checks import _f1, numbers, value
 from weighbridge.compress.recipe.recipe import read_recipe
 from weighbridge.core.documents import Params
 
@@ -30,6 +30,24 @@ def test_the_independent_numbers_are_those_of_their_definitions():
     assert numbers("regression", first, first + np.float32(0.25), none) == near
     assert numbers("regression", first, second, none) == {"agreement": 0}
     assert numbers("regression", first, first, second) == {"agreement": 1, "accuracy.mae": 1.5}
+
+
+def test_the_independent_numbers_of_tokens_pixels_and_boxes():
+    """Padding left out; the labels' classes alone; a box of another class or place is none."""
+    scores = np.eye(3, dtype=np.float32)[[[0, 1, 2], [2, 1, 0]]]
+    other, labels = scores[:, ::-1], np.array([[0, 1, -100], [2, 2, -100]])
+    assert numbers("token", scores, other, labels) == {"agreement": 0.5, "accuracy.tokens": 0.25}
+    image, wanted = np.moveaxis(scores, 2, 1)[..., None], np.array([[[0], [1], [1]], [[2], [1], [0]]])
+    assert numbers("segmentation", image, image, wanted) == {
+        "agreement": 1,
+        "accuracy.miou": pytest.approx((1 + 2 / 3 + 1 / 2) / 3),
+    }
+    box = np.array([0, 0, 10, 10, 0.9, 1.0])
+    moved, renamed = box + [6, 0, 6, 0, 0, 0], box + [0, 0, 0, 0, 0, 1]
+    assert _f1([box], [box + [2, 0, 2, 0, 0, 0]]) == 1
+    assert _f1([box], [moved]) == _f1([box], [renamed]) == 0
+    assert _f1([box, moved], [box]) == pytest.approx(2 / 3)
+    assert _f1([], []) == 1
 
 
 def test_counts_become_the_candidates_share():
