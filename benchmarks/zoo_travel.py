@@ -59,9 +59,14 @@ class Road:
 
 
 def travelled(road: Road, home: Path, *, latency: bool) -> dict[str, Any]:
-    """The whole road: stages, verdicts, the promoted version, and the independent numbers beside the gate's."""
+    """The whole road, from packages to verdicts, the promoted version, and independent numbers beside the gate's."""
     folder = home / "work"
     project(road, home, folder, latency=latency)
+    return reproduced(road, folder)
+
+
+def reproduced(road: Road, folder: Path) -> dict[str, Any]:
+    """All stages of a project, and what came of them."""
     stages = {name: staged(folder, name) for name in _stages(road)}
     path = folder / "reports" / "verdict.json"
     if not path.is_file():
@@ -162,6 +167,7 @@ def params(road: Road, *, latency: bool) -> dict[str, Any]:
         "train": road.train,
         "task": road.task,
         "targets": ["onnxruntime"],
+        "devices": {"local": {}},
         "recipes": {name: {"target": "onnxruntime", "steps": list(steps)} for name, steps in road.recipes.items()},
         "weighing": {"time_limit": "60s" if latency else "auto"},
         "budgets": [{"metric": name, **limit} for name, limit in limits.items()],
@@ -186,6 +192,7 @@ def staged(folder: Path, stage: str) -> dict[str, Any]:
     code = os.waitstatus_to_exitcode(status)
     process.returncode = code
     found: dict[str, Any] = {"seconds": round(time.perf_counter() - begin, 2), "peak": usage.ru_maxrss * 1024}
+    sys.stderr.write(f"{stage}: {found} {code} {lines[-3:] if code else ''}\n")
     return found | ({"exit": code, "said": lines[-5:]} if code else {})
 
 

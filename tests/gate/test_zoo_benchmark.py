@@ -43,8 +43,8 @@ def test_the_independent_numbers_of_tokens_pixels_and_boxes():
         "accuracy.miou": pytest.approx((1 + 2 / 3 + 1 / 2) / 3),
     }
     box = np.array([0, 0, 10, 10, 0.9, 1.0])
-    moved, renamed = box + [6, 0, 6, 0, 0, 0], box + [0, 0, 0, 0, 0, 1]
-    assert _f1([box], [box + [2, 0, 2, 0, 0, 0]]) == 1
+    moved, renamed = box + np.array([6, 0, 6, 0, 0, 0]), box + np.array([0, 0, 0, 0, 0, 1])
+    assert _f1([box], [box + np.array([2, 0, 2, 0, 0, 0])]) == 1
     assert _f1([box], [moved]) == _f1([box], [renamed]) == 0
     assert _f1([box, moved], [box]) == pytest.approx(2 / 3)
     assert _f1([], []) == 1
