@@ -6,6 +6,7 @@ pure. An item's key is over the content that it depends on, so that what is done
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from weighbridge.core.errors import InputError
 from weighbridge.core.files import canonical_json, sha256_bytes
 
 Kind = Literal["make", "weigh", "judge"]
+MOST_JOBS = 256
+"""Jobs of one matrix on GitHub."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,24 @@ def line(item: Item) -> str:
     return f"{item.kind} {item.name}{where} {item.key.removeprefix('sha256:')[:12]}"
 
 
+def matrix(items: Sequence[Item], params: Params) -> str:
+    """The recipes to make and the devices to weigh on, as lines for `$GITHUB_OUTPUT`, each a JSON list.
+
+    A device's class, by default its name, says which runner reaches it. An `InputError` beyond what GitHub runs.
+    """
+    recipes = [item.name for item in items if item.kind == "make"]
+    names = dict.fromkeys(item.device for item in items if item.device is not None)
+    devices = [{"device": name, "class": params.devices[name].device_class or name} for name in names]
+    for rows in (recipes, devices):
+        if len(rows) > MOST_JOBS:
+            raise InputError(
+                f"{len(rows)} jobs, and GitHub runs at most {MOST_JOBS} of a matrix",
+                where="--matrix",
+                fix="--shard I/N lists a part",
+            )
+    return f"recipes={json.dumps(recipes)}\ndevices={json.dumps(devices)}\n"
+
+
 def _asked(budgets: Sequence[Budget]) -> list[dict[str, Any]]:
     return [budget.model_dump(mode="json") for budget in budgets]
 
@@ -103,4 +124,4 @@ def _digest(value: Any) -> str:
     return sha256_bytes(canonical_json(value))
 
 
-__all__ = ["Item", "Kind", "line", "plan", "shard"]
+__all__ = ["Item", "Kind", "line", "matrix", "plan", "shard"]

@@ -16,7 +16,8 @@ def planned(root: Path) -> list[Item]:
     """The project's items; a `StateError` where the data or a baseline is not made yet."""
     project = Project(root)
     params = project.params
-    files = {"data": project.data_folder / "data.json", "checkpoint": project.checkpoint}
+    files = {"data": project.data_folder / "data.json"}
+    files |= {"checkpoint": project.checkpoint} if params.model.factory is not None else {}
     files |= {target: root / baseline_folder(target) / "manifest.json" for target in params.targets}
     for path in files.values():
         if not path.is_file():

@@ -37,8 +37,7 @@ from weighbridge.gate.measure.evaluation import Manner, check_answers, check_num
 from weighbridge.gate.measure.fingerprint import document
 from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
-from weighbridge.gate.measure.machine import lock_path
-from weighbridge.gate.measure.machine_lock import machine_lock
+from weighbridge.gate.measure.machine_lock import lock_of_device, machine_lock
 from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
@@ -58,6 +57,7 @@ class Harness(Place):
     """Weighs by a command of the user's. Describing itself is the first thing that it is asked."""
 
     times_tokens = False
+    answers_several = False
 
     def __init__(self, name: str, section: DeviceSection, root: Path) -> None:
         assert section.command is not None
@@ -163,8 +163,9 @@ class Harness(Place):
         return f"{self.name}: a harness runs models, not {journey.factory}"
 
     def machine_lock(self, waiting: Waiting) -> AbstractContextManager[None]:
-        """The lock of the machine that starts the harness."""
-        return machine_lock(lock_path(os.environ), waiting)
+        """The device's own lock: others are weighed meanwhile, this machine among them."""
+        assert self.section.command is not None
+        return machine_lock(lock_of_device(self.section.command, os.environ), waiting)
 
     def _ask(self, kind: type[Said], request: Mapping[str, Any], seconds: float, *, writes: Path | None = None) -> Said:
         """What it answers; `writes` is the file that it was told to write, which is held to the same size."""

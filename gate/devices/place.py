@@ -38,6 +38,8 @@ class Place(ABC):
     """What it is, taken there."""
     times_tokens = True
     """Whether a launch there can time single tokens."""
+    answers_several = True
+    """Whether models can be evaluated there by two weighings at once; timing never is."""
 
     def __enter__(self) -> Self:
         return self

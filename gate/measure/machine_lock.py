@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from weighbridge.core.file_lock import lock_taken
 from weighbridge.core.files import sha256_bytes
 from weighbridge.gate.measure.machine import lock_path
 
-__all__ = ["lock_of", "lock_path", "machine_lock"]
+__all__ = ["lock_of", "lock_of_device", "lock_path", "machine_lock"]
 
 WAIT_SECONDS = 900.0
 POLL_SECONDS = 0.25
@@ -23,6 +23,12 @@ def lock_of(target: Path, environment: Mapping[str, str]) -> Path:
     """One file per document that gates write, beside that of the machine: nothing is left beside the document."""
     name = sha256_bytes(str(target.resolve()).encode()).removeprefix("sha256:")[:16]
     return lock_path(environment).with_name(f"weighbridge-{name}.lock")
+
+
+def lock_of_device(command: Sequence[str], environment: Mapping[str, str]) -> Path:
+    """One file for what a command reaches, whichever project or clone of it names the command."""
+    name = sha256_bytes("\0".join(command).encode()).removeprefix("sha256:")[:16]
+    return lock_path(environment).with_name(f"weighbridge-device-{name}.lock")
 
 
 @contextmanager

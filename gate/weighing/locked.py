@@ -27,7 +27,8 @@ def weigh_locked(
     The measurement is written as it grows, and read after the wait: whoever measured meanwhile may have written it.
     One that was brought into this workspace is not continued; see `weighbridge.gate.weighing.continuing`. With a store,
     the measurement of the same files there is continued, and one that says all that is asked is taken as it is.
-    Where nothing is timed nobody waits for the machine, only for another gate on the same `target`.
+    Where nothing is timed nobody waits for the machine, only for another gate on the same `target`; a harness has its
+    device to itself in any case.
     """
 
     def waiting(seconds: float) -> None:
@@ -40,7 +41,7 @@ def weigh_locked(
 
     with machine_lock(lock_of(target, os.environ), waiting), ExitStack() as stack:
         here = place if place is not None else stack.enter_context(Local())
-        with here.machine_lock(waiting) if times(job) else nullcontext():
+        with here.machine_lock(waiting) if times(job) or not here.answers_several else nullcontext():
             foreign = brought(target)
             previous = Measurement.read(target) if target.exists() and foreign is None else None
             if foreign is not None:

@@ -271,6 +271,24 @@ def test_a_run_that_uploaded_nothing_is_reported_as_such(reporter, github_api):
     assert "uploaded no report" in github_api.comments[0]["body"]
 
 
+def test_recipes_are_made_and_devices_weigh_in_jobs_of_their_own(bench):
+    """(i) Two recipes, two devices, each a job; what they give is joined, and the verdict's code is the run's."""
+    shutil.copy(PROJECT / "tests/gate/harness.py", bench.work)
+    bench.edit("params.yaml", "{local: {}}", "{local: {}, board: {command: [python, harness.py]}}")
+    wide = "  wide: {target: onnxruntime, steps: [{quantize: {scheme: weight-int8}}]}\n"
+    bench.edit("params.yaml", "devices:", wide + "devices:")
+    bench.commit("A board, and another recipe")
+    done = bench.act("workflow_dispatch", "matrix", {}, variables={"WEIGHBRIDGE_RUNNERS": '{"board": "ubuntu-latest"}'})
+    assert done.code == 0, done.log
+    assert done.stages == ["device"]  # the others came from the remote
+    uploads = bench.store / "uploads"
+    items = {path.name.removeprefix("weighbridge-item-"): len(list(path.iterdir())) for path in uploads.glob("*item*")}
+    assert items == {"make-small": 1, "make-wide": 1, "weigh-local": 2, "weigh-board": 2}
+    verdict = json.loads((uploads / "weighbridge-matrix-report/verdict.json").read_text())
+    assert verdict["verdict"] == "pass"
+    assert set(verdict["recipes"]) == {"small", "small@board", "wide", "wide@board"}
+
+
 def test_the_action_weighs_two_files_in_anybodys_workflow(bench):
     """`uses: weighbridge` with two ONNX files: the verdict is the step's output, its exit code the job's."""
     shutil.copy(PROJECT / "action.yml", bench.work)

@@ -23,7 +23,7 @@ from weighbridge.core.files import sha256_bytes
 from weighbridge.gate.stages import pipeline
 from weighbridge.search.carrying_out import execute
 from weighbridge.search.done_items import Stamps
-from weighbridge.search.plan import Item, plan, shard
+from weighbridge.search.plan import Item, matrix, plan, shard
 from weighbridge.search.project_plan import planned
 
 INT8, FP16 = ({"steps": [{"quantize": {"scheme": scheme}}]} for scheme in ("static-int8", "fp16"))
@@ -75,6 +75,20 @@ def test_ten_thousand_items_are_planned_and_shards_add_up():
     few = plan(params(dict(list(many.items())[:100])), "sha256:1")
     makes = [{item.name for item in shard(given, "3/7") if item.kind == "make"} for given in (few, items)]
     assert makes[0] <= makes[1]
+
+
+def test_a_matrix_has_a_row_for_each_recipe_and_each_device():
+    """A device's class, by default its name, says which runner it needs; GitHub's most jobs are the most."""
+    given = params(devices={"local": {}, "phone": {"command": ["./harness"], "device_class": "pixel-8"}})
+    rows = dict(line.split("=", 1) for line in matrix(plan(given, "sha256:1"), given).splitlines())
+    assert json.loads(rows["recipes"]) == ["int8", "half"]
+    assert json.loads(rows["devices"]) == [
+        {"device": "local", "class": "local"},
+        {"device": "phone", "class": "pixel-8"},
+    ]
+    many = params({f"r{number}": INT8 for number in range(257)})
+    with pytest.raises(InputError, match="257 jobs, and GitHub runs at most 256"):
+        matrix(plan(many, "sha256:1"), many)
 
 
 @pytest.mark.parametrize("which", ["0/2", "3/2", "1", "a/b", "1/0"])
@@ -286,5 +300,10 @@ def test_machines_make_weigh_and_judge_apart(tmp_path, monkeypatch):
         ("make", True), ("weigh", True), ("judge", False),
     ]  # fmt: skip
     assert json.loads((third / "reports/verdict.json").read_text())["verdict"] == "pass"
+    rows = CliRunner().invoke(app, ["plan", "--matrix", "--root", str(third)], catch_exceptions=False).stdout
+    assert rows == 'recipes=["half"]\ndevices=[{"device": "local", "class": "local"}]\n'
+    one = CliRunner().invoke(app, ["plan", "make", "--recipe", "halve", "--root", str(third)])
+    assert isinstance(one.exception, InputError)
+    assert one.exception.where == "--recipe"
     built = [(root / "artifacts/recipes/half/onnxruntime/model.onnx").read_bytes() for root in words]
     assert len(set(built)) == 1

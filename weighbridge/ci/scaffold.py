@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
+import yaml
+
 from weighbridge.ci.known_techniques import steps_schema
 from weighbridge.ci.locking import LOCKED
 from weighbridge.ci.npz_project import MODULE
@@ -124,10 +126,11 @@ def workflows(setup: Pipeline, folders: tuple[str, ...] = (".",)) -> dict[str, s
             raise InputError(f"{value!r} cannot stand in a workflow")
     names = [".dvc/cache", *("measurements" if folder == "." else f"{folder}/measurements" for folder in folders)]
     kept = [f"            {name}" for name in names]
-    values = {**vars(setup), "python": PYTHON, "kept": "\n".join(kept)}
+    runner = json.dumps(yaml.safe_load(setup.runner))
+    values = {**vars(setup), "python": PYTHON, "kept": "\n".join(kept), "runner_as_json": runner}
     return {
         f".github/workflows/{name}.yml": fill(template(f"{name}.yml"), values)
-        for name in ("gate", "report", "promote", "canary", "watch")
+        for name in ("gate", "report", "promote", "canary", "watch", "matrix")
     }
 
 

@@ -36,6 +36,38 @@ class Executor(StrEnum):
 
 
 @dataclass(frozen=True)
+class SelectedOptions:
+    """Which items."""
+
+    part: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Part I of N, chosen by content.", show_default="all"),
+    ] = None
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", metavar="NAME", help="Of this recipe alone.", show_default="each")
+    ] = None
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="Of weighing, what this device weighs.", show_default="each"),
+    ] = None
+
+    def of(self, items: Sequence[Item], kinds: set[str]) -> list[Item]:
+        """The items of these kinds that are asked for; an `InputError` for a name that no item has."""
+        from weighbridge.core.errors import InputError
+        from weighbridge.search.plan import shard
+
+        for option, name, known in (
+            ("--recipe", self.recipe, {item.name for item in items if item.kind != "judge"}),
+            ("--device", self.device, {item.device for item in items}),
+        ):
+            if name is not None and name not in known:
+                raise InputError(f"no item is of {name!r}", where=option, fix="weighbridge plan lists them")
+        chosen = shard(items, self.part) if self.part else items
+        chosen = [item for item in chosen if item.kind in kinds and self.device in {None, item.device or self.device}]
+        return [item for item in chosen if self.recipe in {None, item.name} or item.kind == "judge"]
+
+
+@dataclass(frozen=True)
 class ExchangeOptions:
     """How items travel between machines."""
 
@@ -76,24 +108,24 @@ def plan(
     action: Action = typer.Argument(
         Action.LIST, help="list them; do those that make, weigh or judge; run does all of them."
     ),
-    part: str = typer.Option(
-        None, "--shard", metavar="I/N", help="Part I of N, chosen by content.", show_default="all"
-    ),
-    device: str = typer.Option(
-        None, "--device", metavar="NAME", help="Of weighing, what this device weighs.", show_default="each"
-    ),
+    selected: SelectedOptions,
     executors: ExecutorOptions,
     exchange: ExchangeOptions,
     root: Path = typer.Option(Path(), "--root", metavar="DIR", help="The project's folder.", show_default=False),
     as_json: bool = typer.Option(False, "--json", help="Items with their keys and commands as JSON."),
+    matrix: bool = typer.Option(
+        False, "--matrix", help="Recipes to make and devices to weigh on, as outputs of a GitHub step."
+    ),
 ) -> None:
     """List what is to make, weigh and judge, each with a key over what it depends on; or do it.
 
     Needs the stages prepare, train and baseline. What is done is not done again, here or by whoever takes it with
     --from. Exits 1 where an item failed.
     """
+    from weighbridge.core.documents import Params
     from weighbridge.core.files import pretty_json
     from weighbridge.core.git import find_project
+    from weighbridge.core.project import PARAMS
     from weighbridge.search import plan as room
     from weighbridge.search.done_items import Stamps, take_bundles
     from weighbridge.search.project_plan import planned
@@ -103,9 +135,11 @@ def plan(
     stamps = Stamps(root)
     if exchange.taken is not None:
         typer.echo(f"taken: {len(take_bundles(stamps, items, exchange.taken))} items", err=True)
-    chosen = room.shard(items, part) if part else items
-    chosen = [item for item in chosen if action.value in {"list", "run", item.kind}]
-    chosen = [item for item in chosen if device is None or item.device in {None, device}]
+    kinds = {"make", "weigh", "judge"} if action in {Action.LIST, Action.RUN} else {action.value}
+    chosen = selected.of(items, kinds)
+    if matrix:
+        typer.echo(room.matrix(chosen, Params.read(root / PARAMS)), nl=False)
+        return
     if action is Action.LIST:
         rows = [{**item.to_json(), "done": stamps.done(item)} for item in chosen]
         typer.echo(pretty_json(rows) if as_json else "\n".join(map(room.line, chosen)), nl=not as_json)

@@ -1,5 +1,7 @@
 """Weighing by a harness of the user's: a script of the tests, honest and otherwise."""
 
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -8,15 +10,19 @@ import numpy as np
 import pytest
 
 from tests.gate.models import examples, linear, weights
-from weighbridge.core.documents import DeviceSection
+from weighbridge.core.documents import Budget, DeviceSection, Weighing
 from weighbridge.core.errors import ExitCode, MeasurementError
 from weighbridge.gate.devices import open_place
 from weighbridge.gate.devices.command import Harness
+from weighbridge.gate.devices.local import Local
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.launch_setup import Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.model_files import read_model
+from weighbridge.gate.weighing.job import Source, read_job
+from weighbridge.gate.weighing.locked import times, weigh_locked
 
+ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = Path(__file__).parents[1] / "harness.py"
 QUICK = LaunchProtocol(fewest_rounds=5, rounds=10)
 MANNER = Manner(Feeding((), None))
@@ -244,3 +250,66 @@ def test_the_command_runs_in_the_projects_folder(tmp_path):
     script.chmod(0o755)
     with open_place("board", DeviceSection(command=["./mine.sh"]), tmp_path) as place:
         assert place.device.device_class == "board"
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from tests.gate.devices.test_command import harness
+mine, other = Path(sys.argv[1]), Path(sys.argv[2])
+with harness(mine.parent, sys.argv[3]) as place, place.machine_lock(lambda _: None):
+    assert not (mine.parent / f"held-{sys.argv[3]}").exists()
+    (mine.parent / f"held-{sys.argv[3]}").touch()
+    mine.touch()
+    ends = time.monotonic() + float(sys.argv[4])
+    while not other.exists() and time.monotonic() < ends:
+        time.sleep(0.01)
+    print("met" if other.exists() else "by itself", flush=True)
+    (mine.parent / f"held-{sys.argv[3]}").unlink()
+"""
+
+
+def hold_at_once(folder, tricks, seconds):
+    """Two processes, each with a harness of its own words; whether each saw the other hold its device meanwhile."""
+    folder.mkdir()
+    marks = [folder / "first", folder / "second"]
+    held = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(mine), str(other), trick, str(seconds)],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
+        )
+        for mine, other, trick in zip(marks, reversed(marks), tricks, strict=True)
+    ]  # fmt: skip
+    said = sorted(process.communicate(timeout=120)[0].strip() for process in held)
+    assert [process.returncode for process in held] == [0, 0]
+    return said
+
+
+def test_one_device_is_held_by_one_process_and_two_devices_by_two(tmp_path):
+    """The same command waits; another command, and this machine's own lock, are other devices."""
+    assert hold_at_once(tmp_path / "two", ["", "pass"], 60) == ["met", "met"]
+    assert hold_at_once(tmp_path / "one", ["", ""], 0.5) == ["by itself", "met"]
+    with harness(tmp_path) as place, place.machine_lock(pytest.fail), Local().machine_lock(pytest.fail):
+        assert place.device.device_class == "board"
+
+
+def test_a_harness_is_held_even_where_nothing_is_timed(tmp_path, monkeypatch):
+    """It is asked for answers while its lock is taken: two weighings never reach for one board."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    look = (
+        "import fcntl, glob\n"
+        "if request['operation'] == 'answer':\n"
+        f"    for path in glob.glob({str(tmp_path)!r} + '/weighbridge-device-*.lock'):\n"
+        "        try:\n"
+        "            fcntl.flock(open(path), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "        except BlockingIOError:\n"
+        "            continue\n"
+        "        raise SystemExit('not held')\n"
+    )
+    models = [linear(tmp_path / "a.onnx"), linear(tmp_path / "b.onnx", padding=9)]
+    with harness(tmp_path, look) as place:
+        source = Source(*models, examples(), "eval.npz")
+        job = read_job(source, [Budget(metric="accuracy.top1", max_drop=0.1)], place.device, Weighing())
+        assert not times(job)
+        assert weigh_locked(job, tmp_path / "found.json", place=place).faults == []
+    assert list(tmp_path.glob("weighbridge-device-*.lock"))
