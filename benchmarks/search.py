@@ -31,6 +31,7 @@ from weighbridge.compress.recipe.maker import Maker
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.files import read_json, read_yaml, write_json
+from weighbridge.core.pareto import hypervolume
 from weighbridge.search.estimate.scores import loss, scores
 from weighbridge.search.estimate.timing import Bench
 from weighbridge.search.problem.search_request import SearchRequest
@@ -41,16 +42,6 @@ ROOT = Path(__file__).resolve().parent.parent
 Points = Sequence[tuple[float, float]]
 LAUNCHES = 9
 BARS = {"of_hand_made": 0.95, "of_random": 1.3, "predicted_bytes": 0.01, "predicted_latency": 0.15}
-
-
-def hypervolume(points: Points) -> float:
-    """Area that points (gain in log bytes, gain in log latency) dominate above the baseline at (0, 0)."""
-    total, height = 0.0, 0.0
-    for x, y in sorted(((x, y) for x, y in points if x > 0 and y > 0), reverse=True):
-        if y > height:
-            total += x * (y - height)
-            height = y
-    return total
 
 
 def confirmed_points(found: Found) -> Points:

@@ -11,7 +11,9 @@ from typing import Any
 from optuna.trial import TrialState
 
 from weighbridge.compress.recipe.maker import Maker
-from weighbridge.core.documents import Sizes
+from weighbridge.core.documents import DeviceSection, Params, Sizes
+from weighbridge.core.documents.devices import LOCAL
+from weighbridge.core.errors import InputError
 from weighbridge.core.files import atomic_write, canonical_json, sha256_bytes
 from weighbridge.core.progress import Progress, silent
 from weighbridge.search import advise
@@ -25,6 +27,7 @@ from weighbridge.search.problem.three_splits import Searched, searched
 from weighbridge.search.trials.confirm import Confirmed, confirm, contenders
 from weighbridge.search.trials.journal_trials import finished
 from weighbridge.search.trials.objectives import OBJECTIVES, largest_drop
+from weighbridge.search.trials.other_devices import DeviceThere, budgets_on, on_other_devices, opening
 from weighbridge.search.trials.study import opened
 from weighbridge.search.trials.trial import Outcome, Workshop
 from weighbridge.search.trials.trial_batches import TrialLoop
@@ -48,13 +51,16 @@ class Found:
     obstacle: str | None = None
     """Why no recipe of the space can meet the budgets."""
     interrupted: bool = False
+    elsewhere: list[DeviceThere] = field(default_factory=list)
+    """The confirmed recipes on the other devices that params name."""
     importance: dict[str, float] = field(default_factory=dict)
     """Knob → its share in what decides a trial's first objective."""
 
 
 def folder_of(request: SearchRequest, target: str) -> Path:
     """Where a search keeps its journal and files."""
-    name = request.name or f"{target}-{request.goal or 'front'}{'' if request.training else '-untrained'}"
+    where = "" if request.device == LOCAL else f"@{request.device}"
+    name = request.name or f"{target}-{request.goal or 'front'}{'' if request.training else '-untrained'}{where}"
     return request.root / FOLDER / name
 
 
@@ -91,6 +97,10 @@ def search(request: SearchRequest, progress: Progress = silent, clock: Callable[
         chosen = contenders(found.tried, workshop, request.goal)
         found.confirmed = confirm(chosen, workshop, before, timed=not found.interrupted)
         journal.note("confirmed", [item.to_json() for item in found.confirmed])
+        if request.timed and not found.interrupted:
+            by_number = dict(found.tried)
+            held = [(item, by_number[item.number]) for item in found.confirmed if item.holds]
+            found.elsewhere = on_other_devices(held, workshop, source.source.project.params, request.device)
     return found
 
 
@@ -111,17 +121,21 @@ def _workshop(
     base = maker.make([])
     stop, after = (scores(made.target.run(base.data, split.inputs), split) for split in (source.stop, source.confirm))
     params = made.project.params
+    section = _section(params, request.device, made.target.name)
+    reach = opening(request.device, section, request.root)
+    with reach() as place:
+        budgets = budgets_on(params.budgets, request.device, section, place.device.device_class)
     top1 = float(stop.mean())
     bench = None
     if request.timed:
         store = request.root / FOLDER / "timings"
         path = folder / "files" / f"baseline{Path(made.target.file).suffix}"
-        bench = Bench(path, source.stop, params.weighing, store, progress)
+        bench = Bench(path, source.stop, params.weighing, store, progress, reach)
     workshop = Workshop(
         searched=source,
         space=space,
-        budgets=params.budgets,
-        limit=largest_drop(params.budgets, top1),
+        budgets=budgets,
+        limit=largest_drop(budgets, top1),
         maker=maker,
         bench=bench,
         folder=folder,
@@ -131,6 +145,18 @@ def _workshop(
     )
     atomic_write(workshop.baseline, base.data)
     return workshop, after
+
+
+def _section(params: Params, name: str, target: str) -> DeviceSection:
+    """The device that a search times on; an `InputError` for one that is not named, or does not take the target."""
+    if name == LOCAL and LOCAL not in params.devices:
+        return DeviceSection()
+    fitting = [key for key, item in params.devices.items() if item.targets is None or target in item.targets]
+    if name not in fitting:
+        raise InputError(
+            f"no device {name!r} takes {target} files", where="--device", fix=f"one of {', '.join([LOCAL, *fitting])}"
+        )
+    return params.devices[name]
 
 
 def _obstacle(workshop: Workshop, progress: Progress) -> str | None:
@@ -152,7 +178,9 @@ def _identity(request: SearchRequest, workshop: Workshop) -> dict[str, Any]:
     source = workshop.searched.source
     knobs = {name: list(values) for name, values in workshop.space.knobs.items()}
     asked = [budget.model_dump(mode="json") for budget in workshop.budgets]
+    place = {} if request.device == LOCAL else {"device": request.device}
     return {
+        **place,
         "model": f"{source.project.params.model.name} {sha256_bytes(workshop.baseline.read_bytes())}",
         "data": source.context.data.test.digest(),
         "target": source.target.name,

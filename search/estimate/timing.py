@@ -7,11 +7,13 @@ is run again with the same seed proposes the same trials.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weighbridge.core.documents import Weighing
 from weighbridge.core.facts.targets import target_of_suffix
@@ -19,6 +21,8 @@ from weighbridge.core.files import read_json, sha256_bytes, write_json
 from weighbridge.core.progress import Progress
 from weighbridge.data import Split
 from weighbridge.gate.devices.local import Local
+from weighbridge.gate.devices.place import Place
+from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, LaunchProtocol, Setup
 from weighbridge.gate.measure.model_files import Model, read_model
@@ -64,12 +68,14 @@ class Bench:
     store: Path
     """Folder of what was measured, by content."""
     progress: Progress
+    opened: Callable[[], Place] = Local
+    """Reaches the device."""
     protocol: LaunchProtocol = LaunchProtocol(warm_seconds=0.1, warm_most_seconds=1.0, rounds=40, launch_seconds=0.5)  # noqa: RUF009  # frozen
 
     def time(self, files: Mapping[str, Path], launches: int) -> dict[str, Timing]:
         """Timings by the files' names: as many launches of all of them together as those without a document need."""
         names = tuple(self.split.inputs)
-        with Local() as place:
+        with self.opened() as place:
             base = read_model(self.baseline, BASELINE, names)
             models = {name: read_model(path, name, names) for name, path in files.items()}
             keys = {name: self._key(base, model, place, launches) for name, model in models.items()}
@@ -79,17 +85,31 @@ class Bench:
                     write_json(keys[name], asdict(timing))
         return {name: Timing(**{key: tuple(value) for key, value in read_json(keys[name]).items()}) for name in models}
 
-    def _key(self, base: Model, model: Model, place: Local, launches: int) -> Path:
+    def answers(self, files: Mapping[str, Path], split: Split) -> dict[str, list[NDArray[Any]]]:
+        """The first output of each file, and of the baseline, over a split as the device gives it."""
+        names = tuple(split.inputs)
+        with self.opened() as place:
+            base = read_model(self.baseline, BASELINE, names)
+            models = [base, *(read_model(path, name, names) for name, path in files.items())]
+            staged = place.stage(models, target_of_suffix(base.path.suffix))
+            manner = Manner(feeding(base.signature, split, "data"), self.weighing.batch_size)
+            with place.machine_lock(self._waiting), place.evaluation() as answer:
+                return {name: answer(artifact, split, [0], manner)[0] for name, artifact in staged.items()}
+
+    def _waiting(self, seconds: float) -> None:
+        self.progress("waiting", 0, 1, f"{seconds:.0f} s")
+
+    def _key(self, base: Model, model: Model, place: Place, launches: int) -> Path:
         how = (self.weighing.threads, self.weighing.batch_size, launches)
         text = f"{base.digest} {model.digest} {place.device.fingerprint} {how}"
         return self.store / f"{sha256_bytes(text.encode()).removeprefix('sha256:')}.json"
 
-    def _measured(self, place: Local, base: Model, models: Mapping[str, Model], launches: int) -> dict[str, Timing]:
+    def _measured(self, place: Place, base: Model, models: Mapping[str, Model], launches: int) -> dict[str, Timing]:
         feed = feeding(base.signature, self.split, "data")
         batch = feed.at_most(self.weighing.batch_size)
         roles = place.stage([base, *models.values()], target_of_suffix(base.path.suffix))
         protocol = LaunchProtocol(**{**asdict(self.protocol), "threads": self.weighing.threads, "batch_size": batch})
-        with own_cores(), place.machine_lock(lambda seconds: self.progress("waiting", 0, 1, f"{seconds:.0f} s")):
+        with own_cores(), place.machine_lock(self._waiting):
             setup = Setup(
                 roles,
                 timed_share(self.split, FEEDS * batch, self.weighing.seed),

@@ -12,12 +12,13 @@ from weighbridge.core.documents import Params
 from weighbridge.core.documents.shared_budgets import content_of
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import atomic_write, write_json
-from weighbridge.core.formatting import quantity, span
+from weighbridge.core.formatting import percent, quantity, span
 from weighbridge.core.project import PARAMS
 from weighbridge.search.advise import flow
 from weighbridge.search.front.pictures import write_pictures
 from weighbridge.search.run import Found
 from weighbridge.search.trials.confirm import Confirmed
+from weighbridge.search.trials.other_devices import DeviceThere
 from weighbridge.search.trials.trial import Outcome
 
 
@@ -56,6 +57,7 @@ def as_json(found: Found) -> dict[str, Any]:
         "failed": found.failed,
         "confirmed": [item.to_json() for item in found.confirmed],
         "recipes": recipes(found),
+        "elsewhere": [item.to_json() for item in found.elsewhere],
         "importance": found.importance,
         "remarks": list(found.remarks),
         "obstacle": found.obstacle,
@@ -76,10 +78,26 @@ def as_text(found: Found) -> str:
         f"on examples that the search did not see, the number of looks corrected for (Holm, 5 %)."
     )
     lines += [f"Not confirmed: trial {item.number}: {item.reason}." for item in found.confirmed if not item.holds]
+    for other in found.elsewhere:
+        lines += on_device(other)
     lines += list(found.remarks)
     if found.interrupted:
         lines.append("Interrupted; the journal is kept: `weighbridge search resume` goes on.")
     return "\n".join(lines) + "\n"
+
+
+def on_device(other: DeviceThere) -> list[str]:
+    """The confirmed recipes on one other device, and how much of what was gained is lost there."""
+    if other.reason:
+        return [f"On {other.device}: not weighed: {other.reason}."]
+    kept = "" if other.kept is None else f": {percent(max(1 - other.kept, 0))} of the gain here is lost there"
+    lines = [f"On {other.device}{kept}."]
+    for item in other.recipes:
+        there = f"{quantity(item.ratio, 'ratio')} ({span(item.ratio_lower, item.ratio_upper, 'ratio')})"
+        text = f"   trial {item.number}: latency {there}, here {quantity(item.ratio_here, 'ratio')}"
+        broken = f"; may not keep a budget: {'; '.join(item.broken)}" if item.broken else ""
+        lines.append(f"{text}; {quantity(item.drop, 'points')} lost{broken}")
+    return lines
 
 
 def write_results(found: Found) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from weighbridge.core.documents.devices import LOCAL
+
 
 @dataclass(frozen=True)
 class SearchRequest:
@@ -13,6 +15,8 @@ class SearchRequest:
     root: Path = Path()
     goal: str | None = None
     target: str | None = None
+    device: str = LOCAL
+    """Where files are timed; its name under `devices:`."""
     seconds: float = 1800.0
     trials: int | None = None
     training: bool = True

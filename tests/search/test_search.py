@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tests.search.project import project
+from tests.search.project import BUDGETS, project
 from weighbridge.cli import app
 from weighbridge.compress.recipe.maker import Maker
 from weighbridge.core.documents import Params
@@ -230,3 +230,49 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
     found = search(SearchRequest(root=root, trials=8, timed=False))
     whole = search(SearchRequest(root=small(tmp_path / "whole"), trials=8, timed=False))
     assert found.tried == whole.tried
+
+
+def devices(**more):
+    """This machine, and a harness that stands for a board; both run onnxruntime here."""
+    script = Path(__file__).parents[1] / "gate" / "harness.py"
+    return {"local": {}, "board": {"command": [sys.executable, str(script)], "device_class": "slow", **more}}
+
+
+def test_the_front_is_weighed_on_the_other_devices_and_the_loss_is_told(tmp_path, timed, monkeypatch):
+    """Slower there than here: how much of the gain is gone, and which budget of that device is not kept."""
+    budgets = [*BUDGETS, {"metric": "latency.p50", "max_ratio": 0.7, "device": "slow"}]
+    root = small(tmp_path, devices=devices(), budgets=budgets)
+    asked = []
+
+    def by_device(self, files, launches):
+        with self.opened() as place:
+            asked.append((place.name, launches))
+        log_ratio = -0.1 if asked[-1][0] == "local" else -0.02
+        one = Timing(*((value,) * launches for value in (log_ratio, 0.001, 9e7, 0.0011, 1e8)))
+        return dict.fromkeys(files, one)
+
+    monkeypatch.setattr(Bench, "time", by_device)
+    found = search(SearchRequest(root=root, trials=3))
+    held = [item.number for item in found.confirmed if item.holds]
+    assert held  # the board's budget is not one of the search on this machine
+    [board] = found.elsewhere
+    assert [item.number for item in board.recipes] == held
+    assert board.kept == pytest.approx(0.2)
+    text = results.as_text(found)
+    assert "On board: 80.0 % of the gain here is lost there." in text
+    assert "may not keep a budget: latency.p50 0.98×, at most 0.7×" in text
+    # The answers were the harness's own.
+    assert all(item.drop <= found.limit for item in board.recipes)
+    other = search(SearchRequest(root=root, trials=1, device="board"))
+    assert (other.folder.name, other.elsewhere) == ("onnxruntime-front@board", [])
+    assert "board" in {name for name, launches in asked if launches == 3}
+
+
+def test_a_device_that_is_not_reached_costs_its_part_alone(tmp_path, timed):
+    """The front stands; the text says what was not weighed and why. A device that params do not name is refused."""
+    root = small(tmp_path, devices={"local": {}, "board": {"command": ["./no-such-harness"]}})
+    found = search(SearchRequest(root=root, trials=3))
+    assert [item for item in found.confirmed if item.holds]
+    assert "On board: not weighed: board: its command './no-such-harness' cannot be started" in results.as_text(found)
+    with pytest.raises(InputError, match="no device 'phone' takes onnxruntime files"):
+        search(SearchRequest(root=root, trials=3, device="phone"))

@@ -43,6 +43,9 @@ class SearchOptions:
             "--target", metavar="NAME", help="The runtime to build for.", show_default="the first of 'targets'"
         ),
     ] = None
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="Where files are timed; its name under 'devices'.")
+    ] = "local"
     no_training: Annotated[
         bool, typer.Option("--no-training", help="Only what needs no training; a minute at most.")
     ] = False
@@ -61,6 +64,7 @@ class SearchOptions:
             root=root,
             goal=self.goal.value if self.goal else None,
             target=self.target or advise.chosen(root),
+            device=self.device,
             seconds=min(seconds, 60.0) if self.no_training else seconds,
             trials=self.trials,
             training=not self.no_training,

@@ -19,3 +19,13 @@ def front(items: Sequence[T], place: Callable[[T], tuple[float, ...]]) -> list[T
             found.append(point)
     kept = set(found)
     return [item for item in items if place(item) in kept]
+
+
+def hypervolume(points: Sequence[tuple[float, float]]) -> float:
+    """Area above (0, 0) that points dominate; both coordinates are better when larger, and count nothing up to 0."""
+    total, height = 0.0, 0.0
+    for across, up in sorted(((x, y) for x, y in points if x > 0 and y > 0), reverse=True):
+        if up > height:
+            total += across * (up - height)
+            height = up
+    return total

@@ -308,7 +308,7 @@ def test_a_harness_is_held_even_where_nothing_is_timed(tmp_path, monkeypatch):
     )
     models = [linear(tmp_path / "a.onnx"), linear(tmp_path / "b.onnx", padding=9)]
     with harness(tmp_path, look) as place:
-        source = Source(*models, examples(), "eval.npz")
+        source = Source(models[0], models[1], examples(), "eval.npz")
         job = read_job(source, [Budget(metric="accuracy.top1", max_drop=0.1)], place.device, Weighing())
         assert not times(job)
         assert weigh_locked(job, tmp_path / "found.json", place=place).faults == []
