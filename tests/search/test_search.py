@@ -233,7 +233,7 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
 
 
 def devices(**more):
-    """This machine, and a harness that stands for a board; both run onnxruntime here."""
+    """Here, and a harness that stands for a board; both run onnxruntime here."""
     script = Path(__file__).parents[1] / "gate" / "harness.py"
     return {"local": {}, "board": {"command": [sys.executable, str(script)], "device_class": "slow", **more}}
 
