@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from weighbridge.compress.recipe.maker import Maker
 from weighbridge.core.documents import DeviceSection, Params, Sizes
 from weighbridge.core.documents.devices import LOCAL
-from weighbridge.core.errors import InputError
+from weighbridge.core.errors import InputError, full_disk
 from weighbridge.core.files import atomic_write, canonical_json, sha256_bytes
 from weighbridge.core.progress import Progress, silent
 from weighbridge.search import advise
@@ -91,6 +91,11 @@ def search(request: SearchRequest, progress: Progress = silent, clock: Callable[
             TrialLoop(request, workshop, journal, progress, lambda: clock() - begin).run()
         except KeyboardInterrupt:
             found.interrupted = True
+        except OSError as error:
+            known = full_disk(error, "free some space; `weighbridge search resume` goes on where it stood")
+            if known is None:
+                raise
+            raise known from error
         found.tried = finished(journal, space)
         found.failed = [str(item.user_attrs.get("reason")) for item in journal.trials(TrialState.FAIL)]
         found.importance = journal.importance()

@@ -1,5 +1,6 @@
 """A whole search on a small project: confirmed recipes that the pipeline takes, and nothing lost on the way."""
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from optuna.storages.journal import JournalFileBackend
 from typer.testing import CliRunner
 
 from tests.search.project import BUDGETS, project
@@ -24,6 +26,7 @@ from weighbridge.search.estimate.timing import Bench, Timing
 from weighbridge.search.front import results
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.run import search
+from weighbridge.search.trials import trial
 
 SMALL = {"techniques": ["share", "quantize"], "bits": [2, 4], "schemes": ["weight-int8", "weight-int4"], "epochs": 1}
 
@@ -276,3 +279,33 @@ def test_a_device_that_is_not_reached_costs_its_part_alone(tmp_path, timed):
     assert "On board: not weighed: board: its command './no-such-harness' cannot be started" in results.as_text(found)
     with pytest.raises(InputError, match="no device 'phone' takes onnxruntime files"):
         search(SearchRequest(root=root, trials=3, device="phone"))
+
+
+@pytest.mark.parametrize("what", ["file", "journal"])
+def test_a_disk_that_fills_ends_the_search_and_loses_nothing(tmp_path, timed, monkeypatch, what):
+    """In a file or within a line of the journal: with room again, the search ends where an undisturbed one does."""
+    root, count = small(tmp_path / "full"), iter(range(1000))
+    write, append = trial.atomic_write, JournalFileBackend.append_logs
+
+    def full(path, data):
+        if next(count) == 9:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, data)
+
+    def torn(self, logs):
+        if next(count) == 60:
+            with Path(self._file_path).open("ab") as file:
+                file.write(json.dumps(logs[0]).encode()[:20])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, logs)
+
+    monkeypatch.setattr(
+        *((trial, "atomic_write", full) if what == "file" else (JournalFileBackend, "append_logs", torn))
+    )
+    with pytest.raises(StateError, match="no space left on the disk") as caught:
+        search(SearchRequest(root=root, trials=6))
+    assert "weighbridge search resume" in caught.value.fix
+    monkeypatch.undo()
+    monkeypatch.setattr(Bench, "time", steady)
+    resumed = search(SearchRequest(root=root, trials=6))
+    assert resumed.tried == search(SearchRequest(root=small(tmp_path / "whole"), trials=6)).tried

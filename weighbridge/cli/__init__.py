@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -18,7 +19,7 @@ from weighbridge import __version__
 from weighbridge.cli.command_line import CommandLine
 from weighbridge.cli.extras import missing_extra
 from weighbridge.cli.usage import Application, ClosedPipeError, usage_line
-from weighbridge.core.errors import CLOSED_PIPE, ExitCode, WeighbridgeError
+from weighbridge.core.errors import CLOSED_PIPE, ExitCode, WeighbridgeError, full_disk
 
 app = Application(
     name="weighbridge",
@@ -66,12 +67,14 @@ def main() -> None:
         _complain("interrupted")
         sys.exit(130)
     except ModuleNotFoundError as error:
-        known = missing_extra(error)
-        _complain(str(known) if known else _internal(error))
-        sys.exit(known.exit_code if known else ExitCode.UNJUDGED)
+        _end(error, missing_extra(error))
     except Exception as error:  # noqa: BLE001  # the rim: a defect must not end in 0, 1 or a page of traceback
-        _complain(_internal(error))
-        sys.exit(ExitCode.UNJUDGED)
+        _end(error, full_disk(error))
+
+
+def _end(error: Exception, known: WeighbridgeError | None) -> NoReturn:
+    _complain(str(known) if known else _internal(error))
+    sys.exit(known.exit_code if known else ExitCode.UNJUDGED)
 
 
 def _internal(error: Exception) -> str:

@@ -6,6 +6,7 @@ An error says what happened, where (file and key) and what to do. The rim of the
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 CLOSED_PIPE = 141
@@ -61,3 +62,10 @@ class MeasurementError(WeighbridgeError):
     """An artifact could not be measured: it crashed, hung, or gave values that are not numbers."""
 
     exit_code = ExitCode.UNJUDGED
+
+
+def full_disk(error: BaseException, fix: str = "free some space, then run it again") -> StateError | None:
+    """What to say where a disk or a quota is used up; None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return None
+    return StateError("no space left on the disk", where=str(error.filename) if error.filename else None, fix=fix)
