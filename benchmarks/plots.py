@@ -75,6 +75,26 @@ def targets(rows: Rows) -> Figure:
     return figure
 
 
+def search(rows: Rows) -> Figure:
+    """Hypervolume so far over minutes, one step line a search: guided ones solid, random ones dashed."""
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for row in rows:
+        seconds, values = zip(*row["anytime"], strict=True) if row["anytime"] else ((), ())
+        axes.step(
+            [moment / 60 for moment in seconds],
+            values,
+            where="post",
+            color=COLOURS[1 if row["random"] else 0],
+            linestyle="--" if row["random"] else "-",
+            label=f"{'random' if row['random'] else 'search'}, seed {row['seed']}",
+        )
+    axes.set(xlabel="minutes", ylabel="hypervolume so far (log bytes × log latency), not yet confirmed")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
 def _point(axes: Axes, row: Mapping[str, Any], colour: str) -> None:
     """One file with its interval; forms of equal size and speed stay visible through each other."""
     low, high = row["latency_ratio_interval"]

@@ -20,13 +20,13 @@ from weighbridge.cli import app
 from weighbridge.compress.recipe.maker import Maker
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError, InvariantError, MeasurementError, StateError
+from weighbridge.core.files import atomic_write
 from weighbridge.search import commands
 from weighbridge.search import run as run_module
 from weighbridge.search.estimate.timing import Bench, Timing
 from weighbridge.search.front import results
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.run import search
-from weighbridge.search.trials import trial
 
 SMALL = {"techniques": ["share", "quantize"], "bits": [2, 4], "schemes": ["weight-int8", "weight-int4"], "epochs": 1}
 
@@ -285,12 +285,12 @@ def test_a_device_that_is_not_reached_costs_its_part_alone(tmp_path, timed):
 def test_a_disk_that_fills_ends_the_search_and_loses_nothing(tmp_path, timed, monkeypatch, what):
     """In a file or within a line of the journal: with room again, the search ends where an undisturbed one does."""
     root, count = small(tmp_path / "full"), iter(range(1000))
-    write, append = trial.atomic_write, JournalFileBackend.append_logs
+    append = JournalFileBackend.append_logs
 
     def full(path, data):
         if next(count) == 9:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write(path, data)
+        atomic_write(path, data)
 
     def torn(self, logs):
         if next(count) == 60:
@@ -299,9 +299,10 @@ def test_a_disk_that_fills_ends_the_search_and_loses_nothing(tmp_path, timed, mo
             raise OSError(errno.ENOSPC, "No space left on device")
         append(self, logs)
 
-    monkeypatch.setattr(
-        *((trial, "atomic_write", full) if what == "file" else (JournalFileBackend, "append_logs", torn))
-    )
+    if what == "file":
+        monkeypatch.setattr("weighbridge.search.trials.trial.atomic_write", full)
+    else:
+        monkeypatch.setattr(JournalFileBackend, "append_logs", torn)
     with pytest.raises(StateError, match="no space left on the disk") as caught:
         search(SearchRequest(root=root, trials=6))
     assert "weighbridge search resume" in caught.value.fix

@@ -1,0 +1,1 @@
+"""Parts of benchmarks/search.py that need no front: bookkeeping, kills, making on Ray."""
