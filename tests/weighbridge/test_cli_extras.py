@@ -1,10 +1,13 @@
 """A command whose extra is not installed says how to install it."""
 
+import errno
+import os
 import subprocess
 import sys
 
 import pytest
 
+from weighbridge.cli import main
 from weighbridge.cli.extras import EXTRAS, missing_extra
 
 WITHOUT = """
@@ -67,3 +70,17 @@ def test_a_module_that_no_extra_brings_is_a_defect():
     """It is not explained away."""
     error = ModuleNotFoundError("No module named 'nets'", name="nets")
     assert missing_extra(error) is None
+
+
+def test_a_full_disk_is_one_line(monkeypatch, capsys):
+    """Of whatever command meets it: exit code 2, what to do, and nothing about a defect; another error stays one."""
+    for number, said in ((errno.ENOSPC, "no space left on the disk (free some space"), (errno.EIO, "internal error")):
+
+        def fail(number=number, **_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("weighbridge.cli.app", fail)
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == (2 if number == errno.ENOSPC else 3)
+        assert said in capsys.readouterr().err
