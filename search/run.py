@@ -102,11 +102,20 @@ def search(request: SearchRequest, progress: Progress = silent, clock: Callable[
         chosen = contenders(found.tried, workshop, request.goal)
         found.confirmed = confirm(chosen, workshop, before, timed=not found.interrupted)
         journal.note("confirmed", [item.to_json() for item in found.confirmed])
-        if request.timed and not found.interrupted:
-            by_number = dict(found.tried)
-            held = [(item, by_number[item.number]) for item in found.confirmed if item.holds]
-            found.elsewhere = on_other_devices(held, workshop, source.source.project.params, request.device)
+    if request.timed and not found.interrupted:
+        _weigh_elsewhere(found, workshop, request.device)
     return found
+
+
+def _weigh_elsewhere(found: Found, workshop: Workshop, device: str) -> None:
+    """Add what the confirmed recipes are worth on other devices; Ctrl-C leaves out what is not weighed yet."""
+    by_number, params = dict(found.tried), workshop.searched.source.project.params
+    held = [(item, by_number[item.number]) for item in found.confirmed if item.holds]
+    try:
+        for there in on_other_devices(held, workshop, params, device):
+            found.elsewhere.append(there)
+    except KeyboardInterrupt:
+        found.interrupted = True
 
 
 def _space(source: Searched, request: SearchRequest) -> Space:

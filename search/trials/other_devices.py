@@ -7,7 +7,7 @@ may gain nothing without. So each confirmed file is timed and answered on every 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -60,20 +60,18 @@ class DeviceThere:
         return asdict(self)
 
 
-def on_other_devices(found: Found, workshop: Workshop, params: Params, searched_on: str) -> list[DeviceThere]:
+def on_other_devices(found: Found, workshop: Workshop, params: Params, searched_on: str) -> Iterator[DeviceThere]:
     """The confirmed recipes on each device of `params`, but the one that was searched on, that takes their target.
 
     One that cannot be reached, or refuses, is told with its reason, and ends nothing.
     """
-    target, seen = workshop.space.target, []
-    for name, section in params.devices.items():
-        if name == searched_on or not found or (section.targets is not None and target not in section.targets):
+    for name, section in params.devices.items() if found else ():
+        if name == searched_on or (section.targets is not None and workshop.space.target not in section.targets):
             continue
         try:
-            seen.append(_there(found, workshop, params, name))
+            yield _there(found, workshop, params, name)
         except WeighbridgeError as error:
-            seen.append(DeviceThere(name, reason=str(error)))
-    return seen
+            yield DeviceThere(name, reason=str(error))
 
 
 def opening(name: str, section: DeviceSection, root: Path) -> partial[Place]:

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -271,7 +272,7 @@ def test_the_front_is_weighed_on_the_other_devices_and_the_loss_is_told(tmp_path
     assert "board" in {name for name, launches in asked if launches == 3}
 
 
-def test_a_device_that_is_not_reached_costs_its_part_alone(tmp_path, timed):
+def test_a_device_that_is_not_reached_costs_its_part_alone(tmp_path, timed, monkeypatch):
     """The front stands; the text says what was not weighed and why. A device that params do not name is refused."""
     root = small(tmp_path, devices={"local": {}, "board": {"command": ["./no-such-harness"]}})
     found = search(SearchRequest(root=root, trials=3))
@@ -279,6 +280,10 @@ def test_a_device_that_is_not_reached_costs_its_part_alone(tmp_path, timed):
     assert "On board: not weighed: board: its command './no-such-harness' cannot be started" in results.as_text(found)
     with pytest.raises(InputError, match="no device 'phone' takes onnxruntime files"):
         search(SearchRequest(root=root, trials=3, device="phone"))
+    interrupted = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(run_module, "on_other_devices", interrupted)
+    again = search(SearchRequest(root=root, trials=3))
+    assert (again.interrupted, again.confirmed) == (True, found.confirmed)
 
 
 @pytest.mark.parametrize("what", ["file", "journal"])
