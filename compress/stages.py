@@ -25,6 +25,7 @@ from weighbridge.compress.training.checkpoint import write_checkpoint
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.splits import calibration
 from weighbridge.core.documents import REFUSAL, ArtifactFile, Manifest, Refusal
+from weighbridge.core.documents.inputs import missing_in
 from weighbridge.core.documents.manifest import WeightsFile, made_by
 from weighbridge.core.errors import InputError, InvariantError, WeighbridgeError
 from weighbridge.core.facts.targets import DEFAULT_TARGET
@@ -41,7 +42,7 @@ def prepare(root: Path, progress: Progress = silent) -> None:
     """Call the data factory, check its splits, and write them as `.npz` with `data.json` beside them."""
     project = Project(root)
     where = f"{project.params_file}: data.factory"
-    data = load_data(project.params.data.factory, where)
+    data = load_data(project.params.data.factory, where, missing_in(project.params.inputs))
     if set(data.train.inputs) != set(data.test.inputs):
         raise InputError(
             f"train has the inputs {', '.join(data.train.inputs)}, test has {', '.join(data.test.inputs)}", where=where

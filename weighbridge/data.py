@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ Array = NDArray[Any]
 class Split:
     """Examples, mostly with labels.
 
-    `inputs` maps each model input's name to an array (n, …); `labels` is (n,) of integer classes, (n,) or (n, k) of
-    floats for regression, or what the task says; without labels (given none, they are (n, 0)) only agreement with the
+    `inputs` maps each model input's name to an array (n, …) of numbers or text; `labels` is (n,) of classes, integers or
+    text, (n,) or (n, k) of floats for regression, or what the task says; without labels (given none, they are (n, 0)) only agreement with the
     baseline can be judged. `slices` maps a name to a boolean mask (n,). `groups` (n,) of integers or text says which
     examples belong together (a document, a patient, a video): intervals then draw whole groups. Raises `InputError`
     where lengths, types or values are wrong.
@@ -64,14 +64,31 @@ class Split:
             )
 
     def _check(self, name: str, array: Any) -> None:
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
-            raise InputError(f"{name!r} is not an array of numbers", where="data")
+        if isinstance(array, np.ndarray) and array.dtype.kind in "OS":
+            raise InputError(
+                f"{name!r} is an array of {'bytes' if array.dtype.kind == 'S' else 'Python objects'}",
+                where="data",
+                fix="expected numbers, or text as a unicode array: array.astype(str)",
+            )
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufbU":
+            raise InputError(f"{name!r} is not an array of numbers or text", where="data")
         if array.ndim == 0:
             raise InputError(f"{name!r} has no examples: it is a single number", where="data")
         if len(array) != len(self):
             raise InputError(f"{name!r} has {len(array)} examples, the labels {len(self)}", where="data")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(f"{name!r} holds NaN or infinite values", where="data")
+        if array.dtype.kind == "f" and (np.isinf(array).any() or (name == LABELS and np.isnan(array).any())):
+            raise InputError(f"{name!r} contains {'NaN or ' if name == LABELS else ''}infinite values", where="data")
+
+    def require_known(self, missing: Collection[str], where: str) -> None:
+        """Raise `InputError` for NaN in an input that is not among `missing`, those that may lack values."""
+        for name, array in self.inputs.items():
+            if name not in missing and array.dtype.kind == "f" and np.isnan(array).any():
+                raise InputError(
+                    f"{name!r} contains NaN",
+                    where=where,
+                    fix=f"where these are missing values that the model expects, declare inputs: "
+                    f"{{{name}: {{missing: true}}}}",
+                )
 
     @property
     def labelled(self) -> bool:
@@ -182,8 +199,8 @@ def call_factory(reference: str, where: str) -> Any:
         raise InputError(f"{reference} failed: {error!r}", where=where) from error
 
 
-def load_data(reference: str, where: str = "params.yaml: data.factory") -> Data:
-    """Call a data factory and check what it returned."""
+def load_data(reference: str, where: str = "params.yaml: data.factory", missing: Collection[str] | None = ()) -> Data:
+    """Call a data factory and check what it returned; inputs in `missing` may contain NaN, any where it is None."""
     data = call_factory(reference, where)
     if not isinstance(data, Data):
         raise InputError(
@@ -192,6 +209,9 @@ def load_data(reference: str, where: str = "params.yaml: data.factory") -> Data:
     for name, split in (("train", data.train), ("test", data.test)):
         if len(split) == 0:
             raise InputError(f"the {name} split is empty", where=where)
+    for split in (data.train, data.test, data.calibration):
+        if split is not None and missing is not None:
+            split.require_known(missing, where)
     return data
 
 

@@ -117,7 +117,7 @@ def batches(proto: ModelProto, split: Split, size: int = 64) -> Iterator[dict[st
 
 
 def _fed(port: Port, values: Array) -> Array:
-    expected = None if port.dtype in ("unknown", "bfloat16") else np.dtype(port.dtype)
+    expected = None if port.dtype in ("unknown", "bfloat16", "string") else np.dtype(port.dtype)
     return np.ascontiguousarray(values if expected is None else values.astype(expected, copy=False))
 
 
@@ -135,6 +135,7 @@ def run(proto: ModelProto, split: Split, where: str, *, level: str = "all", fini
     outputs = [
         np.concatenate([np.atleast_1d(values[index]) for values in collected]) for index in range(len(collected[0]))
     ]
+    outputs = [output.astype(np.str_) if output.dtype.kind == "O" else output for output in outputs]
     for index, output in enumerate(outputs):
         if finite and output.dtype.kind == "f" and not np.isfinite(output).all():
             raise InvariantError(f"output {index} is not finite on calibration data", where=where)

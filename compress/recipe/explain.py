@@ -150,7 +150,8 @@ def few_examples(project: Project) -> Data:
     if (project.data_folder / "data.json").is_file():
         data, _ = project.data()
     else:
-        data = load_data(project.params.data.factory, f"{project.params_file}: data.factory")
+        where = f"{project.params_file}: data.factory"
+        data = load_data(project.params.data.factory, where, missing_in(project.params.inputs))
     return few_of(project, data)
 
 

@@ -73,7 +73,7 @@ def balanced(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.intp]:
     Labels that are not classes (floats) are drawn without regard to their values.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
-    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+    if labels.dtype.kind not in "iuU" or labels.ndim != 1:
         return np.sort(order[:count])
     # How many of its class come before an example: taking by that rank deals the classes out in turn.
     rank = np.empty(len(labels), dtype=np.intp)
@@ -105,7 +105,7 @@ def calibration(train: Split, given: Split | None, seed: int, where: str) -> Spl
     chosen = given if given is not None else train.take(balanced(train.labels, CALIBRATION, seed))
     if len(chosen) == 0:
         raise InputError("the calibration split is empty", where=where, fix="give examples, or leave it None")
-    if chosen.labels.dtype.kind in "iu" and len(np.unique(chosen.labels)) == 1 and len(np.unique(train.labels)) > 1:
+    if chosen.labels.dtype.kind in "iuU" and len(np.unique(chosen.labels)) == 1 and len(np.unique(train.labels)) > 1:
         raise InputError(
             f"the calibration split holds one class alone ({chosen.labels.flat[0]})",
             where=where,

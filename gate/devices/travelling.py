@@ -42,7 +42,7 @@ def made_ready(journey: Journey) -> Journey:
     journey as it is: the device calls the factory.
     """
     try:
-        data = load_data(journey.factory)
+        data = load_data(journey.factory, missing=None)
     except InputError:
         return journey  # what it needs may be there and not here
     module = journey.factory.partition(":")[0]

@@ -113,13 +113,17 @@ def check_repeatable(first: Sequence[Array], second: Sequence[Array], name: str)
             same = ours == theirs
         differing = ~same.reshape(len(same), -1).all(axis=1)
         if differing.any():
-            far = float(np.abs(ours.astype(np.float64) - theirs).max())
+            far = f" (by up to {_apart(ours, theirs):.3g})" if ours.dtype.kind in "fiub" else ""
             raise MeasurementError(
                 f"its answers differ between runs: of {len(same)} examples answered in two processes, "
-                f"{int(differing.sum())} got other values of output {index} (by up to {far:.3g})",
+                f"{int(differing.sum())} got other values of output {index}{far}",
                 where=name,
                 fix="does it contain random operators, such as dropout that was left on?",
             )
+
+
+def _apart(ours: Array, theirs: Array) -> float:
+    return float(np.abs(ours.astype(np.float64) - theirs).max())
 
 
 def check_answers(outputs: Sequence[Array], split: Split, name: str) -> None:
@@ -147,7 +151,11 @@ def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[
     small, large = (answers_of(worker, split.inputs, feeding, outputs, batch) for batch in batches)
     return all(
         ours.shape == theirs.shape
-        and np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(np.abs(ours).max(initial=0)))
+        and (
+            np.array_equal(ours, theirs)
+            if ours.dtype.kind == "U"
+            else np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(np.abs(ours).max(initial=0)))
+        )
         for ours, theirs in zip(small, large, strict=True)
     )
 
@@ -196,10 +204,12 @@ def _padded(array: Array, padding: int) -> Array:
 
 
 def check_numbers(outputs: Sequence[Array], name: str) -> None:
-    """Raise `MeasurementError` for outputs, each (n, …), that are not finite numbers."""
+    """Raise `MeasurementError` for outputs, each (n, …), that are neither finite numbers nor text."""
     for index, array in enumerate(outputs):
+        if array.dtype.kind == "U":
+            continue
         if array.dtype.kind not in "iufb":
-            raise MeasurementError(f"output {index} is {array.dtype}, not numbers", where=name)
+            raise MeasurementError(f"output {index} is {array.dtype}, neither numbers nor text", where=name)
         bad = len(array) - int(np.isfinite(array.reshape(len(array), -1)).all(axis=1).sum())
         if bad:
             raise MeasurementError(f"{bad} of {len(array)} answers contain NaN or infinite values", where=name)

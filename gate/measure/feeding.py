@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.core.documents import InputSection
+from weighbridge.core.documents.inputs import missing_in
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import Port, Signature
 from weighbridge.data import Split
@@ -62,6 +63,7 @@ def feeding(
     if len(split) == 0:
         raise InputError("the evaluation set is empty", where=where)
     told = declared or {}
+    split.require_known(missing_in(told), where)
     ports = {port.name: port for port in signature.inputs}
     if unknown := sorted(split.inputs.keys() - ports.keys()):
         raise InputError(f"has {unknown[0]!r}, which is not an input of the model ({listed(ports)})", where=where)
@@ -92,7 +94,7 @@ class _Fit:
 
 def _fit(port: Port, array: np.ndarray, section: InputSection | None, where: str) -> _Fit:
     name = port.name
-    if array.dtype != np.dtype(port.dtype):
+    if array.dtype.kind != "U" if port.dtype == "string" else array.dtype != np.dtype(port.dtype):
         raise InputError(f"{name!r} is {array.dtype}; the model takes {port.dtype}", where=where)
     if port.shape == ("...",):
         return _Fit(None if section is not None and section.constant else 0)

@@ -18,7 +18,7 @@ import numpy as np
 
 from weighbridge.gate.measure.frames import Array, pack_arrays, unpack_arrays
 from weighbridge.gate.measure.process_limits import peak_memory, run_delay
-from weighbridge.gate.measure.worker_inputs import Feed, by_example, feeds, one_token
+from weighbridge.gate.measure.worker_inputs import Feed, as_array, by_example, feeds, one_token
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -237,11 +237,13 @@ class Operations:
 
     def check(self, outputs: list[Array], *, values: bool = True) -> None:
         """Inputs of one shape give outputs of one type and shape, always; a NaN or an infinity is a refusal."""
-        found = tuple((output.dtype.str, output.shape) for output in map(np.asarray, outputs))
+        arrays = [as_array(output) for output in outputs]
+        # Text is as wide as its longest word, which is no change of type.
+        found = tuple(("text" if array.dtype.kind == "U" else array.dtype.str, array.shape) for array in arrays)
         fed = tuple((name, array.shape) for name, array in self.fed.items())
         if self.shapes.setdefault(fed, found) != found:
             raise ArtifactFault(f"outputs changed between calls: {self.shapes[fed]}, then {found}")
-        if values and not all(np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
+        if values and not all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
             raise ArtifactFault("an output contains NaN or infinite values")
 
 

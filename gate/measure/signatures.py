@@ -46,10 +46,18 @@ def same_outputs(reference: Signature, other: Signature, where: str, against: st
     for our, their in zip(ours, theirs, strict=True):
         if their.dtype != our.dtype:
             raise InputError(f"output {our.name!r} is {their.dtype}; in {against} it is {our.dtype}", where=where)
+        if their.classes != our.classes:
+            raise InputError(
+                f"output {our.name!r} has the classes {_classes(their)}; in {against} they are {_classes(our)}", where=where
+            )
         if not _alike(our.shape, their.shape):
             raise InputError(
                 f"output {our.name!r} has shape {shape_of(their)}; in {against} it has {shape_of(our)}", where=where
             )
+
+
+def _classes(port: Port) -> str:
+    return ", ".join(map(str, port.classes[:10])) + (", …" if len(port.classes) > 10 else "") or "of no names"
 
 
 def _shape(port: Port) -> tuple[int | None, ...]:

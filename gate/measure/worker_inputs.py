@@ -41,9 +41,22 @@ def one_token(array: Array, mode: str, axis: int) -> Array:
     return np.asarray(end + 1, array.dtype) if mode == "count" else end
 
 
+def as_array(output: Any) -> Array:
+    """One output as an array: text as unicode, a sequence of maps as scores (n, classes) in the order of their keys.
+
+    onnxruntime gives tensors of text as Python objects, and ZipMap's maps with one key a class, the same for each row.
+    """
+    if isinstance(output, list):
+        if not all(isinstance(row, dict) and row.keys() == output[0].keys() for row in output):
+            raise TypeError("an output is a sequence of something else than maps with the same keys")
+        return np.array([[row[key] for key in sorted(row)] for row in output], np.float32)
+    array = np.asarray(output)
+    return array.astype(np.str_) if array.dtype.kind == "O" else array
+
+
 def by_example(outputs: list[Array], axes: Mapping[str, int]) -> list[Array]:
     """Outputs with examples along their first axis; `axes` says where it is another one, by index."""
-    found = [np.asarray(output) for output in outputs]
+    found = [as_array(output) for output in outputs]
     return [
         np.moveaxis(output, axes[str(index)], 0) if str(index) in axes else output for index, output in enumerate(found)
     ]

@@ -231,7 +231,7 @@ def _journey(params: Params, budgets: Iterable[Budget], root: Path) -> Journey |
     """The user's code around the model; loaded only where a budget asks for it."""
     if not any(budget.metric == "latency.end_to_end" for budget in budgets):
         return NO_JOURNEY
-    data = load_data(params.data.factory)
+    data = load_data(params.data.factory, missing=None)
     if data.preprocess is None or data.raw is None:
         return NO_JOURNEY
     return Journey(params.data.factory, code_folder(root.resolve(), params.data.factory.partition(":")[0]))

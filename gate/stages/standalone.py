@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from weighbridge.core.documents import (
     Weighing,
 )
 from weighbridge.core.documents.base import parse
+from weighbridge.core.documents.inputs import missing_in
 from weighbridge.core.documents.params import read_budgets
 from weighbridge.core.files import atomic_write
 from weighbridge.core.formatting import quantity
@@ -96,7 +97,7 @@ def run(request: StandaloneRequest, progress: Progress = silent, width: int | No
 
 
 def _job(request: StandaloneRequest) -> tuple[Job, bool]:
-    split, journey = _examples(request.data)
+    split, journey = _examples(request.data, missing_in(request.inputs))
     budgets = read_budgets(request.budgets) if request.budgets else default_budgets(split, request.task)
     metrics = (*request.metrics, *task_metrics(request.task))
     budgets = with_metrics(budgets, metrics)
@@ -119,11 +120,11 @@ def _job(request: StandaloneRequest) -> tuple[Job, bool]:
     return job, request.budgets is None
 
 
-def _examples(data: str) -> tuple[Split, Journey | str]:
+def _examples(data: str, missing: Collection[str]) -> tuple[Split, Journey | str]:
     """The evaluation set: an `.npz` file, or the test split of a data factory."""
     if data.endswith(".npz") or ":" not in data:
         return read_npz(Path(data)), NO_JOURNEY
-    loaded = load_data(data, "--data")
+    loaded = load_data(data, "--data", missing)
     if loaded.preprocess is None or loaded.raw is None:
         return loaded.test, NO_JOURNEY
     return loaded.test, Journey(data, Path.cwd())

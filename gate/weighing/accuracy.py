@@ -48,7 +48,8 @@ def _measure(name: str, answers: Answers, seed: int, user: Score | None) -> Evid
         ours, theirs = PAIRED[name](answers)
         return paired(ours, theirs) if answers.groups is None else _grouped(name, ours, theirs, answers, seed)
     if name in RESAMPLED:
-        return _resample(_decided(answers) if name == "accuracy.f1" else answers, RESAMPLED[name], seed)
+        shown = _decided(answers) if name == "accuracy.f1" else replace(answers, labels=answers.by_place())
+        return _resample(shown, RESAMPLED[name], seed)
     if name in METRICS and METRICS[name].kind == "examples":
         raise UnfitError(f"{name} belongs to another task; {f'this one is {task}' if task else 'none is given'}")
     raise InputError(f"unknown metric over examples: {name!r}")
@@ -69,7 +70,8 @@ def _right(answers: Answers) -> tuple[Array, Array]:
 
 
 def _right_of_five(answers: Answers) -> tuple[Array, Array]:
-    first, second = (_within(output, answers.labels, 5) for output in answers.pair)
+    labels = answers.by_place()
+    first, second = (_within(output, labels, 5) for output in answers.pair)
     return first, second
 
 
@@ -119,12 +121,16 @@ def flips(answers: Answers) -> list[Flip]:
     return [
         Flip(
             index=int(index if answers.index is None else answers.index[index]),
-            label=int(answers.labels[index]),
-            candidate=int(theirs[index]),
+            label=_class(answers.labels[index]),
+            candidate=_class(theirs[index]),
             slices=[name for name, mask in answers.slices.items() if mask[index]],
         )
         for index in found
     ]
+
+
+def _class(value: Any) -> int | str:
+    return str(value) if isinstance(value, str) else int(value)
 
 
 def paired(reference: Array, candidate: Array) -> Proportions:
@@ -154,7 +160,7 @@ def _resample(answers: Answers, prepare: Callable[[Array, Array], Prepared], see
 
 def _decided(answers: Answers) -> Answers:
     """The same answers as classes, where the task says how one score becomes one."""
-    if answers.task is None or answers.task.kind != "classification":
+    if not answers.classes and (answers.task is None or answers.task.kind != "classification"):
         return answers
     ours, theirs = answers.predictions()
     return replace(answers, reference=[ours], candidate=[theirs], judged=(0, 0))

@@ -34,4 +34,5 @@ def answers_of_job(job: Job, reference: str, ours: list[Array], theirs: list[Arr
         groups=job.split.groups,
         better={budget.metric: budget.quantity.better for budget in job.budgets if budget.better is not None},
         roles=(roles(reference), roles("candidate")),
+        classes=job.candidate.signature.outputs[job.outputs["candidate"]].classes,
     )

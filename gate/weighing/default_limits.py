@@ -39,7 +39,7 @@ def default_budgets(split: Split, task: TaskSection | None = None) -> list[Budge
             where="labels",
             fix="add them, or say by --task and --budgets what is compared with the baseline alone (task embedding)",
         )
-    classes = split.labels.dtype.kind in "iub" and split.labels.ndim == 1
+    classes = split.labels.dtype.kind in "iubU" and split.labels.ndim == 1
     if not classes and (form := _classes_in_disguise(split.labels)):
         raise InputError(
             f"the labels are {form}, as {split.labels.dtype} of shape {split.labels.shape}",

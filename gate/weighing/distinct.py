@@ -95,7 +95,7 @@ def remarks(found: Distinct, answers: Answers, against: str) -> list[str]:
             f"once{kept}, which leaves {len(found):,} examples."
         )
     labels = answers.labels
-    if labels.ndim == 1 and labels.dtype.kind in "iub" and len(labels) and (labels == labels[0]).all():
+    if labels.ndim == 1 and labels.dtype.kind in "iubU" and len(labels) and (labels == labels[0]).all():
         said.append(
             f"The test set has one class: all labels are {int(labels[0])}, and a model that always answers that is "
             "right on each of them."

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.answers.agreement import Own
@@ -41,6 +42,9 @@ class Answers:
     roles: tuple[tuple[int, ...], tuple[int, ...]] = ((0, 1, 2), (0, 1, 2))
     """Of a detector: indices of boxes, scores and classes, of reference and candidate."""
 
+    classes: tuple[int | str, ...] = ()
+    """What the judged scores are of, in their order, where the models' files name it."""
+
     @property
     def pair(self) -> tuple[Array, Array]:
         """The judged outputs of reference and candidate, each (n, …)."""
@@ -49,9 +53,21 @@ class Answers:
     def predictions(self) -> tuple[Array, Array]:
         """Predicted classes (n,) of reference and candidate; raises `UnfitError` where the output is no class."""
         ours, theirs = self.pair
-        if self.task is None:
-            return predicted_classes(ours, self.labels), predicted_classes(theirs, self.labels)
+        if self.task is None or (self.task.kind == "classification" and self.classes):
+            names = self.classes
+            return predicted_classes(ours, self.labels, names), predicted_classes(theirs, self.labels, names)
         if self.task.kind != "classification":
             raise UnfitError(f"the task is {self.task.kind}: an answer is not one class")
         limit = threshold(self.task, ours)
         return decided_classes(ours, self.labels, limit), decided_classes(theirs, self.labels, limit)
+
+    def by_place(self) -> Array:
+        """The labels (n,) as places among the classes that the judged scores are of; as they are where none is named."""
+        if not self.classes:
+            return self.labels
+        predicted_classes(self.pair[0], self.labels, self.classes)
+        places = {name: place for place, name in enumerate(self.classes)}
+        unknown = next((label for label in self.labels.tolist() if label not in places), None)
+        if unknown is not None:
+            raise UnfitError(f"the label {unknown!r} is not a class of the output")
+        return np.array([places[label] for label in self.labels.tolist()], np.int64)

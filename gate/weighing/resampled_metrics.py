@@ -35,7 +35,7 @@ def _f1(output: Array, labels: Array) -> Prepared:
 def _auc(output: Array, labels: Array) -> Prepared:
     """Area under the ROC curve by ranks, ties counted half; several classes: one against the rest, macro average."""
     if labels.dtype.kind not in "iub" or labels.ndim != 1:
-        raise UnfitError("an ROC curve needs integer labels (n,)")
+        raise UnfitError("an ROC curve needs integer labels (n,), or classes that the model's file names")
     flat = output.reshape(len(output), -1).astype(np.float64)
     names = np.unique(labels)
     if flat.shape[1] == 1:
@@ -98,17 +98,28 @@ def _mae(output: Array, labels: Array) -> Prepared:
 RESAMPLED = {"accuracy.f1": _f1, "accuracy.auc": _auc, "accuracy.mae": _mae}
 
 
-def predicted_classes(output: Array, labels: Array) -> Array:
-    """The class (n,) that an output (n, classes), or (n,) of class numbers, decides for each example."""
+def predicted_classes(output: Array, labels: Array, names: Sequence[int | str] = ()) -> Array:
+    """The class (n,) that an output (n, classes), or (n,) of classes, decides for each example.
+
+    `names` are the classes that scores are of, where these are not 0, 1, ….
+    """
     _check_labels(labels)
     flat = output.reshape(len(output), -1)
-    if output.dtype.kind in "iub" and flat.shape[1] == 1:
+    if output.dtype.kind in "iubU" and flat.shape[1] == 1:
+        _check_kind(labels, flat[:, 0], "the output gives")
         return np.asarray(flat[:, 0])
     if output.ndim < 2 or flat.shape[1] != output.shape[1] or flat.shape[1] < 2:
         raise UnfitError(
             f"an output of shape {output.shape} gives no class per example; use a metric of your own, or say "
             "`task: classification` where one score means yes and no"
         )
+    if names:
+        known = np.array(names)
+        _check_kind(labels, known, f"the classes are {', '.join(map(str, names[:10]))}:")
+        if len(labels) and not np.isin(labels, known).any():
+            raise UnfitError(f"no label is one of the model's classes ({', '.join(map(str, names[:10]))})")
+        return np.asarray(known[flat.argmax(axis=1)])
+    _check_kind(labels, flat, "the output gives scores, and its file does not name their classes:")
     if len(labels) and (labels.min() < 0 or labels.max() >= flat.shape[1]):
         raise InputError(f"labels go from {labels.min()} to {labels.max()}; the model has {flat.shape[1]} classes")
     return np.asarray(flat.argmax(axis=1))
@@ -118,7 +129,7 @@ def decided_classes(output: Array, labels: Array, limit: float) -> Array:
     """The class (n,) of a classifier, whose one score says yes above `limit` where it gives one alone."""
     _check_labels(labels)
     if decisions.one_score(output):
-        if not np.isin(labels, (0, 1)).all():
+        if labels.dtype.kind == "U" or not np.isin(labels, (0, 1)).all():
             raise UnfitError("one score per example needs labels 0 and 1")
         return decisions.classes(output, limit)
     return predicted_classes(output, labels)
@@ -127,5 +138,12 @@ def decided_classes(output: Array, labels: Array, limit: float) -> Array:
 def _check_labels(labels: Array) -> None:
     if labels.size == 0:
         raise UnfitError("the examples have no labels")
-    if labels.dtype.kind not in "iub" or labels.ndim != 1:
-        raise UnfitError(f"the labels are {labels.dtype} of shape {labels.shape}; classes are integers (n,)")
+    if labels.dtype.kind not in "iubU" or labels.ndim != 1:
+        raise UnfitError(f"the labels are {labels.dtype} of shape {labels.shape}; classes are integers or text (n,)")
+
+
+def _check_kind(labels: Array, found: Array, what: str) -> None:
+    """Text is compared with text, numbers with numbers."""
+    if (labels.dtype.kind == "U") != (found.dtype.kind == "U"):
+        kinds = ["text" if array.dtype.kind == "U" else "numbers" for array in (found, labels)]
+        raise UnfitError(f"{what} {kinds[0]}, the labels are {kinds[1]}; judge another output (--output, task.output)")

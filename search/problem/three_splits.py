@@ -53,7 +53,8 @@ def searched(root: Path, target: str | None, folder: Path, progress: Progress, *
     chosen = chosen_target(project, target)
     where = f"{project.params_file}: data.factory"
     stored = (project.data_folder / "data.json").is_file()
-    data = project.data()[0] if stored else load_data(project.params.data.factory, where)
+    missing = missing_in(project.params.inputs)
+    data = project.data()[0] if stored else load_data(project.params.data.factory, where, missing)
     parts, confirm = splits(data, where)
     remarks: list[str] = []
     own = training and project.params.model.factory is not None and project.params.train.epochs > 0

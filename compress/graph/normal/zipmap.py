@@ -5,19 +5,20 @@ from __future__ import annotations
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from weighbridge.compress.graph.normal.walk import copied
+from weighbridge.core.formats.onnx_file import name_classes, zipmap_classes
 
 
 def unwrapped(proto: ModelProto) -> ModelProto:
-    """The model whose ZipMap outputs are the tensors inside: (n, classes), in the order of the class labels."""
+    """The model whose ZipMap outputs are the tensors inside: (n, classes), which the file names in their order."""
     zips = {node.output[0]: node for node in proto.graph.node if _is_zipmap(node)}
     if not zips:
         return proto
     model = copied(proto)
     for value in model.graph.output:
         if value.name in zips:
-            classes = _classes(zips[value.name])
-            tensor = helper.make_tensor_value_info(value.name, TensorProto.FLOAT, [None, classes])
-            value.CopyFrom(tensor)
+            classes = zipmap_classes(zips[value.name])
+            value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, [None, len(classes) or None]))
+            name_classes(model, value.name, classes)
     body = [_plain(node) for node in model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(body)
@@ -32,8 +33,3 @@ def _plain(node: NodeProto) -> NodeProto:
     if _is_zipmap(node):
         return helper.make_node("Identity", list(node.input), list(node.output), name=node.name)
     return NodeProto.FromString(node.SerializeToString())
-
-
-def _classes(node: NodeProto) -> int | None:
-    counts = [len(item.ints) or len(item.strings) for item in node.attribute if item.name.startswith("classlabels")]
-    return max(counts, default=0) or None

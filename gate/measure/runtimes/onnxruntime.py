@@ -44,6 +44,6 @@ def load(path: str, threads: int) -> Model:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for output in session.get_outputs():
-        if not output.type.startswith("tensor("):
-            raise TypeError(f"output {output.name!r} is a {output.type}; only tensors can be weighed")
+        if not output.type.startswith(("tensor(", "seq(map(")):
+            raise TypeError(f"output {output.name!r} is a {output.type}; tensors and ZipMap's maps can be weighed")
     return Model(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -23,6 +24,8 @@ class InputSection(Written):
     free_axes: list[Annotated[int, Field(ge=0, le=8)]] = []
     """Of a module's input: axes beside the batch whose length differs, such as tokens or a cache; the export leaves
     them open."""
+    missing: bool = False
+    """Values may be missing: the data's array may contain NaN, which the model is given as it is."""
     step: Literal["last", "grow", "count"] | None = None
     """Of a model with a cache: what a step of one token after a prompt gets. `last`, which is taken where it is not
     given: the prompt's last entry. `grow`: all of the prompt's and one more (an attention mask). `count`: the number
@@ -33,7 +36,9 @@ class InputSection(Written):
         if self.constant and (self.batch_axis is not None or self.carry is not None):
             raise ValueError("an input that is constant has neither 'batch_axis' nor 'carry'")
         if not self.model_fields_set:
-            raise ValueError("expected one of 'batch_axis', 'constant: true', 'carry', 'free_axes' and 'step'")
+            raise ValueError("expected one of 'batch_axis', 'constant: true', 'carry', 'free_axes', 'missing' and 'step'")
+        if self.missing and (self.constant or self.carry is not None):
+            raise ValueError("'missing' is for what is neither constant nor carried")
         if self.step is not None and (self.constant or self.carry is not None):
             raise ValueError("'step' is for what is neither constant nor carried")
         if self.axis in self.free_axes:
@@ -44,3 +49,8 @@ class InputSection(Written):
     def axis(self) -> int:
         """The axis that counts examples."""
         return self.batch_axis or 0
+
+
+def missing_in(inputs: Mapping[str, InputSection]) -> frozenset[str]:
+    """The inputs whose values may be missing."""
+    return frozenset(name for name, section in inputs.items() if section.missing)

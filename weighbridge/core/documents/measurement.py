@@ -105,8 +105,8 @@ class Flip(Recorded):
     """One example that the reference answered rightly and the candidate wrongly."""
 
     index: int = Field(ge=0)
-    label: int
-    candidate: int
+    label: int | str
+    candidate: int | str
     """What the candidate answered."""
     slices: list[str] = []
 

@@ -6,7 +6,9 @@ file is one `InputError` before any runtime sees it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,8 @@ __all__ = [
     "signature",
 ]
 
+CLASSES = "weighbridge.classes:"
+"""Before an output's name: the key of a file's metadata that lists the classes of its scores."""
 UNKNOWN_RANK = ("...",)
 """`Port.shape` of a value whose rank the file does not state."""
 
@@ -49,6 +53,8 @@ class Port:
     """As numpy names it (`float32`, `int64`, `bfloat16`); `sequence`, `map` or `optional` for what is no tensor."""
     shape: tuple[int | str | None, ...]
     """Sizes; a name where the size is symbolic, None where it is open, `("...",)` where the rank is unknown."""
+    classes: tuple[int | str, ...] = ()
+    """Of scores by class, the classes in the order of the scores, where the file names them."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +134,34 @@ def signature(proto: ModelProto) -> Signature:
     """Inputs and outputs in the file's order; initializers are not inputs."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     weights |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
+    classes = classes_of(proto)
     return Signature(
         tuple(_port(value) for value in proto.graph.input if value.name not in weights),
-        tuple(_port(value) for value in proto.graph.output),
+        tuple(replace(_port(value), classes=classes.get(value.name, ())) for value in proto.graph.output),
     )
+
+
+def classes_of(proto: ModelProto) -> dict[str, tuple[int | str, ...]]:
+    """By output, the classes in the order of its scores: of ZipMap, whose maps are read in the order of their keys, and
+    of scores that our own files name so (see `name_classes`).
+    """
+    stated = [item for item in proto.metadata_props if item.key.startswith(CLASSES)]
+    found = {item.key.removeprefix(CLASSES): tuple(json.loads(item.value)) for item in stated}
+    for node in proto.graph.node:
+        if node.domain == "ai.onnx.ml" and node.op_type == "ZipMap":
+            found[node.output[0]] = tuple(sorted(zipmap_classes(node)))
+    return found
+
+
+def zipmap_classes(node: NodeProto) -> list[int | str]:
+    """The classes of a ZipMap, in the order of the scores that it reads."""
+    named = [item for item in node.attribute if item.name.startswith("classlabels")]
+    return [label if isinstance(label, int) else label.decode() for item in named for label in (item.ints or item.strings)]
+
+
+def name_classes(proto: ModelProto, output: str, classes: Sequence[int | str]) -> None:
+    """Have a file say which class each score of an output is."""
+    proto.metadata_props.add(key=f"{CLASSES}{output}", value=json.dumps(list(classes)))
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:

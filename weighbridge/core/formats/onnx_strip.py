@@ -6,18 +6,23 @@ from collections.abc import Iterator
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
+from weighbridge.core.formats.onnx_file import CLASSES
 from weighbridge.core.formats.onnx_walk import subgraphs
 
 
 def strip_metadata(proto: ModelProto) -> ModelProto:
-    """A copy without what no runtime needs: doc strings, producer, metadata, inferred shapes of inner values.
+    """A copy without what no runtime needs: doc strings, producer, inferred shapes of inner values, and metadata but for
+    the names of classes.
 
     Exporters store stack traces with absolute paths there; sizes and digests must not depend on them.
     """
     bare = ModelProto()
     bare.CopyFrom(proto)
-    for name in ("producer_name", "producer_version", "domain", "model_version", "doc_string", "metadata_props"):
+    for name in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
         bare.ClearField(name)
+    kept = [item for item in proto.metadata_props if item.key.startswith(CLASSES)]
+    bare.ClearField("metadata_props")
+    bare.metadata_props.extend(kept)
     for function in bare.functions:
         function.ClearField("doc_string")
         function.ClearField("metadata_props")
