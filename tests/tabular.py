@@ -29,8 +29,14 @@ def tabular(path, *, noise=0.0, padding=0, kinds=KINDS, hidden=0):
     stored, last, width = [numpy_helper.from_array(np.array([-1, 3]), "flat")], "features", 5
     if hidden:
         first, second = rng.standard_normal((5, hidden)), rng.standard_normal((hidden, 16)) / np.sqrt(hidden)
-        stored += [numpy_helper.from_array(part.astype(np.float32), name) for name, part in (("a", first), ("b", second))]
-        before += [node("MatMul", ["features", "a"], ["w"]), node("Relu", ["w"], ["r"]), node("MatMul", ["r", "b"], ["d"])]
+        stored += [
+            numpy_helper.from_array(part.astype(np.float32), name) for name, part in (("a", first), ("b", second))
+        ]
+        before += [
+            node("MatMul", ["features", "a"], ["w"]),
+            node("Relu", ["w"], ["r"]),
+            node("MatMul", ["r", "b"], ["d"]),
+        ]
         last, width = "d", 16
     weights = rng.standard_normal((3, width)) + noise * np.random.default_rng(4).standard_normal((3, width))
     after = [
@@ -68,7 +74,7 @@ def rows(count=200, seed=0):
 
 def labelled(path, split):
     """The rows with the labels that a model gives."""
-    import onnxruntime  # noqa: PLC0415  # not where the module is imported
+    import onnxruntime  # not where the module is imported
 
     runner = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return Split(split.inputs, runner.run(["label"], dict(split.inputs))[0].astype(str))

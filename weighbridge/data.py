@@ -19,9 +19,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError
+from weighbridge.core.ragged import Ragged, is_ragged, plain, values_of
+
+__all__ = [
+    "Array",
+    "Data",
+    "Ragged",
+    "Split",
+    "call_factory",
+    "code_folder",
+    "examples_of",
+    "import_callable",
+    "load_data",
+    "read_npz",
+    "search_below",
+    "write_arrays",
+    "write_npz",
+]
 
 LABELS = "labels"
 GROUPS = "groups"
+IGNORED = -100
+"""The label of what does not count: padding, as PyTorch's losses have it."""
 SLICE_PREFIX = "slice:"
 
 Array = NDArray[Any]
@@ -31,11 +50,12 @@ Array = NDArray[Any]
 class Split:
     """Examples, mostly with labels.
 
-    `inputs` maps each model input's name to an array (n, …) of numbers or text; `labels` is (n,) of classes, integers or
-    text, (n,) or (n, k) of floats for regression, or what the task says; without labels (given none, they are (n, 0)) only agreement with the
-    baseline can be judged. `slices` maps a name to a boolean mask (n,). `groups` (n,) of integers or text says which
-    examples belong together (a document, a patient, a video): intervals then draw whole groups. Raises `InputError`
-    where lengths, types or values are wrong.
+    `inputs` maps each model input's name to an array (n, …) of numbers or text, or a list of n arrays where examples
+    differ in length (they become a `Ragged`). `labels` is (n,) of classes, integers or text, (n,) or (n, k) of floats
+    for regression, or what the task says; a list with one array an example is filled up with -100; without labels
+    (given none, they are (n, 0)) only agreement with the baseline can be judged. `slices` maps a name to a boolean mask
+    (n,). `groups` (n,) of integers or text says which examples belong together (a document, a patient, a video):
+    intervals then draw whole groups. Raises `InputError` where lengths, types or values are wrong.
     """
 
     inputs: Mapping[str, Array]
@@ -46,9 +66,14 @@ class Split:
     def __post_init__(self) -> None:
         if not self.inputs:
             raise InputError("holds no input array", where="data")
+        object.__setattr__(self, "inputs", {name: _arrays(name, array) for name, array in self.inputs.items()})
+        given: Any = self.labels
+        if isinstance(given, list | tuple):
+            labels = _arrays(LABELS, given)
+            object.__setattr__(self, "labels", labels.padded(IGNORED) if is_ragged(labels) else labels)
         if isinstance(self.labels, np.ndarray) and self.labels.shape == (0, 0):
             first = next(iter(self.inputs.values()))
-            count = len(first) if isinstance(first, np.ndarray) and first.ndim else 0
+            count = len(first) if isinstance(first, np.ndarray | Ragged) and first.ndim else 0
             object.__setattr__(self, "labels", np.zeros((count, 0), np.float32))
         for name, array in {LABELS: self.labels, **self.inputs}.items():
             self._check(name, array)
@@ -63,7 +88,8 @@ class Split:
                 where="data",
             )
 
-    def _check(self, name: str, array: Any) -> None:
+    def _check(self, name: str, given: Any) -> None:
+        array = given.flat if is_ragged(given) else given
         if isinstance(array, np.ndarray) and array.dtype.kind in "OS":
             raise InputError(
                 f"{name!r} is an array of {'bytes' if array.dtype.kind == 'S' else 'Python objects'}",
@@ -74,15 +100,15 @@ class Split:
             raise InputError(f"{name!r} is not an array of numbers or text", where="data")
         if array.ndim == 0:
             raise InputError(f"{name!r} has no examples: it is a single number", where="data")
-        if len(array) != len(self):
-            raise InputError(f"{name!r} has {len(array)} examples, the labels {len(self)}", where="data")
+        if len(given) != len(self):
+            raise InputError(f"{name!r} has {len(given)} examples, the labels {len(self)}", where="data")
         if array.dtype.kind == "f" and (np.isinf(array).any() or (name == LABELS and np.isnan(array).any())):
             raise InputError(f"{name!r} contains {'NaN or ' if name == LABELS else ''}infinite values", where="data")
 
     def require_known(self, missing: Collection[str], where: str) -> None:
         """Raise `InputError` for NaN in an input that is not among `missing`, those that may lack values."""
         for name, array in self.inputs.items():
-            if name not in missing and array.dtype.kind == "f" and np.isnan(array).any():
+            if name not in missing and array.dtype.kind == "f" and np.isnan(values_of(array)).any():
                 raise InputError(
                     f"{name!r} contains NaN",
                     where=where,
@@ -114,6 +140,7 @@ class Split:
         lines = []
         named = {**self.inputs, **_beside(self)}
         named.update({f"{SLICE_PREFIX}{name}": mask for name, mask in self.slices.items()})
+        named = plain(named)
         for name in sorted(named):
             array = np.ascontiguousarray(named[name])
             lines.append(
@@ -209,16 +236,18 @@ def load_data(reference: str, where: str = "params.yaml: data.factory", missing:
     for name, split in (("train", data.train), ("test", data.test)):
         if len(split) == 0:
             raise InputError(f"the {name} split is empty", where=where)
-    for split in (data.train, data.test, data.calibration):
-        if split is not None and missing is not None:
-            split.require_known(missing, where)
+    for part in (data.train, data.test, data.calibration):
+        if part is not None and missing is not None:
+            part.require_known(missing, where)
     return data
 
 
 def write_npz(path: Path, split: Split) -> None:
-    """Write a split as `.npz`: one array per input by its name, `labels`, `groups`, and `slice:<name>` masks."""
+    """Write a split as `.npz`: one array per input by its name (and its `NAME.shapes` where examples differ in length),
+    `labels`, `groups`, and `slice:<name>` masks.
+    """
     masks = {f"{SLICE_PREFIX}{name}": mask for name, mask in split.slices.items()}
-    write_arrays(path, {**split.inputs, **_beside(split), **masks})
+    write_arrays(path, plain({**split.inputs, **_beside(split), **masks}))
 
 
 def _beside(split: Split) -> dict[str, Array]:
@@ -256,9 +285,35 @@ def read_npz(path: Path) -> Split:
         name.removeprefix(SLICE_PREFIX): arrays.pop(name) for name in list(arrays) if name.startswith(SLICE_PREFIX)
     }
     try:
-        return Split(arrays, labels, slices, groups)
+        return Split(_ragged(arrays), labels, slices, groups)
     except InputError as error:
         raise InputError(error.what, where=str(path)) from error
+
+
+def _arrays(name: str, given: Any) -> Any:
+    """An input as it is, or from a list with one array for each example."""
+    if not isinstance(given, list | tuple):
+        return given
+    try:
+        found = Ragged.of([np.asarray(example) for example in given])
+    except ValueError as error:
+        raise InputError(f"{name!r}: {error}", where="data", fix="give one array an example, alike in type") from error
+    return np.stack(list(found)) if (found.shapes == found.shapes[:1]).all() else found
+
+
+def _ragged(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Arrays of a file, where `NAME.lengths` cuts `NAME` along its first axis, and `NAME.shapes` gives whole shapes."""
+    found: dict[str, Any] = dict(arrays)
+    for name in arrays:
+        array, _, kind = name.rpartition(".")
+        if kind not in {"lengths", "shapes"} or array not in arrays:
+            continue
+        make = Ragged.by_lengths if kind == "lengths" else Ragged
+        try:
+            found[array] = make(found[array], found.pop(name))
+        except ValueError as error:
+            raise InputError(f"{array!r} does not fit {name!r}: {error}", where="data") from error
+    return found
 
 
 def examples_of(path: Path, test: float, seed: int = 7) -> Data:

@@ -24,6 +24,7 @@ from weighbridge.compress.recipe.recipe import TECHNIQUES, phases, read_recipe
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Facts, Graph, Step, StepConfig, Subject
 from weighbridge.compress.training.splits import balanced, calibration
+from weighbridge.core.documents.inputs import missing_in
 from weighbridge.core.formats.compressed import compressed_size, level, read_chunks
 from weighbridge.core.formats.onnx_count import counts, macs_by_node
 from weighbridge.core.progress import silent

@@ -28,6 +28,7 @@ from weighbridge.core.documents import DeviceSection
 from weighbridge.core.documents.harness import Answered, Described, Launched
 from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.core.formats.npz_file import read_arrays
+from weighbridge.core.ragged import is_ragged
 from weighbridge.data import Split, write_arrays
 from weighbridge.gate.devices.claims import Witness, believed
 from weighbridge.gate.devices.harness_launch import recording_of
@@ -104,6 +105,12 @@ class Harness(Place):
 
     def _answered(self, artifact: StagedArtifact, split: Split, outputs: Sequence[int], manner: Manner) -> list[Array]:
         """What one start of the harness answers."""
+        if any(is_ragged(array) for array in split.inputs.values()):
+            raise MeasurementError(
+                "its harness feeds examples of one shape alone, and these differ in length",
+                where=self.name,
+                fix="weigh this model here, or on a device with an address",
+            )
         if manner.feeding.how:
             raise MeasurementError(
                 "its harness feeds examples along the first axis alone, and `inputs` of params.yaml says otherwise",

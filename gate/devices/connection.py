@@ -21,6 +21,8 @@ MODULES = (
     "weighbridge/core/facts/isa.py",
     "weighbridge/core/file_lock.py",
     "weighbridge/core/facts/targets.py",
+    "weighbridge/core/ragged.py",
+    "weighbridge/core/row_answers.py",
     "weighbridge/data.py",
     "weighbridge/gate/devices/agent.py",
     "weighbridge/gate/measure/bench.py",

@@ -107,9 +107,12 @@ class Bench:
         """Give every worker the same real inputs, repeated where there are fewer than one batch."""
         given = self.setup.inputs
         wanted = FEEDS * batch
-        repeats = -(-batch // min(len(array) for array in given.values()))
-        chosen = {name: np.concatenate([array] * repeats)[:wanted] for name, array in given.items()}
-        said = {"how": dict(self.setup.how)} if self.setup.how else {}
+        said: dict[str, Any] = {"how": dict(self.setup.how)} if self.setup.how else {}
+        if self.setup.how.get("shapes"):
+            chosen, said["most"] = dict(given), FEEDS
+        else:
+            repeats = -(-batch // min(len(array) for array in given.values()))
+            chosen = {name: np.concatenate([array] * repeats)[:wanted] for name, array in given.items()}
         for role in self._shuffled():
             worker = self.workers[role]
             send_arrays(worker, "inputs", chosen, batch=batch, single=list(self.setup.single), **said)

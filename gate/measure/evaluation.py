@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import MeasurementError
+from weighbridge.core.ragged import buckets, is_ragged, joined, stacked
 from weighbridge.data import Split
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.process import Answering, StagedArtifact, send_arrays
@@ -78,7 +79,7 @@ def answer(
                     note += f": a batch of {large} answers differently"
             found = answers_of(worker, split.inputs, feeding, outputs, batch)
         # A stream is what it is only from its beginning.
-        chosen = np.arange(min(len(split), REPEATED)) if feeding.streams else repeated(len(split), batch)
+        chosen = np.arange(min(len(split), REPEATED)) if feeding.streams else repeated_examples(split, batch)
         with opened(artifact, manner.timeout) as worker:
             again = answers_of(worker, split.take(chosen).inputs, feeding, outputs, batch)
     check_repeatable([output[chosen] for output in found], again, artifact.name)
@@ -99,12 +100,24 @@ def repeated(total: int, batch: int) -> Array:
     return np.asarray((starts[:, None] * batch + np.arange(batch)).reshape(-1))
 
 
+def repeated_examples(split: Split, batch: int) -> Array:
+    """As `repeated`, where batches are of one length each."""
+    kinds = buckets(split.inputs)
+    if len(kinds) == 1:
+        return repeated(len(split), batch)
+    batches = [chosen[begin : begin + batch] for chosen in kinds for begin in range(0, len(chosen), batch)]
+    picked = np.unique(
+        np.linspace(0, len(batches) - 1, min(len(batches), max(1, REPEATED // batch))).round().astype(int)
+    )
+    return np.sort(np.concatenate([batches[place] for place in picked]))
+
+
 def check_repeatable(first: Sequence[Array], second: Sequence[Array], name: str) -> None:
     """Two processes' answers to the same examples, each (n, …), must be one; else a `MeasurementError` says how far.
 
     Floating-point sums may be taken in another order where memory is aligned otherwise: what rounding explains is one.
     """
-    for index, (ours, theirs) in enumerate(zip(first, second, strict=True)):
+    for index, (ours, theirs) in enumerate(map(_padded_alike, first, second)):
         if ours.shape != theirs.shape:
             raise MeasurementError(f"output {index} has {ours.shape}, in a second process {theirs.shape}", where=name)
         if ours.dtype.kind == "f":
@@ -120,6 +133,14 @@ def check_repeatable(first: Sequence[Array], second: Sequence[Array], name: str)
                 where=name,
                 fix="does it contain random operators, such as dropout that was left on?",
             )
+
+
+def _padded_alike(ours: Any, theirs: Any) -> tuple[Array, Array]:
+    """Answers that differ in length as arrays: a length that differs between them shows in the shape."""
+    first, second = (array.padded() if is_ragged(array) else array for array in (ours, theirs))
+    if is_ragged(ours) and is_ragged(theirs) and not np.array_equal(ours.shapes, theirs.shapes):
+        return first, second[:, :0]
+    return first, second
 
 
 def _apart(ours: Array, theirs: Array) -> float:
@@ -156,14 +177,28 @@ def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[
             if ours.dtype.kind == "U"
             else np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(np.abs(ours).max(initial=0)))
         )
-        for ours, theirs in zip(small, large, strict=True)
+        for ours, theirs in map(_padded_alike, small, large)
     )
 
 
 def answers_of(
     worker: Answering, inputs: Mapping[str, Array], feeding: Feeding, outputs: Sequence[int], batch: int
 ) -> list[Array]:
-    """All examples in requests of whole batches; the last batch is filled up with its last example."""
+    """All examples in requests of whole batches; the last batch is filled up with its last example.
+
+    Where examples differ in length a batch has one length, and answers that differ in length come as `Ragged`.
+    """
+    if any(is_ragged(array) for array in inputs.values()):
+        parts = [
+            (chosen, answers_of(worker, stacked(inputs, chosen), feeding, outputs, batch)) for chosen in buckets(inputs)
+        ]
+        return [joined([(chosen, found[place]) for chosen, found in parts]) for place in range(len(outputs))]
+    return _answers_of_one_shape(worker, inputs, feeding, outputs, batch)
+
+
+def _answers_of_one_shape(
+    worker: Answering, inputs: Mapping[str, Array], feeding: Feeding, outputs: Sequence[int], batch: int
+) -> list[Array]:
     total = len(next(iter(inputs.values())))
     size = max(1, sum(array[:1].nbytes for array in inputs.values()))
     most = max(1, min(CHUNK_BYTES // size, CHUNK_EXAMPLES) // batch) * batch
@@ -216,6 +251,6 @@ def check_numbers(outputs: Sequence[Array], name: str) -> None:
 
 
 def _check_attention(outputs: Sequence[Array], split: Split, name: str) -> None:
-    differs = any((array != array[:1]).any() for array in split.inputs.values())
-    if differs and all((array == array[:1]).all() for array in outputs):
+    differs = any(is_ragged(array) or (array != array[:1]).any() for array in split.inputs.values())
+    if differs and all(not is_ragged(array) and (array == array[:1]).all() for array in outputs):
         raise MeasurementError("gives the same answers for different inputs: it ignores its input", where=name)

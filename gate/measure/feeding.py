@@ -12,6 +12,7 @@ from weighbridge.core.documents import InputSection
 from weighbridge.core.documents.inputs import missing_in
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import Port, Signature
+from weighbridge.core.ragged import is_ragged
 from weighbridge.data import Split
 from weighbridge.gate.measure.signatures import listed, shape_of, written
 from weighbridge.gate.measure.streams import stream_starts, worker_request
@@ -99,17 +100,22 @@ def _fit(port: Port, array: np.ndarray, section: InputSection | None, where: str
     if port.shape == ("...",):
         return _Fit(None if section is not None and section.constant else 0)
     axis = section.axis if section is not None else 0
-    unbatched = len(port.shape) == array.ndim - 1 if section is None else section.constant
+    whole = section is not None and (section.constant or section.rows is not None)
+    unbatched = len(port.shape) == array.ndim - 1 if section is None else whole
     if not unbatched and axis >= len(port.shape) > 0:
         raise InputError(f"has no axis {axis}: its shape is {shape_of(port)}", where=f"inputs.{name}.batch_axis")
     expected = port.shape if unbatched else (*port.shape[:axis], *port.shape[axis + 1 :])
-    if not _fits(expected, array.shape[1:]):
-        raise InputError(
-            f"{name!r} has shape {written(array.shape)}; the model takes {shape_of(port)}",
-            where=where,
-            fix="the first axis counts examples",
-        )
-    if section is not None and section.constant and (array != array[:1]).any():
+    shapes = array.shapes if is_ragged(array) else np.array([array.shape[1:]])
+    for place, shape in enumerate(shapes.tolist()):
+        if not _fits(expected, shape):
+            which = f"example {place} of {name!r} has shape {written(shape)}"
+            raise InputError(
+                f"{which if is_ragged(array) else f'{name!r} has shape {written(array.shape)}'}; "
+                f"the model takes {shape_of(port)}",
+                where=where,
+                fix="the first axis counts the rows of an example" if whole else "the first axis counts examples",
+            )
+    if section is not None and section.constant and (is_ragged(array) or (array != array[:1]).any()):
         raise InputError(f"{name!r} has several values", where=where, fix="one that changes is not `constant: true`")
     return _Fit(None) if unbatched else _Fit(axis, port.shape[axis] if port.shape else None)
 
@@ -152,12 +158,18 @@ def find_output(signature: Signature, name: str | None, where: str) -> int:
     return names.index(name)
 
 
-def timed_share(split: Split, wanted: int, seed: int) -> dict[str, np.ndarray]:
-    """Up to `wanted` examples, drawn without replacement, for timing loops: real inputs, the same for every role."""
-    size = sum(array[:1].nbytes for array in split.inputs.values())
+def timed_share(split: Split, wanted: int, seed: int) -> dict[str, Any]:
+    """Up to `wanted` examples, drawn without replacement, for timing loops: real inputs, the same for every role.
+
+    Where examples differ in length they stay in the order in which they were drawn: data may be sorted by length.
+    """
+    ragged = any(is_ragged(array) for array in split.inputs.values())
+    size = sum(array.nbytes for array in split.inputs.values()) // len(split)
     count = max(1, min(len(split), wanted, TIMED_SHARE // max(size, 1)))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(split), count, replace=False))
-    return {name: np.ascontiguousarray(array[chosen]) for name, array in split.inputs.items()}
+    chosen = np.random.default_rng(seed).choice(len(split), count, replace=False)
+    chosen = chosen if ragged else np.sort(chosen)
+    parts = {name: array[chosen] for name, array in split.inputs.items()}
+    return {name: part if is_ragged(part) else np.ascontiguousarray(part) for name, part in parts.items()}
 
 
 def _fits(expected: tuple[int | str | None, ...], found: tuple[int, ...]) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from weighbridge.gate.measure.frames import Array, pack_arrays, unpack_arrays
 from weighbridge.gate.measure.process_limits import peak_memory, run_delay
-from weighbridge.gate.measure.worker_inputs import Feed, as_array, by_example, feeds, one_token
+from weighbridge.gate.measure.worker_inputs import Feed, as_array, by_example, feeds, one_token, whole_answers
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -70,10 +70,12 @@ class Operations:
         return {"load_ns": self.loaded_ns}
 
     def inputs(self, request: dict[str, Any], payload: bytes) -> dict[str, Any]:
-        """Cut arrays (n, …) into the feeds of single inferences: `batch` examples, or one where `single` says so."""
+        """Cut arrays (n, …) into `most` feeds of single inferences: `batch` examples, or one where `single` says so."""
         arrays = self.ordered(unpack_arrays(request["arrays"], payload))
         how = request.get("how", {})
-        self.feeds = list(feeds(arrays, request["batch"], request["single"], how))
+        self.feeds = list(
+            itertools.islice(feeds(arrays, request["batch"], request["single"], how), request.get("most"))
+        )
         self.carried, self.steps, self.state = how.get("carry", {}), how.get("step", {}), {}
         if not self.feeds:
             raise ArtifactFault("not enough inputs for one batch")
@@ -146,7 +148,8 @@ class Operations:
             outputs = self.model.run(self.fed)
             self.check(outputs, values=False)
             self.keep_state(outputs)
-            parts.append(by_example(outputs, how.get("output_axes", {})))
+            answers = by_example(outputs, how.get("output_axes", {}))
+            parts.append(whole_answers(answers, how.get("rows", {}), feed, request["outputs"]))
         count = len(parts) * request["batch"] - request["padding"]
         joined = {}
         for index in request["outputs"]:

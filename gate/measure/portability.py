@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.formats.onnx_precision import FLOAT32
+from weighbridge.core.ragged import is_ragged
 from weighbridge.data import Split
 from weighbridge.gate.measure.emulation import Emulated, Emulator, ExpiredError
 from weighbridge.gate.measure.evaluation import answers_of
@@ -211,7 +212,9 @@ def _disturbed(inputs: Mapping[str, Array], share: float) -> Iterator[dict[str, 
         yield {name: _moved(array, share, rng) if array.dtype.kind == "f" else array for name, array in inputs.items()}
 
 
-def _moved(array: Array, share: float, rng: np.random.Generator) -> Array:
+def _moved(array: Any, share: float, rng: np.random.Generator) -> Any:
+    if is_ragged(array):
+        return array.changed(lambda values: _moved(values, share, rng))
     return np.asarray(array * (1 + rng.uniform(-share, share, array.shape)), array.dtype)
 
 

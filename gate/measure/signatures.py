@@ -48,7 +48,8 @@ def same_outputs(reference: Signature, other: Signature, where: str, against: st
             raise InputError(f"output {our.name!r} is {their.dtype}; in {against} it is {our.dtype}", where=where)
         if their.classes != our.classes:
             raise InputError(
-                f"output {our.name!r} has the classes {_classes(their)}; in {against} they are {_classes(our)}", where=where
+                f"output {our.name!r} has the classes {_classes(their)}; in {against} they are {_classes(our)}",
+                where=where,
             )
         if not _alike(our.shape, their.shape):
             raise InputError(

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from weighbridge.core.documents import InputSection
+from weighbridge.core.documents.inputs import rows_rule
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import Signature
+from weighbridge.core.ragged import is_ragged
 from weighbridge.data import Split
 from weighbridge.gate.measure.signatures import shape_of
 
@@ -26,12 +28,17 @@ def worker_request(signature: Signature, told: Mapping[str, InputSection]) -> di
                 )
             carry[name] = names.index(section.carry)
     axes = {name: section.axis for name, section in told.items() if section.axis}
+    try:
+        rule = rows_rule(told)
+    except ValueError as error:
+        raise InputError(str(error), where="inputs") from error
     found: dict[str, Any] = {
         "axes": axes,
         "constant": [name for name, section in told.items() if section.constant],
         "carry": carry,
         "output_axes": {str(index): axes[name] for name, index in carry.items() if name in axes},
         "step": _steps(signature, told) if carry else {},
+        "rows": {"rule": rule, "inputs": [name for name, section in told.items() if section.rows]} if rule else {},
     }
     return {key: value for key, value in found.items() if value}
 
@@ -65,6 +72,7 @@ def prompt_tokens(split: Split, signature: Signature, told: Mapping[str, InputSe
     """How many tokens a prompt has: one example's; None where no input has tokens."""
     steps = _steps(signature, told)
     names = [name for name, (mode, _) in steps.items() if mode == "last" and split.inputs[name].ndim > 1]
+    names = [name for name in names if not is_ragged(split.inputs[name])]
     return split.inputs[names[0]].shape[1] if names else None
 
 
@@ -72,6 +80,12 @@ def stream_starts(split: Split, told: Mapping[str, InputSection]) -> tuple[bool,
     """Where streams begin: with the first example, and wherever the group is another one."""
     if not any(section.carry for section in told.values()):
         return ()
+    if any(is_ragged(array) for array in split.inputs.values()):
+        raise InputError(
+            "a stream's steps have one shape; these examples differ in length",
+            where="inputs",
+            fix="cut them into steps of one length, with a group for each stream",
+        )
     if split.groups is None:
         return (True, *(False,) * (len(split) - 1))
     return (True, *(bool(changed) for changed in split.groups[1:] != split.groups[:-1]))

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from weighbridge.core.ragged import Ragged, buckets, stacked
+from weighbridge.core.row_answers import of_rows
 from weighbridge.gate.measure.frames import Array
 
 Feed = Mapping[str, Array]
@@ -18,8 +20,12 @@ def feeds(
     """Arrays (n, …) as feeds of `batch` examples; inputs in `single` have no axis for examples (batch is 1 then).
 
     `how` says more: `axes` (input → the axis that counts examples, where it is not the first), and `constant` inputs,
-    which are the first example's value.
+    which are the first example's value, and `shapes` (input → the shape of each example, where these differ): a batch
+    has one length then, filled up with its own examples, in the order of its first one.
     """
+    if (how or {}).get("shapes"):
+        yield from _by_length(arrays, batch, single, how or {})
+        return
     axes, constant = (how or {}).get("axes", {}), (how or {}).get("constant", ())
     count = min(len(array) for array in arrays.values())
 
@@ -31,6 +37,21 @@ def feeds(
 
     for begin in range(0, count - batch + 1, batch):
         yield {name: fed(name, array, begin) for name, array in arrays.items()}
+
+
+def _by_length(
+    arrays: Mapping[str, Array], batch: int, single: list[str], how: Mapping[str, Any]
+) -> Iterator[dict[str, Array]]:
+    ragged = {name: Ragged(arrays[name], np.array(shapes)) for name, shapes in how["shapes"].items()}
+    every: dict[str, Any] = {**arrays, **ragged}
+    batches = [
+        np.resize(chosen[begin : begin + batch], batch)
+        for chosen in buckets(every)
+        for begin in range(0, len(chosen), batch)
+    ]
+    rest = {key: value for key, value in how.items() if key != "shapes"}
+    for chosen in sorted(batches, key=lambda places: int(places[0])):
+        yield from feeds(stacked(every, chosen), batch, single, rest)
 
 
 def one_token(array: Array, mode: str, axis: int) -> Array:
@@ -60,3 +81,11 @@ def by_example(outputs: list[Array], axes: Mapping[str, int]) -> list[Array]:
     return [
         np.moveaxis(output, axes[str(index)], 0) if str(index) in axes else output for index, output in enumerate(found)
     ]
+
+
+def whole_answers(outputs: list[Array], rows: Mapping[str, Any], feed: Feed, asked: list[int]) -> list[Array]:
+    """Outputs with one answer an example where `rows` says that an example is several of them; see `of_rows`."""
+    if not rows:
+        return outputs
+    count = len(feed[rows["inputs"][0]])
+    return [of_rows(output, rows["rule"], count) if index in asked else output for index, output in enumerate(outputs)]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from weighbridge.core.documents import PolicyChange
 from weighbridge.core.files import sha256_bytes
+from weighbridge.core.ragged import is_ragged
 from weighbridge.data import SLICE_PREFIX, Split
 
 TEST_SET = "test set"
@@ -117,16 +118,22 @@ def _slice_changes(
 def _rows(split: Split) -> list[bytes]:
     """One digest per example over all of its inputs, their names and types."""
     names = sorted(split.inputs)
-    arrays = [np.ascontiguousarray(split.inputs[name]) for name in names]
-    head = " ".join(f"{name} {array.dtype.str} {array.shape[1:]}" for name, array in zip(names, arrays, strict=True))
+    found = [split.inputs[name] for name in names]
+    arrays = [array if is_ragged(array) else np.ascontiguousarray(array) for array in found]
+    shapes = ["ragged" if is_ragged(array) else np.shape(array)[1:] for array in found]
+    head = " ".join(
+        f"{name} {array.dtype.str} {shape}" for name, array, shape in zip(names, arrays, shapes, strict=True)
+    )
     start = hashlib.sha256(head.encode())
-    found = []
+    rows = []
     for index in range(len(split)):
         digest = start.copy()
         for array in arrays:
+            if is_ragged(array):
+                digest.update(array.shapes[index].tobytes())
             digest.update(array[index].tobytes())
-        found.append(digest.digest())
-    return found
+        rows.append(digest.digest())
+    return rows
 
 
 def _cells(labels: NDArray[Any]) -> list[bytes]:

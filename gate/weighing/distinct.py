@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from weighbridge.core.ragged import is_ragged
 from weighbridge.data import Split
+from weighbridge.gate.measure.launches import FEEDS, Setup
 from weighbridge.gate.weighing.paired_answers import Answers
 
 Array = NDArray[Any]
@@ -77,10 +79,15 @@ def distinct(split: Split, *, streams: bool = False) -> Distinct:
 
 
 def _keys(split: Split) -> Iterator[bytes]:
-    arrays = [np.ascontiguousarray(array).reshape(len(split), -1) for _, array in sorted(split.inputs.items())]
+    arrays = [
+        array if is_ragged(array) else np.ascontiguousarray(array).reshape(len(split), -1)
+        for _, array in sorted(split.inputs.items())
+    ]
     for index in range(len(split)):
         digest = hashlib.blake2b(digest_size=16)
         for array in arrays:
+            if is_ragged(array):
+                digest.update(array.shapes[index])
             digest.update(array[index])
         yield digest.digest()
 
@@ -112,6 +119,25 @@ def remarks(found: Distinct, answers: Answers, against: str) -> list[str]:
                 f"The {name} answers {ties:,} of {len(output):,} test examples by a tie: several classes have the "
                 "highest score, and the lowest of them counts as the answer."
             )
+    return said
+
+
+def lengths(split: Split, setup: Setup) -> list[str]:
+    """What was timed of examples that differ in length: which lengths, and in which batches."""
+    said = []
+    for name, shapes in setup.how.get("shapes", {}).items():
+        array: Any = split.inputs[name]
+        axes = np.flatnonzero((array.shapes != array.shapes[:1]).any(axis=0)) if is_ragged(array) else np.arange(0)
+        timed = np.array(shapes)[:, axes]
+        spans = [
+            f"{low} to {high}"
+            for low, high in zip(array.shapes[:, axes].min(0), array.shapes[:, axes].max(0), strict=True)
+        ]
+        said.append(
+            f"Examples of {name!r} differ in length ({' by '.join(spans)}): batches have one length each, without "
+            f"padding. Timed are up to {FEEDS} batches, drawn at random, of {len(shapes):,} examples "
+            f"(median {' by '.join(f'{middle:g}' for middle in np.median(timed, axis=0))})."
+        )
     return said
 
 

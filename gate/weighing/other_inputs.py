@@ -7,7 +7,7 @@ candidate's time beside the baseline's, there and on the test set.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,23 +28,29 @@ MIXED = 0.1
 """Share of another example in each."""
 
 
-def other_inputs(inputs: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array] | None:
+def other_inputs(
+    inputs: Mapping[str, Array], rng: np.random.Generator, ragged: Collection[str] = ()
+) -> dict[str, Array] | None:
     """Inputs of the same types, shapes and ranges (n, …), none of them among the given ones; None where that fails.
 
     Floats lean towards another example by a tenth; of integers and booleans a tenth come from another example in the
-    same place, so that a token stays one.
+    same place, so that a token stays one. Inputs in `ragged` are values one after the other: they lean towards other
+    values, and the rest stays.
     """
+    if ragged:
+        return {**inputs, **{name: _mixed(inputs[name], rng.permutation(len(inputs[name])), rng) for name in ragged}}
     count = len(next(iter(inputs.values())))
     partner = (np.arange(count) + rng.integers(1, max(count, 2), count)) % count
-    made = {}
-    for name, array in inputs.items():
-        if array.dtype.kind == "f":
-            made[name] = (array + (array[partner] - array) * array.dtype.type(MIXED)).astype(array.dtype)
-        else:
-            made[name] = np.where(rng.random(array.shape) < MIXED, array[partner], array)
+    made = {name: _mixed(array, partner, rng) for name, array in inputs.items()}
     known = {_key(inputs, index) for index in range(count)}
     fresh = [index for index in range(count) if _key(made, index) not in known]
     return {name: np.ascontiguousarray(array[fresh]) for name, array in made.items()} if fresh else None
+
+
+def _mixed(array: Array, partner: Array, rng: np.random.Generator) -> Array:
+    if array.dtype.kind == "f":
+        return np.asarray((array + (array[partner] - array) * array.dtype.type(MIXED)).astype(array.dtype))
+    return np.where(rng.random(array.shape) < MIXED, array[partner], array)
 
 
 def _key(arrays: Mapping[str, Array], index: int) -> bytes:
@@ -59,7 +65,7 @@ def slower_elsewhere(take: Take, setup: Setup, usual: Series | None, seed: int) 
     if usual is None or not usual.log_ratio:
         return []
     before = float(np.median(usual.log_ratio))
-    inputs = other_inputs(setup.inputs, np.random.default_rng([seed, 2]))
+    inputs = other_inputs(setup.inputs, np.random.default_rng([seed, 2]), list(setup.how.get("shapes", ())))
     if inputs is None:
         return []
     # Short bursts: their length follows the fastest model, and a candidate that is slow here may be very slow.

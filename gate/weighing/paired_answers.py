@@ -62,7 +62,7 @@ class Answers:
         return decided_classes(ours, self.labels, limit), decided_classes(theirs, self.labels, limit)
 
     def by_place(self) -> Array:
-        """The labels (n,) as places among the classes that the judged scores are of; as they are where none is named."""
+        """The labels (n,) as places among the classes of the judged scores; as they are where no class is named."""
         if not self.classes:
             return self.labels
         predicted_classes(self.pair[0], self.labels, self.classes)

@@ -17,6 +17,7 @@ from weighbridge.core.documents import Absent, Measurement
 from weighbridge.core.documents.weighing_section import AUTO
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.progress import Progress, silent
+from weighbridge.core.ragged import is_ragged, values_of
 from weighbridge.gate.devices.local import Local
 from weighbridge.gate.devices.place import Answer, Place
 from weighbridge.gate.measure import sizes
@@ -34,7 +35,7 @@ from weighbridge.gate.weighing.accumulator import Accumulator
 from weighbridge.gate.weighing.answering import answers_of_job
 from weighbridge.gate.weighing.continued_texts import texts_of
 from weighbridge.gate.weighing.continuing import accumulators, continues
-from weighbridge.gate.weighing.distinct import Distinct, distinct, merged, remarks
+from weighbridge.gate.weighing.distinct import Distinct, distinct, lengths, merged, remarks
 from weighbridge.gate.weighing.job import Job
 from weighbridge.gate.weighing.measured import Found, Measured, as_measurement, unmeasured
 from weighbridge.gate.weighing.own import slice_scores, worsened
@@ -194,6 +195,8 @@ class _Weighing:
             harness_cores=list(setup.cores.harness),
             interleaving="bursts of two processes in random order",
         )
+        baseline = self.accumulators["baseline"]
+        baseline.notes = merged(baseline.notes, lengths(job.split, setup))
         sampling = self._sampling(setup, measured)
         try:
             self._prompts()
@@ -291,9 +294,12 @@ class _Weighing:
             timeout=self._timeout,
         )
         most = FEEDS * max(job.weighing.batch_size, job.weighing.throughput_batch_size)
-        inputs = timed_share(job.split, most, job.weighing.seed)
+        share = timed_share(job.split, most, job.weighing.seed)
+        shapes = {name: array.shapes.tolist() for name, array in share.items() if is_ragged(array)}
+        how = {**job.feeding.how, "shapes": shapes} if shapes else job.feeding.how
+        inputs = {name: values_of(array) for name, array in share.items()}
         cores = self.place.cores(protocol.threads)
-        return Setup(roles, inputs, job.feeding.single, protocol, cores, journey, energy, job.feeding.how)
+        return Setup(roles, inputs, job.feeding.single, protocol, cores, journey, energy, how)
 
     @property
     def _timeout(self) -> float:

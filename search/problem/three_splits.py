@@ -17,6 +17,7 @@ from weighbridge.compress.steps import Context, Graph, Subject
 from weighbridge.compress.training.checkpoint import read_checkpoint, write_checkpoint
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.splits import calibration, holdout
+from weighbridge.core.documents.inputs import missing_in
 from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.progress import Progress
 from weighbridge.data import Data, Split, load_data

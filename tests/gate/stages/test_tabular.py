@@ -14,7 +14,7 @@ BUDGETS = """budgets:
 - {metric: size.bytes, max_ratio: 1.0}
 - {metric: accuracy.top1, max_drop: 0.2, mode: exact}
 - {metric: accuracy.auc, min: 0.9, mode: exact}
-- {metric: latency.p50, max_ratio: 50, resolution: 5}
+- {metric: latency.p50, max_ratio: 50, resolution: 0.9}
 """
 
 

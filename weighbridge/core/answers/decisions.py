@@ -25,7 +25,12 @@ def threshold(task: TaskSection | None, reference: Array) -> float:
         return task.threshold
     stated = None if task is None else task.scores
     if stated is None:
-        inside = reference.size > 0 and reference.dtype.kind != "U" and float(reference.min()) >= 0 and float(reference.max()) <= 1
+        inside = (
+            reference.size > 0
+            and reference.dtype.kind != "U"
+            and float(reference.min()) >= 0
+            and float(reference.max()) <= 1
+        )
         stated = "probabilities" if inside else "logits"
     return 0.5 if stated == "probabilities" else 0.0
 
@@ -36,7 +41,7 @@ def one_score(output: Array) -> bool:
 
 
 def classes(output: Array, limit: float) -> Array:
-    """One class per example (n,): integers and text as they are, one score by `limit`, the largest of several scores (n, c)."""
+    """One class per example (n,): integers and text as they are, one score by `limit`, the largest of scores (n, c)."""
     flat = output.reshape(len(output), -1)
     if output.dtype.kind in "iubU" and flat.shape[1] == 1:
         return np.asarray(flat[:, 0])

@@ -156,7 +156,9 @@ def classes_of(proto: ModelProto) -> dict[str, tuple[int | str, ...]]:
 def zipmap_classes(node: NodeProto) -> list[int | str]:
     """The classes of a ZipMap, in the order of the scores that it reads."""
     named = [item for item in node.attribute if item.name.startswith("classlabels")]
-    return [label if isinstance(label, int) else label.decode() for item in named for label in (item.ints or item.strings)]
+    return [
+        label if isinstance(label, int) else label.decode() for item in named for label in (item.ints or item.strings)
+    ]
 
 
 def name_classes(proto: ModelProto, output: str, classes: Sequence[int | str]) -> None:

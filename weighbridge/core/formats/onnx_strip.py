@@ -11,8 +11,8 @@ from weighbridge.core.formats.onnx_walk import subgraphs
 
 
 def strip_metadata(proto: ModelProto) -> ModelProto:
-    """A copy without what no runtime needs: doc strings, producer, inferred shapes of inner values, and metadata but for
-    the names of classes.
+    """A copy without what no runtime needs: doc strings, producer, inferred shapes of inner values, and metadata except
+    names of classes.
 
     Exporters store stack traces with absolute paths there; sizes and digests must not depend on them.
     """
