@@ -103,8 +103,9 @@ def remarks(found: Distinct, answers: Answers, against: str) -> list[str]:
         )
     labels = answers.labels
     if labels.ndim == 1 and labels.dtype.kind in "iubU" and len(labels) and (labels == labels[0]).all():
+        only = str(labels[0]) if labels.dtype.kind == "U" else int(labels[0])
         said.append(
-            f"The test set has one class: all labels are {int(labels[0])}, and a model that always answers that is "
+            f"The test set has one class: all labels are {only}, and a model that always answers that is "
             "right on each of them."
         )
     if answers.groups is not None:

@@ -143,7 +143,14 @@ class _Weighing:
     def _answer(self, model: Model, artifacts: Mapping[str, StagedArtifact], ask: Answer) -> tuple[list[Array], str]:
         chosen = self.job.asked_outputs(model.name)
         manner = Manner(self.job.feeding, self.job.weighing.batch_size, self._timeout)
-        return ask(artifacts[model.name], self.job.split, chosen, manner)
+        found, note = ask(artifacts[model.name], self.job.split, chosen, manner)
+        for index, array in zip(chosen, found, strict=True):
+            port = model.signature.outputs[index]
+            if (array.dtype.kind == "U") != (port.dtype == "string"):
+                raise MeasurementError(
+                    f"output {port.name!r} is {port.dtype}, and its answers are not", where=model.name
+                )
+        return found, note
 
     def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> Found:
         job = self.job

@@ -63,8 +63,11 @@ def test_the_digest_sees_one_changed_value():
     [
         ({}, Y, {}, "holds no input"),
         ({"x": X[:3]}, Y, {}, "'x' has 3 examples, the labels 4"),
-        ({"x": np.array(["a"] * 4)}, Y, {}, "'x' is not an array of numbers"),
-        ({"x": np.full((4, 1), np.nan)}, Y, {}, "'x' holds NaN"),
+        ({"x": np.array(["a"] * 4, object)}, Y, {}, "'x' is an array of Python objects"),
+        ({"x": np.array([b"a"] * 4)}, Y, {}, "'x' is an array of bytes"),
+        ({"x": np.array([1j] * 4)}, Y, {}, "'x' is not an array of numbers or text"),
+        ({"x": np.full((4, 1), np.inf)}, Y, {}, "'x' contains infinite values"),
+        ({"x": X}, np.full(4, np.nan), {}, "'labels' contains NaN"),
         ({"x": X}, np.array(3), {}, "'labels' has no examples"),
         ({"x": X}, Y, {"s": Y}, "slice 's' is not a boolean mask"),
     ],

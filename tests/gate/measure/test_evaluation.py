@@ -92,7 +92,8 @@ FAULTS = {
     "constant": ("return [np.ones((len(x), 3), np.float32)]", "ignores its input"),
     "NaN for some": ("return [np.where(x[:, :1] > 0, np.nan, x)]", "NaN or infinite"),
     "infinite": ("return [np.full((len(x), 3), np.inf)]", "answers contain NaN or infinite"),
-    "words": ("return [np.full((len(x), 3), 'cat')]", "not numbers"),
+    "complex": ("return [x * 1j]", "neither numbers nor text"),
+    "bytes": ("return [np.full((len(x), 3), b'cat')]", "neither numbers nor text"),
     "other rows": ("return [np.cumsum(x, axis=1)[:-1]]", "has not one row per example|answered"),
     "changing types": (
         "return [np.cumsum(x, axis=1).astype('f8' if self.calls % 2 else 'f4')]",

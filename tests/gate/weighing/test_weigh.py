@@ -60,6 +60,12 @@ def make(tmp_path, monkeypatch):
     return job
 
 
+def test_words_where_the_file_says_scores_are_a_fault(make):
+    """Text is an answer only of a file that says so."""
+    job = make([TOP1], run="return [(x @ w).astype(str)]")
+    assert weigh(job).faults == ["candidate: output 'scores' is float32, and its answers are not"]
+
+
 def test_a_candidate_like_its_baseline_passes(make):
     """Facts, answers and launches of two files through onnxruntime, and a verdict over them."""
     job = make([SIZE, P50, TOP1], weights() * np.float32(2))
