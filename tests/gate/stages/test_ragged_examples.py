@@ -58,7 +58,7 @@ def weigh(tmp_path, monkeypatch):
 
 
 def test_classes_of_examples_that_differ_in_length(weigh, tmp_path):
-    """Each is answered as it is: a mean over a padded example would be another one. Timing says what it goes through."""
+    """Each is answered as it is: a mean over a padded one would be another. Timing says what it goes through."""
     network(tmp_path / "a.onnx", pooled=True, extra=100)
     network(tmp_path / "b.onnx", pooled=True, matrix=W * 2)
     x = examples()
