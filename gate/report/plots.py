@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from weighbridge.core.documents import BudgetVerdict, Verdict
+from weighbridge.core.documents import BudgetVerdict
 from weighbridge.core.facts.budget_rules import find_rule
 from weighbridge.core.pareto import front
 from weighbridge.gate.report.facts import Entry
@@ -232,5 +232,3 @@ def _safe(text: str) -> str:
 
 PLOTS: dict[str, Plot] = {"pareto": trade_off, "limits": limits, "launches": launches}
 """The one table of pictures, by the names that `content.PICTURES` gives files to."""
-
-VERDICT_COLOURS = {verdict: COLOURS[verdict.value] for verdict in Verdict}

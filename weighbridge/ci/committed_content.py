@@ -191,8 +191,3 @@ def _outs(text: str | None, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _word(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
-
-
-def submodules(tree: Tree) -> list[str]:
-    """Paths of a commit's submodules."""
-    return [path for path, entry in tree.entries.items() if entry.mode == SUBMODULE]

@@ -174,10 +174,6 @@ class Git:
         names = "".join(f"{file}\n" for file in files)
         return self.run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=names).split()
 
-    def write_blob(self, data: bytes) -> str:
-        """Store bytes, as they are, as an object; its id."""
-        return self._bytes("hash-object", "-w", "--no-filters", "--stdin", stdin=data).decode().strip()
-
     def _bytes(self, *arguments: str, stdin: bytes | None = None) -> bytes:
         done = subprocess.run(
             ["git", *arguments], cwd=self.root, input=stdin, capture_output=True, check=False,

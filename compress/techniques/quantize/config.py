@@ -14,8 +14,6 @@ Scheme = Literal["fp16", "dynamic-int8", "static-int8", "qat-int8", "weight-fp16
 FULLY_INTEGER = ("static-int8", "qat-int8")
 """Schemes whose convolutions and matrix products run on integers with ranges fixed ahead."""
 
-WEIGHT_ONLY = ("weight-fp16", "weight-int8", "weight-int4")
-
 
 class Quantize(StepConfig):
     """Fewer bits for weights, and for activations where the scheme says so.
