@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -22,35 +24,35 @@ os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(scope="session")
-def openapi():
+def openapi() -> Any:
     """GitHub's published OpenAPI description, as far as our requests need it."""
     return json.loads(DESCRIPTION.read_text())
 
 
 @pytest.fixture
-def github_api(openapi):
+def github_api(openapi: Any) -> Iterator[Api]:
     """A GitHub on loopback that accepts nothing but what the description allows."""
     with Api(openapi).serve() as api:
         yield api
         assert api.refused == []
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: at the end, one of them would keep one core busy and the other idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
     """`--update-goldens` writes what renderers print now over the files that tests compare with."""
     parser.addoption("--update-goldens", action="store_true", help="write golden files anew instead of comparing")
 
 
 @pytest.fixture
-def golden(request):
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Compare a whole string with a golden file beside the test; `--update-goldens` writes it anew."""
 
-    def compare(name, text):
+    def compare(name: str, text: str) -> None:
         path = request.path.parent / "goldens" / name
         if request.config.getoption("--update-goldens"):
             path.parent.mkdir(exist_ok=True)

@@ -1,16 +1,17 @@
 """Devices and verdicts as the program writes them, for every test that needs one."""
 
 import hashlib
+from typing import Any
 
 from weighbridge.core.documents import Device, GateVerdict, RecipeVerdict, Verdict
 
 
-def digest(name):
+def digest(name: str) -> str:
     """A digest that belongs to a name."""
     return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
-def device(**changes):
+def device(**changes: str | dict[str, str]) -> Device:
     """Some machine."""
     content = {
         "device_class": "test",
@@ -25,7 +26,7 @@ def device(**changes):
     return Device(**content | changes)
 
 
-def recipe_verdict(verdict=Verdict.PASS, budgets=(), **changes):
+def recipe_verdict(verdict: Verdict = Verdict.PASS, budgets: Any = (), **changes: Any) -> RecipeVerdict:
     """Of one recipe, by these verdicts of budgets."""
     content = {
         "verdict": verdict,
@@ -39,7 +40,7 @@ def recipe_verdict(verdict=Verdict.PASS, budgets=(), **changes):
     return RecipeVerdict(**content | changes)
 
 
-def gate_verdict(recipes, verdict=Verdict.PASS, **changes):
+def gate_verdict(recipes: dict[str, RecipeVerdict], verdict: Verdict = Verdict.PASS, **changes: str) -> GateVerdict:
     """Over recipes by name."""
     content = {"verdict": verdict, "model": "net", "device": "test", "policy": digest("policy"), "recipes": recipes}
     return GateVerdict(**content | changes)

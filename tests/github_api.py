@@ -9,9 +9,11 @@ import json
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import jsonschema
@@ -28,7 +30,7 @@ _PATHS = (
 _EXAMPLES = ("pull-request-simple-items", "issue-comment", "diff-entry-items")
 
 
-def reduced(openapi):
+def reduced(openapi: dict[str, Any]) -> dict[str, Any]:
     """What the operations on pull requests and comments need of GitHub's description; see the fixture's README."""
     made = {"openapi": openapi["openapi"], "info": openapi["info"], "paths": {}, "components": {}}
     wanted = [f"components/examples/{name}" for name in _EXAMPLES]
@@ -44,7 +46,7 @@ def reduced(openapi):
     return made
 
 
-def _references(value):
+def _references(value: object) -> list[str]:
     if isinstance(value, list):
         return [found for item in value for found in _references(item)]
     if not isinstance(value, dict):
@@ -56,7 +58,7 @@ def _references(value):
 class Api:
     """The description, and what a repository holds: `pulls` and `comments` (lists), who asks (`login`)."""
 
-    def __init__(self, openapi):
+    def __init__(self, openapi: dict[str, Any]) -> None:
         self.openapi = openapi
         self.registry = Registry().with_resource("urn:github", Resource(contents=openapi, specification=DRAFT4))  # type: ignore[call-arg]
         self.login = "github-actions[bot]"
@@ -66,11 +68,11 @@ class Api:
         self.failures = []
         self.url = ""
 
-    def example(self, name):
+    def example(self, name: str) -> Any:
         """A copy of one of the description's examples."""
         return json.loads(json.dumps(self.openapi["components"]["examples"][name]["value"]))
 
-    def add_pull(self, number, branch, sha, owner="octocat", base="main"):
+    def add_pull(self, number: int, branch: str, sha: str, owner: str = "octocat", base: str = "main") -> None:
         """An open pull request from `owner:branch`."""
         pull = self.example("pull-request-simple-items")[0]
         pull["number"] = number
@@ -79,11 +81,11 @@ class Api:
         pull["base"]["ref"] = base
         self.pulls.append(pull)
 
-    def add_file(self, pull, name, **fields):
+    def add_file(self, pull: int, name: str, **fields: Any) -> None:
         """A file that a pull request changes."""
         self.files.setdefault(pull, []).append({**self.example("diff-entry-items")[0], "filename": name, **fields})
 
-    def add_comment(self, pull, body, login):
+    def add_comment(self, pull: int, body: str, login: str) -> int:
         """A comment in a pull request's conversation; its number."""
         comment = self.example("issue-comment")
         comment.update({"id": len(self.comments) + 1, "body": body, "pull": pull})
@@ -91,11 +93,11 @@ class Api:
         self.comments.append(comment)
         return comment["id"]
 
-    def validate(self, schema, value):
+    def validate(self, schema: dict[str, Any], value: object) -> None:
         """Check a value against a schema of the description (OpenAPI 3.0: `nullable` allows null)."""
         jsonschema.Draft4Validator(_nullable(schema, self.openapi), registry=self.registry).validate(value)
 
-    def operation(self, method, path):
+    def operation(self, method: str, path: str) -> tuple[dict[str, Any], dict[str, str]]:
         """The description's operation and path values of a request."""
         for template, operations in self.openapi["paths"].items():
             match = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template), path)
@@ -103,7 +105,9 @@ class Api:
                 return operations[method.lower()], {key: unquote(value) for key, value in match.groupdict().items()}
         raise LookupError(f"{method} {path} is no operation of the API")
 
-    def check_parameters(self, operation, given_path, given_query):
+    def check_parameters(
+        self, operation: dict[str, Any], given_path: dict[str, str], given_query: dict[str, list[str]]
+    ) -> None:
         """Every parameter is known and has the type that the description gives it."""
         known = {}
         for item in map(self.resolve, operation.get("parameters", [])):
@@ -116,7 +120,7 @@ class Api:
             schema = known[key]
             self.validate(schema, int(value) if self.resolve(schema).get("type") == "integer" else value)
 
-    def resolve(self, item):
+    def resolve(self, item: dict[str, Any]) -> dict[str, Any]:
         """Follow a `$ref` within the description."""
         while "$ref" in item:
             found = self.openapi
@@ -125,7 +129,7 @@ class Api:
             item = found
         return item
 
-    def answer(self, method, path, query, body):
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         """Status and content, by the state of the repository."""
         operation, values = self.operation(method, path)
         self.check_parameters(operation, values, query)
@@ -138,7 +142,9 @@ class Api:
         self.validate(schema, content)
         return status, content
 
-    def act(self, method, path, values, query, body):
+    def act(
+        self, method: str, path: str, values: dict[str, str], query: dict[str, list[str]], body: Any
+    ) -> tuple[int, Any]:
         """Carry a valid request out."""
         page, size = int(query.get("page", ["1"])[-1]), int(query.get("per_page", ["30"])[-1])
         some = slice((page - 1) * size, page * size)
@@ -157,7 +163,7 @@ class Api:
         return 200, comment
 
     @contextmanager
-    def serve(self):
+    def serve(self) -> Iterator[Any]:
         """Run on a free port of loopback; `url` is the address."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -169,9 +175,9 @@ class Api:
             server.server_close()
 
 
-def _handler(api):
+def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def handle_any(self):
+        def handle_any(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             body = json.loads(self.rfile.read(length)) if length else None
             address = urlsplit(self.path)
@@ -189,7 +195,7 @@ def _handler(api):
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815  # http.server's names
 
-        def reply(self, status, content, **headers):
+        def reply(self, status: int, content: object, **headers: str) -> None:
             data = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(status)
             for name, value in headers.items():
@@ -198,13 +204,13 @@ def _handler(api):
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *_):
+        def log_message(self, *_: object) -> None:
             pass
 
     return Handler
 
 
-def _nullable(schema, openapi, depth=0):
+def _nullable(schema: Any, openapi: dict[str, Any], depth: int = 0) -> Any:
     """OpenAPI 3.0's `nullable` in the words of JSON Schema, references made absolute."""
     if isinstance(schema, list):
         return [_nullable(item, openapi, depth) for item in schema]

@@ -1,5 +1,7 @@
 """A classifier of rows as converters of scikit-learn write it: a text column, missing numbers, a text label, ZipMap."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -12,7 +14,9 @@ KINDS = ("red", "green", "blue")
 ML = "ai.onnx.ml"
 
 
-def tabular(path, *, noise=0.0, padding=0, kinds=KINDS, hidden=0):
+def tabular(
+    path: Path, *, noise: float = 0.0, padding: int = 0, kinds: tuple[str, str, str] = KINDS, hidden: int = 0
+) -> Path:
     """`city` (n, 1) text, `size` (n, 2) with NaN for what is missing → `label` (n,) text, `scores` as maps.
 
     `hidden` > 0 puts a layer with weights of that width in the middle, which recipes compress.
@@ -64,7 +68,7 @@ def tabular(path, *, noise=0.0, padding=0, kinds=KINDS, hidden=0):
     return path
 
 
-def rows(count=200, seed=0):
+def rows(count: int = 200, seed: int = 0) -> Split:
     """Rows without labels."""
     rng = np.random.default_rng(seed)
     size = rng.standard_normal((count, 2)).astype(np.float32)
@@ -72,7 +76,7 @@ def rows(count=200, seed=0):
     return Split({"city": rng.choice(CITIES, (count, 1)), "size": size})
 
 
-def labelled(path, split):
+def labelled(path: Path, split: Split) -> Split:
     """The rows with the labels that a model gives."""
     import onnxruntime  # not where the module is imported
 

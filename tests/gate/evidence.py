@@ -7,6 +7,7 @@ from weighbridge.core.documents import (
     Budget,
     Comparison,
     Controls,
+    Device,
     Exact,
     Flip,
     Launches,
@@ -23,7 +24,15 @@ SLICES = ("ankle-boot", "bag", "coat", "shirt")
 DEVICE = device(device_class="ci-2core", cpu="Some CPU", runtimes={"onnxruntime": "1.32.0", "python": "3.11.7"})
 
 
-def launches(ratio=0.85, *, sd=0.02, pairs=54, seed=0, base=150e-6, samples=500):
+def launches(
+    ratio: float | None = 0.85,
+    *,
+    sd: float = 0.02,
+    pairs: int = 54,
+    seed: int = 0,
+    base: float = 150e-6,
+    samples: int = 500,
+) -> Launches:
     """Launch pairs around a true ratio, normal on the log scale."""
     generator = np.random.default_rng(seed)
     log_ratio = np.log(ratio) + sd * generator.normal(size=pairs)
@@ -37,18 +46,22 @@ def launches(ratio=0.85, *, sd=0.02, pairs=54, seed=0, base=150e-6, samples=500)
     )
 
 
-def controls(pairs=54, *, bias=0.0, sd=0.004, dropped=0.01, seed=1):
+def controls(
+    pairs: int = 54, *, bias: float = 0.0, sd: float = 0.004, dropped: float = 0.01, seed: int = 1
+) -> Controls:
     """Baseline against itself, as often as launches do it."""
     values = bias + sd * np.random.default_rng(seed).normal(size=controls_due(pairs))
     return Controls(null_log_ratio=list(values), dropped=dropped)
 
 
-def proportions(both=900, only_reference=12, only_candidate=8, neither=80):
+def proportions(both: int = 900, only_reference: int = 12, only_candidate: int = 8, neither: int = 80) -> Proportions:
     """Paired counts over 1,000 examples."""
     return Proportions(both=both, only_reference=only_reference, only_candidate=only_candidate, neither=neither)
 
 
-def comparison(against="baseline", *, pairs=54, candidate_bytes=400, **metrics):
+def comparison(
+    against: str = "baseline", *, pairs: int = 54, candidate_bytes: int = 400, **metrics: object
+) -> Comparison:
     """Evidence on size, latency, memory and accuracy, each replaced by the keyword of its name with `_` for `.`."""
     found = {
         "size.bytes": Exact(candidate=candidate_bytes, reference=1000),
@@ -69,7 +82,14 @@ def comparison(against="baseline", *, pairs=54, candidate_bytes=400, **metrics):
     )
 
 
-def measurement(*comparisons, candidate="candidate", candidate_bytes=400, recipe=None, device=DEVICE, **fields):
+def measurement(
+    *comparisons: Comparison,
+    candidate: str = "candidate",
+    candidate_bytes: int = 400,
+    recipe: str | None = None,
+    device: Device = DEVICE,
+    **fields: object,
+) -> Measurement:
     """A complete measurement of the comparisons, or of the default one."""
     found = list(comparisons) or [comparison(candidate_bytes=candidate_bytes)]
     content = {
@@ -88,7 +108,7 @@ def measurement(*comparisons, candidate="candidate", candidate_bytes=400, recipe
     return Measurement(**{**content, **fields})
 
 
-def budget(metric, **limits):
+def budget(metric: str, **limits: float | str) -> Budget:
     """One budget."""
     return Budget(metric=metric, **limits)
 

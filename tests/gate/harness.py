@@ -5,29 +5,31 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 
-def digest(path):
+def digest(path: Path) -> str:
     with Path(path).open("rb") as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def describe(_):
+def describe(_: object) -> dict[str, Any]:
     return {
         "cpu": "Test board", "isa": ["neon"], "cores": 4, "memory_bytes": 2**30, "system": "Zephyr 4",
         "runtimes": {"onnxruntime": onnxruntime.__version__}, "clock_ns": 40,
     }  # fmt: skip
 
 
-def inputs_of(request):
+def inputs_of(request: dict[str, Any]) -> Any:
     with np.load(request["inputs"]) as inputs:
         return inputs[inputs.files[0]]
 
 
-def answer(request):
+def answer(request: dict[str, Any]) -> dict[str, str]:
     path = request["model"]["files"][0][0]
     session = onnxruntime.InferenceSession(path)
     with np.load(request["inputs"]) as inputs:
@@ -36,7 +38,7 @@ def answer(request):
     return {"digest": digest(path)}
 
 
-def launch(request):
+def launch(request: Any) -> dict[str, list[dict[str, str]]]:
     with np.load(request["inputs"]) as inputs:
         arrays = dict(inputs)
     roles, sessions = {}, {}
@@ -69,11 +71,11 @@ def launch(request):
     return {"roles": roles, "phases": [{"name": "latency", "rounds": rounds}]}
 
 
-def run(session, arrays, index):
+def run(session: Any, arrays: dict[str, Any], index: int) -> list[NDArray[Any]]:
     return session.run(None, {name: array[index % len(array)][None] for name, array in arrays.items()})
 
 
-def main():
+def main() -> None:
     request = json.load(sys.stdin)
     said = {"describe": describe, "answer": answer, "launch": launch}[request["operation"]](request)
     exec(sys.argv[1] if len(sys.argv) > 1 else "", {**globals(), "said": said, "request": request})

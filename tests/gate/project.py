@@ -1,9 +1,12 @@
 """A whole pipeline's files, made of numbers: what the stage `judge` reads."""
 
+from pathlib import Path
+from typing import Any
+
 import yaml
 
 from tests.gate.evidence import comparison, controls, digest, launches, measurement, proportions
-from weighbridge.core.documents import ArtifactFile, Exact, Manifest, Params, Sizes, Weighed
+from weighbridge.core.documents import ArtifactFile, Exact, Manifest, Measurement, Params, Proportions, Sizes, Weighed
 from weighbridge.core.documents.manifest import made_by
 from weighbridge.core.files import sha256_bytes
 
@@ -28,7 +31,7 @@ CANDIDATES = {"int8": b"i" * 400, "share": b"s" * 100}
 WORSE = proportions(700, 212, 8, 80)
 
 
-def evidence(name, *, ratio=0.85, counts=None):
+def evidence(name: str, *, ratio: float = 0.85, counts: Proportions | None = None) -> Measurement:
     """The measurement of one recipe."""
     data = CANDIDATES[name]
     found = comparison(
@@ -51,7 +54,7 @@ def evidence(name, *, ratio=0.85, counts=None):
     ).model_copy(update={"candidate": Weighed(name=name, digest=sha256_bytes(data), bytes=len(data))})
 
 
-def manifest(name, data):
+def manifest(name: str, data: bytes) -> Manifest:
     """The manifest of one artifact."""
     return Manifest(
         model="net",
@@ -70,14 +73,14 @@ def manifest(name, data):
     )
 
 
-def write_artifact(folder, name, data):
+def write_artifact(folder: Path, name: str, data: bytes) -> None:
     """A file and its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(data)
     manifest(name, data).write(folder / "manifest.json")
 
 
-def write_project(root, params=PARAMS, **ratios):
+def write_project(root: Path, params: dict[str, Any] = PARAMS, **ratios: float) -> Path:
     """Everything that `judge` reads; keywords give a recipe's true latency ratio."""
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     write_artifact(root / "artifacts/baseline/onnxruntime", "baseline", BASELINE)

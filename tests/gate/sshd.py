@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CONFIG = """\
 Port {port}
@@ -42,11 +44,11 @@ class Server:
     port: int
 
     @property
-    def address(self):
+    def address(self) -> str:
         return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}"
 
     @property
-    def environment(self):
+    def environment(self) -> dict[str, Any]:
         """What tells the gate to use this server's keys and known hosts alone."""
         import os
 
@@ -54,7 +56,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(folder):
+def server(folder: Path) -> Iterator[Server]:
     """Start `sshd` with one host key and one user key; ends it and everybody connected to it."""
     for name in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
@@ -87,13 +89,13 @@ def server(folder):
 class Cable:
     """A way to a port that can be cut: what goes through it is dropped in the middle, as networks drop it."""
 
-    def __init__(self, port):
+    def __init__(self, port: int) -> None:
         self.port, self.ends = port, []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.own = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def _accept(self):
+    def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self.listener.accept()
@@ -102,7 +104,7 @@ class Cable:
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
 
-    def cut(self):
+    def cut(self) -> None:
         """Reset every connection that is open now."""
         for end in self.ends:
             with contextlib.suppress(OSError):
@@ -110,24 +112,24 @@ class Cable:
             end.close()
         self.ends = []
 
-    def close(self):
+    def close(self) -> None:
         self.cut()
         self.listener.close()
 
 
-def _pump(source, sink):
+def _pump(source: socket.socket, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while part := source.recv(1 << 16):
             sink.sendall(part)
 
 
-def _listens(port):
+def _listens(port: Any) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
         return True
     return False
 
 
-def bare_python(folder, *packages):
+def bare_python(folder: Path, *packages: str) -> Path:
     """A virtual environment with nothing but numpy and the packages named; hard links, no download."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     here, there = (
@@ -147,7 +149,7 @@ def bare_python(folder, *packages):
 SITE = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
 
 
-def _link(source, target):
+def _link(source: str | Path, target: str | Path) -> None:
     try:
         Path(target).hardlink_to(source)
     except OSError:

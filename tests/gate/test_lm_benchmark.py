@@ -1,7 +1,10 @@
 """What the benchmark of language models plants and counts."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.special import softmax
 
 from benchmarks import lm
@@ -16,21 +19,21 @@ LABELS = OURS.argmax(-1)
 
 
 @pytest.fixture(autouse=True)
-def _few(monkeypatch):
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "RESAMPLES", 300)
 
 
-def divergence(theirs):
+def divergence(theirs: NDArray[Any]) -> Any:
     ours, other = (softmax(logits.astype(float), axis=-1) for logits in (OURS, theirs))
     return (ours * np.log(ours / other)).sum(-1).mean()
 
 
-def test_what_is_planted_is_a_hundredth_of_a_nat():
+def test_what_is_planted_is_a_hundredth_of_a_nat() -> None:
     """Over all documents, by scipy's softmax."""
     assert divergence(lm.planted(OURS, THEIRS, LABELS)) == pytest.approx(divergence(THEIRS) + lm.PLANTED, abs=2e-4)
 
 
-def test_a_verdict_is_the_judges():
+def test_a_verdict_is_the_judges() -> None:
     """Far beyond the limit it fails, far within it passes, with bounds around the value."""
     answers = lm.drawn(OURS, THEIRS, LABELS, np.arange(30))
     value = divergence(THEIRS)
@@ -41,7 +44,7 @@ def test_a_verdict_is_the_judges():
     assert found[0].lower < value < found[1].upper
 
 
-def test_a_rank_that_is_wrong_once_misses_the_bar():
+def test_a_rank_that_is_wrong_once_misses_the_bar() -> None:
     """And a share that is too small misses its own."""
     row = {name: [place, place - 0.1, place + 0.1] for place, name in enumerate(lm.LADDER)}
     shares = {"planted": 0.96, "at the limit": 0.0}

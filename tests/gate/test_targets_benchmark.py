@@ -1,5 +1,7 @@
 """`benchmarks/targets.py`: its bar can be missed, rows compare each file with one baseline; and the pictures."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,14 +13,14 @@ from weighbridge.gate.measure.model_files import read_model
 
 
 @pytest.mark.parametrize(("ssh", "met"), [(12.9, True), (13.1, False)])
-def test_the_bar_on_ssh_can_be_missed(ssh, met):
+def test_the_bar_on_ssh_can_be_missed(ssh: float, met: bool) -> None:
     """Medians of the rounds, so that one slow round decides nothing."""
     found = ssh_bar({"local": [10.0, 10.0, 90.0], "ssh": [ssh, ssh, 1.0]})
     assert (found["value"], found["met"], found["rounds"]) == (pytest.approx(ssh / 10), met, 3)
 
 
 @pytest.fixture
-def built(tmp_path):
+def built(tmp_path: Path) -> list[Built]:
     """The fp32 ONNX file and one of another form."""
     path = linear(tmp_path / "m.onnx")
     return [
@@ -27,7 +29,7 @@ def built(tmp_path):
     ]
 
 
-def test_a_row_compares_the_file_with_the_baseline(built):
+def test_a_row_compares_the_file_with_the_baseline(built: list[Built]) -> None:
     """Twenty of a hundred examples are wrong now; a launch takes 0.8 times as long."""
     right = {item.name: np.ones(100, bool) for item in built}
     right[built[1].name][:20] = False
@@ -39,7 +41,7 @@ def test_a_row_compares_the_file_with_the_baseline(built):
     assert shown({"network": "n", **found})["drop, points"].startswith("+20.00 [")
 
 
-def test_openvino_reads_the_same_files_under_names_of_its_own(built):
+def test_openvino_reads_the_same_files_under_names_of_its_own(built: list[Built]) -> None:
     """No row of the project's own targets is replaced."""
     beside = through_openvino(built)
     assert [item.name for item in beside] == ["openvino/float", "openvino/int8"]
@@ -47,7 +49,7 @@ def test_openvino_reads_the_same_files_under_names_of_its_own(built):
     assert [item.model.digest for item in beside] == [item.model.digest for item in built]
 
 
-def test_the_picture_has_a_point_for_every_file_of_every_network(built):
+def test_the_picture_has_a_point_for_every_file_of_every_network(built: list[Built]) -> None:
     """A panel a network, and nothing drawn twice."""
     taken = Taken(logs=[0.1, -0.1] * 6, peaks=[60e6] * 12, over=[10e6] * 12)
     right = {item.name: np.ones(100, bool) for item in built}
@@ -58,7 +60,7 @@ def test_the_picture_has_a_point_for_every_file_of_every_network(built):
         assert [entry.get_label() for entry in panel.containers] == ["onnxruntime, float", "onnxruntime, int8"]
 
 
-def test_the_curve_of_a_net_goes_by_how_much_smaller_its_files_are():
+def test_the_curve_of_a_net_goes_by_how_much_smaller_its_files_are() -> None:
     """Points against that net's own fp32 file; a net without one is not drawn."""
     rows = [
         {"net": "one", "bits": bits, "ratio": ratio, "top1": top1}

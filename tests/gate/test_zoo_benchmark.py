@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from weighbridge.compress.recipe.recipe import read_recipe
 from weighbridge.core.documents import Params
 
 
-def test_the_independent_numbers_are_those_of_their_definitions():
+def test_the_independent_numbers_are_those_of_their_definitions() -> None:
     """By task: cosine, same class, F1 of labels, one minus the relative error; accuracy where there are labels."""
     first = np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
     second = np.array([[1.0, 1.0], [3.0, 0.0]], np.float32)
@@ -32,7 +34,7 @@ def test_the_independent_numbers_are_those_of_their_definitions():
     assert numbers("regression", first, first, second) == {"agreement": 1, "accuracy.mae": 1.5}
 
 
-def test_the_independent_numbers_of_tokens_pixels_and_boxes():
+def test_the_independent_numbers_of_tokens_pixels_and_boxes() -> None:
     """Padding left out; the labels' classes alone; a box of another class or place is none."""
     scores = np.eye(3, dtype=np.float32)[[[0, 1, 2], [2, 1, 0]]]
     other, labels = scores[:, ::-1], np.array([[0, 1, -100], [2, 2, -100]])
@@ -50,7 +52,7 @@ def test_the_independent_numbers_of_tokens_pixels_and_boxes():
     assert _f1([], []) == 1
 
 
-def test_counts_become_the_candidates_share():
+def test_counts_become_the_candidates_share() -> None:
     """Of all examples; other evidence has its value."""
     counts = {"kind": "proportions", "both": 6, "only_reference": 2, "only_candidate": 1, "neither": 1}
     assert value(counts) == 0.7
@@ -58,7 +60,7 @@ def test_counts_become_the_candidates_share():
     assert value({"kind": "absent", "reason": "no labels"}) is None
 
 
-def test_a_file_is_found_within_an_archive_of_an_archive():
+def test_a_file_is_found_within_an_archive_of_an_archive() -> None:
     """A zip in a zip, and a tar."""
     inner, outer, tape = io.BytesIO(), io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
@@ -75,7 +77,7 @@ def test_a_file_is_found_within_an_archive_of_an_archive():
         assert out.getvalue() == b"w"
 
 
-def test_the_params_of_every_road_are_valid(tmp_path):
+def test_the_params_of_every_road_are_valid(tmp_path: Path) -> None:
     """And so are their recipes, with limits on latency and without."""
     for road in zoo.ROADS:
         for latency in (False, True):
@@ -95,7 +97,13 @@ def test_the_params_of_every_road_are_valid(tmp_path):
         ({"verdict": None, "stages": {}}, 1),
     ],
 )
-def test_a_road_needs_a_verdict_and_equal_numbers(tmp_path, monkeypatch, capsys, found, code):
+def test_a_road_needs_a_verdict_and_equal_numbers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    found: dict[str, Any],
+    code: int,
+) -> None:
     """A verdict of fail is one; a number that the check does not give is a miss, and so is none."""
     monkeypatch.setattr(zoo, "travelled", lambda *_, **__: found)
     monkeypatch.setattr(sys, "argv", ["zoo.py", "--json", str(tmp_path / "z.json"), "--only", "pitch"])
@@ -106,10 +114,12 @@ def test_a_road_needs_a_verdict_and_equal_numbers(tmp_path, monkeypatch, capsys,
     assert json.loads((tmp_path / "z.json").read_text())["pitch"] == found
 
 
-def test_a_package_that_cannot_be_had_is_a_row_and_a_miss(tmp_path, monkeypatch, capsys):
+def test_a_package_that_cannot_be_had_is_a_row_and_a_miss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Not a traceback."""
 
-    def refused(*_):
+    def refused(*_: object) -> NoReturn:
         raise subprocess.CalledProcessError(1, ["pip"], stderr=b"ERROR: no matching distribution")
 
     monkeypatch.setattr(zoo_travel, "fetched", refused)

@@ -4,6 +4,9 @@ Set up by `tests/install-arm64 FOLDER`; WEIGHBRIDGE_ARM64_PYTHON names the inter
 """
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from weighbridge.gate.devices.local import Local
 from weighbridge.gate.devices.ssh import Ssh
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding, feeding
-from weighbridge.gate.measure.model_files import read_model
+from weighbridge.gate.measure.model_files import Model, read_model
 
 PYTHON = os.environ.get("WEIGHBRIDGE_ARM64_PYTHON")
 pytestmark = [
@@ -27,7 +30,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Local, Ssh]]:
     """The machine that runs the tests, and an emulated arm64 one."""
     folder = tmp_path_factory.mktemp("arm64")
     (folder / "sshd").mkdir()
@@ -37,13 +40,13 @@ def places(tmp_path_factory):
             yield here, there
 
 
-def outputs(places, model, target, split, feed):
+def outputs(places: tuple[Local, Ssh], model: Model, target: str, split: Split, feed: Feeding) -> list[Any]:
     """What the file answers on both."""
     manner = Manner(feed, timeout=120)
     return [place.answer(place.stage([model], target)[model.name], split, [0], manner)[0][0] for place in places]
 
 
-def test_it_is_an_arm64_machine(places):
+def test_it_is_an_arm64_machine(places: tuple[Local, Ssh]) -> None:
     """The device's own words: another processor, other instruction sets, the same versions of the runtimes."""
     here, there = (place.device for place in places)
     assert there.system.endswith("aarch64")
@@ -53,7 +56,7 @@ def test_it_is_an_arm64_machine(places):
         assert here.runtimes[package] == there.runtimes[package]
 
 
-def test_float_files_answer_alike(places, tmp_path):
+def test_float_files_answer_alike(places: tuple[Local, Ssh], tmp_path: Path) -> None:
     """ONNX Runtime: rounding apart, and every decision the same."""
     model = read_model(linear(tmp_path / "m.onnx"), "candidate")
     near, far = outputs(places, model, "onnxruntime", examples(), Feeding((), None))
@@ -61,7 +64,7 @@ def test_float_files_answer_alike(places, tmp_path):
     assert (near.argmax(axis=1) == far.argmax(axis=1)).all()
 
 
-def test_int8_files_answer_alike(places, tmp_path):
+def test_int8_files_answer_alike(places: tuple[Local, Ssh], tmp_path: Path) -> None:
     """Integer kernels of two instruction sets: the same products, so nearly the same sums of scaled ones."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -73,7 +76,7 @@ def test_int8_files_answer_alike(places, tmp_path):
     assert (near.argmax(axis=1) == far.argmax(axis=1)).all()
 
 
-def test_litert_answers_alike(places, tmp_path):
+def test_litert_answers_alike(places: tuple[Local, Ssh], tmp_path: Path) -> None:
     """XNNPACK's kernels for both processors."""
     model = read_model(placed(tmp_path, "net", "litert", ports=NAMES["net"]), "candidate")
     x = np.random.default_rng(0).standard_normal((50, 1, 8, 8)).astype(np.float32)

@@ -18,7 +18,8 @@ from weighbridge.gate.devices.local import Local
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.launch_setup import Journey, LaunchProtocol, Setup
-from weighbridge.gate.measure.model_files import read_model
+from weighbridge.gate.measure.launches import Launch
+from weighbridge.gate.measure.model_files import Model, read_model
 from weighbridge.gate.weighing.job import Source, read_job
 from weighbridge.gate.weighing.locked import times, weigh_locked
 
@@ -30,26 +31,26 @@ METRICS = frozenset({"latency.p50"})
 ONLY = "if request['operation'] == {!r}: "
 
 
-def harness(tmp_path, trick=""):
+def harness(tmp_path: Path, trick: str = "") -> Harness:
     """The script with a trick: Python that sees and changes what it is about to say."""
     section = DeviceSection(command=[sys.executable, str(SCRIPT), trick], device_class="board")
     return Harness("board", section, tmp_path)
 
 
 @pytest.fixture
-def models(tmp_path):
+def models(tmp_path: Path) -> list[Model]:
     return [
         read_model(linear(tmp_path / "a.onnx"), "baseline"),
         read_model(linear(tmp_path / "b.onnx", weights() * np.float32(2)), "candidate"),
     ]
 
 
-def launch(place, models, metrics=METRICS):
+def launch(place: Harness, models: list[Model], metrics: frozenset[str] = METRICS) -> Launch:
     ready = Setup(place.stage(models, "onnxruntime"), examples(16).inputs, (), QUICK, place.cores(1))
     return place.launch(ready, metrics, np.random.default_rng(0), control=True)
 
 
-def test_an_honest_harness_weighs(tmp_path, models):
+def test_an_honest_harness_weighs(tmp_path: Path, models: list[Model]) -> None:
     """Description, answers and a launch, with the second baseline that was asked for."""
     with harness(tmp_path) as place:
         assert (place.device.name, place.device.device_class, place.device.cpu) == ("board", "board", "Test board")
@@ -108,7 +109,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_what_cannot_be_is_not_believed(tmp_path, models, name):
+def test_what_cannot_be_is_not_believed(tmp_path: Path, models: list[Model], name: str) -> None:
     """Each lie is a fault that names the device, and none is a launch."""
     trick, said = LIES[name]
     with (
@@ -158,7 +159,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_wrong_answers_are_faults(tmp_path, models, name):
+def test_wrong_answers_are_faults(tmp_path: Path, models: list[Model], name: str) -> None:
     """Accuracy rests on what the harness wrote: it must be whole, numeric and of the file that it was given."""
     trick, said = ANSWERS[name]
     with harness(tmp_path, f"if request['operation'] == 'answer': exec({trick!r})") as place:
@@ -177,19 +178,21 @@ def test_wrong_answers_are_faults(tmp_path, models, name):
         ("said = None; sys.exit(3)", "exit code 3"),
     ],
 )
-def test_a_harness_that_cannot_describe_its_device_is_not_opened(tmp_path, trick, said):
+def test_a_harness_that_cannot_describe_its_device_is_not_opened(tmp_path: Path, trick: str, said: str) -> None:
     """Nothing is weighed on a device that nobody can name."""
     with pytest.raises(MeasurementError, match=said):
         harness(tmp_path, ONLY.format("describe") + trick)
 
 
-def test_a_command_that_is_not_there_is_one_error(tmp_path):
+def test_a_command_that_is_not_there_is_one_error(tmp_path: Path) -> None:
     """With its name."""
     with pytest.raises(MeasurementError, match=r"board: its command './no-harness' cannot be started"):
         open_place("board", DeviceSection(command=["./no-harness"]), tmp_path)
 
 
-def test_a_hanging_harness_is_killed_with_its_children(tmp_path, models, monkeypatch):
+def test_a_hanging_harness_is_killed_with_its_children(
+    tmp_path: Path, models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the end of its time, and whatever it started too."""
     monkeypatch.setattr("weighbridge.gate.devices.command.LAUNCH_SECONDS", 3.0)
     note = tmp_path / "child"
@@ -203,14 +206,14 @@ def test_a_hanging_harness_is_killed_with_its_children(tmp_path, models, monkeyp
     assert not _alive(int(note.read_text()))
 
 
-def _alive(process):
+def _alive(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def test_an_endless_answer_is_not_read(tmp_path, models, monkeypatch):
+def test_an_endless_answer_is_not_read(tmp_path: Path, models: list[Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """More than any answer has is a fault."""
     monkeypatch.setattr("weighbridge.gate.devices.command.MOST_BYTES", 1 << 16)
     with (
@@ -221,7 +224,9 @@ def test_an_endless_answer_is_not_read(tmp_path, models, monkeypatch):
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_an_answer_without_end_is_stopped_while_it_grows(tmp_path, models, monkeypatch, stream):
+def test_an_answer_without_end_is_stopped_while_it_grows(
+    tmp_path: Path, models: list[Model], monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
     """A harness that never stops writing is killed long before its time is over, and before the disk is full."""
     monkeypatch.setattr("weighbridge.gate.devices.command.MOST_BYTES", 1 << 20)
     endless = f"while True: sys.{stream}.write('x' * (1 << 16))"
@@ -233,7 +238,9 @@ def test_an_answer_without_end_is_stopped_while_it_grows(tmp_path, models, monke
         launch(place, models)
 
 
-def test_a_file_of_outputs_without_end_is_stopped_while_it_grows(tmp_path, models, monkeypatch):
+def test_a_file_of_outputs_without_end_is_stopped_while_it_grows(
+    tmp_path: Path, models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it was told to write is held to the same size, long before it says that it is done."""
     monkeypatch.setattr("weighbridge.gate.devices.command.MOST_BYTES", 1 << 20)
     endless = "f = open(request['write'], 'wb')\nwhile True: f.write(b'x' * (1 << 16)); f.flush()"
@@ -243,7 +250,7 @@ def test_a_file_of_outputs_without_end_is_stopped_while_it_grows(tmp_path, model
             place.answer(artifact, examples(), [0], MANNER)
 
 
-def test_the_command_runs_in_the_projects_folder(tmp_path):
+def test_the_command_runs_in_the_projects_folder(tmp_path: Path) -> None:
     """Relative words of the configuration mean files of the project."""
     script = tmp_path / "mine.sh"
     script.write_text(f"#!/bin/sh\nexec {sys.executable} {SCRIPT}\n")
@@ -269,7 +276,7 @@ with harness(mine.parent, sys.argv[3]) as place, place.machine_lock(lambda _: No
 """
 
 
-def hold_at_once(folder, tricks, seconds):
+def hold_at_once(folder: Path, tricks: list[str], seconds: float) -> list[str]:
     """Two processes, each with a harness of its own words; whether each saw the other hold its device meanwhile."""
     folder.mkdir()
     marks = [folder / "first", folder / "second"]
@@ -285,7 +292,7 @@ def hold_at_once(folder, tricks, seconds):
     return said
 
 
-def test_one_device_is_held_by_one_process_and_two_devices_by_two(tmp_path):
+def test_one_device_is_held_by_one_process_and_two_devices_by_two(tmp_path: Path) -> None:
     """The same command waits; another command, and this machine's own lock, are other devices."""
     assert hold_at_once(tmp_path / "two", ["", "pass"], 60) == ["met", "met"]
     assert hold_at_once(tmp_path / "one", ["", ""], 0.5) == ["by itself", "met"]
@@ -293,7 +300,7 @@ def test_one_device_is_held_by_one_process_and_two_devices_by_two(tmp_path):
         assert place.device.device_class == "board"
 
 
-def test_a_harness_is_held_even_where_nothing_is_timed(tmp_path, monkeypatch):
+def test_a_harness_is_held_even_where_nothing_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked for answers while its lock is taken: two weighings never reach for one board."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     look = (

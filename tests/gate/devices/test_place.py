@@ -2,6 +2,9 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.data import write_npz
 from weighbridge.gate.devices import open_place
 from weighbridge.gate.devices.local import Local
+from weighbridge.gate.devices.place import Place
 from weighbridge.gate.devices.survey import survey
 from weighbridge.gate.stages import pipeline
 from weighbridge.gate.verdict.judge import judge
@@ -35,13 +39,13 @@ OFF = {"address": "ssh://127.0.0.1:1"}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
     with sshd.server(tmp_path_factory.mktemp("sshd")) as found:
         yield found
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch, server):
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: sshd.Server) -> Path:
     """A project whose pipeline has run up to weighing; `ssh` reaches the server alone."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("WEIGHBRIDGE_SSH_COMMAND", server.environment["WEIGHBRIDGE_SSH_COMMAND"])
@@ -52,16 +56,16 @@ def root(tmp_path, monkeypatch, server):
     return tmp_path
 
 
-def write(root, devices):
+def write(root: Path, devices: dict[str, dict[str, Any]]) -> Params:
     (root / "params.yaml").write_text(yaml.safe_dump({**PARAMS, "devices": devices}, sort_keys=False))
     return Params.read(root / "params.yaml")
 
 
-def reached(server, **rest):
+def reached(server: sshd.Server, **rest: Any) -> dict[str, Any]:
     return {"address": server.address, "python": sys.executable, **rest}
 
 
-def test_a_pipeline_weighs_here_and_there(root, server):
+def test_a_pipeline_weighs_here_and_there(root: Path, server: sshd.Server) -> None:
     """One measurement a device, each judged by the budgets that apply to it."""
     params = write(root, {"local": {}, "pi": reached(server)})
     here, there = pipeline.weigh(root, "twice")
@@ -73,7 +77,7 @@ def test_a_pipeline_weighs_here_and_there(root, server):
     assert Measurement.read(root / "measurements/twice/onnxruntime@pi.json").device.device_class == "pi"
 
 
-def test_a_device_that_is_off_is_an_error_and_stops_no_other(root):
+def test_a_device_that_is_off_is_an_error_and_stops_no_other(root: Path) -> None:
     """Its verdict says why; the machine here is weighed all the same."""
     params = write(root, {"pi": OFF, "local": {}})
     there, here = pipeline.weigh(root, "twice")
@@ -83,7 +87,7 @@ def test_a_device_that_is_off_is_an_error_and_stops_no_other(root):
     assert judge(here, params.budgets).verdict == "pass"
 
 
-def test_what_a_device_measured_before_it_went_off_is_kept(root, server):
+def test_what_a_device_measured_before_it_went_off_is_kept(root: Path, server: sshd.Server) -> None:
     """The launches are there when it is back, and it is an error until then."""
     params = write(root, {"pi": reached(server)})
     (first,) = pipeline.weigh(root, "twice")
@@ -99,7 +103,7 @@ def test_what_a_device_measured_before_it_went_off_is_kept(root, server):
     assert any("ended in a fault" in note for note in back.comparisons[0].controls.notes)
 
 
-def test_a_harness_weighs_in_the_pipeline(root):
+def test_a_harness_weighs_in_the_pipeline(root: Path) -> None:
     """The same stage, the same documents."""
     write(root, {"board": {"command": [sys.executable, str(SCRIPT)]}})
     (found,) = pipeline.weigh(root, "twice")
@@ -108,7 +112,7 @@ def test_a_harness_weighs_in_the_pipeline(root):
     assert found.comparisons[0].metrics["accuracy.top1"].examples == 300
 
 
-def test_the_device_stage_describes_them_all(root, server):
+def test_the_device_stage_describes_them_all(root: Path, server: sshd.Server) -> None:
     """Measurements are taken again where a device changed or came back; the same devices give the same bytes."""
     write(root, {"local": {}, "pi": reached(server), "off": OFF})
     pipeline.device(root)
@@ -121,7 +125,7 @@ def test_the_device_stage_describes_them_all(root, server):
     assert (root / "artifacts" / "device.json").read_bytes() == before
 
 
-def test_threads_and_cores_of_a_section_are_used(root):
+def test_threads_and_cores_of_a_section_are_used(root: Path) -> None:
     """Instead of those of `weighing`."""
     allowed = sorted(Local().cores(1).workers + Local().cores(1).harness)
     write(root, {"local": {"threads": 2, "cores": [allowed[0]], "device_class": "ci"}})
@@ -130,14 +134,14 @@ def test_threads_and_cores_of_a_section_are_used(root):
     assert found.device.device_class == "ci"
 
 
-def test_a_core_that_is_not_there_is_an_error_of_the_configuration(tmp_path):
+def test_a_core_that_is_not_there_is_an_error_of_the_configuration(tmp_path: Path) -> None:
     """With the key."""
     with open_place("local", DeviceSection(cores=[4096]), tmp_path) as place, pytest.raises(InputError) as caught:
         place.cores(1)
     assert caught.value.where == "params.yaml: devices.local.cores"
 
 
-def test_the_survey_says_what_is_reached(root, server):
+def test_the_survey_says_what_is_reached(root: Path, server: sshd.Server) -> None:
     """In the order of the file, with what each has and lacks."""
     write(root, {"local": {}, "pi": reached(server), "off": OFF, "none": {"command": ["./nothing"]}})
     rows = survey(root)
@@ -150,7 +154,7 @@ def test_the_survey_says_what_is_reached(root, server):
     assert "cannot be started" in rows[3]["problem"]
 
 
-def test_the_command_exits_with_0_only_if_all_are_reached(root, server):
+def test_the_command_exits_with_0_only_if_all_are_reached(root: Path, server: sshd.Server) -> None:
     """0, then 3; the table and the JSON say the same."""
     write(root, {"local": {}, "pi": reached(server)})
     done = CliRunner().invoke(app, ["devices", "--root", str(root)])
@@ -162,11 +166,13 @@ def test_the_command_exits_with_0_only_if_all_are_reached(root, server):
     assert [row["reachable"] for row in json.loads(done.stdout)] == [True, False]
 
 
-def test_a_device_without_the_runtime_is_not_fit(root, server, monkeypatch):
+def test_a_device_without_the_runtime_is_not_fit(
+    root: Path, server: sshd.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reached, but of no use: 3 as well, with what is missing."""
     write(root, {"pi": reached(server)})
 
-    def bare(name, section, folder):
+    def bare(name: str, section: DeviceSection, folder: Path) -> Place:
         place = open_place(name, section, folder)
         place.device = place.device.model_copy(update={"runtimes": {"python": "3.12"}})
         return place
@@ -177,7 +183,7 @@ def test_a_device_without_the_runtime_is_not_fit(root, server, monkeypatch):
     assert "no runtime for onnxruntime" in done.stdout
 
 
-def test_a_place_that_was_not_reached_refuses_everything(root):
+def test_a_place_that_was_not_reached_refuses_everything(root: Path) -> None:
     """Whatever is asked of it, the answer is why."""
     from weighbridge.gate.devices.unreached import Unreached
 

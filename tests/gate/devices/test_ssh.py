@@ -6,10 +6,13 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.gate import sshd
 from tests.gate.models import examples, linear, weights
@@ -25,7 +28,8 @@ from weighbridge.gate.devices.ssh import Ssh
 from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.launch_setup import Journey, LaunchProtocol, Setup
-from weighbridge.gate.measure.model_files import read_model
+from weighbridge.gate.measure.model_files import Model, read_model
+from weighbridge.gate.measure.process import Child
 
 QUICK = LaunchProtocol(
     warm_seconds=0.0, rounds=20, fewest_rounds=5, launch_seconds=0.2, throughput_batch_size=8, timeout=20
@@ -35,13 +39,13 @@ METRICS = frozenset({"latency.p50", "throughput"})
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
     with sshd.server(tmp_path_factory.mktemp("sshd")) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory):
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter as a bare device has it."""
     folder = tmp_path_factory.mktemp("device") / "venv"
     return sshd.bare_python(
@@ -50,17 +54,17 @@ def python(tmp_path_factory):
 
 
 @pytest.fixture
-def section(server, python, tmp_path):
+def section(server: sshd.Server, python: Path, tmp_path: Path) -> DeviceSection:
     (tmp_path / "device").mkdir()
     return DeviceSection(address=server.address, python=str(python), folder=str(tmp_path / "device"))
 
 
 @pytest.fixture
-def connect(server, section):
+def connect(server: sshd.Server, section: DeviceSection) -> Iterator[Callable[..., Ssh]]:
     """Connect, with retries that do not wait; closed at the end."""
     opened = []
 
-    def connected(**changes):
+    def connected(**changes: str | list[int]) -> Ssh:
         place = Ssh("pi", section.model_copy(update=changes), server.environment, sleep=lambda _: None)
         opened.append(place)
         return place
@@ -71,18 +75,18 @@ def connect(server, section):
 
 
 @pytest.fixture
-def models(tmp_path):
+def models(tmp_path: Path) -> list[Model]:
     return [
         read_model(linear(tmp_path / "a.onnx"), "baseline"),
         read_model(linear(tmp_path / "b.onnx", weights() * np.float32(2)), "candidate"),
     ]
 
 
-def setup(place, models, journey=None):
+def setup(place: Ssh, models: list[Model], journey: Any = None) -> Setup:
     return Setup(place.stage(models, "onnxruntime"), examples(64).inputs, (), QUICK, place.cores(1), journey)
 
 
-def gone(folder, seconds=10.0):
+def gone(folder: Path, seconds: float = 10.0) -> bool:
     """Whether a folder is empty before long."""
     deadline = time.monotonic() + seconds
     while list(folder.iterdir()) and time.monotonic() < deadline:
@@ -90,7 +94,7 @@ def gone(folder, seconds=10.0):
     return not list(folder.iterdir())
 
 
-def ours(folder):
+def ours(folder: Path) -> list[int]:
     """The agent on the device, as the processes of this machine show it."""
     found = []
     for process in folder.iterdir() if folder.exists() else []:
@@ -99,13 +103,15 @@ def ours(folder):
     return found
 
 
-def test_the_device_has_nothing_but_numpy_and_the_runtime(python):
+def test_the_device_has_nothing_but_numpy_and_the_runtime(python: Path) -> None:
     """What is tested below does not lean on packages of this machine."""
     for package in ("pydantic", "yaml", "onnx", "scipy"):
         assert subprocess.run([python, "-c", f"import {package}"], check=False, capture_output=True).returncode != 0
 
 
-def test_a_weighbridge_that_is_installed_there_is_not_asked(connect, server, tmp_path, models):
+def test_a_weighbridge_that_is_installed_there_is_not_asked(
+    connect: Callable[..., Ssh], server: sshd.Server, tmp_path: Path, models: list[Model]
+) -> None:
     """Another version would answer in another way: agent and workers are of the code that was sent."""
     bare = sshd.bare_python(
         tmp_path / "old", "numpy-*.dist-info", "onnxruntime", "onnxruntime-*.dist-info", "packaging", "google"
@@ -120,7 +126,7 @@ def test_a_weighbridge_that_is_installed_there_is_not_asked(connect, server, tmp
     assert launch.values
 
 
-def test_it_is_described_there(connect, python):
+def test_it_is_described_there(connect: Callable[..., Ssh], python: Path) -> None:
     """Fingerprint, runtimes and class come from the device, not from here."""
     device = connect().device
     assert (device.name, device.device_class) == ("pi", "pi")
@@ -129,7 +135,7 @@ def test_it_is_described_there(connect, python):
     assert connect(device_class="pi4").device.device_class == "pi4"
 
 
-def test_answers_are_those_of_this_machine(connect, models):
+def test_answers_are_those_of_this_machine(connect: Callable[..., Ssh], models: list[Model]) -> None:
     """The same file gives the same outputs at the other end, and all of them."""
     place = connect()
     far, _ = place.answer(place.stage(models, "onnxruntime")["candidate"], examples(), [0], MANNER)
@@ -139,7 +145,7 @@ def test_answers_are_those_of_this_machine(connect, models):
     np.testing.assert_array_equal(far[0], near[0])
 
 
-def test_a_launch_there_has_every_metric(connect, models):
+def test_a_launch_there_has_every_metric(connect: Callable[..., Ssh], models: list[Model]) -> None:
     """Times, memory and controls, from two fresh processes on the device."""
     place = connect()
     launch = place.launch(setup(place, models), METRICS, np.random.default_rng(0), control=True)
@@ -149,7 +155,9 @@ def test_a_launch_there_has_every_metric(connect, models):
     assert abs(launch.log_ratios["latency.p50"]["control", "baseline"]) < 1
 
 
-def test_nothing_is_left_behind(connect, models, section, tmp_path):
+def test_nothing_is_left_behind(
+    connect: Callable[..., Ssh], models: list[Model], section: DeviceSection, tmp_path: Path
+) -> None:
     """Leaving it removes the folder; a runtime's file is gone afterwards too."""
     place = connect()
     place.stage(models, "onnxruntime")
@@ -159,7 +167,9 @@ def test_nothing_is_left_behind(connect, models, section, tmp_path):
 
 
 @pytest.mark.parametrize("victim", ["client", "agent"])
-def test_nothing_is_left_behind_by_a_kill(connect, models, tmp_path, victim):
+def test_nothing_is_left_behind_by_a_kill(
+    connect: Callable[..., Ssh], models: list[Model], tmp_path: Path, victim: str
+) -> None:
     """Killed without warning at either end, in the middle of its work."""
     place = connect()
     ready = setup(place, models)
@@ -169,7 +179,7 @@ def test_nothing_is_left_behind_by_a_kill(connect, models, tmp_path, victim):
     agents = ours(folder)
     failed = []
 
-    def launch():
+    def launch() -> None:
         try:
             place.connection.ask("record", **_request(place, slow))
         except MeasurementError as error:
@@ -191,24 +201,24 @@ def test_nothing_is_left_behind_by_a_kill(connect, models, tmp_path, victim):
     assert not ours(folder)
 
 
-def _session(worker):
+def _session(worker: int) -> int:
     """The shell's process that the agent descends from."""
     agent = int(subprocess.check_output(["ps", "-o", "ppid=", "-p", str(worker)], text=True))
     return int(subprocess.check_output(["ps", "-o", "ppid=", "-p", str(agent)], text=True))
 
 
-def _request(place, ready):
+def _request(place: Ssh, ready: Setup) -> Any:
     place.inputs = ready.inputs
     place._send_inputs()
     return place._request(ready, frozenset({"latency.p50"}), seed=1, control=False)
 
 
-def drop(place):
+def drop(place: Ssh) -> None:
     os.killpg(place.connection.process.pid, signal.SIGKILL)
     place.connection.process.wait()
 
 
-def test_a_dropped_connection_is_opened_again(connect, models):
+def test_a_dropped_connection_is_opened_again(connect: Callable[..., Ssh], models: list[Model]) -> None:
     """Files, inputs and the machine's lock are there again, and the launch is taken again."""
     place = connect()
     ready = setup(place, models)
@@ -220,7 +230,9 @@ def test_a_dropped_connection_is_opened_again(connect, models):
     assert again.values["latency.p50"]["candidate"] > 0
 
 
-def test_a_cut_cable_is_survived(connect, models, server, tmp_path):
+def test_a_cut_cable_is_survived(
+    connect: Callable[..., Ssh], models: list[Model], server: sshd.Server, tmp_path: Path
+) -> None:
     """The network goes away in the middle of a launch: it is taken again, and the first agent leaves nothing."""
     cable = sshd.Cable(server.port)
     try:
@@ -237,14 +249,16 @@ def test_a_cut_cable_is_survived(connect, models, server, tmp_path):
         cable.close()
 
 
-def test_a_connection_that_keeps_dropping_is_a_fault(connect, models, monkeypatch):
+def test_a_connection_that_keeps_dropping_is_a_fault(
+    connect: Callable[..., Ssh], models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After the retries nothing is invented: the last drop is what is reported."""
     place = connect()
     ready = setup(place, models)
     asked = []
     original = Connection.ask
 
-    def ask(self, operation, *args, **rest):
+    def ask(self: Child, operation: str, *args: Any, **rest: Any) -> tuple[dict[str, Any], bytes]:
         if operation == "record":
             asked.append(operation)
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -258,7 +272,9 @@ def test_a_connection_that_keeps_dropping_is_a_fault(connect, models, monkeypatc
     assert caught.value.exit_code == ExitCode.UNJUDGED
 
 
-def test_another_machine_behind_the_same_name_is_refused(connect, models, monkeypatch):
+def test_another_machine_behind_the_same_name_is_refused(
+    connect: Callable[..., Ssh], models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reconnect that reaches another device must not go on with its launches."""
     place = connect()
     ready = setup(place, models)
@@ -268,7 +284,7 @@ def test_another_machine_behind_the_same_name_is_refused(connect, models, monkey
         place.launch(ready, METRICS, np.random.default_rng(0))
 
 
-def test_an_unknown_host_is_not_trusted(server, section, tmp_path):
+def test_an_unknown_host_is_not_trusted(server: sshd.Server, section: DeviceSection, tmp_path: Path) -> None:
     """A key that is not in the user's known hosts ends it, without a question."""
     client = tmp_path / "client"
     client.write_text((server.folder / "client").read_text().replace("known_hosts", "nobody_known"))
@@ -277,7 +293,7 @@ def test_an_unknown_host_is_not_trusted(server, section, tmp_path):
         Ssh("pi", section, environment)
 
 
-def test_a_wrong_key_is_one_error(server, section, tmp_path):
+def test_a_wrong_key_is_one_error(server: sshd.Server, section: DeviceSection, tmp_path: Path) -> None:
     """Nobody is asked for a password."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")], check=True)
     client = tmp_path / "client"
@@ -289,7 +305,7 @@ def test_a_wrong_key_is_one_error(server, section, tmp_path):
         Ssh("pi", section, environment)
 
 
-def test_a_machine_that_is_off_is_not_reached(server, section):
+def test_a_machine_that_is_off_is_not_reached(server: sshd.Server, section: DeviceSection) -> None:
     """A closed port: one error that says how to try by hand."""
     off = section.model_copy(update={"address": "ssh://127.0.0.1:1"})
     with pytest.raises(
@@ -299,20 +315,20 @@ def test_a_machine_that_is_off_is_not_reached(server, section):
     assert str(caught.value).count("\n") == 0
 
 
-def test_a_python_that_is_not_there_is_named(connect):
+def test_a_python_that_is_not_there_is_named(connect: Callable[..., Ssh]) -> None:
     """What the device's shell says is passed on."""
     with pytest.raises(MeasurementError, match="no-such-python"):
         connect(python="/nowhere/no-such-python")
 
 
-def test_words_of_the_configuration_are_never_run_by_a_shell(connect, tmp_path):
+def test_words_of_the_configuration_are_never_run_by_a_shell(connect: Callable[..., Ssh], tmp_path: Path) -> None:
     """The interpreter's name is one word there, whatever stands in it."""
     with pytest.raises(MeasurementError):
         connect(python=f"python3;touch${{IFS}}{tmp_path}/pwned")
     assert not (tmp_path / "pwned").exists()
 
 
-def test_a_python_without_numpy_says_so(connect, tmp_path):
+def test_a_python_without_numpy_says_so(connect: Callable[..., Ssh], tmp_path: Path) -> None:
     """Before anything is sent there."""
     bare = tmp_path / "bare"
     subprocess.run(["python3", "-m", "venv", "--without-pip", str(bare)], check=True)
@@ -321,19 +337,21 @@ def test_a_python_without_numpy_says_so(connect, tmp_path):
     assert gone(tmp_path / "device")
 
 
-def test_a_folder_that_is_not_there_says_so(connect):
+def test_a_folder_that_is_not_there_says_so(connect: Callable[..., Ssh]) -> None:
     """One line with the folder."""
     with pytest.raises(MeasurementError, match="cannot make a folder in /nowhere"):
         connect(folder="/nowhere")
 
 
-def test_a_missing_runtime_says_how_to_install_it(connect, models):
+def test_a_missing_runtime_says_how_to_install_it(connect: Callable[..., Ssh], models: list[Model]) -> None:
     """A device of another architecture than its wheels, or one that was never set up."""
     with pytest.raises(MeasurementError, match=r"no executorch, which runs executorch.*install executorch"):
         connect().stage(models, "executorch")
 
 
-def test_a_runtime_that_cannot_load_is_a_fault(connect, models, tmp_path):
+def test_a_runtime_that_cannot_load_is_a_fault(
+    connect: Callable[..., Ssh], models: list[Model], tmp_path: Path
+) -> None:
     """As a wheel for another processor is: the import fails on the device, and the fault says what it said."""
     place = connect()
     ready = setup(place, models)
@@ -343,7 +361,7 @@ def test_a_runtime_that_cannot_load_is_a_fault(connect, models, tmp_path):
         place.launch(ready, METRICS, np.random.default_rng(0))
 
 
-def test_too_little_disk_is_one_error(connect, models):
+def test_too_little_disk_is_one_error(connect: Callable[..., Ssh], models: list[Model]) -> None:
     """Before the first byte is sent."""
     place = connect()
     place.connection.said["free_bytes"] = 1000
@@ -352,7 +370,9 @@ def test_too_little_disk_is_one_error(connect, models):
     assert not place.sent
 
 
-def test_bytes_that_change_on_the_device_are_not_loaded(connect, models, tmp_path):
+def test_bytes_that_change_on_the_device_are_not_loaded(
+    connect: Callable[..., Ssh], models: list[Model], tmp_path: Path
+) -> None:
     """Its disk is checked again before loading."""
     place = connect()
     ready = setup(place, models)
@@ -364,7 +384,9 @@ def test_bytes_that_change_on_the_device_are_not_loaded(connect, models, tmp_pat
     assert caught.value.where == "pi: candidate"
 
 
-def test_a_fault_of_the_candidate_there_names_it(connect, models, tmp_path):
+def test_a_fault_of_the_candidate_there_names_it(
+    connect: Callable[..., Ssh], models: list[Model], tmp_path: Path
+) -> None:
     """A crash at the other end reads like one here."""
     place = connect()
     ready = setup(place, models)
@@ -379,12 +401,12 @@ def test_a_fault_of_the_candidate_there_names_it(connect, models, tmp_path):
         place.launch(ready, METRICS, np.random.default_rng(0))
 
 
-def test_two_gates_wait_for_each_other_on_the_device(connect):
+def test_two_gates_wait_for_each_other_on_the_device(connect: Callable[..., Ssh]) -> None:
     """The second is told that it waits; the first one's end lets it in."""
     first, second = connect(), connect()
     waited = []
 
-    def waiting(seconds):
+    def waiting(seconds: float) -> None:
         waited.append(seconds)
         if len(waited) == 3:
             first.close()
@@ -407,7 +429,7 @@ def preprocess(raw):
 """
 
 
-def test_the_users_code_is_timed_there(connect, models, tmp_path):
+def test_the_users_code_is_timed_there(connect: Callable[..., Ssh], models: list[Model], tmp_path: Path) -> None:
     """One file goes there: the module that the configuration names."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "data.py").write_text(FACTORY.format(extra=""))
@@ -439,7 +461,9 @@ def postprocess(outputs):
 """
 
 
-def test_the_data_set_need_not_be_there(connect, models, tmp_path, monkeypatch):
+def test_the_data_set_need_not_be_there(
+    connect: Callable[..., Ssh], models: list[Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Functions of the module itself go by their names, and raw examples with them: the factory is not called there."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "loads.py").write_text(LOADS.replace("POST", "postprocess"))
@@ -454,7 +478,9 @@ def test_the_data_set_need_not_be_there(connect, models, tmp_path, monkeypatch):
     assert not list(next((tmp_path / "device").iterdir()).rglob("*.npy"))
 
 
-def test_a_closure_cannot_go_by_name(connect, tmp_path, monkeypatch):
+def test_a_closure_cannot_go_by_name(
+    connect: Callable[..., Ssh], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Then the factory is called there, and what it lacks is the reason."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "closes.py").write_text(LOADS.replace("POST", "lambda outputs: 1"))
@@ -464,7 +490,7 @@ def test_a_closure_cannot_go_by_name(connect, tmp_path, monkeypatch):
     assert "rows.npy" in said
 
 
-def test_code_that_cannot_run_there_is_a_reason(connect, tmp_path):
+def test_code_that_cannot_run_there_is_a_reason(connect: Callable[..., Ssh], tmp_path: Path) -> None:
     """A package that the device lacks: absent with what it said, not a fault of the models."""
     (tmp_path / "mydata.py").write_text(FACTORY.format(extra="import pandas"))
     said = connect().journey(Journey("mydata:load", tmp_path))
@@ -473,35 +499,39 @@ def test_code_that_cannot_run_there_is_a_reason(connect, tmp_path):
     assert "pandas" in said
 
 
-def test_a_package_is_not_one_file(connect, tmp_path):
+def test_a_package_is_not_one_file(connect: Callable[..., Ssh], tmp_path: Path) -> None:
     """Only the module that is named goes there."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "__init__.py").write_text(FACTORY.format(extra=""))
     assert "not one file" in connect().journey(Journey("mine:load", tmp_path))
 
 
-def _lie(monkeypatch, change):
+def _lie(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
+) -> None:
     """Let a device's answer to `record` pass through `change(said, payload)`."""
     original = Connection.ask
 
-    def ask(self, operation, *args, **rest):
+    def ask(self: Child, operation: str, *args: Any, **rest: Any) -> Any:
         said, payload = original(self, operation, *args, **rest)
         return change(said, payload) if operation == "record" else (said, payload)
 
     monkeypatch.setattr(Connection, "ask", ask)
 
 
-def _times(change):
+def _times(
+    change: Callable[[NDArray[Any]], NDArray[Any]],
+) -> Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]:
     return lambda said, payload: (said, change(np.frombuffer(payload, "<i8").copy()).astype("<i8").tobytes())
 
 
-def _set(times, value):
+def _set(times: NDArray[Any], value: int) -> NDArray[Any]:
     times[3] = value
     return times
 
 
-def _said(key, value):
-    def change(said, payload):
+def _said(key: list[str | int], value: object) -> Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]:
+    def change(said: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         target = said
         for part in key[:-1]:
             target = target[part]
@@ -537,7 +567,9 @@ LIES = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_what_cannot_be_is_not_believed(connect, models, monkeypatch, name):
+def test_what_cannot_be_is_not_believed(
+    connect: Callable[..., Ssh], models: list[Model], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     """A device that lies in a way that can be found out is a fault that names it."""
     change, said = LIES[name]
     place = connect()
@@ -548,10 +580,12 @@ def test_what_cannot_be_is_not_believed(connect, models, monkeypatch, name):
     assert not isinstance(caught.value, DroppedError)
 
 
-def test_more_than_passed_is_not_believed(connect, models, monkeypatch):
+def test_more_than_passed_is_not_believed(
+    connect: Callable[..., Ssh], models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A device whose own clock runs fast agrees with itself; the clock here does not agree."""
 
-    def faster(said, payload):
+    def faster(said: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         times = np.frombuffer(payload, "<i8") * 1000
         for phase in said["phases"]:
             phase["elapsed_ns"] = [[value * 1000 for value in row] for row in phase["elapsed_ns"]]
@@ -565,7 +599,13 @@ def test_more_than_passed_is_not_believed(connect, models, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["much", 0, None, True])
-def test_facts_that_no_metric_needs_are_checked_too(connect, models, monkeypatch, tmp_path, value):
+def test_facts_that_no_metric_needs_are_checked_too(
+    connect: Callable[..., Ssh],
+    models: list[Model],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    value: str | int | None,
+) -> None:
     """End-to-end launches report no cold start; its times are held against the clock all the same."""
     (tmp_path / "mydata.py").write_text(FACTORY.format(extra=""))
     place = connect()
@@ -575,11 +615,13 @@ def test_facts_that_no_metric_needs_are_checked_too(connect, models, monkeypatch
         place.launch(ready, frozenset({"latency.end_to_end"}), np.random.default_rng(0))
 
 
-def test_a_wrong_digest_is_found_when_a_file_arrives(connect, models, monkeypatch):
+def test_a_wrong_digest_is_found_when_a_file_arrives(
+    connect: Callable[..., Ssh], models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The device says what lies on its disk; another digest ends it."""
     original = Connection.ask
 
-    def ask(self, operation, *args, **rest):
+    def ask(self: Child, operation: str, *args: Any, **rest: Any) -> tuple[dict[str, Any], bytes]:
         said, payload = original(self, operation, *args, **rest)
         return ({**said, "digest": "sha256:" + "0" * 64}, payload) if operation == "put" else (said, payload)
 
@@ -597,11 +639,18 @@ def test_a_wrong_digest_is_found_when_a_file_arrives(connect, models, monkeypatc
         ("ask", {}, "^pi: baseline: answered nothing for output 0"),
     ],
 )
-def test_answers_that_are_none_name_the_device(connect, models, monkeypatch, operation, reply, said):
+def test_answers_that_are_none_name_the_device(
+    connect: Callable[..., Ssh],
+    models: list[Model],
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    reply: dict[str, str],
+    said: str,
+) -> None:
     """What is missing in an answer is a fault of the device, not a traceback here."""
     original = Connection.ask
 
-    def ask(self, asked, *args, **rest):
+    def ask(self: Child, asked: str, *args: Any, **rest: Any) -> tuple[dict[str, Any], bytes]:
         found = original(self, asked, *args, **rest)
         return (reply, b"") if asked == operation else found
 
@@ -613,17 +662,19 @@ def test_answers_that_are_none_name_the_device(connect, models, monkeypatch, ope
 
 
 @pytest.mark.parametrize("said", [0, -1, None, True, "5", 1.5, 10**12])
-def test_a_clock_without_a_step_is_no_clock(said):
+def test_a_clock_without_a_step_is_no_clock(said: str | float | None) -> None:
     """What the checks above rest on is checked itself."""
     with pytest.raises(MeasurementError, match="steps of"):
         check_clock(said, "pi")
 
 
-def test_a_device_that_describes_nonsense_is_a_fault(server, section, monkeypatch):
+def test_a_device_that_describes_nonsense_is_a_fault(
+    server: sshd.Server, section: DeviceSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its description goes into the report and the fingerprint: it must be one."""
     original = Connection.ask
 
-    def ask(self, operation, *args, **rest):
+    def ask(self: Child, operation: str, *args: Any, **rest: Any) -> tuple[dict[str, Any], bytes]:
         said, payload = original(self, operation, *args, **rest)
         if operation == "hello":
             said["facts"]["cores"] = "many"
@@ -634,7 +685,9 @@ def test_a_device_that_describes_nonsense_is_a_fault(server, section, monkeypatc
         Ssh("pi", section, server.environment)
 
 
-def test_an_oversized_answer_is_not_read(connect, models, monkeypatch):
+def test_an_oversized_answer_is_not_read(
+    connect: Callable[..., Ssh], models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A length beyond what any answer has ends it before a byte of it is kept."""
     place = connect()
     artifact = place.stage(models, "onnxruntime")["baseline"]
@@ -643,7 +696,7 @@ def test_an_oversized_answer_is_not_read(connect, models, monkeypatch):
         place.answer(artifact, examples(), [0], MANNER)
 
 
-def test_a_shell_that_prints_is_told_from_an_agent(server, section, tmp_path):
+def test_a_shell_that_prints_is_told_from_an_agent(server: sshd.Server, section: DeviceSection, tmp_path: Path) -> None:
     """A login script that greets breaks the frames: one error, with the hint."""
     greeter = tmp_path / "greeter"
     greeter.write_text("#!/bin/sh\necho 'Welcome to this machine, have a good day!'\nexec cat\n")
@@ -653,7 +706,7 @@ def test_a_shell_that_prints_is_told_from_an_agent(server, section, tmp_path):
         Ssh("pi", section, environment)
 
 
-def test_cores_of_the_section_are_used_and_checked(connect):
+def test_cores_of_the_section_are_used_and_checked(connect: Callable[..., Ssh]) -> None:
     """A core that is missing is an error of the configuration."""
     allowed = sorted(os.sched_getaffinity(0))
     assert connect(cores=[allowed[-1]]).cores(1).workers == (allowed[-1],)
@@ -662,7 +715,7 @@ def test_cores_of_the_section_are_used_and_checked(connect):
     assert caught.value.where == "params.yaml: devices.pi.cores"
 
 
-def test_the_command_line_holds_no_more_than_the_configuration():
+def test_the_command_line_holds_no_more_than_the_configuration() -> None:
     """User, host and port are words of their own; nothing is asked and no unknown host accepted."""
     section = DeviceSection(address="ssh://me@host.example:2222", python="/opt/my python/bin/python3".replace(" ", "_"))
     words = command(section, {})
@@ -674,7 +727,7 @@ def test_the_command_line_holds_no_more_than_the_configuration():
     assert "StrictHostKeyChecking=yes" in words
 
 
-def test_the_modules_that_are_sent_import_nothing_else(python, tmp_path):
+def test_the_modules_that_are_sent_import_nothing_else(python: Path, tmp_path: Path) -> None:
     """On an interpreter with numpy alone: what runs there is complete, and needs no more."""
     for path in wire.MODULES:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -684,7 +737,9 @@ def test_the_modules_that_are_sent_import_nothing_else(python, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_section_opens_its_place(server, section, monkeypatch, tmp_path):
+def test_a_section_opens_its_place(
+    server: sshd.Server, section: DeviceSection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The configuration alone chooses the way."""
     monkeypatch.setenv("WEIGHBRIDGE_SSH_COMMAND", server.environment["WEIGHBRIDGE_SSH_COMMAND"])
     with open_place("pi", section, tmp_path) as place:

@@ -13,7 +13,7 @@ from weighbridge.gate.measure.recording import Burst, Bursts, Phase, Recording
 @pytest.mark.parametrize(
     ("milliseconds", "rounds"), [(0.1, 100), (10, 50), (50, 15), (140, 11), (210, 8), (1000, 5), (30_000, 5)]
 )
-def test_slow_models_take_fewer_rounds_in_a_launch(milliseconds, rounds):
+def test_slow_models_take_fewer_rounds_in_a_launch(milliseconds: float, rounds: int) -> None:
     """Two bursts of so long a round: a hundred of the fastest, fifteen while they fit into three seconds, five at
     least. The time goes to more launches, which are what is independent.
     """
@@ -36,12 +36,14 @@ def test_slow_models_take_fewer_rounds_in_a_launch(milliseconds, rounds):
         ({"switches": 1, "waited_ns": True}, 500, True),
     ],
 )
-def test_a_long_burst_is_disturbed_by_what_it_loses_and_a_short_one_by_any_switch(answer, milliseconds, lost):
+def test_a_long_burst_is_disturbed_by_what_it_loses_and_a_short_one_by_any_switch(
+    answer: dict[str, int | None], milliseconds: int, lost: bool
+) -> None:
     """And where the kernel does not say how much was lost, every switch counts."""
     assert descheduled(answer, milliseconds * 1_000_000) is lost
 
 
-def recording(rounds, milliseconds):
+def recording(rounds: int, milliseconds: float) -> Recording:
     """Two roles whose bursts of two inferences took so long."""
     each = np.full(2, int(milliseconds * 1e6 * 0.45), np.int64)
     burst = Burst(each, int(milliseconds * 1e6))
@@ -50,7 +52,7 @@ def recording(rounds, milliseconds):
     return Recording({"baseline": fact, "candidate": fact}, {"latency": Phase(2, (bursts,) * rounds)})
 
 
-def test_few_rounds_are_a_launch_only_where_each_is_long():
+def test_few_rounds_are_a_launch_only_where_each_is_long() -> None:
     """A device that sends five short rounds has not taken a launch."""
     setup = Setup({}, {}, (), LaunchProtocol(), Cores((0,), (0,)))
     metrics = frozenset({"latency.p50"})

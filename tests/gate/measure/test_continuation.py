@@ -1,7 +1,12 @@
 """Texts that a model goes on with: the tokens are those that numpy finds by reading the whole text again."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.measure.test_tokens import CACHED, WORDS, language, texts, told
@@ -14,7 +19,7 @@ from weighbridge.gate.measure.feeding import feeding
 from weighbridge.gate.measure.process import load_into, start_worker
 
 
-def whole(path, *, others=(), tokens="t"):
+def whole(path: Path, *, others: list[str] = (), tokens: int | str = "t") -> Path:
     """`tokens` (n, t) → `logits` (n, t, 11) of the mean of all that was read, without a cache."""
     model = load_model(language(path))
     stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
@@ -38,7 +43,7 @@ def whole(path, *, others=(), tokens="t"):
     return save(path, graph, opset=18)
 
 
-def expected(path, prompt, count):
+def expected(path: Path, prompt: Any, count: int) -> list[Any]:
     """The likeliest tokens by numpy."""
     stored = {item.name: numpy_helper.to_array(item) for item in load_model(path).graph.initializer}
     read = list(prompt)
@@ -48,7 +53,9 @@ def expected(path, prompt, count):
     return read[len(prompt) :]
 
 
-def gone_on(path, split, declared, count, **more):
+def gone_on(
+    path: Path, split: Split, declared: dict[str, Any] | None, count: int, **more: Any
+) -> tuple[Any, list[int]]:
     """What the model of a file adds to the first example's first five tokens."""
     sign = signature(load_model(path))
     how = reader(sign, feeding(sign, split, "data", declared), 0)
@@ -58,7 +65,7 @@ def gone_on(path, split, declared, count, **more):
         return begin[how.tokens][0].tolist(), continued(worker, how, begin, count, **more)
 
 
-def test_with_a_cache_a_text_goes_on_as_if_it_was_read_whole(tmp_path):
+def test_with_a_cache_a_text_goes_on_as_if_it_was_read_whole(tmp_path: Path) -> None:
     """One token each time, and the cache of all before it."""
     path = language(tmp_path / "a.onnx")
     prompt, found = gone_on(path, texts(), told(**CACHED), 9)
@@ -67,14 +74,14 @@ def test_with_a_cache_a_text_goes_on_as_if_it_was_read_whole(tmp_path):
     assert len(set(found)) > 1
 
 
-def test_without_a_cache_the_whole_text_is_read_each_time(tmp_path):
+def test_without_a_cache_the_whole_text_is_read_each_time(tmp_path: Path) -> None:
     """A file that takes any number of tokens needs no declaration."""
     path = whole(tmp_path / "a.onnx")
     prompt, found = gone_on(path, Split({"tokens": texts().inputs["tokens"]}), {}, 9)
     assert found == expected(path, prompt, 9)
 
 
-def test_a_slow_model_is_not_waited_for(tmp_path):
+def test_a_slow_model_is_not_waited_for(tmp_path: Path) -> None:
     """One token there always is; the clock ends the rest."""
     ticks = iter(np.arange(100) * SECONDS / 2.5)
     _, found = gone_on(language(tmp_path / "a.onnx"), texts(), told(**CACHED), 50, clock=lambda: next(ticks))
@@ -94,7 +101,13 @@ def test_a_slow_model_is_not_waited_for(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_continued_says_why(tmp_path, make, declared, arrays, reason):
+def test_what_cannot_be_continued_says_why(
+    tmp_path: Path,
+    make: Callable[[Path], Path],
+    declared: dict[str, dict[str, str]],
+    arrays: dict[str, NDArray[np.float32]],
+    reason: str,
+) -> None:
     """Before a process is started."""
     path = make(tmp_path / "a.onnx")
     sign = signature(load_model(path))
@@ -105,7 +118,7 @@ def test_what_cannot_be_continued_says_why(tmp_path, make, declared, arrays, rea
         reader(sign, feeding(sign, split, "data", told(**declared)), 0)
 
 
-def test_an_output_that_gives_no_logits_is_named(tmp_path):
+def test_an_output_that_gives_no_logits_is_named(tmp_path: Path) -> None:
     """A classifier's scores are none."""
     path = tmp_path / "a.onnx"
     model = load_model(whole(path))

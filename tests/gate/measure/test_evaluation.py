@@ -1,4 +1,6 @@
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from weighbridge.gate.measure.frames import pack_arrays
 OPEN = Manner(Feeding((), None))
 
 
-def test_answers_are_those_of_the_file(tmp_path):
+def test_answers_are_those_of_the_file(tmp_path: Path) -> None:
     """Every example is answered, in order, whatever the batch."""
     split = examples(LARGE_BATCH * 2 + 5)
     (scores,), note = answer(artifact(linear(tmp_path / "m.onnx")), split, [0], OPEN)
@@ -24,7 +26,7 @@ def test_answers_are_those_of_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 6, 7, 8, 13])
-def test_a_batch_that_the_shapes_fix_is_filled_up_and_cut(tmp_path, count):
+def test_a_batch_that_the_shapes_fix_is_filled_up_and_cut(tmp_path: Path, count: int) -> None:
     """A model of batch 7 answers any number of examples."""
     split = examples(count)
     (scores,), _ = answer(
@@ -33,7 +35,7 @@ def test_a_batch_that_the_shapes_fix_is_filled_up_and_cut(tmp_path, count):
     assert np.allclose(scores, split.inputs["x"] @ weights(), atol=1e-5)
 
 
-def test_answers_that_depend_on_the_batch_are_taken_at_the_deployed_one(tmp_path):
+def test_answers_that_depend_on_the_batch_are_taken_at_the_deployed_one(tmp_path: Path) -> None:
     """Scales taken from the whole batch, as dynamic quantization takes them, must not leak into the accuracy."""
     nodes = [
         helper.make_node("Abs", ["raw"], ["abs"]),
@@ -47,7 +49,7 @@ def test_answers_that_depend_on_the_batch_are_taken_at_the_deployed_one(tmp_path
     assert "answers differently" in note
 
 
-def test_a_slow_model_is_not_taken_for_a_hung_one(tmp_path, monkeypatch):
+def test_a_slow_model_is_not_taken_for_a_hung_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a large batch would come near the time-out, a smaller one is tried, or none."""
     split = examples(LARGE_BATCH + 2)
     path = artifact(linear(tmp_path / "m.onnx"))
@@ -57,7 +59,9 @@ def test_a_slow_model_is_not_taken_for_a_hung_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("seconds", "large"), [(0.0001, LARGE_BATCH), (0.01, 32), (0.5, 1)])
-def test_a_large_batch_fits_into_a_fifth_of_the_time_out(monkeypatch, seconds, large):
+def test_a_large_batch_fits_into_a_fifth_of_the_time_out(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, large: int
+) -> None:
     """By what one example takes."""
     now = iter([0.0, seconds])
     monkeypatch.setattr(evaluation.time, "monotonic", lambda: next(now))  # type: ignore[attr-defined]
@@ -66,7 +70,7 @@ def test_a_large_batch_fits_into_a_fifth_of_the_time_out(monkeypatch, seconds, l
     assert evaluation._large_batch(worker, examples(1), Feeding((), None), [0], 1) == large
 
 
-def test_inputs_without_an_axis_for_examples_go_one_by_one(tmp_path):
+def test_inputs_without_an_axis_for_examples_go_one_by_one(tmp_path: Path) -> None:
     """A scalar input beside a batched one: every example gets its own scalar."""
     graph = helper.make_graph(
         [helper.make_node("Mul", ["x", "t"], ["y"]), helper.make_node("MatMul", ["y", "w"], ["scores"])],
@@ -103,7 +107,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_answers_that_are_none_are_faults(tmp_path, name):
+def test_answers_that_are_none_are_faults(tmp_path: Path, name: str) -> None:
     """Constant, NaN, infinite, wordy or missing answers never become an accuracy."""
     run, said = FAULTS[name]
     weighed = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, run))
@@ -111,7 +115,7 @@ def test_answers_that_are_none_are_faults(tmp_path, name):
         answer(weighed, examples(200), [0], OPEN)
 
 
-def test_a_second_process_answers_whole_batches_from_the_whole_data_set():
+def test_a_second_process_answers_whole_batches_from_the_whole_data_set() -> None:
     """A batch may shape its answers, so that it is repeated as it was; few examples are all repeated."""
     assert list(repeated(3, 8)) == [0, 1, 2]
     assert list(repeated(5, 1)) == [0, 1, 2, 3, 4]
@@ -122,7 +126,7 @@ def test_a_second_process_answers_whole_batches_from_the_whole_data_set():
     assert (chosen.reshape(-1, 4) % 4 == np.arange(4)).all()
 
 
-def test_rounding_and_batches_are_no_other_answers(tmp_path):
+def test_rounding_and_batches_are_no_other_answers(tmp_path: Path) -> None:
     """What lies within rounding is one answer; an integer is the same or it is not."""
     scores = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
     check_repeatable([scores], [scores * np.float32(1 + 1e-6)], "candidate")
@@ -135,7 +139,7 @@ def test_rounding_and_batches_are_no_other_answers(tmp_path):
     answer(weighed, examples(203), [0], Manner(Feeding((), None), 8))
 
 
-def test_the_same_examples_may_be_answered_the_same(tmp_path):
+def test_the_same_examples_may_be_answered_the_same(tmp_path: Path) -> None:
     """Constant answers to constant inputs are no fault."""
     split = Split({"x": np.ones((20, FEATURES), np.float32)}, np.zeros(20, np.int64))
     weighed = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, HONEST))
@@ -148,16 +152,16 @@ class Stranger:
 
     name, timeout = "pi", 60.0
 
-    def __init__(self, *replies):
+    def __init__(self, *replies: Any) -> None:
         self.replies = list(replies)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         pass
 
-    def ask(self, *_, **__):
+    def ask(self, *_: object, **__: object) -> tuple[dict[str, list[dict[str, Any]]], bytes]:
         arrays = self.replies.pop(0)
         if arrays is None:
             return {}, b""
@@ -175,7 +179,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_what_a_stranger_answers_is_looked_at(tmp_path, name):
+def test_what_a_stranger_answers_is_looked_at(tmp_path: Path, name: str) -> None:
     """A device that is not ours answers anything: each is a fault that names it, and no traceback."""
     replies, said = STRANGE[name]
     file = artifact(linear(tmp_path / "m.onnx", batch=1))

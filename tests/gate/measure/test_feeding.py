@@ -1,5 +1,8 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import Port, Signature
@@ -14,7 +17,7 @@ TEXT = Port("text", "int64", ("n", 16))
 SCORES = (Port("scores", "float32", ("n", 3)),)
 
 
-def signature(*inputs, outputs=SCORES):
+def signature(*inputs: Port, outputs: Sequence[Port] = SCORES) -> Signature:
     return Signature(tuple(inputs), tuple(outputs))
 
 
@@ -28,14 +31,14 @@ def signature(*inputs, outputs=SCORES):
         (Port("image", "float32", ("n", 64)), r"shape \(n, 64\)"),
     ],
 )
-def test_inputs_that_differ_are_refused(other, said):
+def test_inputs_that_differ_are_refused(other: Port, said: str) -> None:
     """Name, type, shape and rank must be the baseline's."""
     with pytest.raises(InputError, match=said) as caught:
         same_inputs(signature(IMAGE), signature(other), "slim.onnx", "the baseline")
     assert caught.value.where == "slim.onnx"
 
 
-def test_order_and_names_of_open_axes_do_not_matter():
+def test_order_and_names_of_open_axes_do_not_matter() -> None:
     """`n` or `batch`, this input first or that one: a caller feeds by name."""
     renamed = Port("image", "float32", ("batch", 1, 8, 8))
     same_inputs(signature(IMAGE, TEXT), signature(TEXT, renamed), "slim.onnx", "the baseline")
@@ -56,7 +59,7 @@ BOX = Port("box", "float32", ("n", 4))
         ((*SCORES, Port("box", "float32", ("n", 5))), r"output 'box' has shape \(n, 5\)"),
     ],
 )
-def test_outputs_that_differ_are_refused(outputs, said):
+def test_outputs_that_differ_are_refused(outputs: tuple[Port, ...], said: str) -> None:
     """Count, names, order, type, rank and fixed sizes must be the baseline's."""
     reference = signature(IMAGE, outputs=(*SCORES, BOX))
     with pytest.raises(InputError, match=said) as caught:
@@ -64,7 +67,7 @@ def test_outputs_that_differ_are_refused(outputs, said):
     assert caught.value.where == "slim.onnx"
 
 
-def test_open_sizes_and_missing_names_of_outputs_do_not_matter():
+def test_open_sizes_and_missing_names_of_outputs_do_not_matter() -> None:
     """A size that one side leaves open fits; so does an output without a name, in its place."""
     reference = signature(IMAGE, outputs=(*SCORES, BOX))
     open_sizes = (Port("scores", "float32", ("batch", None)), Port("box", "float32", ("...",)))
@@ -73,7 +76,7 @@ def test_open_sizes_and_missing_names_of_outputs_do_not_matter():
     same_outputs(reference, signature(IMAGE, outputs=nameless), "slim.pte", "the baseline")
 
 
-def split(**arrays):
+def split(**arrays: NDArray[np.float32]) -> Split:
     count = len(next(iter(arrays.values())))
     return Split(arrays, np.zeros(count, np.int64))
 
@@ -93,20 +96,20 @@ GOOD = np.zeros((5, 1, 8, 8), np.float32)
         (split(image=GOOD.reshape(5, 64)), r"shape \(5, 64\)"),
     ],
 )
-def test_data_that_does_not_fit_the_model_is_refused(data, said):
+def test_data_that_does_not_fit_the_model_is_refused(data: Split, said: str) -> None:
     """One clear line that names the file and the array."""
     with pytest.raises(InputError, match=said) as caught:
         feeding(signature(IMAGE), data, "eval.npz")
     assert caught.value.where == "eval.npz"
 
 
-def test_a_missing_input_is_named():
+def test_a_missing_input_is_named() -> None:
     """A model of two inputs needs both."""
     with pytest.raises(InputError, match="no array for the model's input 'text'"):
         feeding(signature(IMAGE, TEXT), split(image=GOOD), "eval.npz")
 
 
-def test_fixed_and_missing_batch_axes_are_found():
+def test_fixed_and_missing_batch_axes_are_found() -> None:
     """The batch is open, fixed by a shape, or one where an input has no axis for examples."""
     fixed = Port("image", "float32", (4, 1, 8, 8))
     scalar = Port("t", "float32", ())
@@ -117,14 +120,14 @@ def test_fixed_and_missing_batch_axes_are_found():
     assert both.at_most(32) == 1
 
 
-def test_batches_that_contradict_each_other_are_refused():
+def test_batches_that_contradict_each_other_are_refused() -> None:
     """No feed could satisfy them."""
     inputs = (Port("a", "float32", (2, 3)), Port("b", "float32", (4, 3)))
     with pytest.raises(InputError, match="fixed at 2, and of 'b' it is 4"):
         feeding(signature(*inputs), split(a=np.zeros((5, 3), np.float32), b=np.zeros((5, 3), np.float32)), "d")
 
 
-def test_the_judged_output_is_the_first_or_the_named_one():
+def test_the_judged_output_is_the_first_or_the_named_one() -> None:
     """A name that is none of the model's is refused with the names there are."""
     many = signature(IMAGE, outputs=(Port("boxes", "float32", ("n", 4)), Port("scores", "float32", ("n", 3))))
     assert find_output(many, None, "m.onnx") == 0
@@ -133,7 +136,7 @@ def test_the_judged_output_is_the_first_or_the_named_one():
         find_output(many, "score", "m.onnx")
 
 
-def test_timing_takes_real_examples_the_same_for_every_role():
+def test_timing_takes_real_examples_the_same_for_every_role() -> None:
     """Drawn without replacement, by the seed."""
     data = split(image=np.arange(50, dtype=np.float32).reshape(50, 1))
     first, again, other = (timed_share(data, 8, seed)["image"] for seed in (1, 1, 2))

@@ -1,8 +1,12 @@
 """Inputs whose feeding shapes do not tell: declared, refused where ambiguous, and carried along a stream."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.models import artifact, save
@@ -11,14 +15,14 @@ from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import load_model, signature
 from weighbridge.data import Split
 from weighbridge.gate.measure.evaluation import Manner, answer
-from weighbridge.gate.measure.feeding import feeding
+from weighbridge.gate.measure.feeding import Feeding, feeding
 from weighbridge.gate.measure.streams import with_states
 
 RNG = np.random.default_rng(0)
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 
 
-def recurrent(path, decay=0.5):
+def recurrent(path: Path, decay: float = 0.5) -> Path:
     """`x` (n, 3), `state` (2, n, 3) → `y` (n, 3) = x + state[0] + state[1]; `new_state` = decay · state + x / 2."""
     nodes = [
         helper.make_node("ReduceSum", ["state", "first"], ["sum"], keepdims=0),
@@ -42,7 +46,7 @@ def recurrent(path, decay=0.5):
     return save(path, graph)
 
 
-def by_hand(x, begins, decay=0.5):
+def by_hand(x: NDArray[np.float32], begins: Any, decay: float = 0.5) -> NDArray[Any]:
     """The same in numpy, one example after the other."""
     found, state = [], np.zeros((2, 3))
     for row, new in zip(x, begins, strict=True):
@@ -52,7 +56,7 @@ def by_hand(x, begins, decay=0.5):
     return np.stack(found)
 
 
-def fed(path, split, **declared):
+def fed(path: Path, split: Split, **declared: dict[str, Any]) -> tuple[Split, Feeding]:
     """Signature, examples with states, and feeding."""
     told = {name: InputSection.model_validate(value) for name, value in declared.items()}
     found = signature(load_model(path))
@@ -60,7 +64,7 @@ def fed(path, split, **declared):
     return split, feeding(found, split, "eval.npz", told)
 
 
-def test_a_fixed_first_axis_beside_an_open_one_must_be_declared(tmp_path):
+def test_a_fixed_first_axis_beside_an_open_one_must_be_declared(tmp_path: Path) -> None:
     """A 2 that counts layers would be taken for two examples, each with the other's state."""
     path = recurrent(tmp_path / "model.onnx")
     split = Split({"x": RNG.standard_normal((8, 3)).astype(np.float32), "state": np.zeros((8, 2, 3), np.float32)})
@@ -70,7 +74,7 @@ def test_a_fixed_first_axis_beside_an_open_one_must_be_declared(tmp_path):
     assert (found.batch, found.how, found.streams) == (None, {"axes": {"state": 1}}, False)
 
 
-def test_an_axis_that_the_outputs_begin_with_is_the_batch(tmp_path):
+def test_an_axis_that_the_outputs_begin_with_is_the_batch(tmp_path: Path) -> None:
     """`x (2, n, 3)` → `y (n, 3)`: two is no batch, though no other input says so."""
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
@@ -87,7 +91,7 @@ def test_an_axis_that_the_outputs_begin_with_is_the_batch(tmp_path):
     np.testing.assert_allclose(y, x.sum(1), rtol=1e-6)
 
 
-def test_states_of_examples_do_not_mix(tmp_path):
+def test_states_of_examples_do_not_mix(tmp_path: Path) -> None:
     """Each example has its own state, in batches of any size, and the output's own axis comes back first."""
     path = recurrent(tmp_path / "model.onnx")
     x, state = (RNG.standard_normal(shape).astype(np.float32) for shape in ((9, 3), (9, 2, 3)))
@@ -97,7 +101,7 @@ def test_states_of_examples_do_not_mix(tmp_path):
 
 
 @pytest.mark.parametrize("count", [40, 700])
-def test_a_carried_state_runs_along_a_stream(tmp_path, count):
+def test_a_carried_state_runs_along_a_stream(tmp_path: Path, count: int) -> None:
     """From zeros, over requests of any length; another group begins a new stream. So drift is in the answers."""
     path = recurrent(tmp_path / "model.onnx")
     x = RNG.standard_normal((count, 3)).astype(np.float32)
@@ -114,7 +118,7 @@ def test_a_carried_state_runs_along_a_stream(tmp_path, count):
     assert apart[0] == apart[1] == 0 < apart[10]
 
 
-def test_a_constant_needs_no_batch_of_its_own(tmp_path):
+def test_a_constant_needs_no_batch_of_its_own(tmp_path: Path) -> None:
     """A 0-d sampling rate: declared, examples go in batches; one that changes is refused."""
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
@@ -132,7 +136,7 @@ def test_a_constant_needs_no_batch_of_its_own(tmp_path):
         fed(path, Split({"x": x, "sr": np.arange(9)}), sr={"constant": True})
 
 
-def test_what_is_declared_wrongly_is_named(tmp_path):
+def test_what_is_declared_wrongly_is_named(tmp_path: Path) -> None:
     """Inputs, outputs and axes that do not exist; keys that contradict each other."""
     path = recurrent(tmp_path / "model.onnx")
     x = {"x": np.zeros((4, 3), np.float32)}

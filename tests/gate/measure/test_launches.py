@@ -1,5 +1,7 @@
 import math
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ QUICK = LaunchProtocol(
 )
 
 
-def setup(tmp_path, candidate="return [x]", **rest):
+def setup(tmp_path: Path, candidate: str = "return [x]", **rest: Journey | Counters) -> Setup:
     """A baseline of about 0.4 ms and a candidate with the given body, in numpy alone."""
     path = linear(tmp_path / "m.onnx")
     slow = "end = time.perf_counter() + {}\nwhile time.perf_counter() < end: pass\nreturn [x[:, :3] + 1]"
@@ -29,7 +31,7 @@ def setup(tmp_path, candidate="return [x]", **rest):
 
 
 @pytest.fixture(autouse=True)
-def own_cores():
+def own_cores() -> Iterator[None]:
     """A launch moves its own process to the harness's cores; give them back."""
     before = os.sched_getaffinity(0)
     yield
@@ -39,7 +41,7 @@ def own_cores():
 SLOWER = "end = time.perf_counter() + 0.0008\nwhile time.perf_counter() < end: pass\nreturn [x[:, :3] + 1]"
 
 
-def test_a_launch_sees_a_candidate_of_twice_the_time(tmp_path):
+def test_a_launch_sees_a_candidate_of_twice_the_time(tmp_path: Path) -> None:
     """Every metric of one launch, with its ratio, from two fresh processes and a second baseline."""
     metrics = frozenset({"latency.p50", "throughput"})
     launch = take_launch(setup(tmp_path, SLOWER), metrics, np.random.default_rng(0), control=True)
@@ -56,7 +58,7 @@ def test_a_launch_sees_a_candidate_of_twice_the_time(tmp_path):
     assert 0 <= launch.dropped <= 1
 
 
-def test_memory_needs_no_timing(tmp_path):
+def test_memory_needs_no_timing(tmp_path: Path) -> None:
     """Peak memory rests on a fresh process per launch and on nothing else."""
     launch = take_launch(setup(tmp_path), frozenset({"memory.peak"}), np.random.default_rng(0))
     assert "memory.peak" in launch.values
@@ -64,7 +66,7 @@ def test_memory_needs_no_timing(tmp_path):
     assert launch.dropped == 0
 
 
-def test_memory_of_a_hungry_model_is_seen(tmp_path):
+def test_memory_of_a_hungry_model_is_seen(tmp_path: Path) -> None:
     """Sixty-four megabytes more than the baseline."""
     hungry = "if self.calls == 1: self.kept = np.ones(1 << 23)\nreturn [x[:, :3] + 1]"
     launch = take_launch(setup(tmp_path, hungry), frozenset({"memory.peak"}), np.random.default_rng(0))
@@ -88,7 +90,7 @@ def preprocess(raw):
 """
 
 
-def test_end_to_end_times_the_users_code_too(tmp_path):
+def test_end_to_end_times_the_users_code_too(tmp_path: Path) -> None:
     """Two milliseconds of preprocessing count; only then is a user's module imported."""
     (tmp_path / "mydata.py").write_text(FACTORY)
     ready = setup(tmp_path, HONEST, journey=Journey("mydata:load", tmp_path))
@@ -99,7 +101,7 @@ def test_end_to_end_times_the_users_code_too(tmp_path):
     assert ("control", "baseline") in launch.log_ratios["latency.end_to_end"]
 
 
-def test_a_factory_that_fails_in_the_worker_is_a_fault(tmp_path):
+def test_a_factory_that_fails_in_the_worker_is_a_fault(tmp_path: Path) -> None:
     """No timing without the code that was to be timed."""
     (tmp_path / "mydata.py").write_text(FACTORY.replace("preprocess=preprocess", "preprocess=None"))
     ready = setup(tmp_path, HONEST, journey=Journey("mydata:load", tmp_path))
@@ -107,7 +109,7 @@ def test_a_factory_that_fails_in_the_worker_is_a_fault(tmp_path):
         take_launch(ready, frozenset({"latency.end_to_end"}), np.random.default_rng(0))
 
 
-def test_energy_is_the_counters_difference_by_inference(tmp_path, monkeypatch):
+def test_energy_is_the_counters_difference_by_inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A counter that gains a joule per reading and a window of known work."""
     domain = tmp_path / "intel-rapl:0"
     domain.mkdir()
@@ -121,7 +123,7 @@ def test_energy_is_the_counters_difference_by_inference(tmp_path, monkeypatch):
     assert launch.values["energy"]["baseline"] >= 1 / (1 + 0.055 / 0.0004)
 
 
-def test_a_fault_of_any_role_ends_the_launch(tmp_path):
+def test_a_fault_of_any_role_ends_the_launch(tmp_path: Path) -> None:
     """A candidate that dies between bursts leaves no value behind."""
     with pytest.raises(MeasurementError, match="signal 11"):
         take_launch(
@@ -131,7 +133,7 @@ def test_a_fault_of_any_role_ends_the_launch(tmp_path):
         )
 
 
-def test_durations_that_cannot_be_are_faults(tmp_path):
+def test_durations_that_cannot_be_are_faults(tmp_path: Path) -> None:
     """A worker whose clock runs a million times too fast, or stands still."""
     for trick in ("lambda: int(tick() * 1e6)", "lambda: 5"):
         run = f"tick = time.perf_counter_ns\nif self.calls == 25: time.perf_counter_ns = {trick}\nreturn [x[:, :3] + 1]"

@@ -1,5 +1,7 @@
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,7 @@ with machine_lock(Path(sys.argv[1]), print):
 
 
 @pytest.fixture
-def held(tmp_path):
+def held(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
     """Another process that holds the machine."""
     path = tmp_path / "lock"
     command = [sys.executable, "-c", HOLDER, str(path)]
@@ -28,12 +30,12 @@ def held(tmp_path):
     process.communicate()
 
 
-def test_the_second_gate_waits_and_says_so(held):
+def test_the_second_gate_waits_and_says_so(held: tuple[Path, subprocess.Popen[str]]) -> None:
     """It goes on as soon as the first has finished."""
     path, process = held
     said = []
 
-    def sleep(_):
+    def sleep(_: object) -> None:
         if len(said) == 3:
             process.communicate("")
 
@@ -41,7 +43,7 @@ def test_the_second_gate_waits_and_says_so(held):
         assert len(said) == 3
 
 
-def test_waiting_is_bounded(held):
+def test_waiting_is_bounded(held: tuple[Path, subprocess.Popen[str]]) -> None:
     """After the limit there is one clear error instead of a gate that never ends."""
     path, _ = held
     clock = iter(range(0, 10_000, 100))
@@ -52,7 +54,7 @@ def test_waiting_is_bounded(held):
         pytest.fail("two gates at once")
 
 
-def test_a_gate_that_dies_gives_the_machine_back(held):
+def test_a_gate_that_dies_gives_the_machine_back(held: tuple[Path, subprocess.Popen[str]]) -> None:
     """The lock belongs to the open file, not to a note that somebody must remove."""
     path, process = held
     process.kill()
@@ -61,13 +63,13 @@ def test_a_gate_that_dies_gives_the_machine_back(held):
         pass
 
 
-def test_the_lock_lies_in_the_users_runtime_directory(tmp_path):
+def test_the_lock_lies_in_the_users_runtime_directory(tmp_path: Path) -> None:
     """Two users do not meet in a file that one of them cannot open."""
     assert lock_path({"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "weighbridge-gate.lock"
     assert "weighbridge-" in str(lock_path({}))
 
 
-def test_a_lock_that_cannot_be_opened_is_an_error(tmp_path):
+def test_a_lock_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     """A file where the folder should be."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot be opened"), machine_lock(tmp_path / "file" / "lock", lambda _: None):

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,28 +18,36 @@ from weighbridge.core.formats.onnx_precision import FLOAT32, roundoff
 from weighbridge.data import Split
 from weighbridge.gate.measure.emulation import ARM64_VARIABLE, Emulator, emulators
 from weighbridge.gate.measure.feeding import Feeding
-from weighbridge.gate.measure.portability import EmulatedArtifact, compare, differences
+from weighbridge.gate.measure.portability import Compared, EmulatedArtifact, compare, differences
 
 HERE = Emulator("this processor", "nothing", (sys.executable,))
 ELSEWHERE = Emulator("another", "env", ("env", "ELSEWHERE=1", sys.executable))
 SECONDS = 60.0
 
 
-def found_on(emulator, tmp_path, run, *, load="pass", seconds=SECONDS, split=None):
+def found_on(
+    emulator: Emulator,
+    tmp_path: Path,
+    run: str,
+    *,
+    load: str = "pass",
+    seconds: float = SECONDS,
+    split: Split | None = None,
+) -> Compared:
     """What comparing one artifact, run by an adapter with that body, gave."""
     runtime = adapter(tmp_path, run, load=load)
     subject = EmulatedArtifact(artifact(linear(tmp_path / "m.onnx"), adapter=runtime), 0, Feeding((), None))
     return compare([subject], split or examples(40), emulator, seconds)[0]
 
 
-def test_a_file_that_answers_alike_passes(tmp_path):
+def test_a_file_that_answers_alike_passes(tmp_path: Path) -> None:
     """The same processor is the simplest other one."""
     found = found_on(HERE, tmp_path, HONEST)
     assert found.alike
     assert (found.examples, found.differing, found.largest) == (40, 0, 0.0)
 
 
-def test_a_file_that_answers_otherwise_does_not(tmp_path):
+def test_a_file_that_answers_otherwise_does_not(tmp_path: Path) -> None:
     """One example of forty is enough."""
     found = found_on(
         ELSEWHERE,
@@ -61,7 +71,7 @@ def test_a_file_that_answers_otherwise_does_not(tmp_path):
         ("return [np.full((len(x), 3), np.nan)]", "NaN"),
     ],
 )
-def test_a_file_that_does_not_run_there_is_no_agreement(tmp_path, run, said):
+def test_a_file_that_does_not_run_there_is_no_agreement(tmp_path: Path, run: str, said: str) -> None:
     """An instruction that is missing, other shapes, no numbers."""
     found = found_on(ELSEWHERE, tmp_path, f"if 'ELSEWHERE' in os.environ:\n    {run}\n{HONEST}")
     assert found.crashed
@@ -69,7 +79,7 @@ def test_a_file_that_does_not_run_there_is_no_agreement(tmp_path, run, said):
     assert said in found.reason
 
 
-def test_what_does_not_fit_the_time_is_not_compared(tmp_path):
+def test_what_does_not_fit_the_time_is_not_compared(tmp_path: Path) -> None:
     """Nothing is claimed of it, good or bad, and the next artifact has its turn."""
     slow = adapter(tmp_path, f"if 'ELSEWHERE' in os.environ:\n    time.sleep(60)\n{HONEST}", name="slow.py")
     quick = adapter(tmp_path, HONEST, name="quick.py")
@@ -81,21 +91,21 @@ def test_what_does_not_fit_the_time_is_not_compared(tmp_path):
     assert second.alike
 
 
-def test_an_emulator_that_cannot_run_the_runtime_says_nothing_of_the_file(tmp_path):
+def test_an_emulator_that_cannot_run_the_runtime_says_nothing_of_the_file(tmp_path: Path) -> None:
     """The artifact was never loaded."""
     found = found_on(Emulator("another", "false", ("false",)), tmp_path, HONEST)
     assert not found.crashed
     assert "false does not run the runtime" in found.reason
 
 
-def test_examples_are_as_many_as_the_time_allows(tmp_path):
+def test_examples_are_as_many_as_the_time_allows(tmp_path: Path) -> None:
     """A slow processor answers some of them, and these are compared."""
     found = found_on(ELSEWHERE, tmp_path, f"if 'ELSEWHERE' in os.environ:\n    time.sleep(0.3)\n{HONEST}", seconds=8.0)
     assert 0 < found.examples < 40
     assert found.alike
 
 
-def test_rounding_is_measured_by_disturbing_the_inputs():
+def test_rounding_is_measured_by_disturbing_the_inputs() -> None:
     """What the model itself makes of a last bit is tolerated twice over, and nothing beyond."""
     ours = np.random.default_rng(0).standard_normal((50, 3))
     scale = np.abs(ours).max()
@@ -111,7 +121,7 @@ def test_rounding_is_measured_by_disturbing_the_inputs():
 
 
 @pytest.mark.parametrize(("apart", "alike"), [(0.009, True), (0.011, False)])
-def test_integer_inputs_cannot_be_disturbed(tmp_path, apart, alike):
+def test_integer_inputs_cannot_be_disturbed(tmp_path: Path, apart: float, alike: bool) -> None:
     """Token ids have no last bits: a hundredth is tolerated."""
     x = np.arange(160).reshape(40, 4)
     body = f"y = x[:, :3] / 159.0\nreturn [y * (1 - {apart}) if 'ELSEWHERE' in os.environ else y]"
@@ -119,7 +129,7 @@ def test_integer_inputs_cannot_be_disturbed(tmp_path, apart, alike):
 
 
 @pytest.mark.parametrize(("kind", "alike"), [(TensorProto.FLOAT16, True), (TensorProto.FLOAT, False)])
-def test_a_rounding_is_as_large_as_the_floats_that_the_file_computes_in(tmp_path, kind, alike):
+def test_a_rounding_is_as_large_as_the_floats_that_the_file_computes_in(tmp_path: Path, kind: Any, alike: bool) -> None:
     """Half-precision arithmetic rounds after every operation: 0.05 % is nothing there, and a fault elsewhere."""
     path = computing_in(kind, tmp_path / "m.onnx")
     runtime = adapter(tmp_path, "y = x[:, :3]\nreturn [y * (1 + 5e-4) if 'ELSEWHERE' in os.environ else y]")
@@ -129,7 +139,7 @@ def test_a_rounding_is_as_large_as_the_floats_that_the_file_computes_in(tmp_path
     assert compare([subject], examples(40), ELSEWHERE, SECONDS)[0].alike is alike
 
 
-def test_an_overflow_of_half_precision_is_no_rounding():
+def test_an_overflow_of_half_precision_is_no_rounding() -> None:
     """Infinite there, finite here: a fault at every tolerance."""
     ours = np.full((4, 3), 65_000.0)
     theirs = ours.copy()
@@ -138,7 +148,7 @@ def test_an_overflow_of_half_precision_is_no_rounding():
 
 
 @pytest.mark.skipif(ARM64_VARIABLE not in os.environ, reason="no arm64 Python (tests/install-arm64)")
-def test_half_precision_on_arm64_is_the_same_model(tmp_path):
+def test_half_precision_on_arm64_is_the_same_model(tmp_path: Path) -> None:
     """Onnxruntime computes in float16 there and in float32 here."""
     path = computing_in(TensorProto.FLOAT16, tmp_path / "m.onnx")
     emulator = next(item for item in emulators() if item.processor == "arm64")
@@ -152,7 +162,7 @@ def test_half_precision_on_arm64_is_the_same_model(tmp_path):
     assert not found[1].alike, "float32 roundings do not explain it: the test shows nothing"
 
 
-def computing_in(kind, path):
+def computing_in(kind: Any, path: Path) -> Path:
     """A hidden layer of 256 whose weights and products have that type."""
     rng = np.random.default_rng(3)
     dtype = helper.tensor_dtype_to_np_dtype(kind)
@@ -171,13 +181,13 @@ def computing_in(kind, path):
     return path
 
 
-def test_not_a_number_is_no_agreement():
+def test_not_a_number_is_no_agreement() -> None:
     """Comparisons with NaN are false, in both directions."""
     ours = np.ones((4, 3))
     assert differences(ours, np.full((4, 3), np.nan), [ours]).differing == 4
 
 
-def test_tools_that_are_absent_are_named(tmp_path, monkeypatch):
+def test_tools_that_are_absent_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each processor is listed, with what shows it or how to get that."""
     none = emulators({"PATH": str(tmp_path)}, "x86_64")
     assert [item.processor for item in none] == ["x86-64 with AVX2, without VNNI", "arm64"]
@@ -197,7 +207,7 @@ def test_tools_that_are_absent_are_named(tmp_path, monkeypatch):
         emulators({ARM64_VARIABLE: str(tmp_path / "gone")}, "x86_64")
 
 
-def saturating(path, largest):
+def saturating(path: Path, largest: int) -> Path:
     """Sixteen quantized inputs that are all at their upper end times weights of one magnitude: the worst sum."""
     zeros = [numpy_helper.from_array(np.zeros((), kind), name) for kind, name in ((np.uint8, "zx"), (np.int8, "zw"))]
     stored = [
@@ -224,7 +234,7 @@ def saturating(path, largest):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind; see tests/install-system-packages")
-def test_valgrind_shows_a_processor_whose_products_saturate(tmp_path):
+def test_valgrind_shows_a_processor_whose_products_saturate(tmp_path: Path) -> None:
     """Weights of ±127 answer otherwise there, weights of ±64 as here."""
     x = np.random.default_rng(0).uniform(0.9, 1.0, (50, 16)).astype(np.float32)
     split = Split({"x": x}, np.zeros(50, np.int64))

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.process import Worker, open_artifact, send_arrays
 
 
-def burst(tmp_path, run, *, load="pass", timeout=20.0):
+def burst(tmp_path: Path, run: str, *, load: str = "pass", timeout: float = 20.0) -> tuple[dict[str, Any], bytes]:
     """Load an adapter, warm it up and ask for one burst of thirty inferences."""
     model = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, run, load=load))
     opened, _ = open_artifact(model, timeout=timeout)
@@ -25,7 +26,7 @@ def burst(tmp_path, run, *, load="pass", timeout=20.0):
         return opened.ask("burst", count=30, offset=0)
 
 
-def test_an_honest_runtime_answers(tmp_path):
+def test_an_honest_runtime_answers(tmp_path: Path) -> None:
     """The harness of the fault tests below measures a runtime that does nothing wrong."""
     answer, payload = burst(tmp_path, HONEST)
     assert len(payload) == 30 * 8
@@ -53,7 +54,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_every_fault_of_a_candidate_is_seen(tmp_path, name):
+def test_every_fault_of_a_candidate_is_seen(tmp_path: Path, name: str) -> None:
     """Crash, kill, exit, exception, no numbers, other shapes: each is an error that names the candidate."""
     run, said = FAULTS[name]
     with pytest.raises(MeasurementError, match=said) as caught:
@@ -62,7 +63,7 @@ def test_every_fault_of_a_candidate_is_seen(tmp_path, name):
     assert caught.value.exit_code == ExitCode.UNJUDGED
 
 
-def test_a_hang_ends_at_the_time_out_and_leaves_no_process(tmp_path):
+def test_a_hang_ends_at_the_time_out_and_leaves_no_process(tmp_path: Path) -> None:
     """A worker that does not answer is killed with everything that it started."""
     note = tmp_path / "child"
     run = f"""
@@ -87,19 +88,19 @@ def _alive(process: int) -> bool:
         return False
 
 
-def test_a_hang_while_loading_is_a_fault_too(tmp_path):
+def test_a_hang_while_loading_is_a_fault_too(tmp_path: Path) -> None:
     """Loading has the same time-out as everything else."""
     with pytest.raises(MeasurementError, match="hung"):
         burst(tmp_path, HONEST, load="time.sleep(600)", timeout=1.0)
 
 
-def test_what_a_runtime_prints_does_not_disturb_the_frames(tmp_path):
+def test_what_a_runtime_prints_does_not_disturb_the_frames(tmp_path: Path) -> None:
     """Standard output of the runtime, from Python or from C, goes elsewhere."""
     _, payload = burst(tmp_path, f"print('noise'); os.write(1, b'WBW1 noise')\n{HONEST}")
     assert len(payload) == 30 * 8
 
 
-def test_its_last_words_are_reported(tmp_path):
+def test_its_last_words_are_reported(tmp_path: Path) -> None:
     """A crash shows the last line that the process wrote."""
     with pytest.raises(MeasurementError, match="assertion x86 failed"):
         burst(tmp_path, "sys.stderr.write('assertion x86 failed'); sys.stderr.flush(); os.abort()")
@@ -127,7 +128,7 @@ FAKES = {
 
 
 @pytest.mark.parametrize("name", FAKES)
-def test_garbage_on_the_pipe_is_never_an_answer(tmp_path, name):
+def test_garbage_on_the_pipe_is_never_an_answer(tmp_path: Path, name: str) -> None:
     """A process that is no worker is told from one."""
     code, said = FAKES[name]
     script = tmp_path / "fake.py"
@@ -139,7 +140,7 @@ def test_garbage_on_the_pipe_is_never_an_answer(tmp_path, name):
         fake.ask("start", adapter="none")
 
 
-def test_bytes_that_changed_since_they_were_hashed_are_not_loaded(tmp_path):
+def test_bytes_that_changed_since_they_were_hashed_are_not_loaded(tmp_path: Path) -> None:
     """The worker verifies the digest itself."""
     path = linear(tmp_path / "m.onnx")
     weighed = artifact(path)
@@ -159,7 +160,7 @@ time.sleep(600)
 """
 
 
-def test_a_worker_dies_with_the_process_that_asked(tmp_path):
+def test_a_worker_dies_with_the_process_that_asked(tmp_path: Path) -> None:
     """A gate that is killed leaves no model running, even one that hangs and reads nothing."""
     hanging = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, "time.sleep(600)"))
     command = [sys.executable, "-c", KILLED, *hanging.files[0], str(hanging.adapter)]
@@ -174,7 +175,7 @@ def test_a_worker_dies_with_the_process_that_asked(tmp_path):
     assert not _alive(child)
 
 
-def test_leaving_the_context_ends_the_worker(tmp_path):
+def test_leaving_the_context_ends_the_worker(tmp_path: Path) -> None:
     """Leaving it kills the process; a second kill does nothing."""
     opened, _ = open_artifact(artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, HONEST)))
     with opened:
@@ -184,7 +185,7 @@ def test_leaving_the_context_ends_the_worker(tmp_path):
     assert opened.process.returncode is not None
 
 
-def test_a_large_payload_to_a_worker_that_stopped_reading_times_out(tmp_path):
+def test_a_large_payload_to_a_worker_that_stopped_reading_times_out(tmp_path: Path) -> None:
     """Writing has a deadline as reading has."""
     script = tmp_path / "deaf.py"
     script.write_text("import time\ntime.sleep(60)\n")
@@ -195,7 +196,7 @@ def test_a_large_payload_to_a_worker_that_stopped_reading_times_out(tmp_path):
         deaf.ask("inputs", b"\0" * (1 << 22))
 
 
-def test_a_worker_that_takes_too_much_memory_is_refused_it(tmp_path, monkeypatch):
+def test_a_worker_that_takes_too_much_memory_is_refused_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is the process's own: the machine keeps its memory, and the fault names the limit."""
     monkeypatch.setenv("WEIGHBRIDGE_WORKER_MEMORY", str(1 << 29))
     body = "self.kept = getattr(self, 'kept', []) + [np.ones(1 << 24)]\nreturn [x[:, :3]]"
@@ -204,7 +205,7 @@ def test_a_worker_that_takes_too_much_memory_is_refused_it(tmp_path, monkeypatch
         answers_of(opened, examples(64).inputs, Feeding((), None), [0], 1)
 
 
-def test_a_worker_without_a_limit_of_its_own_has_the_machines(tmp_path):
+def test_a_worker_without_a_limit_of_its_own_has_the_machines(tmp_path: Path) -> None:
     """Three quarters of the memory: what honest models need is there."""
     body = "import resource\nreturn [np.full((len(x), 3), float(resource.getrlimit(resource.RLIMIT_DATA)[0]))]"
     opened, _ = open_artifact(artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, body)))
@@ -213,7 +214,7 @@ def test_a_worker_without_a_limit_of_its_own_has_the_machines(tmp_path):
     assert limit <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
 
 
-def test_a_worker_that_prints_without_end_does_not_fill_the_disk(tmp_path):
+def test_a_worker_that_prints_without_end_does_not_fill_the_disk(tmp_path: Path) -> None:
     """What it prints is a file, and no file of a worker grows beyond its limit."""
     body = "while True:\n    os.write(2, b'x' * (1 << 20))"
     opened, _ = open_artifact(artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, body)))

@@ -5,6 +5,8 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,12 +39,12 @@ QUICK = LaunchProtocol(warm_seconds=0.0, rounds=20, fewest_rounds=5, launch_seco
 
 
 @pytest.fixture(scope="module")
-def answers():
+def answers() -> dict[str, Any]:
     with np.load(FILES / "answers.npz") as archive:
         return dict(archive)
 
 
-def placed(tmp_path, name, target, **manifest):
+def placed(tmp_path: Path, name: str, target: str, **manifest: dict[str, list[str]]) -> Path:
     """A file with a manifest that is about its bytes."""
     data = (FILES / f"{name}{TARGETS[target]}").read_bytes()
     tmp_path.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,7 @@ NAMES = {"net": {"inputs": ["x"], "outputs": ["scores"]}, "two": {"inputs": ["b"
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_file_says_what_it_takes_and_gives(tmp_path, target):
+def test_a_file_says_what_it_takes_and_gives(tmp_path: Path, target: str) -> None:
     """Names, types and shapes, without any runtime; ExecuTorch's names are the manifest's."""
     model = read_model(placed(tmp_path, "two", target, ports=NAMES["two"]), "candidate")
     assert {port.name: (port.dtype, port.shape) for port in model.signature.inputs} == {
@@ -74,7 +76,7 @@ def test_a_file_says_what_it_takes_and_gives(tmp_path, target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_counts_are_the_manifests_or_absent(tmp_path, target):
+def test_counts_are_the_manifests_or_absent(tmp_path: Path, target: str) -> None:
     """Parameters and MACs are those of the network; without a manifest of these bytes nobody guesses."""
     with_manifest = read_model(placed(tmp_path / "a", "net", target), "candidate")
     assert facts(with_manifest, with_manifest)["params"] == Exact(candidate=811, reference=811)
@@ -89,7 +91,7 @@ def test_counts_are_the_manifests_or_absent(tmp_path, target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_macs_that_the_manifest_could_not_count_are_absent(tmp_path, target):
+def test_macs_that_the_manifest_could_not_count_are_absent(tmp_path: Path, target: str) -> None:
     """A sum without the operators that nobody could count is no number to hold a budget against."""
     path = placed(tmp_path, "net", target)
     beside = path.with_name("manifest.json")
@@ -102,7 +104,7 @@ def test_macs_that_the_manifest_could_not_count_are_absent(tmp_path, target):
     assert "cannot be computed for Einsum" in found["macs"].reason
 
 
-def test_executorch_files_have_no_names(tmp_path):
+def test_executorch_files_have_no_names(tmp_path: Path) -> None:
     """One input takes the data's name; two need the manifest; as many names as ports."""
     path = tmp_path / "two.pte"
     path.write_bytes((FILES / "two.pte").read_bytes())
@@ -119,7 +121,7 @@ def test_executorch_files_have_no_names(tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"), [(b"", "is empty"), (b"not a model", "is no "), (b"\x10\0\0\0ABCD", "is no ")]
 )
-def test_other_files_are_one_error(tmp_path, target, data, said):
+def test_other_files_are_one_error(tmp_path: Path, target: str, data: bytes, said: str) -> None:
     """Empty, text, and a FlatBuffers file of another kind."""
     path = tmp_path / f"m{TARGETS[target]}"
     path.write_bytes(data)
@@ -131,7 +133,7 @@ def test_other_files_are_one_error(tmp_path, target, data, said):
 @pytest.mark.parametrize(("reader", "file"), [(tflite_file, "two.tflite"), (pte_file, "net.pte")])
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
-def test_a_damaged_file_is_an_input_error_or_a_signature(reader, file, data):
+def test_a_damaged_file_is_an_input_error_or_a_signature(reader: ModuleType, file: str, data: st.DataObject) -> None:
     """Cut anywhere, and with any word overwritten: no offset leads out of the file, and nothing else is raised."""
     content = bytearray((FILES / file).read_bytes())
     if data.draw(st.booleans()):
@@ -148,7 +150,7 @@ def test_a_damaged_file_is_an_input_error_or_a_signature(reader, file, data):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_worker_answers_as_torch_did(tmp_path, target, answers):
+def test_a_worker_answers_as_torch_did(tmp_path: Path, target: str, answers: dict[str, Any]) -> None:
     """Through the shipped file, in a process with that runtime, one example at a time: the shape is fixed."""
     model = read_model(placed(tmp_path, "net", target, ports=NAMES["net"]), "candidate")
     split = Split({"x": answers["x"]}, answers["net"].argmax(axis=1))
@@ -162,7 +164,7 @@ def test_a_worker_answers_as_torch_did(tmp_path, target, answers):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_inputs_reach_the_right_port(tmp_path, target, answers):
+def test_inputs_reach_the_right_port(tmp_path: Path, target: str, answers: dict[str, Any]) -> None:
     """By name, or in the order that the manifest gives: fed the other way round the answers would differ."""
     model = read_model(placed(tmp_path, "two", target, ports=NAMES["two"]), "candidate")
     split = Split({"a": np.repeat(answers["a"], 3, 0), "b": np.repeat(answers["b"], 3, 0)}, np.zeros(3, np.int64))
@@ -175,13 +177,13 @@ def test_inputs_reach_the_right_port(tmp_path, target, answers):
     assert not np.allclose(found[0][1], found[0][0])
 
 
-def imported(model):
+def imported(model: StagedArtifact) -> tuple[set[Any], dict[str, Any]]:
     opened, started = open_artifact(model, timeout=60.0)
     with opened:
         return set(opened.ask("status")[0]["modules"]), started
 
 
-def test_a_worker_imports_one_runtime(tmp_path):
+def test_a_worker_imports_one_runtime(tmp_path: Path) -> None:
     """What it measures is the artifact: no converter, no other runtime; torch where ExecuTorch's binding needs it."""
     roots = {}
     for target, suffix in TARGETS.items():
@@ -197,7 +199,7 @@ def test_a_worker_imports_one_runtime(tmp_path):
     assert not {"torchao", "tensorflow", "onnxruntime", "ai_edge_litert"} & roots["executorch"]
 
 
-def tasks(target, threads):
+def tasks(target: str, threads: int) -> int:
     """How many threads a worker's process has once its model has answered."""
     path = FILES / f"net{TARGETS[target]}"
     model = StagedArtifact("candidate", ((str(path), sha256_bytes(path.read_bytes())),), ADAPTERS[target], ("x",))
@@ -208,13 +210,13 @@ def tasks(target, threads):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_threads_are_as_declared(target):
+def test_threads_are_as_declared(target: str) -> None:
     """Two more threads are two more in the process, whatever the machine has."""
     assert tasks(target, 3) - tasks(target, 1) >= 2
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_broken_file_is_a_fault_of_the_worker(tmp_path, target):
+def test_a_broken_file_is_a_fault_of_the_worker(tmp_path: Path, target: str) -> None:
     """What the reader lets pass and the runtime refuses is named with what the runtime said."""
     data = bytearray((FILES / f"net{TARGETS[target]}").read_bytes())
     data[len(data) // 2 :] = b"\xff" * (len(data) - len(data) // 2)
@@ -227,7 +229,7 @@ def test_a_broken_file_is_a_fault_of_the_worker(tmp_path, target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_launch_measures_it(tmp_path, target, answers):
+def test_a_launch_measures_it(tmp_path: Path, target: str, answers: dict[str, Any]) -> None:
     """The same protocol as for ONNX Runtime: bursts of two processes, memory and cold start."""
     models = [
         read_model(placed(tmp_path / name, "net", target, ports=NAMES["net"]), name)
@@ -242,7 +244,7 @@ def test_a_launch_measures_it(tmp_path, target, answers):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_whole_weighing_ends_in_a_verdict(tmp_path, target, answers):
+def test_a_whole_weighing_ends_in_a_verdict(tmp_path: Path, target: str, answers: dict[str, Any]) -> None:
     """Sizes, counts, accuracy and flips of the same file against itself with one byte of padding."""
     base = placed(tmp_path / "base", "net", target, ports=NAMES["net"])
     candidate = placed(tmp_path / "candidate", "net", target, ports=NAMES["net"])
@@ -262,14 +264,14 @@ def test_a_whole_weighing_ends_in_a_verdict(tmp_path, target, answers):
     assert measurement.target == target
 
 
-def _remanifest(path):
+def _remanifest(path: Path) -> None:
     manifest = Manifest.read(path.with_name("manifest.json"))
     data = path.read_bytes()
     found = ArtifactFile(path=path.name, digest=sha256_bytes(data), bytes=len(data))
     manifest.model_copy(update={"artifact": found}).write(path.with_name("manifest.json"))
 
 
-def test_files_for_different_runtimes_are_not_compared(tmp_path, answers):
+def test_files_for_different_runtimes_are_not_compared(tmp_path: Path, answers: dict[str, Any]) -> None:
     """A ratio of two runtimes is no property of a recipe."""
     base = placed(tmp_path / "a", "net", "litert")
     other = placed(tmp_path / "b", "net", "executorch", ports=NAMES["net"])
@@ -278,14 +280,14 @@ def test_files_for_different_runtimes_are_not_compared(tmp_path, answers):
         read_job(Source(base, other, split, "data"), [Budget(metric="size.bytes", max="1kB")], here.device, Weighing())
 
 
-def test_targets_go_by_suffix():
+def test_targets_go_by_suffix() -> None:
     """What is nothing else is read as ONNX, and refused there if it is not."""
     assert [target_of_suffix(suffix) for suffix in (".onnx", ".tflite", ".pte", ".bin")] == [
         "onnxruntime", "litert", "executorch", "onnxruntime",
     ]  # fmt: skip
 
 
-def test_the_gate_itself_loads_no_runtime():
+def test_the_gate_itself_loads_no_runtime() -> None:
     """Adapters are loaded by path, in workers: what weighs starts without torch, LiteRT and ONNX Runtime."""
     modules = ("stages.pipeline", "devices.ssh", "devices.command")
     code = f"import sys, {', '.join(f'weighbridge.gate.{name}' for name in modules)}; print(*sys.modules)"

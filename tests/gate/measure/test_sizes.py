@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -11,7 +13,7 @@ from weighbridge.gate.measure.model_files import read_model
 from weighbridge.gate.measure.sizes import facts
 
 
-def test_sizes_are_those_of_the_file(tmp_path):
+def test_sizes_are_those_of_the_file(tmp_path: Path) -> None:
     """Stored and compressed bytes, parameters and multiply-accumulates of both."""
     baseline = read_model(linear(tmp_path / "a.onnx"), "baseline")
     candidate = read_model(linear(tmp_path / "b.onnx", padding=5000), "candidate")
@@ -25,7 +27,7 @@ def test_sizes_are_those_of_the_file(tmp_path):
     assert candidate.weighed().bytes == size
 
 
-def external(folder, location="weights.bin"):
+def external(folder: Path, location: str = "weights.bin") -> Path:
     """The linear model with its weights in a second file."""
     path = linear(folder / "m.onnx")
     model = onnx.load(str(path))
@@ -40,7 +42,7 @@ def external(folder, location="weights.bin"):
     return path
 
 
-def test_weights_beside_the_file_count(tmp_path):
+def test_weights_beside_the_file_count(tmp_path: Path) -> None:
     """Size and digest cover both files; staging copies both."""
     path = external(tmp_path)
     model = read_model(path, "candidate")
@@ -54,14 +56,14 @@ def test_weights_beside_the_file_count(tmp_path):
 
 
 @pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd", "a/../../x"])
-def test_weights_outside_the_folder_are_refused(tmp_path, location):
+def test_weights_outside_the_folder_are_refused(tmp_path: Path, location: str) -> None:
     """A hostile file names no other file of the machine."""
     path = external(tmp_path / "inner" if (tmp_path / "inner").mkdir() is None else tmp_path, location)
     with pytest.raises(InputError):
         read_model(path, "candidate")
 
 
-def test_macs_that_cannot_be_computed_are_absent(tmp_path):
+def test_macs_that_cannot_be_computed_are_absent(tmp_path: Path) -> None:
     """An operator that nobody can count leaves no number behind."""
     node = onnx.helper.make_node("MyConv", ["raw"], ["scores"], domain="com.example")
     path = linear(tmp_path / "m.onnx", extra=[node])
@@ -78,7 +80,7 @@ def test_macs_that_cannot_be_computed_are_absent(tmp_path):
 
 
 @pytest.mark.parametrize("swapped", ["m.onnx", "weights.bin"])
-def test_a_file_replaced_after_it_was_read_is_not_staged(tmp_path, swapped):
+def test_a_file_replaced_after_it_was_read_is_not_staged(tmp_path: Path, swapped: str) -> None:
     """What would run are other bytes than those that the verdict would name."""
     model = read_model(external(tmp_path), "candidate")
     model.check_unchanged()

@@ -2,9 +2,12 @@
 
 import itertools
 import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.models import artifact, save
@@ -13,7 +16,7 @@ from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import load_model, signature
 from weighbridge.data import Split
 from weighbridge.gate.measure.feeding import feeding
-from weighbridge.gate.measure.launches import Cores, LaunchProtocol, Setup, take_launch
+from weighbridge.gate.measure.launches import Cores, Launch, LaunchProtocol, Setup, take_launch
 from weighbridge.gate.measure.operations import Operations
 from weighbridge.gate.measure.streams import no_steps, prompt_tokens
 from weighbridge.gate.measure.worker_inputs import one_token
@@ -24,7 +27,7 @@ QUICK = LaunchProtocol(warm_seconds=0.0, rounds=8, fewest_rounds=5, launch_secon
 CACHED = {"past": {"carry": "present"}}
 
 
-def language(path, *, tokens="t", extra=0):
+def language(path: Path, *, tokens: int | str = "t", extra: int = 0) -> Path:
     """`tokens` (n, t), `past` (n, s, 4) → `logits` (n, t, 11) of the mean of all that was read, `present` (n, s+t, 4).
 
     `extra` matrix products make it slower by the token.
@@ -56,7 +59,7 @@ def language(path, *, tokens="t", extra=0):
     return save(path, graph, opset=18)
 
 
-def texts(count=8):
+def texts(count: int = 8) -> Split:
     """Each its own text, with the empty cache that it begins with."""
     ids = np.random.default_rng(1).integers(0, WORDS, (count, PROMPT))
     return Split(
@@ -64,11 +67,11 @@ def texts(count=8):
     )
 
 
-def told(**declared):
+def told(**declared: dict[str, str | bool]) -> dict[str, Any]:
     return {name: InputSection.model_validate(value) for name, value in declared.items()}
 
 
-def launched(tmp_path, metrics, extra=0):
+def launched(tmp_path: Path, metrics: set[str], extra: int = 0) -> Launch:
     """One launch of a baseline and a candidate with `extra` products."""
     paths = [language(tmp_path / "a.onnx"), language(tmp_path / "b.onnx", extra=extra)]
     feed = feeding(signature(load_model(paths[0])), texts(), "data", told(**CACHED))
@@ -82,7 +85,7 @@ def launched(tmp_path, metrics, extra=0):
         os.sched_setaffinity(0, allowed)
 
 
-def test_tokens_are_timed_as_interleaved_as_whole_examples(tmp_path):
+def test_tokens_are_timed_as_interleaved_as_whole_examples(tmp_path: Path) -> None:
     """First and next token and their rate come from bursts of both models, with a second baseline beside them."""
     names = {"latency.first_token", "latency.next_token", "tokens_per_second"}
     launch = launched(tmp_path, names, extra=400)
@@ -96,7 +99,7 @@ def test_tokens_are_timed_as_interleaved_as_whole_examples(tmp_path):
     assert 0 < rate <= 2 / median
 
 
-def test_what_was_not_asked_for_is_not_timed(tmp_path):
+def test_what_was_not_asked_for_is_not_timed(tmp_path: Path) -> None:
     """A budget on the first token alone needs no steps."""
     launch = launched(tmp_path, {"latency.first_token"})
     assert "latency.first_token" in launch.values
@@ -106,17 +109,17 @@ def test_what_was_not_asked_for_is_not_timed(tmp_path):
 class Listening:
     """A model that records what it is fed: `present` is `past` and as many rows as tokens."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.fed = []
 
-    def run(self, feed):
+    def run(self, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         self.fed.append({name: array.copy() for name, array in feed.items()})
         count = feed["tokens"].shape[1]
         grown = np.concatenate([feed["past"], np.ones((1, count, WIDTH), np.float32)], axis=1)
         return [np.ones((1, count, WORDS), np.float32), grown]
 
 
-def test_a_step_gets_one_token_and_the_prompts_cache():
+def test_a_step_gets_one_token_and_the_prompts_cache() -> None:
     """The prompt is read untimed; masks grow by one entry, and positions count on."""
     worker = Operations()
     worker.model = Listening()
@@ -138,7 +141,7 @@ def test_a_step_gets_one_token_and_the_prompts_cache():
         assert step["past"].shape == (1, PROMPT, WIDTH)
 
 
-def test_a_cache_does_not_grow_while_inferences_are_timed():
+def test_a_cache_does_not_grow_while_inferences_are_timed() -> None:
     """Whole examples begin with their own cache each time; a state of one size is fed back."""
     worker = Operations()
     worker.model = Listening()
@@ -149,12 +152,12 @@ def test_a_cache_does_not_grow_while_inferences_are_timed():
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("last", [[7]]), ("grow", [[5, 7, 7]]), ("count", [[8]])])
-def test_a_step_of_a_prompts_array(mode, expected):
+def test_a_step_of_a_prompts_array(mode: str, expected: list[list[int]]) -> None:
     """Its last entry, one entry more, or the number after its last."""
     assert one_token(np.array([[5, 7]]), mode, 1).tolist() == expected
 
 
-def test_models_without_a_step_say_so(tmp_path):
+def test_models_without_a_step_say_so(tmp_path: Path) -> None:
     """No cache, or a number of tokens that is fixed: the reason names what it is."""
     open_one = signature(load_model(language(tmp_path / "a.onnx")))
     fixed = signature(load_model(language(tmp_path / "b.onnx", tokens=PROMPT)))
@@ -172,7 +175,7 @@ def test_models_without_a_step_say_so(tmp_path):
         ({}, "expected one of"),
     ],
 )
-def test_contradictions_are_refused(section, said):
+def test_contradictions_are_refused(section: dict[str, str | list[int]], said: str) -> None:
     """What cannot be meant is one line."""
     with pytest.raises((InputError, ValueError), match=said):
         InputSection.model_validate(section)

@@ -1,5 +1,7 @@
 """A model that names the digest of its weights' file is known by its own digest; one that does not, by both."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -11,7 +13,7 @@ from weighbridge.gate.measure.model_files import read_model
 
 
 @pytest.fixture
-def model(tmp_path):
+def model(tmp_path: Path) -> Path:
     """A file with its weight beside it, whose digest it names."""
     weight = onnx.numpy_helper.from_array(np.ones((40, 40), np.float32), "w")
     ports = [onnx.helper.make_tensor_value_info(name, 1, ["n", 40]) for name in "xy"]
@@ -27,7 +29,7 @@ def model(tmp_path):
     return path
 
 
-def test_its_own_digest_stands_for_both(model):
+def test_its_own_digest_stands_for_both(model: Path) -> None:
     """As the manifest and the registry have it; sizes are of both."""
     found = read_model(model, "candidate")
     beside = model.with_name("model.onnx.data")
@@ -35,7 +37,7 @@ def test_its_own_digest_stands_for_both(model):
     assert found.size == model.stat().st_size + beside.stat().st_size
 
 
-def test_other_weights_are_refused(model):
+def test_other_weights_are_refused(model: Path) -> None:
     """A file beside it with other bytes than it names is not weighed."""
     beside = model.with_name("model.onnx.data")
     beside.write_bytes(bytes(len(beside.read_bytes())))
@@ -43,7 +45,7 @@ def test_other_weights_are_refused(model):
         read_model(model, "candidate")
 
 
-def test_a_manifest_sees_either_file_change(model):
+def test_a_manifest_sees_either_file_change(model: Path) -> None:
     """The gate compares both with the manifest before it judges."""
     beside = model.with_name("model.onnx.data")
     weights = {"path": beside.name, "digest": sha256_file(beside), "bytes": 1}

@@ -17,7 +17,7 @@ from weighbridge.gate.measure.two_processes import TwoProcesses
 OPEN = Manner(Feeding((), None))
 
 
-def test_each_model_is_answered_by_both_processes_and_by_no_third(tmp_path):
+def test_each_model_is_answered_by_both_processes_and_by_no_third(tmp_path: Path) -> None:
     """The second model is loaded into the processes of the first, and gives its own answers."""
     split = examples(20)
     first, second = (artifact(linear(tmp_path / f"{scale}.onnx", weights() * scale)) for scale in (1, 3))
@@ -33,7 +33,7 @@ def test_each_model_is_answered_by_both_processes_and_by_no_third(tmp_path):
     assert not any(Path(f"/proc/{pid}/exe").exists() for pid in seen[0])
 
 
-def test_a_process_that_answers_otherwise_is_seen(tmp_path):
+def test_a_process_that_answers_otherwise_is_seen(tmp_path: Path) -> None:
     """An adapter whose answers depend on its process: what one process says, the other contradicts."""
     body = "import os; return [np.cumsum(x, axis=1)[:, :3] + os.getpid()]"
     model = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, body))
@@ -41,7 +41,7 @@ def test_a_process_that_answers_otherwise_is_seen(tmp_path):
         answer(model, examples(20), [0], OPEN, pair.take)
 
 
-def test_a_process_that_is_killed_between_two_models_is_a_fault_of_the_second(tmp_path):
+def test_a_process_that_is_killed_between_two_models_is_a_fault_of_the_second(tmp_path: Path) -> None:
     """No answer is ever taken from what is left."""
     model = artifact(linear(tmp_path / "m.onnx"))
     with TwoProcesses() as pair:
@@ -52,7 +52,7 @@ def test_a_process_that_is_killed_between_two_models_is_a_fault_of_the_second(tm
             pass
 
 
-def test_nothing_of_it_is_left_when_timing_begins(tmp_path):
+def test_nothing_of_it_is_left_when_timing_begins(tmp_path: Path) -> None:
     """The place's processes end with the evaluation."""
     model = artifact(linear(tmp_path / "m.onnx"))
     with Local() as place:
@@ -62,5 +62,5 @@ def test_nothing_of_it_is_left_when_timing_begins(tmp_path):
         assert not _children()
 
 
-def _children():
+def _children() -> list[str]:
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()

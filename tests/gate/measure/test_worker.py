@@ -1,5 +1,7 @@
 import io
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ NUMBERS = hnp.arrays(
 
 
 @given(st.dictionaries(st.text(max_size=5), NUMBERS, max_size=3))
-def test_arrays_survive_the_pipe(arrays):
+def test_arrays_survive_the_pipe(arrays: dict[str, Any]) -> None:
     """What is packed is unpacked, name by name, type, shape and bytes."""
     described, payload = frames.pack_arrays(arrays)
     found = frames.unpack_arrays(described, payload)
@@ -31,7 +33,7 @@ def test_arrays_survive_the_pipe(arrays):
 
 
 @given(st.binary(max_size=64))
-def test_no_bytes_but_a_frame_are_a_header(data):
+def test_no_bytes_but_a_frame_are_a_header(data: bytes) -> None:
     """Random bytes are refused, never taken for lengths."""
     with pytest.raises(frames.ProtocolError):
         frames.unpack_header(data)
@@ -52,13 +54,13 @@ def test_no_bytes_but_a_frame_are_a_header(data):
         None,
     ],
 )
-def test_a_description_that_does_not_fit_its_payload_is_refused(described):
+def test_a_description_that_does_not_fit_its_payload_is_refused(described: list[int | dict[str, Any]] | None) -> None:
     """Lengths, types and shapes must agree with the eight bytes that came."""
     with pytest.raises(frames.ProtocolError):
         frames.unpack_arrays(described, b"\0" * 8)
 
 
-def test_feeds_are_whole_batches_in_order():
+def test_feeds_are_whole_batches_in_order() -> None:
     """Batches follow each other; an input without an axis for examples gets one example at a time."""
     arrays = {"a": np.arange(5), "b": np.arange(10).reshape(5, 2)}
     found = list(worker_inputs.feeds(arrays, 2, []))
@@ -68,7 +70,7 @@ def test_feeds_are_whole_batches_in_order():
     assert single[3]["b"].tolist() == [[6, 7]]
 
 
-def test_the_timing_process_imports_only_numpy_and_one_runtime(tmp_path):
+def test_the_timing_process_imports_only_numpy_and_one_runtime(tmp_path: Path) -> None:
     """Of Weighbridge itself and its frames alone, no scipy, onnx or torch: the artifact is measured, on any device."""
     opened, started = open_artifact(artifact(linear(tmp_path / "m.onnx")))
     with opened:
@@ -90,7 +92,7 @@ def test_the_timing_process_imports_only_numpy_and_one_runtime(tmp_path):
     assert status["memory"] >= started["memory"] > 0
 
 
-def test_an_unknown_operation_is_answered_not_died_of():
+def test_an_unknown_operation_is_answered_not_died_of() -> None:
     """The loop outlives a request that it cannot serve."""
     source, sink = io.BytesIO(frames.pack({"op": "dance"}) + frames.pack({"op": "status"})), io.BytesIO()
     worker.serve(source, sink)
@@ -98,7 +100,7 @@ def test_an_unknown_operation_is_answered_not_died_of():
     assert b"modules" in sink.getvalue()
 
 
-def test_the_garbage_collector_rests_while_timing_and_works_after(monkeypatch):
+def test_the_garbage_collector_rests_while_timing_and_works_after(monkeypatch: pytest.MonkeyPatch) -> None:
     """A collection in the middle of an inference would be counted as the model's time."""
     import gc
 

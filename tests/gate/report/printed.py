@@ -3,6 +3,7 @@
 from tests.gate.evidence import proportions
 from tests.gate.project import PARAMS, evidence
 from weighbridge.core.documents import BasisItem, Budget, Flip, PolicyChange, Verdict, WaiverUse
+from weighbridge.core.documents.keyed_report import ProjectReport
 from weighbridge.gate.report.content import document
 from weighbridge.gate.report.edits import Edit, Edits
 from weighbridge.gate.report.facts import Entry
@@ -13,7 +14,9 @@ from weighbridge.gate.verdict.judge import judge
 LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]  # type: ignore[attr-defined]
 
 
-def printed(recipes, *, ratio=1.4, project=".", model="net", notes=("A note.",)):
+def printed(
+    recipes: int, *, ratio: float = 1.4, project: str = ".", model: str = "net", notes: tuple[str, ...] = ("A note.",)
+) -> ProjectReport:
     """A whole report of `recipes` recipes, as the gate prints it; every section is in it."""
     weighed = evidence("int8", ratio=ratio)
     first = weighed.comparisons[0]

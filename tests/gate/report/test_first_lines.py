@@ -1,6 +1,7 @@
 """The first lines of a report: what a reviewer acts on, on one screen."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ COMMAND = "git checkout 0123456789ab && weighbridge ci gate --base ba9876543210"
 STANZA = "budget: latency.p50 max_ratio against baseline\nto: 1.43\n"
 
 
-def acted_on(recipes=9, **fields):
+def acted_on(recipes: int = 9, **fields: Any) -> str:
     """A report on a change of many failing recipes, with everything that can stand in front."""
     failing, _ = entries(int8=1.4)
     names = [f"int8-{index}" for index in range(recipes)]
@@ -44,7 +45,7 @@ def acted_on(recipes=9, **fields):
     return render(document(report(Verdict.FAIL, found, **{**content, **fields})))
 
 
-def test_the_first_twelve_lines_are_what_a_reviewer_acts_on():
+def test_the_first_twelve_lines_are_what_a_reviewer_acts_on() -> None:
     """Failing budget, one table with its changes, what it was compared with, what to do, the command; then folded."""
     lines = acted_on(recipes=3).replace("\\", "").splitlines()
     assert lines[0] == "## ❌ Fail: int8-0: latency.p50 1.395×, at most 0.9×, and 2 more"
@@ -66,7 +67,7 @@ def test_the_first_twelve_lines_are_what_a_reviewer_acts_on():
     assert not "".join(outside).strip()
 
 
-def test_many_failing_recipes_do_not_push_the_rest_away():
+def test_many_failing_recipes_do_not_push_the_rest_away() -> None:
     """Four rows, how many more there are, and a folded table of all."""
     lines = acted_on().splitlines()
     assert sum(line.startswith("| `int8-") for line in lines[:9]) == 4
@@ -75,7 +76,7 @@ def test_many_failing_recipes_do_not_push_the_rest_away():
     assert "<details><summary>All recipes</summary>" in lines
 
 
-def test_what_neither_changed_nor_fails_is_folded():
+def test_what_neither_changed_nor_fails_is_folded() -> None:
     """A budget that was tightened: no row, and a sentence that says so."""
     found = entries()[:1]
     lines = render(document(report(Verdict.PASS, found, changed=frozenset()))).splitlines()
@@ -86,7 +87,7 @@ def test_what_neither_changed_nor_fails_is_folded():
 
 
 @pytest.mark.parametrize("verdict", [Verdict.INCONCLUSIVE, Verdict.ERROR])
-def test_the_headline_names_the_budget_that_could_not_be_judged(verdict):
+def test_the_headline_names_the_budget_that_could_not_be_judged(verdict: Verdict) -> None:
     """Which it is, and for which recipe."""
     evidence = None if verdict is Verdict.ERROR else launches(0.9, pairs=16, sd=0.05)
     weighed = measurement(comparison(pairs=16, latency_p50=evidence, controls=controls(16)))
@@ -96,7 +97,7 @@ def test_the_headline_names_the_budget_that_could_not_be_judged(verdict):
     assert first.split(" ", 2)[2].startswith(f"{verdict.value.capitalize()}: int8: latency.p50 ")
 
 
-def one(ratio=0.85, against_stable=None, **fields):
+def one(ratio: float = 0.85, against_stable: float | None = None, **fields: str | int) -> Entry:
     """A weighed artifact, beside the stable one too where that is given."""
     found = [comparison(latency_p50=launches(ratio, sd=0.001))]
     if against_stable is not None:
@@ -105,11 +106,11 @@ def one(ratio=0.85, against_stable=None, **fields):
     return Entry("int8", judge(weighed, BUDGETS), weighed)
 
 
-def point(figures, name="base"):
+def point(figures: Figures, name: str = "base") -> ReferencePoint:
     return ReferencePoint(name, name, {"int8": figures})
 
 
-def test_changes_are_taken_from_ratios_to_one_baseline():
+def test_changes_are_taken_from_ratios_to_one_baseline() -> None:
     """Times of two runs do not compare; a file that is the same is the same, whatever was measured."""
     before, after = one(0.8), one(0.88, candidate="other", candidate_bytes=300)
     figures = figures_of(before.measurement)
@@ -123,14 +124,14 @@ def test_changes_are_taken_from_ratios_to_one_baseline():
     assert accuracy_change(after, point(Figures(None))) == ABSENT
 
 
-def test_a_measurement_beside_stable_beats_two_ratios():
+def test_a_measurement_beside_stable_beats_two_ratios() -> None:
     """Both files ran within milliseconds of each other."""
     figures = Figures("sha256:" + "1" * 64, 400, 0.5, 0.9, None)
     assert latency_change(one(0.85, against_stable=1.1), point(figures, "stable")) == "+10%"
     assert latency_change(one(0.85, against_stable=1.1), point(figures)) == ABSENT
 
 
-def test_a_measurement_without_numbers_has_no_figures():
+def test_a_measurement_without_numbers_has_no_figures() -> None:
     """Infinite ratios and counts of nothing are not known, rather than zero."""
     broken = launches().model_copy(update={"log_ratio": [math.inf] * 54})
     found = figures_of(measurement(comparison(latency_p50=broken, accuracy_top1=proportions(0, 0, 0, 0))))

@@ -43,12 +43,12 @@ from weighbridge.gate.verdict.judge import judge
         (3.0, "furlongs", "3"),
     ],
 )
-def test_quantities_read_well(value, unit, expected):
+def test_quantities_read_well(value: float | None, unit: str, expected: str) -> None:
     """A value in the scale that fits, with its unit."""
     assert quantity(value, unit) == expected
 
 
-def test_numbers_that_differ_look_different():
+def test_numbers_that_differ_look_different() -> None:
     """As many digits as it takes; equal ones stay short."""
     assert contrast(200_001, 200_000, "bytes") == ("200.001 kB", "200 kB")
     assert contrast(0.9, 0.9, "ratio") == ("0.9×", "0.9×")
@@ -57,7 +57,7 @@ def test_numbers_that_differ_look_different():
 
 
 @given(st.floats(1e-9, 1e12), st.floats(1e-9, 1e12))
-def test_contrast_never_hides_a_difference(one, other):
+def test_contrast_never_hides_a_difference(one: float, other: float) -> None:
     """Two different numbers are never shown alike."""
     shown = contrast(one, other, "bytes")
     assert (shown[0] == shown[1]) == (one == other)
@@ -73,7 +73,7 @@ def test_contrast_never_hides_a_difference(one, other):
         (0.0, 0.0, "fraction", "0 to 0%"),
     ],
 )
-def test_intervals_read_well(low, high, unit, expected):
+def test_intervals_read_well(low: float | None, high: float, unit: str, expected: str) -> None:
     """Both bounds on one scale, the unit once, enough digits to tell them apart."""
     assert span(low, high, unit) == expected
 
@@ -87,18 +87,18 @@ def test_intervals_read_well(low, high, unit, expected):
         (0.01, "points", "+1 point"),
     ],
 )
-def test_a_difference_has_its_sign_in_any_case(value, unit, expected):
+def test_a_difference_has_its_sign_in_any_case(value: float, unit: str, expected: str) -> None:
     """More, less and the same are told apart at a glance."""
     assert signed(quantity(value, unit)) == expected
 
 
-def test_shares_and_times():
+def test_shares_and_times() -> None:
     """Percentages and rough durations."""
     assert percent(0.0512) == "5.1%"
     assert [duration(seconds) for seconds in (0.2, 40, 100, 7200)] == ["1 s", "40 s", "2 min", "2 h"]
 
 
-def test_csv_for_plots_has_one_row_per_thing():
+def test_csv_for_plots_has_one_row_per_thing() -> None:
     """The baseline and each model; each budget with an estimate; each launch pair."""
     found = entries()
     assert [line.split(",")[0] for line in trade_off_csv(found).splitlines()] == ["model", "baseline", "int8", "share"]
@@ -107,7 +107,7 @@ def test_csv_for_plots_has_one_row_per_thing():
     assert trade_off_csv([]).splitlines() == ["model,size_bytes,accuracy,latency_ratio,verdict"]
 
 
-def test_metrics_are_nested_numbers():
+def test_metrics_are_nested_numbers() -> None:
     """What `dvc metrics` shows: by recipe, group and name."""
     found = metrics(entries(), Verdict.FAIL)
     assert found["verdict"] == "fail"
@@ -119,7 +119,7 @@ def test_metrics_are_nested_numbers():
     assert set(metrics([Entry("a", judge(bare, BUDGETS), bare)], Verdict.PASS)["a"]) == {"size", "verdict"}
 
 
-def test_the_front_holds_what_nothing_beats():
+def test_the_front_holds_what_nothing_beats() -> None:
     """A model that is no smaller, slower and worse is not on it; an unmeasured one neither."""
     good, bad = measurement(comparison(latency_p50=launches(0.8))), measurement(comparison(latency_p50=launches(1.2)))
     blind = measurement(comparison(accuracy_top1=None))
@@ -127,20 +127,20 @@ def test_the_front_holds_what_nothing_beats():
     assert unbeaten(found) == ["good"]
 
 
-def test_sparklines_show_the_spread():
+def test_sparklines_show_the_spread() -> None:
     """Lowest to highest in eight heights; no spread is one height."""
     assert sparkline([1, 2, 3]) == "▁▅█"
     assert sparkline([2, 2]) == "▄▄"
     assert sparkline([]) == ""
 
 
-def test_a_device_with_few_launches_has_no_null_band():
+def test_a_device_with_few_launches_has_no_null_band() -> None:
     """Five launches of baseline against baseline bound nothing."""
     few = measurement(comparison(pairs=8, latency_p50=launches(pairs=8), controls=controls(8)))
     assert Entry("a", judge(few, BUDGETS), few).null_band is None
 
 
-def test_edits_are_found_leaf_by_leaf():
+def test_edits_are_found_leaf_by_leaf() -> None:
     """Changed, added and removed values by their path."""
     base = {"a": {"b": [1, {"c": 2}]}, "gone": True, "same": "x"}
     head = {"a": {"b": [1, {"c": 3}]}, "new": [], "same": "x"}
@@ -152,7 +152,7 @@ def test_edits_are_found_leaf_by_leaf():
     assert not edits(base, base)
 
 
-def test_step_lists_are_compared_as_steps():
+def test_step_lists_are_compared_as_steps() -> None:
     """A step that was put first moves no other; a changed value is one step less and one more."""
     quantize = {"quantize": {"scheme": "static-int8", "calibration": "minmax"}}
     old = {"prune": {"method": "magnitude", "sparsity": 0.8, "finetune": {"epochs": 2}}}
@@ -175,7 +175,7 @@ def test_step_lists_are_compared_as_steps():
     assert step_text("odd") == '"odd"'
 
 
-def test_an_interval_of_few_launches_is_not_shown():
+def test_an_interval_of_few_launches_is_not_shown() -> None:
     """Four launch pairs bound nothing; five do."""
     for pairs, shown in ((4, "too few launches"), (5, "0.89")):
         weighed = measurement(comparison(latency_p50=launches(0.9, pairs=pairs, sd=0.001)))

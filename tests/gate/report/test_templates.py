@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,14 +24,14 @@ COLUMNS = {
 }
 
 
-def fields(spec):
+def fields(spec: Any) -> set[Any]:
     """Every field that a Vega-Lite specification draws or computes with."""
     text = json.dumps(spec)
     return set(re.findall(r'"field": "([a-z_]+)"', text)) | set(re.findall(r"datum\.([a-z_]+)", text))
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_a_template_draws_columns_that_are_written(name):
+def test_a_template_draws_columns_that_are_written(name: str) -> None:
     """Fields are the CSV's columns, DVC's revision, or computed in the template itself."""
     options = PLOTS[name]
     spec = json.loads((PROJECT / f".dvc/plots/{options['template']}.json").read_text())
@@ -41,7 +42,7 @@ def test_a_template_draws_columns_that_are_written(name):
     assert spec["data"]["values"] == "<DVC_METRIC_DATA>"
 
 
-def test_every_plot_is_an_output_of_the_judging_stage():
+def test_every_plot_is_an_output_of_the_judging_stage() -> None:
     """What `dvc plots` shows is made by `judge`, and so is every picture that the report links."""
     outs = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["judge"]["outs"]
     assert set(COLUMNS) <= set(outs)

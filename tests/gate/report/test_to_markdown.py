@@ -1,5 +1,8 @@
 """The report as markdown: whole strings and hostile text."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +23,7 @@ from weighbridge.gate.verdict.judge import judge
 LIMITS = [Budget(**budget) for budget in PARAMS["budgets"]]  # type: ignore[attr-defined]
 
 
-def entries(**ratios):
+def entries(**ratios: float) -> list[Entry]:
     """The project's two recipes, judged."""
     found = []
     for name in ("int8", "share"):
@@ -29,18 +32,20 @@ def entries(**ratios):
     return found
 
 
-def report(verdict=Verdict.PASS, found=None, **fields):
+def report(
+    verdict: Verdict = Verdict.PASS, found: list[Entry] | None = None, **fields: bool | Edits | list[Any]
+) -> Report:
     """A pipeline's report."""
     return Report(verdict, found if found is not None else entries(), model="net", **fields)
 
 
-def test_a_passing_pipeline(golden):
+def test_a_passing_pipeline(golden: Callable[[str, str], None]) -> None:
     """Verdict first, one line per recipe, one table of limits, then what it rests on."""
     text = render(document(report(pictures=True, reproduce=["make repro", "weighbridge gate"])))
     golden("passing.md", text)
 
 
-def test_a_failing_pipeline_with_policy_and_waivers(golden):
+def test_a_failing_pipeline_with_policy_and_waivers(golden: Callable[[str, str], None]) -> None:
     """What was loosened and who accepted it stand between the reasons and the samples."""
     changes = [
         PolicyChange(
@@ -94,7 +99,7 @@ def test_a_failing_pipeline_with_policy_and_waivers(golden):
     golden("failing.md", text)
 
 
-def test_a_single_weighing(golden):
+def test_a_single_weighing(golden: Callable[[str, str], None]) -> None:
     """Two files and no pipeline: the same report for one candidate."""
     found = measurement(comparison(pairs=16, latency_p50=launches(0.9, pairs=16), controls=controls(16)))
     done = render_single(judge(found, BUDGETS), found, name="small.onnx", reproduce=["weighbridge weigh a b"])
@@ -102,7 +107,7 @@ def test_a_single_weighing(golden):
     assert "<svg" in done.html
 
 
-def test_a_weighing_that_broke(golden):
+def test_a_weighing_that_broke(golden: Callable[[str, str], None]) -> None:
     """A fault: no numbers are made up, and the reader is told what happened."""
     found = measurement(comparison(latency_p50=None), faults=["the candidate crashed (signal 11)"])
     golden("broken.md", render_single(judge(found, BUDGETS), found).markdown)
@@ -116,7 +121,7 @@ def test_a_weighing_that_broke(golden):
         (Verdict.INCONCLUSIVE, "Error: the evidence for this verdict"),
     ],
 )
-def test_the_headline_says_the_whole_verdict(verdict, words):
+def test_the_headline_says_the_whole_verdict(verdict: Verdict, words: str) -> None:
     """The first line is the verdict over all, in words."""
     assert render(document(report(verdict))).splitlines()[0].split(" ", 2)[2].startswith(words)
 
@@ -138,27 +143,27 @@ LOST = PolicyChange(
         ([LOST, LOOSENED], "Fail: the test set lost 312 of 2,000 examples, without a waiver, and 1 more"),
     ],
 )
-def test_the_headline_names_what_no_waiver_accepts(changes, words):
+def test_the_headline_names_what_no_waiver_accepts(changes: list[PolicyChange], words: str) -> None:
     """Every model is within its limits, and the first line says why the change still fails."""
     first = render(document(report(Verdict.FAIL, policy_changes=changes))).splitlines()[0]
     assert first.replace("\\", "") == f"## ❌ {words}"
 
 
-def test_a_failed_recipe_does_not_hide_a_loosened_limit():
+def test_a_failed_recipe_does_not_hide_a_loosened_limit() -> None:
     """Both are in the first line."""
     text = render(document(report(Verdict.FAIL, entries(int8=1.4), policy_changes=[LOOSENED])))
     first = text.splitlines()[0].replace("\\", "")
     assert first == f"## ❌ Fail: int8: latency.p50 1.395×, at most 0.9×; {LOOSE} without a waiver"
 
 
-def test_a_pass_by_a_gate_that_the_change_edits_says_so():
+def test_a_pass_by_a_gate_that_the_change_edits_says_so() -> None:
     """What says pass is part of what was changed."""
     edited = PolicyChange(kind="gate code", budget="gate", base="a", head="b", needs_waiver=False)
     text = render(document(report(Verdict.PASS, policy_changes=[edited])))
     assert text.splitlines()[0].endswith("within every limit that counts; this change edits the gate itself")
 
 
-def test_a_loosened_row_is_never_a_bare_pass():
+def test_a_loosened_row_is_never_a_bare_pass() -> None:
     """In both tables, also where a waiver accepts it; other rows keep their plain mark."""
     for waived in (None, "waivers/a.yaml"):
         changes = [LOOSENED.model_copy(update={"waived_by": waived})]
@@ -171,14 +176,14 @@ def test_a_loosened_row_is_never_a_bare_pass():
         assert all("loosened" not in line for line in rows if "`size.bytes`" in line)
 
 
-def test_a_removed_limit_marks_every_model():
+def test_a_removed_limit_marks_every_model() -> None:
     """It has no row any more: the model's own row says that it is gone."""
     removed = LOOSENED.model_copy(update={"kind": "removed", "budget": "params max"})
     text = render(document(report(Verdict.FAIL, policy_changes=[removed])))
     assert "| ✅ pass (a limit was removed) |" in text
 
 
-def test_nothing_weighed_reads_as_an_error():
+def test_nothing_weighed_reads_as_an_error() -> None:
     """Without any entry the report says that nothing passes."""
     assert "Nothing was weighed" in render(document(report(Verdict.ERROR, [])))
 
@@ -203,7 +208,7 @@ UNTRUSTED = [
 
 
 @pytest.mark.parametrize("text", UNTRUSTED)
-def test_untrusted_text_stays_text(text):
+def test_untrusted_text_stays_text(text: str) -> None:
     """No markup, no mention, no link, no second line, whatever a name or a message holds."""
     escaped = escape(text)
     assert "\n" not in escaped
@@ -218,7 +223,7 @@ def test_untrusted_text_stays_text(text):
 
 
 @given(st.text(max_size=60))
-def test_any_text_stays_in_its_cell(text):
+def test_any_text_stays_in_its_cell(text: str) -> None:
     """A table keeps its columns and its rows, as text and as code."""
     table = Table(("a", "b"), [([text], [Code(text)])])
     lines = (
@@ -229,7 +234,7 @@ def test_any_text_stays_in_its_cell(text):
     assert lines[3] == ""
 
 
-def test_blocks_render_as_markdown():
+def test_blocks_render_as_markdown() -> None:
     """Each kind of block, and verdicts with their signs."""
     section = Section(
         "notes",

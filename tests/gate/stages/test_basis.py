@@ -3,10 +3,14 @@
 import datetime as dt
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from tests.gate.project import PARAMS, write_artifact, write_project
 from weighbridge.core.documents import GateVerdict, Verdict
@@ -15,7 +19,7 @@ from weighbridge.core.git import Git
 from weighbridge.data import Split, write_npz
 from weighbridge.gate.report import plots
 from weighbridge.gate.stages.merge_base import merge_base
-from weighbridge.gate.stages.summary import check, judge
+from weighbridge.gate.stages.summary import CheckedGate, check, judge
 
 TODAY = dt.date(2026, 11, 23)
 N = 2000
@@ -29,12 +33,12 @@ stages:
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take seconds and show nothing of this."""
     monkeypatch.setattr(plots, "PLOTS", {})
 
 
-def examples(keep=N, **changed):
+def examples(keep: int = N, **changed: NDArray[np.int32]) -> Split:
     """A test split of the first examples."""
     labels = np.arange(N) % 10
     fields = {"inputs": np.arange(2.0 * N).reshape(N, 2), "labels": labels, "slices": {"low": np.arange(N) < 40}}
@@ -42,7 +46,7 @@ def examples(keep=N, **changed):
     return Split({"x": fields["inputs"]}, fields["labels"], fields["slices"]).take(slice(keep))
 
 
-def write_lock(root):
+def write_lock(root: Path) -> None:
     """`dvc.lock` as DVC would write it, and what it names in DVC's cache."""
     data, baseline = root / "artifacts/data", root / "artifacts/baseline/onnxruntime"
     entries = [{"md5": file_md5(path), "relpath": path.name} for path in sorted(data.iterdir())]
@@ -65,13 +69,13 @@ def write_lock(root):
     (root / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
 
 
-def write_splits(root, test, calibration=None):
+def write_splits(root: Path, test: Split, calibration: Split | None = None) -> None:
     """The splits that the stage prepare would have written."""
     write_npz(root / "artifacts/data/test.npz", test)
     write_npz(root / "artifacts/data/calibration.npz", calibration or examples(10))
 
 
-def commit(root, message="change"):
+def commit(root: Path, message: str = "change") -> None:
     """Commit everything that is not ignored."""
     git = Git(root)
     git.run("add", "--all")
@@ -79,7 +83,7 @@ def commit(root, message="change"):
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Path:
     """A gated repository on a branch that has changed nothing yet."""
     git = Git(tmp_path)
     git.run("init", "--quiet", "--initial-branch=main")
@@ -105,37 +109,37 @@ def root(tmp_path):
     return tmp_path
 
 
-def gate(root):
+def gate(root: Path) -> CheckedGate:
     """The verdict on the branch."""
     commit(root)
     judge(root, today=TODAY)
     return check(root, base=merge_base(root, "main"), today=TODAY)
 
 
-def edit(root, name, old, new):
+def edit(root: Path, name: str, old: str, new: str) -> None:
     """Replace text of a file."""
     path = root / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
 
 
-def new_test_set(split):
+def new_test_set(split: Split) -> Callable[..., Any]:
     """The pipeline ran and made another test set."""
 
-    def change(root):
+    def change(root: Path) -> None:
         write_splits(root, split)
         write_lock(root)
 
     return change
 
 
-def relabel(root):
+def relabel(root: Path) -> None:
     labels = np.arange(N) % 10
     labels[:12] = 3
     new_test_set(examples(labels=labels))(root)
 
 
-def other_baseline(root):
+def other_baseline(root: Path) -> None:
     """Another file of the same size, compressed and measured as the old one was."""
     manifest = root / "artifacts/baseline/onnxruntime/manifest.json"
     old = json.loads(manifest.read_text())["artifact"]["digest"]
@@ -145,18 +149,18 @@ def other_baseline(root):
     write_lock(root)
 
 
-def params(**sections):
-    def change(root):
+def params(**sections: dict[str, int | str]) -> Callable[..., Any]:
+    def change(root: Path) -> None:
         (root / "params.yaml").write_text(yaml.safe_dump({**PARAMS, **sections}, sort_keys=False))
 
     return change
 
 
-def text(name, old, new):
+def text(name: str, old: str, new: str) -> Callable[..., Any]:
     return lambda root: edit(root, name, old, new)
 
 
-def lose(name):
+def lose(name: str) -> Callable[..., Any]:
     return lambda root: (root / name).unlink()
 
 
@@ -178,7 +182,7 @@ LEVERS = {
 
 
 @pytest.mark.parametrize("lever", LEVERS)
-def test_every_lever_is_seen_and_needs_a_waiver(root, lever):
+def test_every_lever_is_seen_and_needs_a_waiver(root: Path, lever: str) -> None:
     """Named with its effect in report and document; not green, and green with a waiver by name and value."""
     pull, effect = LEVERS[lever]
     pull(root)
@@ -205,7 +209,7 @@ TOLD = {
 
 
 @pytest.mark.parametrize("lever", TOLD)
-def test_what_is_only_told_is_seen_too(root, lever):
+def test_what_is_only_told_is_seen_too(root: Path, lever: str) -> None:
     """Upgraded libraries, calibration data, more time: shown, and the verdict stands."""
     pull, effect = TOLD[lever]
     pull(root)
@@ -216,7 +220,7 @@ def test_what_is_only_told_is_seen_too(root, lever):
     assert verdict.verdict is Verdict.PASS
 
 
-def test_a_policy_of_the_registry_where_there_was_none_is_told(root):
+def test_a_policy_of_the_registry_where_there_was_none_is_told(root: Path) -> None:
     """Without one anybody may promote, unsigned: it asks for more. Editing or removing it later needs a waiver."""
     git = Git(root)
     git.run("switch", "--quiet", "main")
@@ -233,7 +237,7 @@ def test_a_policy_of_the_registry_where_there_was_none_is_told(root):
     assert gate(root).verdict.verdict is Verdict.FAIL
 
 
-def test_examples_that_were_added_are_told(root):
+def test_examples_that_were_added_are_told(root: Path) -> None:
     """The merge base's examples are all there."""
     Git(root).run("switch", "--quiet", "main")
     new_test_set(examples(1900))(root)
@@ -257,7 +261,7 @@ def test_examples_that_were_added_are_told(root):
         lambda root: (root / "params.yaml").write_text(yaml.safe_dump(PARAMS, sort_keys=True)),
     ],
 )
-def test_harmless_edits_change_nothing(root, edited):
+def test_harmless_edits_change_nothing(root: Path, edited: Callable[[Path], object]) -> None:
     """Docs, comments, formatting, the order of keys, and workflows that do not run the gate."""
     edited(root)
     verdict = gate(root).verdict
@@ -266,7 +270,7 @@ def test_harmless_edits_change_nothing(root, edited):
     assert verdict.verdict is Verdict.PASS
 
 
-def test_everything_that_a_verdict_rests_on_has_a_digest(root):
+def test_everything_that_a_verdict_rests_on_has_a_digest(root: Path) -> None:
     """By name, in the document as it is written and in the report."""
     checked = gate(root)
     checked.write(root / "out")
@@ -280,7 +284,7 @@ def test_everything_that_a_verdict_rests_on_has_a_digest(root):
     assert "<summary>What this verdict rests on</summary>" in checked.markdown
 
 
-def test_a_test_set_that_is_not_in_the_cache_counts_as_changed(root):
+def test_a_test_set_that_is_not_in_the_cache_counts_as_changed(root: Path) -> None:
     """Its examples cannot be counted: said with the sizes, and a waiver is needed."""
     shutil.rmtree(root / ".dvc/cache")
     write_splits(root, examples(1688))
@@ -292,7 +296,7 @@ def test_a_test_set_that_is_not_in_the_cache_counts_as_changed(root):
     assert {item.state for item in verdict.basis if item.subject in ("test set", "labels", "slices")} == {"unknown"}
 
 
-def test_damaged_bytes_in_the_cache_are_not_compared_with(root):
+def test_damaged_bytes_in_the_cache_are_not_compared_with(root: Path) -> None:
     """A cached file whose bytes are not what its name says could hide what was lost."""
     md5 = file_md5(root / "artifacts/data/test.npz")
     write_npz(root / ".dvc/cache/files/md5" / md5[:2] / md5[2:], examples(1688))
@@ -302,7 +306,7 @@ def test_damaged_bytes_in_the_cache_are_not_compared_with(root):
     )
 
 
-def test_a_baseline_built_again_from_unchanged_inputs_is_told(root):
+def test_a_baseline_built_again_from_unchanged_inputs_is_told(root: Path) -> None:
     """Another processor trains other weights: the change did nothing, unless its own lock names other bytes."""
     lock = (root / "dvc.lock").read_text()
     other_baseline(root)
@@ -317,7 +321,7 @@ def test_a_baseline_built_again_from_unchanged_inputs_is_told(root):
     assert [item.kind for item in gate(root).verdict.policy_changes] == ["baseline"]
 
 
-def with_libraries(root, version, weights="w"):
+def with_libraries(root: Path, version: str, weights: str = "w") -> None:
     """The lock of an exporting stage that depends on the requirements, and on trained weights."""
     content = yaml.safe_load((root / "dvc.lock").read_text())
     stage = content["stages"]["baseline@onnxruntime"]
@@ -330,7 +334,7 @@ def with_libraries(root, version, weights="w"):
 
 
 @pytest.mark.parametrize(("weights", "kind"), [("w", "baseline rebuilt"), ("v", "baseline")])
-def test_a_baseline_that_other_libraries_exported_says_why(root, weights, kind):
+def test_a_baseline_that_other_libraries_exported_says_why(root: Path, weights: str, kind: str) -> None:
     """Of the same weights it is told; trained again it is another baseline."""
     with_libraries(root, "1")
     commit(root)
@@ -350,7 +354,7 @@ def test_a_baseline_that_other_libraries_exported_says_why(root, weights, kind):
     assert change.blocks == (kind == "baseline")
 
 
-def test_a_merge_base_that_measured_nothing_is_compared_with_nothing(root):
+def test_a_merge_base_that_measured_nothing_is_compared_with_nothing(root: Path) -> None:
     """Without a lock there, no verdict was ever better: what DVC made is new."""
     Git(root).run("switch", "--quiet", "main")
     (root / "dvc.lock").unlink()

@@ -1,6 +1,7 @@
 """The merge base's budgets, from a real repository."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -8,14 +9,14 @@ from weighbridge.core.errors import StateError
 from weighbridge.gate.stages.merge_base import merge_base
 
 
-def git(root, *arguments):
+def git(root: Path, *arguments: str) -> None:
     """Run git with an identity of its own."""
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
     subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
 
 
 @pytest.fixture
-def repository(tmp_path):
+def repository(tmp_path: Path) -> Path:
     """`main` has one params.yaml, a branch off its first commit has another; the project lies in a subfolder."""
     project = tmp_path / "project"
     project.mkdir()
@@ -33,14 +34,14 @@ def repository(tmp_path):
     return project
 
 
-def test_the_merge_base_is_compared_with_not_the_tip(repository):
+def test_the_merge_base_is_compared_with_not_the_tip(repository: Path) -> None:
     """Main went on since: the change is compared with where it left."""
     base = merge_base(repository, "main")
     assert base.text == "first"
     assert len(base.revision) == 12
 
 
-def test_a_base_without_params_has_no_text(repository):
+def test_a_base_without_params_has_no_text(repository: Path) -> None:
     """A project that is new in this change."""
     other = repository.parent / "other"
     other.mkdir()
@@ -48,13 +49,13 @@ def test_a_base_without_params_has_no_text(repository):
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "--all"])
-def test_an_unknown_revision_is_one_clear_error(repository, revision):
+def test_an_unknown_revision_is_one_clear_error(repository: Path, revision: str) -> None:
     """A misspelt branch never reads as a base without budgets."""
     with pytest.raises(StateError):
         merge_base(repository, revision)
 
 
-def test_no_repository_is_one_clear_error(tmp_path):
+def test_no_repository_is_one_clear_error(tmp_path: Path) -> None:
     """Outside Git there is no merge base."""
     with pytest.raises(StateError):
         merge_base(tmp_path, "main")
@@ -69,7 +70,7 @@ budgets: [{metric: size.bytes, max: %s}]
 
 
 @pytest.fixture
-def named(tmp_path):
+def named(tmp_path: Path) -> Path:
     """A gated project of the model `net` in the folder `a`, on a branch of its own."""
     (tmp_path / "a").mkdir()
     git(tmp_path, "init", "--quiet", "--initial-branch", "main")
@@ -81,7 +82,7 @@ def named(tmp_path):
     return tmp_path
 
 
-def test_a_project_that_moves_keeps_its_base(named):
+def test_a_project_that_moves_keeps_its_base(named: Path) -> None:
     """The policy goes by the model's name."""
     git(named, "mv", "a", "b")
     (named / "b/params.yaml").write_text(PROJECT % ("net", "9kB"))
@@ -91,7 +92,7 @@ def test_a_project_that_moves_keeps_its_base(named):
     assert [change.kind for change in base.changes] == ["project moved"]
 
 
-def test_a_model_that_is_renamed_keeps_its_base(named):
+def test_a_model_that_is_renamed_keeps_its_base(named: Path) -> None:
     """The folder says what it was, and the new name is a change of policy."""
     (named / "a/params.yaml").write_text(PROJECT % ("other", "9kB"))
     base = merge_base(named / "a", "main")

@@ -3,6 +3,9 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,16 +16,22 @@ from weighbridge.gate.stages.missing import missing_measurement
 DEVICE = b'{"device_class": "test"}\n'
 
 
-def md5(data):
+def md5(data: bytes) -> str:
     """As DVC hashes a file."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path: Path) -> Callable[..., Path]:
     """A project whose lock file names a measurement; keywords change what it was taken of."""
 
-    def make(*, device=DEVICE, weighed="a.dir", made="a.dir", stages=("compress@int8", "weigh@int8")):
+    def make(
+        *,
+        device: bytes = DEVICE,
+        weighed: str = "a.dir",
+        made: str = "a.dir",
+        stages: tuple[str, ...] = ("compress@int8", "weigh@int8"),
+    ) -> Path:
         (tmp_path / "artifacts").mkdir(exist_ok=True)
         (tmp_path / "artifacts" / "device.json").write_bytes(DEVICE)
         content = {
@@ -43,7 +52,7 @@ def project(tmp_path):
     return make
 
 
-def test_a_measurement_of_the_same_files_and_device_is_missed(project):
+def test_a_measurement_of_the_same_files_and_device_is_missed(project: Callable[..., Path]) -> None:
     """The sentence names the way back."""
     said = missing_measurement(project(), "int8")
     assert "dvc pull measurements/int8" in said
@@ -60,12 +69,14 @@ def test_a_measurement_of_the_same_files_and_device_is_missed(project):
         {"stages": ()},
     ],
 )
-def test_other_files_or_devices_start_afresh_without_a_word(project, change):
+def test_other_files_or_devices_start_afresh_without_a_word(
+    project: Callable[..., Path], change: dict[str, Any]
+) -> None:
     """A new artifact, another machine, or a recipe that was never weighed owes nothing to an earlier measurement."""
     assert missing_measurement(project(**change), "int8") is None
 
 
-def test_no_lock_file_and_no_device_remember_nothing(project, tmp_path):
+def test_no_lock_file_and_no_device_remember_nothing(project: Callable[..., Path], tmp_path: Path) -> None:
     """A project that never ran, or whose machine was not described."""
     assert missing_measurement(tmp_path, "int8") is None
     root = project()
@@ -74,7 +85,7 @@ def test_no_lock_file_and_no_device_remember_nothing(project, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["- a", "stages: 3", "stages: {weigh@int8: 3}", "stages: {weigh@int8: {deps: 3}}"])
-def test_a_lock_file_that_is_none_is_an_error(project, text):
+def test_a_lock_file_that_is_none_is_an_error(project: Callable[..., Path], text: str) -> None:
     """What DVC did not write is not taken for an empty memory."""
     root = project()
     (root / "dvc.lock").write_text(text)
@@ -103,7 +114,7 @@ stages:
 """
 
 
-def test_the_lock_file_is_the_one_that_dvc_writes(tmp_path):
+def test_the_lock_file_is_the_one_that_dvc_writes(tmp_path: Path) -> None:
     """A real pipeline, run once: what DVC noted is what is read, and another machine's description is told apart."""
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "artifacts" / "device.json").write_bytes(DEVICE)

@@ -2,9 +2,12 @@ import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.gate.models import examples, linear, weights
 from weighbridge.core.documents import REFUSAL, Measurement, Proportions, Refusal
@@ -26,7 +29,7 @@ budgets:
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose pipeline has run up to weighing."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     artifacts = tmp_path / "artifacts"
@@ -37,7 +40,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def _artifact(folder, name, matrix):
+def _artifact(folder: Path, name: str, matrix: NDArray[Any]) -> None:
     path = linear(folder / "model.onnx", matrix)
     size = path.stat().st_size
     manifest = {
@@ -55,13 +58,13 @@ def _artifact(folder, name, matrix):
     write_json(folder / "manifest.json", manifest)
 
 
-def weigh(root):
+def weigh(root: Path) -> Measurement | Refusal:
     """Weigh the one recipe on the one device."""
     (found,) = pipeline.weigh(root, "twice")
     return found
 
 
-def test_the_device_stage_writes_the_same_bytes_twice(root):
+def test_the_device_stage_writes_the_same_bytes_twice(root: Path) -> None:
     """`dvc repro` re-weighs only where the machine is another one."""
     assert pipeline.device(root) == describe(os.environ)
     before = (root / "artifacts" / "device.json").read_bytes()
@@ -69,7 +72,7 @@ def test_the_device_stage_writes_the_same_bytes_twice(root):
     assert (root / "artifacts" / "device.json").read_bytes() == before
 
 
-def test_a_recipe_is_weighed_into_its_measurement(root):
+def test_a_recipe_is_weighed_into_its_measurement(root: Path) -> None:
     """Model, recipe, digests and evidence, under measurements/."""
     weigh(root)
     found = Measurement.read(root / "measurements/twice/onnxruntime@local.json")
@@ -81,7 +84,7 @@ def test_a_recipe_is_weighed_into_its_measurement(root):
     pipeline.weigh(root, "twice")
 
 
-def test_an_artifact_that_its_manifest_does_not_know_is_not_weighed(root):
+def test_an_artifact_that_its_manifest_does_not_know_is_not_weighed(root: Path) -> None:
     """What was built is what is weighed."""
     linear(root / "artifacts" / "recipes" / "twice" / "onnxruntime" / "model.onnx", weights() * np.float32(3))
     with pytest.raises(IntegrityError, match="its manifest says"):
@@ -90,7 +93,7 @@ def test_an_artifact_that_its_manifest_does_not_know_is_not_weighed(root):
 
 
 @pytest.fixture
-def unbuilt(root):
+def unbuilt(root: Path) -> Path:
     """The same project after an earlier run that could weigh, now with a refusal where the artifact was."""
     weigh(root)
     shutil.rmtree(root / "artifacts/recipes/twice")
@@ -99,7 +102,7 @@ def unbuilt(root):
     return root
 
 
-def test_a_recipe_that_was_not_built_is_not_weighed_and_keeps_its_measurement(unbuilt):
+def test_a_recipe_that_was_not_built_is_not_weighed_and_keeps_its_measurement(unbuilt: Path) -> None:
     """The looks that an earlier measurement has spent are not given back."""
     with pytest.raises(InputError, match=r"was not built: params\.yaml: recipes\.twice: prunes nothing"):
         pipeline.weigh(unbuilt, "twice")
@@ -111,7 +114,7 @@ def test_a_recipe_that_was_not_built_is_not_weighed_and_keeps_its_measurement(un
     }
 
 
-def test_a_candidate_that_does_not_fit_the_baseline_does_not_stop_the_pipeline(root):
+def test_a_candidate_that_does_not_fit_the_baseline_does_not_stop_the_pipeline(root: Path) -> None:
     """What is wrong with its file is recorded; once that is right the refusal goes."""
     folder = root / "artifacts/recipes/twice/onnxruntime"
     right = (folder / "model.onnx").read_bytes(), (folder / "manifest.json").read_bytes()
@@ -126,7 +129,7 @@ def test_a_candidate_that_does_not_fit_the_baseline_does_not_stop_the_pipeline(r
     assert [path.name for path in (root / "measurements/twice").iterdir()] == ["onnxruntime@local.json"]
 
 
-def test_what_is_wrong_with_the_project_stops_the_pipeline(root):
+def test_what_is_wrong_with_the_project_stops_the_pipeline(root: Path) -> None:
     """A baseline that is no model is no fault of the recipe."""
     path = root / "artifacts/baseline/onnxruntime/model.onnx"
     path.write_bytes(b"nonsense")
@@ -138,20 +141,20 @@ def test_what_is_wrong_with_the_project_stops_the_pipeline(root):
     assert not (root / "measurements").exists()
 
 
-def test_an_unknown_recipe_is_refused(root):
+def test_an_unknown_recipe_is_refused(root: Path) -> None:
     """The error names the file and the key."""
     with pytest.raises(InputError, match="unknown recipe 'thrice'"):
         pipeline.weigh(root, "thrice")
 
 
-def serve(root, path, **more):
+def serve(root: Path, path: Path, **more: str | dict[str, dict[str, str]]) -> None:
     """What the stage `device` writes of the stable version."""
     digest = more.pop("digest", None) or sha256_file(path)
     file = {"path": "onnxruntime/model.onnx", "digest": digest}
     write_json(root / "artifacts/stable/stable.json", {"version": "v3", "artifacts": {"onnxruntime": file}, **more})
 
 
-def test_stable_comes_from_the_device_stage(root):
+def test_stable_comes_from_the_device_stage(root: Path) -> None:
     """A second comparison, with its bytes verified."""
     (root / "params.yaml").write_text(PARAMS.format(against="stable"))
     assert "not found" in weigh(root).missing["stable"]
@@ -170,13 +173,13 @@ def test_stable_comes_from_the_device_stage(root):
     assert weigh(root).missing == {"stable": "v3, which is stable, was not built for onnxruntime"}
 
 
-def test_a_stable_that_no_budget_names_is_not_measured(root):
+def test_a_stable_that_no_budget_names_is_not_measured(root: Path) -> None:
     """Nobody asked."""
     serve(root, linear(root / "artifacts/stable/onnxruntime/model.onnx", weights() * np.float32(4)))
     assert [item.against for item in weigh(root).comparisons] == ["baseline"]
 
 
-def test_measurements_that_params_no_longer_name_go(root):
+def test_measurements_that_params_no_longer_name_go(root: Path) -> None:
     """A device that was taken out of params must not leave its numbers beside those that count."""
     weigh(root)
     stray = root / "measurements/twice/onnxruntime@gone.json"
@@ -185,7 +188,7 @@ def test_measurements_that_params_no_longer_name_go(root):
     assert not stray.exists()
 
 
-def test_a_measurement_that_was_deleted_is_remembered(root):
+def test_a_measurement_that_was_deleted_is_remembered(root: Path) -> None:
     """Its successor says that it started afresh, and goes on saying so when it is continued."""
     device = describe(os.environ)
     device.write(root / "artifacts" / "device.json")

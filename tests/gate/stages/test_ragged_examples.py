@@ -1,9 +1,14 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.models import save
-from weighbridge.core.documents import InputSection, Measurement, TaskSection, Verdict
+from weighbridge.core.documents import InputSection, Measurement, RecipeVerdict, TaskSection, Verdict
 from weighbridge.core.errors import InputError
 from weighbridge.data import Split, write_npz
 from weighbridge.gate.measure.worker_inputs import feeds
@@ -13,7 +18,7 @@ RNG = np.random.default_rng(0)
 W = RNG.standard_normal((4, 3)).astype(np.float32)
 
 
-def network(path, *, pooled, matrix=W, extra=0):
+def network(path: Path, *, pooled: bool, matrix: NDArray[np.float32] = W, extra: int = 0) -> Path:
     """`x` (n, t, 4) → scores (n, 3) of the mean over t where `pooled`, else (n, t, 3)."""
     nodes = [helper.make_node("MatMul", ["x", "w"], ["all"])]
     stored = [numpy_helper.from_array(matrix, "w"), numpy_helper.from_array(np.array([1]), "axis")]
@@ -30,17 +35,19 @@ def network(path, *, pooled, matrix=W, extra=0):
     return save(path, graph, padding=extra, opset=18)
 
 
-def examples(count=120, longest=9):
+def examples(count: int = 120, longest: int = 9) -> list[Any]:
     rng = np.random.default_rng(1)
     return [rng.standard_normal((rng.integers(1, longest), 4)).astype(np.float32) for _ in range(count)]
 
 
 @pytest.fixture
-def weigh(tmp_path, monkeypatch):
+def weigh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RecipeVerdict, Measurement]]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.chdir(tmp_path)
 
-    def judged(split, budgets, **changes):
+    def judged(
+        split: Split, budgets: list[str], **changes: TaskSection | dict[str, InputSection]
+    ) -> tuple[RecipeVerdict, Measurement]:
         write_npz(tmp_path / "eval.npz", split)
         (tmp_path / "budgets.yaml").write_text("budgets:\n" + "".join(f"- {budget}\n" for budget in budgets))
         request = StandaloneRequest(
@@ -57,7 +64,9 @@ def weigh(tmp_path, monkeypatch):
     return judged
 
 
-def test_classes_of_examples_that_differ_in_length(weigh, tmp_path):
+def test_classes_of_examples_that_differ_in_length(
+    weigh: Callable[..., tuple[RecipeVerdict, Measurement]], tmp_path: Path
+) -> None:
     """Each is answered as it is: a mean over a padded one would be another. Timing says what it goes through."""
     network(tmp_path / "a.onnx", pooled=True, extra=100)
     network(tmp_path / "b.onnx", pooled=True, matrix=W * 2)
@@ -74,7 +83,9 @@ def test_classes_of_examples_that_differ_in_length(weigh, tmp_path):
     assert "Timed are up to 32 batches" in said
 
 
-def test_tokens_of_texts_that_differ_in_length(weigh, tmp_path):
+def test_tokens_of_texts_that_differ_in_length(
+    weigh: Callable[..., tuple[RecipeVerdict, Measurement]], tmp_path: Path
+) -> None:
     """Labels in a list, answers of each text's own length; what is behind a text's end never counts as agreement."""
     network(tmp_path / "a.onnx", pooled=False)
     network(tmp_path / "b.onnx", pooled=False, matrix=-W)
@@ -90,7 +101,7 @@ def test_tokens_of_texts_that_differ_in_length(weigh, tmp_path):
         weigh(Split({"x": x}), ["{metric: agreement, min: 0.5}"], task=TaskSection(kind="regression"))
 
 
-def test_timed_batches_have_one_length_and_are_filled_with_their_own():
+def test_timed_batches_have_one_length_and_are_filled_with_their_own() -> None:
     """A batch of two lengths would need padding; the last one of a length repeats its examples."""
     shapes = {"x": [[2, 1], [3, 1], [2, 1], [2, 1]]}
     flat = np.arange(9, dtype=np.float32)
@@ -99,7 +110,9 @@ def test_timed_batches_have_one_length_and_are_filled_with_their_own():
 
 
 @pytest.mark.parametrize("rule", ["mean", "max", "all"])
-def test_an_example_of_several_rows_gets_one_answer(weigh, tmp_path, rule):
+def test_an_example_of_several_rows_gets_one_answer(
+    weigh: Callable[..., tuple[RecipeVerdict, Measurement]], tmp_path: Path, rule: str
+) -> None:
     """Rows are fed together; the example's answer is the mean or the largest of theirs, or all of them."""
     network(tmp_path / "a.onnx", pooled=True, extra=100)
     network(tmp_path / "b.onnx", pooled=True, matrix=W * 2)
@@ -121,7 +134,7 @@ def test_an_example_of_several_rows_gets_one_answer(weigh, tmp_path, rule):
     assert measured.examples == 40
 
 
-def test_a_mean_of_classes_is_refused(weigh, tmp_path):
+def test_a_mean_of_classes_is_refused(weigh: Callable[..., tuple[RecipeVerdict, Measurement]], tmp_path: Path) -> None:
     """The mean of integers is no class: the fault says what to take."""
     graph = helper.make_graph(
         [helper.make_node("ArgMax", ["x"], ["class"], axis=1, keepdims=0)],

@@ -1,10 +1,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.measure.test_feeding_declared import recurrent
@@ -16,7 +20,7 @@ ACCURACY = "budgets:\n- {metric: accuracy.top1, max_drop: 0.05}\n- {metric: size
 
 
 @pytest.fixture
-def weigh(tmp_path, monkeypatch, capfd):
+def weigh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """`weighbridge weigh …` in a folder with two models and examples; gives exit code, standard output, error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
@@ -25,7 +29,9 @@ def weigh(tmp_path, monkeypatch, capfd):
     write_npz(tmp_path / "eval.npz", examples(400))
     (tmp_path / "budgets.yaml").write_text(ACCURACY)
 
-    def run(*words, candidate="candidate.onnx", data="eval.npz"):
+    def run(
+        *words: str, candidate: str = "candidate.onnx", data: str = "eval.npz"
+    ) -> tuple[str | int | None, Any, Any]:
         command = ["weighbridge", "weigh", "baseline.onnx", candidate, "--data", data, "--out", "out", *words]
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as caught:
@@ -36,7 +42,7 @@ def weigh(tmp_path, monkeypatch, capfd):
     return run
 
 
-def test_a_pass_leaves_a_folder_with_everything_it_rests_on(weigh, tmp_path):
+def test_a_pass_leaves_a_folder_with_everything_it_rests_on(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """Exit 0; measurement, verdict and report beside each other, speaking of the same digests."""
     code, out, _ = weigh("--budgets", "budgets.yaml", "--quiet")
     assert code == 0
@@ -53,13 +59,13 @@ def test_a_pass_leaves_a_folder_with_everything_it_rests_on(weigh, tmp_path):
     assert (tmp_path / "out" / "gate.html").read_text().startswith("<!doctype html>")
 
 
-def test_a_worse_model_fails(weigh, tmp_path):
+def test_a_worse_model_fails(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """Exit 1."""
     linear(tmp_path / "candidate.onnx", -weights())
     assert weigh("--budgets", "budgets.yaml", "-q")[0] == 1
 
 
-def test_without_budgets_the_default_ones_are_named(weigh):
+def test_without_budgets_the_default_ones_are_named(weigh: Callable[..., Any]) -> None:
     """Too little time for the latency: exit 3, and the output says what was asked of the candidate."""
     code, out, _ = weigh("--time-limit", "3", "-q")
     assert code == 3
@@ -67,7 +73,7 @@ def test_without_budgets_the_default_ones_are_named(weigh):
     assert "inconclusive" in out
 
 
-def test_weighing_again_continues(weigh, tmp_path):
+def test_weighing_again_continues(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """The second run adds launches to the first one's."""
     lengths = []
     for _ in range(2):
@@ -77,7 +83,7 @@ def test_weighing_again_continues(weigh, tmp_path):
     assert lengths[1] > lengths[0] >= 1
 
 
-def test_a_measurement_that_git_tracks_is_not_continued(weigh, tmp_path):
+def test_a_measurement_that_git_tracks_is_not_continued(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """What a pull request brought decides nothing, and the report says that it was there."""
     weigh("--time-limit", "3", "-q")
     subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
@@ -90,7 +96,9 @@ def test_a_measurement_that_git_tracks_is_not_continued(weigh, tmp_path):
     assert "is tracked by Git and may come with the change" in (tmp_path / "out/gate.md").read_text()
 
 
-def test_a_users_metric_and_the_same_file(weigh, tmp_path, monkeypatch):
+def test_a_users_metric_and_the_same_file(
+    weigh: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`--metric module:callable`; identical bytes pass without a launch."""
     code = "def share(outputs, labels):\n    return (outputs[0].argmax(1) == labels).mean()\n"
     (tmp_path / "mymetric.py").write_text(code)
@@ -100,14 +108,14 @@ def test_a_users_metric_and_the_same_file(weigh, tmp_path, monkeypatch):
     assert "mymetric:share" in out
 
 
-def test_progress_goes_to_standard_error(weigh):
+def test_progress_goes_to_standard_error(weigh: Callable[..., Any]) -> None:
     """Standard output holds the verdict alone."""
     _, out, err = weigh("--budgets", "budgets.yaml")
     assert "accuracy: 2/2" in err
     assert "accuracy: 2/2" not in out
 
 
-def two_outputs(path, matrix):
+def two_outputs(path: Path, matrix: NDArray[Any]) -> Path:
     """`boxes` first, `scores` second."""
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["scores"]), helper.make_node("Identity", ["x"], ["boxes"])],
@@ -120,7 +128,7 @@ def two_outputs(path, matrix):
     return save(path, graph)
 
 
-def test_the_judged_output_can_be_named(weigh, tmp_path):
+def test_the_judged_output_can_be_named(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """The first output holds boxes; the classes are in the second."""
     two_outputs(tmp_path / "baseline.onnx", weights())
     two_outputs(tmp_path / "candidate.onnx", weights() * np.float32(2))
@@ -138,7 +146,7 @@ WORSE = {
 
 
 @pytest.mark.parametrize("name", WORSE)
-def test_a_candidate_with_other_outputs_is_refused(weigh, tmp_path, name):
+def test_a_candidate_with_other_outputs_is_refused(weigh: Callable[..., Any], tmp_path: Path, name: str) -> None:
     """What a caller takes from the baseline it must find in the candidate."""
     names, said = WORSE[name]
     two_outputs(tmp_path / "baseline.onnx", weights())
@@ -156,7 +164,7 @@ def test_a_candidate_with_other_outputs_is_refused(weigh, tmp_path, name):
 
 
 @pytest.mark.parametrize("baseline", ["the honest one", "the same file"])
-def test_a_file_that_answers_at_random_never_passes(weigh, tmp_path, baseline):
+def test_a_file_that_answers_at_random_never_passes(weigh: Callable[..., Any], tmp_path: Path, baseline: str) -> None:
     """Dropout that was left on: the same bytes on both sides are no reason to pass either."""
     noise = [
         helper.make_node("RandomUniformLike", ["raw"], ["u"]),
@@ -171,7 +179,9 @@ def test_a_file_that_answers_at_random_never_passes(weigh, tmp_path, baseline):
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.bool_, np.float32])
-def test_the_opposite_of_one_sigmoid_never_passes(weigh, tmp_path, kind):
+def test_the_opposite_of_one_sigmoid_never_passes(
+    weigh: Callable[..., Any], tmp_path: Path, kind: type[np.int64] | type[np.bool] | type[np.float32]
+) -> None:
     """One probability per example is no score per class: the opposite of every answer must not look the same."""
     matrix = weights()[:, :1]
     for name, sign in (("baseline", 1), ("candidate", -1)):
@@ -202,7 +212,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_examples_are_one_clear_line(weigh, tmp_path, name):
+def test_bad_examples_are_one_clear_line(weigh: Callable[..., Any], tmp_path: Path, name: str) -> None:
     """Exit 2, one line, nothing written."""
     arrays, said = BAD[name]
     np.savez(tmp_path / "eval.npz", **arrays)
@@ -224,7 +234,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_bad_candidate_is_one_clear_line(weigh, tmp_path, name):
+def test_a_bad_candidate_is_one_clear_line(weigh: Callable[..., Any], tmp_path: Path, name: str) -> None:
     """Corrupt, missing and incomparable files never reach a runtime."""
     spoil, said = MODELS[name]
     spoil(tmp_path / "candidate.onnx")
@@ -236,7 +246,7 @@ def test_a_bad_candidate_is_one_clear_line(weigh, tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_arguments_are_usage_errors(weigh, tmp_path):
+def test_bad_arguments_are_usage_errors(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """Unknown metrics, outputs, factories and budget keys; exit 2."""
     (tmp_path / "wrong.yaml").write_text("budgets:\n- {metric: latency.p5, max_ratio: 1}\n")
     for words, said in (
@@ -253,7 +263,7 @@ def test_bad_arguments_are_usage_errors(weigh, tmp_path):
     assert weigh("-q", data="nowhere:load")[0] == 2
 
 
-def test_a_stable_reference_is_named_as_missing(weigh, tmp_path):
+def test_a_stable_reference_is_named_as_missing(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """Exit 3: never a pass by default."""
     (tmp_path / "stable.yaml").write_text("budgets:\n- {metric: size.bytes, max_ratio: 2, against: stable}\n")
     code, out, _ = weigh("--budgets", "stable.yaml", "-q")
@@ -261,7 +271,7 @@ def test_a_stable_reference_is_named_as_missing(weigh, tmp_path):
     assert "stable" in out
 
 
-def test_an_earlier_measurement_that_is_broken_is_refused(weigh, tmp_path):
+def test_an_earlier_measurement_that_is_broken_is_refused(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """A spoilt file does not quietly restart the error budget."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "measurement.json").write_text('{"schema_version": 1}')
@@ -270,12 +280,14 @@ def test_an_earlier_measurement_that_is_broken_is_refused(weigh, tmp_path):
     assert "measurement.json" in err
 
 
-def test_a_full_disk_leaves_no_half_of_a_verdict(weigh, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_half_of_a_verdict(
+    weigh: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The old files stay, whole; one line names the file."""
     weigh("--budgets", "budgets.yaml", "-q")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
-    def full(*_):
+    def full(*_: object) -> NoReturn:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("weighbridge.core.files._sync", full)
@@ -285,7 +297,7 @@ def test_a_full_disk_leaves_no_half_of_a_verdict(weigh, tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-def _one_score(path, sign):
+def _one_score(path: Path, sign: int) -> None:
     """`x` (n, 4) → one sigmoid (n, 1)."""
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["raw"]), helper.make_node("Sigmoid", ["raw"], ["score"])],
@@ -297,7 +309,7 @@ def _one_score(path, sign):
     save(path, graph)
 
 
-def test_one_sigmoid_is_a_classifier_where_the_task_says_so(weigh, tmp_path):
+def test_one_sigmoid_is_a_classifier_where_the_task_says_so(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """Judged at 0.5: the opposite answers fail, doubled ones pass; without the task the error names it."""
     x = examples(300).inputs["x"]
     write_npz(tmp_path / "yes.npz", Split({"x": x}, (x.sum(1) > 0).astype(np.int64)))
@@ -311,7 +323,7 @@ def test_one_sigmoid_is_a_classifier_where_the_task_says_so(weigh, tmp_path):
     assert "say `task: classification` where one score means yes and no" in out
 
 
-def test_embeddings_are_weighed_without_labels(weigh, tmp_path):
+def test_embeddings_are_weighed_without_labels(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """Agreement with the baseline alone; a network that turns each vector elsewhere fails."""
     matrix = np.random.default_rng(5).standard_normal((4, 16)).astype(np.float32)
     write_npz(tmp_path / "texts.npz", Split(examples(200).inputs))
@@ -328,7 +340,7 @@ def test_embeddings_are_weighed_without_labels(weigh, tmp_path):
     assert "--task embedding" in report
 
 
-def test_a_task_that_does_not_exist_is_refused_with_a_suggestion(weigh):
+def test_a_task_that_does_not_exist_is_refused_with_a_suggestion(weigh: Callable[..., Any]) -> None:
     """So is a key that belongs to another task."""
     for text, problem in (
         ("embeding", "unknown task 'embeding' (did you mean 'embedding'?)"),
@@ -340,7 +352,7 @@ def test_a_task_that_does_not_exist_is_refused_with_a_suggestion(weigh):
         assert problem in err
 
 
-def test_a_state_whose_batch_axis_shapes_do_not_tell_is_declared(weigh, tmp_path):
+def test_a_state_whose_batch_axis_shapes_do_not_tell_is_declared(weigh: Callable[..., Any], tmp_path: Path) -> None:
     """Exit 2 names the input; declared on one line or in a file, each example has its own state."""
     recurrent(tmp_path / "baseline.onnx")
     recurrent(tmp_path / "candidate.onnx")

@@ -5,14 +5,16 @@ import csv
 import datetime as dt
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.gate.evidence import digest
 from tests.gate.project import BASELINE, CANDIDATES, PARAMS, evidence, write_artifact, write_project
-from weighbridge.core.documents import GateVerdict, Measurement, PolicyChange, Refusal, Verdict
+from weighbridge.core.documents import GateVerdict, Measurement, PolicyChange, RecipeVerdict, Refusal, Verdict
 from weighbridge.core.dvc_files import file_md5
 from weighbridge.core.errors import InputError, IntegrityError
 from weighbridge.core.files import sha256_bytes
@@ -25,36 +27,36 @@ MANIFEST = Path(__file__).parents[2] / "fixtures/manifest/before-sources.json"
 
 
 @pytest.fixture(autouse=True)
-def _drawing(request, monkeypatch):
+def _drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing, which takes seconds, but where a test is about the pictures."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(plots, "PLOTS", {})
 
 
 @pytest.fixture
-def drawn():
+def drawn() -> None:
     """Draw the pictures."""
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Path:
     """A project whose int8 recipe passes and whose advisory recipe fails."""
     return write_project(tmp_path)
 
 
-def params_with(**changes):
+def params_with(**changes: dict[str, Any]) -> dict[str, Any]:
     """The project's params with some sections replaced."""
     return {**copy.deepcopy(PARAMS), **changes}
 
 
-def loosened():
+def loosened() -> str:
     """Params whose latency limit is stricter: the head then looks looser than it."""
     params = copy.deepcopy(PARAMS)
     params["budgets"][1]["max_ratio"] = 0.86
     return yaml.safe_dump(params)
 
 
-def test_the_stage_writes_verdict_report_metrics_and_plots(root, drawn):
+def test_the_stage_writes_verdict_report_metrics_and_plots(root: Path, drawn: None) -> None:
     """All files of the stage, and the verdict of what counts: the advisory failure is shown and does not decide."""
     verdict = judge(root, today=TODAY)
     assert verdict.verdict is Verdict.PASS
@@ -71,7 +73,7 @@ def test_the_stage_writes_verdict_report_metrics_and_plots(root, drawn):
     assert [row["model"] for row in rows] == ["baseline", "int8", "share"]
 
 
-def test_the_stage_is_deterministic(root, drawn):
+def test_the_stage_is_deterministic(root: Path, drawn: None) -> None:
     """The same inputs give the same bytes, pictures included."""
     judge(root, today=TODAY)
     first = {path.name: path.read_bytes() for path in (root / "reports").iterdir()}
@@ -79,7 +81,7 @@ def test_the_stage_is_deterministic(root, drawn):
     assert {path.name: path.read_bytes() for path in (root / "reports").iterdir()} == first
 
 
-def refuse(root, recipe, stage="compress"):
+def refuse(root: Path, recipe: str, stage: str = "compress") -> None:
     """Put a refusal where a recipe's artifact or measurement was."""
     path = root / "artifacts/recipes" / recipe / "refusal.json"
     if stage == "weigh":
@@ -90,7 +92,7 @@ def refuse(root, recipe, stage="compress"):
 
 
 @pytest.mark.parametrize("stage", ["compress", "weigh"])
-def test_a_recipe_without_an_artifact_fails_the_gate_and_the_others_are_judged(root, stage):
+def test_a_recipe_without_an_artifact_fails_the_gate_and_the_others_are_judged(root: Path, stage: str) -> None:
     """It is named as an error with its reason; the report says so first."""
     refuse(root, "int8", stage)
     verdict = judge(root, today=TODAY)
@@ -105,7 +107,7 @@ def test_a_recipe_without_an_artifact_fails_the_gate_and_the_others_are_judged(r
     assert f"int8: error ({stage} refused it): params.yaml: recipes.int8: prunes nothing" in checked.table()
 
 
-def test_an_advisory_recipe_without_an_artifact_is_shown_and_does_not_decide(root):
+def test_an_advisory_recipe_without_an_artifact_is_shown_and_does_not_decide(root: Path) -> None:
     """As one that fails its limits."""
     refuse(root, "share")
     verdict = judge(root, today=TODAY)
@@ -114,7 +116,7 @@ def test_an_advisory_recipe_without_an_artifact_is_shown_and_does_not_decide(roo
     assert "advisory" in check(root, today=TODAY).table()
 
 
-def test_a_gate_with_nothing_but_refusals_never_passes(tmp_path):
+def test_a_gate_with_nothing_but_refusals_never_passes(tmp_path: Path) -> None:
     """Neither where they count nor where all are advisory."""
     root = write_project(tmp_path, params_with(recipes={"share": PARAMS["recipes"]["share"]}))
     refuse(root, "share")
@@ -123,7 +125,7 @@ def test_a_gate_with_nothing_but_refusals_never_passes(tmp_path):
     assert judge(root, today=TODAY).verdict is Verdict.FAIL
 
 
-def test_a_verdict_that_forgets_a_refusal_does_not_follow(root):
+def test_a_verdict_that_forgets_a_refusal_does_not_follow(root: Path) -> None:
     """Removing it by hand, or putting the artifact away after the verdict, is seen."""
     refuse(root, "int8")
     judge(root, today=TODAY)
@@ -134,7 +136,7 @@ def test_a_verdict_that_forgets_a_refusal_does_not_follow(root):
         check(root, today=TODAY)
 
 
-def test_a_verdict_without_a_merge_base_names_what_it_rests_on(root):
+def test_a_verdict_without_a_merge_base_names_what_it_rests_on(root: Path) -> None:
     """By digest, in the document; the report compares nothing, and so has no table of it."""
     judge(root, today=TODAY)
     stored = GateVerdict.read(root / "reports/verdict.json")
@@ -148,30 +150,30 @@ def test_a_verdict_without_a_merge_base_names_what_it_rests_on(root):
     assert "What this verdict rests on" not in (root / "reports/gate.md").read_text()
 
 
-def test_a_failed_recipe_fails_the_gate(tmp_path):
+def test_a_failed_recipe_fails_the_gate(tmp_path: Path) -> None:
     """One recipe that counts and is slower than its limit."""
     verdict = judge(write_project(tmp_path, int8=1.3), today=TODAY)
     assert verdict.verdict is Verdict.FAIL
     assert verdict.verdict.exit_code == 1
 
 
-def another_file(root):
+def another_file(root: Path) -> None:
     (root / "artifacts/recipes/int8/onnxruntime/model.onnx").write_bytes(b"x" * 400)
 
 
-def another_artifact(root):
+def another_artifact(root: Path) -> None:
     write_artifact(root / "artifacts/recipes/int8/onnxruntime", "int8", b"x" * 400)
 
 
-def another_baseline(root):
+def another_baseline(root: Path) -> None:
     write_artifact(root / "artifacts/baseline/onnxruntime", "baseline", b"x" * 1000)
 
 
-def another_recipes_measurement(root):
+def another_recipes_measurement(root: Path) -> None:
     evidence("share").write(root / "measurements/int8/onnxruntime@local.json")
 
 
-def another_recipes_artifact(root):
+def another_recipes_artifact(root: Path) -> None:
     write_artifact(root / "artifacts/recipes/int8/onnxruntime", "share", CANDIDATES["int8"])
 
 
@@ -179,7 +181,7 @@ def another_recipes_artifact(root):
     "tamper",
     [another_file, another_artifact, another_baseline, another_recipes_measurement, another_recipes_artifact],
 )
-def test_documents_that_speak_of_other_bytes_are_an_error(root, tamper):
+def test_documents_that_speak_of_other_bytes_are_an_error(root: Path, tamper: Callable[[Path], None]) -> None:
     """Artifact, manifest, measurement and baseline must agree; otherwise nothing passes."""
     tamper(root)
     verdict = judge(root, today=TODAY)
@@ -215,7 +217,7 @@ ANOTHER = {
 
 
 @pytest.mark.parametrize("name", ANOTHER)
-def test_old_bytes_under_new_params_are_an_error(root, name):
+def test_old_bytes_under_new_params_are_an_error(root: Path, name: str) -> None:
     """A lock file resolved by hand pairs them; the manifest says what the bytes were made from."""
     change, said = ANOTHER[name]
     edit_json(root / "artifacts/recipes/int8/onnxruntime/manifest.json", **change)
@@ -224,7 +226,7 @@ def test_old_bytes_under_new_params_are_an_error(root, name):
     assert all(said in item.reason for item in verdict.budgets)
 
 
-def test_code_that_made_an_artifact_is_compared_with_the_checkout(root):
+def test_code_that_made_an_artifact_is_compared_with_the_checkout(root: Path) -> None:
     """The same bytes of code pass; after an edit, as under a lock edited by hand, or without the file, nothing does."""
     (root / "net.py").write_text("WIDTH = 1\n")
     edit_json(
@@ -237,7 +239,7 @@ def test_code_that_made_an_artifact_is_compared_with_the_checkout(root):
     assert judge(root, today=TODAY).recipes["int8"].verdict is Verdict.ERROR
 
 
-def test_code_that_took_part_in_measuring_is_compared_with_the_checkout(root):
+def test_code_that_took_part_in_measuring_is_compared_with_the_checkout(root: Path) -> None:
     """A metric of the user's own that was edited since makes the measurement void."""
     path = root / "measurements/int8/onnxruntime@local.json"
     (root / "own.py").write_text("def f1(): ...\n")
@@ -249,7 +251,7 @@ def test_code_that_took_part_in_measuring_is_compared_with_the_checkout(root):
     assert "measurement was taken with another own.py" in judge(root, today=TODAY).recipes["int8"].budgets[0].reason
 
 
-def test_a_manifest_of_an_older_version_is_read_and_the_report_says_what_was_not_compared(root):
+def test_a_manifest_of_an_older_version_is_read_and_the_report_says_what_was_not_compared(root: Path) -> None:
     """It has no `sources`; where the lock's md5 of a dependency differs from the checkout, it does not pass."""
     folder = root / "artifacts/recipes/int8/onnxruntime"
     old = json.loads(MANIFEST.read_text())
@@ -275,13 +277,13 @@ def test_a_manifest_of_an_older_version_is_read_and_the_report_says_what_was_not
     assert found["share"].verdict is not Verdict.ERROR
 
 
-def test_data_that_differs_from_what_was_prepared_is_an_error(root):
+def test_data_that_differs_from_what_was_prepared_is_an_error(root: Path) -> None:
     """Artifact and measurement must rest on the data that lies in the checkout."""
     measurement = evidence("int8")
     index = root / "artifacts/data/data.json"
     index.parent.mkdir(parents=True)
 
-    def prepared(test):
+    def prepared(test: str) -> RecipeVerdict:
         index.write_text(json.dumps({"splits": {"test": {"digest": test}}}))
         for folder in ("baseline", "recipes/int8", "recipes/share"):
             edit_json(root / f"artifacts/{folder}/onnxruntime/manifest.json", data=sha256_bytes(index.read_bytes()))
@@ -299,7 +301,7 @@ def test_data_that_differs_from_what_was_prepared_is_an_error(root):
         judge(root, today=TODAY)
 
 
-def test_another_stable_than_was_weighed_is_an_error(root):
+def test_another_stable_than_was_weighed_is_an_error(root: Path) -> None:
     """What the registry serves has changed since: the comparison against it is void."""
     found = evidence("int8")
     against = found.comparisons[0].model_copy(update={"against": "stable"})
@@ -322,7 +324,7 @@ def test_another_stable_than_was_weighed_is_an_error(root):
     "missing",
     ["measurements/int8/onnxruntime@local.json", "artifacts/recipes/int8/onnxruntime/manifest.json", "params.yaml"],
 )
-def test_a_missing_file_is_one_clear_error_and_writes_nothing(root, missing):
+def test_a_missing_file_is_one_clear_error_and_writes_nothing(root: Path, missing: str) -> None:
     """The file is named; no report of half the recipes is left behind."""
     (root / missing).unlink()
     with pytest.raises(InputError, match=missing.rsplit("/", maxsplit=1)[-1]):
@@ -330,7 +332,7 @@ def test_a_missing_file_is_one_clear_error_and_writes_nothing(root, missing):
     assert not (root / "reports").exists()
 
 
-def test_a_full_disk_leaves_the_old_verdict(root, monkeypatch):
+def test_a_full_disk_leaves_the_old_verdict(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdict is written last: a report that cannot be written is not spoken of."""
     judge(root, today=TODAY)
     before = (root / "reports/verdict.json").read_bytes()
@@ -342,7 +344,7 @@ def test_a_full_disk_leaves_the_old_verdict(root, monkeypatch):
     assert (root / "reports/verdict.json").read_bytes() == before
 
 
-def test_checking_repeats_the_judgement(root):
+def test_checking_repeats_the_judgement(root: Path) -> None:
     """The stored verdict follows from the evidence: the same verdict, a table for the terminal."""
     verdict = judge(root, today=TODAY)
     checked = check(root, today=TODAY)
@@ -352,30 +354,30 @@ def test_checking_repeats_the_judgement(root):
     assert checked.markdown == (root / "reports/gate.md").read_text()
 
 
-def edit_verdict(root):
+def edit_verdict(root: Path) -> None:
     path = root / "reports/verdict.json"
     path.write_text(path.read_text().replace('"fail"', '"pass"'))
 
 
-def edit_limit(root):
+def edit_limit(root: Path) -> None:
     params = copy.deepcopy(PARAMS)
     params["budgets"][1]["max_ratio"] = 2.0
     (root / "params.yaml").write_text(yaml.safe_dump(params))
 
 
-def edit_measurement(root):
+def edit_measurement(root: Path) -> None:
     found = Measurement.read(root / "measurements/share/onnxruntime@local.json")
     found.model_copy(update={"examples": 999}).write(root / "measurements/share/onnxruntime@local.json")
 
 
-def add_recipe(root):
+def add_recipe(root: Path) -> None:
     params = copy.deepcopy(PARAMS)
     del params["recipes"]["share"]  # type: ignore[attr-defined]
     (root / "params.yaml").write_text(yaml.safe_dump(params))
 
 
 @pytest.mark.parametrize("tamper", [edit_verdict, edit_limit, edit_measurement, add_recipe])
-def test_a_verdict_that_does_not_follow_is_refused(root, tamper):
+def test_a_verdict_that_does_not_follow_is_refused(root: Path, tamper: Callable[[Path], None]) -> None:
     """Edited by hand, or older than params.yaml or a measurement: run the pipeline again."""
     judge(root, today=TODAY)
     tamper(root)
@@ -383,7 +385,7 @@ def test_a_verdict_that_does_not_follow_is_refused(root, tamper):
         check(root, today=TODAY)
 
 
-def test_loosening_against_the_merge_base_fails(root):
+def test_loosening_against_the_merge_base_fails(root: Path) -> None:
     """The base asked for 0.86, the head asks for 0.9: reported, and failed without a waiver."""
     judge(root, today=TODAY)
     checked = check(root, base=Base("main", loosened()), today=TODAY)
@@ -396,7 +398,7 @@ def test_loosening_against_the_merge_base_fails(root):
     assert "`budgets[1].max_ratio` | `0.86` | `0.9`" in checked.markdown
 
 
-def test_loosening_with_a_waiver_passes_and_is_shown(root):
+def test_loosening_with_a_waiver_passes_and_is_shown(root: Path) -> None:
     """The waiver's person and reason stand in report and verdict document."""
     judge(root, today=TODAY)
     (root / "waivers").mkdir()
@@ -411,7 +413,7 @@ def test_loosening_with_a_waiver_passes_and_is_shown(root):
     assert late.verdict.verdict is Verdict.FAIL
 
 
-def test_the_merge_base_says_how_waivers_hold(root):
+def test_the_merge_base_says_how_waivers_hold(root: Path) -> None:
     """A waiver that it has already is spent; what the change allows its own waivers does not count."""
     (root / "waivers").mkdir()
     text = "budget: latency.p50\npolicy: true\nto: 0.9\nwho: A. Person\nwhy: Slower.\nexpires: 2026-12-31\n"
@@ -426,7 +428,7 @@ def test_the_merge_base_says_how_waivers_hold(root):
     assert {(change.kind, change.blocks) for change in verdict.policy_changes} == {("loosened", True), ("policy", True)}
 
 
-def test_what_the_caller_found_is_judged_by_the_base_too(root):
+def test_what_the_caller_found_is_judged_by_the_base_too(root: Path) -> None:
     """A model that was renamed blocks by default, and is told where the base's policy says so."""
     judge(root, today=TODAY)
     moved = PolicyChange(kind="model renamed", budget="model a", base="a", head="b")
@@ -436,7 +438,7 @@ def test_what_the_caller_found_is_judged_by_the_base_too(root):
         assert checked.verdict.verdict is expected
 
 
-def test_a_base_without_params_is_said(root):
+def test_a_base_without_params_is_said(root: Path) -> None:
     """The first change that brings a gate: nothing to compare with, and the report says so."""
     judge(root, today=TODAY)
     checked = check(root, base=Base("abc123", None), today=TODAY)
@@ -444,7 +446,7 @@ def test_a_base_without_params_is_said(root):
     assert any("abc123 has no params.yaml" in note for note in checked.verdict.notes)
 
 
-def test_a_waived_failure_passes_until_it_expires(tmp_path):
+def test_a_waived_failure_passes_until_it_expires(tmp_path: Path) -> None:
     """The stage applies waivers; a later check by the calendar does too."""
     root = write_project(tmp_path, int8=1.3)
     (root / "waivers").mkdir()
@@ -457,7 +459,7 @@ def test_a_waived_failure_passes_until_it_expires(tmp_path):
     assert check(root, today=dt.date(2026, 12, 1)).verdict.verdict is Verdict.FAIL
 
 
-def test_what_was_checked_can_be_written_elsewhere(root, tmp_path):
+def test_what_was_checked_can_be_written_elsewhere(root: Path, tmp_path: Path) -> None:
     """For a comment on a pull request: verdict, markdown and page in a folder of their own."""
     judge(root, today=TODAY)
     check(root, today=TODAY).write(tmp_path / "out")
@@ -468,7 +470,7 @@ def test_what_was_checked_can_be_written_elsewhere(root, tmp_path):
     }
 
 
-def test_only_advisory_recipes_is_an_error(tmp_path):
+def test_only_advisory_recipes_is_an_error(tmp_path: Path) -> None:
     """Nothing that counts was judged."""
     recipes = {"share": PARAMS["recipes"]["share"]}
     verdict = judge(write_project(tmp_path, params_with(recipes=recipes)), today=TODAY)
@@ -476,7 +478,7 @@ def test_only_advisory_recipes_is_an_error(tmp_path):
     assert any("advisory" in note for note in verdict.notes)
 
 
-def test_calibration_is_shown_where_there_is_one(root):
+def test_calibration_is_shown_where_there_is_one(root: Path) -> None:
     """Sentences about this device, by its fingerprint; a broken file is one clear error."""
     fingerprint = evidence("int8").device.fingerprint.removeprefix("sha256:")
     path = root / ".weighbridge/calibration" / f"{fingerprint}.json"
@@ -489,7 +491,7 @@ def test_calibration_is_shown_where_there_is_one(root):
         judge(root, today=TODAY)
 
 
-def several(root, *, litert_ratio=0.85):
+def several(root: Path, *, litert_ratio: float = 0.85) -> Path:
     """The project with one recipe built for two targets, the second weighed on a second device as well."""
     params = copy.deepcopy(PARAMS)
     params["recipes"] = {"int8": {**params["recipes"]["int8"], "target": ["onnxruntime", "litert"]}}
@@ -512,12 +514,12 @@ def several(root, *, litert_ratio=0.85):
     return root
 
 
-def edit_json(path, **values):
+def edit_json(path: Path, **values: str | dict[str, str] | list[str]) -> None:
     """Set values of a JSON file."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_every_target_on_every_device_is_judged(root):
+def test_every_target_on_every_device_is_judged(root: Path) -> None:
     """By name; and the report compares them on one page."""
     verdict = judge(several(root), today=TODAY)
     assert list(verdict.recipes) == ["int8/onnxruntime", "int8/litert", "int8/litert@pi"]
@@ -534,7 +536,9 @@ def test_every_target_on_every_device_is_judged(root):
     ("device", "required", "expected"),
     [("pi", True, Verdict.PASS), ("pie", True, Verdict.ERROR), ("pie", False, Verdict.PASS)],
 )
-def test_a_budget_that_no_device_answers_to_never_passes(root, device, required, expected):
+def test_a_budget_that_no_device_answers_to_never_passes(
+    root: Path, device: str, required: bool, expected: Verdict
+) -> None:
     """A misspelt name must not switch a required budget off: each verdict says so, and none can be promoted."""
     several(root)
     params = yaml.safe_load((root / "params.yaml").read_text())
@@ -549,7 +553,7 @@ def test_a_budget_that_no_device_answers_to_never_passes(root, device, required,
     assert check(root, today=TODAY).verdict.verdict is expected
 
 
-def test_one_slow_target_fails_the_recipe(root):
+def test_one_slow_target_fails_the_recipe(root: Path) -> None:
     """The whole is the worst of all places."""
     verdict = judge(several(root, litert_ratio=1.3), today=TODAY)
     assert verdict.recipes["int8/onnxruntime"].verdict is Verdict.PASS
@@ -563,14 +567,14 @@ def test_one_slow_target_fails_the_recipe(root):
         ("artifacts/recipes/int8/litert/manifest.json", {"target": "onnxruntime"}),
     ],
 )
-def test_a_document_of_another_target_is_an_error(root, path, values):
+def test_a_document_of_another_target_is_an_error(root: Path, path: str, values: dict[str, str]) -> None:
     """A measurement on one runtime says nothing of another."""
     several(root)
     edit_json(root / path, **values)
     assert judge(root, today=TODAY).recipes["int8/litert@pi"].verdict is Verdict.ERROR
 
 
-def test_a_measurement_of_another_device_is_an_error(root):
+def test_a_measurement_of_another_device_is_an_error(root: Path) -> None:
     """What was taken here does not stand in for there."""
     several(root)
     (root / "measurements/int8/litert@local.json").replace(root / "measurements/int8/litert@pi.json")
@@ -581,7 +585,9 @@ def test_a_measurement_of_another_device_is_an_error(root):
 
 
 @pytest.mark.parametrize(("requires", "expected"), [([], Verdict.PASS), (["vnni"], Verdict.ERROR)])
-def test_what_the_device_cannot_run_as_it_was_made_is_an_error(root, requires, expected):
+def test_what_the_device_cannot_run_as_it_was_made_is_an_error(
+    root: Path, requires: list[str], expected: Verdict
+) -> None:
     """The artifact requires VNNI, the device has AVX2: what was measured is not what it answers where it belongs."""
     edit_json(root / "artifacts/recipes/int8/onnxruntime/manifest.json", requires=requires)
     verdict = judge(root, today=TODAY).recipes["int8"]
@@ -591,7 +597,7 @@ def test_what_the_device_cannot_run_as_it_was_made_is_an_error(root, requires, e
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "waivers", "waivers/a.yaml"])
-def test_links_where_the_gate_reads_are_refused(root, name):
+def test_links_where_the_gate_reads_are_refused(root: Path, name: str) -> None:
     """What a link names can change without it."""
     path, elsewhere = root / name, root / "elsewhere"
     path.parent.mkdir(exist_ok=True)

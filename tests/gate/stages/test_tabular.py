@@ -1,10 +1,13 @@
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.tabular import KINDS, labelled, rows, tabular
-from weighbridge.core.documents import InputSection, Measurement, Verdict
+from weighbridge.core.documents import InputSection, Measurement, RecipeVerdict, Verdict
 from weighbridge.core.errors import InputError
 from weighbridge.data import Split, read_npz, write_npz
 from weighbridge.gate.stages.standalone import StandaloneRequest, run
@@ -19,7 +22,7 @@ BUDGETS = """budgets:
 
 
 @pytest.fixture
-def weigh(tmp_path, monkeypatch):
+def weigh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RecipeVerdict, Measurement]]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.chdir(tmp_path)
     tabular(tmp_path / "a.onnx", padding=100)
@@ -27,7 +30,7 @@ def weigh(tmp_path, monkeypatch):
     write_npz(tmp_path / "eval.npz", labelled(tmp_path / "a.onnx", rows()))
     (tmp_path / "budgets.yaml").write_text(BUDGETS)
 
-    def judged(**changes):
+    def judged(**changes: Any) -> tuple[RecipeVerdict, Measurement]:
         asked = {"budgets": tmp_path / "budgets.yaml", "output": "scores", "inputs": MISSING, **changes}
         asked["out"] = tmp_path / "out" / str(asked["output"])
         verdict, _ = run(StandaloneRequest(tmp_path / "a.onnx", tmp_path / "b.onnx", "eval.npz", **asked))
@@ -36,7 +39,9 @@ def weigh(tmp_path, monkeypatch):
     return judged
 
 
-def test_a_text_label_and_its_maps_of_scores_are_weighed_alike(weigh, tmp_path):
+def test_a_text_label_and_its_maps_of_scores_are_weighed_alike(
+    weigh: Callable[..., tuple[RecipeVerdict, Measurement]], tmp_path: Path
+) -> None:
     """The label's text and the class of the highest score, by its name, are the same answers; maps are timed too."""
     by_scores, measured = weigh()
     assert [item.verdict for item in by_scores.budgets] == [Verdict.PASS] * 4
@@ -52,7 +57,7 @@ def test_a_text_label_and_its_maps_of_scores_are_weighed_alike(weigh, tmp_path):
     assert set(by_label.comparisons[0].slices) == {f"label {kind}" for kind in KINDS}
 
 
-def test_missing_values_must_be_declared(weigh):
+def test_missing_values_must_be_declared(weigh: Callable[..., tuple[RecipeVerdict, Measurement]]) -> None:
     """NaN in an input says what to declare; infinity and NaN in labels are refused with or without it."""
     with pytest.raises(InputError, match="'size' contains NaN") as caught:
         weigh(inputs={})
@@ -63,14 +68,18 @@ def test_missing_values_must_be_declared(weigh):
         Split({"x": np.ones((1, 1))}, np.array([np.nan]))
 
 
-def test_maps_of_other_classes_are_refused(weigh, tmp_path):
+def test_maps_of_other_classes_are_refused(
+    weigh: Callable[..., tuple[RecipeVerdict, Measurement]], tmp_path: Path
+) -> None:
     """The same output of other classes answers another question."""
     tabular(tmp_path / "b.onnx", kinds=("red", "green", "black"))
     with pytest.raises(InputError, match="'scores' has the classes black, green, red; in the baseline they are blue"):
         weigh()
 
 
-def test_labels_of_another_kind_end_in_a_reason(weigh, tmp_path):
+def test_labels_of_another_kind_end_in_a_reason(
+    weigh: Callable[..., tuple[RecipeVerdict, Measurement]], tmp_path: Path
+) -> None:
     """Numbers are no names of classes; text that names none of them is not silently wrong."""
     given = read_npz(tmp_path / "eval.npz")
     write_npz(tmp_path / "eval.npz", Split(given.inputs, np.zeros(200, np.int64)))
@@ -84,7 +93,7 @@ def test_labels_of_another_kind_end_in_a_reason(weigh, tmp_path):
     assert "no label is one of the model's classes (blue, green, red)" in json.dumps(verdict.to_json())
 
 
-def test_text_in_npz_is_unicode_never_an_object(tmp_path):
+def test_text_in_npz_is_unicode_never_an_object(tmp_path: Path) -> None:
     """What is written is read again with the same digest; pickled text is refused."""
     split = labelled(tabular(tmp_path / "a.onnx"), rows(20))
     write_npz(tmp_path / "a.npz", split)

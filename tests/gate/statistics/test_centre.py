@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, wilcoxon
 
 from weighbridge.gate.statistics import SIGN, SIGNED_RANK, hodges_lehmann
+from weighbridge.gate.statistics.centre import Location
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 SAMPLES = st.lists(FINITE, min_size=1, max_size=20)
@@ -41,13 +42,13 @@ DIFFERENCES = [before - after for before, after in zip(BEFORE, AFTER, strict=Tru
 
 
 @pytest.mark.parametrize(("count", "critical"), CRITICAL.items())
-def test_critical_values_are_the_published_ones(count, critical):
+def test_critical_values_are_the_published_ones(count: int, critical: int) -> None:
     """The exact distribution rejects up to the table's value and no further."""
     mass = np.cumsum(SIGNED_RANK.distribution(count))
     assert mass[critical] <= 0.025 < mass[critical + 1]
 
 
-def test_the_textbook_example_comes_out():
+def test_the_textbook_example_comes_out() -> None:
     """Hollander and Wolfe's depression data: estimate 0.46, 95 % interval 0.010 to 0.786, p = 0.0195."""
     assert hodges_lehmann(DIFFERENCES) == pytest.approx(0.46)
     assert SIGNED_RANK.lower(DIFFERENCES, 0.025) == pytest.approx(0.010)
@@ -56,7 +57,7 @@ def test_the_textbook_example_comes_out():
 
 
 @given(st.integers(1, 12))
-def test_the_distribution_is_that_of_all_signs(count):
+def test_the_distribution_is_that_of_all_signs(count: int) -> None:
     """Counting every assignment of signs to ranks gives the same probabilities."""
     sums = [sum(signs) for signs in itertools.product(*[(0, rank) for rank in range(1, count + 1)])]
     expected = np.bincount(sums) / 2**count
@@ -64,7 +65,7 @@ def test_the_distribution_is_that_of_all_signs(count):
 
 
 @given(st.integers(2, 30), st.integers(0, 2**32 - 1))
-def test_p_values_agree_with_scipy_where_nothing_ties(count, seed):
+def test_p_values_agree_with_scipy_where_nothing_ties(count: int, seed: int) -> None:
     """The exact Wilcoxon test of scipy test is the same test."""
     values = np.random.default_rng(seed).normal(0.2, 1.0, count)
     expected = wilcoxon(values, alternative="greater", method="exact").pvalue
@@ -72,7 +73,7 @@ def test_p_values_agree_with_scipy_where_nothing_ties(count, seed):
 
 
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_the_sign_test_agrees_with_scipy(count, seed):
+def test_the_sign_test_agrees_with_scipy(count: int, seed: int) -> None:
     """Binomial order statistics are the binomial test of the median."""
     values = np.random.default_rng(seed).normal(0.2, 1.0, count)
     expected = binomtest(int((values > 0).sum()), count, alternative="greater").pvalue
@@ -81,7 +82,7 @@ def test_the_sign_test_agrees_with_scipy(count, seed):
 
 @pytest.mark.parametrize("location", [SIGNED_RANK, SIGN])
 @given(values=SAMPLES, alpha=ALPHAS, centre=FINITE)
-def test_bounds_and_tests_say_the_same(location, values, alpha, centre):
+def test_bounds_and_tests_say_the_same(location: Location, values: list[float], alpha: float, centre: float) -> None:
     """The lower bound lies above a centre exactly where the test rejects it, ties and zeros included."""
     assert (location.lower(values, alpha) > centre) == (location.p_above(values, centre) <= alpha)
     assert (location.upper(values, alpha) < centre) == (location.p_below(values, centre) <= alpha)
@@ -89,7 +90,7 @@ def test_bounds_and_tests_say_the_same(location, values, alpha, centre):
 
 @pytest.mark.parametrize("location", [SIGNED_RANK, SIGN])
 @given(values=SAMPLES, alpha=ALPHAS)
-def test_bounds_hold_the_estimate_and_tighten_with_alpha(location, values, alpha):
+def test_bounds_hold_the_estimate_and_tighten_with_alpha(location: Location, values: list[float], alpha: float) -> None:
     """Lower ≤ estimate ≤ upper, and a smaller error rate never narrows the interval."""
     lower, upper = location.lower(values, alpha), location.upper(values, alpha)
     assert lower <= location.estimate(values) + 1e-9 * abs(location.estimate(values))
@@ -99,7 +100,7 @@ def test_bounds_hold_the_estimate_and_tighten_with_alpha(location, values, alpha
 
 
 @pytest.mark.parametrize("count", range(1, 10))
-def test_few_values_have_no_bound(count):
+def test_few_values_have_no_bound(count: int) -> None:
     """Below the count that an error rate needs, the bounds are infinite and nothing is ever shown."""
     alpha = 0.002
     assert 0.5**count > alpha or count == 9
@@ -108,7 +109,7 @@ def test_few_values_have_no_bound(count):
     assert (SIGNED_RANK.upper(values, alpha) == math.inf) == (count < 9)
 
 
-def test_values_at_the_centre_speak_for_neither_side():
+def test_values_at_the_centre_speak_for_neither_side() -> None:
     """A sample that ties with the limit throughout is never evidence."""
     for location in (SIGNED_RANK, SIGN):
         assert location.p_above([0.5] * 54, 0.5) == pytest.approx(1.0)
@@ -117,14 +118,14 @@ def test_values_at_the_centre_speak_for_neither_side():
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [1.0, math.inf]])
-def test_what_is_no_number_is_refused(values):
+def test_what_is_no_number_is_refused(values: list[float]) -> None:
     """An empty sample, NaN and infinities never become a p-value."""
     with pytest.raises(ValueError, match="finite"):
         SIGNED_RANK.p_above(values, 0.0)
 
 
 @pytest.mark.parametrize("draw", ["normal", "t3", "laplace", "rounded"])
-def test_bounds_miss_no_more_often_than_they_say(draw):
+def test_bounds_miss_no_more_often_than_they_say(draw: str) -> None:
     """Coverage in simulation: one-sided 5 % bounds miss in at most 5 % of runs (and not far less without ties)."""
     generator = np.random.default_rng(20)
     shapes = {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from weighbridge.gate.statistics.resampled import MOMENTS, Resamples, acceleration, moments
@@ -15,7 +16,9 @@ ALPHAS = st.sampled_from([0.05, 0.01, 0.002])
 
 
 @given(VALUES, ALPHAS, st.floats(-100, 100), st.floats(-100, 100), st.floats(-0.2, 0.2))
-def test_bounds_agree_with_their_test(values, alpha, point, limit, skew):
+def test_bounds_agree_with_their_test(
+    values: list[float], alpha: float, point: float, limit: float, skew: float
+) -> None:
     """A bound lies beyond a limit exactly where the p-value is within alpha, whatever bias and skewness are."""
     found = Resamples(point, values, skew)
     p_above, p_below = found.p_above(limit), found.p_below(limit)
@@ -26,7 +29,7 @@ def test_bounds_agree_with_their_test(values, alpha, point, limit, skew):
 
 
 @given(VALUES, st.floats(-100, 100), st.floats(-0.2, 0.2))
-def test_p_values_are_probabilities_and_fall_with_the_limit(values, point, skew):
+def test_p_values_are_probabilities_and_fall_with_the_limit(values: list[float], point: float, skew: float) -> None:
     """Between 0 and 1; a higher limit is never rejected more easily."""
     found = Resamples(point, values, skew)
     limits = [found.p_above(limit) for limit in (-200.0, -10.0, 0.0, 10.0, 200.0)]
@@ -34,32 +37,32 @@ def test_p_values_are_probabilities_and_fall_with_the_limit(values, point, skew)
     assert limits == sorted(limits)
 
 
-def test_even_resamples_have_percentile_bounds():
+def test_even_resamples_have_percentile_bounds() -> None:
     """No bias, no skewness: the 50th and the 950th of 999."""
     values = [float(number) for number in range(1, 1000)]
     assert Resamples(500.0, values).lower(0.05) == 50
     assert Resamples(500.0, values).upper(0.05) == 950
 
 
-def test_too_few_resamples_bound_nothing():
+def test_too_few_resamples_bound_nothing() -> None:
     """98 resamples cannot show anything at 1 %; 99 can."""
     assert Resamples(1.0, [1.0] * 98).lower(0.01) == -math.inf
     assert Resamples(1.0, [1.0] * 99).lower(0.01) == 1.0
     assert Resamples(1.0, [1.0] * 98).p_above(0.5) > 0.01
 
 
-def leave_one_out(x):
+def leave_one_out(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means with each value left out."""
     return (x.sum() - x) / (len(x) - 1)
 
 
-def test_bounds_are_scipys_on_paired_skewed_values():
+def test_bounds_are_scipys_on_paired_skewed_values() -> None:
     """The difference of two skewed means on the same forty examples, from scipy's own resamples."""
     rng = np.random.default_rng(4)
     reference = rng.lognormal(0, 1, 40)
     candidate = reference + rng.lognormal(0, 1.2, 40)
 
-    def drop(x, y, axis=-1):
+    def drop(x: NDArray[np.float64], y: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
         return x.mean(axis) - y.mean(axis)
 
     told = bootstrap((reference, candidate), drop, paired=True, method="BCa", n_resamples=9999, confidence_level=0.9,
@@ -74,7 +77,7 @@ def test_bounds_are_scipys_on_paired_skewed_values():
 
 
 @pytest.mark.parametrize(("by_candidate", "by_reference"), [(1.0, 0.0), (-1.0, 1.0), (0.5, -0.25)])
-def test_seven_sums_carry_the_acceleration_to_any_scale(by_candidate, by_reference):
+def test_seven_sums_carry_the_acceleration_to_any_scale(by_candidate: float, by_reference: float) -> None:
     """Weighed influences give what the jackknife of the weighed value gives."""
     rng = np.random.default_rng(2)
     candidate, reference = rng.lognormal(0, 1, 50), rng.lognormal(0, 1, 50)
@@ -86,14 +89,14 @@ def test_seven_sums_carry_the_acceleration_to_any_scale(by_candidate, by_referen
     assert acceleration(sums, by_candidate, by_reference) == pytest.approx(expected)
 
 
-def test_what_never_varies_has_no_acceleration():
+def test_what_never_varies_has_no_acceleration() -> None:
     """Two models that answer alike: a drop of zero in every group, and no division by it."""
     x = np.random.default_rng(3).normal(size=60)
     assert acceleration(moments(x, x), -1.0, 1.0) == 0.0
     assert acceleration([], 1.0, 0.0) == 0.0
 
 
-def test_skewed_means_are_missed_less_often_than_by_percentiles():
+def test_skewed_means_are_missed_less_often_than_by_percentiles() -> None:
     """One-sided 5 % upper bounds of a lognormal mean over 40 examples: BCa misses less, and at most 12 %."""
     rng = np.random.default_rng(11)
     truth, runs, missed, plain = math.exp(0.5), 300, 0, 0

@@ -1,6 +1,7 @@
 """The judge: each kind of limit at both sides and at the limit itself, and every way not to judge."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,18 +18,18 @@ from tests.gate.evidence import (
     measurement,
     proportions,
 )
-from weighbridge.core.documents import Absent, Exact, Resampled, Verdict
+from weighbridge.core.documents import Absent, Budget, BudgetVerdict, Exact, Measurement, Resampled, Verdict
 from weighbridge.core.errors import ExitCode, MeasurementError
 from weighbridge.gate.verdict.judge import judge, undecided
 from weighbridge.gate.verdict.launch_metrics import _tail_standing
 
 
-def one(found, *budgets):
+def one(found: Measurement, *budgets: Budget) -> BudgetVerdict:
     """The verdict on a single budget."""
     return judge(found, list(budgets)).budgets[0]
 
 
-def test_a_good_candidate_passes_every_budget():
+def test_a_good_candidate_passes_every_budget() -> None:
     """All kinds of evidence within their limits: pass, exit code 0."""
     verdict = judge(measurement(), BUDGETS)
     assert {item.verdict for item in verdict.budgets} == {Verdict.PASS}
@@ -47,7 +48,7 @@ def test_a_good_candidate_passes_every_budget():
         ({"min": "401B"}, Verdict.FAIL),
     ],
 )
-def test_exact_metrics_are_compared(limits, expected):
+def test_exact_metrics_are_compared(limits: dict[str, str | float], expected: Verdict) -> None:
     """A fact of the file passes at the limit itself and fails one byte beyond."""
     item = one(measurement(), budget("size.bytes", **limits))
     assert item.verdict is expected
@@ -55,7 +56,7 @@ def test_exact_metrics_are_compared(limits, expected):
     assert item.lower == item.estimate == item.upper
 
 
-def test_exact_numbers_that_differ_are_shown_apart():
+def test_exact_numbers_that_differ_are_shown_apart() -> None:
     """A failure by one byte does not read as 200 kB beyond 200 kB."""
     found = measurement(
         comparison(candidate_bytes=200_001, size_bytes=Exact(candidate=200_001, reference=1000)),
@@ -66,7 +67,7 @@ def test_exact_numbers_that_differ_are_shown_apart():
 
 @pytest.mark.parametrize(("true", "expected"), [(0.80, "pass"), (0.90, "inconclusive"), (1.0, "fail")])
 @pytest.mark.parametrize("seed", range(5))
-def test_latency_is_judged_over_launches(true, expected, seed):
+def test_latency_is_judged_over_launches(true: float, expected: str, seed: int) -> None:
     """Well within: pass; well beyond: fail; a true value at the limit: inconclusive."""
     found = measurement(comparison(latency_p50=launches(true, seed=seed)))
     item = one(found, budget("latency.p50", max_ratio=0.9))
@@ -74,7 +75,7 @@ def test_latency_is_judged_over_launches(true, expected, seed):
     assert item.lower < item.estimate < item.upper
 
 
-def test_a_value_exactly_at_the_limit_decides_nothing():
+def test_a_value_exactly_at_the_limit_decides_nothing() -> None:
     """Even without any spread: neither within nor beyond."""
     found = measurement(comparison(memory_peak=launches(1.0, sd=1e-12)))
     exact_ties = found.comparisons[0].metrics["memory.peak"].model_copy(update={"log_ratio": [0.0] * 54})
@@ -91,7 +92,7 @@ def test_a_value_exactly_at_the_limit_decides_nothing():
         ({"max": "0s"}, "fail"),
     ],
 )
-def test_absolute_latency_is_judged_over_launches(limits, expected):
+def test_absolute_latency_is_judged_over_launches(limits: dict[str, str], expected: str) -> None:
     """About 127 µs per inference against absolute limits; the reason says that no device class was named."""
     item = one(measurement(), budget("latency.p50", **limits))
     assert item.verdict.value == expected
@@ -99,7 +100,7 @@ def test_absolute_latency_is_judged_over_launches(limits, expected):
     assert item.against is None
 
 
-def test_throughput_is_better_when_higher():
+def test_throughput_is_better_when_higher() -> None:
     """A floor is broken from below: min_ratio and max_drop."""
     fast = measurement(comparison(throughput=launches(1.5, base=5000.0)))
     assert one(fast, budget("throughput", min_ratio=1.2)).verdict is Verdict.PASS
@@ -111,7 +112,7 @@ def test_throughput_is_better_when_higher():
 
 
 @pytest.mark.parametrize(("excess_pages", "expected"), [(0, "inconclusive"), (30, "inconclusive"), (1000, "fail")])
-def test_memory_fails_beyond_what_the_kernel_counts(excess_pages, expected):
+def test_memory_fails_beyond_what_the_kernel_counts(excess_pages: int, expected: str) -> None:
     """Thirty pages of 68 MB, shown beyond doubt by 54 quiet launches, are less than the counter itself may be off."""
     base = 68.7e6
     found = launches(1 + 4096 * excess_pages / base, sd=0.0007, base=base)
@@ -128,14 +129,14 @@ def test_memory_fails_beyond_what_the_kernel_counts(excess_pages, expected):
     [({"max": "68600kB"}, "inconclusive"), ({"max": "68kB"}, "fail"), ({"min": "68800kB"}, "inconclusive"),
      ({"min": "70MB"}, "fail"), ({"min_ratio": 1.001}, "inconclusive"), ({"min_ratio": 1.05}, "fail")],
 )  # fmt: skip
-def test_every_kind_of_limit_on_memory_has_the_same_grain(limits, expected):
+def test_every_kind_of_limit_on_memory_has_the_same_grain(limits: dict[str, str | float], expected: str) -> None:
     """Absolute and relative, from above and from below."""
     found = launches(1.0, sd=0.0001, base=68.7e6)
     quiet = found.model_copy(update={"reference": [68.7e6] * 54, "candidate": [68.7e6] * 54})
     assert one(measurement(comparison(memory_peak=quiet)), budget("memory.peak", **limits)).verdict == expected
 
 
-def test_nothing_is_decided_before_the_first_look():
+def test_nothing_is_decided_before_the_first_look() -> None:
     """Nine launch pairs: inconclusive, with what is missing and what it costs."""
     found = measurement(comparison(latency_p50=launches(0.5, pairs=9), controls=controls(9)))
     item = one(found, budget("latency.p50", max_ratio=0.9))
@@ -145,7 +146,7 @@ def test_nothing_is_decided_before_the_first_look():
     assert "1 more" in item.reason
 
 
-def test_the_first_look_that_decides_stands():
+def test_the_first_look_that_decides_stands() -> None:
     """A clear case is decided at ten pairs, and later pairs do not change what it rests on."""
     for pairs in (10, 13, 54):
         found = measurement(comparison(latency_p50=launches(0.5, pairs=pairs), controls=controls(pairs)))
@@ -154,7 +155,7 @@ def test_the_first_look_that_decides_stands():
         assert item.pairs == 10
 
 
-def test_pairs_between_two_looks_wait():
+def test_pairs_between_two_looks_wait() -> None:
     """At 23 pairs the gate has looked at 16; the next look is at 24."""
     found = measurement(comparison(latency_p50=launches(0.9, pairs=23), controls=controls(23)))
     verdict = judge(found, [budget("latency.p50", max_ratio=0.9)])
@@ -162,7 +163,7 @@ def test_pairs_between_two_looks_wait():
     assert [item.next_look for item in undecided(verdict)] == [24]
 
 
-def test_after_the_last_look_more_launches_are_not_offered():
+def test_after_the_last_look_more_launches_are_not_offered() -> None:
     """54 pairs that decide nothing: the reason says so, and nothing is left to ask."""
     found = measurement(comparison(latency_p50=launches(0.9, seed=3)))
     verdict = judge(found, [budget("latency.p50", max_ratio=0.9)])
@@ -170,7 +171,7 @@ def test_after_the_last_look_more_launches_are_not_offered():
     assert "more launches will not be taken" in verdict.budgets[0].reason.lower()
 
 
-def test_evidence_that_contradicts_itself_is_inconclusive():
+def test_evidence_that_contradicts_itself_is_inconclusive() -> None:
     """Launches that pass at first and fail later have drifted: neither verdict stands."""
     early, late = launches(0.8, sd=0.005, pairs=10), launches(1.2, sd=0.005, pairs=54, seed=9)
     log_ratio = early.log_ratio + late.log_ratio[:44]
@@ -187,7 +188,7 @@ def test_evidence_that_contradicts_itself_is_inconclusive():
     assert "changed while measuring" in item.reason
 
 
-def test_many_timed_budgets_share_their_error():
+def test_many_timed_budgets_share_their_error() -> None:
     """What fails alone at a look may stay open among six: Holm's correction over required ones alone."""
     borderline = launches(0.95, sd=0.005, pairs=10, seed=3)
     found = measurement(comparison(latency_p50=borderline, controls=controls(10), pairs=10))
@@ -213,13 +214,15 @@ def test_many_timed_budgets_share_their_error():
         ((900, 12, 8, 80), {"min_ratio": 0.99}, "inconclusive"),
     ],
 )
-def test_accuracy_is_judged_by_paired_intervals(counts, limits, expected):
+def test_accuracy_is_judged_by_paired_intervals(
+    counts: tuple[int, int, int, int], limits: dict[str, float], expected: str
+) -> None:
     """Drops by Tango, shares by Clopper and Pearson, ratios by their score interval."""
     found = measurement(comparison(accuracy_top1=proportions(*counts)))
     assert one(found, budget("accuracy.top1", **limits)).verdict.value == expected
 
 
-def test_inconclusive_accuracy_says_how_many_examples_would_do():
+def test_inconclusive_accuracy_says_how_many_examples_would_do() -> None:
     """A test set too small to resolve the budget: the reason gives a number."""
     item = one(measurement(), budget("accuracy.top1", max_drop=0.005))
     assert item.verdict is Verdict.INCONCLUSIVE
@@ -227,19 +230,19 @@ def test_inconclusive_accuracy_says_how_many_examples_would_do():
     assert item.next_look is None
 
 
-def test_exact_mode_is_about_this_data_set():
+def test_exact_mode_is_about_this_data_set() -> None:
     """A count is compared as it stands: 0.4 points are within 0.4 and beyond 0.3."""
     assert one(measurement(), budget("accuracy.top1", max_drop=0.004, mode="exact")).verdict is Verdict.PASS
     assert one(measurement(), budget("accuracy.top1", max_drop=0.003, mode="exact")).verdict is Verdict.FAIL
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(0.05, "pass"), (0.012, "inconclusive"), (0.002, "fail")])
-def test_flips_are_judged_by_exact_bounds(limit, expected):
+def test_flips_are_judged_by_exact_bounds(limit: float, expected: str) -> None:
     """12 of 1,000 right before and wrong now."""
     assert one(measurement(), budget("accuracy.flips", max=limit)).verdict.value == expected
 
 
-def test_only_the_worst_slice_fails():
+def test_only_the_worst_slice_fails() -> None:
     """One slice that lost much fails the budget, by name, though all others hold."""
     slices = {"fine": proportions(225, 3, 2, 20), "shirt": proportions(150, 90, 1, 9)}
     whole = proportions(800, 100, 10, 90)
@@ -249,7 +252,7 @@ def test_only_the_worst_slice_fails():
     assert "'shirt'" in item.reason
 
 
-def test_a_slice_too_small_to_pass_is_named():
+def test_a_slice_too_small_to_pass_is_named() -> None:
     """A slice of 20 examples cannot show a 5-point limit even without a difference: 52 are needed."""
     slices = {"large": proportions(245, 0, 0, 5), "tiny": proportions(19, 0, 0, 1)}
     item = one(measurement(comparison(slices=slices)), budget("accuracy.worst_slice", max_drop=0.05))
@@ -259,7 +262,7 @@ def test_a_slice_too_small_to_pass_is_named():
     assert "52" in item.reason
 
 
-def resampled(drop, *, spread=0.01, count=2000):
+def resampled(drop: float, *, spread: float = 0.01, count: int = 2000) -> Resampled:
     """A bootstrap whose drops are spread evenly around one value."""
     reference = [0.9 + 0.001 * (index % 7) for index in range(count)]
     drops = [drop + spread * (2 * index / (count - 1) - 1) for index in range(count)]
@@ -273,7 +276,7 @@ def resampled(drop, *, spread=0.01, count=2000):
 
 
 @pytest.mark.parametrize(("drop", "expected"), [(0.0, "pass"), (0.02, "inconclusive"), (0.05, "fail")])
-def test_other_accuracies_are_judged_by_their_bootstrap(drop, expected):
+def test_other_accuracies_are_judged_by_their_bootstrap(drop: float, expected: str) -> None:
     """F1, AUC and the like: BCa bounds of the paired resamples."""
     found = measurement(comparison(accuracy_f1=resampled(drop)))
     item = one(found, budget("accuracy.f1", max_drop=0.02))
@@ -281,7 +284,7 @@ def test_other_accuracies_are_judged_by_their_bootstrap(drop, expected):
     assert "BCa bounds of 2,000 paired" in item.reason
 
 
-def test_too_few_resamples_decide_nothing_and_few_are_named():
+def test_too_few_resamples_decide_nothing_and_few_are_named() -> None:
     """A metric that was too slow stays open however good it looks; one that was capped says by what."""
     limit = budget("accuracy.f1", max_drop=0.05)
     few = one(measurement(comparison(accuracy_f1=resampled(0.0, count=199))), limit)
@@ -295,7 +298,7 @@ def test_too_few_resamples_decide_nothing_and_few_are_named():
     assert one(measurement(comparison(accuracy_f1=resampled(0.0, count=2))), exact).verdict is Verdict.PASS
 
 
-def test_the_same_bytes_pass_untimed():
+def test_the_same_bytes_pass_untimed() -> None:
     """Identical digests need no measuring; a limit that demands a gain is not met by them."""
     found = measurement(comparison(latency_p50=None), candidate="baseline", candidate_bytes=1000)
     found = found.model_copy(update={"comparisons": [comparison(latency_p50=None, candidate_bytes=1000)]})
@@ -310,19 +313,19 @@ def test_the_same_bytes_pass_untimed():
     ("latency.p95", 89, "inconclusive"), ("latency.p95", 90, "pass"),
     ("latency.p99", 458, "inconclusive"), ("latency.p99", 459, "pass"),
 ])  # fmt: skip
-def test_tails_below_their_floor_are_refused(metric, samples, expected):
+def test_tails_below_their_floor_are_refused(metric: str, samples: int, expected: str) -> None:
     """90 observations per launch for p95, 459 for p99: fewer are no estimate."""
     found = measurement(comparison(**{metric.replace(".", "_"): launches(samples=samples)}))
     assert one(found, budget(metric, max="1ms")).verdict.value == expected
 
 
-def test_tails_without_a_count_of_observations_are_an_error():
+def test_tails_without_a_count_of_observations_are_an_error() -> None:
     """A tail percentile of nobody knows how many observations never passes."""
     found = measurement(comparison(latency_p95=launches(samples=0)))
     assert one(found, budget("latency.p95", max="1ms")).verdict is not Verdict.PASS
 
 
-def test_relative_tails_of_scattered_launches_are_advisory():
+def test_relative_tails_of_scattered_launches_are_advisory() -> None:
     """Beyond 10 % spread a relative p95 does not decide, unless the budget says that it must."""
     calm = measurement(comparison(latency_p95=launches(0.8, sd=0.05)))
     wild = measurement(comparison(latency_p95=launches(1.5, sd=0.2)))
@@ -336,7 +339,7 @@ def test_relative_tails_of_scattered_launches_are_advisory():
 
 @pytest.mark.parametrize(("sd", "decides"), [(0.0999, True), (0.1, False), (0.1001, False)])
 @pytest.mark.parametrize("metric", ["latency.p95", "latency.p99"])
-def test_a_relative_tail_decides_below_ten_percent_of_scatter(metric, sd, decides):
+def test_a_relative_tail_decides_below_ten_percent_of_scatter(metric: str, sd: float, decides: bool) -> None:
     """10 % is the limit itself, for every tail percentile."""
     standing, advice = _tail_standing(budget(metric, max_ratio=0.9), sd)
     assert standing == decides
@@ -345,7 +348,7 @@ def test_a_relative_tail_decides_below_ten_percent_of_scatter(metric, sd, decide
     assert _tail_standing(budget("latency.p50", max_ratio=0.9), sd) == (True, ())
 
 
-def test_a_bimodal_spread_is_noted():
+def test_a_bimodal_spread_is_noted() -> None:
     """Launches in two groups get a line in the report."""
     two = launches(1.0, sd=0.005)
     log_ratio = [value + (0.0 if index % 5 < 3 else math.log(0.85)) for index, value in enumerate(two.log_ratio)]
@@ -355,7 +358,7 @@ def test_a_bimodal_spread_is_noted():
     assert any("two groups" in note for note in verdict.notes)
 
 
-def test_a_biased_null_control_is_inconclusive():
+def test_a_biased_null_control_is_inconclusive() -> None:
     """Where the baseline against itself comes out 5 % off, the device is not fit to judge."""
     found = measurement(comparison(controls=controls(bias=0.05)))
     item = one(found, budget("latency.p50", max_ratio=0.9))
@@ -365,7 +368,7 @@ def test_a_biased_null_control_is_inconclusive():
     assert one(found, budget("memory.peak", max="200MB")).verdict is Verdict.PASS
 
 
-def test_nothing_is_decided_before_the_null_control_can_speak():
+def test_nothing_is_decided_before_the_null_control_can_speak() -> None:
     """Five of ten launches compared the baseline with itself: the first look waits; one more decides."""
     few = controls(10)
     assert len(few.null_log_ratio) == 6
@@ -379,7 +382,7 @@ def test_nothing_is_decided_before_the_null_control_can_speak():
     assert "only 5 launches compared the baseline with itself; 6 must" in item.reason
 
 
-def test_a_bias_is_seen_at_the_first_look_though_one_control_disagrees():
+def test_a_bias_is_seen_at_the_first_look_though_one_control_disagrees() -> None:
     """Five of six controls 5 % to 8 % off: the device is not fit, and no failure comes of it."""
     biased = type(controls())(null_log_ratio=[0.05, 0.055, 0.06, 0.07, 0.08, 0.02], dropped=0.0)
     found = measurement(comparison(pairs=10, controls=biased, latency_p50=launches(1.06, sd=0.005, pairs=10)))
@@ -388,7 +391,7 @@ def test_a_bias_is_seen_at_the_first_look_though_one_control_disagrees():
     assert "weighed against itself" in item.reason
 
 
-def test_a_disturbed_machine_is_inconclusive():
+def test_a_disturbed_machine_is_inconclusive() -> None:
     """More than 30 % of the burst pairs dropped: not fit to judge, worth another look."""
     found = measurement(comparison(pairs=16, controls=controls(16, dropped=0.31)))
     item = one(found, budget("latency.p50", max_ratio=0.9))
@@ -397,7 +400,7 @@ def test_a_disturbed_machine_is_inconclusive():
     assert item.next_look == 24
 
 
-def test_devices_of_another_class_are_not_judged():
+def test_devices_of_another_class_are_not_judged() -> None:
     """A budget for another device is named in the notes; a gate without any budget left is an error."""
     elsewhere = budget("latency.p50", max="1us", device="pi5")
     verdict = judge(measurement(), [*BUDGETS, elsewhere])
@@ -407,7 +410,7 @@ def test_devices_of_another_class_are_not_judged():
     assert one(measurement(), budget("latency.p50", max="1us", device="ci-2core")).verdict is Verdict.FAIL
 
 
-def test_the_whole_is_the_worst_required_budget():
+def test_the_whole_is_the_worst_required_budget() -> None:
     """An optional failure is shown and does not decide; a required one does."""
     optional = budget("size.bytes", max="10B", required=False)
     assert judge(measurement(), [*BUDGETS, optional]).verdict is Verdict.PASS
@@ -417,7 +420,7 @@ def test_the_whole_is_the_worst_required_budget():
     assert judge(measurement(), BUDGETS, advisory=True).advisory
 
 
-def test_no_stable_to_compare_with_is_named():
+def test_no_stable_to_compare_with_is_named() -> None:
     """A budget against stable, and no stable: an error that says why, never a pass."""
     found = measurement(missing={"stable": "the registry holds no version of this model"})
     item = one(found, budget("latency.p50", max_ratio=1.05, against="stable"))
@@ -426,14 +429,14 @@ def test_no_stable_to_compare_with_is_named():
     assert "holds no version" in item.reason
 
 
-def test_budgets_against_stable_rest_on_their_own_comparison():
+def test_budgets_against_stable_rest_on_their_own_comparison() -> None:
     """The same candidate may hold against the baseline and fail against stable."""
     both = measurement(comparison(), comparison("stable", latency_p50=launches(1.3)))
     limits = [budget("latency.p50", max_ratio=0.9), budget("latency.p50", max_ratio=1.05, against="stable")]
     assert [item.verdict for item in judge(both, limits).budgets] == [Verdict.PASS, Verdict.FAIL]
 
 
-def test_what_was_skipped_after_a_failure_is_no_error_of_its_own():
+def test_what_was_skipped_after_a_failure_is_no_error_of_its_own() -> None:
     """Weighing that stopped at a certain failure: fail as a whole, and the rest says why it is open."""
     found = measurement(comparison(latency_p50=None))
     verdict = judge(found, [budget("size.bytes", max="10B"), budget("latency.p50", max_ratio=0.9)])
@@ -442,7 +445,7 @@ def test_what_was_skipped_after_a_failure_is_no_error_of_its_own():
     assert verdict.verdict is Verdict.FAIL
 
 
-def test_only_what_was_skipped_is_excused_by_another_failure():
+def test_only_what_was_skipped_is_excused_by_another_failure() -> None:
     """A metric that could not be measured stays an error, whatever its reason says, beside a certain failure."""
     absent = Absent(reason="Not measured: the runtime has no counter")
     found = measurement(comparison(latency_p50=absent))
@@ -452,7 +455,7 @@ def test_only_what_was_skipped_is_excused_by_another_failure():
     assert [item.verdict for item in alone.budgets] == [Verdict.ERROR]
 
 
-def broken_launches(**update):
+def broken_launches(**update: list[int]) -> Measurement:
     return measurement(comparison(latency_p50=launches().model_copy(update=update)))
 
 
@@ -487,7 +490,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_evidence_is_an_error(name):
+def test_broken_evidence_is_an_error(name: str) -> None:
     """Whatever is missing, contradictory or impossible: error, exit code 3."""
     verdict = judge(BROKEN[name], [budget("latency.p50", max_ratio=0.9)])
     assert verdict.verdict is Verdict.ERROR
@@ -505,7 +508,7 @@ BROKEN_ACCURACY = {
 
 
 @pytest.mark.parametrize("name", BROKEN_ACCURACY)
-def test_broken_accuracy_is_an_error(name):
+def test_broken_accuracy_is_an_error(name: str) -> None:
     """Counts that cannot be those of the evaluation set never pass."""
     found = measurement(BROKEN_ACCURACY[name])
     assert one(found, budget("accuracy.worst_slice", max_drop=0.5)).verdict is Verdict.ERROR
@@ -520,7 +523,7 @@ def test_broken_accuracy_is_an_error(name):
         {"examples": 2000},
     ],
 )
-def test_broken_resamples_are_an_error(update):
+def test_broken_resamples_are_an_error(update: dict[str, int | list[float]]) -> None:
     """Resamples that are missing, unpaired or of another set never pass."""
     found = measurement(comparison(accuracy_f1=resampled(0.0).model_copy(update=update)))
     assert one(found, budget("accuracy.f1", max_drop=0.5)).verdict is Verdict.ERROR
@@ -528,21 +531,21 @@ def test_broken_resamples_are_an_error(update):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("field", ["candidate", "reference", "log_ratio"])
-def test_numbers_that_are_none_cannot_be_judged(field, value):
+def test_numbers_that_are_none_cannot_be_judged(field: str, value: float) -> None:
     """NaN smuggled past validation is refused before anything is compared."""
     values = [value, *getattr(launches(), field)[1:]]
     with pytest.raises(MeasurementError):
         judge(broken_launches(**{field: values}), BUDGETS)
 
 
-def test_the_caller_can_refuse_the_measurement():
+def test_the_caller_can_refuse_the_measurement() -> None:
     """Problems found outside (digests that disagree with the files) make every budget an error."""
     verdict = judge(measurement(), BUDGETS, problems=["the measurement is of another file than the artifact"])
     assert {item.verdict for item in verdict.budgets} == {Verdict.ERROR}
     assert "another file" in verdict.budgets[0].reason
 
 
-def repeat(values):
+def repeat(values: Any) -> list[Any]:
     return [*values, *values]
 
 
@@ -566,7 +569,7 @@ PERTURBATIONS = {
 }
 
 
-def perturb_controls(found, name):
+def perturb_controls(found: Measurement, name: str) -> Measurement:
     first = found.comparisons[0]
     changed = {
         "no controls": type(first.controls)(),
@@ -587,7 +590,9 @@ def perturb_controls(found, name):
     how=st.sampled_from([*PERTURBATIONS, "no controls", "NaN control", "no null", "fault", "digests"]),
     limits=st.sampled_from([{"max_ratio": 0.9}, {"max": "140us"}]),
 )
-def test_no_perturbation_turns_a_non_pass_into_a_pass(ratio, sd, pairs, bias, dropped, seed, how, limits):
+def test_no_perturbation_turns_a_non_pass_into_a_pass(
+    ratio: float, sd: float, pairs: int, bias: Any, dropped: Any, seed: int, how: Any, limits: Any
+) -> None:
     """Missing, NaN, duplicated or swapped evidence never makes a verdict better than it was, up to pass."""
     evidence = launches(ratio, sd=sd, pairs=pairs, seed=seed)
     shares = controls(pairs, bias=bias, dropped=dropped)
@@ -618,7 +623,7 @@ def test_no_perturbation_turns_a_non_pass_into_a_pass(ratio, sd, pairs, bias, dr
 
 
 @given(st.tuples(*[st.integers(0, 300)] * 4), st.floats(0, 0.2), st.sampled_from(["double", "zero", "one more"]))
-def test_no_perturbation_of_counts_turns_a_non_pass_into_a_pass(cells, limit, how):
+def test_no_perturbation_of_counts_turns_a_non_pass_into_a_pass(cells: tuple[Any, ...], limit: float, how: Any) -> None:
     """Counts that do not add up to the evaluation set are an error, whatever they would say."""
     total = sum(cells)
     factor = {"double": 2, "zero": 0, "one more": 1}[how]
@@ -628,12 +633,12 @@ def test_no_perturbation_of_counts_turns_a_non_pass_into_a_pass(cells, limit, ho
         assert one(found, budget("accuracy.top1", max_drop=limit)).verdict is Verdict.ERROR
 
 
-def test_a_verdict_is_a_function_of_its_inputs():
+def test_a_verdict_is_a_function_of_its_inputs() -> None:
     """The same measurement and budgets give the same document, byte for byte."""
     assert judge(measurement(), BUDGETS).content_digest() == judge(measurement(), BUDGETS).content_digest()
 
 
-def test_a_device_is_carried_into_the_verdict():
+def test_a_device_is_carried_into_the_verdict() -> None:
     """Device class and fingerprint, digests of both files and of the measurement are those of the evidence."""
     found = measurement()
     verdict = judge(found, BUDGETS)

@@ -43,7 +43,9 @@ PYPI = "https://pypi.org/simple"
         ("Pipfile.lock", "{}", "{ }", "library", "Pipfile.lock differs"),
     ],
 )  # fmt: skip
-def test_each_change_of_a_library_has_a_kind_and_words(path, base, head, kind, effect):
+def test_each_change_of_a_library_has_a_kind_and_words(
+    path: str, base: str, head: str | None, kind: str, effect: str
+) -> None:
     """Newer under the same demand, or added: told. Older, unpinned, from elsewhere, other files, removed: a waiver."""
     change = library_change(path, base.encode(), head.encode() if head is not None else None)
     assert (change.kind, change.budget) == (kind, path)
@@ -58,6 +60,6 @@ def test_each_change_of_a_library_has_a_kind_and_words(path, base, head, kind, e
         ("uv.lock", UV % ("1.2", PYPI, "1"), "# again" + UV % ("1.2", PYPI, "1")),
     ],
 )
-def test_what_asks_for_the_same_is_none(path, base, head):
+def test_what_asks_for_the_same_is_none(path: str, base: str, head: str) -> None:
     """Comments, order, spelling of names, and settings of other tools."""
     assert library_change(path, base.encode(), head.encode()) is None

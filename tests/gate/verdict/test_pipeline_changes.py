@@ -22,7 +22,7 @@ stages:
 """
 
 
-def test_as_long_as_it_takes_is_longer_than_any_limit():
+def test_as_long_as_it_takes_is_longer_than_any_limit() -> None:
     """From seconds to `auto` nothing is lost; back again is a change of the settings."""
     seconds, auto = Weighing(time_limit=86_400), Weighing(time_limit="auto")
     (longer,), (shorter,) = setting_changes(seconds, auto), setting_changes(auto, seconds)
@@ -43,7 +43,7 @@ def test_as_long_as_it_takes_is_longer_than_any_limit():
         ("time_limit", 600.0, "measured longer"),
     ],
 )
-def test_a_setting_that_differs_is_a_change(setting, value, kind):
+def test_a_setting_that_differs_is_a_change(setting: str, value: float, kind: str) -> None:
     """Each by its name with both values; only more time and more launches are harmless by default."""
     (change,) = setting_changes(Weighing(), Weighing(**{setting: value}))
     assert (change.kind, change.budget, change.accepts) == (kind, f"weighing.{setting}", f"{value:g}")
@@ -63,7 +63,7 @@ def test_a_setting_that_differs_is_a_change(setting, value, kind):
         ("  prepare:", "  prepared:", "the pipeline has no stage prepare any more"),
     ],
 )
-def test_a_stage_that_does_another_thing_is_a_change(old, new, effect):
+def test_a_stage_that_does_another_thing_is_a_change(old: str, new: str, effect: str) -> None:
     """Commands, dependencies that are gone, frozen stages, stages added and removed."""
     assert old in PIPELINE
     found = stage_changes(PIPELINE, PIPELINE.replace(old, new), "dvc.yaml")
@@ -82,19 +82,19 @@ def test_a_stage_that_does_another_thing_is_a_change(old, new, effect):
         ),
     ],
 )
-def test_what_asks_for_no_less_is_none(old, new):
+def test_what_asks_for_no_less_is_none(old: str, new: str) -> None:
     """More dependencies, descriptions, comments, order and formatting."""
     assert old in PIPELINE
     assert stage_changes(PIPELINE, PIPELINE.replace(old, new), "dvc.yaml") == []
 
 
-def test_a_pipeline_without_stages_is_one_clear_error():
+def test_a_pipeline_without_stages_is_one_clear_error() -> None:
     """A file that DVC would refuse too."""
     with pytest.raises(InputError, match="no stages"):
         stage_changes(PIPELINE, "stages: []", "dvc.yaml")
 
 
-def test_files_are_compared_by_content():
+def test_files_are_compared_by_content() -> None:
     """YAML by its values, others by their bytes; new, gone and different files are named, with what a waiver says."""
     assert file_change("workflow", "a.yml", b"on: push # now\njobs: {}", b"jobs: {}\non:   push\n") is None
     for base, head, effect in ((b"a: 1", b"a: 2", "differs"), (None, b"a: 1", "is new"), (b"a: 1", None, "is gone")):

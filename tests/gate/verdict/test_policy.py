@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from tests.gate.evidence import BUDGETS, budget, comparison, launches, measurement
-from weighbridge.core.documents import DeviceSection, PolicySection, RecipeSection
+from weighbridge.core.documents import Budget, Comparison, DeviceSection, PolicySection, RecipeSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.policy_changes import CHANGE_KINDS
 from weighbridge.gate.verdict.budget_changes import changes, under_base
@@ -49,25 +49,25 @@ LATENCY = budget("latency.p50", max_ratio=0.9)
         (budget("latency.p50", max_ratio=0.9, device="pi5"), LATENCY, []),
     ],
 )
-def test_each_weakening_has_a_name(base, head, kinds):
+def test_each_weakening_has_a_name(base: Budget, head: Budget, kinds: list[str]) -> None:
     """Loosened, removed, advisory, resolution, device, mode; tightening is free."""
     assert [change.kind for change in changes([base], [head])] == kinds
 
 
-def test_reordering_and_adding_budgets_is_free():
+def test_reordering_and_adding_budgets_is_free() -> None:
     """The same budgets in another order, with one more, loosen nothing."""
     assert changes(BUDGETS, [*reversed(BUDGETS), LATENCY]) == []
     assert changes(BUDGETS, BUDGETS) == []
 
 
-def test_a_stricter_twin_keeps_a_budget():
+def test_a_stricter_twin_keeps_a_budget() -> None:
     """Where two budgets limit one metric, removing the looser of them loosens nothing."""
     loose = budget("latency.p50", max_ratio=1.2)
     assert changes([LATENCY, loose], [LATENCY]) == []
     assert [change.kind for change in changes([LATENCY, loose], [loose])] == ["loosened"]
 
 
-def test_a_change_says_how_it_stood_and_how_it_stands():
+def test_a_change_says_how_it_stood_and_how_it_stands() -> None:
     """Both sides in one line each, for the report and for waivers."""
     (change,) = changes([LATENCY], [budget("latency.p50", max_ratio=1.5)])
     assert change.budget == "latency.p50 max_ratio against baseline"
@@ -75,7 +75,7 @@ def test_a_change_says_how_it_stood_and_how_it_stands():
     assert change.head == "max_ratio 1.5×, resolution 5%"
 
 
-def test_a_recipe_made_advisory_is_a_change():
+def test_a_recipe_made_advisory_is_a_change() -> None:
     """Its verdict counted and does not any more; the other way round is free."""
     counts = RecipeSection(steps=[{"share": {"bits": 2}}])
     advisory = RecipeSection(steps=[{"share": {"bits": 2}}], advisory=True)
@@ -84,7 +84,7 @@ def test_a_recipe_made_advisory_is_a_change():
     assert recipe_changes({"a": advisory}, {"b": counts}) == []
 
 
-def test_a_recipe_that_is_gone_or_renamed_or_without_a_target_is_a_change():
+def test_a_recipe_that_is_gone_or_renamed_or_without_a_target_is_a_change() -> None:
     """What is not judged any more cannot fail: removed, renamed, and one target of two, each by its name."""
     steps = [{"quantize": {"scheme": "fp16"}}]
     both, one = RecipeSection(steps=steps, target=["onnxruntime", "litert"]), RecipeSection(steps=steps)
@@ -99,7 +99,7 @@ def test_a_recipe_that_is_gone_or_renamed_or_without_a_target_is_a_change():
     assert recipe_changes({"a": one}, {"a": both, "b": one}) == []
 
 
-def test_the_policy_of_the_merge_base_says_what_needs_a_waiver():
+def test_the_policy_of_the_merge_base_says_what_needs_a_waiver() -> None:
     """A kind that the base only tells blocks nothing; what the head says of itself does not count."""
     tell = PolicySection(on_change={"loosened": "tell"})
     base, looser = [LATENCY], [budget("latency.p50", max_ratio=1.5)]
@@ -108,7 +108,7 @@ def test_the_policy_of_the_merge_base_says_what_needs_a_waiver():
         assert [change.blocks for change in found if change.kind == "loosened"] == [blocks]
 
 
-def test_a_weaker_policy_is_itself_a_change():
+def test_a_weaker_policy_is_itself_a_change() -> None:
     """A kind that needed a waiver and is only told, and waivers that may run longer; the other way round is free."""
     strict, weak = PolicySection(), PolicySection(on_change={"test examples removed": "tell"}, waiver_days=365)
     assert [(item.kind, item.budget, item.head) for item in rule_changes(strict, weak)] == [
@@ -119,7 +119,7 @@ def test_a_weaker_policy_is_itself_a_change():
     assert all(change.blocks for change in under_rules(rule_changes(strict, weak), strict))
 
 
-def test_every_kind_has_a_default_and_unknown_kinds_are_refused():
+def test_every_kind_has_a_default_and_unknown_kinds_are_refused() -> None:
     """Told by default: what adds examples or a policy, takes more time, or upgrades; a misspelt kind is one line."""
     assert {kind.name for kind in CHANGE_KINDS.values() if kind.default == "tell"} == {
         "project moved", "test examples added", "calibration", "baseline rebuilt", "measured longer", "gate code",
@@ -140,13 +140,13 @@ def test_every_kind_has_a_default_and_unknown_kinds_are_refused():
         (budget("latency.p50", max_ratio=0.9, device="pi5"), "pi5"),
     ],
 )
-def test_a_change_says_what_its_waiver_has_to_name(head, to):
+def test_a_change_says_what_its_waiver_has_to_name(head: Budget, to: str) -> None:
     """The value that is accepted, as it is written in params.yaml."""
     (change,) = changes([LATENCY], [head])
     assert change.accepts == to
 
 
-def test_a_device_taken_away_or_described_otherwise_is_a_change():
+def test_a_device_taken_away_or_described_otherwise_is_a_change() -> None:
     """A faster machine, or a harness that says what one wants to hear, would let through what this one does not."""
     pi = DeviceSection(address="ssh://pi", targets=["litert"])
     base = {"local": DeviceSection(), "pi": pi}
@@ -173,7 +173,7 @@ budgets:
 """
 
 
-def test_policies_are_read_from_text():
+def test_policies_are_read_from_text() -> None:
     """The merge base comes as text from Git; a policy's digest is over its budgets alone."""
     base, head = Policy.parse(PARAMS % 0.9, "base"), Policy.parse(PARAMS % 1.1, "head")
     assert [change.kind for change in policy_changes(base, head)] == ["loosened"]
@@ -181,13 +181,13 @@ def test_policies_are_read_from_text():
     assert Policy.parse(PARAMS % 0.9 + "# a comment", "again").digest() == base.digest()
 
 
-def test_a_broken_base_is_one_clear_error():
+def test_a_broken_base_is_one_clear_error() -> None:
     """A params.yaml that cannot be read in the merge base is named with its revision."""
     with pytest.raises(InputError, match="main"):
         Policy.parse(PARAMS.replace("metric", "metrik") % 0.9, "params.yaml at main")
 
 
-def test_the_old_limit_is_judged_beside_the_new_one():
+def test_the_old_limit_is_judged_beside_the_new_one() -> None:
     """A loosened budget, and one that was removed, say what they would have said of each model."""
     base = [budget("latency.p50", max_ratio=0.8), budget("size.bytes", max="100B")]
     head = [budget("latency.p50", max_ratio=0.9)]
@@ -200,26 +200,26 @@ def test_the_old_limit_is_judged_beside_the_new_one():
     assert change.under_base == {"int8": "error"}
 
 
-def slow():
+def slow() -> Comparison:
     """A candidate at 0.95 of its baseline."""
     return comparison(latency_p50=launches(0.95))
 
 
-def test_two_budgets_of_one_name_are_told_apart():
+def test_two_budgets_of_one_name_are_told_apart() -> None:
     """The base's limits of 0.8 and 0.95 on one metric: the one that was loosened is the one that is shown."""
     base = [budget("latency.p50", max_ratio=0.8), budget("latency.p50", max_ratio=0.95)]
     (change,) = under_base(changes(base, [base[1]]), base, {"int8": measurement()})
     assert change.under_base == {"int8": "fail"}
 
 
-def test_a_budget_of_another_device_says_nothing():
+def test_a_budget_of_another_device_says_nothing() -> None:
     """What the base did not judge on this device either has no outcome."""
     base = [budget("latency.p50", max_ratio=0.8, device="phone")]
     (change,) = under_base(changes(base, []), base, {"int8": measurement()})
     assert change.under_base == {}
 
 
-def test_a_merge_base_from_before_units_were_asked_for_is_read():
+def test_a_merge_base_from_before_units_were_asked_for_is_read() -> None:
     """`max: 5` was five seconds there: writing `5s` changes nothing, and writing `6s` loosens."""
     old = PARAMS.replace("max_ratio: %s", "max: 5")
     for head, kinds in (("5s", []), ("6s", ["loosened"]), ("4s", [])):
@@ -230,7 +230,7 @@ def test_a_merge_base_from_before_units_were_asked_for_is_read():
 
 
 @pytest.mark.parametrize("limit", [60, 1.5, "60"])
-def test_a_merge_base_whose_time_limit_has_no_unit_is_read_as_it_was(limit):
+def test_a_merge_base_whose_time_limit_has_no_unit_is_read_as_it_was(limit: float | str) -> None:
     """Nobody can correct what is merged; in the change itself the same line is refused."""
     content = {
         "model": {"name": "m", "factory": "a.b:c"},

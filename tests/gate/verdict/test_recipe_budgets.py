@@ -1,5 +1,8 @@
 """Budgets of one recipe: they take the place of common ones, and loosening them costs what loosening those costs."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from tests.gate.evidence import measurement
@@ -12,7 +15,7 @@ SIZE = {"metric": "size.bytes", "max": "200kB"}
 DROP = {"metric": "accuracy.top1", "max_drop": 0.01}
 
 
-def params(common=(SIZE, DROP), **own):
+def params(common: Sequence[dict[str, Any]] = (SIZE, DROP), **own: list[Any] | None) -> Params:
     """Recipes by name with their own budgets; None stands for none."""
     steps = [{"quantize": {"scheme": "fp16"}}]
     recipes = {
@@ -27,12 +30,12 @@ def params(common=(SIZE, DROP), **own):
     return parse(Params, content, "params.yaml")
 
 
-def loosened(base, head):
+def loosened(base: Params, head: Params) -> list[tuple[str, str, str]]:
     """What a change of params asks less for: budget, from, to."""
     return [(item.kind, item.budget, item.accepts) for item in policy_changes(Policy.of(base), Policy.of(head))]
 
 
-def test_an_own_budget_replaces_its_like_and_others_are_added():
+def test_an_own_budget_replaces_its_like_and_others_are_added() -> None:
     """By metric, rule and reference; the other recipes keep the common ones."""
     found = params(small=[{"metric": "size.bytes", "max": "50kB"}, {"metric": "macs", "max": 10}], big=None)
     assert [(item.metric, item.limit) for item in found.budgets_of("small")] == [
@@ -43,7 +46,7 @@ def test_an_own_budget_replaces_its_like_and_others_are_added():
     assert [item.limit for item in device.budgets_of("pi")] == [200_000, 0.01, 1_000_000]
 
 
-def test_a_wrong_own_budget_is_named_by_its_place():
+def test_a_wrong_own_budget_is_named_by_its_place() -> None:
     """As a common one is."""
     with pytest.raises(InputError, match=r"recipes\.small\.budgets\[0\]") as found:
         params(small=[{"metric": "size.byte", "max": "50kB"}])
@@ -66,19 +69,23 @@ def test_a_wrong_own_budget_is_named_by_its_place():
         ({"a": [{**SIZE, "max": "300kB"}]}, {"a": None}, []),
     ],
 )  # fmt: skip
-def test_what_a_recipe_was_held_to_may_not_get_less(base, head, expected):
+def test_what_a_recipe_was_held_to_may_not_get_less(
+    base: dict[str, list[dict[str, Any]] | None],
+    head: dict[str, list[Any] | None],
+    expected: list[tuple[str, str, str]],
+) -> None:
     """Against its own budgets in the merge base, or the common ones where it had none or is new."""
     assert loosened(params(**base), params(**head)) == expected
 
 
-def test_a_common_budget_that_is_loosened_is_named_once():
+def test_a_common_budget_that_is_loosened_is_named_once() -> None:
     """Also where a recipe with budgets of its own is held to it."""
     own = [{"metric": "macs", "max": 10}]
     looser = ({**SIZE, "max": "300kB"}, DROP)
     assert loosened(params(a=own), params(looser, a=own)) == [("loosened", "size.bytes max", "300kB")]
 
 
-def test_an_advisory_recipe_that_counts_now_is_held_to_the_common_budgets():
+def test_an_advisory_recipe_that_counts_now_is_held_to_the_common_budgets() -> None:
     """What it had of its own bound nothing."""
     lax = params(a=[{**SIZE, "max": "1MB"}], b=None)
     before = lax.model_copy(
@@ -87,14 +94,14 @@ def test_an_advisory_recipe_that_counts_now_is_held_to_the_common_budgets():
     assert loosened(before, lax) == [("loosened", "size.bytes max of recipe a", "1MB")]
 
 
-def test_the_digest_covers_own_budgets_and_is_what_it_was_without_them():
+def test_the_digest_covers_own_budgets_and_is_what_it_was_without_them() -> None:
     """A verdict that was made under other budgets does not follow from these."""
     bare, own = Policy.of(params(a=None)), Policy.of(params(a=[{**SIZE, "max": "50kB"}]))
     assert bare.digest() != own.digest()
     assert Policy(bare.budgets, {}).digest() == bare.digest()
 
 
-def test_the_report_says_what_the_old_limit_of_the_recipe_makes_of_todays_bytes():
+def test_the_report_says_what_the_old_limit_of_the_recipe_makes_of_todays_bytes() -> None:
     """The recipe's own, on its own measurement alone."""
     before, after = params(a=[{**SIZE, "max": "1B"}], b=None), params(a=None, b=None)
     changes = policy_changes(Policy.of(before), Policy.of(after))

@@ -3,9 +3,12 @@
 import builtins
 import contextlib
 import io
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from weighbridge.core.answers.decisions import UnfitError
 from weighbridge.gate.weighing import average_precision
@@ -14,7 +17,7 @@ from weighbridge.gate.weighing.average_precision import mean_average_precision
 pytest.importorskip("pycocotools")
 
 
-def scene(count=40, seed=0):
+def scene(count: int = 40, seed: int = 0) -> tuple[list[NDArray[Any]], NDArray[Any]]:
     """Labels (n, 4, 5), and detections that find most of them, some twice, some elsewhere."""
     rng = np.random.default_rng(seed)
     corner, size = rng.uniform(0, 80, (count, 4, 2)), rng.uniform(15, 60, (count, 4, 2))
@@ -28,7 +31,7 @@ def scene(count=40, seed=0):
     return [moved, scores, np.maximum(named, 0)], labels
 
 
-def test_every_image_once_is_cocos_value():
+def test_every_image_once_is_cocos_value() -> None:
     """To the last digit, over all thresholds and classes."""
     outputs, labels = scene()
     evaluated = average_precision._matched(outputs, labels)
@@ -40,7 +43,7 @@ def test_every_image_once_is_cocos_value():
     assert 0.1 < found(np.ones(40)) < 0.9
 
 
-def test_a_resample_counts_its_images_again():
+def test_a_resample_counts_its_images_again() -> None:
     """The value of images drawn twice is that of the data set with them twice."""
     outputs, labels = scene(12)
     chosen = np.array([0, 0, 3, 5, 5, 5, 7, 11])
@@ -49,7 +52,7 @@ def test_a_resample_counts_its_images_again():
     assert mean_average_precision(outputs, labels)(weights) == pytest.approx(again(np.ones(8)), abs=1e-2)
 
 
-def test_the_labelled_boxes_themselves_are_perfect_and_none_are_nothing():
+def test_the_labelled_boxes_themselves_are_perfect_and_none_are_nothing() -> None:
     """1 and 0."""
     _, labels = scene()
     outputs = [labels[..., 1:], np.where(labels[..., 0] >= 0, 0.9, 0), labels[..., 0]]
@@ -58,7 +61,7 @@ def test_the_labelled_boxes_themselves_are_perfect_and_none_are_nothing():
     assert mean_average_precision(outputs, labels)(np.ones(40)) == 0
 
 
-def test_what_it_needs_is_named(monkeypatch):
+def test_what_it_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels of their shape, a box among them, and the package."""
     outputs, labels = scene()
     for wrong, problem in (
@@ -70,7 +73,7 @@ def test_what_it_needs_is_named(monkeypatch):
             mean_average_precision(outputs, wrong)
     real = builtins.__import__
 
-    def without(name, *rest):
+    def without(name: str, *rest: Any) -> ModuleType:
         if name.startswith("pycocotools"):
             raise ImportError(name)
         return real(name, *rest)

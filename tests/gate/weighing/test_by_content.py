@@ -18,18 +18,18 @@ from weighbridge.gate.weighing.locked import weigh_locked
 ACCURACY = Budget(metric="accuracy.flips", max=0.5)
 
 
-def launches(found):
+def launches(found: Measurement) -> list[float] | None:
     return found.comparisons[0].metrics["latency.p50"].log_ratio
 
 
 @pytest.fixture
-def weighed(tmp_path):
+def weighed(tmp_path: Path) -> tuple[Measurement, ByContent]:
     """A measurement of two launches, and the store that it was written to."""
     store = ByContent(tmp_path / "cache")
     return weigh_locked(job_in(tmp_path, launches=2), tmp_path / "one.json", store=store), store
 
 
-def test_a_measurement_goes_on_in_another_clone(weighed, tmp_path):
+def test_a_measurement_goes_on_in_another_clone(weighed: tuple[Measurement, ByContent], tmp_path: Path) -> None:
     """Its launches are kept and counted; the earlier run stays named."""
     first, store = weighed
     again = weigh_locked(job_in(tmp_path, launches=3), tmp_path / "elsewhere.json", store=store)
@@ -38,13 +38,15 @@ def test_a_measurement_goes_on_in_another_clone(weighed, tmp_path):
     assert Measurement.read(store.path(job_in(tmp_path))) == again
 
 
-def test_a_remote_is_continued_and_wins_over_what_grew_apart(weighed, tmp_path):
+def test_a_remote_is_continued_and_wins_over_what_grew_apart(
+    weighed: tuple[Measurement, ByContent], tmp_path: Path
+) -> None:
     """What was shared first counts; a longer one is taken where it begins with all of it."""
     shared, store = weighed
     data = (tmp_path / "one.json").read_bytes()
     asked = []
 
-    def fetch(name):
+    def fetch(name: str) -> bytes:
         asked.append(name)
         return data
 
@@ -59,7 +61,7 @@ def test_a_remote_is_continued_and_wins_over_what_grew_apart(weighed, tmp_path):
     assert far.find(job, apart) == shared
 
 
-def changed(found, log_ratio):
+def changed(found: Measurement, log_ratio: list[float]) -> Measurement:
     """A measurement with other launches."""
     comparison = found.comparisons[0]
     taken = comparison.metrics["latency.p50"].model_copy(update={"log_ratio": log_ratio})
@@ -67,7 +69,7 @@ def changed(found, log_ratio):
     return found.model_copy(update={"comparisons": [comparison.model_copy(update={"metrics": metrics})]})
 
 
-def test_a_store_that_git_tracks_is_not_believed(tmp_path):
+def test_a_store_that_git_tracks_is_not_believed(tmp_path: Path) -> None:
     """A change that points DVC's cache at a folder of the repository brings its measurements along."""
     for words in (["init", "-q"], ["config", "user.email", "a@example.org"], ["config", "user.name", "A"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
@@ -82,7 +84,9 @@ def test_a_store_that_git_tracks_is_not_believed(tmp_path):
     assert store.path(job).read_bytes() == before
 
 
-def test_a_remote_that_gives_another_measurement_is_not_believed(weighed, tmp_path):
+def test_a_remote_that_gives_another_measurement_is_not_believed(
+    weighed: tuple[Measurement, ByContent], tmp_path: Path
+) -> None:
     """Its name says what it has to be about."""
     other = job_in(tmp_path / "two" if (tmp_path / "two").mkdir() is None else tmp_path)
     other = replace(other, device=describe({"WEIGHBRIDGE_DEVICE_CLASS": "other"}))
@@ -90,7 +94,7 @@ def test_a_remote_that_gives_another_measurement_is_not_believed(weighed, tmp_pa
     assert far.find(other, None) is None
 
 
-def test_another_budget_is_judged_from_the_measurement_that_there_is(tmp_path):
+def test_another_budget_is_judged_from_the_measurement_that_there_is(tmp_path: Path) -> None:
     """Nothing runs where it says all that is asked; what it does not say is measured, and nothing else."""
     store = ByContent(tmp_path / "cache")
     job = job_in(tmp_path, [SIZE, ACCURACY])
@@ -110,13 +114,13 @@ def test_another_budget_is_judged_from_the_measurement_that_there_is(tmp_path):
     assert not answered(first, replace(job, options=replace(job.options, code={"metric.py": "sha256:" + "0" * 64})))
 
 
-def test_an_open_question_is_not_answered(weighed, tmp_path):
+def test_an_open_question_is_not_answered(weighed: tuple[Measurement, ByContent], tmp_path: Path) -> None:
     """Two launches decide nothing at the limit."""
     first, _ = weighed
     assert not answered(first, job_in(tmp_path, launches=2))
 
 
-def test_the_same_bytes_of_another_recipe_are_that_recipes_measurement(tmp_path):
+def test_the_same_bytes_of_another_recipe_are_that_recipes_measurement(tmp_path: Path) -> None:
     """By content; the document names the recipe that asked."""
     store = ByContent(tmp_path / "cache")
     job = job_in(tmp_path, [SIZE])
@@ -125,7 +129,7 @@ def test_the_same_bytes_of_another_recipe_are_that_recipes_measurement(tmp_path)
     assert found.recipe == "b"
 
 
-def test_a_runtime_belongs_to_its_own_target(tmp_path):
+def test_a_runtime_belongs_to_its_own_target(tmp_path: Path) -> None:
     """Another version of LiteRT is another device for its files alone; older documents with all of them still count."""
     job = job_in(tmp_path, [SIZE])
     device = describe({})
@@ -139,7 +143,7 @@ def test_a_runtime_belongs_to_its_own_target(tmp_path):
     assert continues(found.model_copy(update={"device": upgraded}), job)
 
 
-def test_the_store_is_found_around_a_project(tmp_path):
+def test_the_store_is_found_around_a_project(tmp_path: Path) -> None:
     """In DVC's cache, wherever its configuration puts it; a folder without DVC has none."""
     assert ByContent.around(tmp_path) is None
     (tmp_path / ".dvc").mkdir()

@@ -1,9 +1,11 @@
 """Metrics by task, held to scikit-learn and to the definition."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import f1_score, jaccard_score, roc_auc_score
 
@@ -15,13 +17,15 @@ from weighbridge.gate.weighing.paired_answers import Answers
 RNG = np.random.default_rng(2)
 
 
-def measured(name, task, ours, theirs, labels=None, **keys):
+def measured(
+    name: str, task: str, ours: NDArray[Any], theirs: NDArray[Any], labels: NDArray[np.int64] | None = None, **keys: Any
+) -> Any:
     """The evidence of one metric; `ours` is the reference's output."""
     labels = np.zeros((len(ours), 0), np.float32) if labels is None else labels
     return accuracy.measure(name, Answers([ours], [theirs], labels, task=TaskSection(kind=task), **keys), seed=1)
 
 
-def test_labels_are_scored_as_scikit_learn_does():
+def test_labels_are_scored_as_scikit_learn_does() -> None:
     """Macro F1 and area under the curve over labels."""
     labels = (RNG.random((300, 4)) < 0.3).astype(np.int64)
     ours = (labels + RNG.standard_normal(labels.shape)).astype(np.float32) - 0.5
@@ -33,7 +37,7 @@ def test_labels_are_scored_as_scikit_learn_does():
     assert f1.candidate < f1.reference
 
 
-def test_pixels_are_scored_as_scikit_learn_does():
+def test_pixels_are_scored_as_scikit_learn_does() -> None:
     """Mean over classes of intersection over union; pixels of -100 left out."""
     labels = RNG.integers(0, 3, (40, 5, 5))
     ours = np.eye(3, dtype=np.float32)[labels].transpose(0, 3, 1, 2) + RNG.standard_normal((40, 3, 5, 5)) * 0.7
@@ -46,7 +50,7 @@ def test_pixels_are_scored_as_scikit_learn_does():
     assert found.candidate_resamples == found.reference_resamples
 
 
-def test_tokens_are_counted_without_padding():
+def test_tokens_are_counted_without_padding() -> None:
     """Accuracy and flips as shares of the tokens that count; sentences are drawn, not tokens."""
     labels = RNG.integers(0, 3, (60, 5))
     ours = np.eye(3, dtype=np.float32)[labels]
@@ -60,7 +64,7 @@ def test_tokens_are_counted_without_padding():
     assert isinstance(measured("accuracy.tokens", "token", ours, theirs), Absent)
 
 
-def test_an_agreement_that_is_yes_or_no_is_counted():
+def test_an_agreement_that_is_yes_or_no_is_counted() -> None:
     """So that a handful of examples, all alike, proves little; everything else is resampled."""
     scores = RNG.standard_normal((50, 3)).astype(np.float32)
     assert measured("agreement", "classification", scores, scores) == Proportions(
@@ -71,7 +75,7 @@ def test_an_agreement_that_is_yes_or_no_is_counted():
     assert found.reference == 1 > found.candidate > 0.8
 
 
-def test_the_neighbours_of_an_embedding_are_those_of_brute_force():
+def test_the_neighbours_of_an_embedding_are_those_of_brute_force() -> None:
     """Ten nearest by cosine; turned at random, few are found again, and a rotation finds all."""
     first = RNG.standard_normal((80, 12))
     turned = first @ np.linalg.qr(RNG.standard_normal((12, 12)))[0]
@@ -83,7 +87,7 @@ def test_the_neighbours_of_an_embedding_are_those_of_brute_force():
     assert recall(first, other, 0).mean() == pytest.approx(expected)
 
 
-def test_the_order_of_pairs_is_spearmans():
+def test_the_order_of_pairs_is_spearmans() -> None:
     """Over the drawn pairs; a resample counts a pair by both its examples."""
     first = RNG.standard_normal((60, 8))
     order = PairOrder(first, first + RNG.standard_normal(first.shape), 0)
@@ -96,7 +100,7 @@ def test_the_order_of_pairs_is_spearmans():
     assert order.value(np.ones(60)) == pytest.approx(spearmanr(*order.ranks).statistic)
 
 
-def test_one_score_has_slices_and_flips():
+def test_one_score_has_slices_and_flips() -> None:
     """A yes-and-no classifier is a classifier in every respect."""
     labels = RNG.integers(0, 2, 200)
     ours = (labels[:, None] * 0.8 + 0.1).astype(np.float32)
@@ -109,7 +113,7 @@ def test_one_score_has_slices_and_flips():
     assert "needs labels 0 and 1" in accuracy.measure("accuracy.top1", three, seed=0).reason
 
 
-def test_a_metric_of_another_task_has_a_reason():
+def test_a_metric_of_another_task_has_a_reason() -> None:
     """Not an error of the program, and no evidence."""
     scores = RNG.standard_normal((50, 3)).astype(np.float32)
     found = measured("accuracy.miou", "classification", scores, scores, RNG.integers(0, 3, 50))

@@ -1,12 +1,14 @@
 """Texts in a weighing and in its report: beginnings of the test set, both continuations, nothing that decides."""
 
 import re
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from onnx import numpy_helper
 
 from tests.gate.measure.test_tokens import CACHED, language, texts, told
-from weighbridge.core.documents import Budget, TaskSection, Verdict, Weighing
+from weighbridge.core.documents import Budget, Measurement, TaskSection, Verdict, Weighing
 from weighbridge.core.documents.text_sample import TextSample
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import load_model
@@ -19,31 +21,33 @@ from weighbridge.gate.report.to_markdown import render
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.verdict.pipeline_changes import setting_changes
 from weighbridge.gate.weighing.continued_texts import decoder
-from weighbridge.gate.weighing.job import JobOptions, Source, read_job
+from weighbridge.gate.weighing.job import Job, JobOptions, Source, read_job
 from weighbridge.gate.weighing.weigh import weigh
 
 LETTERS = "tests.gate.weighing.test_continued_texts:letters"
 HOSTILE = "<img src=x> @all | `a` ![b](http://c)\n# d"
 
 
-def letters(tokens):
+def letters(tokens: Any) -> str:
     """A letter for each token, and what a model might write to hurt a reader."""
     return HOSTILE + "".join("abcdefghijk"[token] for token in tokens)
 
 
-def broken(tokens):
+def broken(tokens: object) -> NoReturn:
     raise RuntimeError("no tokenizer")
 
 
-def numbers(tokens):
+def numbers(tokens: Any) -> Any:
     return tokens
 
 
-def sample(**more):
+def sample(**more: str) -> TextSample:
     return TextSample.model_validate({"prompts": 2, "prompt_tokens": 5, "tokens": 7, "decode": LETTERS, **more})
 
 
-def job(folder, *, task="language-model", asked=None, inputs=CACHED):
+def job(
+    folder: Path, *, task: str = "language-model", asked: Any = None, inputs: dict[str, dict[str, str | bool]] = CACHED
+) -> Job:
     """A model beside one whose likeliest tokens are others."""
     path = language(folder / "baseline.onnx")
     model = load_model(path)
@@ -61,13 +65,13 @@ def job(folder, *, task="language-model", asked=None, inputs=CACHED):
 
 
 @pytest.fixture(scope="module")
-def weighed(tmp_path_factory):
+def weighed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Measurement]:
     """A job and its measurement."""
     made = job(tmp_path_factory.mktemp("texts"))
     return made, weigh(made)
 
 
-def test_both_models_continue_the_same_beginnings(weighed):
+def test_both_models_continue_the_same_beginnings(weighed: tuple[Job, Measurement]) -> None:
     """The first and the last text; how long they are one is counted; the budget alone decides."""
     made, measurement = weighed
     assert measurement.faults == []
@@ -83,7 +87,7 @@ def test_both_models_continue_the_same_beginnings(weighed):
     assert judge(measurement, made.budgets).verdict is Verdict.PASS
 
 
-def test_the_report_shows_them_side_by_side_and_no_markup_of_theirs(weighed):
+def test_the_report_shows_them_side_by_side_and_no_markup_of_theirs(weighed: tuple[Job, Measurement]) -> None:
     """Folded; a model's text is hostile text."""
     made, measurement = weighed
     report = Report(Verdict.PASS, [Entry("int4", judge(measurement, made.budgets), measurement)], model="lm")
@@ -103,7 +107,7 @@ def test_the_report_shows_them_side_by_side_and_no_markup_of_theirs(weighed):
     assert "&lt;img" in html
 
 
-def test_a_model_that_takes_no_other_number_of_tokens_is_weighed_without(tmp_path):
+def test_a_model_that_takes_no_other_number_of_tokens_is_weighed_without(tmp_path: Path) -> None:
     """The note says why."""
     made = job(tmp_path, inputs={"past": {"carry": "present"}, "tokens": {"constant": False}})
     fixed = language(tmp_path / "baseline.onnx", tokens=24)
@@ -117,7 +121,7 @@ def test_a_model_that_takes_no_other_number_of_tokens_is_weighed_without(tmp_pat
     assert measurement.faults == []
 
 
-def test_texts_belong_to_language_models(tmp_path):
+def test_texts_belong_to_language_models(tmp_path: Path) -> None:
     """A classifier's likeliest class is no token."""
     with pytest.raises(InputError, match=r"weighing.sample: texts belong to the task language-model"):
         job(tmp_path, task="token")
@@ -127,14 +131,14 @@ def test_texts_belong_to_language_models(tmp_path):
     ("function", "words"),
     [("broken", "failed: RuntimeError('no tokenizer')"), ("numbers", "gave list, not text"), ("missing", "missing")],
 )
-def test_a_function_that_gives_no_text_is_named(function, words):
+def test_a_function_that_gives_no_text_is_named(function: str, words: str) -> None:
     """With the key in the file."""
     with pytest.raises(InputError, match=re.escape(words)) as caught:
         decoder(sample(decode=LETTERS.replace("letters", function)))([1])
     assert str(caught.value).startswith("weighing.sample.decode")
 
 
-def test_bytes_are_text_and_larger_tokens_are_not():
+def test_bytes_are_text_and_larger_tokens_are_not() -> None:
     """What is no UTF-8 is replaced."""
     decode = decoder(sample(decode="bytes"))
     assert decode([104, 195, 164, 255]) == "hä\ufffd"
@@ -142,7 +146,7 @@ def test_bytes_are_text_and_larger_tokens_are_not():
         decode([256])
 
 
-def test_a_sample_is_no_setting_that_decides():
+def test_a_sample_is_no_setting_that_decides() -> None:
     """Asking for one needs no waiver; asking for more launches is told as ever."""
     assert setting_changes(Weighing(), Weighing(sample=sample())) == []
     assert len(setting_changes(Weighing(), Weighing(sample=sample(), launches=60))) == 1

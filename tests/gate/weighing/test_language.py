@@ -1,7 +1,10 @@
 """Metrics of language models, held to their definitions token by token."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.special import log_softmax
 from scipy.stats import entropy
 
@@ -20,19 +23,25 @@ COUNTED = NEXT != -100
 
 
 @pytest.fixture(autouse=True)
-def _few(monkeypatch):
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Resamples, and tokens at once so few that there are several parts."""
     monkeypatch.setattr(bootstrap, "RESAMPLES", 200)
     monkeypatch.setattr("weighbridge.gate.weighing.language.ROWS", 32)
 
 
-def measured(name, ours=LOGITS, theirs=MOVED, labels=NEXT, **task):
+def measured(
+    name: str,
+    ours: NDArray[np.float32] = LOGITS,
+    theirs: NDArray[Any] = MOVED,
+    labels: NDArray[np.float32 | np.int64] = NEXT,
+    **task: Any,
+) -> Any:
     """The evidence of one metric; `ours` is the baseline's output."""
     section = TaskSection(kind="language-model", **task)
     return accuracy.measure(name, Answers([ours], [theirs], labels, task=section), seed=1)
 
 
-def test_surprise_is_the_mean_over_tokens_in_bits():
+def test_surprise_is_the_mean_over_tokens_in_bits() -> None:
     """Padding left out, and perplexity two to its power; both models on the same resamples."""
     logs = [log_softmax(logits.astype(float), axis=-1)[COUNTED] for logits in (LOGITS, MOVED)]
     bits = [-log[np.arange(len(log)), NEXT[COUNTED]].mean() / np.log(2) for log in logs]
@@ -44,7 +53,7 @@ def test_surprise_is_the_mean_over_tokens_in_bits():
     assert same.candidate_resamples == same.reference_resamples
 
 
-def test_divergence_is_scipys_of_the_baseline_from_the_candidate():
+def test_divergence_is_scipys_of_the_baseline_from_the_candidate() -> None:
     """Mean, 99th percentile and largest over the tokens that count; 0 for the baseline itself."""
     ours, theirs = (np.exp(log_softmax(logits.astype(float), axis=-1))[COUNTED] for logits in (LOGITS, MOVED))
     each = entropy(ours, theirs, axis=-1)
@@ -59,14 +68,14 @@ def test_divergence_is_scipys_of_the_baseline_from_the_candidate():
     assert max(measured("lm.kld.max").candidate_resamples) <= float(f"{each.max():.7g}")
 
 
-def test_the_same_likeliest_token_is_a_share_of_tokens():
+def test_the_same_likeliest_token_is_a_share_of_tokens() -> None:
     """Which the task takes for agreement as well."""
     same = (LOGITS.argmax(-1) == MOVED.argmax(-1))[COUNTED].mean()
     assert measured("lm.same_top").candidate == pytest.approx(same)
     assert measured("agreement").candidate == pytest.approx(same)
 
 
-def test_documents_are_drawn_and_not_tokens():
+def test_documents_are_drawn_and_not_tokens() -> None:
     """Where all tokens of a document go the same way, bounds are as wide as documents scatter, not as tokens do."""
     flat = np.zeros_like(LOGITS)
     moved = flat.copy()
@@ -78,7 +87,7 @@ def test_documents_are_drawn_and_not_tokens():
     assert by_document > 1.8 * by_token
 
 
-def test_probabilities_so_sharp_that_they_overflow_stay_numbers():
+def test_probabilities_so_sharp_that_they_overflow_stay_numbers() -> None:
     """Logits of a thousand: a log of zero would be infinite."""
     sharp = LOGITS * 1000
     assert np.isfinite(measured("lm.kld", sharp, -sharp).candidate)
@@ -95,21 +104,21 @@ def test_probabilities_so_sharp_that_they_overflow_stay_numbers():
         ("lm.kld", {"ours": LOGITS[:, 0]}, "gives no logits"),
     ],
 )
-def test_what_does_not_fit_has_a_reason(name, changes, said):
+def test_what_does_not_fit_has_a_reason(name: str, changes: dict[str, Any], said: str) -> None:
     """And is no evidence."""
     found = measured(name, **changes)
     assert isinstance(found, Absent)
     assert said in found.reason
 
 
-def test_divergence_needs_no_labels():
+def test_divergence_needs_no_labels() -> None:
     """A file that nobody has text for is held to the baseline all the same."""
     nothing = np.zeros((DOCUMENTS, 0), np.float32)
     assert measured("lm.kld", labels=nothing).candidate > 0
     assert isinstance(measured("lm.nll", labels=nothing), Absent)
 
 
-def test_rounding_to_fewer_bits_is_ranked_in_every_resample():
+def test_rounding_to_fewer_bits_is_ranked_in_every_resample() -> None:
     """A ladder of noise: half, eight, four and three bits, by their mean divergence."""
     ladder = [measured("lm.kld", theirs=LOGITS + scale * (MOVED - LOGITS)) for scale in (0.002, 0.05, 0.5, 1.0)]
     resamples = np.array([step.candidate_resamples for step in ladder])

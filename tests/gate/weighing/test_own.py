@@ -1,9 +1,11 @@
 """Metrics of the user's own, and examples that belong together."""
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from weighbridge.core.documents import Budget, Resampled
 from weighbridge.core.errors import MeasurementError
@@ -17,26 +19,26 @@ OURS = (LABELS + 0.1 * RNG.standard_normal(300)).astype(np.float32)
 THEIRS = (OURS + 0.2).astype(np.float32)
 
 
-def errors(outputs, labels):
+def errors(outputs: list[NDArray[Any]], labels: NDArray[Any]) -> Any:
     """One number for each example: its absolute error."""
     return np.abs(outputs[0] - labels)
 
 
-def mean_error(outputs, labels):
+def mean_error(outputs: list[NDArray[Any]], labels: NDArray[Any]) -> float:
     """One number for all."""
     return float(errors(outputs, labels).mean())
 
 
-def answers(**keys):
+def answers(**keys: dict[str, str]) -> Answers:
     slices = {"low": LABELS < 0, "high": LABELS >= 0}
     return Answers([OURS], [THEIRS], LABELS, slices, **keys)
 
 
-def test_one_number_for_each_example_is_the_mean_and_its_resamples():
+def test_one_number_for_each_example_is_the_mean_and_its_resamples() -> None:
     """The same evidence as the mean of all, from one call for each model."""
     called = []
 
-    def counted(outputs, labels):
+    def counted(outputs: list[NDArray[Any]], labels: NDArray[Any]) -> Any:
         called.append(len(labels))
         return errors(outputs, labels)
 
@@ -47,7 +49,7 @@ def test_one_number_for_each_example_is_the_mean_and_its_resamples():
     np.testing.assert_allclose(each.candidate_resamples, whole.candidate_resamples, rtol=1e-5)
 
 
-def test_a_users_metric_has_slices_and_the_examples_that_lost_most():
+def test_a_users_metric_has_slices_and_the_examples_that_lost_most() -> None:
     """Direction comes from the budget: of an error, lower is better."""
     by_slice = own.slice_scores("mine:e", answers(), mean_error)
     assert set(by_slice) == {"low", "high"}
@@ -60,20 +62,20 @@ def test_a_users_metric_has_slices_and_the_examples_that_lost_most():
     assert own.worsened("mine:e", answers(), mean_error) == []
 
 
-def test_a_metric_that_hangs_is_interrupted(monkeypatch):
+def test_a_metric_that_hangs_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault that names it, in bounded time."""
     monkeypatch.setattr(own, "CALL_SECONDS", 0.2)
     with pytest.raises(MeasurementError, match=r"took longer than 0\.2 s for one call"):
         accuracy.measure("mine:slow", answers(), seed=0, user=lambda outputs, labels: time.sleep(60))
 
 
-def test_numbers_for_other_than_each_example_are_a_fault():
+def test_numbers_for_other_than_each_example_are_a_fault() -> None:
     """Neither one nor one each."""
     with pytest.raises(MeasurementError, match=r"answered numbers of shape \(2,\) for 300 examples"):
         accuracy.measure("mine:two", answers(), seed=0, user=lambda outputs, labels: np.zeros(2))
 
 
-def test_a_budget_says_which_way_is_better():
+def test_a_budget_says_which_way_is_better() -> None:
     """A drop needs higher; turning the direction round is a policy change."""
     lower = Budget(metric="mine:e", max_ratio=1.1, better="lower")
     assert lower.quantity.better == "lower"
@@ -86,7 +88,7 @@ def test_a_budget_says_which_way_is_better():
     assert change.kind == "direction"
 
 
-def test_groups_are_drawn_whole():
+def test_groups_are_drawn_whole() -> None:
     """Fifty copies of six examples: an interval over single ones would be seven times too narrow."""
     right = np.repeat(RNG.random(6) < 0.5, 50)
     right[:50], right[50:100] = True, False
@@ -107,7 +109,7 @@ def test_groups_are_drawn_whole():
     assert (flips.reference, flips.candidate) == (0, pytest.approx(1 - right.mean()))
 
 
-def test_a_group_comes_with_all_its_examples():
+def test_a_group_comes_with_all_its_examples() -> None:
     """Of any sizes, in any order, by text or number; each example once where each group is chosen once."""
     clusters = bootstrap.Clusters.of(np.array([7, 3, 7, 9, 3, 7]))
     assert [list(part) for part in clusters.members] == [[1, 4], [0, 2, 5], [3]]

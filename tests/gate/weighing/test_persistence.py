@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -16,7 +18,7 @@ from weighbridge.gate.measure.launches import LaunchProtocol
 from weighbridge.gate.measure.machine_lock import lock_of, lock_path, machine_lock
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
-from weighbridge.gate.weighing.job import JobOptions, Source, read_job
+from weighbridge.gate.weighing.job import Job, JobOptions, Source, read_job
 from weighbridge.gate.weighing.locked import times, weigh_locked
 from weighbridge.gate.weighing.weigh import weigh
 
@@ -26,7 +28,7 @@ AT_THE_LIMIT = Budget(metric="latency.p50", max_ratio=1.0)
 SIZE = Budget(metric="size.bytes", max_ratio=2.0)
 
 
-def job_in(folder, budgets=(AT_THE_LIMIT,), **weighing):
+def job_in(folder: Path, budgets: Sequence[Budget] = (AT_THE_LIMIT,), **weighing: int) -> Job:
     """Two models of one cost: at a limit of 1.0 nothing is decided for as long as there are launches."""
     source = Source(
         linear(folder / "baseline.onnx", padding=100),
@@ -52,7 +54,7 @@ weigh_locked(job_in(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
-def launches_in(target):
+def launches_in(target: Path) -> Any:
     """The log ratios written so far."""
     if not target.exists():
         return []
@@ -60,7 +62,7 @@ def launches_in(target):
     return found.log_ratio if found else []
 
 
-def start_and_kill(folder, target, least):
+def start_and_kill(folder: Path, target: Path, least: int) -> Any:
     """Weigh in a process of its own until more than `least` launches are written, then kill it without warning."""
     process = subprocess.Popen([sys.executable, "-c", CHILD, str(folder), str(target)], cwd=ROOT)
     deadline = time.monotonic() + 120
@@ -73,7 +75,9 @@ def start_and_kill(folder, target, least):
     return launches_in(target)
 
 
-def test_a_killed_weighing_loses_no_launch_and_its_error_budget_goes_on(tmp_path, monkeypatch):
+def test_a_killed_weighing_loses_no_launch_and_its_error_budget_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGKILL twice between looks: what was written stays, in order, and the re-run stops at the same last look."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     target = tmp_path / "out" / "measurement.json"
@@ -99,11 +103,11 @@ class Killed(BaseException):
     """What nothing catches."""
 
 
-def test_every_launch_is_handed_over_before_the_next(tmp_path):
+def test_every_launch_is_handed_over_before_the_next(tmp_path: Path) -> None:
     """After n launches the n-th document holds n of them, and whoever ends the run keeps the last."""
     seen = []
 
-    def keep(measurement):
+    def keep(measurement: Measurement) -> None:
         seen.append(len(measurement.comparisons[0].metrics["latency.p50"].log_ratio))
         if len(seen) == 3:
             raise Killed
@@ -113,13 +117,13 @@ def test_every_launch_is_handed_over_before_the_next(tmp_path):
     assert seen == [1, 2, 3]
 
 
-def test_a_disk_that_is_full_keeps_the_measurement_of_before(tmp_path, monkeypatch):
+def test_a_disk_that_is_full_keeps_the_measurement_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails in the middle leaves the last whole document and ends the run with an error."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     target = tmp_path / "measurement.json"
     first = weigh_locked(job_in(tmp_path, launches=2), target)
 
-    def full(handle):
+    def full(handle: object) -> NoReturn:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -129,7 +133,7 @@ def test_a_disk_that_is_full_keeps_the_measurement_of_before(tmp_path, monkeypat
     assert [path.name for path in tmp_path.glob("*measurement*")] == ["measurement.json"]
 
 
-def test_only_what_is_timed_waits_for_the_machine(tmp_path, monkeypatch):
+def test_only_what_is_timed_waits_for_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes and accuracy are weighed while another gate holds the machine; launches are not."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     untimed, timed = job_in(tmp_path, [SIZE]), job_in(tmp_path, launches=1)
@@ -144,13 +148,13 @@ def test_only_what_is_timed_waits_for_the_machine(tmp_path, monkeypatch):
     assert not (tmp_path / "timed.json").exists()
 
 
-def stop_waiting(stage, *_):
+def stop_waiting(stage: str, *_: object) -> None:
     """End the wait."""
     if stage == "waiting":
         raise Killed
 
 
-def test_two_gates_never_write_one_document_at_once(tmp_path, monkeypatch):
+def test_two_gates_never_write_one_document_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Untimed weighings of one measurement take turns too: launches that the other took are not lost."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     target = tmp_path / "measurement.json"

@@ -1,10 +1,11 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from tests.documents import device
-from weighbridge.core.documents import Budget, Comparison, Measurement, Protocol, Weighed, Weighing
+from weighbridge.core.documents import Budget, Comparison, Measurement, Protocol, RecipeVerdict, Weighed, Weighing
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.statistics import LOOKS
 from weighbridge.gate.verdict.judge import judge
@@ -21,16 +22,16 @@ P50 = Budget(metric="latency.p50", max_ratio=1.05)
 class Machine:
     """Launches of known ratio, each taking a second of a clock that does not run."""
 
-    def __init__(self, ratio, sd=0.01, dropped=0.0):
+    def __init__(self, ratio: float, sd: float = 0.01, dropped: float = 0.0) -> None:
         self.ratio, self.sd, self.dropped = ratio, sd, dropped
         self.now = 0.0
         self.controls = []
         self.metrics = []
 
-    def clock(self):
+    def clock(self) -> float:
         return self.now
 
-    def launch(self, setup, metrics, rng, *, control):
+    def launch(self, setup: object, metrics: frozenset[str], rng: np.random.Generator, *, control: bool) -> Launch:
         self.now += 1.0
         self.controls.append(control)
         self.metrics.append(metrics)
@@ -44,7 +45,7 @@ class Machine:
         return Launch(values, ratios, dict.fromkeys(names, 500), self.dropped)
 
 
-def measurement(accumulator):
+def measurement(accumulator: Accumulator) -> Measurement:
     return Measurement(
         baseline=BASELINE,
         candidate=CANDIDATE,
@@ -71,7 +72,15 @@ def measurement(accumulator):
     )
 
 
-def weigh(machine, budgets=(P50,), *, accumulator=None, time_limit=1e9, thorough=False, most=54):
+def weigh(
+    machine: Machine,
+    budgets: Sequence[Budget] = (P50,),
+    *,
+    accumulator: Accumulator | None = None,
+    time_limit: float = 1e9,
+    thorough: bool = False,
+    most: int = 54,
+) -> tuple[bool, Accumulator | None, RecipeVerdict]:
     accumulator = accumulator or Accumulator("baseline", BASELINE, "baseline")
     sampling = Sampling(
         None,
@@ -89,7 +98,7 @@ def weigh(machine, budgets=(P50,), *, accumulator=None, time_limit=1e9, thorough
 
 
 @pytest.mark.parametrize(("ratio", "verdict"), [(0.9, "pass"), (1.0, "pass"), (1.3, "fail")])
-def test_clear_cases_end_at_the_first_look(ratio, verdict):
+def test_clear_cases_end_at_the_first_look(ratio: float, verdict: str) -> None:
     """Ten launch pairs, not one more."""
     done, accumulator, found = weigh(Machine(ratio))
     assert done
@@ -97,7 +106,7 @@ def test_clear_cases_end_at_the_first_look(ratio, verdict):
     assert accumulator.count("latency.p50") == LOOKS[0]
 
 
-def test_a_value_at_the_limit_is_measured_to_the_last_look_and_stays_inconclusive():
+def test_a_value_at_the_limit_is_measured_to_the_last_look_and_stays_inconclusive() -> None:
     """Fifty-four pairs, no verdict by exhaustion."""
     done, accumulator, found = weigh(Machine(1.05))
     assert not done or found.verdict == "inconclusive"
@@ -105,7 +114,7 @@ def test_a_value_at_the_limit_is_measured_to_the_last_look_and_stays_inconclusiv
     assert found.verdict == "inconclusive"
 
 
-def test_the_time_limit_ends_the_measuring_without_a_verdict():
+def test_the_time_limit_ends_the_measuring_without_a_verdict() -> None:
     """Whole launches only, and none that would end beyond the limit."""
     machine = Machine(1.0)
     done, accumulator, found = weigh(machine, time_limit=7.5)
@@ -115,7 +124,7 @@ def test_the_time_limit_ends_the_measuring_without_a_verdict():
     assert found.verdict == "inconclusive"
 
 
-def test_a_plan_is_said_after_the_first_launch_and_the_measuring_goes_on_to_the_last_look():
+def test_a_plan_is_said_after_the_first_launch_and_the_measuring_goes_on_to_the_last_look() -> None:
     """By the price of one launch pair; without a plan nothing is said."""
     heard = []
     for plans in (True, False):
@@ -145,7 +154,7 @@ def test_a_plan_is_said_after_the_first_launch_and_the_measuring_goes_on_to_the_
     )
 
 
-def test_every_fourth_launch_has_a_second_baseline_and_six_of_the_first_ten():
+def test_every_fourth_launch_has_a_second_baseline_and_six_of_the_first_ten() -> None:
     """The null control is part of the measurement, not an option, and it can speak at the first look."""
     machine = Machine(1.05)
     _, accumulator, _ = weigh(machine)
@@ -154,7 +163,7 @@ def test_every_fourth_launch_has_a_second_baseline_and_six_of_the_first_ten():
     assert len(accumulator.null) == 14
 
 
-def test_controls_are_counted_over_timed_launches_only():
+def test_controls_are_counted_over_timed_launches_only() -> None:
     """Launches for memory have no bursts to compare: those for latency, added later, bring their own controls."""
     accumulator = Accumulator("baseline", BASELINE, "baseline")
     weigh(Machine(1.0), (Budget(metric="memory.peak", max_ratio=1.05),), accumulator=accumulator)
@@ -165,7 +174,7 @@ def test_controls_are_counted_over_timed_launches_only():
     assert found.verdict == "pass"
 
 
-def test_weighing_again_continues_and_never_starts_afresh():
+def test_weighing_again_continues_and_never_starts_afresh() -> None:
     """A decided measurement takes no further launch; an open one goes on at the next pair, up to the last look."""
     _, first, _ = weigh(Machine(1.05), time_limit=20)
     assert first.count("latency.p50") == 20
@@ -182,7 +191,7 @@ def test_weighing_again_continues_and_never_starts_afresh():
     assert found.verdict == "inconclusive"
 
 
-def test_rerunning_until_green_does_not_work():
+def test_rerunning_until_green_does_not_work() -> None:
     """Twenty re-runs of a candidate just beyond its limit: never a pass, never more than the last look's pairs."""
     accumulator = Accumulator("baseline", BASELINE, "baseline")
     for _ in range(20):
@@ -194,7 +203,7 @@ def test_rerunning_until_green_does_not_work():
     assert accumulator.count("latency.p50") <= LOOKS[-1]
 
 
-def test_a_failed_budget_ends_the_measuring_of_the_others_unless_all_are_asked_for():
+def test_a_failed_budget_ends_the_measuring_of_the_others_unless_all_are_asked_for() -> None:
     """The hopeless case costs ten launches, sixteen where two budgets share the error; `--all` goes on."""
     advisory = Budget(metric="cold_start", max_ratio=1.3, required=False)
     _, accumulator, found = weigh(Machine(1.3), (P50, advisory))
@@ -208,7 +217,7 @@ def test_a_failed_budget_ends_the_measuring_of_the_others_unless_all_are_asked_f
     assert accumulator.count("cold_start") == LOOKS[-1]
 
 
-def test_advisory_budgets_get_the_first_look_and_no_more():
+def test_advisory_budgets_get_the_first_look_and_no_more() -> None:
     """What decides nothing does not hold the gate up."""
     budgets = (P50, Budget(metric="cold_start", max_ratio=1.0, required=False))
     _, accumulator, found = weigh(Machine(1.0), budgets)
@@ -216,21 +225,21 @@ def test_advisory_budgets_get_the_first_look_and_no_more():
     assert accumulator.count("cold_start") == LOOKS[0]
 
 
-def test_a_disturbed_machine_is_inconclusive():
+def test_a_disturbed_machine_is_inconclusive() -> None:
     """More than 30 % of the bursts dropped: no verdict, whatever the numbers say."""
     for ratio in (0.8, 1.4):
         _, _, found = weigh(Machine(ratio, dropped=0.4))
         assert found.verdict == "inconclusive"
 
 
-def test_end_to_end_is_launched_apart():
+def test_end_to_end_is_launched_apart() -> None:
     """Its bursts run other code than those of the model alone."""
     machine = Machine(1.0)
     weigh(machine, (P50, Budget(metric="latency.end_to_end", max_ratio=1.1)))
     assert {frozenset({"latency.p50"}), frozenset({"latency.end_to_end"})} == set(machine.metrics)
 
 
-def test_the_same_bytes_need_no_launch_for_relative_limits():
+def test_the_same_bytes_need_no_launch_for_relative_limits() -> None:
     """Only an absolute limit still needs the clock."""
     absolute = Budget(metric="latency.p50", max="5ms")
     assert first_needs([P50], {"baseline": True}, {}) == []
@@ -240,7 +249,7 @@ def test_the_same_bytes_need_no_launch_for_relative_limits():
     assert first_needs([stable], {"baseline": False}, {}) == []
 
 
-def test_launch_orders_differ_from_launch_to_launch_and_repeat_with_the_seed():
+def test_launch_orders_differ_from_launch_to_launch_and_repeat_with_the_seed() -> None:
     """Randomness comes from the seed and the launch's number alone."""
     drawn = []
     for _ in range(2):

@@ -1,8 +1,12 @@
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.models import adapter, examples, linear, weights
@@ -18,7 +22,7 @@ from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing.continuing import continues
 from weighbridge.gate.weighing.default_limits import default_budgets
-from weighbridge.gate.weighing.job import JobOptions, Source, read_job, with_metrics
+from weighbridge.gate.weighing.job import Job, JobOptions, Source, read_job, with_metrics
 from weighbridge.gate.weighing.weigh import weigh
 
 QUICK = LaunchProtocol(warm_seconds=0.0, rounds=10, fewest_rounds=5, launch_seconds=0.2)
@@ -34,10 +38,19 @@ PLAIN = "return [x @ w]"
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch):
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
     """A job for a baseline and a candidate with the given weights; runs on the runtime given as a function body."""
 
-    def job(budgets, candidate=None, *, padding=0, run=None, stable=None, count=400, **rest):
+    def job(
+        budgets: list[Budget],
+        candidate: NDArray[Any] | None = None,
+        *,
+        padding: int = 0,
+        run: str | None = None,
+        stable: Path | None = None,
+        count: int = 400,
+        **rest: float | bool | dict[str, str],
+    ) -> Job:
         if run is not None:
             # The baseline is recognised by its folder's number and stays honest.
             body = f"if self.honest: return [x @ self.w]\n{run}"
@@ -60,13 +73,13 @@ def make(tmp_path, monkeypatch):
     return job
 
 
-def test_words_where_the_file_says_scores_are_a_fault(make):
+def test_words_where_the_file_says_scores_are_a_fault(make: Callable[..., Job]) -> None:
     """Text is an answer only of a file that says so."""
     job = make([TOP1], run="return [(x @ w).astype(str)]")
     assert weigh(job).faults == ["candidate: output 'scores' is float32, and its answers are not"]
 
 
-def test_a_candidate_like_its_baseline_passes(make):
+def test_a_candidate_like_its_baseline_passes(make: Callable[..., Job]) -> None:
     """Facts, answers and launches of two files through onnxruntime, and a verdict over them."""
     job = make([SIZE, P50, TOP1], weights() * np.float32(2))
     seen = []
@@ -84,7 +97,7 @@ def test_a_candidate_like_its_baseline_passes(make):
     assert {stage for stage, *_ in seen} == {"accuracy", "weigh"}
 
 
-def test_a_candidate_that_is_fast_on_the_test_set_alone_is_named(make, tmp_path):
+def test_a_candidate_that_is_fast_on_the_test_set_alone_is_named(make: Callable[..., Job], tmp_path: Path) -> None:
     """It recognises the examples by their bytes; the report says how much longer others take."""
     np.save(tmp_path / "known.npy", np.sort([float(row.sum()) for row in examples(400).inputs["x"]]))
     known = f"np.load({str(tmp_path / 'known.npy')!r})"
@@ -94,7 +107,7 @@ def test_a_candidate_that_is_fast_on_the_test_set_alone_is_named(make, tmp_path)
     assert any("beside the baseline for inputs that are like" in note for note in comparison.controls.notes)
 
 
-def test_a_worse_candidate_fails_before_anything_is_timed(make):
+def test_a_worse_candidate_fails_before_anything_is_timed(make: Callable[..., Job]) -> None:
     """Accuracy failed for certain: no launch is taken, unless everything was asked for."""
     worse = make([P50, TOP1], -weights())
     measurement = weigh(worse)
@@ -106,7 +119,7 @@ def test_a_worse_candidate_fails_before_anything_is_timed(make):
     assert "latency.p50" in all_of_it.comparisons[0].metrics
 
 
-def test_the_same_bytes_pass_untimed(make):
+def test_the_same_bytes_pass_untimed(make: Callable[..., Job]) -> None:
     """Identical files are decided by their digest."""
     job = make([SIZE, P50, TOP1], padding=100)
     measurement = weigh(job)
@@ -127,7 +140,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_no_fault_of_a_candidate_passes(make, monkeypatch, name):
+def test_no_fault_of_a_candidate_passes(make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Every fault is recorded, and the verdict is an error: exit 3."""
     monkeypatch.setattr("weighbridge.gate.weighing.weigh.SHORTEST_TIMEOUT", 1.0)
     monkeypatch.setattr("weighbridge.gate.weighing.weigh.LONGEST_TIMEOUT", 1.5)
@@ -146,7 +159,7 @@ def test_no_fault_of_a_candidate_passes(make, monkeypatch, name):
     assert verdict.verdict.exit_code == 3
 
 
-def endless(path):
+def endless(path: Path) -> Path:
     """A file that onnxruntime loads and never finishes: a loop of 2^62 rounds around the linear model."""
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Neg", ["v"], ["u"])],
@@ -163,7 +176,7 @@ def endless(path):
     return linear(path, extra=[trips, helper.make_node("Loop", ["trips", "", "raw"], ["scores"], body=body)])
 
 
-def greedy(path):
+def greedy(path: Path) -> Path:
     """A file that asks for four terabytes while it runs."""
     size = helper.make_node("Constant", [], ["size"], value=numpy_helper.from_array(np.array([2**40])))
     return linear(path, extra=[
@@ -175,7 +188,9 @@ def greedy(path):
 
 
 @pytest.mark.parametrize(("spoil", "said"), [(endless, "hung"), (greedy, "candidate: ")])
-def test_a_real_file_that_hangs_or_swallows_memory_is_an_error(make, tmp_path, monkeypatch, spoil, said):
+def test_a_real_file_that_hangs_or_swallows_memory_is_an_error(
+    make: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], Path], said: str
+) -> None:
     """The same through onnxruntime itself, on files that are valid ONNX."""
     monkeypatch.setattr("weighbridge.gate.weighing.weigh.LONGEST_TIMEOUT", 4.0)
     job = make([TOP1], weights() * np.float32(2))
@@ -185,7 +200,9 @@ def test_a_real_file_that_hangs_or_swallows_memory_is_an_error(make, tmp_path, m
     assert judge(measurement, job.budgets).verdict == "error"
 
 
-def test_a_measurement_continues_only_what_it_is_about(make, monkeypatch):
+def test_a_measurement_continues_only_what_it_is_about(
+    make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Other bytes, data, device, threads, batch or protocol start afresh; the same go on and keep their numbers."""
     job = make([P50], weights() * np.float32(2), time_limit=1.2)
     first = weigh(job)
@@ -206,7 +223,7 @@ def test_a_measurement_continues_only_what_it_is_about(make, monkeypatch):
     assert not continues(first, job)
 
 
-def test_a_fault_is_not_forgotten_by_weighing_again(make):
+def test_a_fault_is_not_forgotten_by_weighing_again(make: Callable[..., Job]) -> None:
     """The later measurement says that an earlier run crashed."""
     job = make([TOP1], run="os.abort()")
     failed = weigh(job)
@@ -216,11 +233,13 @@ def test_a_fault_is_not_forgotten_by_weighing_again(make):
 
 
 @pytest.mark.parametrize("when", ["before it is staged", "while it runs"])
-def test_a_file_swapped_while_it_is_weighed_is_an_error(make, monkeypatch, tmp_path, when):
+def test_a_file_swapped_while_it_is_weighed_is_an_error(
+    make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, when: str
+) -> None:
     """The digest in a verdict is that of the bytes that ran, and of the file that lies there afterwards."""
     job = make([TOP1], padding=10)
 
-    def swap():
+    def swap() -> None:
         linear(tmp_path / "candidate.onnx", -weights(), padding=10)
 
     if when == "before it is staged":
@@ -234,7 +253,7 @@ def test_a_file_swapped_while_it_is_weighed_is_an_error(make, monkeypatch, tmp_p
     assert judge(found, job.budgets).verdict == "error"
 
 
-def test_stable_is_a_second_reference_in_the_same_launches(make, tmp_path):
+def test_stable_is_a_second_reference_in_the_same_launches(make: Callable[..., Job], tmp_path: Path) -> None:
     """Limits against what is served now rest on launches of all three."""
     stable = linear(tmp_path / "stable.onnx", weights() * np.float32(3))
     against = [P50, Budget(metric="latency.p50", max_ratio=1.5, resolution=0.5, against="stable"),
@@ -249,7 +268,7 @@ def test_stable_is_a_second_reference_in_the_same_launches(make, tmp_path):
     assert judge(measurement, job.budgets).verdict in CALM_OR_NOT
 
 
-def test_a_stable_of_the_baselines_bytes_is_not_measured_twice(make, tmp_path):
+def test_a_stable_of_the_baselines_bytes_is_not_measured_twice(make: Callable[..., Job], tmp_path: Path) -> None:
     """Both comparisons then share their reference."""
     stable = linear(tmp_path / "stable.onnx", padding=100)
     budgets = [P50, Budget(metric="latency.p50", max_ratio=1.5, resolution=0.5, against="stable")]
@@ -258,7 +277,7 @@ def test_a_stable_of_the_baselines_bytes_is_not_measured_twice(make, tmp_path):
     assert first == second
 
 
-def test_a_missing_stable_is_an_error_that_names_it(make):
+def test_a_missing_stable_is_an_error_that_names_it(make: Callable[..., Job]) -> None:
     """Never a pass by default."""
     budgets = [Budget(metric="latency.p50", max_ratio=1.5, against="stable")]
     job = make(budgets, weights() * np.float32(2), missing={"stable": "the registry is empty"})
@@ -267,7 +286,9 @@ def test_a_missing_stable_is_an_error_that_names_it(make):
     assert "the registry is empty" in verdict.budgets[0].reason
 
 
-def test_what_cannot_be_measured_is_absent_and_never_passes(make, monkeypatch):
+def test_what_cannot_be_measured_is_absent_and_never_passes(
+    make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Energy without counters, end to end without the user's code."""
     monkeypatch.setattr("weighbridge.gate.devices.local.counters", lambda: "this machine shows no counters")
     budgets = [Budget(metric="energy", max_ratio=1.0), Budget(metric="latency.end_to_end", max_ratio=1.1)]
@@ -278,7 +299,7 @@ def test_what_cannot_be_measured_is_absent_and_never_passes(make, monkeypatch):
     assert [item.verdict for item in verdict.budgets] == ["error", "error"]
 
 
-def test_every_sampled_metric_is_taken_where_a_budget_names_it(make):
+def test_every_sampled_metric_is_taken_where_a_budget_names_it(make: Callable[..., Job]) -> None:
     """Cold start, throughput, tails and memory in one set of launches."""
     names = ["cold_start", "throughput", "latency.p95", "latency.p99", "memory.peak"]
     budgets = with_metrics([], names)
@@ -290,7 +311,7 @@ def test_every_sampled_metric_is_taken_where_a_budget_names_it(make):
     assert measurement.protocol.details["empty_runtime_bytes"] > 1e6
 
 
-def test_users_metrics_see_all_outputs_and_can_be_limited(make):
+def test_users_metrics_see_all_outputs_and_can_be_limited(make: Callable[..., Job]) -> None:
     """A budget may name `module:callable`."""
     budgets = [Budget(metric="mine:share", min=0.9)]
     job = make(budgets, weights() * np.float32(2), users={"mine:share": lambda outputs, labels: float(
@@ -300,7 +321,7 @@ def test_users_metrics_see_all_outputs_and_can_be_limited(make):
     assert verdict.budgets[0].estimate == 1.0
 
 
-def test_budgets_for_another_device_are_not_measured(make):
+def test_budgets_for_another_device_are_not_measured(make: Callable[..., Job]) -> None:
     """Only what is judged here is timed here."""
     measurement = weigh(
         make([Budget(metric="latency.p50", max_ratio=1.1, device="phone"), SIZE], weights() * np.float32(2))
@@ -308,7 +329,7 @@ def test_budgets_for_another_device_are_not_measured(make):
     assert "latency.p50" not in measurement.comparisons[0].metrics
 
 
-def test_default_budgets_follow_the_labels():
+def test_default_budgets_follow_the_labels() -> None:
     """Classes get top-1 and flips, numbers get the mean error."""
     assert {item.metric for item in default_budgets(examples(9))} == {
         "size.bytes", "latency.p50", "accuracy.top1", "accuracy.flips",
@@ -327,7 +348,7 @@ def test_default_budgets_follow_the_labels():
         (np.eye(3, dtype=np.int64), "one-hot rows"),
     ],
 )
-def test_classes_in_another_form_never_become_a_regression(labels, form):
+def test_classes_in_another_form_never_become_a_regression(labels: NDArray[Any], form: str) -> None:
     """Float or one-hot labels are refused without budgets; measured values are judged by their mean error."""
     with pytest.raises(InputError, match=f"the labels are {form}") as caught:
         default_budgets(Split({"x": np.zeros((3, 1))}, labels))
@@ -336,7 +357,7 @@ def test_classes_in_another_form_never_become_a_regression(labels, form):
     assert "accuracy.mae" in {item.metric for item in default_budgets(measured)}
 
 
-def test_asked_for_metrics_get_a_limit_where_none_names_them():
+def test_asked_for_metrics_get_a_limit_where_none_names_them() -> None:
     """Every metric of the table can be asked for; a user's own decides nothing by default."""
     found = with_metrics([P50], ["latency.p50", "throughput", "accuracy.auc", "params", "energy", "mine:score"])
     assert [(item.metric, item.rule.name, item.required) for item in found] == [
