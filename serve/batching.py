@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.core.errors import MeasurementError, StateError, WeighbridgeError
+from weighbridge.serve.queueing import Inbox, Result, Source, Waiting, in_loop
 from weighbridge.serve.runtimes import Loaded
 from weighbridge.serve.tensors import Array, Feed
 
@@ -40,20 +41,6 @@ class Batching:
     """Seconds after which a request is given up."""
 
 
-Result = list[Array] | WeighbridgeError
-"""All outputs for one request, or why there are none."""
-
-
-@dataclass(eq=False, slots=True)
-class _Waiting:
-    feed: Feed
-    rows: int
-    form: tuple[Any, ...]
-    settle: Callable[[Result], None]
-    loop: asyncio.AbstractEventLoop
-    until: float
-
-
 @dataclass
 class Batcher:
     """Runs one loaded model; `submit` and `run` may be called by many tasks at once."""
@@ -61,12 +48,12 @@ class Batcher:
     loaded: Loaded
     settings: Batching
     clock: Callable[[], float] = time.monotonic
-    _queue: queue.SimpleQueue[_Waiting | None] = field(default_factory=queue.SimpleQueue)
-    _open: dict[_Waiting, bool] = field(default_factory=dict)
+    _inbox: Inbox = field(default_factory=Inbox)
+    _open: dict[Waiting, bool] = field(default_factory=dict)
     """Requests without an answer, the oldest first. Whoever takes one out settles it: never twice."""
     _since: float | None = None
     """When the run in progress began."""
-    _running: tuple[_Waiting, ...] = ()
+    _running: tuple[Waiting, ...] = ()
     """Requests in the run in progress."""
     _sweeps: asyncio.AbstractEventLoop | None = None
     """The loop in which requests that wait too long are given up, while there are any."""
@@ -91,24 +78,31 @@ class Batcher:
         given_up = any(waiting not in self._open for waiting in running)
         return self.clock() - since > self.settings.patience or (given_up and self._running is running)
 
-    def submit(self, feed: Feed, settle: Callable[[Result], None]) -> None:
+    def submit(
+        self,
+        feed: Feed,
+        settle: Callable[[Result], None],
+        loop: asyncio.AbstractEventLoop | None = None,
+        source: Source | None = None,
+    ) -> None:
         """Run a request, and call `settle` once: with all outputs, or with a `MeasurementError` where it took too long
         or the runtime failed. A `BusyError` where the queue is full or the model hangs.
 
-        Called in an event loop. `settle` is called in the thread of the runtime where the request ran and waits alone,
-        which saves waking the loop, and in the loop otherwise.
+        Called in an event loop, or from another thread with the loop. `settle` is called in the thread of the runtime
+        where the request ran and waits alone, which saves waking the loop, and in the loop otherwise. In the first
+        case the thread goes on with the request's `source`, if it has one.
         """
         if self.stuck:
             raise BusyError("the model does not answer")
         if len(self._open) >= self.settings.queued:
             raise BusyError(f"{len(self._open)} requests are waiting")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(feed, *_form(feed), settle, loop, self.clock() + self.settings.patience)
+        loop = loop or asyncio.get_running_loop()
+        waiting = Waiting(feed, *_form(feed), settle, loop, self.clock() + self.settings.patience, source)
         self._open[waiting] = True
         if self._sweeps is not loop:
             self._sweeps = loop
-            loop.call_later(self.settings.patience, self._sweep)
-        self._queue.put(waiting)
+            in_loop(loop, loop.call_later, self.settings.patience, self._sweep)
+        self._inbox.put(waiting)
 
     async def run(self, feed: Feed) -> list[Array]:
         """All outputs for one request; errors as of `submit`."""
@@ -119,26 +113,30 @@ class Batcher:
 
     def close(self) -> None:
         """Finish what waits, then end the thread."""
-        self._queue.put(None)
+        self._inbox.put(None)
 
     def _sweep(self) -> None:
         """Give up what has waited too long; look again when the next one has."""
-        now, patience = self.clock(), self.settings.patience
+        now, patience, loop = self.clock(), self.settings.patience, asyncio.get_running_loop()
+        self._sweeps = None  # first: a thread that submits after the look below begins a sweep of its own
         for oldest in list(self._open):
             if oldest.until > now:
-                asyncio.get_running_loop().call_later(max(0.001, oldest.until - now), self._sweep)
+                self._sweeps = loop
+                loop.call_later(max(0.001, oldest.until - now), self._sweep)
                 return
             self._finish(oldest, MeasurementError(f"no answer within {patience:g} s"))
-        self._sweeps = None
 
-    def _finish(self, waiting: _Waiting, result: Result) -> None:
-        if self._open.pop(waiting, False):
-            waiting.settle(result)
+    def _finish(self, waiting: Waiting, result: Result) -> bool:
+        """Settle it; False where that was done before."""
+        if not self._open.pop(waiting, False):
+            return False
+        waiting.settle(result)
+        return True
 
     def _work(self) -> None:
-        left: _Waiting | None = None
+        left: Waiting | None = None
         while True:
-            first = left or self._queue.get()
+            first = left or self._inbox.next()
             if first is None:
                 return
             left = None
@@ -148,34 +146,35 @@ class Batcher:
             self._running, self._since = tuple(batch), self.clock()
             results = self._answers(batch)
             self._since, self._running = None, ()
-            if len(batch) == 1 and left is None and self._queue.empty():
-                self._finish(first, results[0])
+            if len(batch) == 1 and left is None and self._inbox.empty():
+                self._inbox.keep(first.source if self._finish(first, results[0]) else None)
             else:
                 self._hand_over(batch, results)
             if ended and left is None:
                 return
             if ended:
-                self._queue.put(None)
+                self._inbox.put(None)
 
-    def _hand_over(self, batch: Sequence[_Waiting], results: Sequence[Result]) -> None:
+    def _hand_over(self, batch: Sequence[Waiting], results: Sequence[Result]) -> None:
         """Settle in the loops, each woken once: this thread goes on with the next run."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Result]]] = {}
+        self._inbox.keep(None)
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, Result]]] = {}
         for waiting, result in zip(batch, results, strict=True):
             by_loop.setdefault(waiting.loop, []).append((waiting, result))
         for loop, items in by_loop.items():
             in_loop(loop, self._finish_all, items)
 
-    def _finish_all(self, items: Sequence[tuple[_Waiting, Result]]) -> None:
+    def _finish_all(self, items: Sequence[tuple[Waiting, Result]]) -> None:
         for waiting, result in items:
             self._finish(waiting, result)
 
-    def _gather(self, first: _Waiting) -> tuple[list[_Waiting], _Waiting | None, bool]:
+    def _gather(self, first: Waiting) -> tuple[list[Waiting], Waiting | None, bool]:
         """The first request with those behind it that fit; one that did not fit; whether the queue ended."""
         batch, rows, until = [first], first.rows, self.clock() + self.settings.delay
         while self.loaded.batches and rows < self.settings.rows:
             try:
                 wait = until - self.clock()
-                following = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
+                following = self._inbox.within(wait)
             except queue.Empty:
                 break
             if following is None:
@@ -188,20 +187,20 @@ class Batcher:
             rows += following.rows
         return batch, None, False
 
-    def _answers(self, batch: Sequence[_Waiting]) -> Sequence[Result]:
+    def _answers(self, batch: Sequence[Waiting]) -> Sequence[Result]:
         """Run a batch; one that fails is run one by one, so that a request fails for itself alone."""
         try:
             return self._together(batch)
         except Exception as error:  # noqa: BLE001  # the runtime's own errors share no base; each reaches its request
             return [_failed(error)] if len(batch) == 1 else [self._single(waiting) for waiting in batch]
 
-    def _single(self, waiting: _Waiting) -> Result:
+    def _single(self, waiting: Waiting) -> Result:
         try:
             return self.loaded.run(waiting.feed)
         except Exception as error:  # noqa: BLE001  # as above
             return _failed(error)
 
-    def _together(self, batch: Sequence[_Waiting]) -> Sequence[Result]:
+    def _together(self, batch: Sequence[Waiting]) -> Sequence[Result]:
         if len(batch) == 1:
             return [self.loaded.run(batch[0].feed)]
         feed = {name: np.concatenate([waiting.feed[name] for waiting in batch]) for name in batch[0].feed}
@@ -227,15 +226,6 @@ def _form(feed: Feed) -> tuple[int, tuple[Any, ...]]:
     form = tuple((array.dtype.num, array.shape[1:]) for array in feed.values())
     # Inputs that disagree about the number of examples run alone: the model decides what that means.
     return (rows.pop(), form) if len(rows) == 1 else (1, (object(),))
-
-
-def in_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: Any) -> None:
-    """Call something in a loop, from any thread. A loop that has ended has nobody who waits."""
-    try:
-        loop.call_soon_threadsafe(call, *arguments)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise
 
 
 def _settle(future: asyncio.Future[list[Array]], result: Result) -> None:

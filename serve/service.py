@@ -15,12 +15,13 @@ from typing import Any
 from weighbridge.core.errors import InputError, MeasurementError, StateError, WeighbridgeError
 from weighbridge.serve import answers, routing
 from weighbridge.serve.answers import AbsentError, Answer, Options, Outputs, is_class, named_outputs, require_outputs
-from weighbridge.serve.batching import BusyError, Result, in_loop
+from weighbridge.serve.batching import BusyError
 from weighbridge.serve.calls import SHADOWS, Call, Done, settle
 from weighbridge.serve.fleet import Board, Fleet, Serving
 from weighbridge.serve.observability.counters import Telemetry
 from weighbridge.serve.observability.journal import Appender, DoubledError, Journal, UnknownRequestError
 from weighbridge.serve.observability.traces import Traced, Tracer
+from weighbridge.serve.queueing import Result, Source, in_loop
 from weighbridge.serve.tensors import Feed, Limits, Request, Spec
 
 _LOG = logging.getLogger("weighbridge.serve")
@@ -76,10 +77,12 @@ class Service:
         done: Done,
         began: float | None = None,
         parent: str | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        source: Source | None = None,
     ) -> None:
         """Answer one request: `done` is called once, in any thread, with the answer or with an error. A request that
         cannot be taken is an error here, and `done` is not called. What fails on the canary is counted there and
-        answered by stable. Called in an event loop.
+        answered by stable. Called in an event loop, or from another thread with the loop; `source` as of `submit`.
         """
         began = self.clock() if began is None else began
         board = self.board(model)
@@ -91,12 +94,12 @@ class Service:
             self.telemetry.refuse("request", "invalid")
             raise
         identity = request.id or os.urandom(12).hex()
-        key, loop = key or identity, asyncio.get_running_loop()
+        key, loop = key or identity, loop or asyncio.get_running_loop()
         slices = self._slices(request.feed)
         feed = self._preprocessed(request.feed)
         pinned, ready = version is not None, self.clock()
         call = Call(board, pinned, key, identity, request, feed, slices, done, loop, began, began, ready, parent)
-        self._submit(call, self._route(board, key) if version is None else asked)
+        self._submit(call, self._route(board, key) if version is None else asked, source)
 
     async def infer(
         self, model: str, version: str | None, key: str | None, decode: Decode, parent: str | None = None
@@ -107,9 +110,9 @@ class Service:
         self.begin(model, version, key, decode, lambda found: in_loop(loop, settle, future, found), None, parent)
         return await future
 
-    def _submit(self, call: Call, serving: Serving) -> None:
+    def _submit(self, call: Call, serving: Serving, source: Source | None = None) -> None:
         try:
-            serving.batcher.submit(call.feed, lambda result: self._ran(call, serving, result))
+            serving.batcher.submit(call.feed, lambda result: self._ran(call, serving, result), call.loop, source)
         except BusyError as error:
             self._ran(call, serving, error)
 

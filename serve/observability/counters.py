@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -79,6 +80,7 @@ class Telemetry:
     refused: dict[tuple[str, str], int] = field(default_factory=dict)
     """(what, why) → how often: requests that were shed, feedback that was refused, lines that were lost."""
     _bounds: tuple[float, ...] = BUCKETS
+    _refusing: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
@@ -92,8 +94,9 @@ class Telemetry:
         return found
 
     def refuse(self, what: str, why: str) -> None:
-        """Count what was not done."""
-        self.refused[what, why] = self.refused.get((what, why), 0) + 1
+        """Count what was not done; in any thread."""
+        with self._refusing:
+            self.refused[what, why] = self.refused.get((what, why), 0) + 1
 
     def limit(self, thresholds: Sequence[float]) -> None:
         """See to it that every histogram has a bucket at each threshold; buckets are added, never removed."""

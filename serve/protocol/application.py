@@ -86,6 +86,7 @@ class Application:
     slow: float = 10.0
     status: Callable[[], dict[str, Any]] = dict
     heads: Heads = field(default_factory=Heads)
+    _latest: tuple[object | None, int] = (None, 0)
 
     def __post_init__(self) -> None:
         self._key = self.key_header.lower().encode()
@@ -132,6 +133,16 @@ class Application:
         reader = partial(self.heads.decode, body, length)
         answer = await self.service.infer(model, version, self.key_of(headers), reader, parent_of(headers))
         return encoded(model, answer)
+
+    def steadily(self, connection: object | None) -> int:
+        """A connection asks, as it did before: how often it has, no other in between. 0 where that must not be counted:
+        functions of the operator's are called in the loop only.
+        """
+        options = self.service.options
+        latest, count = self._latest
+        counts = connection is not None and options.slices is None and options.preprocess is None
+        self._latest = (connection, count + 1 if connection is latest else 1) if counts else (None, 0)
+        return self._latest[1]
 
     def key_of(self, headers: dict[bytes, bytes]) -> str | None:
         """What the split goes by."""

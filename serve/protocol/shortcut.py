@@ -10,8 +10,11 @@ import asyncio
 import json
 import os
 import re
+import select
 import socket
 import threading
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -20,7 +23,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.serve.answers import Answer
-from weighbridge.serve.batching import in_loop
 from weighbridge.serve.protocol.application import (
     Application,
     Headers,
@@ -30,14 +32,21 @@ from weighbridge.serve.protocol.application import (
     parent_of,
     status_of,
 )
+from weighbridge.serve.protocol.reading import Connection, Head
+from weighbridge.serve.queueing import in_loop
 
 _INFER = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([A-Za-z0-9._-]+))?/infer")
 _GENERAL = {b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"connection"}
 """A request with one of these headers goes the general way."""
+STEADY = 4
+"""Requests one after the other, of one connection and with one head, after which the runtime's thread reads it."""
 
 
 class _Direct:
     """One inference request and its answer; it stands where uvicorn keeps its own cycles."""
+
+    head: Head | None = None
+    """Set once the request is read."""
 
     def __init__(self, protocol: InferenceProtocol, model: str, version: str | None, size: int) -> None:
         self.protocol, self.model, self.version, self.size = protocol, model, version, size
@@ -77,6 +86,13 @@ class InferenceProtocol(HttpToolsProtocol):
     _own: socket.socket | None = None
     """A second descriptor of the connection: what has it may write even while the loop closes its own."""
     _thread: int
+    _head: Head | None = None
+    """Of the request before, where that came in one piece."""
+    _between: bool = True
+    """Whether the parser is between two requests."""
+    _source: Connection | None = None
+    steady: bool = True
+    """Whether the connection never sent anything else where the runtime's thread read it."""
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
@@ -85,14 +101,35 @@ class InferenceProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._own = None
+        source, self._own, self._source = self._source, None, None
+        if source is not None:
+            source.over = True
+            with suppress(OSError):  # the client has closed it before
+                source.own.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self.repeated(data, None):
+            return
+        self._head, alone = None, self._between
+        super().data_received(data)
+        cycle = self.cycle
+        if alone and self._between and type(cycle) is _Direct and cycle.head is not None:
+            end = data.find(b"\r\n\r\n") + 4
+            if end + cycle.size == len(data):
+                self._head = replace(cycle.head, raw=data[:end])
+
+    def on_message_begin(self) -> None:
+        """See `httptools.HttpRequestParser`."""
+        self._between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """See `httptools.HttpRequestParser`."""
         found = _INFER.fullmatch(self.url)
         size = self._size() if found is not None and self.parser.get_method() == b"POST" else None
-        free = self.cycle is None or self.cycle.response_complete
+        free = self._free()
         if found is None or size is None or not free or self.parser.get_http_version() != "1.1":
             ahead = self.cycle
             super().on_headers_complete()
@@ -103,9 +140,15 @@ class InferenceProtocol(HttpToolsProtocol):
         self.cycle = cycle = _Direct(self, found[1].decode(), version, size)
         cycle.began = self.application.service.clock()
 
+    def _free(self) -> bool:
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def _crowded(self) -> bool:
+        return self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency
+
     def _size(self) -> int | None:
         """Bytes of the body; None where the request has to go the general way."""
-        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+        if self._crowded():
             return None
         size = None
         for name, value in self.headers:
@@ -127,6 +170,7 @@ class InferenceProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """See `httptools.HttpRequestParser`."""
+        self._between = True
         cycle = self.cycle
         if type(cycle) is not _Direct:
             super().on_message_complete()
@@ -145,20 +189,63 @@ class InferenceProtocol(HttpToolsProtocol):
         headers = dict(self.headers)
         body = cycle.parts[0] if len(cycle.parts) == 1 else b"".join(cycle.parts)
         cycle.parts = []
-        length = header_length(headers)
-        reader = partial(application.heads.decode, body, length)
+        length, key, parent = header_length(headers), application.key_of(headers), parent_of(headers)
+        cycle.head = Head(b"", cycle.model, cycle.version, cycle.size, length, key, parent)
+        application.steadily(None)
+        self._ask(cycle, cycle.head, body, None)
+
+    def repeated(self, data: bytes, source: Connection | None) -> bool:
+        """Take a request that has the head of the one before, without parsing it anew; False where it has not. With a
+        source in the runtime's thread, in the loop otherwise.
+        """
+        head = self._head
+        if head is None or not head.begins(data) or not self._between or self._crowded():
+            return False
+        if source is None:
+            if not self._free():
+                return False
+            self._unset_keepalive_if_required()
+        service = self.application.service
+        self.cycle = cycle = _Direct(self, head.model, head.version, head.size)
+        cycle.began, cycle.keep_alive = service.clock(), not service.draining
+        try:
+            self._ask(cycle, head, data[len(head.raw) :], source or self._steady())
+        except WeighbridgeError as error:
+            cycle.answer(error)
+        return True
+
+    def _steady(self) -> Connection | None:
+        """The connection as a source, read by its loop no more, where it has asked and no other for a while."""
+        count = self.application.steadily(self)
+        if count < STEADY or not self.steady or not hasattr(select, "poll"):
+            return None
+        own = self._open_own()
+        self.flow.pause_reading()
+        self._source = Connection(self, own)
+        return self._source
+
+    def released(self, source: Connection, data: bytes) -> None:
+        """Read the connection in the loop again; in the loop."""
+        if self._source is not source:
+            return
+        self._source = None
+        if self.transport.is_closing() or not self.cycle.response_complete:
+            return  # an answer that is under way comes by the loop
+        if not self.cycle.keep_alive:
+            self.transport.close()
+            return
+        self.on_response_complete()
+        if data:
+            self.data_received(data)
+
+    def _ask(self, cycle: _Direct, head: Head, body: bytes, source: Connection | None) -> None:
         self._open_own()
-        application.service.begin(
-            cycle.model,
-            cycle.version,
-            application.key_of(headers),
-            reader,
-            cycle.answer,
-            cycle.began,
-            parent_of(headers),
+        reader = partial(self.application.heads.decode, body, head.length)
+        self.application.service.begin(
+            head.model, head.version, head.key, reader, cycle.answer, cycle.began, head.parent, self.loop, source
         )
 
-    def _open_own(self) -> None:
+    def _open_own(self) -> socket.socket:
         """Nothing is written to the connection by the loop while a request is under way, but what it has not sent of
         an answer before goes first.
         """
@@ -167,6 +254,7 @@ class InferenceProtocol(HttpToolsProtocol):
             self._own = socket.socket(fileno=os.dup(number))
             self._own.setblocking(False)
         self._sent_all = self.transport.get_write_buffer_size() == 0
+        return self._own
 
     def _too_slow(self, cycle: _Direct) -> None:
         cycle.keep_alive = False
@@ -193,10 +281,17 @@ class InferenceProtocol(HttpToolsProtocol):
                 return  # the client has left; the loop sees it too
             # What follows on this connection may come before the loop hears that this is complete.
             cycle.response_complete = sent == len(data)
+        source = self._source
+        if source is not None and cycle.response_complete and not source.over:
+            return  # the thread that reads on has sent it
+        if source is not None:
+            source.over = True
         in_loop(self.loop, self._write, cycle, data[sent:])
 
     def _write(self, cycle: _Direct, data: bytes) -> None:
         cycle.response_complete = True
+        if self._source is not None:
+            self._source.over, self._source = True, None
         if self.transport.is_closing():
             return
         if data:

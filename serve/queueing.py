@@ -1,0 +1,136 @@
+"""What waits for a model's thread: a queue, and a connection that the thread reads by itself.
+
+Two threads that wake each other take longer than a small model. Where one connection asks again and again and nothing
+else waits, the model's thread reads it instead of the loop; as soon as anything else is queued, the loop has it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from weighbridge.core.errors import WeighbridgeError
+from weighbridge.serve.tensors import Array, Feed
+
+Result = list[Array] | WeighbridgeError
+"""All outputs for one request, or why there are none."""
+IDLE = 1000
+"""Milliseconds for which a thread waits for one connection alone."""
+
+
+class Source(Protocol):
+    """A connection that its loop does not read while it is a thread's."""
+
+    over: bool
+    """Whether it is its loop's again."""
+    holder: object | None
+    """The queue whose thread reads it."""
+
+    def fileno(self) -> int:
+        """What to wait for."""
+
+    def read(self) -> None:
+        """Read, and submit the request that was read; never an error."""
+
+    def release(self, data: bytes = b"") -> None:
+        """Give it back to its loop, with what was read and not taken."""
+
+
+@dataclass(eq=False, slots=True)
+class Waiting:
+    """One request on its way through a model."""
+
+    feed: Feed
+    rows: int
+    form: tuple[Any, ...]
+    settle: Callable[[Result], None]
+    loop: asyncio.AbstractEventLoop
+    until: float
+    source: Source | None
+
+
+@dataclass(eq=False)
+class Inbox:
+    """A queue whose thread may wait for a source at the same time."""
+
+    source: Source | None = None
+    _queue: queue.SimpleQueue[Waiting | None] = field(default_factory=queue.SimpleQueue)
+    _asleep: bool = False
+    """Whether the thread waits for its source, and has to be told of what is queued."""
+
+    def __post_init__(self) -> None:
+        self._bell, self._ear = socket.socketpair()
+        self._bell.setblocking(False)
+
+    def put(self, waiting: Waiting | None) -> None:
+        """In any thread; None ends the queue."""
+        self._queue.put(waiting)
+        if self._asleep:
+            with suppress(BlockingIOError):  # it has been rung before
+                self._bell.send(b".")
+
+    def empty(self) -> bool:
+        """Whether nothing is queued."""
+        return self._queue.empty()
+
+    def within(self, seconds: float) -> Waiting | None:
+        """What is queued within a time; `queue.Empty` where nothing is."""
+        return self._queue.get(timeout=seconds) if seconds > 0 else self._queue.get_nowait()
+
+    def keep(self, source: Source | None) -> None:
+        """Go on with a source, unless its loop has it again. What was kept before has been answered in its loop, or is
+        this one.
+        """
+        if self.source is not None:
+            self.source.holder = None
+        self.source = source if source is not None and not source.over and source.holder is None else None
+        if self.source is not None:
+            self.source.holder = self
+
+    def next(self) -> Waiting | None:
+        """What is queued, or what the source asks. A source that asks nothing, or behind others, is given back."""
+        source = self.source
+        if source is None:
+            return self._queue.get()
+        if self._asks(source):
+            source.read()
+        try:
+            found = self._queue.get_nowait()
+        except queue.Empty:
+            self._leave(source)
+            return self._queue.get()
+        if found is None or found.source is not source:
+            self._leave(source)
+        return found
+
+    def _asks(self, source: Source) -> bool:
+        """Wait until the source may have a request, nothing else being queued."""
+        ear, both = self._ear.fileno(), select.poll()
+        both.register(ear, select.POLLIN)
+        both.register(source.fileno(), select.POLLIN)
+        self._asleep = True
+        ready = both.poll(IDLE) if self._queue.empty() else ()
+        self._asleep = False
+        if any(number == ear for number, _ in ready):
+            self._ear.recv(64)
+        return self._queue.empty() and not source.over
+
+    def _leave(self, source: Source) -> None:
+        if not source.over:
+            source.release()  # first: no other thread may keep it meanwhile
+        self.source = source.holder = None
+
+
+def in_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any) -> None:
+    """Call something in a loop, from any thread. A loop that has ended has nobody who waits."""
+    try:
+        loop.call_soon_threadsafe(call, *arguments)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
