@@ -1,9 +1,9 @@
 """What `stable` and `canary` mean to running traffic: an Open Inference Protocol v2 server that follows a registry.
 
 - `following`: the registry's remote, fetched, refused where it was rewound, verified; what is to be served
-- `fleet`: versions loaded from verified bytes, swapped as a whole; `batching`: requests that run together; `queueing`: what
-  waits for a model's thread, and the connection that it reads itself while nothing else waits
-- `runtimes`: the runtimes behind one interface; `tensors`: the protocol's tensors, with limits
+- `fleet`: versions loaded from verified bytes, swapped as a whole; `batching`: requests that run together
+- `queueing`: what waits for a model's thread, and the connection that it reads itself while nothing else waits
+- `runtimes`: the runtimes behind one interface; `tensors`: the protocol's tensors, with limits; `compact`: JSON
 - `routing`: which version answers a request; `answers`: classes, slices, comparison with the shadow
 - `observability`: counters as `registry canary judge` reads them, what late labels are matched with, spans
 - `service`: one request from tensors to counted answer

@@ -5,7 +5,6 @@ Source: KServe, Open Inference Protocol v2, and its binary tensor data extension
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import parse_json
+from weighbridge.serve.compact import compact
 
 Array = NDArray[Any]
 Feed = Mapping[str, Array]
@@ -230,8 +230,7 @@ def finite(array: Array, where: str) -> Array:
     return array
 
 
-_COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
-"""Made once: it costs more than a small answer."""
+_JSON = compact(allow_nan=False)
 
 
 def encode(
@@ -251,7 +250,7 @@ def encode(
             item["data"] = array.ravel().tolist()
         described.append(item)
     try:
-        text = _COMPACT.encode({**head, "outputs": described}).encode()
+        text = _JSON({**head, "outputs": described})
     except ValueError as error:
         raise InputError("contains infinite values", where="outputs", fix='ask for "binary_data": true') from error
     return (text, None) if not parts else (b"".join([text, *parts]), len(text))

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.core.errors import InputError, StateError
+from weighbridge.serve.compact import compact
 
-_COMPACT = json.JSONEncoder(separators=(",", ":"))
+_JSON = compact()
 Totals = Counter[tuple[str, str, str]]
 """(counter, version, slice or nothing) → count."""
 
@@ -31,7 +32,7 @@ class Appender:
 
     def append(self, line: dict[str, Any]) -> None:
         """One line. Where the disk is full or the file cannot be written a `StateError`; nothing of it stays then."""
-        data = _COMPACT.encode(line).encode() + b"\n"
+        data = _JSON(line) + b"\n"
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
