@@ -12,6 +12,7 @@
    (`--environments`); the better of its modes with and without a process for the model.
 4. *memory*: the server's after the load, over a process that only has the runtime and the model.
 5. *moves*: `stable` moves under load; `--requests` in all. 6. *kills*: kill -9 under load, labels before and after.
+7. *clients*: KServe's published clients (REST and gRPC), in a virtual environment made for them.
 
 Exits 1 if a bar is missed.
 """
@@ -22,6 +23,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,10 +38,21 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.serving import moving, networks
 from benchmarks.serving.clients import Connection, latencies, rendered, rendered_json, saturate
-from benchmarks.serving.processes import PATH, Ours, bare_memory, bare_server, installed, memory_of, mlserver, ours
+from benchmarks.serving.processes import (
+    PATH,
+    Ours,
+    bare_memory,
+    bare_server,
+    free_port,
+    installed,
+    memory_of,
+    mlserver,
+    ours,
+)
+from tests.registry.project import MODEL
 
 Row = dict[str, Any]
-SECTIONS = ("latency", "throughput", "mlserver", "memory", "moves", "kills")
+SECTIONS = ("latency", "throughput", "mlserver", "memory", "moves", "kills", "clients")
 VERDICT = {True: "met", False: "MISSED", None: ""}
 CLIENTS = (8, 32, 64)
 NETWORKS = {"ResNet-20": 3, "ResNet-8": 1}
@@ -55,8 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         work = Path(folder)
         if set(options.only) & set(SECTIONS[:4]):
             rows += speed(work, options)
-        if set(options.only) & set(SECTIONS[4:]):
+        if set(options.only) & {"moves", "kills"}:
             rows += faults(work, options)
+        if "clients" in options.only:
+            rows += published(work, options)
     rows.append(row("the whole benchmark", time.perf_counter() - begin, "s"))
     for item in rows:
         print(f"{item['name']:70} {item['value']:>12,.4g} {item['unit']:12} {item['bar']:10} {VERDICT[item['met']]}")
@@ -176,6 +191,21 @@ def beside(work: Path, options: argparse.Namespace, model: bytes, rate: float) -
         row("MLServer, the best of its modes and of 8 and 32 clients", max(rates), "examples/s"),
         row("served over MLServer", times, "times", ">= 2", met=times >= 2),
     ]
+
+
+def published(work: Path, options: argparse.Namespace) -> list[Row]:
+    """KServe's clients; each check that they make is one row where it failed."""
+    python = installed(options.environments / "kserve", ["kserve==0.21.0"])
+    networks.registry_of(work / "published", [networks.tiny_network(1)])
+    remote = free_port()
+    with ours(work / "published", work / "published-cache", "--grpc-port", str(remote)) as server:
+        script = Path(__file__).with_name("serving") / "kserve_client.py"
+        command = [str(python), str(script), MODEL, str(server.port), str(remote)]
+        said = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=work, timeout=120).stdout
+    found: dict[str, bool] = json.loads(said.splitlines()[-1])
+    rows = [row(f"KServe client, {name}", 0, "passed", "1", met=False) for name, passed in found.items() if not passed]
+    passed, every = sum(found.values()), len(found)
+    return [*rows, row(f"KServe 0.21.0's clients: checks passed of {every}", passed, "", "all", met=passed == every)]
 
 
 def faults(work: Path, options: argparse.Namespace) -> list[Row]:

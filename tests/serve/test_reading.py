@@ -5,15 +5,17 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import uvicorn
 
 from tests.serve.world import MODEL, body, one_hot, operator, server
+from weighbridge.serve.answers import Options
 from weighbridge.serve.batching import Batching
 from weighbridge.serve.protocol import reading
 from weighbridge.serve.protocol.shortcut import STEADY, protocol_of
-from weighbridge.serve.runtimes import Loaded
+from weighbridge.serve.runtimes import load
 
 INFER = f"/v2/models/{MODEL}/infer"
 
@@ -66,7 +68,7 @@ def listening(registry, tmp_path, monkeypatch):
     def start(run=None, **settings):
         made = server(registry, tmp_path / "cache", **settings)
         if run is not None:
-            made.fleet.load = lambda data, target, threads: Loaded(*_described(data, target, threads), run)
+            made.fleet.load = lambda data, target, threads: replace(load(data, target, threads), run=run)
         application = made.start()
         config = uvicorn.Config(
             application, port=0, lifespan="off", http=protocol_of(application), log_level="error",
@@ -87,13 +89,6 @@ def listening(registry, tmp_path, monkeypatch):
         thread.join(20)
         made.close()
         assert not thread.is_alive()
-
-
-def _described(data, target, threads):
-    from weighbridge.serve.runtimes import load
-
-    loaded = load(data, target, threads)
-    return loaded.inputs, loaded.outputs, loaded.platform
 
 
 def test_a_lone_client_is_read_by_the_models_thread_and_every_request_is_answered_and_counted(listening):
@@ -184,8 +179,6 @@ def test_an_unforeseen_error_while_reading_ends_the_connection_and_not_the_threa
 
 
 def test_functions_of_the_operators_are_called_in_the_loop_only(listening):
-    from weighbridge.serve.answers import Options
-
     port, _, reads = listening(options=Options(slices=lambda _: ["all"]))
     Asking(port).steady()
     assert not reads
