@@ -86,6 +86,8 @@ class InferenceProtocol(HttpToolsProtocol):
     _own: socket.socket | None = None
     """A second descriptor of the connection: what has it may write even while the loop closes its own."""
     _thread: int
+    _sending: threading.Lock
+    """Held while the thread that has an answer sends it."""
     _head: Head | None = None
     """Of the request before, where that came in one piece."""
     _between: bool = True
@@ -98,6 +100,7 @@ class InferenceProtocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self._thread = threading.get_ident()
+        self._sending = threading.Lock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -141,7 +144,8 @@ class InferenceProtocol(HttpToolsProtocol):
         cycle.began = self.application.service.clock()
 
     def _free(self) -> bool:
-        return self.cycle is None or bool(self.cycle.response_complete)
+        with self._sending:
+            return self.cycle is None or bool(self.cycle.response_complete)
 
     def _crowded(self) -> bool:
         return self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency
@@ -273,14 +277,15 @@ class InferenceProtocol(HttpToolsProtocol):
             return
         own, sent = self._own, 0
         if own is not None and self._sent_all and cycle.keep_alive:
-            try:
-                sent = own.send(data)
-            except BlockingIOError:
-                pass
-            except OSError:
-                return  # the client has left; the loop sees it too
-            # What follows on this connection may come before the loop hears that this is complete.
-            cycle.response_complete = sent == len(data)
+            # What follows on this connection may come before this thread goes on: the loop waits for it in `_free`.
+            with self._sending:
+                try:
+                    sent = own.send(data)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    return  # the client has left; the loop sees it too
+                cycle.response_complete = sent == len(data)
         source = self._source
         if source is not None and cycle.response_complete and not source.over:
             return  # the thread that reads on has sent it
