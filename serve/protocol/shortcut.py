@@ -104,11 +104,12 @@ class InferenceProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        source, self._own, self._source = self._source, None, None
-        if source is not None:
-            source.over = True
+        own, self._own = self._own, None
+        if self._source is not None:
+            self._source.over, self._source = True, None
+        if own is not None:
             with suppress(OSError):  # the client has closed it before
-                source.own.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
+                own.shutdown(socket.SHUT_RDWR)  # for the client, and for the thread that waits for it
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
