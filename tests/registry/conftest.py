@@ -3,6 +3,9 @@
 import importlib.util
 import random
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +18,7 @@ collect_ignore = [] if importlib.util.find_spec("sigstore") else ["trust/test_ke
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_outside_git():
+def _no_outside_git() -> Iterator[None]:
     """The machine's own git configuration and a signing key in the environment must not decide a test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -25,7 +28,7 @@ def _no_outside_git():
 
 
 @pytest.fixture(scope="session")
-def _template(tmp_path_factory):
+def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = made.make_repository(tmp_path_factory.mktemp("template") / "project")
     made.write_run(root)
     made.commit_all(root)
@@ -33,7 +36,7 @@ def _template(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def _promoted_template(_template, tmp_path_factory):
+def _promoted_template(_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template") / "promoted"
     shutil.copytree(_template, root)
     promote(root, PromotionRequest("int8"))
@@ -44,30 +47,30 @@ def _promoted_template(_template, tmp_path_factory):
 
 
 @pytest.fixture
-def project(_template, tmp_path):
+def project(_template: Path, tmp_path: Path) -> Path:
     """A committed pipeline run of which nothing is promoted yet."""
     return shutil.copytree(_template, tmp_path / "project")
 
 
 @pytest.fixture
-def pipeline_run(_template, tmp_path):
+def pipeline_run(_template: Path, tmp_path: Path) -> Path:
     """As `project`, for tests whose module calls another thing so."""
     return shutil.copytree(_template, tmp_path / "pipeline-run")
 
 
 @pytest.fixture
-def promoted(_promoted_template, tmp_path):
+def promoted(_promoted_template: Path, tmp_path: Path) -> Path:
     """The same after two promotions: v1 was stable, v2 is."""
     return shutil.copytree(_promoted_template, tmp_path / "promoted")
 
 
 @pytest.fixture
-def remote(project, tmp_path):
+def remote(project: Path, tmp_path: Path) -> Any:
     """A bare remote of `project`, and a function that clones it with what the pipeline made."""
     bare = tmp_path / "remote.git"
     made.git(tmp_path, "clone", "-q", "--bare", str(project), str(bare))
 
-    def clone(name):
+    def clone(name: str) -> Path:
         root = tmp_path / name
         made.git(tmp_path, "clone", "-q", str(bare), str(root))
         made.identify(root, name, f"{name}@example.org")
@@ -80,6 +83,6 @@ def remote(project, tmp_path):
 
 
 @pytest.fixture
-def settings():
+def settings() -> Settings:
     """No real waiting, and the same chance each time."""
     return Settings(jitter=random.Random(1), sleep=lambda _: None)

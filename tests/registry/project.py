@@ -3,12 +3,14 @@
 import hashlib
 import json
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tests.documents import device, gate_verdict, recipe_verdict
-from weighbridge.core.documents import Manifest, Measurement, Params
+from weighbridge.core.documents import Manifest, Measurement, Params, RecipeVerdict
 from weighbridge.core.documents.devices import baseline_folder, recipe_folder
 from weighbridge.core.files import sha256_bytes, write_json
 from weighbridge.gate.verdict.judge import judge
@@ -20,13 +22,13 @@ STEPS = {"int8": [{"quantize": {"scheme": "static-int8"}}], "fp16": [{"quantize"
 BASELINE = b"baseline bytes " * 40
 
 
-def git(root, *arguments, **more):
+def git(root: Path, *arguments: str, **more: Any) -> str:
     """Run git; what it printed."""
     done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True, **more)
     return done.stdout.strip()
 
 
-def make_repository(root: Path):
+def make_repository(root: Path) -> Path:
     """An empty repository with an identity."""
     root.mkdir(parents=True, exist_ok=True)
     git(root, "init", "-q", "-b", "main", "--template=")
@@ -35,25 +37,31 @@ def make_repository(root: Path):
     return root
 
 
-def identify(root, name="Test", email="test@example.org"):
+def identify(root: Path, name: str = "Test", email: str = "test@example.org") -> None:
     """Give a clone an identity."""
     git(root, "config", "user.name", name)
     git(root, "config", "user.email", email)
 
 
-def candidate_bytes(recipe, generation=1, target="onnxruntime"):
+def candidate_bytes(recipe: str, generation: int = 1, target: str = "onnxruntime") -> bytes:
     """What a recipe's artifact holds; no model file: the registry does not look inside."""
     return for_target(f"{recipe} {generation} ".encode() * (10 + generation % 7 + 5 * (recipe == "fp16")), target)
 
 
-def for_target(data, target):
+def for_target(data: bytes, target: str) -> bytes:
     """Bytes of the same model for another runtime."""
     return data if target == "onnxruntime" else data + target.encode()
 
 
 def write_run(
-    root, generation=1, verdicts=None, stable=None, recipes=("int8", "fp16"), targets=("onnxruntime",), budgets=None
-):
+    root: Path,
+    generation: int = 1,
+    verdicts: dict[str, str] | None = None,
+    stable: str | None = None,
+    recipes: Sequence[str] = ("int8", "fp16"),
+    targets: Sequence[str] = ("onnxruntime",),
+    budgets: list[dict[str, Any]] | None = None,
+) -> None:
     """Write what one run of the pipeline leaves. `verdicts`: recipe → pass, fail …; default: all pass."""
     named = list(targets) if len(targets) > 1 else targets[0]
     several = {} if named == "onnxruntime" else {"target": named}
@@ -88,18 +96,18 @@ def write_run(
     lock(root, recipes, targets)
 
 
-def commit_all(root, message="Run the pipeline"):
+def commit_all(root: Path, message: str = "Run the pipeline") -> str:
     """Commit everything; the commit."""
     git(root, "add", "-A")
     git(root, "commit", "-q", "-m", message)
     return git(root, "rev-parse", "HEAD")
 
 
-def _folder(recipe, target):
+def _folder(recipe: str, target: str) -> str:
     return baseline_folder(target) if recipe == "baseline" else recipe_folder(recipe, target)
 
 
-def _write_artifact(root, recipe, data, target, baseline=None):
+def _write_artifact(root: Path, recipe: str, data: bytes, target: str, baseline: Manifest | None = None) -> Manifest:
     folder = root / _folder(recipe, target)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(data)
@@ -120,8 +128,8 @@ def _write_artifact(root, recipe, data, target, baseline=None):
     return manifest
 
 
-def _measurement(recipe, built, stable, target):
-    def weighed(name, manifest):
+def _measurement(recipe: str, built: dict[str, Manifest], stable: str | None, target: str) -> Measurement:
+    def weighed(name: str, manifest: Manifest) -> dict[str, Any]:
         return {"name": name, "digest": manifest.artifact.digest, "bytes": manifest.artifact.bytes}
 
     metrics = {
@@ -170,7 +178,7 @@ def _measurement(recipe, built, stable, target):
     )
 
 
-def _verdict(recipe, built, measurement, verdict):
+def _verdict(recipe: str, built: dict[str, Manifest], measurement: Measurement, verdict: str) -> RecipeVerdict:
     budget = {
         "metric": "size.bytes",
         "against": None,
@@ -196,11 +204,11 @@ def _verdict(recipe, built, measurement, verdict):
     )
 
 
-def _md5(data):
+def _md5(data: bytes) -> str:
     return hashlib.md5(data).hexdigest()
 
 
-def lock(root, recipes, targets=("onnxruntime",)):
+def lock(root: Path, recipes: Sequence[str], targets: Sequence[str] = ("onnxruntime",)) -> None:
     """Write dvc.lock for what lies there, and put the bytes into DVC's cache, as DVC does."""
     outs = {}
     folders = [f"{kind}/{name}" for kind in ("artifacts/recipes", "measurements") for name in recipes]
@@ -220,14 +228,14 @@ def lock(root, recipes, targets=("onnxruntime",)):
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 
-def cache(root, md5, data):
+def cache(root: Path, md5: str, data: bytes) -> None:
     """Put bytes into DVC's cache."""
     path = root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
 
 
-def edit_json(path, change):
+def edit_json(path: Path, change: Callable[[Any], object]) -> None:
     """Read a JSON file, let `change` alter it, write it back."""
     content = json.loads(path.read_text())
     change(content)

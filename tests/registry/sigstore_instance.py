@@ -12,8 +12,10 @@ import http.server
 import json
 import struct
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
+from typing import Any
 
 import jwt
 from cryptography import x509
@@ -27,32 +29,32 @@ WORKFLOW = f"{REPOSITORY}/.github/workflows/promote.yml@refs/heads/main"
 SECRET = "known to the token issuer and the certificate authority of this instance only"
 
 
-def spki(key):
+def spki(key: ec.EllipticCurvePrivateKey) -> bytes:
     """A key's public half, DER."""
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def key_id(key):
+def key_id(key: ec.EllipticCurvePrivateKey) -> bytes:
     """What logs are known by."""
     return hashlib.sha256(spki(key)).digest()
 
 
-def b64(data):
+def b64(data: bytes) -> str:
     """Base64 as text."""
     return base64.b64encode(data).decode()
 
 
-def ecdsa(key, data):
+def ecdsa(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
     """A signature with SHA-256."""
     return key.sign(data, ec.ECDSA(hashes.SHA256()))
 
 
-def pem(certificate):
+def pem(certificate: x509.Certificate) -> str:
     """A certificate as text."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def utf8_string(text):
+def utf8_string(text: str) -> bytes:
     """A DER UTF8String."""
     data = text.encode()
     length = bytes([len(data)]) if len(data) < 128 else bytes([0x81, len(data)])
@@ -85,7 +87,7 @@ class Instance:
     claims: Claims = Claims()
     url: str = "http://127.0.0.1:0"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test CA")])
         start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
         public = self.ca_key.public_key()
@@ -97,7 +99,7 @@ class Instance:
             .sign(self.ca_key, hashes.SHA256())
         )
 
-    def certificate(self, public_key):
+    def certificate(self, public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
         """A certificate for `claims`, with the certificate log's promise in it."""
         claims = self.claims
         start = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -123,7 +125,7 @@ class Instance:
         promise = self._promise(before.tbs_certificate_bytes, start, signer)
         return builder.add_extension(promise, critical=False).sign(self.ca_key, hashes.SHA256())
 
-    def _promise(self, tbs, when, signer):
+    def _promise(self, tbs: bytes, when: dt.datetime, signer: ec.EllipticCurvePrivateKey) -> x509.UnrecognizedExtension:
         """The signed certificate timestamp of RFC 6962 over a precertificate."""
         milliseconds = int(when.timestamp() * 1000)
         signed = struct.pack("!BBQH", 0, 0, milliseconds, 1) + key_id(self.ca_key)
@@ -134,7 +136,7 @@ class Instance:
         octets = b"\x04" + (bytes([len(listed)]) if len(listed) < 128 else bytes([0x81, len(listed)])) + listed
         return x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2"), octets)
 
-    def log(self, proposed):
+    def log(self, proposed: dict[str, Any]) -> dict[str, Any]:
         """Rekor's answer to a proposed entry of kind `dsse`."""
         content = proposed["spec"]["proposedContent"]
         envelope = json.loads(content["envelope"])
@@ -167,7 +169,7 @@ class Instance:
         }
         return {hashlib.sha256(body).hexdigest(): entry}
 
-    def token(self):
+    def token(self) -> Any:
         """A token as GitHub gives one to a job."""
         now = int(dt.datetime.now(dt.UTC).timestamp())
         claims = {"iss": self.claims.issuer, "aud": "sigstore", "iat": now - 1, "nbf": now - 1, "exp": now + 300,
@@ -176,7 +178,7 @@ class Instance:
         return jwt.encode(claims, SECRET, algorithm="HS256")
 
     @property
-    def trust_root(self):
+    def trust_root(self) -> dict[str, Any]:
         """What verifies this instance's bundles."""
         return {
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
@@ -196,7 +198,7 @@ class Instance:
         }
 
     @property
-    def trust_config(self):
+    def trust_config(self) -> dict[str, Any]:
         """What signs with this instance."""
         service = {
             "url": self.url, "majorApiVersion": 1, "validFor": {"start": "2020-01-01T00:00:00Z"}, "operator": "test",
@@ -215,12 +217,12 @@ class Instance:
             },
         }
 
-    def ask(self, **claims):
+    def ask(self, **claims: object) -> None:
         """From now on certificates say something else."""
         self.claims = changed(self.claims, **claims)
 
 
-def _usage(*, sign_certificates):
+def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not sign_certificates, content_commitment=False, key_encipherment=False,
         data_encipherment=False, key_agreement=False, key_cert_sign=sign_certificates, crl_sign=sign_certificates,
@@ -228,11 +230,11 @@ def _usage(*, sign_certificates):
     )  # fmt: skip
 
 
-def _hash(data):
+def _hash(data: bytes) -> dict[str, str]:
     return {"algorithm": "sha256", "value": hashlib.sha256(data).hexdigest()}
 
 
-def _log(key, url):
+def _log(key: ec.EllipticCurvePrivateKey, url: str) -> dict[str, Any]:
     return {
         "baseUrl": url,
         "hashAlgorithm": "SHA2_256",
@@ -245,12 +247,12 @@ def _log(key, url):
     }
 
 
-def _split(count):
+def _split(count: int) -> int:
     """The largest power of two below `count`."""
     return 1 << (count - 1).bit_length() - 1
 
 
-def _root(leaves):
+def _root(leaves: list[bytes]) -> bytes:
     """The Merkle tree hash of RFC 6962."""
     if len(leaves) == 1:
         return hashlib.sha256(b"\0" + leaves[0]).digest()
@@ -258,7 +260,7 @@ def _root(leaves):
     return hashlib.sha256(b"\1" + _root(leaves[:middle]) + _root(leaves[middle:])).digest()
 
 
-def _path(index, leaves):
+def _path(index: int, leaves: list[bytes]) -> list[Any]:
     """The inclusion proof of RFC 6962."""
     if len(leaves) == 1:
         return []
@@ -269,16 +271,16 @@ def _path(index, leaves):
 
 
 @contextlib.contextmanager
-def served(instance):
+def served(instance: Instance) -> Iterator[Instance]:
     """The instance behind HTTP on loopback; yields it with its `url`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
+        def do_GET(self) -> None:
             if not self.path.startswith("/token?audience=sigstore") or "ask" not in self.headers["Authorization"]:
                 return self.answer(403, {"message": "no token for you"})
             return self.answer(200, {"value": instance.token()})
 
-        def do_POST(self):
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if self.path == "/api/v1/log/entries":
                 return self.answer(201, instance.log(body))
@@ -291,7 +293,9 @@ def served(instance):
             chain = [pem(instance.certificate(request.public_key())), pem(instance.ca)]
             return self.answer(200, {"signedCertificateEmbeddedSct": {"chain": {"certificates": chain}}})
 
-        def answer(self, status, content):
+        def answer(
+            self, status: int, content: dict[str, Any] | dict[str, dict[str, dict[str, list[str]]]] | dict[str, str]
+        ) -> None:
             data = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -299,7 +303,7 @@ def served(instance):
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

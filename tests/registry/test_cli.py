@@ -1,6 +1,8 @@
 """The commands: what they print, in text and JSON, and the codes that they end with."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,10 +16,10 @@ from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 
 
 @pytest.fixture
-def run(promoted):
+def run(promoted: Path) -> Any:
     """Run a command on a project with two versions."""
 
-    def call(*arguments, root=promoted, code=0):
+    def call(*arguments: str, root: Path = promoted, code: int = 0) -> str:
         result = CliRunner().invoke(app, [*arguments, "--root", str(root)])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
@@ -28,14 +30,14 @@ def run(promoted):
     return call
 
 
-def test_resolve_prints_one_line(run):
+def test_resolve_prints_one_line(run: Any) -> None:
     """`MODEL@VERSION DIGEST`, for shells; all facts as JSON."""
     facts = json.loads(run("resolve", MODEL, "--json"))
     assert run("resolve", f"{MODEL}@stable") == f"{MODEL}@v2 {facts['digest']}\n"
     assert facts["bytes"] == 84
 
 
-def test_tables_and_json_say_the_same(run):
+def test_tables_and_json_say_the_same(run: Any) -> None:
     """Every listing has both forms."""
     for command in (["list"], ["versions", MODEL], ["history", MODEL], ["verify"], ["diff", MODEL, "v1", "v2"]):
         rows = json.loads(run(*command, "--json"))
@@ -46,13 +48,13 @@ def test_tables_and_json_say_the_same(run):
     assert json.loads(run("gc", "--json"))
 
 
-def test_an_empty_registry_says_so(run, project):
+def test_an_empty_registry_says_so(run: Any, project: Path) -> None:
     """No table without rows."""
     assert run("list", root=project) == "the registry has no models yet\n"
     assert json.loads(run("list", "--json", root=project)) == []
 
 
-def test_promote_says_what_it_did(run):
+def test_promote_says_what_it_did(run: Any) -> None:
     """The version, the event, the commit, and what is stable now."""
     write_run(run.root, 3)
     commit_all(run.root)
@@ -70,14 +72,14 @@ def test_promote_says_what_it_did(run):
         (["promote", "int8", "--remote", "upstream"], "git remote 'upstream' not found"),
     ],
 )
-def test_wrong_use_is_one_clear_error(run, arguments, message):
+def test_wrong_use_is_one_clear_error(run: Any, arguments: list[str], message: str) -> None:
     """Each is a usage error with code 2, raised to the rim."""
     with pytest.raises(WeighbridgeError, match=message) as caught:
         run(*arguments)
     assert caught.value.exit_code == 2
 
 
-def test_the_life_of_a_version(run, tmp_path):
+def test_the_life_of_a_version(run: Any, tmp_path: Path) -> None:
     """Recorded, canary, judged, aborted, rolled back, deprecated, released: every command, one event each."""
     policy = {"canary": {"min_samples": 10, "budgets": [{"metric": "error_rate", "max": 0.5}]}}
     run("promote", "fp16", "--channel", "none", "--no-push")
@@ -105,14 +107,14 @@ def test_the_life_of_a_version(run, tmp_path):
     run("verify")
 
 
-def test_schemas_are_written(run, tmp_path):
+def test_schemas_are_written(run: Any, tmp_path: Path) -> None:
     """One file per document."""
     result = CliRunner().invoke(app, ["schemas", str(tmp_path / "out")])
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) == len(list((tmp_path / "out").iterdir())) >= 11
 
 
-def test_a_race_is_visible(run):
+def test_a_race_is_visible(run: Any) -> None:
     """`--expect` is how a script says what it believes."""
     promote(run.root, PromotionRequest("fp16"))
     with pytest.raises(WeighbridgeError, match="stable is v3, expected v2"):
@@ -120,7 +122,9 @@ def test_a_race_is_visible(run):
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("resolve", "m@stable"), ("verify",), ("history", "m"), ("gc",)])
-def test_a_folder_without_a_registry_is_an_error_that_names_the_place(run, tmp_path, arguments):
+def test_a_folder_without_a_registry_is_an_error_that_names_the_place(
+    run: Any, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     """Exit code 2; never "no models yet"."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeighbridgeError, match="neither a registry nor") as error:
@@ -129,7 +133,7 @@ def test_a_folder_without_a_registry_is_an_error_that_names_the_place(run, tmp_p
     assert error.value.exit_code == 2
 
 
-def test_commands_find_the_registry_from_any_folder(run):
+def test_commands_find_the_registry_from_any_folder(run: Any) -> None:
     """As git finds its own."""
     (run.root / "src/deep").mkdir(parents=True)
     assert run("list", root=run.root / "src/deep") == run("list")

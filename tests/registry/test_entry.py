@@ -17,7 +17,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("arguments", [[MODEL], [f"{MODEL}@v1", "--json"], ["--json", f"{MODEL}@baseline"]])
-def test_the_short_way_says_what_the_command_says(promoted, monkeypatch, arguments):
+def test_the_short_way_says_what_the_command_says(
+    promoted: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
     """Byte for byte, as text and as JSON."""
     monkeypatch.chdir(promoted)
     assert quick_answer(["registry", "resolve", *arguments]) == CliRunner().invoke(app, ["resolve", *arguments]).stdout
@@ -36,13 +38,15 @@ def test_the_short_way_says_what_the_command_says(promoted, monkeypatch, argumen
         ["weigh", "resolve", MODEL],
     ],
 )
-def test_all_else_is_left_to_the_command_line(promoted, monkeypatch, arguments):
+def test_all_else_is_left_to_the_command_line(
+    promoted: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
     """Help, options, errors and other commands."""
     monkeypatch.chdir(promoted)
     assert quick_answer(arguments) is None
 
 
-def test_what_needs_a_warning_is_left_to_the_command_line(promoted, monkeypatch):
+def test_what_needs_a_warning_is_left_to_the_command_line(promoted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarantined or deprecated version is never named without saying so."""
     Operator(promoted, MODEL).roll_back(reason="wrong")
     Operator(promoted, MODEL).deprecate("b1", reason="old")
@@ -52,7 +56,7 @@ def test_what_needs_a_warning_is_left_to_the_command_line(promoted, monkeypatch)
     assert quick_answer(["registry", "resolve", MODEL])
 
 
-def test_the_short_way_imports_little(promoted):
+def test_the_short_way_imports_little(promoted: Path) -> None:
     """Neither typer nor pydantic: they take longer than the answer."""
     code = (
         "import sys; from weighbridge.entry import quick_answer;"
@@ -66,7 +70,7 @@ def test_the_short_way_imports_little(promoted):
     assert done.stdout.strip() == "[]"
 
 
-def test_errors_keep_their_code_and_form(promoted):
+def test_errors_keep_their_code_and_form(promoted: Path) -> None:
     """Through the whole program: one line on standard error, code 2, nothing on standard output."""
     done = subprocess.run(
         [sys.executable, "-m", "weighbridge", "registry", "resolve", f"{MODEL}@v99"],

@@ -9,7 +9,10 @@ import re
 import shlex
 import subprocess
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -27,7 +30,7 @@ from weighbridge.registry.trust.signing import require_trusted
 
 
 @pytest.fixture
-def typed(promoted, tmp_path, monkeypatch):
+def typed(promoted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Typist":
     """Types commands in a clone of a repository whose registry has v1 and, stable, v2; answers what was printed."""
     bare = tmp_path / "remote.git"
     git(tmp_path, "clone", "-q", "--bare", str(promoted), str(bare))
@@ -41,10 +44,10 @@ def typed(promoted, tmp_path, monkeypatch):
 class Typist:
     """`ran` are the commands that were typed, as on the page."""
 
-    def __init__(self, root):
+    def __init__(self, root: Path) -> None:
         self.root, self.ran = root, []
 
-    def type(self, words, replaced, code=0):
+    def type(self, words: list[str], replaced: dict[str, str], code: int = 0) -> str:
         """Type one command of a page with some of its words replaced."""
         self.ran.append(words)
         given = {"my-net": MODEL, **replaced}
@@ -56,7 +59,7 @@ class Typist:
         assert done.exit_code == code, (words, done.output, done.exception)
         return done.output
 
-    def page(self, name, replaced, leave_out=()):
+    def page(self, name: str, replaced: dict[str, str], leave_out: Sequence[str] = ()) -> list[Any]:
         """Type all commands of a page, in their order, but for those that begin in a way of `leave_out`."""
         said = []
         for words in commands(name):
@@ -68,13 +71,13 @@ class Typist:
         return said
 
 
-def inline(page, start):
+def inline(page: str, start: str) -> list[list[str]]:
     """Commands within a page's sentences, that begin in a certain way."""
     text = " ".join((FOLDER / f"{page}.md").read_text().split())
     return [shlex.split(found) for found in re.findall(r"`(weighbridge [^`]+)`", text) if found.startswith(start)]
 
 
-def test_the_page_on_rolling_back(typed, tmp_path, monkeypatch):
+def test_the_page_on_rolling_back(typed: Typist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fresh clone, what happened, back to what was stable before; then what the page says for the morning."""
     monkeypatch.chdir(tmp_path)
     clone, (cd, folder) = commands("rollback")[:2]
@@ -97,7 +100,7 @@ def test_the_page_on_rolling_back(typed, tmp_path, monkeypatch):
     assert typed.type(resolve, {"2026-11-23T02:45:00Z": now.strftime("%Y-%m-%dT%H:%M:%SZ")})
 
 
-def test_the_page_on_signing(typed, promoted, monkeypatch):
+def test_the_page_on_signing(typed: Typist, promoted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is made, its public half put into the policy as the page prints it, and a version signed; else refused."""
     replaced = {}
     generate, public, promote = [words for words in commands("signing") if words[0] in ("openssl", "weighbridge")][:3]
@@ -118,7 +121,7 @@ def test_the_page_on_signing(typed, promoted, monkeypatch):
     assert [words[0] if words[0] == "pip" else words[2] for words in left] == ["pip", "trust-root"]
 
 
-def test_the_page_on_publishing(typed, promoted, tmp_path, monkeypatch):
+def test_the_page_on_publishing(typed: Typist, promoted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes, an OCI registry with freshness, transport, card, bill of materials, manifests, tags and a site."""
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
     key = promoted / "release.pem"
@@ -149,7 +152,7 @@ def test_the_page_on_publishing(typed, promoted, tmp_path, monkeypatch):
         assert (promoted / made.replace("my-net", MODEL)).is_file(), made
 
 
-def log_of(root, path, versions, count=3000, since=None):
+def log_of(root: Path, path: Path, versions: tuple[str, ...], count: int = 3000, since: datetime | None = None) -> None:
     """Add requests that some versions answered, all well: since a moment, or since the last change of the channels."""
     channels = yaml.safe_load((root / f"registry/models/{MODEL}/channels.yaml").read_text())
     since = since or datetime.fromisoformat((channels.get("canary") or channels["stable"])["since"])
@@ -168,7 +171,7 @@ def log_of(root, path, versions, count=3000, since=None):
                 file.write(json.dumps({**line, "stable_prediction": "7", "confidence": 0.9}) + "\n")
 
 
-def test_the_page_on_canaries(typed, promoted, tmp_path):
+def test_the_page_on_canaries(typed: Typist, promoted: Path, tmp_path: Path) -> None:
     """The policy as printed, two promotions, start, a look at the page's own kind of log, and the state."""
     [policy] = [block.text for block in blocks("canary") if block.kind == "yaml"]
     (promoted / "registry.policy.yaml").write_text(policy)
@@ -190,7 +193,7 @@ def test_the_page_on_canaries(typed, promoted, tmp_path):
     assert "v4" in typed.type(status, replaced)
 
 
-def test_the_page_on_watching(typed, promoted):
+def test_the_page_on_watching(typed: Typist, promoted: Path) -> None:
     """The section of the policy, a look that records the window, and a second one; `serve` is run by tests/serve."""
     pytest.importorskip("river")
     [section] = [yaml.safe_load(block.text) for block in blocks("watch") if block.kind == "yaml"]

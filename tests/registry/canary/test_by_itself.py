@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +13,7 @@ import yaml
 from tests.registry.canary.test_canary_judge import BUDGETS, LATER, START, at, request, write_log
 from tests.registry.project import MODEL, commit_all, write_run
 from weighbridge.core.errors import InputError, IntegrityError, StateError
-from weighbridge.registry.canary.canary_judge import Action, decide, judge
+from weighbridge.registry.canary.canary_judge import Action, Decision, decide, judge
 from weighbridge.registry.canary.prometheus import read_prometheus
 from weighbridge.registry.canary.telemetry import Window, read_log
 from weighbridge.registry.lifecycle.operate import Operator
@@ -19,6 +21,7 @@ from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lifecycle.waiting import take_up
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.layout import WorkTree
+from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.online_budgets import OnlineBudget
 from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.views.overview import history
@@ -29,18 +32,18 @@ WORKFLOWS = Path(__file__).parents[3] / ".github/workflows"
 STEPS = [5, 25, 50, 100]
 
 
-def documented():
+def documented() -> Any:
     """The policy that the guide shows."""
     return yaml.safe_load(re.search(r"```yaml\n(.*?)```", HOWTO.read_text(), re.DOTALL)[1])
 
 
-def began(root):
+def began(root: Path) -> datetime:
     """When the canary's step began."""
     channels = yaml.safe_load((root / f"registry/models/{MODEL}/channels.yaml").read_text())
     return datetime.fromisoformat(channels["canary"]["step_since"])
 
 
-def shifted(path, root):
+def shifted(path: Path, root: Path) -> Path:
     """A log whose requests begin with the canary's step."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
@@ -49,13 +52,13 @@ def shifted(path, root):
     return path
 
 
-def set_policy(root, policy):
+def set_policy(root: Path, policy: dict[str, Any]) -> None:
     (root / "registry.policy.yaml").write_text(yaml.safe_dump(policy))
     commit_all(root, "policy")
 
 
 @pytest.fixture
-def canary(promoted):
+def canary(promoted: Path) -> Path:
     """v3 on its first step of the documented plan, against v2."""
     set_policy(promoted, {"canary": {**documented()["canary"], "min_samples": 500, "budgets": BUDGETS}})
     promote(promoted, PromotionRequest("fp16", channel="none"), settings=at(START - timedelta(days=1)))
@@ -63,7 +66,7 @@ def canary(promoted):
     return promoted
 
 
-def test_the_documented_plan_ends_in_stable(canary, tmp_path):
+def test_the_documented_plan_ends_in_stable(canary: Path, tmp_path: Path) -> None:
     """Four steps; on the last there is no request of stable, and shadowing has ended with it."""
     import random
 
@@ -87,7 +90,7 @@ def test_the_documented_plan_ends_in_stable(canary, tmp_path):
     assert resolve(canary, f"{MODEL}@stable").version == "v3"
 
 
-def test_a_canary_that_gets_worse_at_all_traffic_is_aborted_there(canary, tmp_path):
+def test_a_canary_that_gets_worse_at_all_traffic_is_aborted_there(canary: Path, tmp_path: Path) -> None:
     """What stable did on the step before is what it is compared with."""
     for _ in STEPS[1:]:
         Operator(canary, MODEL, at(START)).advance_canary(reason="by hand")
@@ -98,7 +101,7 @@ def test_a_canary_that_gets_worse_at_all_traffic_is_aborted_there(canary, tmp_pa
     assert decision.action is Action.ABORT
 
 
-def test_a_hold_is_an_event_only_when_its_cause_changes(canary, tmp_path):
+def test_a_hold_is_an_event_only_when_its_cause_changes(canary: Path, tmp_path: Path) -> None:
     """Looking every minute for an hour does not write an hour of events."""
     log, later = shifted(write_log(tmp_path / "few.jsonl", 100), canary), began(canary) + timedelta(hours=1)
     first = judge(canary, MODEL, str(log), settings=at(later))
@@ -114,7 +117,7 @@ def test_a_hold_is_an_event_only_when_its_cause_changes(canary, tmp_path):
     assert [row.kind for row in history(canary, MODEL)][:3] == ["canary-held", "canary-held", "canary-started"]
 
 
-def test_the_policy_is_the_tips_and_never_the_working_trees(canary):
+def test_the_policy_is_the_tips_and_never_the_working_trees(canary: Path) -> None:
     """An edit that is not committed starts no other canary."""
     Operator(canary, MODEL, at(LATER)).abort_canary(reason="drill", quarantine=False)
     (canary / "registry.policy.yaml").write_text("canary: {steps: [100]}\n")
@@ -123,7 +126,7 @@ def test_the_policy_is_the_tips_and_never_the_working_trees(canary):
 
 
 @pytest.mark.parametrize("what", ["link", "folder"])
-def test_a_policy_that_is_no_plain_file_is_invalid_never_absent(canary, what):
+def test_a_policy_that_is_no_plain_file_is_invalid_never_absent(canary: Path, what: str) -> None:
     """Otherwise whoever may push could lift every rule by a link."""
     path = canary / "registry.policy.yaml"
     path.unlink()
@@ -140,7 +143,7 @@ def test_a_policy_that_is_no_plain_file_is_invalid_never_absent(canary, what):
 
 
 @pytest.mark.parametrize("name", ["canary", "watch"])
-def test_the_shipped_workflow_passes_the_documented_operators(name):
+def test_the_shipped_workflow_passes_the_documented_operators(name: str) -> None:
     """The bot's address has brackets, which are a pattern's too."""
     policy = RegistryPolicy.model_validate(documented())
     address = re.search(r'user.email "(.+)"', (WORKFLOWS / f"{name}.yml").read_text())[1]
@@ -149,10 +152,10 @@ def test_the_shipped_workflow_passes_the_documented_operators(name):
         policy.require_operator("somebody <somebody@elsewhere.example>")
 
 
-def answering(series, **more):
+def answering(series: dict[str, Any], **more: list[str]) -> Callable[..., Any]:
     """A Prometheus that has these series: name → labels and values of each."""
 
-    def fetch(_, parameters):
+    def fetch(_: object, parameters: dict[str, str]) -> dict[str, Any]:
         name, _, rest = parameters["query"].partition("{")
         version = re.search(r'version="(\w+)"', rest)[1]
         found = [
@@ -164,7 +167,7 @@ def answering(series, **more):
     return fetch
 
 
-def counted(n, **labels):
+def counted(n: int, **labels: str) -> tuple[dict[str, str], list[list[Any]]]:
     return labels, [[START.timestamp(), "0"], [LATER.timestamp(), str(n)]]
 
 
@@ -182,7 +185,7 @@ ONLINE = [
 ]
 
 
-def seen(fetch):
+def seen(fetch: Callable[..., Any]) -> Decision:
     """The decision on what a server says, from the first of two steps."""
     from tests.registry.canary.test_canary_judge import plan_canary
 
@@ -190,14 +193,14 @@ def seen(fetch):
     return decide(plan_canary(), ONLINE, read_prometheus("http://127.0.0.1:9", window, fetch), LATER)
 
 
-def test_what_is_whole_advances():
+def test_what_is_whole_advances() -> None:
     """The counterpart of what follows."""
     assert seen(answering(WHOLE)).action is Action.ADVANCE
 
 
 @pytest.mark.parametrize("version", ["v3", "v2"])
 @pytest.mark.parametrize("name", ["errors", "correct", "disagreed"])
-def test_a_missing_series_of_either_arm_holds(name, version):
+def test_a_missing_series_of_either_arm_holds(name: str, version: str) -> None:
     """No series of errors is not no errors."""
     series = {key: value for key, value in WHOLE.items() if key != (f"weighbridge_{name}_total", version)}
     decision = seen(answering(series))
@@ -205,14 +208,14 @@ def test_a_missing_series_of_either_arm_holds(name, version):
     assert f"weighbridge_{name}_total of {version} has no series" in decision.reason
 
 
-def test_a_partial_answer_holds():
+def test_a_partial_answer_holds() -> None:
     """A store behind the server did not answer; what came is not all."""
     decision = seen(answering(WHOLE, warnings=["receive series from Addr: x: unavailable"]))
     assert decision.action is Action.HOLD
     assert "partial" in decision.reason
 
 
-def test_a_target_that_is_scraped_twice_holds():
+def test_a_target_that_is_scraped_twice_holds() -> None:
     """Every request would count twice, and the interval would be too narrow. Two instances are two targets."""
     twice = {key: [*value, counted(5000, job="b", instance="x")] for key, value in WHOLE.items()}
     decision = seen(answering(twice))
@@ -222,7 +225,7 @@ def test_a_target_that_is_scraped_twice_holds():
     assert seen(answering(two)).action is Action.ADVANCE
 
 
-def test_a_log_of_several_models_is_read_by_model(tmp_path):
+def test_a_log_of_several_models_is_read_by_model(tmp_path: Path) -> None:
     """Both models have a v3; a line that does not say whose it is holds."""
     path = tmp_path / "all.jsonl"
     lines = [{"time": START.isoformat(), "version": "v3", "error": False, "model": name} for name in ("m", "n", "n")]
@@ -236,7 +239,7 @@ def test_a_log_of_several_models_is_read_by_model(tmp_path):
         read_log(tmp_path / "gone.jsonl", window)
 
 
-def test_what_waits_for_a_canary_is_taken_up_after_it_and_nothing_else(promoted, settings):
+def test_what_waits_for_a_canary_is_taken_up_after_it_and_nothing_else(promoted: Path, settings: Settings) -> None:
     """CI recorded v4 while v3 was on canary; v5 was recorded by a person, and waits for one."""
     set_policy(promoted, {"on_merge": "canary", "canary": {"steps": [10, 100]}})
     promote(promoted, PromotionRequest("fp16", channel="policy"), settings=settings)

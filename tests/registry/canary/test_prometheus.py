@@ -8,7 +8,10 @@ import subprocess
 import threading
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,25 +34,25 @@ BUDGETS = [
 class Exporter:
     """A service that counts, as Prometheus scrapes it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.counts = {}
         exporter = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
+            def do_GET(self) -> None:
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")
                 self.end_headers()
                 lines = [f"{series} {value}" for series, value in exporter.counts.items()]
                 self.wfile.write(("\n".join(lines) + "\n").encode())
 
-            def log_message(self, *_):
+            def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def add(self, version, requests, errors, slow, wrong=0.1):
+    def add(self, version: str, requests: int, errors: int, slow: int, wrong: float = 0.1) -> None:
         """Count requests with these shares of errors, slow ones and wrong answers."""
         of = f'model="m",version="{version}"'
         for series, value in {
@@ -67,7 +70,7 @@ class Exporter:
             self.counts[series] = self.counts.get(series, 0) + value
 
 
-def free_port():
+def free_port() -> Any:
     """A port on loopback that nobody uses."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -75,7 +78,7 @@ def free_port():
 
 
 @pytest.fixture
-def exporter():
+def exporter() -> Iterator[Exporter]:
     """A counting service on loopback."""
     found = Exporter()
     yield found
@@ -83,7 +86,7 @@ def exporter():
 
 
 @pytest.fixture
-def prometheus(exporter, tmp_path):
+def prometheus(exporter: Exporter, tmp_path: Path) -> Iterator[str]:
     """A real Prometheus on loopback that scrapes the service five times a second."""
     binary = shutil.which("prometheus")
     if binary is None:
@@ -115,7 +118,7 @@ def prometheus(exporter, tmp_path):
         process.wait(20)
 
 
-def until(holds, seconds=60):
+def until(holds: Callable[[], object], seconds: int = 60) -> None:
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -128,16 +131,16 @@ def until(holds, seconds=60):
     raise AssertionError("it never happened")
 
 
-def window(since, until_=None):
+def window(since: datetime, until_: datetime | None = None) -> Window:
     """The window of a step."""
     return Window("m", "v3", "v2", since, until_ or datetime.now(UTC), (0.05,))
 
 
-def seen(url, since, requests):
+def seen(url: str, since: datetime, requests: int) -> Any:
     """What Prometheus shows, once it shows that many requests of the canary."""
     found = []
 
-    def complete():
+    def complete() -> bool:
         found[:] = [read_prometheus(url, window(since))]
         return found[0].canary.requests >= requests and found[0].stable.requests >= requests
 
@@ -145,7 +148,7 @@ def seen(url, since, requests):
     return found[0]
 
 
-def test_counts_since_the_step_began(exporter, prometheus):
+def test_counts_since_the_step_began(exporter: Exporter, prometheus: str) -> None:
     """What was counted before the step does not count; what was counted since does, exactly; then it decides."""
     exporter.add("v2", 50_000, 5_000, 0)
     exporter.add("v3", 700, 700, 700)
@@ -166,11 +169,11 @@ def test_counts_since_the_step_began(exporter, prometheus):
     assert decide(plan_canary(), BUDGETS, seen_more(prometheus, since), later).action is Action.ABORT
 
 
-def seen_more(url, since):
+def seen_more(url: str, since: datetime) -> Any:
     """What Prometheus shows once the canary's newest requests are scraped."""
     found = []
 
-    def complete():
+    def complete() -> Any:
         found[:] = [read_prometheus(url, window(since))]
         return found[0].canary.requests >= 6_000
 
@@ -178,7 +181,7 @@ def seen_more(url, since):
     return found[0]
 
 
-def test_a_version_that_nobody_counts_holds(exporter, prometheus):
+def test_a_version_that_nobody_counts_holds(exporter: Exporter, prometheus: str) -> None:
     """No series is no data; it neither advances nor aborts."""
     exporter.add("v2", 5_000, 10, 50)
     since = datetime.now(UTC) - timedelta(minutes=5)
@@ -188,7 +191,7 @@ def test_a_version_that_nobody_counts_holds(exporter, prometheus):
     assert (observed.canary.requests, found.action) == (0, Action.HOLD)
 
 
-def test_a_nan_counter_holds(exporter, prometheus):
+def test_a_nan_counter_holds(exporter: Exporter, prometheus: str) -> None:
     """A NaN from the server holds the canary and is named; it never advances it."""
     exporter.add("v2", 5_000, 10, 50)
     exporter.add("v3", 5_000, 10, 50)
@@ -200,7 +203,7 @@ def test_a_nan_counter_holds(exporter, prometheus):
     assert "weighbridge_errors_total of v3 is NaN" in found.reason
 
 
-def series(*values, **labels):
+def series(*values: tuple[int, int], **labels: str) -> dict[str, Any]:
     """An answer with one series of (seconds after the start, value)."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp()
     rows = [[start + at, str(value)] for at, value in values]
@@ -219,11 +222,11 @@ EMPTY = {"status": "success", "data": {"resultType": "matrix", "result": []}}
         ([(-10, 100)], 0),
     ],
 )
-def test_counters_are_differenced_from_the_start_of_the_step(values, increase):
+def test_counters_are_differenced_from_the_start_of_the_step(values: list[tuple[int, int]], increase: int) -> None:
     """From the value before the step; a series born later began at zero; a counter that falls was reset."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
-    def fetch(_, parameters):
+    def fetch(_: object, parameters: dict[str, str]) -> dict[Any, Any]:
         return (
             series(*values)
             if "requests_total" in parameters["query"] and 'version="v3"' in parameters["query"]
@@ -234,22 +237,22 @@ def test_counters_are_differenced_from_the_start_of_the_step(values, increase):
     assert found.canary.requests == increase
 
 
-def test_a_histogram_without_the_right_bucket_holds():
+def test_a_histogram_without_the_right_bucket_holds() -> None:
     """A latency budget needs a bucket at its threshold; the nearest one is not it."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
-    def fetch(_, parameters):
+    def fetch(_: object, parameters: dict[str, str]) -> dict[Any, Any]:
         return series((10, 5), le="0.1") if "bucket" in parameters["query"] else EMPTY
 
     found = read_prometheus("http://x", window(start, start + timedelta(hours=1)), fetch)
     assert "has no bucket le=0.05" in found.problems[0]
 
 
-def test_more_hits_than_trials_hold():
+def test_more_hits_than_trials_hold() -> None:
     """Counters that contradict each other are a problem, not a number."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
-    def fetch(_, parameters):
+    def fetch(_: object, parameters: dict[str, str]) -> dict[Any, Any]:
         return series((10, 7)) if "errors_total" in parameters["query"] else EMPTY
 
     found = read_prometheus("http://x", window(start, start + timedelta(hours=1)), fetch)
@@ -257,11 +260,11 @@ def test_more_hits_than_trials_hold():
     assert decide(plan_canary(), BUDGETS, found, start + timedelta(hours=2)).action is Action.HOLD
 
 
-def test_a_counter_that_was_not_scraped_for_a_while_does_not_begin_at_zero():
+def test_a_counter_that_was_not_scraped_for_a_while_does_not_begin_at_zero() -> None:
     """Its last value is asked for where the usual look-back before the step has none."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
-    def fetch(_, parameters):
+    def fetch(_: object, parameters: dict[str, str]) -> dict[str, Any]:
         if "requests_total" not in parameters["query"]:
             return EMPTY
         at, length = float(parameters["time"]), int(parameters["query"].rpartition("[")[2].rstrip("s]"))
@@ -275,27 +278,27 @@ def test_a_counter_that_was_not_scraped_for_a_while_does_not_begin_at_zero():
 @pytest.mark.parametrize(
     "answer", [{"status": "error", "error": "bad query"}, {}, [], {"status": "success", "data": 1}]
 )
-def test_an_answer_that_is_none_is_an_error(answer):
+def test_an_answer_that_is_none_is_an_error(answer: dict[str, Any]) -> None:
     """What is no Prometheus is not taken for an empty one."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)
     with pytest.raises(StateError, match=r"answered|the answer is not from a Prometheus server"):
         read_prometheus("http://x", window(start), lambda *_: answer)
 
 
-def test_a_server_that_is_not_there_is_an_error():
+def test_a_server_that_is_not_there_is_an_error() -> None:
     """No answer is no hold that looks like a decision: it is an error."""
     with pytest.raises(StateError, match="no answer: "):
         read_prometheus(f"http://127.0.0.1:{free_port()}", window(datetime.now(UTC)))
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "prom:9090", "http://user:secret@prom:9090"])
-def test_addresses_are_checked(url):
+def test_addresses_are_checked(url: str) -> None:
     """Only http and https, and no credentials that would end up in the history."""
     with pytest.raises(InputError, match=r"is not an http|contains credentials"):
         read_prometheus(url, window(datetime.now(UTC)))
 
 
-def test_a_clock_that_was_set_back_holds_and_asks_for_nothing():
+def test_a_clock_that_was_set_back_holds_and_asks_for_nothing() -> None:
     """A step that begins in the future has no data yet."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)
     found = read_prometheus("http://x", window(start, start - timedelta(days=1)), lambda *_: pytest.fail("asked"))

@@ -2,6 +2,8 @@
 
 import math
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from weighbridge.registry.lifecycle.estimates import estimates, median_interval
 
 
 @pytest.mark.parametrize(("n", "rank"), [(6, 1), (8, 1), (9, 2), (10, 2), (12, 3), (15, 4), (20, 6), (25, 8)])
-def test_the_median_interval_takes_the_tabulated_ranks(n, rank):
+def test_the_median_interval_takes_the_tabulated_ranks(n: int, rank: int) -> None:
     """Ranks of the sign test's 95 % interval (Conover, table A3): from the k-th smallest to the k-th largest."""
     values = list(range(1, n + 1))
     random.Random(n).shuffle(values)
@@ -21,7 +23,7 @@ def test_the_median_interval_takes_the_tabulated_ranks(n, rank):
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))
-def test_the_median_lies_in_its_interval(values):
+def test_the_median_lies_in_its_interval(values: list[Any]) -> None:
     """Whatever the values: bounds are values, in order, around the median; below six values, all of them."""
     lower, upper = median_interval(values)
     ordered = sorted(values)
@@ -32,7 +34,7 @@ def test_the_median_lies_in_its_interval(values):
         assert (lower, upper) == (ordered[0], ordered[-1])
 
 
-def test_a_measurement_gives_each_kind_of_estimate(tmp_path):
+def test_a_measurement_gives_each_kind_of_estimate(tmp_path: Path) -> None:
     """Exact, launches, proportions and resamples; what is absent has no entry."""
     write_run(tmp_path)
     content = Measurement.read(tmp_path / "measurements/int8/onnxruntime@local.json").to_json()

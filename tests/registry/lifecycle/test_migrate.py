@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state import records
 from weighbridge.registry.state.layout import WorkTree
 from weighbridge.registry.state.records import VersionRecord
+from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.audit import only_grew
 from weighbridge.registry.trust.verify import verify_models
 
@@ -24,7 +26,7 @@ SCHEMA_1 = Path(__file__).parents[2] / "fixtures/registry/schema-1"
 
 
 @pytest.fixture
-def old(project, settings, monkeypatch):
+def old(project: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose v1 was promoted by a program that kept no evidence."""
     from weighbridge.registry.lifecycle import promote as module
 
@@ -34,11 +36,11 @@ def old(project, settings, monkeypatch):
     return project
 
 
-def channels(root, model=made.MODEL):
+def channels(root: Path, model: str = made.MODEL) -> Any:
     return yaml.safe_load((root / f"registry/models/{model}/channels.yaml").read_text())
 
 
-def test_evidence_of_an_older_version_is_fetched_checked_and_kept(old, settings):
+def test_evidence_of_an_older_version_is_fetched_checked_and_kept(old: Path, settings: Settings) -> None:
     """The record is as it was; the event says what was kept; the tree verifies, and again after a roll-back."""
     before = made.git(old, "rev-parse", "HEAD")
     done = migrate(old, made.MODEL, settings)
@@ -58,7 +60,7 @@ def test_evidence_of_an_older_version_is_fetched_checked_and_kept(old, settings)
     assert migrate(old, made.MODEL, settings) is None
 
 
-def test_a_kept_file_that_is_changed_or_taken_away_is_found(old, settings):
+def test_a_kept_file_that_is_changed_or_taken_away_is_found(old: Path, settings: Settings) -> None:
     """What a migration kept is under the event's digest."""
     migrate(old, made.MODEL, settings)
     kept = old / f"registry/models/{made.MODEL}/evidence/v1/verdict.json"
@@ -67,7 +69,7 @@ def test_a_kept_file_that_is_changed_or_taken_away_is_found(old, settings):
         verify_models(old)
 
 
-def test_evidence_that_nobody_has_any_more_is_said_to_be_lost(old, settings):
+def test_evidence_that_nobody_has_any_more_is_said_to_be_lost(old: Path, settings: Settings) -> None:
     """The migration goes through; it claims nothing."""
     shutil.rmtree(old / ".dvc/cache")
     done = migrate(old, made.MODEL, settings)
@@ -76,7 +78,7 @@ def test_evidence_that_nobody_has_any_more_is_said_to_be_lost(old, settings):
     verify_models(old)
 
 
-def test_todays_files_are_migrated(tmp_path, settings):
+def test_todays_files_are_migrated(tmp_path: Path, settings: Settings) -> None:
     """The fixture of schema 1, thirteen events of every kind: verified before and after, stable stays what it was."""
     root = made.make_repository(tmp_path / "old")
     shutil.copytree(SCHEMA_1, root, dirs_exist_ok=True)
@@ -93,7 +95,7 @@ def test_todays_files_are_migrated(tmp_path, settings):
     assert resolve(root, f"{made.MODEL}@v1").version == "v1"
 
 
-def test_an_unknown_model_is_no_migration(old, settings):
+def test_an_unknown_model_is_no_migration(old: Path, settings: Settings) -> None:
     """One line, and nothing written."""
     with pytest.raises(StateError, match="no model"):
         migrate(old, "other", settings)

@@ -2,6 +2,8 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,7 +23,7 @@ from weighbridge.registry.trust.verify import verify_models
 RECIPES = ("int8", "fp16")
 
 
-def refused(root, kind, message, request=None):
+def refused(root: Path, kind: type[WeighbridgeError], message: str, request: PromotionRequest | None = None) -> None:
     """Promotion is refused with that message, and leaves nothing behind."""
     before = git(root, "rev-parse", "HEAD"), git(root, "status", "--porcelain")
     with pytest.raises(kind, match=message):
@@ -30,13 +32,13 @@ def refused(root, kind, message, request=None):
     assert not (root / "registry").exists()
 
 
-def relock(root):
+def relock(root: Path) -> None:
     """As if the pipeline had written what lies there, and it was committed."""
     lock(root, RECIPES)
     commit_all(root)
 
 
-def test_what_passed_becomes_a_version_and_stable(project):
+def test_what_passed_becomes_a_version_and_stable(project: Path) -> None:
     """The record says what was promoted, in one commit that leaves a clean tree."""
     commit = git(project, "rev-parse", "HEAD")
     committed = promote(project, PromotionRequest("int8", notes="first"))
@@ -56,21 +58,21 @@ def test_what_passed_becomes_a_version_and_stable(project):
     assert record["verdict"]["verdict"] == "pass"
 
 
-def test_the_baseline_is_recorded_once_and_always_deployable(promoted):
+def test_the_baseline_is_recorded_once_and_always_deployable(promoted: Path) -> None:
     """Two promotions over one baseline make one baseline record, which resolves."""
     assert resolve(promoted, f"{MODEL}@baseline").digest == sha256_bytes(BASELINE)
     assert [row.baselines for row in verify_models(promoted)] == [1]
 
 
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive", "error"])
-def test_no_other_verdict_than_pass_is_promoted(project, verdict):
+def test_no_other_verdict_than_pass_is_promoted(project: Path, verdict: str) -> None:
     """Fail, inconclusive and error are refused alike, with the recipe, the verdict and the budget's reason."""
     write_run(project, 1, {"int8": verdict})
     commit_all(project)
     refused(project, StateError, f"the verdict on 'int8' is {verdict}, not pass.*because")
 
 
-def test_a_verdict_that_says_pass_over_a_failed_budget_is_refused(project):
+def test_a_verdict_that_says_pass_over_a_failed_budget_is_refused(project: Path) -> None:
     """The verdict is worked out again from its budgets: the word alone opens nothing."""
     write_run(project, 1, {"int8": "fail"})
     edit_json(project / "reports/verdict.json", lambda v: v["recipes"]["int8"].update(verdict="pass"))
@@ -78,26 +80,26 @@ def test_a_verdict_that_says_pass_over_a_failed_budget_is_refused(project):
     refused(project, StateError, "is fail, not pass")
 
 
-def test_a_verdict_without_budgets_is_refused(project):
+def test_a_verdict_without_budgets_is_refused(project: Path) -> None:
     """Nothing judged is nothing passed."""
     edit_json(project / "reports/verdict.json", lambda v: v["recipes"]["int8"].update(budgets=[]))
     relock(project)
     refused(project, StateError, "is error, not pass")
 
 
-def test_a_recipe_without_verdict_is_refused(project):
+def test_a_recipe_without_verdict_is_refused(project: Path) -> None:
     """A recipe that the gate never saw cannot pass."""
     edit_json(project / "reports/verdict.json", lambda v: v["recipes"].pop("int8"))
     relock(project)
     refused(project, StateError, "has no verdict on 'int8'")
 
 
-def test_an_unknown_recipe_is_refused(project):
+def test_an_unknown_recipe_is_refused(project: Path) -> None:
     """A name that params.yaml does not have is an input error with the names that it has."""
     refused(project, InputError, "unknown recipe 'int7'", PromotionRequest("int7"))
 
 
-def test_a_budget_that_nobody_waived_the_loosening_of_is_refused(project):
+def test_a_budget_that_nobody_waived_the_loosening_of_is_refused(project: Path) -> None:
     """A policy change that fails the gate also keeps everything out of the registry."""
     change = {"kind": "loosened", "budget": "size.bytes max", "base": "1", "head": "2"}
     edit_json(project / "reports/verdict.json", lambda v: v.update(policy_changes=[change]))
@@ -105,7 +107,7 @@ def test_a_budget_that_nobody_waived_the_loosening_of_is_refused(project):
     refused(project, StateError, "no waiver accepts it")
 
 
-def test_an_expired_waiver_is_refused(project):
+def test_an_expired_waiver_is_refused(project: Path) -> None:
     """A waiver counts until its last day."""
     use = {"file": "waivers/a.yaml", "who": "Test", "why": "x", "expires": "2020-01-01", "accepts": []}
     edit_json(project / "reports/verdict.json", lambda v: v.update(waivers=[use]))
@@ -114,7 +116,7 @@ def test_an_expired_waiver_is_refused(project):
 
 
 @pytest.mark.parametrize("now", ["2026-11-23T00:00:00", "2026-11-23T23:59:59", "2026-11-24T00:00:00"])
-def test_a_waiver_counts_through_its_last_day(project, now):
+def test_a_waiver_counts_through_its_last_day(project: Path, now: str) -> None:
     """To its last second, in UTC; a second later the version is refused."""
     use = {"file": "waivers/a.yaml", "who": "Test", "why": "x", "expires": "2026-11-23", "accepts": []}
     edit_json(project / "reports/verdict.json", lambda v: v.update(waivers=[use]))
@@ -178,7 +180,7 @@ def test_a_waiver_counts_through_its_last_day(project, now):
         ("artifacts/recipes/int8/onnxruntime/manifest.json", lambda m: m.update(data=SOME[:-1] + "b"), "other data"),
     ],
 )
-def test_documents_that_disagree_are_refused(project, path, change, message):
+def test_documents_that_disagree_are_refused(project: Path, path: str, change: Any, message: str) -> None:
     """Manifest, measurement, verdict and bytes must be about one thing, even where dvc.lock agrees with all of them."""
     if change is None:
         (project / path).write_bytes(b"other bytes")
@@ -196,7 +198,7 @@ def test_documents_that_disagree_are_refused(project, path, change, message):
         "reports/verdict.json",
     ],
 )
-def test_files_that_the_pipeline_did_not_make_are_refused(project, path):
+def test_files_that_the_pipeline_did_not_make_are_refused(project: Path, path: str) -> None:
     """A file edited after the pipeline is not what dvc.lock says, however well it fits otherwise."""
     (project / path).write_text((project / path).read_text() + "\n")
     if path.startswith("reports"):
@@ -204,7 +206,7 @@ def test_files_that_the_pipeline_did_not_make_are_refused(project, path):
     refused(project, IntegrityError, "is not what dvc.lock says")
 
 
-def test_a_lock_file_with_another_source_than_the_checkout_is_refused(project):
+def test_a_lock_file_with_another_source_than_the_checkout_is_refused(project: Path) -> None:
     """The artifact was made by it, as the lock says; what lies here made nothing."""
     (project / "net.py").write_text("WIDTH = 1\n")
     lock = yaml.safe_load((project / "dvc.lock").read_text())
@@ -218,7 +220,7 @@ def test_a_lock_file_with_another_source_than_the_checkout_is_refused(project):
     refused(project, IntegrityError, "has another net.py for the stage compress@int8")
 
 
-def test_a_lock_file_that_names_nothing_is_refused(project):
+def test_a_lock_file_that_names_nothing_is_refused(project: Path) -> None:
     """What dvc.lock does not name was not made by the pipeline."""
     (project / "dvc.lock").write_text(yaml.safe_dump({"stages": {}}))
     commit_all(project)
@@ -226,7 +228,7 @@ def test_a_lock_file_that_names_nothing_is_refused(project):
 
 
 @pytest.mark.parametrize("path", ["dvc.lock", "reports/verdict.json", "measurements/int8/onnxruntime@local.json"])
-def test_a_missing_file_is_refused(project, path):
+def test_a_missing_file_is_refused(project: Path, path: str) -> None:
     """Nothing missing passes."""
     (project / path).unlink()
     if path != "measurements/int8/onnxruntime@local.json":
@@ -234,13 +236,13 @@ def test_a_missing_file_is_refused(project, path):
     refused(project, WeighbridgeError, "file not found|cannot be read")
 
 
-def test_a_dirty_tree_is_refused(project):
+def test_a_dirty_tree_is_refused(project: Path) -> None:
     """A version names the commit that it was made from; a dirty tree has none."""
     (project / "new.py").write_text("x = 1")
     refused(project, StateError, "the tree is dirty: new.py")
 
 
-def test_an_edited_record_is_not_to_be_committed(promoted):
+def test_an_edited_record_is_not_to_be_committed(promoted: Path) -> None:
     """What lies in the registry's folder is restored, where other changes are committed."""
     path = promoted / f"registry/models/{MODEL}/versions/v1.yaml"
     path.write_text(path.read_text() + "\n")
@@ -249,13 +251,13 @@ def test_an_edited_record_is_not_to_be_committed(promoted):
         promote(promoted, PromotionRequest("fp16"))
 
 
-def test_the_same_bytes_do_not_become_two_versions(promoted):
+def test_the_same_bytes_do_not_become_two_versions(promoted: Path) -> None:
     """Promoting what is a version already says which one it is."""
     with pytest.raises(StateError, match="are tiny-cnn@v2 already"):
         promote(promoted, PromotionRequest("int8"))
 
 
-def test_quarantined_bytes_do_not_come_back(promoted):
+def test_quarantined_bytes_do_not_come_back(promoted: Path) -> None:
     """What was rolled back is not promoted again until somebody lifts the quarantine, with a reason."""
     Operator(promoted, MODEL).roll_back(reason="wrong answers")
     with pytest.raises(StateError, match="v2, which is quarantined"):
@@ -265,7 +267,7 @@ def test_quarantined_bytes_do_not_come_back(promoted):
     assert resolve(promoted, MODEL).version == "v2"
 
 
-def test_a_version_that_was_weighed_against_another_stable_is_refused(project):
+def test_a_version_that_was_weighed_against_another_stable_is_refused(project: Path) -> None:
     """Two changes in budget, merged one after the other, may be over it together."""
     promote(project, PromotionRequest("int8"))
     write_run(project, 2, stable=SOME)
@@ -277,14 +279,14 @@ def test_a_version_that_was_weighed_against_another_stable_is_refused(project):
     assert promote(project, PromotionRequest("int8")).channels.stable.version == "v2"
 
 
-def test_an_expectation_that_does_not_hold_is_refused(project):
+def test_an_expectation_that_does_not_hold_is_refused(project: Path) -> None:
     """`--expect` names what must be stable for the decision to stand."""
     with pytest.raises(StateError, match="stable is none, expected v3"):
         promote(project, PromotionRequest("int8", expect="v3"))
     promote(project, PromotionRequest("int8", expect="none"))
 
 
-def test_a_record_without_channel_moves_nothing(project):
+def test_a_record_without_channel_moves_nothing(project: Path) -> None:
     """`--channel none` records a version for a canary; stable stays what it was."""
     promote(project, PromotionRequest("int8"))
     committed = promote(project, PromotionRequest("fp16", channel="none"))
@@ -294,7 +296,7 @@ def test_a_record_without_channel_moves_nothing(project):
 
 
 @pytest.mark.parametrize(("by", "recipe"), [("smallest", "int8"), ("fastest", "int8"), ("most-accurate", "fp16")])
-def test_selection_is_among_those_that_passed(project, by, recipe):
+def test_selection_is_among_those_that_passed(project: Path, by: str, recipe: str) -> None:
     """The best by what was asked; one that failed is never selected."""
     assert select(project, by) == recipe
     other = next(name for name in RECIPES if name != recipe)
@@ -305,7 +307,7 @@ def test_selection_is_among_those_that_passed(project, by, recipe):
         select(project, by)
 
 
-def test_a_selection_by_what_was_not_measured_is_refused(project):
+def test_a_selection_by_what_was_not_measured_is_refused(project: Path) -> None:
     """No latency, no fastest: a missing estimate never wins."""
     edit_json(
         project / "measurements/int8/onnxruntime@local.json",
@@ -315,7 +317,7 @@ def test_a_selection_by_what_was_not_measured_is_refused(project):
         select(project, "fastest")
 
 
-def test_the_teacher_is_named_by_version(project):
+def test_the_teacher_is_named_by_version(project: Path) -> None:
     """A distilled version names its teacher by digest, and by version where the registry knows it."""
     path = project / "artifacts/recipes/int8/onnxruntime/manifest.json"
     edit_json(path, lambda m: m.update(teacher=sha256_bytes(BASELINE)))
@@ -324,7 +326,7 @@ def test_the_teacher_is_named_by_version(project):
     assert read_record(WorkTree(project), MODEL, "v1")["teacher"]["version"] == "b1"
 
 
-def test_a_local_dvc_remote_receives_the_bytes(project, tmp_path):
+def test_a_local_dvc_remote_receives_the_bytes(project: Path, tmp_path: Path) -> None:
     """A version that is pushed names bytes that others can pull: candidate and baseline are in the remote."""
     (project / ".dvc/config").write_text(
         f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path}/dvc\n"
@@ -335,7 +337,7 @@ def test_a_local_dvc_remote_receives_the_bytes(project, tmp_path):
     assert stored == sorted([sha256_bytes(BASELINE), sha256_bytes(candidate_bytes("int8"))])
 
 
-def test_the_record_keeps_what_the_gate_judged(project):
+def test_the_record_keeps_what_the_gate_judged(project: Path) -> None:
     """Every budget with its interval stands in the record, as the gate wrote it."""
     promote(project, PromotionRequest("int8"))
     judged = json.loads((project / "reports/verdict.json").read_text())["recipes"]["int8"]["budgets"]

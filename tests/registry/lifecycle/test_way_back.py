@@ -1,6 +1,8 @@
 """Three in the morning: the store is away, the keys were changed, the clone is shallow. There is a way back."""
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +18,7 @@ from weighbridge.registry.lifecycle.operate import Operator
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.asking import CannotAskError
 from weighbridge.registry.lookup.resolve import resolve
+from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.registry_policy import RegistryPolicy
 from weighbridge.registry.trust.verify import verify_models
 
@@ -23,7 +26,7 @@ OLD, NEW = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.gener
 
 
 @pytest.fixture
-def away(promoted, tmp_path):
+def away(promoted: Path, tmp_path: Path) -> Path:
     """A project after two promotions whose bytes lie in a store that is not mounted now."""
     (promoted / ".dvc/config").write_text(f"[core]\n    remote = r\n['remote \"r\"']\n    url = {tmp_path / 'store'}\n")
     git(promoted, "add", "-f", ".dvc/config")
@@ -33,7 +36,9 @@ def away(promoted, tmp_path):
     return promoted
 
 
-def test_a_store_that_cannot_be_asked_is_not_one_that_does_not_have_it(away, tmp_path, settings):
+def test_a_store_that_cannot_be_asked_is_not_one_that_does_not_have_it(
+    away: Path, tmp_path: Path, settings: Settings
+) -> None:
     """Two nights, two messages."""
     operator = Operator(away, MODEL, settings)
     with pytest.raises(CannotAskError, match="could not be asked"):
@@ -45,7 +50,9 @@ def test_a_store_that_cannot_be_asked_is_not_one_that_does_not_have_it(away, tmp
     assert resolve(away, f"{MODEL}@stable").version == "v2"
 
 
-def test_with_the_store_away_one_goes_back_unproven_and_verify_says_so(away, tmp_path, settings):
+def test_with_the_store_away_one_goes_back_unproven_and_verify_says_so(
+    away: Path, tmp_path: Path, settings: Settings
+) -> None:
     """The digest is in the history; the event says that nobody saw the bytes; a later proven move ends that."""
     done = Operator(away, MODEL, settings).roll_back(reason="bad", to="baseline", unproven=True)
     assert resolve(away, f"{MODEL}@stable").version == "b1"
@@ -59,7 +66,7 @@ def test_with_the_store_away_one_goes_back_unproven_and_verify_says_so(away, tmp
     assert [item.unproven for item in verify_models(away)] == [None]
 
 
-def test_bytes_that_hash_wrong_are_refused_even_unproven(away, tmp_path, settings):
+def test_bytes_that_hash_wrong_are_refused_even_unproven(away: Path, tmp_path: Path, settings: Settings) -> None:
     """Not to see the bytes is one thing; to see others is damage."""
     shutil.move(tmp_path / "store-away", tmp_path / "store")
     md5 = resolve(away, f"{MODEL}@b1").md5
@@ -70,7 +77,7 @@ def test_bytes_that_hash_wrong_are_refused_even_unproven(away, tmp_path, setting
 
 
 @pytest.fixture
-def rotated(project, settings):
+def rotated(project: Path, settings: Settings) -> Path:
     """v1 and v2 signed by a key that the policy lists no more."""
     set_policy(project, require_signature=True, keys={"old": public(OLD)})
     promote(project, PromotionRequest("int8"), settings=settings, key=OLD)
@@ -82,7 +89,7 @@ def rotated(project, settings):
     return project
 
 
-def test_a_retired_key_counts_for_going_back_and_for_nothing_new(rotated, settings):
+def test_a_retired_key_counts_for_going_back_and_for_nothing_new(rotated: Path, settings: Settings) -> None:
     """Listed as retired: proven as ever. It signs no promotion."""
     with pytest.raises(IntegrityError, match="retired_keys"):
         Operator(rotated, MODEL, settings).roll_back(reason="bad", to="v1")
@@ -96,21 +103,23 @@ def test_a_retired_key_counts_for_going_back_and_for_nothing_new(rotated, settin
         promote(rotated, PromotionRequest("int8"), settings=settings, key=OLD)
 
 
-def test_without_yesterdays_key_one_goes_back_unproven(rotated, settings):
+def test_without_yesterdays_key_one_goes_back_unproven(rotated: Path, settings: Settings) -> None:
     """The event says why, and the tree verifies; without that event it would not."""
     done = Operator(rotated, MODEL, settings).roll_back(reason="bad", to="v1", unproven=True)
     assert "not signed by a key that the policy lists" in done.event.evidence["because"]
     assert [item.unproven for item in verify_models(rotated)] == ["v1"]
 
 
-def test_a_name_is_a_key_of_today_or_a_retired_one():
+def test_a_name_is_a_key_of_today_or_a_retired_one() -> None:
     """Not both."""
     with pytest.raises(ValueError, match="among the retired keys"):
         RegistryPolicy(keys={"a": public(NEW)}, retired_keys={"a": public(OLD)})
 
 
 @pytest.mark.parametrize("folder", [".", "artifacts/recipes", "registry/models"])
-def test_a_shallow_clone_goes_back_from_any_of_its_folders(remote, tmp_path, folder, settings, monkeypatch):
+def test_a_shallow_clone_goes_back_from_any_of_its_folders(
+    remote: Any, tmp_path: Path, folder: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One commit deep, started below the top."""
     work = remote("author")
     promote(work, PromotionRequest("int8"), settings=settings)
@@ -124,7 +133,9 @@ def test_a_shallow_clone_goes_back_from_any_of_its_folders(remote, tmp_path, fol
     assert "b1" in git(night, "show", f"origin/main:registry/models/{MODEL}/channels.yaml")
 
 
-def test_a_remote_that_was_rewound_is_refused_before_anything_is_decided(remote, settings, tmp_path):
+def test_a_remote_that_was_rewound_is_refused_before_anything_is_decided(
+    remote: Any, settings: Settings, tmp_path: Path
+) -> None:
     """In a clone that saw the lost commits, and again when it asks once more; also after a fetch by hand."""
     work = remote("author")
     promote(work, PromotionRequest("int8"), settings=settings)
@@ -140,7 +151,7 @@ def test_a_remote_that_was_rewound_is_refused_before_anything_is_decided(remote,
     assert git(remote.path, "rev-parse", "main") == git(work, "rev-parse", f"{before}^")
 
 
-def test_days_are_read(promoted):
+def test_days_are_read(promoted: Path) -> None:
     """`yesterday` and a date mean the end of that day, in UTC."""
     channels = yaml.safe_load((promoted / f"registry/models/{MODEL}/channels.yaml").read_text())
     day = channels["stable"]["since"][:10]

@@ -1,5 +1,8 @@
 """What the registry serves is laid out for the gate: verified bytes, or the reason why there are none."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import yaml
 
@@ -13,7 +16,7 @@ from weighbridge.registry.state.tip import Settings
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path: Path) -> Path:
     """A run whose params compare with stable, committed; nothing promoted yet."""
     root = make_repository(tmp_path / "project")
     write_run(root)
@@ -24,18 +27,18 @@ def project(tmp_path):
     return root
 
 
-def promote(root, recipe):
+def promote(root: Path, recipe: str) -> None:
     """Record a version; what was judged by other budgets than those above is not the question here."""
     promote_recipe(root, PromotionRequest(recipe), settings=Settings(push=False))
 
 
-def stable(root):
+def stable(root: Path) -> Any:
     """What is laid out for the gate."""
     write_stable(root, root / "artifacts/stable")
     return read_json(root / "artifacts/stable/stable.json")
 
 
-def test_without_a_stable_version_the_reason_is_written(project):
+def test_without_a_stable_version_the_reason_is_written(project: Path) -> None:
     """The first pull request has nothing to compare with, and says so by name."""
     written = stable(project)
     assert (written["version"], written["artifacts"]) == (None, {})
@@ -43,7 +46,7 @@ def test_without_a_stable_version_the_reason_is_written(project):
     assert [path.name for path in (project / "artifacts/stable").rglob("*")] == ["stable.json"]
 
 
-def test_the_bytes_that_are_served_lie_beside_their_digest(project):
+def test_the_bytes_that_are_served_lie_beside_their_digest(project: Path) -> None:
     """After a promotion the gate finds the version's verified bytes."""
     promote(project, "int8")
     written = stable(project)
@@ -53,7 +56,7 @@ def test_the_bytes_that_are_served_lie_beside_their_digest(project):
     assert sha256_file(project / "artifacts/stable" / file["path"]) == file["digest"]
 
 
-def test_bytes_that_cannot_be_had_leave_none_lying_about(project):
+def test_bytes_that_cannot_be_had_leave_none_lying_about(project: Path) -> None:
     """Where artifact and cache are gone, the reason is written and an earlier copy is removed."""
     promote(project, "int8")
     stable(project)
@@ -68,7 +71,7 @@ def test_bytes_that_cannot_be_had_leave_none_lying_about(project):
     assert [path.name for path in (project / "artifacts/stable").rglob("*")] == ["stable.json"]
 
 
-def test_a_damaged_registry_is_an_error_not_an_absence(project):
+def test_a_damaged_registry_is_an_error_not_an_absence(project: Path) -> None:
     """Channels that were edited by hand never read as "nothing is stable"."""
     promote(project, "int8")
     path = project / "registry/models/tiny-cnn/channels.yaml"
@@ -77,7 +80,7 @@ def test_a_damaged_registry_is_an_error_not_an_absence(project):
         stable(project)
 
 
-def test_nothing_is_fetched_where_no_budget_compares_with_stable(project):
+def test_nothing_is_fetched_where_no_budget_compares_with_stable(project: Path) -> None:
     """A pipeline without such a budget does not depend on the registry at all."""
     promote(project, "int8")
     params = yaml.safe_load((project / "params.yaml").read_text())

@@ -5,31 +5,32 @@ import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Self
 
 from tests.documents import device
 from weighbridge.core.files import sha256_bytes
-from weighbridge.registry.state.events import EventKind
-from weighbridge.registry.state.records import CanaryPlan, Pointer, VersionRecord
+from weighbridge.registry.state.events import Event, EventKind
+from weighbridge.registry.state.records import CanaryPlan, Channels, Pointer, VersionRecord
 from weighbridge.registry.state.store import Store, pointer_to, render
-from weighbridge.registry.state.tip import Draft, Settings
-from weighbridge.registry.trust.registry_policy import read_policy
+from weighbridge.registry.state.tip import Draft, Settings, Tip
+from weighbridge.registry.trust.registry_policy import RegistryPolicy, read_policy
 from weighbridge.registry.trust.signing import sign
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
 
-def git(root, *arguments):
+def git(root: Path, *arguments: str) -> str:
     """Run git in a folder and return what it printed."""
     done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 
-def digest_of(text):
+def digest_of(text: str) -> str:
     """Some digest, a function of a text."""
     return sha256_bytes(text.encode())
 
 
-def estimate(value, unit, spread=0.0, baseline=None):
+def estimate(value: float, unit: str, spread: float = 0.0, baseline: int | None = None) -> dict[str, Any]:
     """A metric with an interval of plus or minus a share of it."""
     bounds = {"lower": value * (1 - spread), "upper": value * (1 + spread)}
     return {"value": value, **bounds, "unit": unit, "baseline": baseline}
@@ -45,7 +46,7 @@ class Project:
     now: datetime = START
     contents: dict = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         git(self.root, "init", "--quiet", "--initial-branch", "main")
         git(self.root, "config", "user.name", "Registry Test")
@@ -54,15 +55,17 @@ class Project:
         git(self.root, "add", ".gitignore")
         git(self.root, "commit", "--quiet", "-m", "start")
 
-    def store(self):
+    def store(self) -> Store:
         """The registry's door, without a remote, on this project's clock."""
         return Store(self.root, Settings(push=False, clock=self._tick))
 
-    def _tick(self):
+    def _tick(self) -> datetime:
         self.now += timedelta(hours=1)
         return self.now
 
-    def artifact(self, recipe, content, params=117_530, macs=1_200_000, target="onnxruntime"):
+    def artifact(
+        self, recipe: str, content: bytes, params: int = 117_530, macs: int = 1_200_000, target: str = "onnxruntime"
+    ) -> dict[str, Any]:
         """Write an artifact's bytes into the project; how a record names them."""
         path = f"artifacts/recipes/{recipe}/onnxruntime/model.onnx"
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +83,18 @@ class Project:
             "manifest": digest_of(f"manifest {recipe}"),
         }
 
-    def record(self, version, recipe, content, *, event, at, metrics=None, recipe_section=None, **more):
+    def record(
+        self,
+        version: str,
+        recipe: str,
+        content: bytes,
+        *,
+        event: int,
+        at: str,
+        metrics: dict[str, Any] | None = None,
+        recipe_section: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> VersionRecord:
         """A version's record; `more` overrides fields."""
         baseline = version.startswith("b")
         fields = {
@@ -113,11 +127,20 @@ class Project:
         }
         return VersionRecord.model_validate({**fields, **more})
 
-    def add(self, recipe, content, *, channel=True, metrics=None, baseline=None, **more):
+    def add(
+        self,
+        recipe: str,
+        content: bytes,
+        *,
+        channel: bool = True,
+        metrics: dict[str, Any] | None = None,
+        baseline: bytes | None = None,
+        **more: Any,
+    ) -> Event:
         """Record a version, signed if there is a key, and make it stable unless `channel` is false."""
         self.contents[recipe] = content
 
-        def decide(tip, channels):
+        def decide(tip: Tip, channels: Channels) -> Draft:
             number = channels.head.event + 1 if channels.head else 1
             at = tip.now.strftime("%Y-%m-%dT%H:%M:%SZ")
             records = []
@@ -133,10 +156,10 @@ class Project:
 
         return self.store().change(self.model, decide).event
 
-    def move(self, kind, version=None, *, quarantine=False, **more):
+    def move(self, kind: EventKind, version: str | None = None, *, quarantine: bool = False, **more: Any) -> Event:
         """One change of the channels."""
 
-        def decide(tip, channels):
+        def decide(tip: Tip, channels: Channels) -> Draft:
             target = pointer_to(tip, self.model, version)
             left = ()
             if quarantine:
@@ -147,7 +170,7 @@ class Project:
 
         return self.store().change(self.model, decide).event
 
-    def history(self):
+    def history(self) -> Self:
         """v1 stable, v2 through a canary, v2 rolled back and quarantined, v3 recorded and on canary."""
         fp32 = b"fp32 weights " * 40
         self.add("int8", b"int8 weights " * 10, baseline=fp32)
@@ -161,21 +184,21 @@ class Project:
         return self
 
     @property
-    def policy(self):
+    def policy(self) -> RegistryPolicy:
         """The policy of the checked-out state."""
         return read_policy(self.store().git and _Tree(self.root))
 
 
 class _Tree:
-    def __init__(self, root):
+    def __init__(self, root: Path) -> None:
         self.root = root
 
-    def read(self, path):
+    def read(self, path: str) -> bytes | None:
         file = self.root / path
         return file.read_bytes() if file.exists() else None
 
 
-def judgement(recipe):
+def judgement(recipe: str) -> dict[str, Any]:
     """A verdict that let a recipe in."""
     return {
         "verdict": "pass",

@@ -1,11 +1,16 @@
 """Records with everything in them: metrics with intervals, odd names, notes that try to be markup."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from tests.registry.publish.project import estimate
 
 UNTRUSTED = "<script>alert(1)</script> | [x](javascript:alert(1)) `a` **b** \"q\" & 'r'"
 
 
-def metrics(size, accuracy, latency, *, baseline=(471_985, 0.8939, 157e-6)):
+def metrics(
+    size: int, accuracy: float, latency: float, *, baseline: Sequence[float] = (471_985, 0.8939, 157e-6)
+) -> dict[str, dict[str, Any]]:
     """What weighing gave: size, accuracy and latency beside the baseline's."""
     return {
         "size.bytes": estimate(size, "bytes", baseline=baseline[0]),

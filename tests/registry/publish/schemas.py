@@ -13,7 +13,9 @@ import hashlib
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import yaml
@@ -45,7 +47,7 @@ METADATA = {
 }
 
 
-def validate(document, name):
+def validate(document: dict[str, Any], name: str) -> None:
     """Hold a document against the definition of a fixture: a `jsonschema.ValidationError` where it does not fit.
 
     A cluster drops a key that the schema lacks without a word; here that is an error too.
@@ -58,7 +60,7 @@ def validate(document, name):
 
 
 @functools.cache
-def _validator(name):
+def _validator(name: str) -> tuple[Any, Any]:
     """What is stored of a definition, and its validator: read and checked once."""
     stored = json.loads((FIXTURES / f"{name}.json").read_text())
     schema = {**closed(stored["schema"]), "$defs": {key: closed(part) for key, part in stored["$defs"].items()}}
@@ -66,7 +68,7 @@ def _validator(name):
     return stored, jsonschema.Draft202012Validator(schema)
 
 
-def closed(schema):
+def closed(schema: Any) -> Any:
     """A schema that refuses keys that it does not name, and integers that their format has no room for."""
     if not isinstance(schema, dict):
         return schema
@@ -78,7 +80,7 @@ def closed(schema):
     return found
 
 
-def _closed_value(key, value):
+def _closed_value(key: Any, value: Any) -> Any:
     if key in ("properties", "$defs"):
         return {name: closed(part) for name, part in value.items()}
     if key in ("items", "additionalProperties"):
@@ -86,7 +88,7 @@ def _closed_value(key, value):
     return [closed(part) for part in value] if key in ("anyOf", "oneOf", "allOf") else value
 
 
-def shrink(crd):
+def shrink(crd: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """From a custom resource definition to what is stored: the schema of its stored version, without loss of rules."""
     (version,) = [version for version in crd["spec"]["versions"] if version["storage"]]
     schema = _without_prose(version["schema"]["openAPIV3Schema"])
@@ -99,7 +101,7 @@ def shrink(crd):
             "schema": shared, "$defs": dict(sorted(parts.items()))}  # fmt: skip
 
 
-def _without_prose(schema):
+def _without_prose(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_without_prose(item) for item in schema]
     if not isinstance(schema, dict):
@@ -113,11 +115,11 @@ def _without_prose(schema):
     }
 
 
-def _text(schema):
+def _text(schema: dict[str, Any]) -> str:
     return json.dumps(schema, sort_keys=True, separators=(",", ":"))
 
 
-def _children(schema):
+def _children(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Name → schema, of the schemas directly within one."""
     yield from (schema.get("properties") or {}).values()
     for key in ("items", "additionalProperties"):
@@ -125,7 +127,7 @@ def _children(schema):
             yield schema[key]
 
 
-def _count(schema, counts):
+def _count(schema: dict[str, Any], counts: Counter[Any]) -> None:
     text = _text(schema)
     if len(text) < WORTH_SHARING:
         return
@@ -135,7 +137,7 @@ def _count(schema, counts):
             _count(child, counts)
 
 
-def _share(schema, counts, parts, *, at_top=False):
+def _share(schema: Any, counts: Counter[Any], parts: dict[str, Any], *, at_top: bool = False) -> Any:
     text = _text(schema)
     if len(text) < WORTH_SHARING:
         return schema

@@ -6,7 +6,9 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 REGISTRY_CONFIG = """\
 version: 0.1
@@ -31,7 +33,7 @@ Subsystem sftp internal-sftp
 """
 
 
-def free_port():
+def free_port() -> Any:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -39,7 +41,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(command, ready, log):
+def running(command: list[str], ready: Callable[[], Any], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server's process, from when it answers until the test is over; what it says goes to a file."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
@@ -58,7 +60,7 @@ def running(command, ready, log):
         process.wait(10)
 
 
-def listens(port):
+def listens(port: Any) -> bool:
     """Whether somebody accepts connections on a port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
         return True
@@ -66,14 +68,14 @@ def listens(port):
 
 
 @contextlib.contextmanager
-def docker_registry(folder):
+def docker_registry(folder: Path) -> Iterator[tuple[str, Path]]:
     """Debian's docker-registry; yields `host:port` and the folder of its files."""
     port = free_port()
     config, root = folder / "config.yml", folder / "data"
     root.mkdir()
     config.write_text(REGISTRY_CONFIG.format(root=root, port=port))
 
-    def ready():
+    def ready() -> Any:
         with contextlib.suppress(OSError):
             return urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=1).status == 200
         return False
@@ -83,7 +85,7 @@ def docker_registry(folder):
 
 
 @contextlib.contextmanager
-def sshd(folder):
+def sshd(folder: Path) -> Iterator[tuple[Any, Path]]:
     """OpenSSH's server with one key of its own; yields its port and the path of the user's private key."""
     for name in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)

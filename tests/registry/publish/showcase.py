@@ -1,5 +1,7 @@
 """A registry worth looking at: two models, a dozen versions, a canary, a roll-back."""
 
+from pathlib import Path
+
 from tests.registry.publish.project import Project
 from tests.registry.publish.richproject import UNTRUSTED, metrics
 from weighbridge.registry.state.events import EventKind
@@ -18,7 +20,7 @@ ROWS = [
 ]
 
 
-def showcase(root):
+def showcase(root: Path) -> Project:
     """Write it to `root`; the project."""
     project = Project(root)
     baseline = b"\x00" * 471_985

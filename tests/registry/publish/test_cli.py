@@ -3,20 +3,22 @@
 import hashlib
 import json
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.registry.publish.project import git
+from tests.registry.publish.project import Project, git
 from weighbridge.cli import main
 from weighbridge.core.transport import write_zst
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, project):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], project: Project) -> Callable[..., str]:
     """Run `weighbridge registry …` in the project; exit code, standard output, standard error."""
 
-    def call(*arguments, code=0):
+    def call(*arguments: str | Path, code: int = 0) -> str:
         monkeypatch.chdir(project.root)
         monkeypatch.setattr(sys, "argv", ["weighbridge", "registry", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
@@ -28,7 +30,7 @@ def run(monkeypatch, capsys, project):
     return call
 
 
-def test_pull_puts_the_version_into_a_folder_named_after_it(run, project):
+def test_pull_puts_the_version_into_a_folder_named_after_it(run: Callable[..., str], project: Project) -> None:
     """Without --out the folder says what is in it."""
     answer = json.loads(run("pull", "fashion-cnn@stable", "--json"))
     assert answer["version"] == "v1"
@@ -36,7 +38,7 @@ def test_pull_puts_the_version_into_a_folder_named_after_it(run, project):
     assert "verified by this registry's history" in run("pull", "fashion-cnn@v1", "--out", "x/y")
 
 
-def test_pull_refuses_the_quarantined_and_the_unknown(run, project):
+def test_pull_refuses_the_quarantined_and_the_unknown(run: Callable[..., str], project: Project) -> None:
     """One line, exit code 2, nothing written."""
     said = run("pull", "fashion-cnn@v2", "--out", "x", code=2)
     assert said.startswith("weighbridge: error: fashion-cnn@v2 is quarantined")
@@ -48,7 +50,9 @@ def test_pull_refuses_the_quarantined_and_the_unknown(run, project):
     assert "v2" in run("pull", "fashion-cnn@v2", "--quarantined", "--out", "x")
 
 
-def test_push_and_pull_meet_at_an_oci_registry(run, project, oci, monkeypatch, tmp_path):
+def test_push_and_pull_meet_at_an_oci_registry(
+    run: Callable[..., str], project: Project, oci: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Push prints the digest; pulling by it needs no clone, and a quarantined version is not pushed."""
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
     place = f"oci://{oci[0]}/cli/fashion-cnn"
@@ -65,7 +69,7 @@ def test_push_and_pull_meet_at_an_oci_registry(run, project, oci, monkeypatch, t
     assert "a tag is not a trusted reference" in run("pull", f"{place}:v1", "--out", "z", code=2)
 
 
-def test_pull_takes_the_bytes_from_a_file_under_zstd(run, project, tmp_path):
+def test_pull_takes_the_bytes_from_a_file_under_zstd(run: Callable[..., str], project: Project, tmp_path: Path) -> None:
     """What `transport pack` wrote is taken by the record's digest; another artifact's bytes are refused."""
     right, wrong = tmp_path / "model.onnx.zst", tmp_path / "other.onnx.zst"
     write_zst(right, project.contents["int8"])
@@ -83,7 +87,7 @@ def test_pull_takes_the_bytes_from_a_file_under_zstd(run, project, tmp_path):
     assert not (project.root / "x").exists()
 
 
-def test_card_and_export_print_or_write(run, project):
+def test_card_and_export_print_or_write(run: Callable[..., str], project: Project) -> None:
     """The same text on the terminal and in the file."""
     printed = run("card", "fashion-cnn@v1", "--task", "image-classification")
     assert yaml.safe_load(printed.split("---\n")[1])["pipeline_tag"] == "image-classification"
@@ -95,12 +99,12 @@ def test_card_and_export_print_or_write(run, project):
     assert properties["weighbridge:record"] == f"sha256:{hashlib.sha256(record).hexdigest()}"
 
 
-def test_a_card_of_a_quarantined_version_says_so(run):
+def test_a_card_of_a_quarantined_version_says_so(run: Callable[..., str]) -> None:
     """Cards are read where the registry is not."""
     assert "Quarantined" in run("card", "fashion-cnn@v2")
 
 
-def test_tags_are_written_then_checked(run, project):
+def test_tags_are_written_then_checked(run: Callable[..., str], project: Project) -> None:
     """The check fails before, and passes after."""
     assert "12 of 12 tags are missing" in run("tags", "fashion-cnn", "--check", code=2)
     assert "12 tags written" in run("tags", "fashion-cnn")
@@ -111,7 +115,7 @@ def test_tags_are_written_then_checked(run, project):
     run("tags", "fashion-cnn", "--check", "--push", "origin", code=2)
 
 
-def test_site_is_written_and_says_where(run, project):
+def test_site_is_written_and_says_where(run: Callable[..., str], project: Project) -> None:
     """The folder opens in a browser."""
     assert json.loads(run("site", "public", "--json", "--quiet"))["versions"] == 4
     assert (project.root / "public/index.html").is_file()
@@ -123,7 +127,7 @@ def test_site_is_written_and_says_where(run, project):
     assert "connect-src http://p:9090" in (project.root / "live/fashion-cnn/operations.html").read_text()
 
 
-def test_manifests_are_printed_or_written_in_order(run, project):
+def test_manifests_are_printed_or_written_in_order(run: Callable[..., str], project: Project) -> None:
     """Both documents on the terminal; in a folder, a canary that has ended is taken away."""
     arguments = ("manifests", "fashion-cnn", "--for", "kserve", "--storage-uri", "s3://m/{model}/{version}")
     stable, canary = yaml.safe_load_all(run(*arguments))

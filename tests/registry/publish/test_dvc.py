@@ -4,6 +4,8 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,21 +13,24 @@ from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.registry.lookup import dvc_remotes
 from weighbridge.registry.publish import pull
 
+if TYPE_CHECKING:
+    from tests.registry.publish.project import Project
 
-def run_dvc(root, *arguments):
+
+def run_dvc(root: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def stored(folder, content):
+def stored(folder: Path, content: bytes) -> Path:
     """Where DVC keeps bytes in a cache or a remote."""
     name = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return folder / "files/md5" / name[:2] / name[2:]
 
 
-def configure(project, url, **settings):
+def configure(project: "Project", url: str, **settings: Path | str) -> "Project":
     """Give the project a default DVC remote, as `dvc init` and `dvc remote add` write it."""
     lines = ["[core]", "    analytics = false", "    remote = far", "['remote \"far\"']", f"    url = {url}"]
     lines += [f"    {name} = {value}" for name, value in settings.items()]
@@ -34,7 +39,7 @@ def configure(project, url, **settings):
     return project
 
 
-def with_folder(project, folder):
+def with_folder(project: "Project", folder: Path) -> "Project":
     """A remote that is a folder and holds the bytes of v1, which are nowhere else."""
     file = stored(folder, project.contents["int8"])
     file.parent.mkdir(parents=True)
@@ -43,18 +48,18 @@ def with_folder(project, folder):
     return configure(project, str(folder))
 
 
-def take(project, out):
+def take(project: "Project", out: Path) -> pull.Pulled:
     return pull.pull(project.root, pull.want(project.root, "fashion-cnn@stable"), out)
 
 
-def test_bytes_come_from_a_folder_remote_and_are_checked(project, tmp_path):
+def test_bytes_come_from_a_folder_remote_and_are_checked(project: "Project", tmp_path: Path) -> None:
     """After a fresh clone the bytes are nowhere but in the remote; they arrive whole, hashed and under their name."""
     with_folder(project, tmp_path / "remote")
     take(project, tmp_path / "out")
     assert (tmp_path / "out/model.onnx").read_bytes() == project.contents["int8"]
 
 
-def test_a_remote_that_gives_other_bytes_is_found_out(project, tmp_path):
+def test_a_remote_that_gives_other_bytes_is_found_out(project: "Project", tmp_path: Path) -> None:
     """DVC's md5 is only a name: what counts is the sha256 in the record."""
     with_folder(project, tmp_path / "remote")
     file = stored(tmp_path / "remote", project.contents["int8"])
@@ -64,7 +69,7 @@ def test_a_remote_that_gives_other_bytes_is_found_out(project, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_remote_without_the_bytes_says_so(project, tmp_path):
+def test_a_remote_without_the_bytes_says_so(project: "Project", tmp_path: Path) -> None:
     """Not in the remote is an error of its own, with what to do."""
     with_folder(project, tmp_path / "remote")
     missing = "0" * 32
@@ -73,7 +78,7 @@ def test_a_remote_without_the_bytes_says_so(project, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_dvc_itself_fetches_from_a_named_remote(project, tmp_path):
+def test_dvc_itself_fetches_from_a_named_remote(project: "Project", tmp_path: Path) -> None:
     """DVC writes the object where it was told to."""
     with_folder(project, tmp_path / "remote")
     name = hashlib.md5(project.contents["int8"], usedforsecurity=False).hexdigest()
@@ -83,7 +88,7 @@ def test_dvc_itself_fetches_from_a_named_remote(project, tmp_path):
         dvc_remotes.fetch(project.root, name, tmp_path / "y", remote="nowhere")
 
 
-def test_a_remote_that_was_named_is_the_only_place(project, tmp_path):
+def test_a_remote_that_was_named_is_the_only_place(project: "Project", tmp_path: Path) -> None:
     """`--dvc-remote` takes the bytes from there, though the project has them; elsewhere, or unknown, is an error."""
     with_folder(project, tmp_path / "remote")
     near = stored(project.root / ".dvc/cache", project.contents["int8"])
@@ -101,7 +106,7 @@ def test_a_remote_that_was_named_is_the_only_place(project, tmp_path):
         assert not (tmp_path / name).exists()
 
 
-def test_no_default_remote_says_which_command_makes_one(project):
+def test_no_default_remote_says_which_command_makes_one(project: "Project") -> None:
     """A project without a remote is told how to add one."""
     (project.root / ".dvc").mkdir()
     (project.root / ".dvc/config").write_text("")
@@ -109,20 +114,22 @@ def test_no_default_remote_says_which_command_makes_one(project):
         dvc_remotes.default_remote(project.root)
 
 
-def test_a_project_without_dvc_is_one_clear_line(project, tmp_path):
+def test_a_project_without_dvc_is_one_clear_line(project: "Project", tmp_path: Path) -> None:
     """Not a DVC project: DVC's own words, no traceback."""
     with pytest.raises(StateError, match=r"DVC remote far: .*remote 'far' doesn't exist"):
         dvc_remotes.fetch(project.root, "0" * 32, tmp_path / "x", remote="far")
 
 
-def test_a_remote_that_hangs_is_given_up(project, tmp_path):
+def test_a_remote_that_hangs_is_given_up(project: "Project", tmp_path: Path) -> None:
     """A process that does not end is ended, and the error says after how long."""
     with_folder(project, tmp_path / "remote")
     with pytest.raises(StateError, match=r"timed out after 0\.01 s"):
         dvc_remotes.fetch(project.root, "0" * 32, tmp_path / "x", remote="far", patience=0.01)
 
 
-def test_what_dvc_pushed_over_ssh_comes_back_over_ssh(project, ssh, tmp_path):
+def test_what_dvc_pushed_over_ssh_comes_back_over_ssh(
+    project: "Project", ssh: tuple[Any, Path], tmp_path: Path
+) -> None:
     """DVC's own push fills a remote behind a real sshd; the pull finds the bytes there under the recorded md5."""
     port, key = ssh
     configure(project, f"ssh://127.0.0.1:{port}{tmp_path / 'far'}", keyfile=key, allow_agent="false")
@@ -136,7 +143,7 @@ def test_what_dvc_pushed_over_ssh_comes_back_over_ssh(project, ssh, tmp_path):
     assert (tmp_path / "out/model.onnx").read_bytes() == project.contents["int8"]
 
 
-def test_an_ssh_remote_that_does_not_answer_is_one_clear_line(project, tmp_path):
+def test_an_ssh_remote_that_does_not_answer_is_one_clear_line(project: "Project", tmp_path: Path) -> None:
     """Whatever the plugin raises becomes one line that names the remote."""
     configure(project, f"ssh://127.0.0.1:1{tmp_path / 'far'}", allow_agent="false")
     shutil.rmtree(project.root / "artifacts")
@@ -146,7 +153,7 @@ def test_an_ssh_remote_that_does_not_answer_is_one_clear_line(project, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 32, "0" * 31, "0" * 33])
-def test_a_name_that_is_no_md5_never_becomes_a_place(project, tmp_path, name):
+def test_a_name_that_is_no_md5_never_becomes_a_place(project: "Project", tmp_path: Path, name: str) -> None:
     """The name comes from a file: it must not lead anywhere else in the remote."""
     with pytest.raises(IntegrityError, match="is not an MD5 digest"):
         dvc_remotes.fetch(project.root, name, tmp_path / "x", remote="far")

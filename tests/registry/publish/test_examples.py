@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -16,11 +17,11 @@ EXAMPLE = Path(__file__).parents[3] / "docs/examples/kubernetes/kargo.yaml"
 STEPS = json.loads((FIXTURES / "kargo-steps.json").read_text())
 
 
-def documents():
+def documents() -> list[Any]:
     return list(yaml.safe_load_all(EXAMPLE.read_text()))
 
 
-def check(document):
+def check(document: dict[str, Any]) -> None:
     """Against the definition, and what the definition leaves open: steps and subscriptions."""
     validate(document, document["kind"].lower())
     spec = document["spec"]
@@ -30,7 +31,7 @@ def check(document):
         jsonschema.validate(subscription["git"], STEPS["subscription.git"])
 
 
-def test_the_example_for_kargo_fits_the_published_definitions():
+def test_the_example_for_kargo_fits_the_published_definitions() -> None:
     found = documents()
     assert [document["kind"] for document in found] == ["Warehouse", "Stage", "Stage", "AnalysisTemplate"]
     for document in found:
@@ -59,7 +60,7 @@ def test_the_example_for_kargo_fits_the_published_definitions():
         (3, ("spec", "metrics", 0, "provider", "job", "spec"), "backoffLimit", "0"),
     ],
 )
-def test_a_broken_example_is_caught(number, place, key, value):
+def test_a_broken_example_is_caught(number: int, place: tuple[str | int, ...], key: str, value: str) -> None:
     document = documents()[number]
     check(document)
     found = document
@@ -98,7 +99,9 @@ esac
     ],
     ids=["advances", "waits", "aborts", "is stable meanwhile", "cannot judge", "history does not hold", "no canary"],
 )
-def test_the_job_verifies_what_the_judge_lets_pass_and_nothing_else(tmp_path, codes, stable, verify, absent, ends):
+def test_the_job_verifies_what_the_judge_lets_pass_and_nothing_else(
+    tmp_path: Path, codes: str, stable: str, verify: str, absent: bool, ends: int
+) -> None:
     """With stand-ins for git and weighbridge: the script of the example, as it stands."""
     state, tools = tmp_path / "state", tmp_path / "bin"
     state.mkdir()

@@ -1,7 +1,9 @@
 """The whole road over a DVC remote that is no folder: promote pushes the bytes, a fresh clone pulls them."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +22,7 @@ FOLDERS = ("artifacts", "measurements")
 
 
 @pytest.fixture
-def far(tmp_path, monkeypatch):
+def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """A pipeline run for two targets, a bare git remote of it, and a function that sets the DVC remote."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     root = made.make_repository(tmp_path / "project")
@@ -30,7 +32,7 @@ def far(tmp_path, monkeypatch):
     outs.append({"reports/verdict.json": {"cache": False}})
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"all": {"cmd": "x", "outs": outs}}}))
 
-    def configure(url, **settings):
+    def configure(url: str, **settings: Path | str) -> Path:
         lines = ["[core]", "    analytics = false", "    remote = far", "['remote \"far\"']", f"    url = {url}"]
         lines += [f"    {name} = {value}" for name, value in settings.items()]
         (root / ".dvc/config").write_text("\n".join(lines) + "\n")
@@ -43,7 +45,9 @@ def far(tmp_path, monkeypatch):
     return configure
 
 
-def test_promotion_pushes_the_bytes_over_ssh_and_a_clone_pulls_them(far, ssh, tmp_path):
+def test_promotion_pushes_the_bytes_over_ssh_and_a_clone_pulls_them(
+    far: Callable[..., Path], ssh: tuple[Any, Path], tmp_path: Path
+) -> None:
     """Of each target, candidate and baseline: all of them are in the remote when the version is."""
     port, key = ssh
     root = far(f"ssh://127.0.0.1:{port}{tmp_path / 'far'}", keyfile=key, allow_agent="false")
@@ -59,7 +63,7 @@ def test_promotion_pushes_the_bytes_over_ssh_and_a_clone_pulls_them(far, ssh, tm
         assert Path(file).read_bytes() == content
 
 
-def test_a_remote_that_does_not_take_the_bytes_stops_the_promotion(far, tmp_path):
+def test_a_remote_that_does_not_take_the_bytes_stops_the_promotion(far: Callable[..., Path], tmp_path: Path) -> None:
     """Nobody else could pull that version: nothing is recorded, nothing pushed."""
     root = far(f"ssh://127.0.0.1:1{tmp_path / 'far'}", allow_agent="false")
     before = made.git(root, "ls-remote", "origin")
@@ -70,7 +74,9 @@ def test_a_remote_that_does_not_take_the_bytes_stops_the_promotion(far, tmp_path
         resolve(root, made.MODEL)
 
 
-def test_what_a_remote_over_ssh_holds_is_planned_and_carries_measurements(far, ssh, tmp_path):
+def test_what_a_remote_over_ssh_holds_is_planned_and_carries_measurements(
+    far: Callable[..., Path], ssh: tuple[Any, Path], tmp_path: Path
+) -> None:
     """`gc` keeps what a version needs there and names what nothing needs; measurements come back by their names."""
     port, key = ssh
     root = far(f"ssh://127.0.0.1:{port}{tmp_path / 'far'}", keyfile=key, allow_agent="false")
@@ -87,7 +93,7 @@ def test_what_a_remote_over_ssh_holds_is_planned_and_carries_measurements(far, s
     assert fetch_measurement(root, "weighbridge/measurements/a.json") == b"{}"
 
 
-def test_a_remote_that_cannot_be_asked_is_no_empty_one(far, tmp_path):
+def test_a_remote_that_cannot_be_asked_is_no_empty_one(far: Callable[..., Path], tmp_path: Path) -> None:
     """Nothing there can be called unneeded, and nothing unknown."""
     root = far(f"ssh://127.0.0.1:1{tmp_path / 'far'}", allow_agent="false")
     for ask in (lambda: plan(root, remote=True), lambda: fetch_measurement(root, "weighbridge/measurements/a.json")):

@@ -4,6 +4,8 @@ import base64
 import json
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -25,13 +27,13 @@ KEY = Ed25519PrivateKey.generate()
 STRANGER = Ed25519PrivateKey.generate()
 
 
-def public(key):
+def public(key: Ed25519PrivateKey) -> str:
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
 
 
 @pytest.fixture(scope="module")
-def signed(tmp_path_factory):
+def signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, bytes]:
     """A registry whose v1 was stable (a statement of then is kept), and whose v2 is stable now."""
     project = Project(tmp_path_factory.mktemp("fresh") / "project", key=KEY)
     project.add("int8", b"first weights", baseline=b"fp32")
@@ -40,7 +42,15 @@ def signed(tmp_path_factory):
     return project, before
 
 
-def statement_of(project, version, *, channel="stable", key=KEY, hours=24, at=NOW):
+def statement_of(
+    project: Project,
+    version: str,
+    *,
+    channel: str = "stable",
+    key: Ed25519PrivateKey = KEY,
+    hours: int = 24,
+    at: datetime = NOW,
+) -> bytes:
     """A channel statement by the registry as it is."""
     with pull.packaged(project.root, pull.want(project.root, f"fashion-cnn@{version}")) as package:
         stated = Stated(package.record, package.record_bytes, channel, at, "here")
@@ -48,14 +58,20 @@ def statement_of(project, version, *, channel="stable", key=KEY, hours=24, at=NO
 
 
 @pytest.fixture
-def place(oci, request):
+def place(oci: tuple[str, Path], request: pytest.FixtureRequest) -> tuple[Reference, Repository]:
     """A repository for this test alone, with the channel's tag."""
     name = f"fresh/{abs(hash(request.node.name))}/fashion-cnn"
     reference = Reference(oci[0], name, "stable")
     return reference, Repository(reference, Wire(reference))
 
 
-def push(project, place, statement, version="v2", at=NOW):
+def push(
+    project: Project,
+    place: tuple[Reference, Repository],
+    statement: bytes | None,
+    version: str = "v2",
+    at: datetime = NOW,
+) -> None:
     reference, repository = place
     with pull.packaged(project.root, pull.want(project.root, f"fashion-cnn@{version}")) as package:
         beside = publish.Beside(channel=statement, at=at.isoformat())
@@ -63,20 +79,30 @@ def push(project, place, statement, version="v2", at=NOW):
 
 
 @pytest.fixture
-def policy(tmp_path):
+def policy(tmp_path: Path) -> Path:
     path = tmp_path / "registry.policy.yaml"
     path.write_text(json.dumps({"require_signature": True, "require_fresh": True, "keys": {"ci": public(KEY)}}))
     return path
 
 
-def take(place, policy, out, *, seen=None, now=NOW, tag="stable"):
+def take(
+    place: tuple[Reference, Repository],
+    policy: Path | None,
+    out: Path,
+    *,
+    seen: Path | None = None,
+    now: datetime = NOW,
+    tag: str = "stable",
+) -> pull.Pulled:
     reference, repository = place
     source = pull.OciSource(Reference(reference.host, reference.repository, tag), repository)
     terms = pull.PullTerms(policy, seen=seen)
     return pull.pull_reference(source, out, terms, clock=lambda: now)
 
 
-def test_a_fresh_statement_lets_a_channel_be_pulled(signed, place, policy, tmp_path):
+def test_a_fresh_statement_lets_a_channel_be_pulled(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path
+) -> None:
     """What was stated an hour ago for a day is taken, and the answer says until when it is good."""
     push(signed[0], place, statement_of(signed[0], "v2"))
     taken = take(place, policy, tmp_path / "out", now=NOW + timedelta(hours=1))
@@ -84,7 +110,9 @@ def test_a_fresh_statement_lets_a_channel_be_pulled(signed, place, policy, tmp_p
     assert taken.trust == "a signature by ci, and a channel statement that is good until 2026-03-06T12:00:00Z"
 
 
-def test_an_expired_statement_is_refused_until_it_is_renewed(signed, place, policy, tmp_path):
+def test_an_expired_statement_is_refused_until_it_is_renewed(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path
+) -> None:
     """A tag that is frozen runs out; pushing again adds a newer statement, and the newest counts."""
     push(signed[0], place, statement_of(signed[0], "v2"))
     later = NOW + timedelta(hours=24)
@@ -95,14 +123,18 @@ def test_an_expired_statement_is_refused_until_it_is_renewed(signed, place, poli
     take(place, policy, tmp_path / "out", now=later)
 
 
-def test_a_missing_statement_is_refused(signed, place, policy, tmp_path):
+def test_a_missing_statement_is_refused(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path
+) -> None:
     """A version's own signature, good for ever, says nothing of today."""
     push(signed[0], place, None)
     with pytest.raises(StateError, match="has no signed statement of the channel stable"):
         take(place, policy, tmp_path / "out")
 
 
-def test_another_models_statement_is_refused(signed, place, policy, tmp_path):
+def test_another_models_statement_is_refused(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path
+) -> None:
     """The same key states other models too."""
     other = Project(tmp_path / "other", model="other-net", key=KEY)
     other.add("int8", b"other weights", baseline=b"other fp32")
@@ -115,7 +147,9 @@ def test_another_models_statement_is_refused(signed, place, policy, tmp_path):
         take(place, policy, tmp_path / "out")
 
 
-def test_a_statement_about_another_version_or_channel_is_refused(signed, place, policy, tmp_path):
+def test_a_statement_about_another_version_or_channel_is_refused(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path
+) -> None:
     """A statement that the tag named v1 does not make v2 fresh, nor does one of another channel."""
     project, before = signed
     push(project, place, before)
@@ -125,7 +159,9 @@ def test_a_statement_about_another_version_or_channel_is_refused(signed, place, 
         statement_of(project, "v2", channel="canary")
 
 
-def test_a_forged_statement_is_refused_and_cannot_push_a_good_one_aside(signed, place, policy, tmp_path):
+def test_a_forged_statement_is_refused_and_cannot_push_a_good_one_aside(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path
+) -> None:
     """By another key, or with its time changed afterwards; beside one that holds it does no harm."""
     project = signed[0]
     push(project, place, statement_of(project, "v2", key=STRANGER))
@@ -141,7 +177,9 @@ def test_a_forged_statement_is_refused_and_cannot_push_a_good_one_aside(signed, 
     assert take(place, policy, tmp_path / "out").version == "v2"
 
 
-def test_a_versions_own_statement_is_no_channel_statement(signed, place, policy, tmp_path):
+def test_a_versions_own_statement_is_no_channel_statement(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path
+) -> None:
     """Signed by the right key, but about a verdict."""
     project = signed[0]
     push(project, place, pull.want(project.root, "fashion-cnn@v2").statement)
@@ -149,7 +187,9 @@ def test_a_versions_own_statement_is_no_channel_statement(signed, place, policy,
         take(place, policy, tmp_path / "out")
 
 
-def test_a_tag_that_went_back_is_refused_by_who_remembers(signed, place, policy, tmp_path):
+def test_a_tag_that_went_back_is_refused_by_who_remembers(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path
+) -> None:
     """Yesterday's version with yesterday's statement, not yet expired: whoever saw a later event refuses it."""
     project, before = signed
     seen = tmp_path / "seen.json"
@@ -164,7 +204,9 @@ def test_a_tag_that_went_back_is_refused_by_who_remembers(signed, place, policy,
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"fashion-cnn@stable": {"event": "two"}}'])
-def test_a_file_of_what_was_seen_that_cannot_be_read_is_refused(signed, place, policy, tmp_path, content):
+def test_a_file_of_what_was_seen_that_cannot_be_read_is_refused(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path, content: str
+) -> None:
     """What cannot be read was not seen, and that is no leave to go back."""
     (tmp_path / "seen.json").write_text(content)
     push(signed[0], place, statement_of(signed[0], "v2"))
@@ -172,14 +214,18 @@ def test_a_file_of_what_was_seen_that_cannot_be_read_is_refused(signed, place, p
         take(place, policy, tmp_path / "out", seen=tmp_path / "seen.json")
 
 
-def test_a_statement_from_the_future_is_refused(signed, place, policy, tmp_path):
+def test_a_statement_from_the_future_is_refused(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path
+) -> None:
     """One of the two clocks is wrong, and then no expiry means anything."""
     push(signed[0], place, statement_of(signed[0], "v2"))
     with pytest.raises(StateError, match="check this machine's clock"):
         take(place, policy, tmp_path / "out", now=NOW - timedelta(hours=1))
 
 
-def test_freshness_is_a_question_about_channels_tags(signed, place, policy, tmp_path):
+def test_freshness_is_a_question_about_channels_tags(
+    signed: tuple[Project, bytes], place: tuple[Reference, Repository], policy: Path, tmp_path: Path
+) -> None:
     """A version is exact and needs no statement; a tag that names neither is not guessed at; --seen needs a policy."""
     reference, repository = place
     push(signed[0], (Reference(reference.host, reference.repository, "v2"), repository), None)
@@ -190,14 +236,21 @@ def test_freshness_is_a_question_about_channels_tags(signed, place, policy, tmp_
         take(place, None, tmp_path / "out", seen=tmp_path / "seen.json")
 
 
-def test_push_states_a_channel_and_pull_demands_it(signed, oci, policy, tmp_path, monkeypatch, capsys):
+def test_push_states_a_channel_and_pull_demands_it(
+    signed: tuple[Project, bytes],
+    oci: tuple[str, Path],
+    policy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The commands: pushed with a key and a lifetime, pulled by the policy; not without a key or a channel."""
     key = tmp_path / "key.pem"
     forms = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     key.write_bytes(KEY.private_bytes(*forms))
     place = f"oci://{oci[0]}/cli/fresh/fashion-cnn"
 
-    def run(*arguments, code=0):
+    def run(*arguments: str | Path, code: int = 0) -> Any:
         monkeypatch.chdir(signed[0].root)
         monkeypatch.setattr(sys, "argv", ["weighbridge", "registry", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:

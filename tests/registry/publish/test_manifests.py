@@ -1,6 +1,9 @@
 """Kubernetes manifests say what the channels say, in the form that the published schemas ask for."""
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -11,25 +14,29 @@ from tests.registry.publish.schemas import closed, shrink, validate
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.registry.publish.argo import rollout
 from weighbridge.registry.publish.kserve import inference_service
-from weighbridge.registry.publish.manifests import Options, manifests
+from weighbridge.registry.publish.manifests import Options, Traffic, manifests
 from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.layout import WorkTree
-from weighbridge.registry.state.snapshot import read_model
+from weighbridge.registry.state.snapshot import ModelState, read_model
 
 OPTIONS = Options("s3://models/{model}/{version}/{sha256}", namespace="ml", image="registry.example.org/serve:1")
 FORMS = [(inference_service, "inferenceservice"), (rollout, "rollout")]
 
 
-def state(project):
+def state(project: Project) -> ModelState:
     return read_model(WorkTree(project.root), project.model)
 
 
-def rendered(project, render, options=OPTIONS):
+def rendered(
+    project: Project, render: Callable[[Traffic, Options], dict[str, Any]], options: Options = OPTIONS
+) -> dict[str, Any]:
     return {name: yaml.safe_load(text) for name, text in manifests(state(project), options, render).items()}
 
 
 @pytest.mark.parametrize(("render", "schema"), FORMS, ids=["kserve", "argo"])
-def test_manifests_fit_the_published_definitions(project, render, schema):
+def test_manifests_fit_the_published_definitions(
+    project: Project, render: Callable[[Traffic, Options], dict[str, Any]], schema: str
+) -> None:
     """Every key is one that the custom resource definition has, with the type that it wants, canary or not."""
     for document in rendered(project, render).values():
         validate(document, schema)
@@ -60,7 +67,14 @@ CONTAINER = ("spec", "template", "spec", "containers", 0)
         (rollout, "rollout", ("metadata", "annotations"), "weighbridge/event", 8),
     ],
 )
-def test_the_definitions_catch_what_a_cluster_would_drop_or_refuse(project, render, schema, place, key, value):
+def test_the_definitions_catch_what_a_cluster_would_drop_or_refuse(
+    project: Project,
+    render: Callable[[Traffic, Options], dict[str, Any]],
+    schema: str,
+    place: tuple[str | int, ...],
+    key: str,
+    value: object,
+) -> None:
     """A misspelt key, a wrong type, a key at the wrong level: each is seen, at every depth."""
     document = rendered(project, render)["canary.yaml"]
     validate(document, schema)
@@ -72,7 +86,7 @@ def test_the_definitions_catch_what_a_cluster_would_drop_or_refuse(project, rend
         validate(document, schema)
 
 
-def test_sharing_parts_of_a_definition_loses_no_rule():
+def test_sharing_parts_of_a_definition_loses_no_rule() -> None:
     """What is stored says the same as the definition, written shorter."""
     part = {
         "type": "object", "required": ["a"], "properties": {
@@ -93,7 +107,9 @@ def test_sharing_parts_of_a_definition_loses_no_rule():
 
 
 @pytest.mark.parametrize(("render", "schema"), FORMS, ids=["kserve", "argo"])
-def test_the_stable_manifest_comes_first_and_knows_no_canary(project, render, schema):
+def test_the_stable_manifest_comes_first_and_knows_no_canary(
+    project: Project, render: Callable[[Traffic, Options], dict[str, Any]], schema: object
+) -> None:
     """A cluster that has never seen the model must meet the stable version first."""
     files = rendered(project, render)
     assert list(files) == ["stable.yaml", "canary.yaml"]
@@ -103,7 +119,7 @@ def test_the_stable_manifest_comes_first_and_knows_no_canary(project, render, sc
     assert notes["weighbridge/event"] == "8"
 
 
-def test_kserve_gets_the_canarys_place_and_share(project):
+def test_kserve_gets_the_canarys_place_and_share(project: Project) -> None:
     """`storageUri` is the canary's, `canaryTrafficPercent` its weight; without a canary neither is there."""
     files = rendered(project, inference_service)
     digest = state(project).channels.canary.digest.removeprefix("sha256:")
@@ -113,7 +129,7 @@ def test_kserve_gets_the_canarys_place_and_share(project):
     assert "canaryTrafficPercent" not in files["stable.yaml"]["spec"]["predictor"]
 
 
-def test_argo_waits_at_the_present_share_until_the_registry_moves_on(project):
+def test_argo_waits_at_the_present_share_until_the_registry_moves_on(project: Project) -> None:
     """One step sets the weight, the next waits without end; advancing renders another weight."""
     steps = rendered(project, rollout)["canary.yaml"]["spec"]["strategy"]["canary"]["steps"]
     assert steps == [{"setWeight": 5}, {"pause": {}}]
@@ -123,7 +139,9 @@ def test_argo_waits_at_the_present_share_until_the_registry_moves_on(project):
 
 
 @pytest.mark.parametrize(("render", "schema"), FORMS, ids=["kserve", "argo"])
-def test_after_a_roll_back_only_the_version_rolled_back_to_is_named(project, render, schema):
+def test_after_a_roll_back_only_the_version_rolled_back_to_is_named(
+    project: Project, render: Callable[[Traffic, Options], dict[str, Any]], schema: object
+) -> None:
     """The way back is a manifest without steps and without a canary."""
     project.move(EventKind.ROLLED_BACK, "b1", quarantine=True, reason="wrong")
     files = rendered(project, render)
@@ -132,7 +150,7 @@ def test_after_a_roll_back_only_the_version_rolled_back_to_is_named(project, ren
     assert "/v1/" not in str(files["stable.yaml"])
 
 
-def test_manifests_are_a_function_of_the_state(project):
+def test_manifests_are_a_function_of_the_state(project: Project) -> None:
     """Rendered twice, the same bytes, and no YAML anchors that people stumble over."""
     first, second = (manifests(state(project), OPTIONS, rollout) for _ in range(2))
     assert first == second
@@ -153,13 +171,13 @@ def test_manifests_are_a_function_of_the_state(project):
         ({"replicas": 0}, "serve nothing"),
     ],
 )
-def test_bad_options_are_one_clear_line(project, change, said):
+def test_bad_options_are_one_clear_line(project: Project, change: dict[str, Any], said: str) -> None:
     """What cannot become a manifest is refused with what to do."""
     with pytest.raises(InputError, match=said):
         rendered(project, rollout, dataclasses.replace(OPTIONS, **change))
 
 
-def test_no_stable_version_is_no_manifest(tmp_path):
+def test_no_stable_version_is_no_manifest(tmp_path: Path) -> None:
     """A model that was only recorded serves nothing, and no manifest pretends otherwise."""
     project = Project(tmp_path / "p")
     project.add("int8", b"weights", channel=False)
@@ -167,7 +185,7 @@ def test_no_stable_version_is_no_manifest(tmp_path):
         rendered(project, inference_service)
 
 
-def test_a_share_that_is_no_whole_per_cent_is_refused(project):
+def test_a_share_that_is_no_whole_per_cent_is_refused(project: Project) -> None:
     """Rounding would send traffic that nobody decided."""
     found = state(project)
     canary = found.channels.canary.model_copy(update={"weight": 2.5})
@@ -176,7 +194,7 @@ def test_a_share_that_is_no_whole_per_cent_is_refused(project):
         manifests(changed, OPTIONS, inference_service)
 
 
-def test_of_a_version_for_several_targets_one_is_served(project):
+def test_of_a_version_for_several_targets_one_is_served(project: Project) -> None:
     """Which one is said, or the error lists them; KServe is told of none that it cannot serve."""
     found = state(project)
     records = {}

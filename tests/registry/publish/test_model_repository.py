@@ -3,6 +3,9 @@
 import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -14,10 +17,17 @@ from weighbridge.core.files import sha256_bytes
 from weighbridge.registry.publish import pull
 from weighbridge.registry.publish.model_repository import publish
 
+if TYPE_CHECKING:
+    from tests.registry.publish.project import Project
+
 FILES = ["fashion-cnn/record.yaml", "fashion-cnn/1/model.onnx"]
 
 
-def test_a_folder_gets_the_layout_that_triton_reads(run, project, tmp_path):  # noqa: F811
+def test_a_folder_gets_the_layout_that_triton_reads(
+    run: Callable[..., str],  # noqa: F811
+    project: "Project",
+    tmp_path: Path,
+) -> None:
     place = f"file://{tmp_path}/models/{{model}}/{{version}}"
     first = json.loads(run("push", "fashion-cnn@stable", place, "--json"))
     uri = f"file://{tmp_path}/models/fashion-cnn/v1"
@@ -40,7 +50,7 @@ def test_a_folder_gets_the_layout_that_triton_reads(run, project, tmp_path):  # 
 
 
 @pytest.fixture
-def bucket(monkeypatch):
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A bucket of moto's server on loopback, which speaks S3 over HTTP."""
     boto3 = pytest.importorskip("boto3")
     from moto.server import ThreadedMotoServer
@@ -59,7 +69,7 @@ def bucket(monkeypatch):
     server.stop()
 
 
-def test_s3_gets_each_file_once_and_keeps_what_it_has(project, bucket):
+def test_s3_gets_each_file_once_and_keeps_what_it_has(project: "Project", bucket: Any) -> None:
     wanted = pull.want(project.root, "fashion-cnn@v1")
     with pull.packaged(project.root, wanted) as package:
         first = publish(package, "s3://models/fashion-cnn/v1/")
@@ -78,7 +88,13 @@ def test_s3_gets_each_file_once_and_keeps_what_it_has(project, bucket):
 
 
 @pytest.mark.parametrize(("platform", "schema"), [("kserve", "inferenceservice"), ("argo", "rollout")])
-def test_the_init_container_pulls_what_push_stored_and_refuses_other_bytes(run, project, oci, platform, schema):  # noqa: F811
+def test_the_init_container_pulls_what_push_stored_and_refuses_other_bytes(
+    run: Callable[..., str],  # noqa: F811
+    project: "Project",
+    oci: tuple[str, Path],
+    platform: str,
+    schema: str,
+) -> None:
     """The digest in the manifest is known before anything is pushed; its arguments are run here, as a pod would."""
     host, blobs = oci
     place = f"oci://{host}/init-{platform}/{{model}}"
@@ -111,7 +127,7 @@ def test_the_init_container_pulls_what_push_stored_and_refuses_other_bytes(run, 
     assert not (project.root / "second").exists() or not list((project.root / "second").rglob("*.onnx"))
 
 
-def test_places_that_no_digest_confirms_take_no_init_container(run):  # noqa: F811
+def test_places_that_no_digest_confirms_take_no_init_container(run: Callable[..., str]) -> None:  # noqa: F811
     for place in ("s3://m/{version}", "oci://host/{model}:{version}"):
         arguments = ("manifests", "fashion-cnn", "--for", "kserve", "--storage-uri", place)
         assert "names no digest" in run(*arguments, "--init-image", "weighbridge:1", code=2)
@@ -119,7 +135,7 @@ def test_places_that_no_digest_confirms_take_no_init_container(run):  # noqa: F8
     assert "--init-image" in said
 
 
-def test_a_missing_library_says_which_extra_brings_it(run, monkeypatch):  # noqa: F811
+def test_a_missing_library_says_which_extra_brings_it(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     monkeypatch.setitem(sys.modules, "boto3", None)
     with contextlib.suppress(KeyError):
         monkeypatch.delitem(sys.modules, "botocore.exceptions")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import oras.client
 import pytest
@@ -17,34 +18,39 @@ from weighbridge.registry.publish.oci_reference import Reference, parse_referenc
 from weighbridge.registry.publish.wire import Wire
 from weighbridge.registry.state.events import EventKind
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-def repository(reference):
+
+def repository(reference: Reference) -> Repository:
     return Repository(reference, Wire(reference))
 
 
-def push(project, spec, reference, **options):
+def push(project: Project, spec: str, reference: Reference, **options: publish.Beside | bool) -> publish.Pushed:
     with pull.packaged(project.root, pull.want(project.root, spec, quarantined=True)) as package:
         return publish.push(package, reference, repository(reference), **options)
 
 
-def get(host, path, accept="application/vnd.oci.image.manifest.v1+json"):
+def get(host: str, path: str, accept: str = "application/vnd.oci.image.manifest.v1+json") -> Any:
     request = urllib.request.Request(f"http://{host}/v2/{path}", headers={"Accept": accept})
     return json.load(urllib.request.urlopen(request))
 
 
 @pytest.fixture
-def place(oci, request):
+def place(oci: tuple[str, Path], request: pytest.FixtureRequest) -> tuple[Reference, Path]:
     """A repository of its own for each test, and where the registry keeps its blobs."""
     host, data = oci
     return Reference(host, f"models/{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}", "v1"), data
 
 
-def blob_file(data, digest):
+def blob_file(data: Path, digest: str | None) -> Path:
     value = digest.removeprefix("sha256:")
     return data / "docker/registry/v2/blobs/sha256" / value[:2] / value / "data"
 
 
-def test_a_pushed_version_comes_back_byte_for_byte_with_its_record(project, place, tmp_path):
+def test_a_pushed_version_comes_back_byte_for_byte_with_its_record(
+    project: Project, place: tuple[Reference, Path], tmp_path: Path
+) -> None:
     """Bytes, record and history agree after a round trip through the registry."""
     reference, _ = place
     pushed = push(project, "fashion-cnn@stable", reference)
@@ -60,7 +66,9 @@ def test_a_pushed_version_comes_back_byte_for_byte_with_its_record(project, plac
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.onnx", "record.yaml"]
 
 
-def test_the_artifact_is_a_modelpack_whose_layer_is_the_model_file(project, place):
+def test_the_artifact_is_a_modelpack_whose_layer_is_the_model_file(
+    project: Project, place: tuple[Reference, Path]
+) -> None:
     """Other tools find the standard types, and the layer's digest is the digest in the record."""
     reference, _ = place
     push(project, "fashion-cnn@v1", reference)
@@ -75,7 +83,7 @@ def test_the_artifact_is_a_modelpack_whose_layer_is_the_model_file(project, plac
     assert config["modelfs"] == {"type": "layers", "diffIds": [layer["digest"]]}
 
 
-def test_oras_pulls_what_was_pushed(project, place, tmp_path):
+def test_oras_pulls_what_was_pushed(project: Project, place: tuple[Reference, Path], tmp_path: Path) -> None:
     """The field's own client reads the artifact and names the file as it was."""
     reference, _ = place
     push(project, "fashion-cnn@v1", reference)
@@ -85,7 +93,9 @@ def test_oras_pulls_what_was_pushed(project, place, tmp_path):
     assert (tmp_path / "model.onnx").read_bytes() == project.contents["int8"]
 
 
-def test_referrers_are_listed_by_tag_where_the_registry_has_no_api_for_them(project, place):
+def test_referrers_are_listed_by_tag_where_the_registry_has_no_api_for_them(
+    project: Project, place: tuple[Reference, Path]
+) -> None:
     """Debian's registry predates the referrers API: the index under the digest's tag stands in, without repeats."""
     reference, _ = place
     pushed = push(project, "fashion-cnn@v1", reference, beside=publish.Beside(b'{"bomFormat": "CycloneDX"}'))
@@ -100,7 +110,9 @@ def test_referrers_are_listed_by_tag_where_the_registry_has_no_api_for_them(proj
     assert {entry.digest for entry in listed} == set(pushed.referrers.values())
 
 
-def test_a_tag_is_not_moved_unless_that_is_meant(project, place, tmp_path):
+def test_a_tag_is_not_moved_unless_that_is_meant(
+    project: Project, place: tuple[Reference, Path], tmp_path: Path
+) -> None:
     """A version's tag names one content forever; a channel's tag moves when told to."""
     reference, _ = place
     push(project, "fashion-cnn@v1", reference)
@@ -113,7 +125,9 @@ def test_a_tag_is_not_moved_unless_that_is_meant(project, place, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_one_changed_byte_in_the_registry_is_refused_and_nothing_is_written(project, place, tmp_path):
+def test_one_changed_byte_in_the_registry_is_refused_and_nothing_is_written(
+    project: Project, place: tuple[Reference, Path], tmp_path: Path
+) -> None:
     """The registry's disk is not trusted: a blob that hashes wrong never reaches the folder."""
     reference, data = place
     pushed = push(project, "fashion-cnn@v1", reference)
@@ -133,7 +147,7 @@ def test_one_changed_byte_in_the_registry_is_refused_and_nothing_is_written(proj
     pull.pull_reference(source, tmp_path / "out")
 
 
-def test_a_changed_record_is_refused(project, place, tmp_path):
+def test_a_changed_record_is_refused(project: Project, place: tuple[Reference, Path], tmp_path: Path) -> None:
     """What was measured cannot be rewritten where the artifact is kept; a clone does not even look there."""
     reference, data = place
     pushed = push(project, "fashion-cnn@v1", reference)
@@ -150,7 +164,9 @@ def test_a_changed_record_is_refused(project, place, tmp_path):
     assert (tmp_path / "out/record.yaml").read_bytes() == record
 
 
-def test_a_manifest_swapped_under_a_digest_is_refused(project, place, tmp_path):
+def test_a_manifest_swapped_under_a_digest_is_refused(
+    project: Project, place: tuple[Reference, Path], tmp_path: Path
+) -> None:
     """The manifest that a digest names is hashed here, whatever the registry says of it."""
     reference, data = place
     pushed = push(project, "fashion-cnn@v1", reference)
@@ -164,7 +180,7 @@ def test_a_manifest_swapped_under_a_digest_is_refused(project, place, tmp_path):
         file.write_bytes(original)
 
 
-def test_a_bare_tag_confirms_nothing(project, place, tmp_path):
+def test_a_bare_tag_confirms_nothing(project: Project, place: tuple[Reference, Path], tmp_path: Path) -> None:
     """Without a clone, a policy or a digest, nothing says what the bytes ought to be."""
     reference, _ = place
     push(project, "fashion-cnn@v1", reference)
@@ -172,7 +188,7 @@ def test_a_bare_tag_confirms_nothing(project, place, tmp_path):
         pull.pull_reference(pull.OciSource(reference, repository(reference)), tmp_path / "out")
 
 
-def policy_file(folder, key):
+def policy_file(folder: Path, key: "Ed25519PrivateKey") -> Path:
     from cryptography.hazmat.primitives import serialization
 
     pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -181,7 +197,9 @@ def policy_file(folder, key):
     return path
 
 
-def test_a_signature_travels_along_and_lets_a_tag_be_trusted(tmp_path, place, key):
+def test_a_signature_travels_along_and_lets_a_tag_be_trusted(
+    tmp_path: Path, place: tuple[Reference, Path], key: "Ed25519PrivateKey"
+) -> None:
     """Whoever has the policy needs no clone: the statement's signature confirms bytes and record."""
     reference, _ = place
     project = Project(tmp_path / "signed", key=key)
@@ -198,7 +216,9 @@ def test_a_signature_travels_along_and_lets_a_tag_be_trusted(tmp_path, place, ke
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.onnx", "record.yaml", "statement.json"}
 
 
-def test_a_signature_by_another_key_is_refused(tmp_path, place, key):
+def test_a_signature_by_another_key_is_refused(
+    tmp_path: Path, place: tuple[Reference, Path], key: "Ed25519PrivateKey"
+) -> None:
     """A statement that no key of the policy signed confirms nothing."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -212,7 +232,9 @@ def test_a_signature_by_another_key_is_refused(tmp_path, place, key):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(project, place, tmp_path, key):
+def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(
+    project: Project, place: tuple[Reference, Path], tmp_path: Path, key: "Ed25519PrivateKey"
+) -> None:
     """Stripping the statement on the way does not help."""
     reference, _ = place
     pushed = push(project, "fashion-cnn@v1", reference)
@@ -225,7 +247,9 @@ def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(projec
             )
 
 
-def test_two_records_that_differ_are_told_apart_by_the_history(project, place, tmp_path):
+def test_two_records_that_differ_are_told_apart_by_the_history(
+    project: Project, place: tuple[Reference, Path], tmp_path: Path
+) -> None:
     """Somebody who may push can add a referrer; the clone's history still knows the right one."""
     reference, _ = place
     pushed = push(project, "fashion-cnn@v1", reference)
@@ -242,7 +266,9 @@ def test_two_records_that_differ_are_told_apart_by_the_history(project, place, t
     assert (tmp_path / "out/record.yaml").read_bytes() == record
 
 
-def attach_raw(there, content, kind, subject, changes):
+def attach_raw(
+    there: Repository, content: bytes, kind: str, subject: str | None, changes: dict[str, str | dict[str, Any]]
+) -> None:
     """A referrer made by hand, to be wrong in one way."""
     blob = publish.describe(content, kind)  # type: ignore[attr-defined]
     there.put_blob(content, blob)
@@ -269,7 +295,14 @@ def attach_raw(there, content, kind, subject, changes):
         (b"not: a record", {}, "is not a version's record"),
     ],
 )
-def test_a_referrer_that_is_wrong_stops_a_stranger_but_not_a_clone(project, place, tmp_path, content, changes, said):
+def test_a_referrer_that_is_wrong_stops_a_stranger_but_not_a_clone(
+    project: Project,
+    place: tuple[Reference, Path],
+    tmp_path: Path,
+    content: Any,
+    changes: dict[str, str | dict[str, Any]],
+    said: str,
+) -> None:
     """Without history nothing doubtful is passed over; with it, nobody's referrer can get in the way."""
     reference, _ = place
     pushed = push(project, "fashion-cnn@v1", reference)
@@ -280,7 +313,9 @@ def test_a_referrer_that_is_wrong_stops_a_stranger_but_not_a_clone(project, plac
     pull.pull(project.root, pull.want(project.root, "fashion-cnn@v1"), tmp_path / "out", source)
 
 
-def test_two_statements_are_no_statement(tmp_path, place, key):
+def test_two_statements_are_no_statement(
+    tmp_path: Path, place: tuple[Reference, Path], key: "Ed25519PrivateKey"
+) -> None:
     """Which of two signatures counts is not for us to guess."""
     reference, _ = place
     project = Project(tmp_path / "signed", key=key)
@@ -292,7 +327,7 @@ def test_two_statements_are_no_statement(tmp_path, place, key):
         pull.pull_reference(source, tmp_path / "out", pull.PullTerms(policy_file(tmp_path, key)))
 
 
-def test_an_artifact_without_a_record_is_no_version(place, tmp_path):
+def test_an_artifact_without_a_record_is_no_version(place: tuple[Reference, Path], tmp_path: Path) -> None:
     """A model that somebody else packed is not confirmed by anybody here."""
     reference, _ = place
     there = repository(reference)
@@ -319,13 +354,13 @@ def test_an_artifact_without_a_record_is_no_version(place, tmp_path):
             pull.pull_reference(source, tmp_path / "out")
 
 
-def test_the_loser_of_two_pushes_of_one_tag_is_told(project, place):
+def test_the_loser_of_two_pushes_of_one_tag_is_told(project: Project, place: tuple[Reference, Path]) -> None:
     """The registry says 201 to both: the tag is read back."""
     reference, _ = place
     there = repository(reference)
     put = there.put_manifest
 
-    def overtaken(data, media_type, name):
+    def overtaken(data: bytes, media_type: str, name: str) -> Any:
         noted = put(data, media_type, name)
         if name == reference.tag:  # somebody else's push of the same tag arrives right after ours
             there.put_manifest = put
@@ -340,7 +375,9 @@ def test_the_loser_of_two_pushes_of_one_tag_is_told(project, place):
         publish.push(package, reference, there)
 
 
-def test_a_reference_without_tag_and_digest_names_nothing(project, place, tmp_path):
+def test_a_reference_without_tag_and_digest_names_nothing(
+    project: Project, place: tuple[Reference, Path], tmp_path: Path
+) -> None:
     """There is no silent `latest`."""
     reference, _ = place
     bare = Reference(reference.host, reference.repository)
@@ -353,7 +390,7 @@ def test_a_reference_without_tag_and_digest_names_nothing(project, place, tmp_pa
         )
 
 
-def test_what_is_no_model_is_refused(place, tmp_path):
+def test_what_is_no_model_is_refused(place: tuple[Reference, Path], tmp_path: Path) -> None:
     """An image or any other artifact under the name is not unpacked."""
     reference, _ = place
     there = repository(reference)
@@ -374,7 +411,9 @@ def test_what_is_no_model_is_refused(place, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../evil.onnx", "/etc/evil", "..", "a/b", "a\\b", "record.yaml", ""])
-def test_a_file_name_that_leaves_the_folder_is_refused(place, tmp_path, name):
+def test_a_file_name_that_leaves_the_folder_is_refused(
+    place: tuple[Reference, Path], tmp_path: Path, name: str
+) -> None:
     """The name in the manifest is somebody else's text."""
     reference, _ = place
     there = repository(reference)
@@ -395,35 +434,35 @@ def test_a_file_name_that_leaves_the_folder_is_refused(place, tmp_path, name):
         pull.pull_reference(source, tmp_path / "out")
 
 
-def test_a_reference_that_is_not_there_says_so(oci, tmp_path):
+def test_a_reference_that_is_not_there_says_so(oci: tuple[str, Path], tmp_path: Path) -> None:
     """A missing tag is an error about the reference, not an empty folder."""
     reference = Reference(oci[0], "nothing/here", None, "sha256:" + "0" * 64)
     with pytest.raises(StateError, match="not found"):
         pull.pull_reference(pull.OciSource(reference, repository(reference)), tmp_path / "out")
 
 
-def test_a_registry_that_does_not_answer_is_one_clear_error(tmp_path):
+def test_a_registry_that_does_not_answer_is_one_clear_error(tmp_path: Path) -> None:
     """Nobody listens on that port."""
     reference = parse_reference(f"oci://127.0.0.1:1/models/a@sha256:{'0' * 64}")
     with pytest.raises(StateError, match=r"127\.0\.0\.1:1: cannot be reached"):
         pull.pull_reference(pull.OciSource(reference, repository(reference)), tmp_path / "out")
 
 
-def test_a_push_needs_a_tag(project, place):
+def test_a_push_needs_a_tag(project: Project, place: tuple[Reference, Path]) -> None:
     """A digest is an outcome of a push, not a place to push to."""
     reference, _ = place
     with pytest.raises(InputError, match="needs a tag"):
         push(project, "fashion-cnn@v1", Reference(reference.host, reference.repository))
 
 
-def test_a_quarantined_version_is_not_taken(project, tmp_path):
+def test_a_quarantined_version_is_not_taken(project: Project, tmp_path: Path) -> None:
     """The bad version stays where it is unless somebody insists."""
     with pytest.raises(StateError, match="v2 is quarantined"):
         pull.want(project.root, "fashion-cnn@v2")
     assert pull.want(project.root, "fashion-cnn@v2", quarantined=True).resolved.version == "v2"
 
 
-def test_a_deprecated_version_is_taken_with_the_reason(project, tmp_path):
+def test_a_deprecated_version_is_taken_with_the_reason(project: Project, tmp_path: Path) -> None:
     """Whoever pulls a deprecated version reads why."""
     project.move(EventKind.DEPRECATED, "v3", reason="v4 is better")
     taken = pull.pull(project.root, pull.want(project.root, "fashion-cnn@v3"), tmp_path / "out")
@@ -434,6 +473,6 @@ def test_a_deprecated_version_is_taken_with_the_reason(project, tmp_path):
     ("count", "said"),
     [(117_530, "117.5k"), (1_000_000, "1m"), (999, "1k"), (7_000_000_000, "7b"), (1_500_000_000_000, "1.5t")],
 )
-def test_counts_are_said_as_modelpack_says_them(count, said):
+def test_counts_are_said_as_modelpack_says_them(count: int, said: str) -> None:
     """One decimal at most and a scale letter."""
     assert publish.short_count(count) == said

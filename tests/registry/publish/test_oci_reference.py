@@ -19,7 +19,9 @@ DIGEST = "sha256:" + "a" * 64
         (f"oci://h.example/m:latest@{DIGEST}", ("h.example", "m", "latest", DIGEST)),
     ],
 )
-def test_references_have_host_repository_tag_and_digest(text, parts):
+def test_references_have_host_repository_tag_and_digest(
+    text: str, parts: tuple[str, str, str | None, str | None]
+) -> None:
     """The forms that the distribution specification allows, and back to the same text."""
     found = parse_reference(text)
     assert (found.host, found.repository, found.tag, found.digest) == parts
@@ -44,14 +46,14 @@ def test_references_have_host_repository_tag_and_digest(text, parts):
         ("oci://ghcr.io/m:v1?x=1", "is not the tag"),
     ],
 )
-def test_what_is_no_reference_is_refused_by_the_part_that_is_wrong(text, said):
+def test_what_is_no_reference_is_refused_by_the_part_that_is_wrong(text: str, said: str) -> None:
     """One line that names the part."""
     with pytest.raises(InputError, match=said):
         parse_reference(text)
 
 
 @given(st.text(max_size=60))
-def test_no_text_gets_through_half_read(text):
+def test_no_text_gets_through_half_read(text: str) -> None:
     """Whatever is accepted is written back exactly as it was given."""
     try:
         found = parse_reference(f"oci://{text}")
@@ -73,6 +75,6 @@ def test_no_text_gets_through_half_read(text):
         ("10.0.0.1", False),
     ],
 )
-def test_only_this_machine_is_loopback(host, loopback):
+def test_only_this_machine_is_loopback(host: str, loopback: bool) -> None:
     """Plain HTTP is spoken to nobody else without being asked for."""
     assert parse_reference(f"oci://{host}/m:v1").loopback is loopback

@@ -1,20 +1,27 @@
 """Putting a version into a folder: whole or not at all, and never over something else."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import pytest
 
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.registry.publish import pull
-from weighbridge.registry.publish.package import choose, plain_name, read_record, unpack
+from weighbridge.registry.publish.package import Package, choose, plain_name, read_record, unpack
+
+if TYPE_CHECKING:
+    from tests.registry.publish.project import Project
 
 
 @pytest.fixture
-def package(project):
+def package(project: "Project") -> Iterator[Package]:
     """v1 with its bytes."""
     with pull.packaged(project.root, pull.want(project.root, "fashion-cnn@v1")) as found:
         yield found
 
 
-def test_a_folder_appears_whole(package, tmp_path):
+def test_a_folder_appears_whole(package: Package, tmp_path: Path) -> None:
     """Model and record, readable for others, and no temporary left."""
     file = unpack(package, tmp_path / "deep/out")
     assert file == tmp_path / "deep/out/model.onnx"
@@ -22,7 +29,7 @@ def test_a_folder_appears_whole(package, tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
 
 
-def test_the_same_version_again_is_no_error(package, tmp_path):
+def test_the_same_version_again_is_no_error(package: Package, tmp_path: Path) -> None:
     """Pulling twice, as CI does, leaves what is there."""
     unpack(package, tmp_path / "out")
     before = (tmp_path / "out").stat().st_ino
@@ -31,7 +38,7 @@ def test_the_same_version_again_is_no_error(package, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["bytes", "record", "extra", "missing"])
-def test_a_folder_with_other_files_is_not_touched(package, tmp_path, damage):
+def test_a_folder_with_other_files_is_not_touched(package: Package, tmp_path: Path, damage: str) -> None:
     """Neither overwritten nor believed."""
     out = tmp_path / "out"
     unpack(package, out)
@@ -46,7 +53,7 @@ def test_a_folder_with_other_files_is_not_touched(package, tmp_path, damage):
         unpack(package, out)
 
 
-def test_a_file_in_the_way_is_not_touched(package, tmp_path):
+def test_a_file_in_the_way_is_not_touched(package: Package, tmp_path: Path) -> None:
     """A file of that name is no folder."""
     (tmp_path / "out").write_text("mine")
     with pytest.raises(StateError, match="already exists and has other contents"):
@@ -54,13 +61,13 @@ def test_a_file_in_the_way_is_not_touched(package, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_an_empty_folder_is_filled(package, tmp_path):
+def test_an_empty_folder_is_filled(package: Package, tmp_path: Path) -> None:
     """`mkdir` first is fine."""
     (tmp_path / "out").mkdir()
     assert unpack(package, tmp_path / "out").is_file()
 
 
-def test_bytes_that_change_under_our_hands_are_noticed(package, tmp_path):
+def test_bytes_that_change_under_our_hands_are_noticed(package: Package, tmp_path: Path) -> None:
     """The copy is hashed, not the source."""
     package.file.write_bytes(b"changed after it was located")
     with pytest.raises(IntegrityError, match="does not have the digest"):
@@ -68,7 +75,7 @@ def test_bytes_that_change_under_our_hands_are_noticed(package, tmp_path):
     assert list(tmp_path.glob("*out*")) == []
 
 
-def test_a_folder_that_cannot_be_written_is_one_clear_error(package, tmp_path):
+def test_a_folder_that_cannot_be_written_is_one_clear_error(package: Package, tmp_path: Path) -> None:
     """A parent that is a file, as a stand-in for a full or read-only disk."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(StateError, match="cannot be written"):
@@ -78,13 +85,13 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(package, tmp_path):
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "/", "a/b", "/a", "../a", "a\\b", "a\0b", "record.yaml", "statement.json"]
 )
-def test_names_that_leave_the_folder_are_refused(name):
+def test_names_that_leave_the_folder_are_refused(name: str) -> None:
     """Or that would overwrite what confirms the file."""
     with pytest.raises(IntegrityError, match="not a plain file name"):
         plain_name(name, "here")
 
 
-def test_a_target_that_it_was_not_built_for_is_refused(package):
+def test_a_target_that_it_was_not_built_for_is_refused(package: Package) -> None:
     """The error says what there is."""
     assert choose(package.record, "onnxruntime") is package.record.artifacts[0]
     with pytest.raises(InputError, match=r"not built for 'litert'.*built for: onnxruntime"):
@@ -92,7 +99,7 @@ def test_a_target_that_it_was_not_built_for_is_refused(package):
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"model: x", b"\xff", b"a: [", b"a: 1\na: 2\n"])
-def test_a_record_that_is_none_is_an_integrity_error(data):
+def test_a_record_that_is_none_is_an_integrity_error(data: bytes) -> None:
     """Whatever came from elsewhere under that name."""
     with pytest.raises(IntegrityError, match="is not a version's record"):
         read_record(data, "there")

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any, Self
 
 import gto.api
 import pytest
@@ -17,13 +19,13 @@ from weighbridge.registry.state.snapshot import read_model
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Self:
     """A project with a history that has a canary and a roll-back."""
     return Project(tmp_path_factory.mktemp("tags") / "project").history()
 
 
 @pytest.fixture
-def project(made, tmp_path):
+def project(made: Self, tmp_path: Path) -> Project:
     """A clone of it, so that tags may be broken."""
     git(tmp_path, "clone", "--quiet", str(made.root), "project")
     copy = object.__new__(Project)
@@ -33,7 +35,7 @@ def project(made, tmp_path):
     return copy
 
 
-def gto_show(root, name):
+def gto_show(root: Path, name: str) -> Any:
     """What GTO's command line says."""
     command = [sys.executable, "-c", "from gto.cli import app; app()", "show", name, "--json"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
@@ -41,13 +43,13 @@ def gto_show(root, name):
     return json.loads(done.stdout)
 
 
-def gto_in_stage(root, name, stage):
+def gto_in_stage(root: Path, name: str, stage: str) -> list[Any]:
     """What GTO's Python interface says."""
     found = gto.api.find_versions_in_stage(str(root), name, stage) or []
     return [version.version for version in found]
 
 
-def test_gto_sees_what_the_channels_say(project):
+def test_gto_sees_what_the_channels_say(project: Project) -> None:
     """Stable, canary, and no trace of the quarantined version among the active ones."""
     tags.write(project.root, "fashion-cnn")
     assert gto_in_stage(project.root, "fashion-cnn", "stable") == ["v1.0.0"]
@@ -56,7 +58,7 @@ def test_gto_sees_what_the_channels_say(project):
     assert shown["version"] == "v1.0.0"
 
 
-def test_gtos_command_line_and_interface_agree_after_a_roll_back(project):
+def test_gtos_command_line_and_interface_agree_after_a_roll_back(project: Project) -> None:
     """A roll-back to the baseline is a version of its own there, and all of GTO's ways to ask name it."""
     project.move(EventKind.ROLLED_BACK, "b1", quarantine=True, reason="both are wrong")
     tags.write(project.root, "fashion-cnn")
@@ -66,7 +68,7 @@ def test_gtos_command_line_and_interface_agree_after_a_roll_back(project):
     assert tags.compare(project.root, "fashion-cnn")[1].missing == ()
 
 
-def test_every_name_is_one_that_gto_reads(project):
+def test_every_name_is_one_that_gto_reads(project: Project) -> None:
     """GTO's own parser understands every tag, and counts them in order."""
     compared = tags.write(project.root, "fashion-cnn")
     parsed = [parse_name(tag.name) for tag in compared.expected]
@@ -74,7 +76,7 @@ def test_every_name_is_one_that_gto_reads(project):
     assert {item["name"] for item in parsed} == {"fashion-cnn"}
 
 
-def test_git_accepts_the_objects_and_two_clones_write_the_same(project, made, tmp_path):
+def test_git_accepts_the_objects_and_two_clones_write_the_same(project: Project, made: Self, tmp_path: Path) -> None:
     """A tag follows from its event: the same object everywhere, and one that fsck finds in order."""
     tags.write(project.root, "fashion-cnn")
     git(tmp_path, "clone", "--quiet", "--no-tags", str(made.root), "other")
@@ -85,14 +87,14 @@ def test_git_accepts_the_objects_and_two_clones_write_the_same(project, made, tm
     git(project.root, "fsck", "--strict", "--no-dangling")
 
 
-def test_writing_again_writes_nothing(project):
+def test_writing_again_writes_nothing(project: Project) -> None:
     """What is there already stays as it is."""
     assert len(tags.write(project.root, "fashion-cnn").missing) == 12
     assert tags.write(project.root, "fashion-cnn").missing == ()
     tags.compare(project.root, "fashion-cnn")[1].require_same()
 
 
-def test_only_what_is_new_is_written_after_a_change(project):
+def test_only_what_is_new_is_written_after_a_change(project: Project) -> None:
     """Names of earlier tags never change: a new event adds its own."""
     before = tags.write(project.root, "fashion-cnn").expected
     project.move(EventKind.CANARY_ABORTED, "v3", quarantine=True, reason="slow")
@@ -101,7 +103,7 @@ def test_only_what_is_new_is_written_after_a_change(project):
     assert [tag.name for tag in after.missing] == ["fashion-cnn#canary!#13", "fashion-cnn@v3.0.0!#14"]
 
 
-def test_a_lifted_quarantine_registers_the_version_again(project):
+def test_a_lifted_quarantine_registers_the_version_again(project: Project) -> None:
     """A version that may serve again is found again."""
     project.move(EventKind.QUARANTINE_LIFTED, "v2", reason="it was the labels")
     added = tags.write(project.root, "fashion-cnn").expected[-1]
@@ -109,7 +111,7 @@ def test_a_lifted_quarantine_registers_the_version_again(project):
     assert gto_show(project.root, "fashion-cnn@v2.0.0")[0]["version"] == "v2.0.0"
 
 
-def test_missing_tags_fail_the_check(project):
+def test_missing_tags_fail_the_check(project: Project) -> None:
     """A check of a repository without tags is no success."""
     _, compared = tags.compare(project.root, "fashion-cnn")
     with pytest.raises(StateError, match=r"12 of 12 tags are missing.*fashion-cnn@v1\.0\.0#1"):
@@ -117,7 +119,7 @@ def test_missing_tags_fail_the_check(project):
 
 
 @pytest.mark.parametrize("how", ["moved", "lightweight", "another message"])
-def test_a_tag_that_is_not_the_historys_is_found_and_never_overwritten(project, how):
+def test_a_tag_that_is_not_the_historys_is_found_and_never_overwritten(project: Project, how: str) -> None:
     """Moved by hand, lightweight or rewritten: named by the check, left alone by the writing."""
     tags.write(project.root, "fashion-cnn")
     name = "fashion-cnn#stable#10"
@@ -132,7 +134,7 @@ def test_a_tag_that_is_not_the_historys_is_found_and_never_overwritten(project, 
     assert git(project.root, "rev-parse", name) == was
 
 
-def test_a_tag_that_no_event_calls_for_is_found(project):
+def test_a_tag_that_no_event_calls_for_is_found(project: Project) -> None:
     """`gto assign` beside the registry would be believed by GTO's users: it is named."""
     tags.write(project.root, "fashion-cnn")
     git(project.root, "tag", "-a", "-m", "sneaky", "fashion-cnn#stable#99", "HEAD")
@@ -140,7 +142,7 @@ def test_a_tag_that_no_event_calls_for_is_found(project):
         tags.compare(project.root, "fashion-cnn")[1].require_same()
 
 
-def test_tags_of_other_models_are_none_of_ours(project):
+def test_tags_of_other_models_are_none_of_ours(project: Project) -> None:
     """A model's name may be the start of another's."""
     tags.write(project.root, "fashion-cnn")
     git(project.root, "tag", "-a", "-m", "other", "fashion-cnn2@v1.0.0", "HEAD")
@@ -148,7 +150,7 @@ def test_tags_of_other_models_are_none_of_ours(project):
     tags.compare(project.root, "fashion-cnn")[1].require_same()
 
 
-def test_tags_are_pushed_all_or_none(project, tmp_path):
+def test_tags_are_pushed_all_or_none(project: Project, tmp_path: Path) -> None:
     """A remote that has another tag of one name gets none of them."""
     git(tmp_path, "init", "--quiet", "--bare", "remote.git")
     git(project.root, "remote", "add", "far", str(tmp_path / "remote.git"))
@@ -164,27 +166,27 @@ def test_tags_are_pushed_all_or_none(project, tmp_path):
     assert len(git(tmp_path / "remote.git", "tag").splitlines()) == 12
 
 
-def test_a_shallow_clone_is_told_to_fetch_more(made, tmp_path):
+def test_a_shallow_clone_is_told_to_fetch_more(made: Self, tmp_path: Path) -> None:
     """Without the commits there is nothing to tag, and guessing would tag the wrong ones."""
     git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{made.root}", "shallow")
     with pytest.raises((StateError, IntegrityError), match=r"came with one commit|no commit of this branch"):
         tags.compare(tmp_path / "shallow", "fashion-cnn")
 
 
-def test_two_versions_in_one_commit_are_refused(project):
+def test_two_versions_in_one_commit_are_refused(project: Project) -> None:
     """GTO takes a stage's version from the commit: two on one commit cannot be told apart."""
     state = read_model(WorkTree(project.root), "fashion-cnn")
     with pytest.raises(StateError, match="came with one commit"):
         tags.expected_tags("fashion-cnn", state.events, dict.fromkeys(range(1, 9), "0" * 40))
 
 
-def test_a_name_that_gto_cannot_read_is_refused(project):
+def test_a_name_that_gto_cannot_read_is_refused(project: Project) -> None:
     """GTO's names end with a letter or digit."""
     with pytest.raises(InputError, match="GTO cannot read the name 'cnn-'"):
         tags.expected_tags("cnn-", (), {})
 
 
-def test_times_grow_where_events_share_a_second(project):
+def test_times_grow_where_events_share_a_second(project: Project) -> None:
     """GTO sorts by whole seconds; two tags of one second would have no order."""
     state = read_model(WorkTree(project.root), "fashion-cnn")
     same = tuple(event.model_copy(update={"at": "2026-03-02T10:00:00Z"}) for event in state.events)
@@ -194,7 +196,7 @@ def test_times_grow_where_events_share_a_second(project):
 
 
 @pytest.mark.parametrize("by", ["nobody", "A <b> <c>", "x\ny <a@b>", " <>", "<"])
-def test_an_author_that_git_could_not_read_is_quoted(by):
+def test_an_author_that_git_could_not_read_is_quoted(by: str) -> None:
     """Whatever stands in an event, the tag object stays well formed."""
     tagger = tags._tagger(by)
     assert tagger.count("<") == tagger.count(">") == 1

@@ -1,10 +1,12 @@
 """A model whose weights are a file of their own, from the pipeline's folder to a consumer's."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tests.registry.project import MODEL, commit_all, edit_json, git, lock
+from weighbridge.core.documents import Manifest
 from weighbridge.core.dvc_files import file_md5
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.files import sha256_bytes
@@ -21,11 +23,11 @@ DATA = "model.onnx.data"
 
 
 @pytest.fixture
-def large(pipeline_run):
+def large(pipeline_run: Path) -> Path:
     """A run whose artifact is two files, with a DVC remote that is a folder."""
     (pipeline_run / FOLDER / DATA).write_bytes(WEIGHTS)
 
-    def add(manifest):
+    def add(manifest: Manifest) -> None:
         manifest["artifact"]["weights"] = {"path": DATA, "digest": sha256_bytes(WEIGHTS), "bytes": len(WEIGHTS)}
 
     edit_json(pipeline_run / FOLDER / "manifest.json", add)
@@ -37,7 +39,7 @@ def large(pipeline_run):
     return pipeline_run
 
 
-def test_both_files_travel(large, tmp_path):
+def test_both_files_travel(large: Path, tmp_path: Path) -> None:
     """Promoted, pushed to the remote, resolved, pulled where nothing else has them, and laid out for the gate."""
     promote(large, PromotionRequest("int8"))
     found = resolve(large, f"{MODEL}@stable")
@@ -57,14 +59,14 @@ def test_both_files_travel(large, tmp_path):
         pull(large, want(large, f"{MODEL}@stable"), tmp_path / "out")
 
 
-def test_weights_are_kept_by_garbage_collection(large):
+def test_weights_are_kept_by_garbage_collection(large: Path) -> None:
     """What a version names is no garbage, the second file no less than the first."""
     promote(large, PromotionRequest("int8"))
     md5 = file_md5(large / FOLDER / DATA)
     assert [row.keep for row in plan(large) if row.md5 == md5] == [True]
 
 
-def test_weights_that_were_replaced_are_refused(large):
+def test_weights_that_were_replaced_are_refused(large: Path) -> None:
     """Promotion hashes the second file too."""
     (large / FOLDER / DATA).write_bytes(b"other " * 500)
     lock(large, ("int8", "fp16"))
@@ -74,7 +76,7 @@ def test_weights_that_were_replaced_are_refused(large):
     assert not git(large, "ls-files", "registry")
 
 
-def test_weights_that_cannot_be_had_stop_a_pull(large, tmp_path):
+def test_weights_that_cannot_be_had_stop_a_pull(large: Path, tmp_path: Path) -> None:
     """Half an artifact is none: nothing is left in the folder."""
     promote(large, PromotionRequest("int8"))
     shutil.rmtree(large / ".dvc/cache")
@@ -86,14 +88,14 @@ def test_weights_that_cannot_be_had_stop_a_pull(large, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_image_takes_one_file(large):
+def test_an_image_takes_one_file(large: Path) -> None:
     """What would lose the weights refuses and says what to do."""
     promote(large, PromotionRequest("int8"))
     with packaged(large, want(large, f"{MODEL}@stable")) as package, pytest.raises(StateError, match="takes one"):
         oci.model_manifest(package)
 
 
-def test_a_record_of_one_file_says_nothing_of_weights(promoted):
+def test_a_record_of_one_file_says_nothing_of_weights(promoted: Path) -> None:
     """Records of the usual artifact keep their form."""
     record = next((promoted / "registry/models").rglob("v1.yaml")).read_text()
     assert "weights" not in record

@@ -4,6 +4,8 @@ import html
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,17 +17,17 @@ FLAGS = (
 
 
 @pytest.fixture
-def browse(tmp_path):
+def browse(tmp_path: Path) -> Callable[..., str]:
     """Open a page in a fresh profile; what the browser made of it."""
 
-    def run(path, *flags):
+    def run(path: Path, *flags: str) -> str:
         command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", *flags, f"file://{path}"]
         return subprocess.run(command, capture_output=True, timeout=120, check=True).stdout.decode()
 
     return run
 
 
-def cells(dom, column):
+def cells(dom: str, column: int) -> list[str]:
     """A column of the first table, as the browser shows it."""
     body = re.search(r"<tbody>(.*?)</tbody>", dom, re.DOTALL)[1]
     rows = [row for row in re.findall(r"<tr(.*?)</tr>", body, re.DOTALL) if not row.startswith(' hidden=""')]
@@ -33,7 +35,7 @@ def cells(dom, column):
     return [html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in found]
 
 
-def with_script(site, folder, script):
+def with_script(site: Path, folder: Path, script: str) -> Path:
     """A copy of the model's page that runs a script of the test's after the site's own."""
     shutil.copytree(site, folder)
     (folder / "_/test.js").write_text(script)
@@ -42,7 +44,7 @@ def with_script(site, folder, script):
     return page
 
 
-def test_without_javascript_everything_is_there(site, browse, tmp_path):
+def test_without_javascript_everything_is_there(site: Path, browse: Callable[..., str], tmp_path: Path) -> None:
     """Nine versions and a baseline in order, and no control that would do nothing. (Chromium's `--dump-dom` needs
     JavaScript itself, so it is the site's script that is taken away.)
     """
@@ -55,7 +57,9 @@ def test_without_javascript_everything_is_there(site, browse, tmp_path):
     assert "<input" not in dom
 
 
-def test_a_click_on_a_head_sorts_by_the_value_not_by_the_text(site, browse, tmp_path):
+def test_a_click_on_a_head_sorts_by_the_value_not_by_the_text(
+    site: Path, browse: Callable[..., str], tmp_path: Path
+) -> None:
     """34.0 kB comes before 237 kB, and sorting says so to a screen reader."""
     click = "document.querySelectorAll('thead button')[3].click();"
     page = with_script(site, tmp_path / "copy", click)
@@ -68,7 +72,7 @@ def test_a_click_on_a_head_sorts_by_the_value_not_by_the_text(site, browse, tmp_
     assert 'aria-sort="descending"' in dom
 
 
-def test_the_filter_keeps_the_rows_that_hold_every_word(site, browse, tmp_path):
+def test_the_filter_keeps_the_rows_that_hold_every_word(site: Path, browse: Callable[..., str], tmp_path: Path) -> None:
     """Two words, and the count is said aloud."""
     typed = """
       const input = document.querySelector("input[type=search]");
@@ -80,7 +84,9 @@ def test_the_filter_keeps_the_rows_that_hold_every_word(site, browse, tmp_path):
     assert '<span role="status">2 of 10</span>' in dom
 
 
-def test_the_content_policy_stops_a_script_that_is_not_the_sites_own(site, browse, tmp_path):
+def test_the_content_policy_stops_a_script_that_is_not_the_sites_own(
+    site: Path, browse: Callable[..., str], tmp_path: Path
+) -> None:
     """Even if markup got through, an inline script would not run."""
     shutil.copytree(site, tmp_path / "copy")
     page = tmp_path / "copy/fashion-cnn/index.html"
@@ -89,7 +95,9 @@ def test_the_content_policy_stops_a_script_that_is_not_the_sites_own(site, brows
 
 
 @pytest.mark.parametrize(("flags", "size"), [((), "1200,1400"), (("--force-dark-mode",), "1200,1400"), ((), "500,900")])
-def test_a_page_is_drawn_without_overflowing_its_window(site, browse, tmp_path, flags, size):
+def test_a_page_is_drawn_without_overflowing_its_window(
+    site: Path, browse: Callable[..., str], tmp_path: Path, flags: tuple[str, ...], size: str
+) -> None:
     """Light, dark and narrow: there is a picture, and the page itself never scrolls sideways."""
     measure = "document.title = `${document.documentElement.scrollWidth} of ${window.innerWidth}`;"
     page = with_script(site, tmp_path / "copy", measure)

@@ -12,7 +12,7 @@ from weighbridge.registry.state.records import Estimate
 KINDS = ["stable", "canary", "baseline", "quarantined", "deprecated", "other"]
 
 
-def point(version, size, accuracy, kind="other", spread=0.0):
+def point(version: str, size: int, accuracy: float, kind: str = "other", spread: float = 0.0) -> Point:
     estimate = Estimate(value=accuracy, lower=accuracy - spread, upper=accuracy + spread, unit="fraction")
     return Point(version, size, estimate, kind, f"{version}: {size}")
 
@@ -32,10 +32,10 @@ POINTS = st.lists(
 
 
 @given(POINTS)
-def test_the_front_is_what_no_other_beats(points):
+def test_the_front_is_what_no_other_beats(points: list[Point]) -> None:
     """By definition: a point is on the front unless another is at least as small and as accurate, and better in one."""
 
-    def beats(a, b):
+    def beats(a: Point, b: Point) -> bool:
         better = a.size < b.size or a.accuracy.value > b.accuracy.value
         return a.size <= b.size and a.accuracy.value >= b.accuracy.value and better
 
@@ -44,14 +44,14 @@ def test_the_front_is_what_no_other_beats(points):
     assert {(item.size, item.accuracy.value) for item in front(points)} == expected
 
 
-def test_a_quarantined_version_beats_nobody():
+def test_a_quarantined_version_beats_nobody() -> None:
     """The best figures of a version that must not serve do not count."""
     points = [point("v1", 100, 0.9), point("v2", 10, 0.99, "quarantined")]
     assert [item.version for item in front(points)] == ["v1"]
 
 
 @given(POINTS)
-def test_every_mark_lies_within_the_frame(points):
+def test_every_mark_lies_within_the_frame(points: list[Point]) -> None:
     """Whatever the figures, nothing is drawn outside, and no coordinate is lost to a NaN."""
     drawn = chart(points, "accuracy.top1", "label")
     assert "nan" not in drawn
@@ -63,19 +63,19 @@ def test_every_mark_lies_within_the_frame(points):
 
 
 @pytest.mark.parametrize("points", [[point("v1", 5, 0.5)], [point("v1", 5, 0.5), point("v2", 5, 0.5)]])
-def test_points_without_any_range_can_be_drawn(points):
+def test_points_without_any_range_can_be_drawn(points: list[Point]) -> None:
     """One version, or two alike, have no range to scale by."""
     assert chart(points, "accuracy.top1", "label").count('class="mark') == len(points)
 
 
-def test_a_mark_leads_to_its_version_and_says_what_it_is():
+def test_a_mark_leads_to_its_version_and_says_what_it_is() -> None:
     """Title and link are there for pointer, keyboard and screen reader."""
     drawn = chart([point("v3", 10, 0.9, "stable")], "accuracy.top1", "All of <them>")
     assert 'role="group" aria-label="All of &lt;them&gt;"' in drawn
     assert '<a href="v3.html" class="mark stable"><title>v3: 10</title><circle' in drawn
 
 
-def test_each_kind_has_a_shape_of_its_own():
+def test_each_kind_has_a_shape_of_its_own() -> None:
     """Colour is never all that tells them apart."""
     shapes = set()
     for kind in ("stable", "canary", "baseline", "quarantined"):

@@ -4,6 +4,9 @@ import http.server
 import json
 import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -17,10 +20,10 @@ from weighbridge.registry.site.live_queries import AGE, COLUMNS, PROBLEM, promet
 from weighbridge.registry.site.operators_page import operations_page
 from weighbridge.registry.state.events import EventKind
 from weighbridge.registry.state.layout import WorkTree
-from weighbridge.registry.state.snapshot import read_model
+from weighbridge.registry.state.snapshot import ModelState, read_model
 
 
-def evidence(samples, error, accuracy=None):
+def evidence(samples: int, error: float, accuracy: float | None = None) -> dict[str, Any]:
     """As a decision of the judge writes it."""
     low, high = max(0.0, error - 9 / samples), error + 9 / samples
     budgets = [
@@ -43,7 +46,7 @@ def evidence(samples, error, accuracy=None):
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory):
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A model with a canary that was looked at, and an alarm on what is stable."""
     project = Project(tmp_path_factory.mktemp("watched") / "project")
     project.add("int8", b"a" * 100, baseline=b"b" * 300)
@@ -63,11 +66,11 @@ def watched(tmp_path_factory):
     return project
 
 
-def state(project):
+def state(project: Project) -> ModelState:
     return read_model(WorkTree(project.root), project.model)
 
 
-def test_the_page_says_what_serves_and_why_the_canary_holds(watched):
+def test_the_page_says_what_serves_and_why_the_canary_holds(watched: Project) -> None:
     page = Page(operations_page(state(watched)))
     said = " ".join("".join(page.text).split())
     assert "v2 holds: not yet decided: accuracy (4200)" in said
@@ -80,7 +83,7 @@ def test_the_page_says_what_serves_and_why_the_canary_holds(watched):
     assert not any("live.js" in link for link in page.links)
 
 
-def test_evidence_that_cannot_be_read_is_left_out_and_breaks_no_page(watched):
+def test_evidence_that_cannot_be_read_is_left_out_and_breaks_no_page(watched: Project) -> None:
     found = state(watched)
     events = list(found.events)
     broken = {"budgets": [{"metric": "error_rate", "limit": "much", "estimate": True}, 7, {"rule": "max"}]}
@@ -97,14 +100,14 @@ def test_evidence_that_cannot_be_read_is_left_out_and_breaks_no_page(watched):
     "wrong",
     ["http://p:9090", "prometheus=", "prometheus=ftp://p", "prometheus=http://p/;script-src *", "prometheus=http://"],
 )
-def test_what_is_no_address_of_a_prometheus_is_refused(wrong):
+def test_what_is_no_address_of_a_prometheus_is_refused(wrong: str) -> None:
     """It becomes part of the page's content policy."""
     with pytest.raises(InputError, match="not the address"):
         prometheus_url(wrong)
 
 
 @pytest.fixture
-def prometheus():
+def prometheus() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """A server that answers the page's queries as Prometheus's API does, to any origin as Prometheus does."""
     asked = []
     values = [
@@ -115,7 +118,7 @@ def prometheus():
     known |= {AGE.replace("$model", "fashion-cnn"): {"": 4.2}, PROBLEM.replace("$model", "fashion-cnn"): {"": 0}}
 
     class Answers(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
+        def do_GET(self) -> None:
             parts = urlsplit(self.path)
             (query,) = parse_qs(parts.query)["query"]
             asked.append((parts.path, query))
@@ -131,7 +134,7 @@ def prometheus():
             self.end_headers()
             self.wfile.write(said)
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
@@ -142,7 +145,12 @@ def prometheus():
     server.server_close()
 
 
-def test_in_chromium_the_page_shows_what_is_so_now(watched, prometheus, browse, tmp_path):  # noqa: F811
+def test_in_chromium_the_page_shows_what_is_so_now(
+    watched: Project,
+    prometheus: tuple[str, list[tuple[str, str]]],
+    browse: Callable[..., str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
     address, asked = prometheus
     build(watched.root, tmp_path / "site", metrics=address)
     dom = browse(tmp_path / "site/fashion-cnn/operations.html", "--virtual-time-budget=5000", "--dump-dom")
@@ -154,14 +162,23 @@ def test_in_chromium_the_page_shows_what_is_so_now(watched, prometheus, browse, 
     assert "The registry's newest state serves. Its remote answered 4.20 s ago." in dom
 
 
-def test_in_chromium_a_prometheus_that_is_away_leaves_the_last_looks(watched, browse, tmp_path):  # noqa: F811
+def test_in_chromium_a_prometheus_that_is_away_leaves_the_last_looks(
+    watched: Project,
+    browse: Callable[..., str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
     build(watched.root, tmp_path / "site", metrics="http://127.0.0.1:9")
     dom = browse(tmp_path / "site/fashion-cnn/operations.html", "--virtual-time-budget=5000", "--dump-dom")
     assert "http://127.0.0.1:9 does not answer" in dom
     assert "v2 holds" in dom
 
 
-def test_in_chromium_nothing_else_than_the_given_address_is_reached(watched, prometheus, browse, tmp_path):  # noqa: F811
+def test_in_chromium_nothing_else_than_the_given_address_is_reached(
+    watched: Project,
+    prometheus: tuple[str, list[tuple[str, str]]],
+    browse: Callable[..., str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
     """The page's content policy names it: a script that somebody got in could not send anything elsewhere."""
     address, asked = prometheus
     build(watched.root, tmp_path / "site", metrics="http://127.0.0.1:9")

@@ -2,6 +2,7 @@
 
 import re
 from importlib import resources
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ PAIRS = [
 ]  # fmt: skip
 
 
-def luminance(colour):
+def luminance(colour: str) -> float:
     """Relative luminance (WCAG 2.2)."""
     parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
@@ -25,7 +26,7 @@ def luminance(colour):
 
 @pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
 @pytest.mark.parametrize(("front", "back"), PAIRS)
-def test_text_has_the_contrast_that_wcag_asks_for(scheme, front, back):
+def test_text_has_the_contrast_that_wcag_asks_for(scheme: dict[str, Any], front: str, back: str) -> None:
     """At least 4.5 to 1 for text of ordinary size."""
     low, high = sorted((luminance(scheme[front]), luminance(scheme[back])))
     assert (high + 0.05) / (low + 0.05) >= 4.5

@@ -1,6 +1,8 @@
 """Clones that are set up otherwise: line ends, sparse checkouts, depth, signing, another folder."""
 
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,13 +19,13 @@ from weighbridge.registry.trust.verify import verify_models
 from weighbridge.registry.views import overview
 
 
-def clone(project, root, *options):
+def clone(project: Path, root: Path, *options: str) -> Path:
     """A clone of what is committed."""
     git(root.parent, *options, "clone", "-q", f"file://{project}", str(root))
     return root
 
 
-def test_a_clone_with_other_line_ends_reads_the_registry(promoted, tmp_path):
+def test_a_clone_with_other_line_ends_reads_the_registry(promoted: Path, tmp_path: Path) -> None:
     """With core.autocrlf, git's default on Windows: the registry's own attributes keep its bytes."""
     root = clone(promoted, tmp_path / "windows", "-c", "core.autocrlf=true")
     assert (root / ATTRIBUTES).read_bytes() == AS_STORED
@@ -31,7 +33,7 @@ def test_a_clone_with_other_line_ends_reads_the_registry(promoted, tmp_path):
     assert resolve(root, MODEL).version == "v2"
 
 
-def test_without_the_attributes_that_clone_cannot_be_read(promoted, tmp_path):
+def test_without_the_attributes_that_clone_cannot_be_read(promoted: Path, tmp_path: Path) -> None:
     """What the attributes are for: the same clone without them has other bytes, and verifying says so."""
     git(promoted, "rm", "-q", ATTRIBUTES)
     git(promoted, "commit", "-qm", "lose the attributes")
@@ -40,13 +42,13 @@ def test_without_the_attributes_that_clone_cannot_be_read(promoted, tmp_path):
         verify_models(root)
 
 
-def test_the_attributes_are_written_once(promoted):
+def test_the_attributes_are_written_once(promoted: Path) -> None:
     """By the first change of the registry, and by no later one."""
     changed = git(promoted, "log", "--format=%s", "--", ATTRIBUTES).splitlines()
     assert len(changed) == 1
 
 
-def test_a_clone_of_depth_one_serves_and_verifies(promoted, tmp_path):
+def test_a_clone_of_depth_one_serves_and_verifies(promoted: Path, tmp_path: Path) -> None:
     """All that is served is in the last commit."""
     git(tmp_path, "clone", "-q", "--depth=1", f"file://{promoted}", "shallow")
     assert audit(tmp_path / "shallow")[0].stable == "v2"
@@ -55,7 +57,7 @@ def test_a_clone_of_depth_one_serves_and_verifies(promoted, tmp_path):
 
 
 @pytest.mark.parametrize("ask", [audit, overview.models, plan, lambda root: stable_or_none(root, MODEL)])
-def test_a_sparse_checkout_is_not_an_empty_registry(promoted, tmp_path, ask):
+def test_a_sparse_checkout_is_not_an_empty_registry(promoted: Path, tmp_path: Path, ask: Any) -> None:
     """The models are in HEAD, and the working tree does not show them: refused, with the command that helps."""
     git(tmp_path, "clone", "-q", "--no-checkout", f"file://{promoted}", "sparse")
     root = tmp_path / "sparse"
@@ -65,7 +67,7 @@ def test_a_sparse_checkout_is_not_an_empty_registry(promoted, tmp_path, ask):
         ask(root)
 
 
-def test_a_single_model_that_is_left_out_is_missed_too(promoted, tmp_path):
+def test_a_single_model_that_is_left_out_is_missed_too(promoted: Path, tmp_path: Path) -> None:
     """One model's folder is gone from the working tree, others are there."""
     (promoted / "registry/models/other").mkdir()
     for path in (promoted / "registry/models" / MODEL).rglob("*.yaml"):
@@ -75,7 +77,7 @@ def test_a_single_model_that_is_left_out_is_missed_too(promoted, tmp_path):
         overview.models(promoted)
 
 
-def test_another_folder_is_not_an_empty_registry(promoted, tmp_path):
+def test_another_folder_is_not_an_empty_registry(promoted: Path, tmp_path: Path) -> None:
     """A folder of another kind, and a folder within the repository: each is named, with the one to use."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -87,7 +89,7 @@ def test_another_folder_is_not_an_empty_registry(promoted, tmp_path):
         overview.models(promoted / "docs")
 
 
-def test_commits_are_signed_where_git_is_told_to(project, tmp_path):
+def test_commits_are_signed_where_git_is_told_to(project: Path, tmp_path: Path) -> None:
     """commit.gpgSign holds for the registry's commits as for any other."""
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -97,7 +99,7 @@ def test_commits_are_signed_where_git_is_told_to(project, tmp_path):
     assert "gpgsig -----BEGIN SSH SIGNATURE-----" in git(project, "cat-file", "commit", "HEAD")
 
 
-def test_a_signature_that_cannot_be_made_changes_nothing(project, tmp_path):
+def test_a_signature_that_cannot_be_made_changes_nothing(project: Path, tmp_path: Path) -> None:
     """A key that is missing is one clear error, and there is no commit."""
     before = git(project, "rev-parse", "HEAD")
     for name, value in (("gpg.format", "ssh"), ("user.signingkey", str(tmp_path / "no")), ("commit.gpgsign", "true")):
@@ -107,13 +109,13 @@ def test_a_signature_that_cannot_be_made_changes_nothing(project, tmp_path):
     assert git(project, "rev-parse", "HEAD") == before
 
 
-def test_commits_are_not_signed_where_nobody_asks(project):
+def test_commits_are_not_signed_where_nobody_asks(project: Path) -> None:
     """No key is looked for where git is not told to sign."""
     promote(project, PromotionRequest("int8"))
     assert "gpgsig" not in git(project, "cat-file", "commit", "HEAD")
 
 
-def locked(root, folder, data, name="out"):
+def locked(root: Path, folder: str, data: bytes, name: str = "out") -> str:
     """A project's lock file that names an object, which DVC's cache has."""
     (root / folder).mkdir(parents=True, exist_ok=True)
     md5 = made._md5(data)
@@ -124,7 +126,7 @@ def locked(root, folder, data, name="out"):
     return md5
 
 
-def test_what_any_project_at_any_ref_names_is_kept(promoted):
+def test_what_any_project_at_any_ref_names_is_kept(promoted: Path) -> None:
     """The second model's lock file, one on another branch, one behind a tag, data under `dvc add`."""
     kept = [locked(promoted, "models/b", b"second model")]
     git(promoted, "add", "-A")
@@ -146,7 +148,7 @@ def test_what_any_project_at_any_ref_names_is_kept(promoted):
     assert not rows[loose].keep
 
 
-def test_a_plan_for_the_remote_lists_the_remote(promoted, tmp_path):
+def test_a_plan_for_the_remote_lists_the_remote(promoted: Path, tmp_path: Path) -> None:
     """A folder that several clones share; one that is not mounted is an error, never an empty plan."""
     (promoted / ".dvc/config").write_text(f"[core]\n    remote = r\n['remote \"r\"']\n    url = {tmp_path / 'store'}\n")
     with pytest.raises(CannotAskError):

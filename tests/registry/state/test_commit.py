@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -25,11 +26,11 @@ class KilledError(BaseException):
     """Stands for kill -9: nothing but this module's end catches it."""
 
 
-def kill_at(monkeypatch, step, after):
+def kill_at(monkeypatch: pytest.MonkeyPatch, step: str, after: bool) -> None:
     """Die before or after a step of the change."""
     original = getattr(commits, step)
 
-    def deadly(*arguments, **more):
+    def deadly(*arguments: Any, **more: Any) -> NoReturn:
         if after:
             original(*arguments, **more)
         raise KilledError
@@ -39,7 +40,9 @@ def kill_at(monkeypatch, step, after):
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_at_any_step_the_state_is_before_or_after(project, monkeypatch, step, after):
+def test_killed_at_any_step_the_state_is_before_or_after(
+    project: Path, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+) -> None:
     """Readers see the old state or the new one; the next command finishes what had begun, or begins anew."""
     with monkeypatch.context() as patch:
         kill_at(patch, step, after)
@@ -59,11 +62,13 @@ def test_killed_at_any_step_the_state_is_before_or_after(project, monkeypatch, s
     assert not list((project / ".git/weighbridge").glob("*-*"))
 
 
-def test_killed_in_the_middle_of_the_files_the_channels_come_last(project, monkeypatch):
+def test_killed_in_the_middle_of_the_files_the_channels_come_last(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With only some files moved, a reader still sees the state before: channels are moved last."""
     replace, moved = Path.replace, []
 
-    def one_only(self, target):
+    def one_only(self: Path, target: str | os.PathLike[str]) -> Path:
         if "registry" in str(target) and moved:
             raise KilledError
         if "registry" in str(target):
@@ -81,11 +86,13 @@ def test_killed_in_the_middle_of_the_files_the_channels_come_last(project, monke
     assert git(project, "status", "--porcelain") == ""
 
 
-def test_a_lock_on_the_index_that_a_killed_command_left_is_removed(project, monkeypatch):
+def test_a_lock_on_the_index_that_a_killed_command_left_is_removed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed between taking git's lock and using it: the next command removes that lock, being its own."""
     replace = Path.replace
 
-    def dying(self, target):
+    def dying(self: Path, target: str | os.PathLike[str]) -> Path:
         if self.name == "index.lock":
             raise KilledError
         return replace(self, target)
@@ -100,7 +107,7 @@ def test_a_lock_on_the_index_that_a_killed_command_left_is_removed(project, monk
     assert git(project, "status", "--porcelain") == ""
 
 
-def test_somebody_elses_lock_on_the_index_is_respected(project, monkeypatch):
+def test_somebody_elses_lock_on_the_index_is_respected(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program's lock stays; the change is made all the same, and git status tells what the index lacks."""
     monkeypatch.setattr(commits.time, "sleep", lambda _: None)  # type: ignore[attr-defined]
     (project / ".git/index.lock").write_text("")
@@ -109,10 +116,10 @@ def test_somebody_elses_lock_on_the_index_is_respected(project, monkeypatch):
     assert resolve(project, MODEL).version == "v1"
 
 
-def test_a_full_disk_before_the_commit_changes_nothing(project, monkeypatch):
+def test_a_full_disk_before_the_commit_changes_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No space for the new files: refused before the commit becomes real."""
 
-    def full(*_):
+    def full(*_: object) -> NoReturn:
         raise StateError("cannot be written: No space left on device")
 
     with monkeypatch.context() as patch:
@@ -124,7 +131,9 @@ def test_a_full_disk_before_the_commit_changes_nothing(project, monkeypatch):
     promote(project, PromotionRequest("int8"))
 
 
-def test_files_that_the_user_changed_meanwhile_are_not_overwritten(promoted, monkeypatch):
+def test_files_that_the_user_changed_meanwhile_are_not_overwritten(
+    promoted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was edited after the crash is the user's: it is left, and shows as an edit."""
     path = promoted / f"registry/models/{MODEL}/channels.yaml"
     from weighbridge.registry.lifecycle.operate import Operator
@@ -140,7 +149,7 @@ def test_files_that_the_user_changed_meanwhile_are_not_overwritten(promoted, mon
         Operator(promoted, MODEL).roll_back(reason="x")
 
 
-def test_staged_work_of_the_user_survives(promoted):
+def test_staged_work_of_the_user_survives(promoted: Path) -> None:
     """Only the registry's files move in the index: what the user has staged stays staged."""
     from weighbridge.registry.lifecycle.operate import Operator
 
@@ -150,14 +159,14 @@ def test_staged_work_of_the_user_survives(promoted):
     assert git(promoted, "status", "--porcelain") == "A  work.py"
 
 
-def test_nothing_is_overwritten_in_a_commit(promoted):
+def test_nothing_is_overwritten_in_a_commit(promoted: Path) -> None:
     """A path that exists is never replaced, but for the channels."""
     folder = f"registry/models/{MODEL}"
     with pytest.raises(StateError, match="never overwrites"):
         commits.build(Git(promoted), "HEAD", {f"{folder}/versions/v1.yaml": b"x"}, "m")
 
 
-def test_a_second_command_in_one_clone_waits(project):
+def test_a_second_command_in_one_clone_waits(project: Path) -> None:
     """The clone's lock is held by one; another waits and says so in the end."""
     git_ = Git(project)
     with (
@@ -168,7 +177,7 @@ def test_a_second_command_in_one_clone_waits(project):
         pass
 
 
-def test_kill_minus_nine_at_random_points(promoted):
+def test_kill_minus_nine_at_random_points(promoted: Path) -> None:
     """A real process, really killed, at points spread over its life: always before or after, never between."""
     code = (
         "import os, sys, threading, time; from pathlib import Path\n"

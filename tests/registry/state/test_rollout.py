@@ -1,5 +1,8 @@
 """What each event does to the channels, and when it may not happen."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,18 +19,18 @@ from weighbridge.registry.state.records import CanaryPlan, Channels, Pointer
 ZERO = "sha256:" + 64 * "0"
 
 
-def digest(number):
+def digest(number: int) -> str:
     """Some digest."""
     return f"sha256:{number:064x}"
 
 
-def pointer(version):
+def pointer(version: str) -> Pointer:
     """A pointer to a version whose digest follows from its name."""
     number = int(version[1:]) + (1000 if version[0] == "b" else 0)
     return Pointer(version=version, digest=digest(number), record=digest(number + 5000))
 
 
-def event(channels, kind, version=None, **more):
+def event(channels: Channels, kind: str, version: str | None = None, **more: int | list[NewRecord]) -> Event:
     """A drafted event on top of the channels."""
     number = (channels.head.event if channels.head else 0) + 1
     return Event(
@@ -42,13 +45,13 @@ def event(channels, kind, version=None, **more):
     )
 
 
-def record(version):
+def record(version: str) -> NewRecord:
     """A version that comes with an event."""
     found = pointer(version)
     return NewRecord(version=version, digest=found.digest, record=found.record)
 
 
-def fold(*steps):
+def fold(*steps: tuple[str, str, dict[str, CanaryPlan | list[Pointer]]]) -> Channels:
     """Channels after steps of (kind, version, fields)."""
     channels = Channels(model="m")
     for kind, version, more in steps:
@@ -60,7 +63,7 @@ START = [("promoted", "v1", {"records": [record("b1"), record("v1")]}), ("record
 PLAN = {"plan": CanaryPlan(steps=[5, 50, 100])}
 
 
-def test_a_canary_grows_step_by_step_and_ends_stable():
+def test_a_canary_grows_step_by_step_and_ends_stable() -> None:
     """5, 50, 100 per cent, then stable; the channel is empty again."""
     channels = fold(*START, ("canary-started", "v2", PLAN))
     weights = [channels.canary.weight]
@@ -102,14 +105,16 @@ def test_a_canary_grows_step_by_step_and_ends_stable():
         (START, "deprecated", "v1", {}, "v1 is stable"),
     ],
 )
-def test_what_may_not_happen_is_refused(steps, kind, version, more, message):
+def test_what_may_not_happen_is_refused(
+    steps: Any, kind: str, version: str | None, more: dict[str, Any], message: str
+) -> None:
     """Every precondition of every event."""
     channels = fold(*steps)
     with pytest.raises(StateError, match=message):
         rollout.apply(channels, event(channels, kind, version, **more))
 
 
-def test_bytes_under_quarantine_do_not_return_under_another_name():
+def test_bytes_under_quarantine_do_not_return_under_another_name() -> None:
     """Quarantine is of bytes, not of a name."""
     channels = fold(*START, ("quarantined", "v2", {}))
     same = NewRecord(version="v3", digest=pointer("v2").digest, record=digest(1))
@@ -117,7 +122,7 @@ def test_bytes_under_quarantine_do_not_return_under_another_name():
         rollout.apply(channels, event(channels, "recorded", records=[same]))
 
 
-def test_rolling_back_ends_a_canary():
+def test_rolling_back_ends_a_canary() -> None:
     """The canary was compared with what is left: its evidence is void, its traffic ends."""
     channels = fold(*START, ("canary-started", "v2", PLAN), ("rolled-back", "b1", {"quarantine": [pointer("v1")]}))
     assert channels.canary is None
@@ -130,7 +135,7 @@ VERSIONS = st.sampled_from(["v1", "v2", "v3", "b1"])
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(KINDS, VERSIONS, st.booleans(), st.integers(0, 3)), max_size=14))
-def test_whatever_happens_the_channels_are_sound(moves):
+def test_whatever_happens_the_channels_are_sound(moves: list[Any]) -> None:
     """No sequence of accepted events lets a quarantined version serve, quarantines a baseline or doubles a version."""
     channels = Channels(model="m")
     for kind, version, new, step in moves:
@@ -150,7 +155,7 @@ def test_whatever_happens_the_channels_are_sound(moves):
 
 
 @pytest.fixture
-def three(promoted):
+def three(promoted: Path) -> Path:
     """v1, v2, v3 were stable, in that order."""
     write_run(promoted, 3)
     commit_all(promoted)
@@ -158,7 +163,7 @@ def three(promoted):
     return promoted
 
 
-def test_rolling_back_leads_to_what_was_stable_before(three):
+def test_rolling_back_leads_to_what_was_stable_before(three: Path) -> None:
     """Twice back is two versions back, and never to what was quarantined on the way; in the end the baseline."""
     operator = Operator(three, MODEL)
     went = [operator.roll_back(reason="x").channels.stable.version for _ in range(3)]
@@ -168,7 +173,7 @@ def test_rolling_back_leads_to_what_was_stable_before(three):
     assert sorted(operator.quarantine("v3", reason="y", lift=True).channels.quarantined) == ["v1", "v2"]
 
 
-def test_rolling_back_proves_the_bytes_first(three):
+def test_rolling_back_proves_the_bytes_first(three: Path) -> None:
     """Without the target's bytes nothing moves: a roll-back to nothing is no roll-back."""
     found = resolve(three, f"{MODEL}@v1")
     for path in three.rglob(f"{found.md5[2:]}"):
@@ -179,7 +184,7 @@ def test_rolling_back_proves_the_bytes_first(three):
     assert Operator(three, MODEL).roll_back(reason="x", to="baseline").channels.stable.version == "b1"
 
 
-def test_rolling_back_needs_nothing_of_what_is_left(three):
+def test_rolling_back_needs_nothing_of_what_is_left(three: Path) -> None:
     """The bad version's bytes and record may be gone: the way back stays open."""
     found = resolve(three, MODEL)
     (three / found.path).unlink()
@@ -190,25 +195,25 @@ def test_rolling_back_needs_nothing_of_what_is_left(three):
     assert Operator(three, MODEL).roll_back(reason="x").channels.stable.version == "v2"
 
 
-def test_rolling_back_without_quarantine(three):
+def test_rolling_back_without_quarantine(three: Path) -> None:
     """A drill leaves nothing quarantined when asked so."""
     assert Operator(three, MODEL).roll_back(reason="drill", quarantine=False).channels.quarantined == {}
 
 
 @pytest.mark.parametrize("change", ["roll_back", "abort_canary"])
-def test_a_reason_is_required(three, change):
+def test_a_reason_is_required(three: Path, change: str) -> None:
     """The history must say why."""
     with pytest.raises(InputError, match=r"needs a reason|needs a reason"):
         getattr(Operator(three, MODEL), change)(reason=" ")
 
 
-def test_an_unknown_model_is_refused(three):
+def test_an_unknown_model_is_refused(three: Path) -> None:
     """No event starts a model but a promotion."""
     with pytest.raises(StateError, match="no model 'other'"):
         Operator(three, "other").roll_back(reason="x")
 
 
-def test_a_canary_from_start_to_stable(promoted):
+def test_a_canary_from_start_to_stable(promoted: Path) -> None:
     """Recorded, started, advanced by hand over all steps, stable; each is one event."""
     promote(promoted, PromotionRequest("fp16", channel="none"))
     operator = Operator(promoted, MODEL)
@@ -222,7 +227,7 @@ def test_a_canary_from_start_to_stable(promoted):
     assert committed.event.number == 6
 
 
-def test_aborting_a_canary_quarantines_it_and_leaves_stable(promoted):
+def test_aborting_a_canary_quarantines_it_and_leaves_stable(promoted: Path) -> None:
     """Traffic goes back to stable, which never changed."""
     promote(promoted, PromotionRequest("fp16", channel="none"))
     operator = Operator(promoted, MODEL)

@@ -1,6 +1,8 @@
 """The whole state, read once: the chain is followed, and nothing that was changed gets through."""
 
 import shutil
+from pathlib import Path
+from typing import Self
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,19 +16,19 @@ from weighbridge.registry.state.snapshot import read_model, read_models
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Self:
     """A project with a history."""
     return Project(tmp_path_factory.mktemp("made") / "project").history()
 
 
 @pytest.fixture
-def root(made, tmp_path):
+def root(made: Self, tmp_path: Path) -> Path:
     """A copy of it, to be broken."""
     shutil.copytree(made.root, tmp_path / "project")
     return tmp_path / "project"
 
 
-def test_records_and_events_come_in_order(root):
+def test_records_and_events_come_in_order(root: Path) -> None:
     """Versions in the order they were recorded, events from the first to the last."""
     state = read_model(WorkTree(root), "fashion-cnn")
     assert list(state.records) == ["b1", "v1", "v2", "v3"]
@@ -39,7 +41,7 @@ def test_records_and_events_come_in_order(root):
 
 @pytest.mark.parametrize("path", ["events/000001.yaml", "events/000005.yaml", "versions/v2.yaml", "versions/b1.yaml"])
 @pytest.mark.parametrize("damage", ["changed", "gone"])
-def test_any_file_that_was_changed_or_is_gone_is_named(root, path, damage):
+def test_any_file_that_was_changed_or_is_gone_is_named(root: Path, path: str, damage: str) -> None:
     """Every event and every record is under a digest."""
     file = root / "registry/models/fashion-cnn" / path
     if damage == "gone":
@@ -50,14 +52,14 @@ def test_any_file_that_was_changed_or_is_gone_is_named(root, path, damage):
         read_model(WorkTree(root), "fashion-cnn")
 
 
-def test_a_model_that_is_not_there_is_named(root):
+def test_a_model_that_is_not_there_is_named(root: Path) -> None:
     """No empty answer for a misspelt name."""
     with pytest.raises(StateError, match="no model 'fashion'"):
         read_models(root, ["fashion"])
     assert [state.name for state in read_models(root)] == ["fashion-cnn"]
 
 
-def test_a_baselines_figures_come_from_what_was_weighed_against_it(tmp_path):
+def test_a_baselines_figures_come_from_what_was_weighed_against_it(tmp_path: Path) -> None:
     """The newest comparison counts; it has no interval of its own, and nothing is made up where there is none."""
     project = Project(tmp_path / "project")
     project.add("a", b"a", baseline=b"fp32", metrics=metrics(10, 0.8, 1e-3, baseline=(20, 0.90, 2e-3)))
@@ -70,7 +72,7 @@ def test_a_baselines_figures_come_from_what_was_weighed_against_it(tmp_path):
     assert state.estimate("v3", "accuracy.top1") is None
 
 
-def test_a_signed_version_names_its_statement(tmp_path):
+def test_a_signed_version_names_its_statement(tmp_path: Path) -> None:
     """The digest is the one of the file; an unsigned version has none."""
     project = Project(tmp_path / "project", key=Ed25519PrivateKey.generate())
     project.add("a", b"a", baseline=b"fp32")

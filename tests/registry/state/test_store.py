@@ -5,6 +5,7 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -20,12 +21,12 @@ from weighbridge.registry.trust.verify import verify_models
 PROJECT = Path(__file__).resolve().parents[3]
 
 
-def tips(root, bare):
+def tips(root: Path, bare: Path) -> tuple[str, str, str]:
     """HEAD and dirt of a clone, and the tip of the remote."""
     return git(root, "rev-parse", "HEAD"), git(root, "status", "--porcelain"), git(bare, "rev-parse", "main")
 
 
-def test_a_promotion_is_pushed(remote, settings):
+def test_a_promotion_is_pushed(remote: Any, settings: Settings) -> None:
     """The remote has the commit, and the clone stands on it with a clean tree."""
     root = remote("one")
     committed = promote(root, PromotionRequest("int8"), settings=settings)
@@ -33,7 +34,7 @@ def test_a_promotion_is_pushed(remote, settings):
     assert tips(root, remote.path) == (committed.commit, "", committed.commit)
 
 
-def test_no_push_changes_the_local_branch_only(remote):
+def test_no_push_changes_the_local_branch_only(remote: Any) -> None:
     """For a pull request: the commit stands on the local branch, the remote knows nothing."""
     root = remote("one")
     before = git(remote.path, "rev-parse", "main")
@@ -42,7 +43,7 @@ def test_no_push_changes_the_local_branch_only(remote):
     assert tips(root, remote.path) == (committed.commit, "", before)
 
 
-def test_a_decision_is_taken_again_on_the_new_tip(remote, settings):
+def test_a_decision_is_taken_again_on_the_new_tip(remote: Any, settings: Settings) -> None:
     """A clone that is behind decides on the remote's state, not on its own; nothing is rebased."""
     first, second = remote("one"), remote("two")
     promote(first, PromotionRequest("int8"), settings=settings)
@@ -53,14 +54,14 @@ def test_a_decision_is_taken_again_on_the_new_tip(remote, settings):
     assert verify_models(second)[0].versions == 2
 
 
-def test_the_loser_of_a_race_starts_over(remote, settings, monkeypatch):
+def test_the_loser_of_a_race_starts_over(remote: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody pushes between the fetch and the push: refused, decided again, accepted, exactly once each."""
     first, second = remote("one"), remote("two")
     from weighbridge.registry.state.store import Store
 
     publish, raced = Store._publish, []
 
-    def slow(self, *arguments):
+    def slow(self: Store, *arguments: Any) -> bool:
         if self.root == first and not raced:
             raced.append(promote(second, PromotionRequest("fp16"), settings=settings))
         return publish(self, *arguments)
@@ -73,7 +74,9 @@ def test_the_loser_of_a_race_starts_over(remote, settings, monkeypatch):
     assert verify_models(first)[0].events == 2
 
 
-def test_the_loser_of_a_race_is_told_where_its_condition_fell(remote, settings, monkeypatch):
+def test_the_loser_of_a_race_is_told_where_its_condition_fell(
+    remote: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With `--expect`, the second decision no longer holds: it is refused and leaves no trace."""
     first, second = remote("one"), remote("two")
     from weighbridge.registry.state.store import Store
@@ -81,7 +84,7 @@ def test_the_loser_of_a_race_is_told_where_its_condition_fell(remote, settings, 
     publish = Store._publish
     raced = []
 
-    def slow(self, *arguments):
+    def slow(self: Store, *arguments: Any) -> bool:
         if self.root == first and not raced:
             raced.append(promote(second, PromotionRequest("fp16", expect="none"), settings=settings))
         return publish(self, *arguments)
@@ -94,13 +97,13 @@ def test_the_loser_of_a_race_is_told_where_its_condition_fell(remote, settings, 
     assert git(first, "status", "--porcelain") == ""
 
 
-def test_concurrent_promoters_lose_nothing(remote, settings):
+def test_concurrent_promoters_lose_nothing(remote: Any, settings: Settings) -> None:
     """Three processes in three clones promote at once: every event is there exactly once, in one chain."""
     roots = [remote(f"clone{number}") for number in range(3)]
     promote(roots[0], PromotionRequest("int8"), settings=settings)
     codes = []
 
-    def run(root, recipe):
+    def run(root: Path, recipe: str) -> None:
         code = (
             "import sys; from pathlib import Path; from weighbridge.registry.lifecycle.operate import Operator;"
             f"Operator(Path({str(root)!r}), {MODEL!r}).deprecate('b1', reason={recipe!r})"
@@ -119,7 +122,7 @@ def test_concurrent_promoters_lose_nothing(remote, settings):
     assert all(texts.count(f"reason: by {root.name}") == 1 for root in roots)
 
 
-def test_a_refused_push_leaves_no_trace(remote, settings):
+def test_a_refused_push_leaves_no_trace(remote: Any, settings: Settings) -> None:
     """A remote that says no (a hook, rights) is quoted; the clone is as it was."""
     root = remote("one")
     hook = remote.path / "hooks/pre-receive"
@@ -132,7 +135,7 @@ def test_a_refused_push_leaves_no_trace(remote, settings):
     assert not (root / "registry").exists()
 
 
-def test_an_unreachable_remote_leaves_no_trace(remote, settings):
+def test_an_unreachable_remote_leaves_no_trace(remote: Any, settings: Settings) -> None:
     """No fetch, no decision."""
     root = remote("one")
     git(root, "remote", "set-url", "origin", str(root / "nowhere.git"))
@@ -142,14 +145,16 @@ def test_an_unreachable_remote_leaves_no_trace(remote, settings):
     assert git(root, "rev-parse", "HEAD") == head
 
 
-def test_a_push_without_an_answer_is_found_to_have_worked(remote, settings, monkeypatch):
+def test_a_push_without_an_answer_is_found_to_have_worked(
+    remote: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The connection breaks after the remote accepted: the event is there once, and the command says so."""
     root = remote("one")
     from weighbridge.core.git import Git
 
     attempt = Git.attempt
 
-    def broken(self, *arguments, **more):
+    def broken(self: Git, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         done = attempt(self, *arguments, **more)
         if arguments[0] == "push":
             return subprocess.CompletedProcess(done.args, 128, "", "fatal: the remote end hung up unexpectedly")
@@ -161,7 +166,7 @@ def test_a_push_without_an_answer_is_found_to_have_worked(remote, settings, monk
     assert git(remote.path, "rev-list", "--count", "main") == "2"
 
 
-def test_a_commit_that_the_remote_does_not_have_is_refused(remote, settings):
+def test_a_commit_that_the_remote_does_not_have_is_refused(remote: Any, settings: Settings) -> None:
     """A version must name a commit that others can fetch."""
     root = remote("one")
     write_run(root, 5)
@@ -170,7 +175,7 @@ def test_a_commit_that_the_remote_does_not_have_is_refused(remote, settings):
         promote(root, PromotionRequest("int8"), settings=settings)
 
 
-def test_rolling_back_works_from_a_clone_with_work_in_progress(remote, settings):
+def test_rolling_back_works_from_a_clone_with_work_in_progress(remote: Any, settings: Settings) -> None:
     """At three in the morning a dirty tree and unpushed commits do not stand in the way; they are left alone."""
     root = remote("one")
     promote(root, PromotionRequest("int8"), settings=settings)
@@ -186,7 +191,7 @@ def test_rolling_back_works_from_a_clone_with_work_in_progress(remote, settings)
     assert resolve(root, MODEL).version == "b1"
 
 
-def test_hand_edited_state_stops_every_change(promoted):
+def test_hand_edited_state_stops_every_change(promoted: Path) -> None:
     """No event is written on top of files that somebody edited."""
     path = promoted / f"registry/models/{MODEL}/events/000001.yaml"
     path.write_text(path.read_text() + "# hello\n")
@@ -194,7 +199,7 @@ def test_hand_edited_state_stops_every_change(promoted):
         Operator(promoted, MODEL).roll_back(reason="x")
 
 
-def test_committed_edits_of_the_channels_stop_every_change(promoted):
+def test_committed_edits_of_the_channels_stop_every_change(promoted: Path) -> None:
     """Nor on top of channels that were edited and committed."""
     path = promoted / f"registry/models/{MODEL}/channels.yaml"
     path.write_text(path.read_text().replace("versions: 2", "versions: 3"))
@@ -205,7 +210,7 @@ def test_committed_edits_of_the_channels_stop_every_change(promoted):
         Operator(promoted, MODEL).roll_back(reason="x")
 
 
-def test_a_project_in_a_folder_of_its_repository(tmp_path, project):
+def test_a_project_in_a_folder_of_its_repository(tmp_path: Path, project: Path) -> None:
     """The registry may lie below the repository's top: paths, commits and resolving follow."""
     top = make_repository(tmp_path / "mono")
     root = top / "models/vision"
@@ -220,7 +225,7 @@ def test_a_project_in_a_folder_of_its_repository(tmp_path, project):
     assert resolve(root, MODEL).version == "b1"
 
 
-def test_a_model_whose_name_differs_in_case_is_refused(promoted):
+def test_a_model_whose_name_differs_in_case_is_refused(promoted: Path) -> None:
     """`Tiny-CNN` beside `tiny-cnn` would be one folder on some file systems."""
     params = promoted / "params.yaml"
     from weighbridge.registry.state.store import Store
@@ -231,7 +236,7 @@ def test_a_model_whose_name_differs_in_case_is_refused(promoted):
     assert params.exists()
 
 
-def test_a_clone_without_identity_is_told(project, monkeypatch):
+def test_a_clone_without_identity_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event says who; git must know."""
     git(project, "config", "--unset", "user.name")
     git(project, "config", "--unset", "user.email")
@@ -240,7 +245,7 @@ def test_a_clone_without_identity_is_told(project, monkeypatch):
         promote(project, PromotionRequest("int8"))
 
 
-def test_too_many_races_end_in_an_error(remote, monkeypatch):
+def test_too_many_races_end_in_an_error(remote: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its attempts a command gives up and says that nothing was changed; waits grow and are random."""
     root = remote("one")
     from weighbridge.registry.state.store import Store
@@ -252,7 +257,7 @@ def test_too_many_races_end_in_an_error(remote, monkeypatch):
     assert len(set(waits)) == 5
 
 
-def test_the_time_of_an_event_is_the_clocks(project):
+def test_the_time_of_an_event_is_the_clocks(project: Path) -> None:
     """The clock comes in from outside and is written in UTC."""
     now = datetime(2026, 5, 4, 3, 2, 1, 999, tzinfo=UTC)
     assert (
@@ -261,11 +266,13 @@ def test_the_time_of_an_event_is_the_clocks(project):
     )
 
 
-def test_a_clone_that_cannot_follow_says_so_and_the_change_stands(remote, settings, monkeypatch):
+def test_a_clone_that_cannot_follow_says_so_and_the_change_stands(
+    remote: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The remote accepted; a full disk in this clone afterwards is a note, not a failure of the change."""
     root = remote("one")
 
-    def full(*_):
+    def full(*_: object) -> NoReturn:
         raise StateError("cannot be written: No space left on device")
 
     with monkeypatch.context() as patch:

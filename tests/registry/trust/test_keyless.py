@@ -5,7 +5,9 @@ import datetime as dt
 import json
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,7 +26,7 @@ from weighbridge.registry.publish.pull import want
 from weighbridge.registry.state.layout import POLICY, WorkTree, read_record, signature_path, version_path
 from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.trust import signing
-from weighbridge.registry.trust.keyless import KeylessSigner, ambient_signer, public_trust_root, verify_bundle
+from weighbridge.registry.trust.keyless import KeylessSigner, Trusted, ambient_signer, public_trust_root, verify_bundle
 from weighbridge.registry.trust.registry_policy import Identity, RegistryPolicy, load_policy, read_policy
 from weighbridge.registry.trust.verify import verify_models
 
@@ -34,18 +36,18 @@ BEACON_WORKFLOW = f"{BEACON}/.github/workflows/extremely-dangerous-oidc-beacon.y
 
 
 @pytest.fixture
-def instance():
+def instance() -> Iterator[Instance]:
     """A sigstore instance on loopback."""
     with served(Instance()) as made:
         yield made
 
 
 @pytest.fixture
-def offline(monkeypatch):
+def offline(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From when it is called, every connection fails the test."""
 
-    def cut():
-        def refuse(*_):
+    def cut() -> None:
+        def refuse(*_: object) -> None:
             pytest.fail("a signature was checked over the network")
 
         monkeypatch.setattr(socket.socket, "connect", refuse)
@@ -53,12 +55,12 @@ def offline(monkeypatch):
     return cut
 
 
-def signer(instance):
+def signer(instance: Instance) -> KeylessSigner:
     """Sign as a job of the instance's claims."""
     return KeylessSigner(instance.token(), json.dumps(instance.trust_config))
 
 
-def set_policy(root, instance, **policy):
+def set_policy(root: Path, instance: Instance, **policy: bool | dict[str, str | dict[str, str]]) -> None:
     """Commit a policy with the identity `ci` (or others) and the instance's trust root beside it."""
     (root / "sigstore").mkdir(exist_ok=True)
     (root / "sigstore/root.json").write_text(json.dumps(instance.trust_root))
@@ -67,7 +69,7 @@ def set_policy(root, instance, **policy):
     commit_all(root, "Set the policy")
 
 
-def signed(root, instance):
+def signed(root: Path, instance: Instance) -> tuple[VersionRecord, str, bytes | None]:
     """Promote, and what was signed: record, its digest, the bundle."""
     promote(root, PromotionRequest("int8"), key=signer(instance))
     view = WorkTree(root)
@@ -75,7 +77,9 @@ def signed(root, instance):
     return record, sha256_bytes(view.read(version_path(MODEL, "v1"))), view.read(signature_path(MODEL, "v1"))
 
 
-def test_a_job_promotes_without_a_key_and_anybody_checks_it_offline(project, instance, offline):
+def test_a_job_promotes_without_a_key_and_anybody_checks_it_offline(
+    project: Path, instance: Instance, offline: Callable[[], None]
+) -> None:
     """The whole road: the policy names the workflow, the job signs, and from then on nothing needs the network."""
     set_policy(project, instance, require_signature=True)
     record, digest, bundle = signed(project, instance)
@@ -89,7 +93,9 @@ def test_a_job_promotes_without_a_key_and_anybody_checks_it_offline(project, ins
     Operator(project, MODEL).roll_back(reason="x", to="baseline")
 
 
-def test_the_command_takes_githubs_token_from_the_job(project, instance, tmp_path, monkeypatch):
+def test_the_command_takes_githubs_token_from_the_job(
+    project: Path, instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`--keyless` asks the address that GitHub gives to a job with `id-token: write`."""
     set_policy(project, instance, require_signature=True)
     (tmp_path / "trust.json").write_text(json.dumps(instance.trust_config))
@@ -121,7 +127,9 @@ def test_the_command_takes_githubs_token_from_the_job(project, instance, tmp_pat
         ({"delay": dt.timedelta(minutes=-2)}, "cert is not valid at validation time"),
     ],
 )
-def test_another_signer_or_another_time_is_refused(project, instance, claims, said):
+def test_another_signer_or_another_time_is_refused(
+    project: Path, instance: Instance, claims: dict[str, str | dt.timedelta], said: str
+) -> None:
     """Another branch, workflow, issuer or repository, a second name, an expired or future certificate."""
     set_policy(project, instance, identities={"ci": {"workflow": WORKFLOW, "repository": REPOSITORY}})
     instance.ask(**claims)
@@ -130,7 +138,7 @@ def test_another_signer_or_another_time_is_refused(project, instance, claims, sa
     assert not (project / "registry").exists()
 
 
-def test_a_certificate_that_no_log_knows_is_refused(project, instance):
+def test_a_certificate_that_no_log_knows_is_refused(project: Path, instance: Instance) -> None:
     """A CA that gives certificates secretly is found out by whoever signs with one."""
     set_policy(project, instance)
     instance.ask(logged=False)
@@ -139,24 +147,24 @@ def test_a_certificate_that_no_log_knows_is_refused(project, instance):
     assert not (project / "registry").exists()
 
 
-def payload():
+def payload() -> bytes:
     """Some in-toto statement."""
     subject = [{"name": "a", "digest": {"sha256": 64 * "0"}}]
     return json.dumps({"_type": signing.STATEMENT_TYPE, "subject": subject, "predicateType": "urn:x"}).encode()
 
 
-def check(bundle, trust_root, workflow=WORKFLOW):
+def check(bundle: bytes, trust_root: dict[str, Any], workflow: str = WORKFLOW) -> Trusted:
     """Verify by one identity."""
     return verify_bundle(bundle, {"ci": Identity(workflow=workflow)}, json.dumps(trust_root).encode(), "x")
 
 
-def _flip(text):
+def _flip(text: Any) -> str:
     data = bytearray(base64.b64decode(text))
     data[len(data) // 2] ^= 1
     return base64.b64encode(bytes(data)).decode()
 
 
-def _entry(bundle):
+def _entry(bundle: dict[str, Any]) -> dict[str, Any]:
     return bundle["verificationMaterial"]["tlogEntries"][0]
 
 
@@ -187,7 +195,7 @@ def _entry(bundle):
         lambda b: b.update(mediaType="application/json"),
     ],
 )
-def test_a_changed_bundle_is_refused(instance, change):
+def test_a_changed_bundle_is_refused(instance: Instance, change: Any) -> None:
     """Envelope, certificate, log entry, promise, proof, checkpoint: whatever is changed or gone, it is refused."""
     bundle = signer(instance).sign(payload())
     assert check(bundle, instance.trust_root).identity == "ci"
@@ -198,7 +206,7 @@ def test_a_changed_bundle_is_refused(instance, change):
 
 
 @pytest.mark.parametrize("part", ["certificateAuthorities", "tlogs", "ctlogs"])
-def test_another_instances_ca_or_log_is_not_trusted(instance, part):
+def test_another_instances_ca_or_log_is_not_trusted(instance: Instance, part: str) -> None:
     """Each of the three roots counts; so does that they are there at all."""
     bundle = signer(instance).sign(payload())
     with pytest.raises(IntegrityError):
@@ -208,13 +216,13 @@ def test_another_instances_ca_or_log_is_not_trusted(instance, part):
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"no json", b'{"mediaType": "x"}'])
-def test_what_is_no_trust_root_is_one_clear_line(instance, content):
+def test_what_is_no_trust_root_is_one_clear_line(instance: Instance, content: bytes) -> None:
     """A trust root that cannot be read is not an empty one."""
     with pytest.raises(InputError, match="is not a sigstore trust root"):
         verify_bundle(b"{}", {"ci": Identity(workflow=WORKFLOW)}, content, "x")
 
 
-def test_a_bundle_does_not_serve_another_version(project, instance):
+def test_a_bundle_does_not_serve_another_version(project: Path, instance: Instance) -> None:
     """A genuine bundle about one version says nothing of another."""
     set_policy(project, instance)
     _, _, bundle = signed(project, instance)
@@ -226,7 +234,7 @@ def test_a_bundle_does_not_serve_another_version(project, instance):
         signing.verify(bundle, record, digest, read_policy(view), "x")
 
 
-def test_keys_and_identities_do_not_stand_in_for_each_other(project, instance):
+def test_keys_and_identities_do_not_stand_in_for_each_other(project: Path, instance: Instance) -> None:
     """A policy of keys takes no bundle, a policy of identities no key."""
     record, digest, bundle = signed(project, instance)
     with pytest.raises(IntegrityError, match="lists no identities"):
@@ -239,7 +247,7 @@ def test_keys_and_identities_do_not_stand_in_for_each_other(project, instance):
     assert verify_models(project)[0].signatures == 3
 
 
-def test_an_identity_that_is_gone_from_the_policy_does_not_serve(project, instance):
+def test_an_identity_that_is_gone_from_the_policy_does_not_serve(project: Path, instance: Instance) -> None:
     """What serves must be trusted by the policy of today."""
     set_policy(project, instance)
     signed(project, instance)
@@ -248,7 +256,7 @@ def test_an_identity_that_is_gone_from_the_policy_does_not_serve(project, instan
         verify_models(project)
 
 
-def test_a_trust_root_that_is_not_there_stops_what_needs_it(project, instance):
+def test_a_trust_root_that_is_not_there_stops_what_needs_it(project: Path, instance: Instance) -> None:
     """Named and missing is an error, in a registry and beside a policy file; never "nothing to check"."""
     set_policy(project, instance)
     record, digest, bundle = signed(project, instance)
@@ -275,7 +283,9 @@ def test_a_trust_root_that_is_not_there_stops_what_needs_it(project, instance):
         ({"identities": {"ci": {"workflows": WORKFLOW}}}, "did you mean 'workflow'"),
     ],
 )
-def test_a_policy_that_trusts_too_much_is_refused(project, instance, change, said):
+def test_a_policy_that_trusts_too_much_is_refused(
+    project: Path, instance: Instance, change: dict[str, Any], said: str
+) -> None:
     """Owner, repository and issuer are named in full; identities need a root."""
     set_policy(project, instance, **change)
     with pytest.raises(InputError, match=said):
@@ -293,7 +303,7 @@ def test_a_policy_that_trusts_too_much_is_refused(project, instance, change, sai
         (f"{REPOSITORY}/.github/workflows/promoteXyml@refs/heads/main", False),
     ],
 )
-def test_a_star_stays_within_one_part_of_the_path(instance, pattern, fits):
+def test_a_star_stays_within_one_part_of_the_path(instance: Instance, pattern: str, fits: bool) -> None:
     """`*` never crosses a slash, and a dot is a dot."""
     bundle = signer(instance).sign(payload())
     if fits:
@@ -303,7 +313,7 @@ def test_a_star_stays_within_one_part_of_the_path(instance, pattern, fits):
             check(bundle, instance.trust_root, pattern)
 
 
-def test_a_real_bundle_of_a_github_job_verifies(offline):
+def test_a_real_bundle_of_a_github_job_verifies(offline: Callable[[], None]) -> None:
     """Not only our own instance's: what a workflow signed at sigstore's staging instance, logged by Rekor 2."""
     offline()
     bundle, root = (FIXTURES / "github-job.sigstore.json").read_bytes(), (FIXTURES / "staging-root.json").read_bytes()
@@ -319,7 +329,9 @@ def test_a_real_bundle_of_a_github_job_verifies(offline):
         verify_bundle(json.dumps(content).encode(), {"beacon": identity}, root, "x")
 
 
-def test_the_public_trust_root_is_written_for_the_policy(offline, tmp_path, monkeypatch):
+def test_the_public_trust_root_is_written_for_the_policy(
+    offline: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`trust-root --offline` writes the one that came with sigstore; it does not trust the staging instance."""
     monkeypatch.setenv("HOME", str(tmp_path))
     offline()
@@ -332,7 +344,7 @@ def test_the_public_trust_root_is_written_for_the_policy(offline, tmp_path, monk
         verify_bundle(bundle, {"beacon": Identity(workflow=BEACON_WORKFLOW)}, out.read_bytes(), "x")
 
 
-def test_without_sigstore_a_bundle_is_an_error_not_a_pass(instance, monkeypatch):
+def test_without_sigstore_a_bundle_is_an_error_not_a_pass(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra is not installed: said, with the command that installs it."""
     bundle = signer(instance).sign(payload())
     monkeypatch.setitem(sys.modules, "sigstore", None)
@@ -342,7 +354,9 @@ def test_without_sigstore_a_bundle_is_an_error_not_a_pass(instance, monkeypatch)
         ambient_signer()
 
 
-def test_what_cannot_sign_says_so_and_writes_nothing(project, instance, tmp_path, monkeypatch):
+def test_what_cannot_sign_says_so_and_writes_nothing(
+    project: Path, instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A token of another issuer, none at all, services that are gone, a configuration that is none."""
     for name in ("GITHUB_ACTIONS", "SIGSTORE_ID_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -366,7 +380,7 @@ def test_what_cannot_sign_says_so_and_writes_nothing(project, instance, tmp_path
     assert not (project / "registry").exists()
 
 
-def test_a_key_and_no_key_exclude_each_other(project, tmp_path):
+def test_a_key_and_no_key_exclude_each_other(project: Path, tmp_path: Path) -> None:
     """Which of both would have signed is nobody's guess."""
     with pytest.raises(InputError, match="by a key or without one"):
         CliRunner().invoke(app, ["promote", "int8", "--keyless", "--key", "k"], catch_exceptions=False)
@@ -378,7 +392,7 @@ def test_a_key_and_no_key_exclude_each_other(project, tmp_path):
         CliRunner().invoke(ci_app, ["promote"], env=environment, catch_exceptions=False)
 
 
-def signing_pem():
+def signing_pem() -> str:
     """A private key as a secret holds it."""
     from cryptography.hazmat.primitives import serialization
 

@@ -2,6 +2,8 @@
 
 import base64
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,7 +28,7 @@ P256 = ec.generate_private_key(ec.SECP256R1())
 STRANGER = ed25519.Ed25519PrivateKey.generate()
 
 
-def public(key):
+def public(key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
     """A key's public half in PEM form."""
     return (
         key.public_key()
@@ -35,7 +37,7 @@ def public(key):
     )
 
 
-def private(key, path):
+def private(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, path: Path) -> Path:
     """Write a key to a file."""
     path.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -43,13 +45,13 @@ def private(key, path):
     return path
 
 
-def set_policy(root, **policy):
+def set_policy(root: Path, **policy: bool | dict[str, Any]) -> None:
     """Commit a policy."""
     (root / POLICY).write_text(yaml.safe_dump(policy))
     commit_all(root, "Set the policy")
 
 
-def record_of(root, version="v1"):
+def record_of(root: Path, version: str = "v1") -> tuple[VersionRecord, str, bytes | None]:
     """A version's record, its digest and its envelope."""
     view = WorkTree(root)
     record = VersionRecord.model_validate(read_record(view, MODEL, version))
@@ -57,7 +59,9 @@ def record_of(root, version="v1"):
 
 
 @pytest.mark.parametrize("key", [ED25519, P256], ids=["ed25519", "p256"])
-def test_a_signed_promotion_verifies(project, key):
+def test_a_signed_promotion_verifies(
+    project: Path, key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+) -> None:
     """Signed by a key of the policy: promoted, verified, and the statement carries what the gate said."""
     set_policy(project, require_signature=True, keys={"release": public(key)})
     promote(project, PromotionRequest("int8"), key=key)
@@ -74,7 +78,9 @@ def test_a_signed_promotion_verifies(project, key):
 
 
 @pytest.mark.parametrize("key", [ED25519, P256], ids=["ed25519", "p256"])
-def test_other_programs_can_check_the_envelope(project, key):
+def test_other_programs_can_check_the_envelope(
+    project: Path, key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+) -> None:
     """securesystemslib, which in-toto and TUF build on, accepts the envelope as DSSE."""
     from securesystemslib import dsse
     from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
@@ -93,14 +99,14 @@ def test_other_programs_can_check_the_envelope(project, key):
     their.verify_signature(Signature(their.keyid, content["signatures"][0]["sig"]), found.pae())
 
 
-def test_unsigned_is_refused_where_the_policy_says_so(project):
+def test_unsigned_is_refused_where_the_policy_says_so(project: Path) -> None:
     """No key, no promotion."""
     set_policy(project, require_signature=True, keys={"release": public(ED25519)})
     with pytest.raises(StateError, match="would be unsigned"):
         promote(project, PromotionRequest("int8"))
 
 
-def test_a_strangers_key_is_refused(project):
+def test_a_strangers_key_is_refused(project: Path) -> None:
     """A signature by a key that the policy does not name is none."""
     set_policy(project, keys={"release": public(ED25519)})
     with pytest.raises(IntegrityError, match="not signed by a key that the policy lists"):
@@ -108,7 +114,7 @@ def test_a_strangers_key_is_refused(project):
     assert not (project / "registry").exists()
 
 
-def test_the_policy_of_the_tip_counts_not_of_the_working_tree(remote):
+def test_the_policy_of_the_tip_counts_not_of_the_working_tree(remote: Any) -> None:
     """Who edits the policy locally changes nothing: it is read from the commit that a change is built on."""
     one, two = remote("one"), remote("two")
     set_policy(one, require_signature=True, keys={"release": public(ED25519)})
@@ -118,7 +124,7 @@ def test_the_policy_of_the_tip_counts_not_of_the_working_tree(remote):
 
 
 @pytest.mark.parametrize("section", ["promoters", "operators"])
-def test_only_those_named_may_act(project, section):
+def test_only_those_named_may_act(project: Path, section: str) -> None:
     """Patterns over the address of the git identity."""
     set_policy(project, **{section: ["*@other.org"]})
     if section == "operators":
@@ -135,7 +141,7 @@ def test_only_those_named_may_act(project, section):
         promote(project, PromotionRequest("int8"))
 
 
-def test_an_unsigned_version_does_not_serve_once_signatures_are_required(promoted):
+def test_an_unsigned_version_does_not_serve_once_signatures_are_required(promoted: Path) -> None:
     """What was promoted unsigned cannot be rolled back to, and verification names what serves unsigned."""
     set_policy(promoted, require_signature=True, keys={"release": public(ED25519)})
     with pytest.raises(StateError, match="v1 is not signed"):
@@ -144,7 +150,7 @@ def test_an_unsigned_version_does_not_serve_once_signatures_are_required(promote
         verify_models(promoted)
 
 
-def test_a_retired_key_does_not_spoil_history(project):
+def test_a_retired_key_does_not_spoil_history(project: Path) -> None:
     """Old signatures stay in the chain; only what serves must be trusted by the keys of today."""
     set_policy(project, keys={"old": public(ED25519)})
     promote(project, PromotionRequest("int8"), key=ED25519)
@@ -166,7 +172,7 @@ def test_a_retired_key_does_not_spoil_history(project):
         lambda e: e.update(payload="%%%"),
     ],
 )
-def test_a_changed_envelope_is_refused(project, change):
+def test_a_changed_envelope_is_refused(project: Path, change: Any) -> None:
     """Another payload, signature, type or shape: none of them verifies."""
     promote(project, PromotionRequest("int8"), key=ED25519)
     record, digest, envelope = record_of(project)
@@ -177,7 +183,7 @@ def test_a_changed_envelope_is_refused(project, change):
         signing.verify(json.dumps(content).encode(), record, digest, policy, "x")
 
 
-def test_a_signature_does_not_serve_another_version(project):
+def test_a_signature_does_not_serve_another_version(project: Path) -> None:
     """A genuine statement about one version says nothing of another."""
     promote(project, PromotionRequest("int8"), key=ED25519)
     promote(project, PromotionRequest("fp16"), key=ED25519)
@@ -187,7 +193,7 @@ def test_a_signature_does_not_serve_another_version(project):
         signing.verify(of_first, record, digest, RegistryPolicy(keys={"release": public(ED25519)}), "x")
 
 
-def test_keys_are_checked(tmp_path):
+def test_keys_are_checked(tmp_path: Path) -> None:
     """What is no key, or one of another kind, is an input error that shows nothing of it."""
     with pytest.raises(InputError, match="cannot be read"):
         signing.load_private_key(tmp_path / "none")
@@ -219,7 +225,7 @@ def test_keys_are_checked(tmp_path):
         ("require_signature: [", "not valid YAML"),
     ],
 )
-def test_a_policy_that_cannot_be_read_is_never_the_default(project, text, message):
+def test_a_policy_that_cannot_be_read_is_never_the_default(project: Path, text: str, message: str) -> None:
     """A broken policy stops everything; it does not allow everything."""
     (project / POLICY).write_text(text)
     commit_all(project)
@@ -227,7 +233,7 @@ def test_a_policy_that_cannot_be_read_is_never_the_default(project, text, messag
         promote(project, PromotionRequest("int8"))
 
 
-def test_times_without_a_unit_are_read_where_they_are_merged_and_refused_where_they_are_written(project):
+def test_times_without_a_unit_are_read_where_they_are_merged_and_refused_where_they_are_written(project: Path) -> None:
     """A registry with an older policy promotes and rolls back; a file that is handed over has to say what it means."""
     text = "canary: {min_time: 600, budgets: [{metric: latency, threshold: 0.05, max: 0.1}]}\n"
     (project / POLICY).write_text(text)
@@ -244,7 +250,7 @@ def test_times_without_a_unit_are_read_where_they_are_merged_and_refused_where_t
     assert load_policy(project / POLICY).canary.budgets[0]["threshold"] == 0.05
 
 
-def test_a_canary_plan_is_the_policys_unless_a_command_says_otherwise(project):
+def test_a_canary_plan_is_the_policys_unless_a_command_says_otherwise(project: Path) -> None:
     """Values of the command replace the policy's one by one; budgets are always the policy's."""
     set_policy(
         project,
@@ -264,7 +270,7 @@ def test_a_canary_plan_is_the_policys_unless_a_command_says_otherwise(project):
         CanaryChange(steps="a,b").of(policy)
 
 
-def test_signatures_are_part_of_what_audit_covers(project):
+def test_signatures_are_part_of_what_audit_covers(project: Path) -> None:
     """A signature that is gone or changed is found, policy or not."""
     promote(project, PromotionRequest("int8"), key=ED25519, settings=Settings())
     audit(project)

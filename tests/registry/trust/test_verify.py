@@ -3,6 +3,8 @@
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +22,7 @@ KEPT = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChe
 
 
 @pytest.fixture(scope="session")
-def _eventful_template(_promoted_template, tmp_path_factory):
+def _eventful_template(_promoted_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     promoted = shutil.copytree(_promoted_template, tmp_path_factory.mktemp("template") / "eventful")
     operator = Operator(promoted, MODEL)
     operator.roll_back(reason="wrong")
@@ -37,17 +39,17 @@ def _eventful_template(_promoted_template, tmp_path_factory):
 
 
 @pytest.fixture
-def eventful(_eventful_template, tmp_path):
+def eventful(_eventful_template: Path, tmp_path: Path) -> Path:
     """A history with most kinds of events."""
     return shutil.copytree(_eventful_template, tmp_path / "eventful")
 
 
-def state_files(root):
+def state_files(root: Path) -> list[Any]:
     """All files of the model's state."""
     return sorted(path for path in (root / FOLDER).rglob("*") if path.is_file())
 
 
-def test_an_untouched_history_verifies(eventful):
+def test_an_untouched_history_verifies(eventful: Path) -> None:
     """All events, versions and channels of an eventful history hold together."""
     (checked,) = verify_models(eventful)
     assert (checked.events, checked.versions, checked.baselines, checked.stable) == (10, 3, 1, "v3")
@@ -55,7 +57,7 @@ def test_an_untouched_history_verifies(eventful):
 
 @KEPT
 @given(data=st.data())
-def test_every_changed_byte_is_caught(eventful, data):
+def test_every_changed_byte_is_caught(eventful: Path, data: st.DataObject) -> None:
     """Any one byte of any file, changed to any other, is found."""
     path = data.draw(st.sampled_from(state_files(eventful)), label="file")
     content = path.read_bytes()
@@ -71,7 +73,7 @@ def test_every_changed_byte_is_caught(eventful, data):
 
 @KEPT
 @given(data=st.data())
-def test_every_added_or_cut_byte_is_caught(eventful, data):
+def test_every_added_or_cut_byte_is_caught(eventful: Path, data: st.DataObject) -> None:
     """A byte more or less anywhere is found, a final newline too."""
     path = data.draw(st.sampled_from(state_files(eventful)), label="file")
     content = path.read_bytes()
@@ -85,7 +87,7 @@ def test_every_added_or_cut_byte_is_caught(eventful, data):
         path.write_bytes(content)
 
 
-def test_every_dropped_file_is_caught(eventful):
+def test_every_dropped_file_is_caught(eventful: Path) -> None:
     """No file of the state can be missing; with it gone the model is not what it was."""
     for path in state_files(eventful):
         content = path.read_bytes()
@@ -95,7 +97,7 @@ def test_every_dropped_file_is_caught(eventful):
         path.write_bytes(content)
 
 
-def test_every_reordered_pair_of_events_is_caught(eventful):
+def test_every_reordered_pair_of_events_is_caught(eventful: Path) -> None:
     """Two events that change places are found, whichever they are."""
     events = sorted((eventful / FOLDER / "events").iterdir())
     for first in events:
@@ -110,7 +112,7 @@ def test_every_reordered_pair_of_events_is_caught(eventful):
                 second.write_bytes(two)
 
 
-def test_every_duplicated_event_is_caught(eventful):
+def test_every_duplicated_event_is_caught(eventful: Path) -> None:
     """An event that is there twice, appended or in another's place, is found."""
     events = sorted((eventful / FOLDER / "events").iterdir())
     extra = events[-1].with_name(f"{len(events) + 1:06d}.yaml")
@@ -121,7 +123,7 @@ def test_every_duplicated_event_is_caught(eventful):
         extra.unlink()
 
 
-def test_a_history_cut_short_is_caught_by_what_was_verified_before(eventful):
+def test_a_history_cut_short_is_caught_by_what_was_verified_before(eventful: Path) -> None:
     """Dropping the last events and their effect leaves a sound history, but not the one that was verified."""
     audit(eventful)
     head = git(eventful, "rev-parse", "HEAD")
@@ -139,7 +141,7 @@ def test_a_history_cut_short_is_caught_by_what_was_verified_before(eventful):
         audit(eventful, since=head)
 
 
-def test_a_record_changed_with_everything_that_names_it_is_caught(eventful):
+def test_a_record_changed_with_everything_that_names_it_is_caught(eventful: Path) -> None:
     """Who rewrites a record, its event and the channels consistently still changes a file that only grows."""
     audit(eventful)
     path = eventful / FOLDER / "versions/v1.yaml"
@@ -149,7 +151,7 @@ def test_a_record_changed_with_everything_that_names_it_is_caught(eventful):
         audit(eventful)
 
 
-def test_links_are_refused(eventful):
+def test_links_are_refused(eventful: Path) -> None:
     """A link anywhere in the state is refused, even one that leads to the right bytes."""
     path = eventful / FOLDER / "versions/v1.yaml"
     moved = eventful / "elsewhere.yaml"
@@ -166,7 +168,7 @@ def test_links_are_refused(eventful):
         verify_models(eventful)
 
 
-def test_oversized_irregular_and_unaccounted_files_are_refused(eventful):
+def test_oversized_irregular_and_unaccounted_files_are_refused(eventful: Path) -> None:
     """What no command writes has no place in the state: a huge file, a pipe, a version of nobody."""
     folder = eventful / FOLDER / "versions"
     (folder / "v1.yaml").write_bytes(b"#" * 1_000_001)
@@ -182,7 +184,7 @@ def test_oversized_irregular_and_unaccounted_files_are_refused(eventful):
         verify_models(eventful)
 
 
-def test_stray_files_of_other_programs_break_nothing(eventful):
+def test_stray_files_of_other_programs_break_nothing(eventful: Path) -> None:
     """Hidden files of editors and file managers are none of the registry's business."""
     (eventful / FOLDER / ".DS_Store").write_bytes(b"x")
     (eventful / FOLDER / "versions/.v1.yaml.swp").write_bytes(b"x")
@@ -190,20 +192,20 @@ def test_stray_files_of_other_programs_break_nothing(eventful):
     assert verify_models(eventful)
 
 
-def test_names_that_differ_only_in_case_are_refused(eventful):
+def test_names_that_differ_only_in_case_are_refused(eventful: Path) -> None:
     """Two models that one file system would take for one are refused."""
     (eventful / "registry/models" / MODEL.upper()).mkdir()
     with pytest.raises(IntegrityError, match="differ only in case"):
         verify_models(eventful)
 
 
-def test_a_model_that_is_not_there_is_an_error(eventful):
+def test_a_model_that_is_not_there_is_an_error(eventful: Path) -> None:
     """Verifying nothing is not success."""
     with pytest.raises(StateError, match="no model 'other'"):
         verify_models(eventful, models=["other"])
 
 
-def test_the_mark_of_what_was_verified_is_not_moved_by_half_a_check(eventful):
+def test_the_mark_of_what_was_verified_is_not_moved_by_half_a_check(eventful: Path) -> None:
     """Verifying one model, or a dirty state, leaves the trusted commit where it was."""
     mark = eventful / ".git/weighbridge/verified.json"
     audit(eventful, models=[MODEL])
@@ -212,7 +214,7 @@ def test_the_mark_of_what_was_verified_is_not_moved_by_half_a_check(eventful):
     assert mark.exists()
 
 
-def test_an_event_of_the_future_is_found(eventful):
+def test_an_event_of_the_future_is_found(eventful: Path) -> None:
     """A clock that was wrong by more than the caller allows shows; history would be stuck behind it."""
     now = datetime.now(UTC)
     assert verify_models(eventful, now=now + timedelta(days=1))
@@ -220,6 +222,6 @@ def test_an_event_of_the_future_is_found(eventful):
         verify_models(eventful, now=now - timedelta(days=1))
 
 
-def test_a_thorough_check_reads_every_record(eventful):
+def test_a_thorough_check_reads_every_record(eventful: Path) -> None:
     """Old records are read as documents too when asked; both ways agree on a sound history."""
     assert verify_models(eventful, deep=True) == verify_models(eventful)

@@ -1,6 +1,8 @@
 """Model cards: the Hub's metadata, and text that cannot break out."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,13 +18,14 @@ from weighbridge.core.escaping import CONTROL, WORD_JOINER, code, escape, fenced
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.site.version import version_page
 from weighbridge.registry.state.layout import WorkTree
+from weighbridge.registry.state.records import VersionRecord
 from weighbridge.registry.state.snapshot import read_model
 from weighbridge.registry.views.card import CardContext, card
 
 MARKDOWN = MarkdownIt("commonmark").enable("table").enable("strikethrough")
 
 
-def test_every_target_is_described(pipeline_run):
+def test_every_target_is_described(pipeline_run: Path) -> None:
     """Files, digests and verdicts of all targets, in the card and on the site's page; not the first one's alone."""
     write_run(pipeline_run, targets=("litert", "onnxruntime"))
     commit_all(pipeline_run)
@@ -43,7 +46,7 @@ def test_every_target_is_described(pipeline_run):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with one version that has metrics and notes."""
     made = Project(tmp_path_factory.mktemp("card") / "project")
     made.add("int8", b"weights", baseline=b"fp32", metrics=metrics(123_120, 0.8935, 131e-6), notes=UNTRUSTED)
@@ -51,7 +54,7 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture
-def record(project):
+def record(project: Project) -> VersionRecord:
     """Its record."""
     from weighbridge.registry.state.layout import WorkTree
     from weighbridge.registry.state.snapshot import read_model
@@ -59,7 +62,7 @@ def record(project):
     return read_model(WorkTree(project.root), project.model).records["v1"]
 
 
-def test_the_hubs_own_library_reads_every_figure(record):
+def test_the_hubs_own_library_reads_every_figure(record: VersionRecord) -> None:
     """What huggingface_hub parses out of the card is what the record says."""
     parsed = ModelCard(card(record, CardContext(task="image-classification", dataset="fashion_mnist")))
     assert parsed.data.license == "apache-2.0"  # type: ignore[attr-defined]
@@ -83,13 +86,13 @@ def test_the_hubs_own_library_reads_every_figure(record):
         (None, {}),
     ],
 )
-def test_licences_are_said_in_the_hubs_words(record, licence, said):
+def test_licences_are_said_in_the_hubs_words(record: VersionRecord, licence: str | None, said: dict[str, str]) -> None:
     """A licence that the Hub does not know is `other`, with its name."""
     front = yaml.safe_load(card(record.model_copy(update={"licence": licence})).split("---\n")[1])
     assert {key: front[key] for key in front if key.startswith("license")} == said
 
 
-def test_the_card_shows_every_metric_with_interval_and_change(record):
+def test_the_card_shows_every_metric_with_interval_and_change(record: VersionRecord) -> None:
     """One row a metric: value, interval, baseline, change."""
     html = MARKDOWN.render(card(record).split("---\n", 2)[2])
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)]
@@ -98,7 +101,7 @@ def test_the_card_shows_every_metric_with_interval_and_change(record):
     assert ["size.bytes", "pass", "max 250 kB", "123.1 kB"] in rows
 
 
-def test_notes_cannot_become_markup(record):
+def test_notes_cannot_become_markup(record: VersionRecord) -> None:
     """A script, a link and a table cell in the notes stay text."""
     html = MARKDOWN.render(card(record).split("---\n", 2)[2])
     assert "<script" not in html
@@ -106,14 +109,14 @@ def test_notes_cannot_become_markup(record):
     assert "&lt;script&gt;alert(1)&lt;/script&gt; | [x](javascript:alert(1)) `a` **b**" in html
 
 
-def test_a_quarantined_version_says_so_first(record):
+def test_a_quarantined_version_says_so_first(record: VersionRecord) -> None:
     """Whoever opens the card of a bad version sees that before any figure."""
     text = card(record, CardContext(status=("quarantined",)))
     assert text.index("Quarantined") < text.index("Measured")
     assert "It is on stable." in card(record, CardContext(status=("stable",)))
 
 
-def test_a_baselines_card_has_no_verdict_and_no_recipe(project):
+def test_a_baselines_card_has_no_verdict_and_no_recipe(project: Project) -> None:
     """What others are judged against was not judged itself, and the card does not pretend."""
     from weighbridge.registry.state.layout import WorkTree
     from weighbridge.registry.state.snapshot import read_model
@@ -124,7 +127,7 @@ def test_a_baselines_card_has_no_verdict_and_no_recipe(project):
     assert "the uncompressed baseline" in text
 
 
-def shown(html):
+def shown(html: Any) -> str:
     """What a browser shows of HTML without elements inside."""
     from html import unescape
 
@@ -135,7 +138,7 @@ def shown(html):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp", "Zs"], include_characters=" \n"), max_size=40))
-def test_escaped_text_reads_as_it_was_written(text):
+def test_escaped_text_reads_as_it_was_written(text: str) -> None:
     """Whatever somebody writes, markdown shows it letter by letter and makes no element of it."""
     plain = " ".join(CONTROL.sub(" ", text).replace(WORD_JOINER, "").split())
     html = MARKDOWN.render(escape(text)).strip()
@@ -145,7 +148,7 @@ def test_escaped_text_reads_as_it_was_written(text):
 
 
 @given(st.text(st.sampled_from("a`| \n\\<>&~"), min_size=1, max_size=20))
-def test_code_spans_and_blocks_cannot_be_closed_from_within(text):
+def test_code_spans_and_blocks_cannot_be_closed_from_within(text: str) -> None:
     """However many backticks a name or a recipe holds."""
     plain = " ".join(text.split())
     if plain:

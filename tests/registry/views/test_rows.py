@@ -23,7 +23,7 @@ from weighbridge.registry.views.compare import compare
 RELEASED = Path(__file__).parents[2] / "fixtures/registry"
 
 
-def test_models_versions_and_history_as_rows(promoted):
+def test_models_versions_and_history_as_rows(promoted: Path) -> None:
     """One row each, newest first, with what a person looks for."""
     Operator(promoted, MODEL).roll_back(reason="wrong")
     (model,) = overview.models(promoted)
@@ -36,7 +36,7 @@ def test_models_versions_and_history_as_rows(promoted):
     assert overview.record(promoted, f"{MODEL}@v2")["version"] == "v2"
 
 
-def test_history_checks_its_chain_on_the_way_back(promoted):
+def test_history_checks_its_chain_on_the_way_back(promoted: Path) -> None:
     """An old event that was changed does not appear in a table as if nothing was."""
     path = promoted / f"registry/models/{MODEL}/events/000001.yaml"
     path.write_text(path.read_text().replace("int8", "int9") + "#")
@@ -44,7 +44,7 @@ def test_history_checks_its_chain_on_the_way_back(promoted):
         overview.history(promoted, MODEL)
 
 
-def test_an_empty_registry_has_no_rows(project):
+def test_an_empty_registry_has_no_rows(project: Path) -> None:
     """No models is an answer; an unknown model is an error."""
     assert overview.models(project) == []
     with pytest.raises(StateError, match="no model"):
@@ -53,7 +53,7 @@ def test_an_empty_registry_has_no_rows(project):
         overview.canary(project, MODEL)
 
 
-def test_what_differs_between_two_versions(promoted):
+def test_what_differs_between_two_versions(promoted: Path) -> None:
     """Sizes with their change, digests, lineage; what is the same has no row."""
     rows = {row.field: row for row in compare(promoted, f"{MODEL}@v1", f"{MODEL}@v2")}
     size = rows["artifacts[0].bytes"]
@@ -63,7 +63,7 @@ def test_what_differs_between_two_versions(promoted):
     assert compare(promoted, f"{MODEL}@v2", f"{MODEL}@stable") == []
 
 
-def test_the_cache_keeps_what_may_serve_again(promoted):
+def test_the_cache_keeps_what_may_serve_again(promoted: Path) -> None:
     """Quarantined bytes that no lock file names may go; stable, baseline and the current run's may not."""
     Operator(promoted, MODEL).roll_back(reason="wrong")
     promote(promoted, PromotionRequest("fp16", channel="none"))
@@ -84,7 +84,7 @@ def test_the_cache_keeps_what_may_serve_again(promoted):
     assert all(row.keep for row in gc.plan(promoted)), "a folder that cannot be listed may hold anything"
 
 
-def test_a_damaged_registry_stops_collecting(promoted):
+def test_a_damaged_registry_stops_collecting(promoted: Path) -> None:
     """Nothing is unneeded because a record could not be read."""
     path = promoted / f"registry/models/{MODEL}/versions/v1.yaml"
     path.write_text("{}")
@@ -92,7 +92,7 @@ def test_a_damaged_registry_stops_collecting(promoted):
         gc.plan(promoted)
 
 
-def test_schemas_describe_what_is_written(promoted, tmp_path):
+def test_schemas_describe_what_is_written(promoted: Path, tmp_path: Path) -> None:
     """Every document has a valid schema, and the registry's own files satisfy theirs."""
     paths = {path.name.removesuffix(".schema.json"): path for path in schemas.write(tmp_path / "out")}
     found = {name: json.loads(path.read_text()) for name, path in paths.items()}
@@ -106,7 +106,7 @@ def test_schemas_describe_what_is_written(promoted, tmp_path):
 
 
 @pytest.mark.parametrize("release", sorted(path.name for path in RELEASED.iterdir()))
-def test_every_released_format_is_read_forever(release):
+def test_every_released_format_is_read_forever(release: str) -> None:
     """A registry that an earlier release wrote verifies, resolves and lists with this one, byte for byte."""
     root = RELEASED / release
     checked = verify_models(root)
@@ -122,7 +122,7 @@ def test_every_released_format_is_read_forever(release):
                 kind.model_validate(yaml.safe_load(path.read_text()))
 
 
-def test_newer_formats_are_refused(promoted):
+def test_newer_formats_are_refused(promoted: Path) -> None:
     """A file of a later schema is not half understood."""
     path = promoted / f"registry/models/{MODEL}/channels.yaml"
     path.write_text(path.read_text().replace("schema_version: 1", "schema_version: 3", 1))
@@ -130,7 +130,7 @@ def test_newer_formats_are_refused(promoted):
         verify_models(promoted)
 
 
-def test_names_of_models_are_read_from_folders(tmp_path):
+def test_names_of_models_are_read_from_folders(tmp_path: Path) -> None:
     """Loose files are no models; a link is refused."""
     folder = tmp_path / "registry/models"
     assert model_names(tmp_path) == []
@@ -144,12 +144,12 @@ def test_names_of_models_are_read_from_folders(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", "-x", "a" * 65, "ä"])
-def test_names_that_leave_the_folder_are_refused(tmp_path, name):
+def test_names_that_leave_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     """A model's name is a plain word."""
     with pytest.raises(InputError, match="not a model's name"):
         resolve(tmp_path, f"{name}@stable")
 
 
-def test_contents_of_the_fixture_project_differ():
+def test_contents_of_the_fixture_project_differ() -> None:
     """The tests' artifacts are told apart by their bytes."""
     assert len({BASELINE, candidate_bytes("int8"), candidate_bytes("fp16"), candidate_bytes("int8", 2)}) == 4

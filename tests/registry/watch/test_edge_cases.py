@@ -17,7 +17,9 @@ from weighbridge.registry.watch.seen_requests import Seen
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def seen(number, *, right, slices=(), sure=0.5, inputs=None):
+def seen(
+    number: int, *, right: bool, slices: tuple[str] = (), sure: float = 0.5, inputs: dict[str, list[int]] | None = None
+) -> Seen:
     """One labelled request."""
     return Seen(
         BEGIN + timedelta(seconds=number), str(number), prediction="1", label="1" if right else "0", confidence=sure,
@@ -25,7 +27,7 @@ def seen(number, *, right, slices=(), sure=0.5, inputs=None):
     )  # fmt: skip
 
 
-def test_the_worst_slice_comes_first_and_the_surest_error_in_it():
+def test_the_worst_slice_comes_first_and_the_surest_error_in_it() -> None:
     """The same inputs are one example."""
     requests = [
         seen(0, right=False, slices=("day",), sure=0.99, inputs={"x": [0]}),
@@ -39,13 +41,13 @@ def test_the_worst_slice_comes_first_and_the_surest_error_in_it():
     assert edge_cases([seen(0, right=True)], 10) == []
 
 
-def test_errors_without_inputs_say_what_to_turn_on():
+def test_errors_without_inputs_say_what_to_turn_on() -> None:
     """Nothing is made up."""
     with pytest.raises(StateError, match="no inputs"):
         edge_cases([seen(0, right=False)], 10)
 
 
-def test_a_proposal_is_a_branch_and_nothing_else(promoted):
+def test_a_proposal_is_a_branch_and_nothing_else(promoted: Path) -> None:
     """The working tree and the branch that is checked out stay; what is known already is not proposed again."""
     git, before = Git(promoted), Git(promoted).head()
     found = edge_cases([seen(0, right=False, inputs={"x": [0]}), seen(1, right=False, inputs={"x": [1]})], 10)
@@ -64,14 +66,14 @@ def test_a_proposal_is_a_branch_and_nothing_else(promoted):
 
 
 @pytest.mark.parametrize("path", ["../out.jsonl", "/etc/x.jsonl", "data/x.csv"])
-def test_a_proposal_stays_in_the_repository(promoted, path):
+def test_a_proposal_stays_in_the_repository(promoted: Path, path: str) -> None:
     """And in a file of lines."""
     found = edge_cases([seen(0, right=False, inputs={"x": [0]})], 10)
     with pytest.raises(InputError, match=r"not a \.jsonl path"):
         propose(Git(promoted), found, path, "cases")
 
 
-def test_the_command_reads_the_servers_log(promoted, tmp_path):
+def test_the_command_reads_the_servers_log(promoted: Path, tmp_path: Path) -> None:
     """Of the version that is stable."""
     log = tmp_path / "requests.jsonl"
     lines = [

@@ -3,11 +3,13 @@
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.registry.canary.test_prometheus import exporter, free_port, prometheus, until  # noqa: F401  # fixtures
+from tests.registry.canary.test_prometheus import Exporter, exporter, free_port, prometheus, until  # noqa: F401  # fixtures
 from tests.registry.project import MODEL, commit_all
 from tests.registry.watch.test_watching import log
 from weighbridge.core.errors import ExitCode, StateError
@@ -15,7 +17,7 @@ from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.audit import audit
 from weighbridge.registry.watch.scraped_traffic import Scraped
-from weighbridge.registry.watch.watching import read_reference, watch
+from weighbridge.registry.watch.watching import Look, read_reference, watch
 
 STEP = 300
 QUERY = re.compile(r'(\w+)\{model="(.+)",version="(\w+)"\}\[(\d+)s:(\d+)s\]')
@@ -27,7 +29,7 @@ RATE = 600
 class Counted:
     """Counters of v2 at every step, as a server answers subqueries about them."""
 
-    def __init__(self, root, *phases, begins=0):
+    def __init__(self, root: Path, *phases: tuple[int, dict[str, float]], begins: int = 0) -> None:
         channels = yaml.safe_load((root / f"registry/models/{MODEL}/channels.yaml").read_text())
         self.since = datetime.fromisoformat(channels["stable"]["since"])
         self.start = self.since.timestamp() // STEP * STEP + STEP
@@ -40,7 +42,7 @@ class Counted:
                     self.values[series].append((self.start + step * STEP, before + grown))
         self.now = datetime.fromtimestamp(self.start + step * STEP, UTC)
 
-    def grown(self, errors, right, dark, slow, ones):
+    def grown(self, errors: float, right: float, dark: float, slow: float, ones: float) -> dict[str, Any]:
         """What is counted in one step."""
         fast = round(RATE * (1 - slow))
         return {
@@ -58,7 +60,7 @@ class Counted:
             ("slice_correct_total", "slice", "dark"): round(RATE // 6 * dark),
         }
 
-    def fetch(self, _, parameters):
+    def fetch(self, _: object, parameters: dict[str, str]) -> dict[str, Any]:
         name, model, version, seconds, step = QUERY.fullmatch(parameters["query"]).groups()
         ends = float(parameters["time"])
         assert (model, int(step)) == (MODEL, STEP)
@@ -70,17 +72,17 @@ class Counted:
                 found.append({"metric": named, "values": kept})
         return {"status": "success", "data": {"resultType": "matrix", "result": found}, **self.more}
 
-    def twice(self):
+    def twice(self) -> None:
         """Every series under a second job."""
         self.values |= {(*key, "job", "b"): value for key, value in self.values.items()}
 
-    def without(self, *keys):
+    def without(self, *keys: tuple[str, ...]) -> None:
         """No such series."""
         for key in keys:
             del self.values[key]
 
 
-def look(root, counted, on_alarm="roll back", **options):
+def look(root: Path, counted: Counted, on_alarm: str = "roll back", **options: datetime) -> Look:
     """One look under a policy."""
     path, text = root / "registry.policy.yaml", yaml.safe_dump({"watch": {"on_alarm": on_alarm, "reference": 5000}})
     if not path.exists() or path.read_text() != text:
@@ -90,7 +92,7 @@ def look(root, counted, on_alarm="roll back", **options):
     return watch(root, source, settings=Settings(clock=lambda: options.get("now", counted.now)))
 
 
-def test_the_reference_window_is_recorded_once_and_nothing_new_is_quiet(promoted):
+def test_the_reference_window_is_recorded_once_and_nothing_new_is_quiet(promoted: Path) -> None:
     """It ends where enough was counted; p95 is a bound of the histogram."""
     counted = Counted(promoted, (60, GOOD))
     found = look(promoted, counted)
@@ -115,14 +117,16 @@ def test_the_reference_window_is_recorded_once_and_nothing_new_is_quiet(promoted
         ({"ones": 0.99}, "predictions", "tell"),
     ],
 )
-def test_what_got_worse_is_an_alarm_that_does_no_more_than_it_may(promoted, worse, what, action):
+def test_what_got_worse_is_an_alarm_that_does_no_more_than_it_may(
+    promoted: Path, worse: dict[str, float], what: str, action: str
+) -> None:
     """Labels and failures roll back, drift only tells."""
     found = look(promoted, Counted(promoted, (20, GOOD), (60, {**GOOD, **worse})))
     assert {alarm.what: alarm.action for alarm in found.alarms} == {what: action}
     assert found.rolled_back_to == ("v1" if action == "roll back" else None)
 
 
-def _nan(counted):
+def _nan(counted: Counted) -> None:
     counted.values["errors_total",][-1] = (counted.now.timestamp(), "NaN")
 
 
@@ -141,7 +145,7 @@ GAPS = {
 
 
 @pytest.mark.parametrize("said", GAPS)
-def test_data_that_is_not_whole_raises_no_alarm_and_rolls_nothing_back(promoted, said):
+def test_data_that_is_not_whole_raises_no_alarm_and_rolls_nothing_back(promoted: Path, said: str) -> None:
     """With a bad version behind it, as a second look at whole data would find."""
     look(promoted, Counted(promoted, (20, GOOD)))
     before = (promoted / f"registry/models/{MODEL}/channels.yaml").read_text()
@@ -153,7 +157,7 @@ def test_data_that_is_not_whole_raises_no_alarm_and_rolls_nothing_back(promoted,
     assert (promoted / f"registry/models/{MODEL}/channels.yaml").read_text() == before
 
 
-def test_no_reference_window_is_recorded_from_data_that_is_not_whole(promoted):
+def test_no_reference_window_is_recorded_from_data_that_is_not_whole(promoted: Path) -> None:
     """It would be compared with for as long as the version is stable."""
     counted = Counted(promoted, (60, GOOD))
     counted.twice()
@@ -161,7 +165,7 @@ def test_no_reference_window_is_recorded_from_data_that_is_not_whole(promoted):
     assert read_reference(promoted, MODEL, "v2") is None
 
 
-def test_what_was_counted_before_a_gap_in_scraping_does_not_count_after_it(promoted):
+def test_what_was_counted_before_a_gap_in_scraping_does_not_count_after_it(promoted: Path) -> None:
     """Twenty minutes without a scrape before an epoch begins: a counter that is seen again did not begin at zero."""
     counted = Counted(promoted, (9, GOOD), (20, BAD), (300, GOOD))
     look(promoted, Counted(promoted, (9, GOOD)))
@@ -177,14 +181,14 @@ def test_what_was_counted_before_a_gap_in_scraping_does_not_count_after_it(promo
     assert counts.right == counts.requests * 0.9
 
 
-def test_a_series_that_is_gone_is_told_and_judges_nothing(promoted):
+def test_a_series_that_is_gone_is_told_and_judges_nothing(promoted: Path) -> None:
     """Nothing is scraped any more since the reference window."""
     look(promoted, Counted(promoted, (9, GOOD)))
     found = look(promoted, Counted(promoted, (9, GOOD)), now=Counted(promoted, (9, GOOD)).now + timedelta(hours=3))
     assert (found.unjudged, found.exit_code) == ("no requests since the reference window", ExitCode.UNJUDGED)
 
 
-def test_a_clock_that_jumps_judges_nothing_that_it_should_not(promoted):
+def test_a_clock_that_jumps_judges_nothing_that_it_should_not(promoted: Path) -> None:
     """Back: before the reference window, then before the promotion. Forward: epochs without a request."""
     counted = Counted(promoted, (20, GOOD), (60, BAD))
     assert "in the future" in look(promoted, counted, now=counted.since - timedelta(days=1)).unjudged
@@ -195,13 +199,13 @@ def test_a_clock_that_jumps_judges_nothing_that_it_should_not(promoted):
     assert resolve(promoted, f"{MODEL}@stable").version == "v2"
 
 
-def test_a_server_that_is_away_is_an_error(promoted):
+def test_a_server_that_is_away_is_an_error(promoted: Path) -> None:
     """Never a quiet look."""
     with pytest.raises(StateError, match="no answer"):
         watch(promoted, Scraped(MODEL, f"http://127.0.0.1:{free_port()}"))
 
 
-def test_a_log_is_compared_with_a_reference_window_of_counters(promoted, tmp_path):
+def test_a_log_is_compared_with_a_reference_window_of_counters(promoted: Path, tmp_path: Path) -> None:
     """By what both have."""
     pytest.importorskip("river")
     look(promoted, Counted(promoted, (9, GOOD)))
@@ -211,7 +215,7 @@ def test_a_log_is_compared_with_a_reference_window_of_counters(promoted, tmp_pat
     assert {alarm.what for alarm in found.alarms} <= {"accuracy", "predictions", "wrong answers: ADWIN"}
 
 
-def test_a_real_server_is_read(promoted, exporter, prometheus):  # noqa: F811  # the fixtures above
+def test_a_real_server_is_read(promoted: Path, exporter: Exporter, prometheus: str) -> None:  # noqa: F811  # the fixtures above
     """A reference window, then wrong answers: rolled back."""
     exporter.add("v2", 6_000, 6, 60)
     exporter.counts = {series.replace('"m"', f'"{MODEL}"'): n for series, n in exporter.counts.items()}

@@ -4,6 +4,7 @@ import json
 import random
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,12 +17,12 @@ from weighbridge.registry.state.tip import Settings
 from weighbridge.registry.trust.audit import audit
 from weighbridge.registry.watch.scraped_traffic import Scraped
 from weighbridge.registry.watch.seen_requests import Source
-from weighbridge.registry.watch.watching import read_reference, source_of, watch
+from weighbridge.registry.watch.watching import Look, read_reference, source_of, watch
 
 pytest.importorskip("river")
 
 
-def log(path, root, later, reference=600):
+def log(path: Path, root: Path, later: dict[str, float], reference: int = 600) -> tuple[Source, Settings]:
     """A log of the stable version: a reference window, then traffic that `later` describes."""
     since = datetime.fromisoformat(
         yaml.safe_load((root / f"registry/models/{MODEL}/channels.yaml").read_text())["stable"]["since"]
@@ -46,7 +47,7 @@ def log(path, root, later, reference=600):
     return Source(MODEL, [path]), Settings(clock=lambda: since + timedelta(hours=2))
 
 
-def look(root, path, later, on_alarm="roll back"):
+def look(root: Path, path: Path, later: dict[str, Any], on_alarm: str = "roll back") -> Look:
     """One look under a policy."""
     (root / "registry.policy.yaml").write_text(yaml.safe_dump({"watch": {"on_alarm": on_alarm, "reference": 600}}))
     commit_all(root, "policy")
@@ -54,7 +55,7 @@ def look(root, path, later, on_alarm="roll back"):
     return watch(root, source, settings=settings)
 
 
-def test_nothing_new_raises_no_alarm_and_the_history_verifies(promoted, tmp_path):
+def test_nothing_new_raises_no_alarm_and_the_history_verifies(promoted: Path, tmp_path: Path) -> None:
     """The reference window is recorded once, beside the record."""
     found = look(promoted, tmp_path / "a.jsonl", {})
     assert (found.alarms, found.rolled_back_to, len(found.events)) == ((), None, 1)
@@ -62,7 +63,7 @@ def test_nothing_new_raises_no_alarm_and_the_history_verifies(promoted, tmp_path
     audit(promoted)
 
 
-def test_wrong_answers_roll_back(promoted, tmp_path):
+def test_wrong_answers_roll_back(promoted: Path, tmp_path: Path) -> None:
     """Labels are realised evidence."""
     found = look(promoted, tmp_path / "a.jsonl", {"right": 0.5})
     assert found.rolled_back_to == "v1"
@@ -70,7 +71,7 @@ def test_wrong_answers_roll_back(promoted, tmp_path):
     audit(promoted)
 
 
-def test_an_estimate_holds_and_drift_only_tells(promoted, tmp_path):
+def test_an_estimate_holds_and_drift_only_tells(promoted: Path, tmp_path: Path) -> None:
     """Whatever the policy allows."""
     found = look(promoted, tmp_path / "a.jsonl", {"labels": False, "sure": 0.55, "shift": 4.0})
     actions = {alarm.what: alarm.action for alarm in found.alarms}
@@ -80,7 +81,7 @@ def test_an_estimate_holds_and_drift_only_tells(promoted, tmp_path):
     assert channels["held"]["version"] == "v2"
 
 
-def test_a_hold_stands_until_somebody_clears_it(promoted, tmp_path):
+def test_a_hold_stands_until_somebody_clears_it(promoted: Path, tmp_path: Path) -> None:
     """With a reason, which stays in the history."""
     look(promoted, tmp_path / "a.jsonl", {"labels": False, "sure": 0.55})
     watcher = Watcher(promoted, MODEL, Settings())
@@ -94,7 +95,7 @@ def test_a_hold_stands_until_somebody_clears_it(promoted, tmp_path):
     audit(promoted)
 
 
-def test_an_alarm_is_one_event_however_often_one_looks(promoted, tmp_path):
+def test_an_alarm_is_one_event_however_often_one_looks(promoted: Path, tmp_path: Path) -> None:
     """The second look writes nothing."""
     look(promoted, tmp_path / "a.jsonl", {"right": 0.5}, on_alarm="tell")
     source, settings = log(tmp_path / "a.jsonl", promoted, {"right": 0.5})
@@ -103,7 +104,7 @@ def test_an_alarm_is_one_event_however_often_one_looks(promoted, tmp_path):
     assert again.events == ()
 
 
-def test_a_line_that_is_no_request_is_named(promoted, tmp_path):
+def test_a_line_that_is_no_request_is_named(promoted: Path, tmp_path: Path) -> None:
     """Never skipped."""
     (tmp_path / "a.jsonl").write_text('{"version": "v2", "time": "never"}\n')
     with pytest.raises(InputError, match=r"a\.jsonl:1"):
@@ -114,19 +115,19 @@ def test_a_line_that_is_no_request_is_named(promoted, tmp_path):
     ("metrics", "logs", "journals"),
     [(None, [], []), ("prometheus=http://x", ["a.jsonl"], []), ("http://x", [], []), ("a.jsonl", [], ["j"])],
 )
-def test_what_to_look_at_is_said_once(metrics, logs, journals):
+def test_what_to_look_at_is_said_once(metrics: str | None, logs: list[str], journals: list[str]) -> None:
     """A log or a server."""
     with pytest.raises(InputError, match=r"expected a log or --metrics|is neither FILE"):
         source_of(MODEL, metrics, logs, journals)
 
 
-def test_metrics_are_a_log_or_a_server():
+def test_metrics_are_a_log_or_a_server() -> None:
     """As `registry canary judge` takes them."""
     assert source_of("m", "prometheus=http://x/{model}") == Scraped("m", "http://x/m")
     assert source_of("m", "logs/{model}.jsonl") == Source("m", [Path("logs/m.jsonl")])
 
 
-def test_the_reference_window_of_a_log_grows_until_it_has_its_labels(promoted, tmp_path):
+def test_the_reference_window_of_a_log_grows_until_it_has_its_labels(promoted: Path, tmp_path: Path) -> None:
     """Every tenth request has one; and a log that never has them says how many it has."""
     source, settings = log(tmp_path / "a.jsonl", promoted, {})
     lines = [json.loads(line) for line in source.logs[0].read_text().splitlines()]
@@ -145,7 +146,9 @@ def test_the_reference_window_of_a_log_grows_until_it_has_its_labels(promoted, t
     assert (counts.requests, counts.labelled) == (991, 100)
 
 
-def test_the_last_seven_epochs_are_counted_together_and_the_last_two_by_themselves(promoted, tmp_path):
+def test_the_last_seven_epochs_are_counted_together_and_the_last_two_by_themselves(
+    promoted: Path, tmp_path: Path
+) -> None:
     """With epochs of five minutes, of a log of fifty."""
     source, settings = log(tmp_path / "a.jsonl", promoted, {})
     (promoted / "registry.policy.yaml").write_text(yaml.safe_dump({"watch": {"reference": 600, "epoch": "5min"}}))
