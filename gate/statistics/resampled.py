@@ -21,6 +21,11 @@ MOMENTS = 7
 """Sums over jackknife groups of cc, cr, rr, ccc, ccr, crr, rrr: influences on the candidate and on the reference."""
 
 
+def recorded(value: float) -> float:
+    """A resampled value as measurements record it: in seven digits."""
+    return float(f"{value:.7g}")
+
+
 @dataclass(frozen=True)
 class Resamples:
     """A value, and the same value over each resample of the examples.
@@ -32,6 +37,8 @@ class Resamples:
     point: float
     values: Sequence[float]
     acceleration: float = 0.0
+    centre: float | None = None
+    """The value in as many digits as the resamples have, by which bias is told; `point` where they have all."""
 
     def lower(self, alpha: float) -> float:
         """The bound that lies above the truth with probability about `alpha`; minus infinity without enough resamples.
@@ -68,7 +75,8 @@ class Resamples:
     @cached_property
     def _bias(self) -> float:
         """How far the value lies from the resamples' median, in standard normal units; ties count half."""
-        below, at_or_below = (int(np.searchsorted(self._sorted, self.point, side=side)) for side in ("left", "right"))
+        centre = self.point if self.centre is None else self.centre
+        below, at_or_below = (int(np.searchsorted(self._sorted, centre, side=side)) for side in ("left", "right"))
         count = len(self.values)
         share = min(max((below + at_or_below) / (2 * count), 1 / (count + 1)), count / (count + 1))
         return float(ndtri(share))
@@ -79,7 +87,8 @@ class Resamples:
 
     @cached_property
     def _turned(self) -> Resamples:
-        return Resamples(-self.point, [-value for value in self.values], -self.acceleration)
+        centre = None if self.centre is None else -self.centre
+        return Resamples(-self.point, [-value for value in self.values], -self.acceleration, centre)
 
 
 def moments(candidate: Floats, reference: Floats) -> list[float]:

@@ -7,7 +7,7 @@ import math
 from weighbridge.core.documents import Budget, Comparison, Proportions, Resampled
 from weighbridge.gate.statistics.planning import examples_needed
 from weighbridge.gate.statistics.proportions import Pairs, mcnemar_p
-from weighbridge.gate.statistics.resampled import Resamples, acceleration
+from weighbridge.gate.statistics.resampled import Resamples, acceleration, recorded
 from weighbridge.gate.verdict.assessment import Assessed, Open, Settled
 from weighbridge.gate.verdict.budget_tests import Fact, PairedTest
 from weighbridge.gate.verdict.reasons import fact
@@ -115,7 +115,10 @@ def assess_resampled(budget: Budget, evidence: Resampled) -> Assessed:
     capped = f", as many as {evidence.capped}" if evidence.capped else ""
     grouped = f" of {evidence.groups:,} groups" if evidence.groups is not None else ""
     basis = f"{evidence.examples:,} examples{grouped}, BCa bounds of {len(kept):,} paired bootstrap resamples{capped}"
-    test = ResampledTest(Resamples(point, kept, sums), budget.limit, upper_limit)
+    # As resamples are recorded, or a value that many of them repeat would lie beside them all.
+    centre = budget.rule.measure(*(recorded(value) for value in shown))
+    resamples = Resamples(point, kept, sums, centre if centre is not None else point)
+    test = ResampledTest(resamples, budget.limit, upper_limit)
     return Assessed(Open(test, "examples", lambda _: basis), budget.required, *shown, mode=budget.mode)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.documents import Resampled
-from weighbridge.gate.statistics.resampled import moments
+from weighbridge.gate.statistics.resampled import moments, recorded
 
 Array = NDArray[Any]
 Prepared = Callable[[Array], float]
@@ -83,8 +83,8 @@ def bootstrap(
         candidate=whole[1],
         reference=whole[0],
         examples=count,
-        candidate_resamples=[float(f"{second:.7g}") for _, second in pairs],
-        reference_resamples=[float(f"{first:.7g}") for first, _ in pairs],
+        candidate_resamples=[recorded(second) for _, second in pairs],
+        reference_resamples=[recorded(first) for first, _ in pairs],
         moments=moments(influences[:, 1], influences[:, 0]) if len(influences) else [],
         capped="" if len(pairs) == RESAMPLES else f"{METRIC_SECONDS:g} s allow",
         groups=None if clusters is None else len(clusters),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from weighbridge.gate.statistics.resampled import MOMENTS, Resamples, acceleration, moments
+from weighbridge.gate.statistics.resampled import MOMENTS, Resamples, acceleration, moments, recorded
 
 VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=300)
 ALPHAS = st.sampled_from([0.05, 0.01, 0.002])
@@ -49,6 +49,15 @@ def test_too_few_resamples_bound_nothing() -> None:
     assert Resamples(1.0, [1.0] * 98).lower(0.01) == -math.inf
     assert Resamples(1.0, [1.0] * 99).lower(0.01) == 1.0
     assert Resamples(1.0, [1.0] * 98).p_above(0.5) > 0.01
+
+
+def test_a_value_that_resamples_repeat_in_fewer_digits_lies_among_them() -> None:
+    """Half the resamples are the value itself, rounded up: there is no bias, where there would be much of it."""
+    point, values = 0.99921875, [recorded(value) for value in [1.0] * 500 + [0.99921875] * 1000 + [0.99] * 500]
+    assert min(values[500:1500]) > point
+    assert Resamples(point, values, -0.16, recorded(point)).lower(0.05) == 0.99
+    assert Resamples(-point, [-value for value in values], 0.16, -recorded(point)).upper(0.05) == -0.99
+    assert Resamples(point, values, -0.16).lower(0.05) == -math.inf
 
 
 def leave_one_out(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from tests.gate.evidence import (
 )
 from weighbridge.core.documents import Absent, Budget, BudgetVerdict, Exact, Measurement, Resampled, Verdict
 from weighbridge.core.errors import ExitCode, MeasurementError
+from weighbridge.gate.statistics.resampled import recorded
 from weighbridge.gate.verdict.judge import judge, undecided
 from weighbridge.gate.verdict.launch_metrics import _tail_standing
 
@@ -282,6 +284,23 @@ def test_other_accuracies_are_judged_by_their_bootstrap(drop: float, expected: s
     item = one(found, budget("accuracy.f1", max_drop=0.02))
     assert item.verdict.value == expected
     assert "BCa bounds of 2,000 paired" in item.reason
+
+
+def test_a_value_that_resamples_repeat_in_fewer_digits_is_decided() -> None:
+    """Two of 2,560 answers differ, in two of forty groups: far within the limit, whichever way the value is rounded."""
+    rng = np.random.default_rng(1)
+    shares = 1 - rng.binomial(40, 2 / 40, 2000) / 2560
+    found = Resampled(
+        candidate=1 - 2 / 2560,
+        reference=1.0,
+        examples=2560,
+        candidate_resamples=[recorded(share) for share in shares],
+        reference_resamples=[1.0] * 2000,
+        moments=[6.26e-07, 0, 0, -4.77e-10, 0, 0, 0],
+    )
+    item = one(measurement(comparison(accuracy_f1=found)), budget("accuracy.f1", min=0.9))
+    assert item.verdict is Verdict.PASS
+    assert item.lower > 0.995
 
 
 def test_too_few_resamples_decide_nothing_and_few_are_named() -> None:
