@@ -39,7 +39,7 @@ def checked(folder: Path, recipe: str, verdict: Mapping[str, Any], road: Judged)
     """What the gate says of a recipe, and the same numbers computed here."""
     measurement = json.loads((folder / f"measurements/{recipe}/onnxruntime@local.json").read_text())
     metrics = measurement["comparisons"][0]["metrics"]
-    path, split = folder / f"artifacts/recipes/{recipe}/onnxruntime/model.onnx", read_npz(folder / TEST)
+    path, split = folder / f"artifacts/recipes/{recipe}/onnxruntime/model.onnx", _tested(folder, road)
     own = _compared(folder, path, split, road)
     own["size.bytes"] = path.stat().st_size
     said = {name: value(metrics[name]) if name in metrics else None for name in own}
@@ -69,6 +69,15 @@ def value(item: Mapping[str, Any]) -> float | None:
 def _ratio(item: Mapping[str, Any]) -> float | None:
     logarithms = item.get("log_ratio")
     return float(np.exp(np.median(logarithms))) if logarithms else None
+
+
+def _tested(folder: Path, road: Judged) -> Split:
+    """The test set, each input once, as the gate counts them; of streams everything."""
+    split = read_npz(folder / TEST)
+    if road.inputs:
+        return split
+    rows = np.concatenate([array.reshape(len(split), -1) for _, array in sorted(split.inputs.items())], axis=1)
+    return split.take(np.sort(np.unique(rows, axis=0, return_index=True)[1]))
 
 
 def _compared(folder: Path, path: Path, split: Split, road: Judged) -> dict[str, float]:
@@ -164,7 +173,7 @@ def _iou(found: Array, labels: Array) -> float:
 
 def beside(folder: Path, road: Judged) -> dict[str, Any]:
     """What the dynamic quantizer of onnxruntime makes of the same baseline: bytes and the same numbers."""
-    made, split = folder / "dynamic.onnx", read_npz(folder / TEST)
+    made, split = folder / "dynamic.onnx", _tested(folder, road)
     try:
         quantize_dynamic(folder / BASELINE, made)
         return {"size.bytes": made.stat().st_size, **_compared(folder, made, split, road)}
