@@ -30,7 +30,7 @@ from weighbridge.core.documents.manifest import WeightsFile, made_by
 from weighbridge.core.errors import InputError, InvariantError, WeighbridgeError
 from weighbridge.core.facts.targets import DEFAULT_TARGET
 from weighbridge.core.files import atomic_write, sha256_bytes, sha256_file, write_json
-from weighbridge.core.formats.onnx_file import external_files
+from weighbridge.core.formats.onnx_skim import external_files
 from weighbridge.core.progress import Progress, silent
 from weighbridge.core.user_code import opened_as_code, sources
 from weighbridge.data import Data, load_data, write_npz

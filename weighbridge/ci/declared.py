@@ -153,7 +153,7 @@ def _weights(side: Side, stage: Stage) -> list[str]:
     path = side.path(name) if isinstance(name, str) else None
     if path is None or stage.kind not in ("baseline", "compress"):
         return []
-    from weighbridge.core.formats.onnx_file import external_files  # noqa: PLC0415  # only for models that are ONNX files
+    from weighbridge.core.formats.onnx_skim import external_files  # noqa: PLC0415  # only for models that are ONNX files
 
     found = external_files(side.tree.git.root / path)
     folder = path.rpartition("/")[0]

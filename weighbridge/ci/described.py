@@ -41,7 +41,7 @@ def checked(folder: Path, described: Described, *, known: bool) -> InitAnswers:
             raise InputError("file not found", where=f"{option} {file}", fix=f"a path from {folder}")
     source = {"factory": described.model, "onnx": _text(described.onnx), "weights": _text(described.weights)}
     parse(ModelSection, {"name": described.name, **source}, "init")
-    model_files = factory_files(folder, described.model) if described.model else ()
+    model_files = factory_files(folder, described.model) if described.model else _weights_of(folder, described.onnx)
     if described.model is not None and not known:
         _require_model(folder, described.model, model_files)
     npz = described.data if npz_project.meant(described.data) else None
@@ -60,6 +60,21 @@ def checked(folder: Path, described: Described, *, known: bool) -> InitAnswers:
         licence=described.licence,
         npz=npz,
     )
+
+
+def _weights_of(folder: Path, model: Path | None) -> tuple[str, ...]:
+    """The files in which an ONNX file keeps weights; an `InputError` where one is missing, or the model is none."""
+    if model is None:
+        return ()
+    from weighbridge.core.formats.onnx_skim import external_files  # noqa: PLC0415  # only for models that are ONNX files
+
+    found = external_files(folder / model)
+    for file in found:
+        if not file.is_file():
+            raise InputError(
+                "file not found", where=str(file), fix=f"{model} has weights in it: put it beside the model"
+            )
+    return tuple(Path(os.path.relpath(file, folder)).as_posix() for file in found)
 
 
 def _data_files(folder: Path, described: Described, *, known: bool) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class InitAnswers:
     model: str | None = None
     """The model factory; None where `onnx` is given."""
     model_files: tuple[str, ...] = ()
+    """The sources of the model factory, or the files in which the ONNX file keeps weights."""
     weights: str | None = None
     """Path of trained weights for `model`, relative to the project: they are the baseline, nothing is trained."""
     onnx: str | None = None
@@ -202,7 +203,7 @@ def _limits(task: str | None) -> str:
 def pipeline(answers: InitAnswers) -> str:
     """`dvc.yaml`; a finished ONNX file has no training stage."""
     trained = answers.model is not None
-    sources = answers.model_files if trained else (str(answers.onnx),)
+    sources = answers.model_files if trained else (str(answers.onnx), *answers.model_files)
     packages = (answers.requirements, answers.locked)
     weights = (answers.weights,) if answers.weights else ()
     model = _items(6, *sources, *weights, *packages)

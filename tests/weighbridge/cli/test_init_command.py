@@ -14,6 +14,7 @@ import jsonschema
 import numpy as np
 import pytest
 import yaml
+from onnx import TensorProto, helper
 
 from weighbridge.ci import scaffold, scaffold_source, setup
 from weighbridge.ci.earlier import with_source
@@ -34,6 +35,18 @@ def repository(tmp_path, monkeypatch):
     root.mkdir()
     subprocess.run(["git", "init", "--quiet", "--initial-branch=main", root], check=True)
     return root
+
+
+def model(weights=None):
+    """An ONNX file that adds a weight, which lies in a file beside it where that is named."""
+    tensor = helper.make_tensor("w", TensorProto.FLOAT, [4], b"\0" * 16, raw=True)
+    if weights is not None:
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=weights)
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("x", "y")]
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    return helper.make_model(helper.make_graph([node], "g", ports[:1], ports[1:], [tensor])).SerializeToString()
 
 
 def run(root, *options, expect=0, stdin=subprocess.DEVNULL):
@@ -203,7 +216,7 @@ def test_outside_of_git_nothing_is_written(tmp_path):
 def test_the_command_takes_all_from_options(repository):
     """No question where there is nobody to ask; what is missing is named."""
     (repository / "evaluation.py").write_text("load = None\n")
-    (repository / "model.onnx").write_bytes(b"x")
+    (repository / "model.onnx").write_bytes(model())
     assert "--data" in run(repository, "--name", "m", "--onnx", "model.onnx", expect=2)
     assert "file not found" in run(
         repository, "--name", "m", "--onnx", "gone.onnx", "--data", "evaluation:load", expect=2
@@ -222,6 +235,27 @@ def test_the_command_takes_all_from_options(repository):
     assert (repository / "requirements-weighbridge.txt").read_text() == scaffold_source.requirements()
 
 
+def test_weights_beside_an_onnx_file_are_dependencies(repository):
+    """Of the stages that read the model: DVC sees that they are others. Without them there is no model."""
+    (repository / "evaluation.py").write_text("load = None\n")
+    (repository / "model.onnx").write_bytes(model(weights="model.bin"))
+    options = ("--name", "m", "--onnx", "model.onnx", "--data", "evaluation:load")
+    assert "model.bin: file not found" in run(repository, *options, expect=2)
+    (repository / "model.bin").write_bytes(b"\0" * 16)
+    run(repository, *options)
+    stages = yaml.safe_load((repository / "dvc.yaml").read_text())["stages"]
+    following = {name for name, stage in stages.items() if "model.bin" in stage.get("do", stage).get("deps", ())}
+    assert following == {"baseline", "compress"}
+
+
+def test_a_file_that_is_no_model_is_refused(repository):
+    """Before anything is written."""
+    (repository / "evaluation.py").write_text("load = None\n")
+    (repository / "model.onnx").write_bytes(b"x")
+    said = run(repository, "--name", "m", "--onnx", "model.onnx", "--data", "evaluation:load", expect=2)
+    assert "model.onnx: is not a readable ONNX model" in said
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -238,7 +272,7 @@ def test_the_command_takes_all_from_options(repository):
 )
 def test_wrong_answers_are_one_line(repository, options, words):
     """Exit code 2, one line, nothing written."""
-    (repository / "model.onnx").write_bytes(b"x")
+    (repository / "model.onnx").write_bytes(model())
     (repository / "nets.py").write_text("def other(): pass\n")
     (repository / "broken.py").write_text("def load(:\n")
     said = run(repository, *options, expect=2)
@@ -289,7 +323,7 @@ def test_git_keeps_the_bytes_that_digests_are_taken_of(repository):
 def test_what_init_writes_never_installs_from_an_index(repository):
     """A git reference, or the URL that was given; a bare version is refused."""
     (repository / "evaluation.py").write_text("load = None\n")
-    (repository / "model.onnx").write_bytes(b"x")
+    (repository / "model.onnx").write_bytes(model())
     options = ("--name", "m", "--onnx", "model.onnx", "--data", "evaluation:load")
     said = run(repository, *options, "--install-from", "weighbridge==0.1.0", expect=2)
     assert "--install-from" in said
@@ -355,7 +389,7 @@ def two_models(repository):
         folder = repository / "models" / name
         folder.mkdir(parents=True)
         (folder / "evaluation.py").write_text("load = None\n")
-        (folder / "model.onnx").write_bytes(b"x")
+        (folder / "model.onnx").write_bytes(model())
     return ("--onnx", "model.onnx", "--data", "evaluation:load")
 
 

@@ -30,7 +30,6 @@ __all__ = [
     "Signature",
     "check_tensors",
     "counts",
-    "external_files",
     "external_names",
     "load_model",
     "parse_model",
@@ -91,11 +90,6 @@ def require_size(path: Path) -> None:
             where=str(path),
             fix="save its weights as external data",
         )
-
-
-def external_files(path: Path) -> tuple[Path, ...]:
-    """The files of external data that a model names, sorted; `load_model` checks that they lie in its folder."""
-    return tuple(path.parent / name for name in external_names(read_bytes(path), str(path)))
 
 
 def external_names(data: bytes, where: str) -> tuple[str, ...]:

@@ -46,6 +46,21 @@ def skim_model(path: Path, large: int = LARGE) -> tuple[ModelProto, tuple[str, .
 
 def skim_with_places(path: Path, large: int = LARGE) -> tuple[ModelProto, tuple[str, ...], Places]:
     """As `skim_model`, with where in the file the weights lie that were passed over."""
+    proto, places = _parsed(path, large)
+    for index, (_, length) in places.items():
+        _check_length(proto, index, length, str(path))
+    names = external_locations(proto)
+    inline_external(proto, path, up_to=large)
+    check_tensors(proto, str(path), outside=True)
+    return proto, names, places
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The files of external data that a model names, sorted; `skim_model` checks that they lie in its folder."""
+    return tuple(path.parent / name for name in external_locations(_parsed(path, LARGE)[0]))
+
+
+def _parsed(path: Path, large: int) -> tuple[ModelProto, Places]:
     require_size(path)
     places: Places = {}
     with open_file(path) as file:
@@ -58,13 +73,7 @@ def skim_with_places(path: Path, large: int = LARGE) -> tuple[ModelProto, tuple[
         finally:
             if isinstance(view, mmap.mmap):
                 view.close()
-    proto = parse_model(data, str(path), complete=False)
-    for index, (_, length) in places.items():
-        _check_length(proto, index, length, str(path))
-    names = external_locations(proto)
-    inline_external(proto, path, up_to=large)
-    check_tensors(proto, str(path), outside=True)
-    return proto, names, places
+    return parse_model(data, str(path), complete=False), places
 
 
 def _check_length(proto: ModelProto, index: int, length: int, where: str) -> None:

@@ -1,0 +1,77 @@
+"""A command as a process of its own: its seconds, and the memory that it and all its children had at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+EVERY = 0.1
+"""Seconds between two looks at the memory of all processes together."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a command took."""
+
+    seconds: float
+    processor: float
+    """Seconds of processor time, of all its processes: what other work on the machine does not change."""
+    peak: int
+    """Bytes that its largest process had resident, by the kernel's own count."""
+    together: int
+    """Bytes of all its processes at once, pages that several share counted once; looked at every 0.1 s."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For the figures."""
+        return asdict(self)
+
+
+def run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Spent:
+    """Run a command to its end; a `RuntimeError` with what it said where it fails."""
+    begin = time.perf_counter()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT, env=environment)
+        together, status, usage = 0, 0, None
+        while usage is None:
+            done, status, found = os.wait4(process.pid, os.WNOHANG)
+            if done:
+                usage = found
+            else:
+                together = max(together, resident(process.pid))
+                time.sleep(EVERY)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        if process.returncode:
+            text = said.read().decode(errors="replace").strip()
+            raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}\n{text[-3000:]}")
+    processor = usage.ru_utime + usage.ru_stime
+    return Spent(round(time.perf_counter() - begin, 2), round(processor, 2), usage.ru_maxrss * 1024, together)
+
+
+def resident(pid: int) -> int:
+    """Proportional bytes of a process and of all below it, as far as they live."""
+    total = 0
+    for one in (pid, *_below(pid)):
+        try:
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        except OSError:  # ended meanwhile
+            continue
+        total += next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+    return total
+
+
+def _below(pid: int) -> list[int]:
+    found = []
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += [int(child), *_below(int(child))]
+    except OSError:
+        pass
+    return found
