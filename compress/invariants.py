@@ -95,6 +95,8 @@ def fell(names: Sequence[str], before: Sizes, after: Sizes, where: str) -> None:
     """Each named size is smaller than it was before the step."""
     for name in names:
         was, now = getattr(before, name), getattr(after, name)
+        assert was is not None, name  # sizes that must fall are asked for
+        assert now is not None, name
         if now >= was:
             raise InvariantError(f"{name} did not fall: {was} before the step, {now} after", where=where)
 

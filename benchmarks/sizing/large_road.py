@@ -74,7 +74,7 @@ def network(path: Path, megabytes: int) -> int:
 
 
 def travelled(work: Path, megabytes: int) -> dict[str, Any]:
-    """Stages with their seconds and memory, the sizes of the artifacts, and whether the pulled bytes are those promoted."""
+    """Stages with their seconds and memory, bytes of the artifacts, and whether the pulled ones are those promoted."""
     road = _Road(work, {})
     size = road.begin(megabytes)
     sys.stdout.write(f"model of {size / 1e6:,.0f} MB in two files\n")
@@ -141,7 +141,8 @@ class _Road:
         np.savez(self.home / "eval.npz", x=rng.standard_normal((64, WIDTH), dtype=np.float32))
         self.stage(
             "init", "weighbridge", "init", "--name", "mlp", "--onnx", "mlp.onnx", "--data", "eval.npz",
-            "--dvc-remote", str(self.work / "storage"), "--task", "classification", "--no-workflows", "--no-try", "--yes",
+            "--dvc-remote", str(self.work / "storage"), "--task", "classification",
+            "--no-workflows", "--no-try", "--yes",
         )  # fmt: skip
         content = yaml.safe_load((self.home / "params.yaml").read_text())
         content["recipes"] = {

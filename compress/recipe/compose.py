@@ -11,7 +11,7 @@ from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.export.target import Program, Target
 from weighbridge.compress.recipe.control import controlled
 from weighbridge.compress.recipe.recipe import phases
-from weighbridge.compress.recipe.recipe_run import BuiltArtifact, Outputs, Run, parity_examples
+from weighbridge.compress.recipe.recipe_run import BuiltArtifact, Outputs, Run, must_fall, parity_examples
 from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction, Step, Subject
 from weighbridge.compress.training.finetune import recipe_teaching
 from weighbridge.core.documents import Sizes
@@ -64,7 +64,8 @@ def compose_all(
         context = control.context
     ruler = next((target for target in targets if target.read is None), ONNXRUNTIME)
     sizes = (baselines or {}).get(ruler.name)
-    trunk = Run(context, ruler, parity_examples(context), control=control, sizes=sizes).start(source)
+    asked = frozenset(name for step in steps for name in must_fall(step))
+    trunk = Run(context, ruler, parity_examples(context), asked, control=control, sizes=sizes).start(source)
     shared = list(takewhile(lambda step: phases(step) == ("module",), steps))
     for number, step in enumerate(shared):
         context.progress("recipe", number, len(steps), step.name)

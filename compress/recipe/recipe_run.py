@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction, St
 from weighbridge.compress.training.module_quality import predict
 from weighbridge.compress.training.splits import forget
 from weighbridge.core.documents import Sizes, StepRecord
-from weighbridge.core.formats.compressed import compressed_sizes, sizes_of_files
+from weighbridge.core.formats.compressed import KINDS, compressed_sizes, sizes_of_files
 from weighbridge.core.formats.onnx_file import counts
 from weighbridge.core.formats.onnx_isa import requires
 from weighbridge.data import Split
@@ -51,16 +51,25 @@ class BuiltArtifact:
     """What a processor must have to answer as this one did."""
 
 
-def sizes_of(proto: onnx.ModelProto, data: bytes | LargeFile) -> Sizes:
-    """Stored and compressed bytes, parameters and MACs of one file, or of a model in two."""
+def sizes_of(proto: onnx.ModelProto, data: bytes | LargeFile, asked: Container[str] = KINDS) -> Sizes:
+    """Stored and compressed bytes, parameters and MACs of one file, or of a model in two.
+
+    Of a large one, only the kinds of compression that are `asked` for: they take minutes.
+    """
     counted = counts(proto)
     unknown = {"macs_unknown": list(counted.unknown)} if counted.unknown else {}
-    stored = sizes_of_files(data.files) if isinstance(data, LargeFile) else compressed_sizes(data)
+    stored = sizes_of_files(data.files, asked) if isinstance(data, LargeFile) else compressed_sizes(data, asked)
     return Sizes(**stored, params=counted.params, macs=counted.macs, **unknown)
 
 
 def _read_back(data: bytes | LargeFile) -> onnx.ModelProto:
     return opened(data.path) if isinstance(data, LargeFile) else onnx.load_model_from_string(data)
+
+
+def must_fall(step: Step) -> Sequence[str]:
+    """Which sizes of the file a step has to lower; none where its technique does not say."""
+    stated = TECHNIQUES[step.name].falls
+    return () if stated is None else stated(step.config)
 
 
 def parity_examples(context: Context) -> Split:
@@ -89,6 +98,8 @@ class Run:
     context: Context
     target: Target
     examples: Split
+    asked: frozenset[str] = frozenset()
+    """Kinds of compressed sizes that a step has to lower."""
     control: Control | None = None
     """The same steps without a teacher, where the recipe has one."""
     subject: Subject | None = None
@@ -126,6 +137,7 @@ class Run:
             self.context,
             target,
             self.examples,
+            asked=self.asked,
             control=self.control,
             subject=copy.deepcopy(self.subject),
             exact=self.exact,
@@ -139,9 +151,9 @@ class Run:
         `trained` holds what other targets' runs got from the same function and the same module.
         """
         assert self.subject is not None  # `read_recipe` refuses module steps on ONNX models
-        technique = TECHNIQUES[step.name]
-        needs = technique.falls(step.config) if technique.falls is not None else ()
-        run = self.export(step.where) if needs and self.sizes is None else self
+        needs = must_fall(step)
+        known = self.sizes is not None and all(getattr(self.sizes, name) is not None for name in needs)
+        run = self if known or not needs else self.export(step.where)
         before, kept = invariants.state_digest(self.subject.module), list(self.subject.constraints)
         with placed(step):
             changed, facts = run.changed_by(step, trained)
@@ -208,7 +220,7 @@ class Run:
         file = self._written(form)
         invariants.changed(before.data, file.data, step.where)
         trains = "module" in phases(step)
-        needs = ("bytes",) if trains or technique.falls is None else technique.falls(step.config)
+        needs = ("bytes",) if trains else must_fall(step) or ("bytes",)
         invariants.fell(needs, before.sizes, file.sizes, step.where)
         reading = self._read(form.model, weights=bool(claims))
         invariants.integers_kept(run.integers, reading.integers, step.where)
@@ -263,7 +275,7 @@ class Run:
 
     def _written(self, form: Graph | Program) -> File:
         data = self.target.write(form.model)
-        return File(form, data, sizes_of(form.network, data), self.target.run(data, self.examples.inputs))
+        return File(form, data, sizes_of(form.network, data, self.asked), self.target.run(data, self.examples.inputs))
 
     def compared(self, tolerance: float | None, where: str) -> Run:
         """The run with its file's answers held to the reference."""

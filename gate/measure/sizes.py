@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Iterable
 
 from weighbridge.core.documents import Absent, Evidence, Exact
-from weighbridge.core.formats.compressed import KINDS, level
+from weighbridge.core.formats.compressed import level, taken
 from weighbridge.gate.measure.model_files import Model
 
-SHOWN_COMPRESSED = 1 << 25
-"""Bytes up to which reports show compressed sizes that no budget asks for."""
 
-
-def facts(candidate: Model, reference: Model, asked: Container[str] = ()) -> dict[str, Evidence]:
+def facts(candidate: Model, reference: Model, asked: Iterable[str] = ()) -> dict[str, Evidence]:
     """Evidence of every exact metric. Compressed sizes of large files only where they are asked for by name."""
     found: dict[str, Evidence] = {"size.bytes": Exact(candidate=candidate.size, reference=reference.size)}
     larger = max(candidate.size, reference.size)
-    for kind in KINDS:
-        if larger <= SHOWN_COMPRESSED or f"size.{kind}" in asked:
-            at = level(kind, larger)
-            theirs = reference.compressed(kind, at)
-            ours = theirs if candidate.digest == reference.digest else candidate.compressed(kind, at)
-            found[f"size.{kind}"] = Exact(candidate=ours, reference=theirs)
+    for kind in taken(larger, [name.removeprefix("size.") for name in asked]):
+        at = level(kind, larger)
+        theirs = reference.compressed(kind, at)
+        ours = theirs if candidate.digest == reference.digest else candidate.compressed(kind, at)
+        found[f"size.{kind}"] = Exact(candidate=ours, reference=theirs)
     for key in ("params", "macs"):
         found[key] = _counted(key, candidate, reference)
     return found

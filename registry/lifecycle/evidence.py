@@ -25,7 +25,7 @@ from weighbridge.core.documents.origin import another_origin, measured_otherwise
 from weighbridge.core.dvc_files import Lock, file_md5, folder_md5
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes, sha256_file
-from weighbridge.core.formats.compressed import compressed_size, level, read_chunks
+from weighbridge.core.formats.compressed import sizes_of_files
 from weighbridge.core.project import LOCK, PARAMS
 from weighbridge.registry.lifecycle.selection import RERUN, VERDICT, read_verdict, require_pass
 from weighbridge.registry.state.records import StoredWeights
@@ -41,8 +41,8 @@ class LockedArtifact:
     """Of the artifact, relative to the project's root."""
     md5: str
     """DVC's name of the artifact's bytes."""
-    gzip: int
-    """Bytes after gzip, at the level for so many."""
+    gzip: int | None
+    """Bytes after gzip, at the level for so many; None of a large file."""
     weights: StoredWeights | None = None
     """Of an artifact in two files; its path is relative to the project's root."""
 
@@ -185,10 +185,9 @@ def _read_built(root: Path, folder: str) -> LockedArtifact:
     )
 
 
-def _gzip(path: Path, weights: StoredWeights | None) -> int:
+def _gzip(path: Path, weights: StoredWeights | None) -> int | None:
     files = [path] if weights is None else [path, path.with_name(PurePosixPath(weights.path).name)]
-    size = sum(file.stat().st_size for file in files)
-    return compressed_size(read_chunks(files), "gzip", level("gzip", size), size)
+    return sizes_of_files(files, ()).get("gzip")
 
 
 def _read_weights(root: Path, folder: str, weights: WeightsFile | None) -> StoredWeights | None:

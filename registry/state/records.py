@@ -52,8 +52,9 @@ class StoredArtifact(Recorded):
     """Relative to the project's root, at the record's commit."""
     digest: Digest
     bytes: int = Field(ge=1)
-    gzip: int = Field(ge=0)
-    zstd: int = Field(ge=0)
+    gzip: int | None = Field(default=None, ge=0)
+    """None of a large file: it would take minutes."""
+    zstd: int | None = Field(default=None, ge=0)
     params: int = Field(ge=0)
     macs: int = Field(ge=0)
     md5: str = Field(pattern=r"^[0-9a-f]{32}$")

@@ -49,7 +49,8 @@ class Gap:
 
 def facts(sizes: Sizes) -> dict[str, float]:
     """Metric → value of what a file decides; multiply-accumulates only where all of them could be counted."""
-    found = {metric: float(getattr(sizes, field)) for metric, field in FILE_METRICS.items()}
+    values = {metric: getattr(sizes, field) for metric, field in FILE_METRICS.items()}
+    found = {metric: float(value) for metric, value in values.items() if value is not None}
     if getattr(sizes, "macs_unknown", ()):
         del found["macs"]
     return found

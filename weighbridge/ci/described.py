@@ -66,7 +66,7 @@ def _weights_of(folder: Path, model: Path | None) -> tuple[str, ...]:
     """The files in which an ONNX file keeps weights; an `InputError` where one is missing, or the model is none."""
     if model is None:
         return ()
-    from weighbridge.core.formats.onnx_skim import external_files  # noqa: PLC0415  # only for models that are ONNX files
+    from weighbridge.core.formats.onnx_skim import external_files  # noqa: PLC0415  # only for ONNX files
 
     found = external_files(folder / model)
     for file in found:

@@ -18,8 +18,9 @@ class Sizes(Recorded):
     """Bytes of one artifact as stored and compressed; parameters and multiply-accumulates per example."""
 
     bytes: int = Field(ge=0)
-    gzip: int = Field(ge=0)
-    zstd: int = Field(ge=0)
+    gzip: int | None = Field(default=None, ge=0)
+    """None of a large file, where no step had to lower it."""
+    zstd: int | None = Field(default=None, ge=0)
     params: int = Field(ge=0)
     macs: int = Field(ge=0)
 
