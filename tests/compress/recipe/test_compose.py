@@ -23,6 +23,7 @@ from weighbridge.compress.training.splits import StoredSplit
 from weighbridge.core.documents import RecipeSection, TaskSection
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.files import sha256_bytes
+from weighbridge.core.formats import compressed
 from weighbridge.core.formats.onnx_file import parse_model
 from weighbridge.data import write_npz
 
@@ -312,6 +313,20 @@ def test_the_module_is_exported_once_after_its_last_change(monkeypatch):
     recipe = steps({"prune": {"method": "structured", "ratio": 0.5}}, {"quantize": {"scheme": "static-int8"}})
     compose(recipe, Subject(module), context, counted, baseline)
     assert len(exports) == 1
+
+
+def test_compressed_sizes_of_a_large_file_are_taken_where_a_step_must_lower_them(monkeypatch):
+    """Magnitude pruning has to lower what zstd gives; half precision lowers the file itself."""
+    monkeypatch.setattr(compressed, "UNASKED", 0)
+    module, context = build("mlp")
+    baseline = export_baseline(Subject(module), context, TARGET).sizes
+    assert (baseline.gzip, baseline.zstd) == (None, None)
+    recipe = {"prune": {"sparsity": 0.5}}, {"quantize": {"scheme": "fp16"}}
+    pruned = compose(steps(*recipe), Subject(copy.deepcopy(module)), context, TARGET, baseline)
+    assert [record.sizes.zstd is None for record in pruned.steps] == [False, False]
+    assert pruned.sizes.gzip is None
+    half = compose(steps(recipe[1]), Subject(module), context, TARGET, baseline)
+    assert (half.sizes.gzip, half.sizes.zstd) == (None, None)
 
 
 def test_a_mask_is_a_constraint_that_codebooks_keep():

@@ -10,12 +10,14 @@ from weighbridge.core.documents import Manifest
 from weighbridge.core.dvc_files import file_md5
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.files import sha256_bytes
+from weighbridge.core.formats import compressed
 from weighbridge.registry.lifecycle.gc import plan
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.lookup.resolve import resolve
 from weighbridge.registry.lookup.stable import write_stable
 from weighbridge.registry.publish import oci
 from weighbridge.registry.publish.pull import packaged, pull, want
+from weighbridge.registry.state.layout import WorkTree, read_record
 
 WEIGHTS = b"weights " * 500
 FOLDER = "artifacts/recipes/int8/onnxruntime"
@@ -57,6 +59,15 @@ def test_both_files_travel(large: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / DATA).write_bytes(b"other")
     with pytest.raises(StateError, match="other contents"):
         pull(large, want(large, f"{MODEL}@stable"), tmp_path / "out")
+
+
+def test_a_large_version_has_no_compressed_size(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take minutes, and nothing asked for it; its record is read back all the same."""
+    monkeypatch.setattr(compressed, "UNASKED", 0)
+    promote(large, PromotionRequest("int8"))
+    (artifact,) = read_record(WorkTree(large), MODEL, "v1")["artifacts"]
+    assert (artifact.get("gzip"), artifact["zstd"]) == (None, 10)
+    assert resolve(large, f"{MODEL}@stable").version == "v1"
 
 
 def test_weights_are_kept_by_garbage_collection(large: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import zstandard
 
 from weighbridge.core.formats import compressed
-from weighbridge.core.formats.compressed import compressed_size, compressed_sizes, level, read_chunks
+from weighbridge.core.formats.compressed import compressed_size, compressed_sizes, level, read_chunks, sizes_of_files
 
 
 def test_compressed_sizes_are_those_of_the_tools():
@@ -26,6 +26,16 @@ def test_compressed_sizes_are_those_of_the_tools():
 def test_large_files_are_compressed_faster(size, levels):
     """Minutes of zstd -19 tell nothing that a gate needs."""
     assert (level("gzip", size), level("zstd", size)) == levels
+
+
+def test_large_data_is_compressed_only_where_that_is_asked_for(tmp_path, monkeypatch):
+    """In memory and in files; what nothing asked for is left out, not estimated."""
+    monkeypatch.setattr(compressed, "UNASKED", 9)
+    (tmp_path / "a").write_bytes(b"0123456789")
+    for function, what in ((compressed_sizes, b"0123456789"), (sizes_of_files, [tmp_path / "a"])):
+        assert function(what, ()) == {"bytes": 10}
+        assert function(what, ("zstd",)).keys() == {"bytes", "zstd"}
+    assert compressed_sizes(b"012345678", ()).keys() == {"bytes", "gzip", "zstd"}
 
 
 def test_files_are_read_in_chunks(tmp_path, monkeypatch):
