@@ -1,41 +1,43 @@
-"""What large models cost: peak memory and time of weighing them and of the steps that rewrite files, against bars.
+# ruff: noqa: E402  # imports follow the line that makes the right package importable
+"""What large and slow models cost, against bars.
 
-    python benchmarks/size.py --json size.json [--megabytes 256] [--large]
+    python benchmarks/size.py --json size.json [--only files road explain auto] [--megabytes 256]
 
-Each figure is taken in a process of its own (`VmHWM`), beside the same model run by onnxruntime alone. `--large` adds a
-model of 3 GB in two files, which takes 12 GB of disk and some minutes.
+- `files`: peak memory and time of weighing and of the steps that rewrite files, beside onnxruntime alone
+- `road`: a model of 2.6 GB in two files, from `init` to a version that another clone pulled; takes 25 GB of disk
+- `explain`: seconds of `weighbridge explain` on an encoder of 22 million parameters
+- `auto`: whether `time_limit: auto` decides models of 5, 70 and 500 ms, and keeps to what it says
+
+Peaks are those of the largest process of a command, children included, by the kernel's count. Sections that were left
+out keep their figures in the file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+# `benchmarks/gate.py` has the name of the package that is measured: the repository must come first, this folder not.
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
 
+import numpy as np
+from onnx import helper, numpy_helper
+
+from benchmarks.sizing import explaining, large_road, slow_models
+from benchmarks.sizing.stage_process import run
+
+Row = tuple[str, float, float]
+"""What, its value, and the most that it may be."""
+ROAD_MEGABYTES = 2500
 WIDTH = 2048
 BARS = {"weighing / runtime": 1.3, "lowering / file": 2.5}
 SCHEMES = ("fp16", "weight-int8", "weight-int4", "dynamic-int8")
-
-BODY = """
-import json, sys, time
-from pathlib import Path
-def peak():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-begin = time.perf_counter()
-{work}
-print("\\n" + json.dumps({{"peak": peak(), "seconds": time.perf_counter() - begin}}))
-"""
 
 RUN = """
 import onnxruntime, numpy
@@ -46,6 +48,7 @@ session.run(None, {{"x": numpy.load({data!r})["x"][:1]}})
 """
 
 WEIGH = """
+from pathlib import Path
 from weighbridge.gate.stages.standalone import StandaloneRequest, run
 request = StandaloneRequest(baseline=Path({path!r}), candidate=Path({other!r}), data={data!r},
     budgets=Path({budgets!r}), out=Path({out!r}), weighing={{"time_limit": 300.0}})
@@ -54,7 +57,7 @@ assert verdict.verdict == "pass", table
 """
 
 LOWER = """
-import numpy
+from pathlib import Path
 from weighbridge.core.allocator import return_large_blocks
 return_large_blocks()
 from weighbridge.compress.export import find_target
@@ -77,48 +80,31 @@ print(artifact.sizes.bytes)
 """
 
 
-def measured(work: str, **names: Any) -> dict[str, float]:
-    """Peak bytes and seconds of a process that does some work."""
-    code = BODY.format(work=work.format(**names))
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def measured(work: str, **names: Any) -> dict[str, Any]:
+    """Peak bytes and seconds of a process that does some work, with those that it starts."""
+    return run([sys.executable, "-c", work.format(**names)], HERE.parent).to_json()
 
 
-def network(path: Path, layers: int, *, seed: int = 0, outside: bool = False) -> int:
-    """A perceptron of square layers, in one file or with its weights beside it; returns its bytes."""
-    rng = np.random.default_rng(seed)
+def network(path: Path, megabytes: int) -> int:
+    """A perceptron of square layers in one file; returns its bytes."""
+    rng = np.random.default_rng(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     nodes, tensors, name = [], [], "x"
-    weights = path.with_name("model.onnx.data")
-    with weights.open("wb") as file:
-        for index in range(layers):
-            values = (rng.standard_normal((WIDTH, WIDTH), dtype=np.float32)) / np.float32(np.sqrt(WIDTH / 2))
-            tensor = TensorProto(name=f"w{index}", data_type=TensorProto.FLOAT, dims=values.shape)
-            if outside:
-                entries = {"location": weights.name, "offset": str(file.tell()), "length": str(values.nbytes)}
-                tensor.data_location = TensorProto.EXTERNAL
-                tensor.external_data.extend(onnx.StringStringEntryProto(key=k, value=v) for k, v in entries.items())
-                file.write(values.tobytes())
-            else:
-                tensor = numpy_helper.from_array(values, tensor.name)
-            tensors.append(tensor)
-            nodes += [
-                helper.make_node("MatMul", [name, f"w{index}"], [f"m{index}"], name=f"layer{index}"),
-                helper.make_node("Relu", [f"m{index}"], [f"r{index}"], name=f"relu{index}"),
-            ]
-            name = f"r{index}"
-    if not outside:
-        weights.unlink()
+    for index in range(max(1, megabytes * 2**20 // (4 * WIDTH * WIDTH))):
+        values = (rng.standard_normal((WIDTH, WIDTH), dtype=np.float32)) / np.float32(np.sqrt(WIDTH / 2))
+        tensors.append(numpy_helper.from_array(values, f"w{index}"))
+        nodes += [
+            helper.make_node("MatMul", [name, f"w{index}"], [f"m{index}"], name=f"layer{index}"),
+            helper.make_node("Relu", [f"m{index}"], [f"r{index}"], name=f"relu{index}"),
+        ]
+        name = f"r{index}"
     tensors.append(numpy_helper.from_array(rng.standard_normal((WIDTH, 10), dtype=np.float32), "head"))
     nodes.append(helper.make_node("MatMul", [name, "head"], ["y"], name="head"))
     ports = [helper.make_tensor_value_info(*port) for port in (("x", 1, ["n", WIDTH]), ("y", 1, ["n", 10]))]
     graph = helper.make_graph(nodes, "mlp", ports[:1], ports[1:], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     path.write_bytes(model.SerializeToString())
-    return sum(file.stat().st_size for file in path.parent.iterdir())
+    return path.stat().st_size
 
 
 def examples(path: Path, count: int = 64) -> None:
@@ -148,49 +134,54 @@ def lowering(work: Path, model: Path, data: Path, size: int) -> dict[str, Any]:
     return found
 
 
+def files(work: Path, megabytes: int) -> dict[str, Any]:
+    """A model of one file, weighed and lowered."""
+    model, data = work / "one/model.onnx", work / "data.npz"
+    size = network(model, megabytes)
+    examples(data)
+    return {"weighing": weighing(work, model, data, size), "lowering": lowering(work, model, data, size)}
+
+
+def file_rows(found: dict[str, Any]) -> list[Row]:
+    """Peaks against their bars."""
+    rows = [("files: weighing / runtime", found["weighing"]["ratio"], BARS["weighing / runtime"])]
+    lowered = found["lowering"].items()
+    return rows + [
+        (f"files: {name}: lowering / file", item["ratio"], BARS["lowering / file"]) for name, item in lowered
+    ]
+
+
+def _auto(work: Path, _: int) -> dict[str, Any]:
+    return {f"{each} ms": slow_models.weighed(work, each) for each in slow_models.MILLISECONDS}
+
+
+SECTIONS: dict[str, tuple[Callable[[Path, int], dict[str, Any]], Callable[[dict[str, Any]], list[Row]]]] = {
+    "files": (files, file_rows),
+    "road": (lambda work, _: large_road.travelled(work, ROAD_MEGABYTES), large_road.rows),
+    "explain": (lambda work, _: explaining.explained(work), explaining.rows),
+    "auto": (_auto, slow_models.rows),
+}
+
+
 def main() -> None:
     """Measure, print, compare with the bars; exit code 1 where one is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--megabytes", type=int, default=256)
-    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--megabytes", type=int, default=256, help="of the model of `files`")
     options = parser.parse_args()
-    begin = time.time()
-    with tempfile.TemporaryDirectory() as folder:
-        found = _all(Path(folder), options.megabytes, large=options.large)
-    found["seconds"] = time.time() - begin
-    options.json.write_text(json.dumps(found, indent=2) + "\n")
-    missed = [name for name, value, bar in found["bars"] if value > bar]
-    for name, value, bar in found["bars"]:
-        sys.stdout.write(f"{'MISSED' if name in missed else 'ok':7} {name}: {value:.2f} (at most {bar})\n")
+    found: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
+    missed = 0
+    for name in options.only:
+        measure, rows = SECTIONS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            found[name] = measure(Path(folder), options.megabytes)
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+        for title, value, bar in rows(found[name]):
+            missed += value > bar
+            sys.stdout.write(f"{'MISSED' if value > bar else 'ok':7} {title}: {value:.2f} (at most {bar:g})\n")
+        sys.stdout.flush()
     sys.exit(1 if missed else 0)
-
-
-def _all(work: Path, megabytes: int, *, large: bool) -> dict[str, Any]:
-    data = work / "data.npz"
-    examples(data)
-    found: dict[str, Any] = {"bars": []}
-    makers: dict[str, Callable[[], tuple[Path, int]]] = {"one file": lambda: _made(work, megabytes, outside=False)}
-    if large:
-        makers["two files, 3 GB"] = lambda: _made(work, 3072, outside=True)
-    for name, make in makers.items():
-        model, size = make()
-        found[name] = {"weighing": weighing(work, model, data, size)}
-        found["bars"].append(
-            [f"{name}: weighing / runtime", found[name]["weighing"]["ratio"], BARS["weighing / runtime"]]
-        )
-        if name == "one file":
-            found[name]["lowering"] = lowering(work, model, data, size)
-            found["bars"] += [
-                [f"{name}: {scheme}: lowering / file", item["ratio"], BARS["lowering / file"]]
-                for scheme, item in found[name]["lowering"].items()
-            ]
-    return found
-
-
-def _made(work: Path, megabytes: int, *, outside: bool) -> tuple[Path, int]:
-    path = work / ("two" if outside else "one") / "model.onnx"
-    return path, network(path, max(1, megabytes * 2**20 // (4 * WIDTH * WIDTH)), outside=outside)
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ NOT_TAKEN = {
     "ocr-recognizer": "its width is free and its examples are ragged",
     "scikit-learn and LightGBM": "their converters to ONNX are no dependency, and no road of theirs is written yet",
     "language model": "benchmarks/lm.py and examples/lm have its ladder and its road",
-    "perceptron of 3 GB": "benchmarks/size.py --large weighs it; its road to a promoted version was not travelled",
+    "perceptron beyond 2 GiB": "benchmarks/size.py --only road takes it to a promoted version",
 }
 
 

@@ -1,1 +1,7 @@
-"""Sections of `benchmarks/size.py`: `large_road`, what models beyond 2 GiB cost on their way to a promoted version."""
+"""Sections of `benchmarks/size.py`.
+
+- `stage_process`: a command's seconds and memory
+- `large_road`: a model beyond 2 GiB on its way to a promoted version
+- `explaining`: how long `explain` takes
+- `slow_models`: whether `time_limit: auto` decides
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import tempfile
 import time
@@ -23,7 +24,9 @@ class Spent:
     processor: float
     """Seconds of processor time, of all its processes: what other work on the machine does not change."""
     peak: int
-    """Bytes that its largest process had resident, by the kernel's own count."""
+    """Bytes that its largest process had resident, by the kernel's count; where that is no more than this process has,
+    as seen every 0.1 s.
+    """
     together: int
     """Bytes of all its processes at once, pages that several share counted once; looked at every 0.1 s."""
 
@@ -37,33 +40,42 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | N
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT, env=environment)
-        together, status, usage = 0, 0, None
+        largest, together, status, usage = 0, 0, 0, None
         while usage is None:
             done, status, found = os.wait4(process.pid, os.WNOHANG)
             if done:
                 usage = found
             else:
-                together = max(together, resident(process.pid))
+                seen = resident(process.pid)
+                largest, together = max(largest, seen[0]), max(together, seen[1])
                 time.sleep(EVERY)
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
         if process.returncode:
             text = said.read().decode(errors="replace").strip()
             raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}\n{text[-3000:]}")
+    # The kernel counts for a child what its parent had when it started it.
+    own, peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, usage.ru_maxrss
+    largest = largest if peak <= own else peak * 1024
     processor = usage.ru_utime + usage.ru_stime
-    return Spent(round(time.perf_counter() - begin, 2), round(processor, 2), usage.ru_maxrss * 1024, together)
+    return Spent(round(time.perf_counter() - begin, 2), round(processor, 2), largest, together)
 
 
-def resident(pid: int) -> int:
-    """Proportional bytes of a process and of all below it, as far as they live."""
-    total = 0
+def resident(pid: int) -> tuple[int, int]:
+    """Most bytes that one of a process and all below it had so far, and what they have together now, if they live."""
+    largest = together = 0
     for one in (pid, *_below(pid)):
         try:
-            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+            largest = max(largest, _kilobytes(Path(f"/proc/{one}/status"), "VmHWM:") * 1024)
+            together += _kilobytes(Path(f"/proc/{one}/smaps_rollup"), "Pss:") * 1024
         except OSError:  # ended meanwhile
             continue
-        total += next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
-    return total
+    return largest, together
+
+
+def _kilobytes(path: Path, key: str) -> int:
+    lines = path.read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(key)), 0)
 
 
 def _below(pid: int) -> list[int]:

@@ -1,0 +1,81 @@
+"""`benchmarks/size.py`: what it counts as memory, and every bar can be missed."""
+
+import json
+import sys
+
+import pytest
+
+from benchmarks import size
+from benchmarks.sizing import explaining, large_road, slow_models
+from benchmarks.sizing.slow_models import Heard, said
+from benchmarks.sizing.stage_process import run
+
+FILL = "import time; x = b'x' * 10 ** 8; time.sleep(0.5)"
+HUNGRY = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {FILL!r}])"
+
+
+def test_memory_of_a_child_is_counted(tmp_path):
+    """The largest process of a command, which need not be the one that was started."""
+    assert run([sys.executable, "-c", HUNGRY], tmp_path).peak > 10**8
+    assert run([sys.executable, "-c", "pass"], tmp_path).peak < 10**8
+
+
+def test_a_command_that_fails_says_what_it_said(tmp_path):
+    """The road does not go on without it."""
+    with pytest.raises(RuntimeError, match="exit 3\ngone"):
+        run([sys.executable, "-c", "import sys; print('gone'); sys.exit(3)"], tmp_path)
+
+
+def road(**changed):
+    """Figures of a road that keeps every bar, with changes."""
+    stage = {"seconds": 1, "processor": 1, "peak": 300, "together": 300}
+    stages = {f"{kind}@{name}": stage for kind in ("compress", "weigh") for name in large_road.RECIPES}
+    return {
+        "file": 100, "bytes": {"baseline": 100, "fp16": 50, "int8": 25, "int4": 15}, "libraries": 100,
+        "stages": stages, "runtime": dict.fromkeys(("baseline", *large_road.RECIPES), stage),
+        "verdict": "pass", "pulled": True, **changed,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "missed"),
+    [
+        ({}, []),
+        ({"verdict": "fail"}, ["road: verdict is pass (0: yes)"]),
+        ({"pulled": False}, ["road: other bytes pulled than promoted"]),
+        ({"libraries": 0}, [f"road: {name}: lowering / file" for name in large_road.RECIPES]),
+        ({"bytes": {"baseline": 100, "fp16": 60, "int8": 25, "int4": 15}}, ["road: fp16: bytes / baseline"]),
+        (
+            {"runtime": {name: {"peak": 200} for name in ("baseline", *large_road.RECIPES)}},
+            [f"road: {name}: weighing / runtime" for name in large_road.RECIPES],
+        ),
+    ],
+)
+def test_every_bar_of_the_road_can_be_missed(changed, missed):
+    """Sizes, memory, verdict and the bytes that arrived."""
+    assert [name for name, value, bar in large_road.rows(road(**changed)) if value > bar] == missed
+
+
+def test_a_weighing_is_held_to_what_it_said():
+    """Ten pairs at the price of the first are the plan; one that never said anything misses it."""
+    heard = Heard(0.0, plan=(7.0, "a launch pair takes 2 s"), first=5.0, decided="decided after 10 launch pairs")
+    assert said(heard, 30.0)["over_plan"] == 1.25
+    for changed, missed in (({}, []), ({"verdict": "inconclusive"}, [1.0]), ({"over_plan": None}, [float("inf")])):
+        case = {"right": "pass", "verdict": "pass", "over_plan": 1.25, **changed}
+        held = slow_models.rows({"5 ms": {"twin": case}})
+        assert [value for _, value, bar in held if value > bar] == missed
+    assert said(Heard(0.0), 30.0) == {"plan": None, "pairs": None, "over_plan": None}
+
+
+def test_a_missed_bar_is_exit_code_1(tmp_path, monkeypatch, capsys):
+    """And the figures of sections that were left out stay."""
+    path = tmp_path / "size.json"
+    path.write_text(json.dumps({"auto": {}}))
+    slow = {"pruned": {"seconds": [9, 11, 12], "processor": [9, 9, 9]}}
+    monkeypatch.setitem(size.SECTIONS, "explain", (lambda *_: slow, explaining.rows))
+    monkeypatch.setattr(sys, "argv", ["size.py", "--json", str(path), "--only", "explain"])
+    with pytest.raises(SystemExit) as ended:
+        size.main()
+    assert ended.value.code == 1
+    assert "MISSED  explain: pruned: seconds: 11.00 (at most 10)" in capsys.readouterr().out
+    assert json.loads(path.read_text()) == {"auto": {}, "explain": slow}
