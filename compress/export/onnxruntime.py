@@ -290,6 +290,23 @@ def _origins(proto: ModelProto, module: nn.Module) -> dict[str, str]:
 
 
 def _same_values(values: NDArray[Any], parameters: Mapping[str, Tensor]) -> str | None:
-    same_size = [name for name, tensor in parameters.items() if tensor.numel() == values.size > 1]
-    ordered = np.sort(values, axis=None) if same_size else values
-    return next((name for name in same_size if np.array_equal(np.sort(parameters[name], axis=None), ordered)), None)
+    """The first parameter of the same values in any order. Few are sorted: equal values have an equal sum of bits."""
+    if values.size <= 1:
+        return None
+    bits, ordered = _bits(values), None
+    for name, tensor in parameters.items():
+        if tensor.numel() != values.size or not tensor.is_floating_point():
+            continue
+        own = tensor.to(torch.float32).numpy()
+        if _bits(own) != bits:
+            continue
+        ordered = np.sort(values, axis=None) if ordered is None else ordered
+        if np.array_equal(np.sort(own, axis=None), ordered):
+            return name
+    return None
+
+
+def _bits(values: NDArray[Any]) -> int:
+    """A sum that does not depend on the order of the values, and is exact."""
+    whole = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return int(whole.sum(dtype=np.uint64))

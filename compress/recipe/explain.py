@@ -6,12 +6,13 @@ leaves; where a step would train, it sees a few examples once instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from weighbridge.compress.export import find_target
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.export.target import Lowering, Program, Target
 from weighbridge.compress.graph.feeds import fed_as
 from weighbridge.compress.graph.large_file import LargeFile
@@ -21,11 +22,13 @@ from weighbridge.compress.graph.parametrized import plain
 from weighbridge.compress.recipe.placing import placed
 from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases, read_recipe
+from weighbridge.compress.recipe.recipe_run import must_fall
+from weighbridge.compress.recipe.reweighting import exported_again
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Facts, Graph, Step, StepConfig, Subject
 from weighbridge.compress.training.splits import balanced, calibration
 from weighbridge.core.documents.inputs import missing_in
-from weighbridge.core.formats.compressed import compressed_size, level, read_chunks
+from weighbridge.core.formats.compressed import compressed_size, level, read_chunks, taken
 from weighbridge.core.formats.onnx_count import counts, macs_by_node
 from weighbridge.core.progress import silent
 from weighbridge.data import Data, load_data
@@ -36,7 +39,8 @@ class _FileSizes:
     """Bytes as stored and under zstd, parameters and multiply-accumulates of one file."""
 
     bytes: int
-    zstd: int
+    zstd: int | None
+    """None of a large file, where no step has to lower it."""
     params: int
     macs: int
     known: bool
@@ -97,13 +101,14 @@ def explain_steps(
     rows: list[dict[str, Any]] = []
     state: State = source
     form = _form(state, context, target)
-    before = _sizes(form, target)
+    asked = frozenset(name for step in steps for name in must_fall(step))
+    before = _sizes(form, target, asked)
     for number, step in enumerate(steps, start=1):
         label = f"{number} {step.name}"
         with placed(step):
             found, state = _step(step, state, form, context, target)
-        form = _form(state, context, target)
-        after = _sizes(form, target)
+        form = _form(state, context, target, form)
+        after = _sizes(form, target, asked)
         rows += [{"step": label, **line} for line in found]
         rows.append({"step": label, **_file(before, after)})
         before = after
@@ -164,22 +169,28 @@ def few_of(project: Project, data: Data) -> Data:
     return replace(data, train=few[0], test=few[1], calibration=few[2], raw=None)
 
 
-def _form(state: State, context: Context, target: Target) -> Graph | Program:
+def _form(state: State, context: Context, target: Target, before: Graph | Program | None = None) -> Graph | Program:
+    """A state's file; where the module differs in weights alone from that of `before`, by these weights in it."""
     if not isinstance(state, Subject):
         return state
     assert context.data.calibration is not None  # the contract of `Context.data`
-    exported: Graph | Program = target.export(state.module, context.data.calibration)
+    exported: Graph | Program | None = None
+    if isinstance(before, Graph) and target.name == ONNXRUNTIME.name:
+        exported = exported_again(before, state.module, context.data.calibration)
+    if exported is None:
+        exported = target.export(state.module, context.data.calibration)
     return replace(exported, notes={**state.notes, **exported.notes})
 
 
-def _sizes(form: Graph | Program, target: Target) -> _FileSizes:
+def _sizes(form: Graph | Program, target: Target, asked: Container[str]) -> _FileSizes:
     """A form's file in figures; of compressed sizes only the one that a row shows, as each takes seconds."""
     data = target.write(form.model)
     counted = counts(form.network)
     files = data.files if isinstance(data, LargeFile) else None
     size = sum(path.stat().st_size for path in files) if files is not None else len(data)
     chunks = read_chunks(files) if files is not None else iter([data])
-    zstd = compressed_size(chunks, "zstd", level("zstd", size), size)
+    wanted = "zstd" in taken(size, asked)
+    zstd = compressed_size(chunks, "zstd", level("zstd", size), size) if wanted else None
     return _FileSizes(size, zstd, counted.params, counted.macs, known=not counted.unknown)
 
 
@@ -226,7 +237,8 @@ def _file(before: _FileSizes, after: _FileSizes) -> Facts:
     for key, item in (("macs", before), ("macs after", after)):
         if not item.known:  # a part of the sum would pass for the whole
             line[key] = UNKNOWN
-    return {**line, "zstd": before.zstd, "zstd after": after.zstd}
+    compressed = {"zstd": before.zstd, "zstd after": after.zstd}
+    return {**line, **{key: size for key, size in compressed.items() if size is not None}}
 
 
 __all__ = ["explain", "explain_on", "explain_steps", "few_examples", "few_of", "source_of", "untrained"]

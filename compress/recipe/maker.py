@@ -10,13 +10,9 @@ from __future__ import annotations
 import copy
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import numpy as np
-import torch
-from onnx import ModelProto, numpy_helper
 from torch import nn
 
 from weighbridge.compress import invariants
@@ -28,17 +24,13 @@ from weighbridge.compress.recipe.explain import untrained
 from weighbridge.compress.recipe.placing import placed
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases
 from weighbridge.compress.recipe.recipe_run import sizes_of
+from weighbridge.compress.recipe.reweighting import answers_alike, reweighted
 from weighbridge.compress.steps import Context, Graph, Step, Subject
-from weighbridge.compress.training.module_quality import predict
 from weighbridge.core.documents import Sizes
-from weighbridge.core.errors import InputError, InvariantError, WeighbridgeError
+from weighbridge.core.errors import WeighbridgeError
 
 PREFIXES = 12
 """Modules after their first steps that are kept for other recipes."""
-TOLERANCE = 1e-3
-"""Largest difference of outputs, relative to the largest, at which weights in another module's export are believed."""
-CHECKED = 8
-"""Examples on which that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +117,7 @@ class Maker:
         template = self._templates.get(key)
         if template is not None:
             proto = reweighted(template, folded)
-            if proto is not None and _answers(proto, folded, calibration.take(slice(0, CHECKED))):
+            if proto is not None and answers_alike(proto, folded, calibration):
                 return Graph(proto, {**subject.notes, **template.notes})
         exported = self._exported(folded, subject)
         assert isinstance(exported, Graph)  # of the target onnxruntime
@@ -137,41 +129,6 @@ class Maker:
         self.exports += 1
         form: Graph | Program = self.target.export(module, self.context.data.calibration)
         return replace(form, notes={**subject.notes, **form.notes})
-
-
-def reweighted(template: Graph, module: nn.Module) -> ModelProto | None:
-    """The graph with another module's weights, by the names of parameters; None where one does not fit."""
-    parameters: Mapping[str, torch.Tensor] = dict(module.named_parameters())
-    origins = template.notes.get("parameters", {})
-    model = ModelProto()
-    model.CopyFrom(template.proto)
-    for tensor in model.graph.initializer:
-        name = origins.get(tensor.name)
-        if name is None:
-            continue
-        value = parameters[name].detach().numpy() if name in parameters else None
-        shape = tuple(tensor.dims)
-        if value is not None and value.shape != shape and value.T.shape == shape:
-            value = value.T
-        if value is None or value.shape != shape:
-            return None
-        kept = str(tensor.name)
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), kept))
-    return model
-
-
-def _answers(proto: ModelProto, module: nn.Module, few: Any) -> bool:
-    """Whether the graph answers as the module does."""
-    try:
-        ours = ONNXRUNTIME.run(ONNXRUNTIME.write(proto), few.inputs)
-    except (InputError, InvariantError):
-        return False
-    theirs = predict(module, few)
-    scale = max(float(np.abs(output).max(initial=0.0)) for output in theirs) or 1.0
-    return all(
-        one.shape == other.shape and float(np.abs(one - other).max(initial=0.0)) <= TOLERANCE * scale
-        for one, other in zip(ours, theirs, strict=True)
-    )
 
 
 def _key(steps: Sequence[Step]) -> str:

@@ -10,7 +10,8 @@ import torch
 from tests.compress.nets import MLP, build, context, features
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.recipe.compose import compose
-from weighbridge.compress.recipe.maker import Maker, reweighted
+from weighbridge.compress.recipe.maker import Maker
+from weighbridge.compress.recipe.reweighting import reweighted
 from weighbridge.compress.steps import Subject
 from weighbridge.core.documents import SearchSection, TrainSection
 from weighbridge.core.errors import InvariantError

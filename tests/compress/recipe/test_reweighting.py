@@ -1,0 +1,47 @@
+"""One module's export with another's weights: taken where it answers alike, and only there."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tests.compress.nets import build
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
+from weighbridge.compress.recipe.explain import explain_steps
+from weighbridge.compress.recipe.recipe import read_steps
+from weighbridge.compress.recipe.reweighting import exported_again
+from weighbridge.compress.steps import Subject
+from weighbridge.compress.training.module_quality import predict
+from weighbridge.core.documents import RecipeSection
+
+
+def test_weights_of_another_module_of_the_same_shapes_are_taken():
+    """The graph answers as the other module does; other shapes, or weights that were folded, do not fit."""
+    module, context = build("mlp")
+    other, _ = build("mlp", seed=2)
+    template = ONNXRUNTIME.export(module, context.data.calibration)
+    again = exported_again(template, other, context.data.calibration)
+    answers = ONNXRUNTIME.run(ONNXRUNTIME.write(again.proto), context.data.test.inputs)
+    np.testing.assert_allclose(answers[0], predict(other, context.data.test)[0], atol=1e-4)
+    assert exported_again(template, build("transformer")[0], context.data.calibration) is None
+    normed, context = build("residual")
+    template = ONNXRUNTIME.export(normed, context.data.calibration)
+    assert exported_again(template, build("residual", seed=2)[0], context.data.calibration) is None
+
+
+def test_a_recipe_that_changes_weights_alone_is_explained_by_one_export():
+    """Exports are most of the time of `explain`; the rows are those of a real export after the step."""
+    module, context = build("mlp")
+    exports = []
+
+    def export(*given):
+        exports.append(1)
+        return ONNXRUNTIME.export(*given)
+
+    items = [{"prune": {"sparsity": 0.5}}, {"quantize": {"scheme": "weight-int8"}}]
+    steps = read_steps(RecipeSection(steps=items), "params.yaml: recipes.r")
+    rows = explain_steps(steps, Subject(module), context, replace(ONNXRUNTIME, export=export))
+    assert len(exports) == 1
+    files = [row for row in rows if row["layer"] == "(file)"]
+    assert [row["step"] for row in files] == ["1 prune", "2 quantize"]
+    assert files[0]["zstd after"] < files[0]["zstd"]
+    assert files[0]["bytes after"] == files[1]["bytes"] > files[1]["bytes after"]
