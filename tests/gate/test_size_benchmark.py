@@ -2,6 +2,8 @@
 
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,19 +16,19 @@ FILL = "import time; x = b'x' * 10 ** 8; time.sleep(0.5)"
 HUNGRY = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {FILL!r}])"
 
 
-def test_memory_of_a_child_is_counted(tmp_path):
+def test_memory_of_a_child_is_counted(tmp_path: Path) -> None:
     """The largest process of a command, which need not be the one that was started."""
     assert run([sys.executable, "-c", HUNGRY], tmp_path).peak > 10**8
     assert run([sys.executable, "-c", "pass"], tmp_path).peak < 10**8
 
 
-def test_a_command_that_fails_says_what_it_said(tmp_path):
+def test_a_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
     """The road does not go on without it."""
     with pytest.raises(RuntimeError, match="exit 3\ngone"):
         run([sys.executable, "-c", "import sys; print('gone'); sys.exit(3)"], tmp_path)
 
 
-def road(**changed):
+def road(**changed: Any) -> dict[str, Any]:
     """Figures of a road that keeps every bar, with changes."""
     stage = {"seconds": 1, "processor": 1, "peak": 300, "together": 300}
     stages = {f"{kind}@{name}": stage for kind in ("compress", "weigh") for name in large_road.RECIPES}
@@ -51,12 +53,12 @@ def road(**changed):
         ),
     ],
 )
-def test_every_bar_of_the_road_can_be_missed(changed, missed):
+def test_every_bar_of_the_road_can_be_missed(changed: dict[str, Any], missed: list[str]) -> None:
     """Sizes, memory, verdict and the bytes that arrived."""
     assert [name for name, value, bar in large_road.rows(road(**changed)) if value > bar] == missed
 
 
-def test_a_weighing_is_held_to_what_it_said():
+def test_a_weighing_is_held_to_what_it_said() -> None:
     """Ten pairs at the price of the first are the plan; one that never said anything misses it."""
     heard = Heard(0.0, plan=(7.0, "a launch pair takes 2 s"), first=5.0, decided="decided after 10 launch pairs")
     assert said(heard, 30.0)["over_plan"] == 1.25
@@ -67,7 +69,9 @@ def test_a_weighing_is_held_to_what_it_said():
     assert said(Heard(0.0), 30.0) == {"plan": None, "pairs": None, "over_plan": None}
 
 
-def test_a_missed_bar_is_exit_code_1(tmp_path, monkeypatch, capsys):
+def test_a_missed_bar_is_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And the figures of sections that were left out stay."""
     path = tmp_path / "size.json"
     path.write_text(json.dumps({"auto": {}}))
