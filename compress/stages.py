@@ -23,6 +23,7 @@ from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Graph, Step, Subject
 from weighbridge.compress.training.checkpoint import write_checkpoint
 from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.objective import everything_seeded
 from weighbridge.compress.training.splits import calibration
 from weighbridge.core.documents import REFUSAL, ArtifactFile, Manifest, Refusal
 from weighbridge.core.documents.inputs import missing_in
@@ -33,7 +34,7 @@ from weighbridge.core.files import atomic_write, sha256_bytes, sha256_file, writ
 from weighbridge.core.formats.onnx_skim import external_files
 from weighbridge.core.progress import Progress, silent
 from weighbridge.core.user_code import opened_as_code, sources
-from weighbridge.data import Data, load_data, write_npz
+from weighbridge.data import Data, StreamedSplit, load_data, write_npz
 
 BASELINE = "baseline"
 
@@ -42,12 +43,19 @@ def prepare(root: Path, progress: Progress = silent) -> None:
     """Call the data factory, check its splits, and write them as `.npz` with `data.json` beside them."""
     project = Project(root)
     where = f"{project.params_file}: data.factory"
+    settings = project.params.train
     data = load_data(project.params.data.factory, where, missing_in(project.params.inputs))
+    if isinstance(data.train, StreamedSplit) and settings.steps is not None:
+        data.train.bound(settings.steps * settings.examples_a_step)
+    with everything_seeded(settings.seed):  # a data set may draw numbers while it is read
+        for split in (data.train, data.test, data.calibration):
+            if isinstance(split, StreamedSplit):
+                split.read()
     if set(data.train.inputs) != set(data.test.inputs):
         raise InputError(
             f"train has the inputs {', '.join(data.train.inputs)}, test has {', '.join(data.test.inputs)}", where=where
         )
-    chosen = calibration(data.train, data.calibration, project.params.train.seed, where)
+    chosen = calibration(data.train, data.calibration, settings.seed, where)
     splits = {"train": data.train, "calibration": chosen, "test": data.test}
     with replaced_folder(project.data_folder) as folder:
         index: dict[str, Any] = {"schema_version": 1, "inputs": list(data.train.inputs), "splits": {}}

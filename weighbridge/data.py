@@ -10,8 +10,9 @@ import contextlib
 import importlib
 import sys
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from weighbridge.core.ragged import Ragged, is_ragged, plain, values_of
 __all__ = [
     "Array",
     "Data",
+    "LazySplit",
     "Ragged",
     "Split",
+    "StreamedSplit",
     "call_factory",
     "code_folder",
     "examples_of",
@@ -102,13 +105,13 @@ class Split:
             raise InputError(f"{name!r} has no examples: it is a single number", where="data")
         if len(given) != len(self):
             raise InputError(f"{name!r} has {len(given)} examples, the labels {len(self)}", where="data")
-        if array.dtype.kind == "f" and (np.isinf(array).any() or (name == LABELS and np.isnan(array).any())):
+        if array.dtype.kind == "f" and (_any(np.isinf, array) or (name == LABELS and _any(np.isnan, array))):
             raise InputError(f"{name!r} contains {'NaN or ' if name == LABELS else ''}infinite values", where="data")
 
     def require_known(self, missing: Collection[str], where: str) -> None:
         """Raise `InputError` for NaN in an input that is not among `missing`, those that may lack values."""
         for name, array in self.inputs.items():
-            if name not in missing and array.dtype.kind == "f" and np.isnan(values_of(array)).any():
+            if name not in missing and array.dtype.kind == "f" and _any(np.isnan, values_of(array)):
                 raise InputError(
                     f"{name!r} contains NaN",
                     where=where,
@@ -133,6 +136,10 @@ class Split:
             None if self.groups is None else self.groups[chosen],
         )
 
+    def rows(self, chosen: Array | slice) -> tuple[Mapping[str, Array], Array]:
+        """Inputs and labels of the chosen examples, by index or mask: a batch."""
+        return {name: array[chosen] for name, array in self.inputs.items()}, self.labels[chosen]
+
     def digest(self) -> str:
         """SHA-256 over names, types, shapes and bytes: the same examples always give the same digest."""
         from weighbridge.core.files import sha256_bytes  # noqa: PLC0415  # a device has no YAML, and this module is sent there
@@ -149,9 +156,94 @@ class Split:
         return sha256_bytes("\n".join(lines).encode())
 
 
+_AT_A_TIME = 1 << 24
+"""Bytes of an array that are looked at together."""
+
+
+def _any(test: Callable[[Array], Array], array: Array) -> bool:
+    """Whether any value passes a test; a mapped array is read piece by piece."""
+    rows = max(1, _AT_A_TIME // max(1, array[:1].nbytes))
+    return any(bool(test(array[start : start + rows]).any()) for start in range(0, len(array), rows))
+
+
+class LazySplit(Split):
+    """A split that is made when something of it is asked for first."""
+
+    def make(self) -> Split:
+        """The split itself."""
+        raise NotImplementedError
+
+    @cached_property
+    def whole(self) -> Split:
+        """The split, made once."""
+        return self.make()
+
+    @property
+    def inputs(self) -> Mapping[str, Array]:
+        """Arrays (n, …) by the model's input names."""
+        return self.whole.inputs
+
+    @property
+    def labels(self) -> Array:
+        """Classes or values (n,)."""
+        return self.whole.labels
+
+    @property
+    def slices(self) -> Mapping[str, Array]:
+        """Boolean masks (n,) by name."""
+        return self.whole.slices
+
+    @property
+    def groups(self) -> Array | None:
+        """Which examples belong together (n,), where the data says so."""
+        return self.whole.groups
+
+
+class StreamedSplit(LazySplit):
+    """A data set of PyTorch, Hugging Face or numpy, read example by example into a file, which is mapped."""
+
+    def __init__(self, source: Any, names: Sequence[str], role: str) -> None:
+        self.__dict__.update(source=source, names=tuple(names), role=role, most=None, missing=None)
+
+    def bound(self, most: int | None) -> None:
+        """Read `most` examples of a stream that does not say its length."""
+        self.__dict__["most"] = most
+
+    def require_known(self, missing: Collection[str], where: str) -> None:
+        """As for any split, once the examples are read."""
+        self.__dict__["missing"] = (missing, where)
+
+    def read(self) -> None:
+        """Read the examples now, where that was not done."""
+        len(self.whole)
+
+    def make(self) -> Split:
+        """The examples, read; an `InputError` where one does not fit, or a stream to train on has no end."""
+        from weighbridge.core.formats.example_stream import length_of, spooled  # noqa: PLC0415  # see `Split.digest`
+
+        source, where = self.__dict__["source"], f"data.factory: {self.__dict__['role']}"
+        most = None if length_of(source) is not None else self.__dict__["most"]
+        if most is None and self.__dict__["role"] == "train" and length_of(source) is None:
+            raise InputError(
+                "is a stream of unknown length",
+                where=where,
+                fix="give train.steps in params.yaml, or the data set a __len__",
+            )
+        split = _split_of(spooled(source, self.__dict__["names"], where, most))
+        if self.__dict__["missing"] is not None:
+            split.require_known(*self.__dict__["missing"])
+        return split
+
+
 @dataclass(frozen=True)
 class Data:
-    """What a data factory returns: named splits, and the code around the model that users wait for too."""
+    """What a data factory returns: named splits, and the code around the model that users wait for too.
+
+    Each of `train`, `test` and `calibration` may be a data set instead of a `Split`: a torch `Dataset` or
+    `IterableDataset`, a Hugging Face data set, a numpy memory map, any iterable. It is read example by example. An
+    example is a mapping of names to values (`labels` or `label`, `groups` and `slice:NAME` among them), or a tuple of
+    the inputs `names`, with a label last.
+    """
 
     train: Split
     test: Split
@@ -163,6 +255,14 @@ class Data:
     """From the model's outputs to the answer."""
     raw: Any = None
     """A sequence of raw examples for `preprocess`, as long as test."""
+    names: Sequence[str] = ("input",)
+    """The model's inputs in the order of an example that is a tuple."""
+
+    def __post_init__(self) -> None:
+        for role in ("train", "test", "calibration"):
+            given: Any = getattr(self, role)
+            if given is not None and not isinstance(given, Split):
+                object.__setattr__(self, role, StreamedSplit(given, self.names, role))
 
 
 def import_callable(reference: str, where: str) -> Callable[..., Any]:
@@ -234,7 +334,7 @@ def load_data(reference: str, where: str = "params.yaml: data.factory", missing:
             f"{reference} returned {type(data).__name__}", where=where, fix="expected a weighbridge.data.Data"
         )
     for name, split in (("train", data.train), ("test", data.test)):
-        if len(split) == 0:
+        if not isinstance(split, StreamedSplit) and len(split) == 0:
             raise InputError(f"the {name} split is empty", where=where)
     for part in (data.train, data.test, data.calibration):
         if part is not None and missing is not None:
@@ -271,23 +371,29 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
                 np.lib.format.write_array(file, np.ascontiguousarray(arrays[name]), allow_pickle=False)
 
 
-def read_npz(path: Path) -> Split:
-    """Read a split from `.npz`; pickled arrays are refused, never loaded. Every problem is an `InputError`."""
+def read_npz(path: Path, *, mapped: bool = False) -> Split:
+    """Read a split from `.npz`; pickled arrays are refused, never loaded. Every problem is an `InputError`.
+
+    `mapped`: arrays of an archive that is not compressed stay on disk, and are read where they are looked at. For
+    files that are replaced, never written again in place.
+    """
     from weighbridge.core.formats.npz_file import read_arrays  # noqa: PLC0415  # see `Split.digest`
 
     try:
-        arrays = read_arrays(path)
+        return _split_of(read_arrays(path, mapped=mapped))
     except FileNotFoundError as error:
         raise InputError("file not found", where=str(path)) from error
-    labels = arrays.pop(LABELS, np.zeros((0, 0), np.float32))
-    groups = arrays.pop(GROUPS, None)
-    slices = {
-        name.removeprefix(SLICE_PREFIX): arrays.pop(name) for name in list(arrays) if name.startswith(SLICE_PREFIX)
-    }
-    try:
-        return Split(_ragged(arrays), labels, slices, groups)
     except InputError as error:
-        raise InputError(error.what, where=str(path)) from error
+        raise InputError(
+            error.what, where=error.where if error.where != "data" else str(path), fix=error.fix
+        ) from error
+
+
+def _split_of(arrays: dict[str, Array]) -> Split:
+    found = _ragged(arrays)
+    labels, groups = found.pop(LABELS, np.zeros((0, 0), np.float32)), found.pop(GROUPS, None)
+    slices = {name.removeprefix(SLICE_PREFIX): found.pop(name) for name in list(found) if name.startswith(SLICE_PREFIX)}
+    return Split(found, labels.padded(IGNORED) if is_ragged(labels) else labels, slices, groups)
 
 
 def _arrays(name: str, given: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from weighbridge.compress.steps import Constraint
-from weighbridge.compress.training.losses import Loss, default_loss
+from weighbridge.compress.training.losses import Loss, counted, default_loss
 from weighbridge.compress.training.objective import Augment, augmentation, batch, deterministic
 from weighbridge.compress.training.user_loop import run_loop
 from weighbridge.core.documents import TrainSection
@@ -74,26 +74,27 @@ def fit(  # noqa: PLR0913  # keyword-only choices of the one loop; every caller 
     measure = loss or default_loss(settings)
     if settings.loop is not None:
         return _fit_by_user(module, split, settings, measure, seed, constraints, progress, stage, on_epoch)
-    change = augmentation(settings, seed)
-    per_epoch = math.ceil(len(split) / settings.batch_size)
+    a_pass, total = settings.steps_for(len(split))
     losses = []
     with deterministic(seed):
         order = torch.Generator().manual_seed(seed)
         trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-        run = _Run(module, optimizer, measure, constraints, settings.lr, settings.epochs * per_epoch, stage, change)
-        for epoch in range(1, settings.epochs + 1):
+        run = _Run(module, optimizer, measure, constraints, settings, total, stage, augmentation(settings, seed))
+        epochs = settings.passes_for(len(split))
+        for epoch in range(1, epochs + 1):
             module.train()
-            total = 0.0
+            value, seen = 0.0, 0
             # Parts of equal length: no last batch of a single example, on which batch normalisation fails.
-            for chosen in torch.tensor_split(torch.randperm(len(split), generator=order), per_epoch):
-                total += run.step(split, chosen, epoch) * len(chosen)
-            losses.append(total / len(split))
+            for chosen in torch.tensor_split(torch.randperm(len(split), generator=order), a_pass)[: total - run.taken]:
+                value += run.step(split, chosen, epoch) * len(chosen)
+                seen += len(chosen)
+            losses.append(value / seen)
             module.eval()
             if on_epoch is not None:
                 on_epoch(epoch, module)
             if progress is not None:
-                progress(stage, epoch, settings.epochs, f"loss {losses[-1]:.4f}")
+                progress(stage, epoch, epochs, f"loss {losses[-1]:.4f}")
     return History(tuple(losses), run.taken)
 
 
@@ -103,7 +104,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     loss: Loss
     constraints: Sequence[Constraint]
-    peak: float
+    settings: TrainSection
     total: int
     stage: str
     augment: Augment | None
@@ -112,27 +113,44 @@ class _Run:
     def step(self, split: Split, chosen: Tensor, epoch: int) -> float:
         """One optimizer step on the chosen examples; gives the loss before it."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.peak * one_cycle(self.taken, self.total)
-        inputs, labels = batch(split, chosen.numpy())
-        if self.augment is not None:
-            inputs, labels = self.augment(inputs, labels)
-            chosen = chosen[:0]  # a teacher answers what the student sees, not the examples as they were
+            group["lr"] = self.settings.lr * one_cycle(self.taken, self.total)
         self.optimizer.zero_grad(set_to_none=True)
-        value = self.loss(self.module, inputs, labels, chosen)
-        number = float(value.detach())
+        number = sum(self._gradients(split, part, share) for part, share in self._parts(split, chosen))
         if not math.isfinite(number):
             raise InvariantError(
                 f"training diverged: the loss is {number} at epoch {epoch}, step {self.taken + 1} of {self.total}",
                 where=self.stage,
                 fix="lower lr",
             )
-        value.backward()  # type: ignore[no-untyped-call]
         for constraint in self.constraints:
             constraint.before_step(self.module)
         self.optimizer.step()
         for constraint in self.constraints:
             constraint.project(self.module)
         self.taken += 1
+        return number
+
+    def _parts(self, split: Split, chosen: Tensor) -> list[tuple[Tensor, float]]:
+        """The batches of one step, and the share of each in its loss: together they weigh what one batch would."""
+        parts = torch.tensor_split(chosen, math.ceil(len(chosen) / self.settings.batch_size))
+        if len(parts) == 1:
+            return [(chosen, 1.0)]
+        counts = [counted(split.rows(part.numpy())[1], self.settings) for part in parts]
+        return [(part, count / sum(counts)) for part, count in zip(parts, counts, strict=True) if count] or [
+            (chosen, 1.0)
+        ]
+
+    def _gradients(self, split: Split, chosen: Tensor, share: float) -> float:
+        """Add the gradients of one batch, its loss times `share`; gives that."""
+        inputs, labels = batch(split, chosen.numpy())
+        if self.augment is not None:
+            inputs, labels = self.augment(inputs, labels)
+            chosen = chosen[:0]  # a teacher answers what the student sees, not the examples as they were
+        value = self.loss(self.module, inputs, labels, chosen)
+        value = value if share == 1 else value * share
+        number = float(value.detach())
+        if math.isfinite(number):  # else the step is not taken
+            value.backward()  # type: ignore[no-untyped-call]
         return number
 
 
@@ -158,7 +176,7 @@ def _fit_by_user(  # noqa: PLR0913, PLR0917  # what `fit` was given
             on_epoch(epoch, module.eval())
             module.train()
         if progress is not None:
-            progress(stage, epoch, settings.epochs, f"loss {value:.4f}")
+            progress(stage, epoch, settings.passes_for(len(split)), f"loss {value:.4f}")
 
     with deterministic(seed):
         losses, steps = run_loop(
@@ -173,5 +191,5 @@ def _fit_by_user(  # noqa: PLR0913, PLR0917  # what `fit` was given
         )
     module.eval()
     if on_epoch is not None and seen == 0:
-        on_epoch(settings.epochs, module)
+        on_epoch(settings.passes_for(len(split)), module)
     return History(losses, steps)

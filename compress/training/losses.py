@@ -33,6 +33,13 @@ def default_loss(settings: TrainSection) -> Loss:
     return loss
 
 
+def counted(labels: NDArray[Any], settings: TrainSection) -> int:
+    """How many terms the mean of the loss of a batch is over: examples, or places whose labels count."""
+    if settings.loss in ("cross_entropy", "token_cross_entropy") and labels.dtype.kind in "iu":
+        return int((labels != IGNORED).sum())
+    return len(labels)
+
+
 def one_score(found: Tensor | NDArray[Any]) -> bool:
     """Whether outputs (n, …) are one score per example: yes and no."""
     return bool(np.prod(found.shape[1:]) == 1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from weighbridge.compress.graph.forward import outputs
 from weighbridge.compress.training.losses import one_score
@@ -16,25 +16,59 @@ from weighbridge.core.answers.agreement import cosines
 from weighbridge.core.answers.decisions import IGNORED, threshold
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError
+from weighbridge.core.formats.example_stream import nameless_file, on_disk
 from weighbridge.data import Split, import_callable
 
 _USER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
 
 
+MOST_BYTES = 1 << 28
+"""Bytes of answers that are kept in memory; more lie in a file and are mapped."""
+
+
 def predict(module: nn.Module, split: Split, batch_size: int = 256) -> tuple[NDArray[Any], ...]:
-    """Every output over a split, each (n, …), in eval mode; the module's mode comes back afterwards."""
+    """Every output over a split, each (n, …), in eval mode; the module's mode comes back afterwards.
+
+    Many answers (see `MOST_BYTES`) are mapped from a file.
+    """
     was_training = module.training
     module.eval()
-    parts: list[tuple[Tensor, ...]] = []
+    columns: list[_Answers] = []
     try:
         with deterministic(0), torch.inference_mode():
-            parts.extend(
-                outputs(module, batch(split, slice(start, start + batch_size))[0])
-                for start in range(0, len(split), batch_size)
-            )
+            for start in range(0, len(split), batch_size):
+                found = outputs(module, batch(split, slice(start, start + batch_size))[0])
+                if not columns:
+                    share = MOST_BYTES * batch_size // (len(split) * len(found))
+                    columns = [_Answers(spilled=tensor.nbytes > share) for tensor in found]
+                for column, tensor in zip(columns, found, strict=True):
+                    column.add(tensor.numpy())
     finally:
         module.train(was_training)
-    return tuple(torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    return tuple(column.all() for column in columns)
+
+
+class _Answers:
+    """The parts of one output, in memory or in a file."""
+
+    def __init__(self, *, spilled: bool) -> None:
+        self.parts: list[NDArray[Any]] = []
+        self.file = nameless_file() if spilled else None
+        self.rows = 0
+
+    def add(self, part: NDArray[Any]) -> None:
+        self.rows += len(part)
+        if self.file is None:
+            self.parts.append(part)
+            return
+        self.file.write(np.ascontiguousarray(part).data)
+        self.parts = [part[:0]]
+
+    def all(self) -> NDArray[Any]:
+        if self.file is None:
+            return np.concatenate(self.parts)
+        self.file.flush()
+        return on_disk(self.file, (self.rows, *self.parts[0].shape[1:]), self.parts[0].dtype)
 
 
 def evaluate(module: nn.Module, split: Split, batch_size: int = 256) -> NDArray[Any]:

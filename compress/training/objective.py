@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,6 +40,20 @@ def deterministic(seed: int) -> Iterator[None]:
             memory.fill_uninitialized_memory = fill
 
 
+@contextmanager
+def everything_seeded(seed: int) -> Iterator[None]:
+    """`deterministic`, with the generators of Python and numpy seeded as well."""
+    before, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002  # users' data sets draw from it
+    try:
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        with deterministic(seed):
+            yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(legacy)  # noqa: NPY002
+
+
 def augmentation(settings: TrainSection, seed: int) -> Augment | None:
     """The user's `train.augment` with a generator of its own, seeded; None where there is none."""
     if settings.augment is None:
@@ -65,8 +80,9 @@ def augmentation(settings: TrainSection, seed: int) -> Augment | None:
 
 def batch(split: Split, chosen: NDArray[Any] | slice) -> tuple[dict[str, Tensor], Tensor]:
     """The chosen examples as tensors: floats as float32, labels as int64 classes or float32 values."""
-    inputs = {name: _tensor(array[chosen]) for name, array in split.inputs.items()}
-    labels = _tensor(split.labels[chosen])
+    inputs_of, labels_of = split.rows(chosen)
+    inputs = {name: _tensor(array) for name, array in inputs_of.items()}
+    labels = _tensor(labels_of)
     return inputs, labels if labels.is_floating_point() else labels.long()
 
 

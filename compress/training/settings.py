@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from weighbridge.core.documents import TrainSection, Written
 from weighbridge.core.errors import InputError
@@ -33,19 +35,31 @@ class Finetune(Written):
 
     epochs: int | None = Field(default=None, ge=1, le=10_000)
     """Passes over the training split."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps in all, in place of `epochs`."""
     lr: float | None = Field(default=None, gt=0, lt=10)
     """Peak learning rate of the one-cycle schedule."""
     batch_size: int | None = Field(default=None, ge=1)
-    """Examples in one optimizer step."""
+    """Examples in one pass forward and back."""
+    accumulate_grad_batches: int | None = Field(default=None, ge=1)
+    """Batches whose gradients make one optimizer step."""
     weight_decay: float | None = Field(default=None, ge=0, lt=1)
     """Decoupled weight decay (AdamW)."""
     distill: Teaching | None = None
     """Learn from a teacher as well as from the labels."""
 
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("expected one of 'epochs' and 'steps'")
+        return self
+
     def settings(self, train: TrainSection) -> TrainSection:
         """`train` with the values that are set here."""
-        settings = train.model_copy(update=self.model_dump(exclude_none=True, exclude={"distill"}))
-        if settings.epochs == 0:
+        own = self.model_dump(exclude_none=True, exclude={"distill"})
+        # One of both says how long; what is said here comes before what the section says.
+        settings = train.model_copy(update={"steps": None, **own} if "epochs" in own else own)
+        if settings.epochs == 0 and settings.steps is None:
             raise InputError(
                 "has no epochs, and the section `train` trains nothing to take them from",
                 where="finetune",

@@ -16,6 +16,9 @@ from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split
 
+FEW = 4096
+"""Rows of answers that are looked at together."""
+
 
 def distillation_loss(
     teacher: nn.Module, split: Split, settings: TrainSection, *, temperature: float, weight: float
@@ -26,7 +29,7 @@ def distillation_loss(
     temperature. Raises `InvariantError` where the teacher's answers are no finite numbers.
     """
     answers = torch.from_numpy(evaluate(teacher, split))
-    if not bool(torch.isfinite(answers).all()):
+    if not all(bool(torch.isfinite(part).all()) for part in torch.split(answers, FEW)):
         raise InvariantError("the teacher's outputs contain NaN or infinite values", where="distill: teacher")
     task = default_loss(settings)
 

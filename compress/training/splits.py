@@ -5,7 +5,6 @@ validation held out of train.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +12,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError
-from weighbridge.data import Data, Split, read_npz
+from weighbridge.data import Data, LazySplit, Split, read_npz
 
 CALIBRATION = 512
 """Examples that are taken from train where a data factory gives no calibration split."""
 
 
-class StoredSplit(Split):
-    """A split in an `.npz` file, read and checked when something of it is asked for first.
+class StoredSplit(LazySplit):
+    """A split in an `.npz` file, checked and mapped when something of it is asked for first.
 
-    Most recipes without training look at calibration examples alone, and the other splits would be most of the
-    memory that such a recipe takes. `order` is that of the inputs. An `InputError` where the file is not readable.
+    Examples stay on disk until a batch asks for them. `order` is that of the inputs. An `InputError` where the file is
+    not readable.
     """
 
     def __init__(self, path: Path, order: Sequence[str]) -> None:
         self.__dict__.update(_path=path, _order=tuple(order))
 
-    @cached_property
-    def _split(self) -> Split:
-        split = read_npz(self.__dict__["_path"])
+    def make(self) -> Split:
+        """The file's arrays."""
+        split = read_npz(self.__dict__["_path"], mapped=True)
         inputs = {name: split.inputs[name] for name in self.__dict__["_order"]}
         return Split(inputs, split.labels, split.slices, split.groups)
 
-    @property
-    def inputs(self) -> Mapping[str, NDArray[Any]]:
-        """Arrays (n, …) by the model's input names."""
-        return self._split.inputs
-
-    @property
-    def labels(self) -> NDArray[Any]:
-        """Classes or values (n,)."""
-        return self._split.labels
-
-    @property
-    def slices(self) -> Mapping[str, NDArray[Any]]:
-        """Boolean masks (n,) by name."""
-        return self._split.slices
-
-    @property
-    def groups(self) -> NDArray[Any] | None:
-        """Which examples belong together (n,), where anybody said."""
-        return self._split.groups
-
     def forget(self) -> None:
-        """Drop the arrays; they are read again when somebody asks."""
-        self.__dict__.pop("_split", None)
+        """Drop the arrays; they are mapped again when something asks."""
+        self.__dict__.pop("whole", None)
+
+
+class PartSplit(LazySplit):
+    """Some examples of another split, in order. Batches are taken from that one; arrays are made where one asks."""
+
+    def __init__(self, split: Split, rows: NDArray[np.intp]) -> None:
+        self.__dict__.update(_of=split, _rows=rows)
+
+    def make(self) -> Split:
+        """A copy of the examples."""
+        found: Split = self.__dict__["_of"].take(self.__dict__["_rows"])
+        return found
+
+    @property
+    def labelled(self) -> bool:
+        """As the whole is."""
+        return bool(self.__dict__["_of"].labelled)
+
+    def __len__(self) -> int:
+        return len(self.__dict__["_rows"])
+
+    def rows(self, chosen: NDArray[Any] | slice) -> tuple[Mapping[str, NDArray[Any]], NDArray[Any]]:
+        """Inputs and labels of the chosen examples of these."""
+        found: tuple[Mapping[str, NDArray[Any]], NDArray[Any]] = self.__dict__["_of"].rows(
+            self.__dict__["_rows"][chosen]
+        )
+        return found
+
+    def take(self, chosen: NDArray[Any] | slice) -> Split:
+        """The chosen examples of these, by index or mask."""
+        found: Split = self.__dict__["_of"].take(self.__dict__["_rows"][chosen])
+        return found
 
 
 def forget(data: Data) -> None:
@@ -93,7 +104,7 @@ def holdout(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
         raise InputError(f"a validation part of {fraction:.0%} of {len(split)} examples leaves a part empty")
     held = np.zeros(len(split), dtype=bool)
     held[balanced(split.labels, count, seed)] = True
-    return split.take(~held), split.take(held)
+    return PartSplit(split, np.flatnonzero(~held)), PartSplit(split, np.flatnonzero(held))
 
 
 def calibration(train: Split, given: Split | None, seed: int, where: str) -> Split:

@@ -35,10 +35,15 @@ class Training:
     module: nn.Module
     """In training mode, float32, on the CPU; train it in place."""
     data: Split
-    """The training examples: `data.inputs[name]` and `data.labels` are numpy arrays (n, …)."""
+    """The training examples: `data.inputs[name]` and `data.labels` are numpy arrays (n, …), mapped from a file;
+    `data.rows(indices)` gives both for a batch."""
     epochs: int
     """Passes over `data` that the recipe grants."""
+    steps: int
+    """Optimizer steps that these are, which `train.steps` may set lower than whole passes."""
     batch_size: int
+    accumulate_grad_batches: int
+    """Batches in one optimizer step."""
     lr: float
     weight_decay: float
     seed: int
@@ -119,8 +124,10 @@ def run_loop(  # noqa: PLR0913  # what `fit` was given
     training = Training(
         module=module.train(),
         data=split,
-        epochs=settings.epochs,
+        epochs=settings.passes_for(len(split)),
+        steps=settings.steps_for(len(split))[1],
         batch_size=settings.batch_size,
+        accumulate_grad_batches=settings.accumulate_grad_batches,
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         seed=seed,

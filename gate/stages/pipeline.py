@@ -155,7 +155,7 @@ def _weigh(  # noqa: PLR0913, PLR0917  # what a candidate is, and where it is we
         Source(
             _verified(root / baseline_folder(candidate.target)),
             _verified(root / candidate.folder),
-            read_npz(data),
+            read_npz(data, mapped=True),
             str(data),
             stable=stable if check_stable(budgets, None, reason) else None,
             inputs=params.inputs,

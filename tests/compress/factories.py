@@ -1,8 +1,11 @@
 """What a user's project would name in `params.yaml`, right and wrong."""
 
+import random
+
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import IterableDataset, TensorDataset
 
 from tests.compress.nets import MLP, features, images
 from weighbridge.data import Data, Split
@@ -135,3 +138,20 @@ def noise(inputs, labels, generator):
 def dropped_input(inputs, labels, _):
     """Augmentation that loses examples."""
     return {name: tensor[1:] for name, tensor in inputs.items()}, labels
+
+
+class Augmented(IterableDataset):
+    """A stream without an end that draws from every generator there is."""
+
+    def __iter__(self):
+        while True:
+            noise = torch.randn(16) + random.random() + np.random.rand()  # noqa: NPY002  # as users do
+            label = int(torch.randint(3, ()))
+            yield (noise + label).float(), label
+
+
+def streaming():
+    """An endless stream to train on, a map-style data set to test on."""
+    test = features(60, 1)
+    pairs = TensorDataset(torch.from_numpy(test.inputs["features"]), torch.from_numpy(test.labels))
+    return Data(train=Augmented(), test=pairs, names=("features",))

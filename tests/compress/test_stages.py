@@ -542,3 +542,26 @@ def test_explain_needs_no_earlier_stage(tmp_path):
     assert [row["layer"] for row in rows] == ["hidden", "more", "classes", "(file)"]
     assert all(row["bytes after"] < row["bytes"] for row in rows)
     assert not (tmp_path / "p" / "artifacts").exists()
+
+
+def test_prepare_reads_a_data_set_that_streams_as_it_reads_arrays(tmp_path, monkeypatch):
+    """A stream of unknown length gives the examples of `train.steps` steps, the same ones each time."""
+    project(
+        tmp_path,
+        data={"factory": "tests.compress.factories:streaming"},
+        train={"steps": 3, "batch_size": 8, "accumulate_grad_batches": 2},
+    )
+    monkeypatch.chdir(tmp_path)
+    indices = []
+    for _ in range(2):
+        stages.prepare(tmp_path)
+        indices.append(json.loads((tmp_path / "artifacts" / "data" / "data.json").read_text()))
+    assert indices[0] == indices[1]
+    assert indices[0]["splits"]["train"]["examples"] == 48
+    assert indices[0]["splits"]["test"]["examples"] == 60
+    stages.train(tmp_path)
+    table = (tmp_path / "artifacts" / "trained" / "training.csv").read_text().splitlines()
+    assert len(table) == 2  # three steps of sixteen are one pass
+    project(tmp_path, data={"factory": "tests.compress.factories:streaming"}, train={"epochs": 1})
+    with pytest.raises(InputError, match=r"train: is a stream of unknown length \(give train\.steps"):
+        stages.prepare(tmp_path)

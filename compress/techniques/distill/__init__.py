@@ -96,7 +96,7 @@ def distill(config: DistillConfig, subject: Subject, context: Context) -> tuple[
             "control": control.quality,
             "examples": len(validation),
         },
-        "epochs": settings.epochs,
+        "epochs": settings.passes_for(len(train)),
         "losses": {"student": list(distilled.losses), "control": list(control.losses)},
         "params": sum(parameter.numel() for parameter in kept.module.parameters()),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -52,7 +51,7 @@ def prune_gradually(config: PruneConfig, subject: Subject, context: Context) -> 
     assert config.finetune is not None
     settings = config.finetune.settings(context.train)
     chosen = choose_weights(subject.module, config.layers, config.keep, "prune")
-    steps = settings.epochs * math.ceil(len(context.data.train) / settings.batch_size)
+    _, steps = settings.steps_for(len(context.data.train))
     growing = GrowingMasks(chosen, config.sparsity, scope_of(config), steps)
     constraints = [*subject.constraints, growing]
     history = finetune(subject.module, config.finetune, context, constraints=constraints, stage="prune")

@@ -232,3 +232,78 @@ def test_tied_copies_do_not_leak():
     twin = copy.deepcopy(module)
     fit(twin, features(), SETTINGS, seed=3)
     assert same(module, mlp())
+
+
+def sgd_like(settings):
+    """One step on everything; AdamW's first step would hide a wrong scale of the gradient, clipping does not."""
+    module = mlp()
+    seen = []
+
+    class Gradients:
+        name = "gradients"
+
+        def before_step(self, module):
+            seen.append({name: p.grad.clone() for name, p in module.named_parameters()})
+
+        def project(self, module):
+            pass
+
+        def violation(self, module):
+            return None
+
+    history = fit(module, features(), settings, seed=3, constraints=[Gradients()])
+    return module, seen, history
+
+
+@pytest.mark.parametrize(("batch_size", "accumulated"), [(32, 2), (5, 13), (64, 1)])
+def test_accumulated_batches_have_the_gradient_of_the_large_batch(batch_size, accumulated):
+    """Up to rounding: parts of unequal length weigh by their examples."""
+    whole = TrainSection(epochs=2, batch_size=batch_size * accumulated, lr=0.01)
+    parts = whole.model_copy(update={"batch_size": batch_size, "accumulate_grad_batches": accumulated})
+    (_, expected, one), (_, found, many) = sgd_like(whole), sgd_like(parts)
+    assert one.steps == many.steps == len(found)
+    assert many.losses == pytest.approx(one.losses, rel=1e-4)
+    for name, gradient in expected[0].items():
+        torch.testing.assert_close(found[0][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_labels_that_do_not_count_weigh_nothing_among_accumulated_batches():
+    """The mean is over the labels that count in the whole step; a part with none of them is left out."""
+    split = features(16)
+    labels = split.labels.copy()
+    labels[np.random.default_rng(0).permutation(16)[:11]] = -100
+    thin = Split(split.inputs, labels)
+    results = []
+    for settings in (
+        TrainSection(epochs=1, batch_size=16),
+        TrainSection(epochs=1, batch_size=2, accumulate_grad_batches=8),
+    ):
+        module = mlp()
+        history = fit(module, thin, settings, seed=3)
+        results.append((history.losses, module))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-5)
+    torch.testing.assert_close(results[0][1].more.weight, results[1][1].more.weight, rtol=1e-4, atol=1e-5)
+
+
+def test_steps_say_how_long_in_place_of_epochs():
+    """The last pass is cut short; a fine-tuning that says epochs has its epochs."""
+    settings = TrainSection(steps=4, batch_size=32)
+    history = fit(mlp(), features(), settings, seed=3)  # 96 examples: 3 steps a pass
+    assert history.steps == 4
+    assert len(history.losses) == 2
+    assert Finetune(epochs=1).settings(settings).steps_for(96) == (3, 3)
+    assert Finetune(steps=5).settings(SETTINGS).steps_for(96) == (3, 5)
+    with pytest.raises(ValueError, match="one of 'epochs' and 'steps'"):
+        TrainSection(steps=4, epochs=2)
+    with pytest.raises(ValueError, match="one of 'epochs' and 'steps'"):
+        Finetune(steps=4, epochs=2)
+
+
+def test_many_answers_lie_in_a_file_and_are_the_same(monkeypatch):
+    """Answers on a large split are mapped, those on a small one are arrays."""
+    module, split = mlp(), features()
+    expected = predict(module, split, 40)[0]
+    monkeypatch.setattr("weighbridge.compress.training.module_quality.MOST_BYTES", 64)
+    found = predict(module, split, 40)[0]
+    assert isinstance(found.base, np.memmap)
+    assert np.array_equal(found, expected)

@@ -52,6 +52,16 @@ def test_holdout_parts_are_disjoint_and_whole():
     assert np.array_equal(held.slices["even"], held.inputs["x"] % 2 == 0)
 
 
+def test_batches_of_a_part_come_from_the_whole_split_without_a_copy_of_the_part():
+    """A training on nine tenths of a mapped data set holds a batch of it."""
+    rest, _ = holdout(split(np.arange(50) % 5), 0.2, 3)
+    inputs, labels = rest.rows(slice(3, 5))
+    assert "whole" not in vars(rest)
+    assert np.array_equal(inputs["x"], rest.inputs["x"][3:5])
+    assert np.array_equal(labels, rest.labels[3:5])
+    assert np.array_equal(rest.take(np.array([0, 9])).labels, rest.labels[[0, 9]])
+
+
 def test_a_holdout_that_empties_a_part_is_refused():
     """Two examples have no tenth."""
     with pytest.raises(InputError, match="leaves a part empty"):
@@ -96,6 +106,7 @@ def test_a_stored_split_is_read_when_it_is_used_and_then_once(tmp_path):
         len(stored)
     write_npz(path, split([0, 1]))
     assert len(stored) == 2
+    path.unlink()  # as replacing it does: what is mapped stays
     path.write_bytes(b"broken")
     assert stored.inputs["x"].tolist() == [0, 1]
     with pytest.raises(InputError, match=r"some\.npz"):

@@ -31,11 +31,13 @@ def test_the_loop_trains_the_baseline_and_its_losses_are_kept(tmp_path):
 
 
 def test_the_loop_of_the_how_to_page_trains(tmp_path, monkeypatch):
-    """As it is printed there."""
-    [block] = [block for block in blocks("own-training") if block.kind == "python"]
-    (tmp_path / "loop_of_the_page.py").write_text(block.text)
+    """As it is printed there, on the data set that is printed there."""
+    data, loop = [block for block in blocks("own-training") if block.kind == "python"]
+    (tmp_path / "loop_of_the_page.py").write_text(loop.text)
+    (tmp_path / "data_of_the_page.py").write_text(data.text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    root = with_train(tmp_path, loop="loop_of_the_page:fit")
+    train = {**TRAIN, "loop": "loop_of_the_page:fit"}
+    root = project(tmp_path, train=train, data={"factory": "data_of_the_page:load"})
     stages.prepare(root)
     stages.train(root)
     lines = (root / "artifacts/trained/training.csv").read_text().splitlines()

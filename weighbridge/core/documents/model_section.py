@@ -56,7 +56,13 @@ class TrainSection(Written):
 
     epochs: int = Field(default=8, ge=0, le=10_000)
     """Passes over the training split; 0: the model is trained already, and its weights are the baseline."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps in all, in place of `epochs`. A stream of unknown length needs it: as many examples are read as
+    these steps take."""
     batch_size: int = Field(default=128, ge=1)
+    """Examples in one pass forward and back."""
+    accumulate_grad_batches: int = Field(default=1, ge=1)
+    """Batches whose gradients make one optimizer step: the effective batch is `batch_size` times this."""
     lr: float = Field(default=1e-3, gt=0, lt=10)
     """Peak learning rate of the one-cycle schedule (Adam)."""
     weight_decay: float = Field(default=0.0, ge=0, lt=1)
@@ -78,6 +84,27 @@ class TrainSection(Written):
     @classmethod
     def _none(cls, values: Any) -> Any:
         return {"epochs": 0} if values == "none" else values
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps is not None and "epochs" in self.model_fields_set:
+            raise ValueError("expected one of 'epochs' and 'steps'")
+        return self
+
+    @property
+    def examples_a_step(self) -> int:
+        """How many examples one optimizer step takes."""
+        return self.batch_size * self.accumulate_grad_batches
+
+    def steps_for(self, examples: int) -> tuple[int, int]:
+        """(optimizer steps in one pass over so many examples, steps in all)."""
+        a_pass = -(-examples // self.examples_a_step)
+        return a_pass, self.steps if self.steps is not None else self.epochs * a_pass
+
+    def passes_for(self, examples: int) -> int:
+        """Passes over so many examples; the last may be cut short by `steps`."""
+        a_pass, steps = self.steps_for(examples)
+        return -(-steps // a_pass)
 
     @property
     def own_loss(self) -> bool:
