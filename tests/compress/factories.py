@@ -1,6 +1,8 @@
 """What a user's project would name in `params.yaml`, right and wrong."""
 
 import random
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -11,50 +13,50 @@ from tests.compress.nets import MLP, features, images
 from weighbridge.data import Data, Split
 
 
-def clouds():
+def clouds() -> Data:
     """Features of three classes, with a slice for each."""
 
-    def sliced(split):
+    def sliced(split: Split) -> Split:
         return Split(split.inputs, split.labels, {f"class-{label}": split.labels == label for label in range(3)})
 
     return Data(train=sliced(features(96, 0)), test=sliced(features(60, 1)))
 
 
-def pictures():
+def pictures() -> Data:
     """Images of three classes."""
     return Data(train=images(96, 0), test=images(60, 1))
 
 
-def one_class_calibration():
+def one_class_calibration() -> Data:
     """A calibration split that knows one class alone."""
     data = clouds()
     return Data(train=data.train, test=data.test, calibration=data.train.take(data.train.labels == 1))
 
 
-def empty_calibration():
+def empty_calibration() -> Data:
     """A calibration split of no examples."""
     data = clouds()
     return Data(train=data.train, test=data.test, calibration=data.train.take(slice(0, 0)))
 
 
-def other_inputs():
+def other_inputs() -> Data:
     """Train and test with inputs of different names."""
     data = clouds()
     return Data(train=data.train, test=Split({"other": data.test.inputs["features"]}, data.test.labels))
 
 
-def eleven_classes():
+def eleven_classes() -> Data:
     """Labels that the model does not have."""
     data = clouds()
     return Data(train=Split(data.train.inputs, np.arange(96) % 11), test=data.test)
 
 
-def no_module():
+def no_module() -> dict[str, int]:
     """Not a model."""
     return {"layers": 3}
 
 
-def narrow():
+def narrow() -> MLP:
     """A smaller student."""
     return MLP(width=12)
 
@@ -62,15 +64,15 @@ def narrow():
 class Divergent(nn.Module):
     """A model whose loss is no number."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.classes = nn.Linear(16, 3)
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self.classes(features) * float("inf") if self.training else self.classes(features)
 
 
-def own_loop(training):
+def own_loop(training: Any) -> None:
     """Plain SGD, as a team's own script would train."""
     order = torch.Generator().manual_seed(training.seed)
     optimizer = torch.optim.SGD(training.module.parameters(), lr=0.05, momentum=0.9)
@@ -87,11 +89,11 @@ def own_loop(training):
         training.progress(epoch, total / len(chosen))
 
 
-def idle_loop(_):
+def idle_loop(_: object) -> None:
     """Trains nothing."""
 
 
-def breaking_loop(training):
+def breaking_loop(training: Any) -> None:
     """Changes weights after the last optimizer step."""
     own_loop(training)
     with torch.no_grad():
@@ -99,7 +101,7 @@ def breaking_loop(training):
             parameter.add_(0.01)
 
 
-def hand_made_loop(training):
+def hand_made_loop(training: Any) -> None:
     """Updates weights without a torch optimizer, and says so."""
     inputs = {name: torch.from_numpy(array) for name, array in training.data.inputs.items()}
     labels = torch.from_numpy(training.data.labels)
@@ -113,29 +115,31 @@ def hand_made_loop(training):
         training.after_step()
 
 
-def failing_loop(_):
+def failing_loop(_: object) -> NoReturn:
     """Raises."""
     raise RuntimeError("out of patience")
 
 
-def own_loss(outputs, labels):
+def own_loss(outputs: Any, labels: torch.Tensor) -> torch.Tensor:
     """Cross entropy that looks twice as hard at the last class."""
     return torch.nn.functional.cross_entropy(outputs, labels, weight=torch.tensor([1.0, 1.0, 2.0]))
 
 
-def no_scalar(outputs, _):
+def no_scalar(outputs: Any, _: object) -> torch.Tensor:
     """Not a loss."""
     return outputs
 
 
-def noise(inputs, labels, generator):
+def noise(
+    inputs: dict[str, torch.Tensor], labels: torch.Tensor, generator: torch.Generator
+) -> tuple[dict[str, Any], Any]:
     """Augmentation by a little noise."""
     return {
         name: tensor + 0.01 * torch.randn(tensor.shape, generator=generator) for name, tensor in inputs.items()
     }, labels
 
 
-def dropped_input(inputs, labels, _):
+def dropped_input(inputs: dict[str, torch.Tensor], labels: torch.Tensor, _: object) -> tuple[dict[str, Any], Any]:
     """Augmentation that loses examples."""
     return {name: tensor[1:] for name, tensor in inputs.items()}, labels
 
@@ -143,14 +147,14 @@ def dropped_input(inputs, labels, _):
 class Augmented(IterableDataset):
     """A stream without an end that draws from every generator there is."""
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
         while True:
             noise = torch.randn(16) + random.random() + np.random.rand()  # noqa: NPY002  # as users do
             label = int(torch.randint(3, ()))
             yield (noise + label).float(), label
 
 
-def streaming():
+def streaming() -> Data:
     """An endless stream to train on, a map-style data set to test on."""
     test = features(60, 1)
     pairs = TensorDataset(torch.from_numpy(test.inputs["features"]), torch.from_numpy(test.labels))

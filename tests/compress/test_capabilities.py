@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,17 +14,18 @@ from weighbridge.compress import capabilities
 from weighbridge.compress.capabilities import describe, mismatches, require
 from weighbridge.compress.export import EXPORTERS, find_target
 from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
+from weighbridge.compress.steps import Step
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.targets import TARGETS
 
 
-def steps(target, *items):
+def steps(target: str | list[str], *items: dict[str, dict[str, Any]]) -> list[Step]:
     """Validated steps for one target or several."""
     return read_steps(RecipeSection(target=target, steps=list(items)), "params.yaml: recipes.r")
 
 
-def test_the_tables_agree():
+def test_the_tables_agree() -> None:
     """Targets and capabilities have the same rows, files and techniques that lower."""
     assert list(EXPORTERS) == list(TARGETS)
     for name, row in TARGETS.items():
@@ -43,14 +46,16 @@ def test_the_tables_agree():
         (["onnxruntime", "litert"], {"pack": {}}, r"target litert"),
     ],
 )  # fmt: skip
-def test_what_a_target_has_no_form_of_is_refused(target, item, reason):
+def test_what_a_target_has_no_form_of_is_refused(
+    target: str | list[str], item: dict[str, dict[str, Any]], reason: str
+) -> None:
     """Naming step, target, and what it can do."""
     with pytest.raises(InputError, match=reason) as refused:
         steps(target, item)
     assert "recipes.r.steps[0]" in str(refused.value)
 
 
-def test_what_a_target_can_do_is_not_refused():
+def test_what_a_target_can_do_is_not_refused() -> None:
     """Options at their defaults ask for nothing; module steps are any target's."""
     steps("onnxruntime", {"share": {}}, {"pack": {}})
     steps(
@@ -61,13 +66,13 @@ def test_what_a_target_can_do_is_not_refused():
     )
 
 
-def without(*names):
+def without(*names: str) -> Callable[..., Any]:
     """`installed` on a machine that lacks some distributions."""
     real = capabilities.installed
     return lambda name: None if name in names else real(name)
 
 
-def test_a_target_that_is_not_installed_names_its_extra(monkeypatch):
+def test_a_target_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """One line, before anything is imported."""
     monkeypatch.setattr(capabilities, "installed", without("litert-torch"))
     with pytest.raises(InputError, match=r"needs litert-torch, which is not installed \(pip install 'weighbridge\[lit"):
@@ -77,7 +82,7 @@ def test_a_target_that_is_not_installed_names_its_extra(monkeypatch):
         find_target("tensorrt")
 
 
-def test_versions_that_do_not_go_together_are_named(monkeypatch):
+def test_versions_that_do_not_go_together_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """By what the converter itself declares; here with a runtime that is too old."""
     assert [mismatches(name) for name in TARGETS] == [[], [], []]
     real = capabilities.installed
@@ -86,7 +91,7 @@ def test_versions_that_do_not_go_together_are_named(monkeypatch):
         require("litert", "here")
 
 
-def test_targets_are_shown(monkeypatch):
+def test_targets_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a table and as JSON; what is missing comes with the command that installs it."""
     rows = json.loads(CliRunner().invoke(app, ["targets", "--json"]).stdout)
     assert [row["target"] for row in rows] == list(TARGETS)
@@ -101,7 +106,7 @@ def test_targets_are_shown(monkeypatch):
     assert "executorch: executorch missing; pip install 'weighbridge[executorch]'" in shown.stdout
 
 
-def test_asking_imports_no_framework():
+def test_asking_imports_no_framework() -> None:
     """`weighbridge targets` answers where nothing is installed; the stages import no other target."""
     script = (
         "import sys\n"

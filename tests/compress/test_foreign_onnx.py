@@ -27,7 +27,7 @@ DIGEST = "sha256:e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215
 
 
 @pytest.fixture(scope="module")
-def classifier(request):
+def classifier(request: pytest.FixtureRequest) -> Graph:
     """The model's file, fetched once from the package (which would pull in OpenCV if it were installed)."""
     folder = request.config.cache.mkdir("rapidocr")
     path = folder / "cls.onnx"
@@ -44,7 +44,7 @@ def classifier(request):
 
 
 @pytest.fixture(scope="module")
-def context():
+def context() -> Context:
     """Drawn lines of strokes, every second one upside down."""
     rng = np.random.default_rng(0)
     labels = np.arange(64) % 2
@@ -70,7 +70,7 @@ def context():
     )
 
 
-def test_it_reads_lines(classifier, context):
+def test_it_reads_lines(classifier: Graph, context: Context) -> None:
     """The drawn lines mean something to the model: it tells most of those that are upside down."""
     answers = run(classifier.proto, context.data.test, "test")[0].argmax(1)
     assert (answers == context.data.test.labels).mean() > 0.8
@@ -79,14 +79,14 @@ def test_it_reads_lines(classifier, context):
 
 
 @pytest.mark.parametrize(("scheme", "share"), [("static-int8", 0.45), ("weight-int8", 0.4), ("fp16", 0.7)])
-def test_it_can_be_quantized(classifier, context, scheme, share):
+def test_it_can_be_quantized(classifier: Graph, context: Context, scheme: str, share: float) -> None:
     """Opset 11, 566 nodes, open sizes, hard swishes: quantized, smaller, and of the same opinion."""
     after, facts = lower(Quantize(scheme=scheme), classifier, context)
     assert facts["same_class"] >= 0.85
     assert len(write(after.proto)) < share * len(write(classifier.proto))
 
 
-def test_it_can_be_shared_and_packed(classifier, context):
+def test_it_can_be_shared_and_packed(classifier: Graph, context: Context) -> None:
     """128 values a weight, packed: a third of the bytes, the same outputs as before packing."""
     shared, _ = share_weights(classifier, 128, "linear", None, [])
     packed, facts = pack(Pack(), shared, context)

@@ -1,6 +1,7 @@
 """Each invariant holds on what is right and is seen to break on what is wrong."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,13 +20,13 @@ from weighbridge.core.errors import InvariantError
 WHERE = "params.yaml: recipes.r.steps[0].prune"
 
 
-def mlp():
+def mlp() -> MLP:
     """A small net with seeded weights."""
     torch.manual_seed(1)
     return MLP()
 
 
-def graph(nodes, weights, opset=21):
+def graph(nodes: list[Any], weights: dict[str, Any], opset: int = 21) -> onnx.ModelProto:
     """A model of (n, 4) → whatever its last node writes."""
     return helper.make_model(
         helper.make_graph(
@@ -43,7 +44,7 @@ def graph(nodes, weights, opset=21):
     )
 
 
-def test_a_step_that_changed_nothing_is_an_error():
+def test_a_step_that_changed_nothing_is_an_error() -> None:
     """The state's digest sees one changed weight, and nothing else passes as a change."""
     module = mlp()
     before = invariants.state_digest(module)
@@ -55,7 +56,7 @@ def test_a_step_that_changed_nothing_is_an_error():
     invariants.changed(before, invariants.state_digest(module), WHERE)
 
 
-def test_weights_that_are_no_numbers_are_seen():
+def test_weights_that_are_no_numbers_are_seen() -> None:
     """NaN in one buffer or parameter is named."""
     module = mlp()
     invariants.finite_weights(module, WHERE)
@@ -66,7 +67,7 @@ def test_weights_that_are_no_numbers_are_seen():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_outputs_that_are_no_numbers_are_counted(bad):
+def test_outputs_that_are_no_numbers_are_counted(bad: float) -> None:
     """NaN and infinities of any sign."""
     output = np.zeros((5, 3), np.float32)
     invariants.finite([output, np.arange(5)], WHERE)
@@ -75,7 +76,7 @@ def test_outputs_that_are_no_numbers_are_counted(bad):
         invariants.finite([output], WHERE)
 
 
-def test_a_broken_mask_is_seen_and_so_is_a_dropped_one():
+def test_a_broken_mask_is_seen_and_so_is_a_dropped_one() -> None:
     """A pruned weight that came back, another shape, a parameter that went, a constraint that a step dropped."""
     module = mlp()
     kept = torch.ones_like(module.more.weight, dtype=torch.bool)
@@ -95,7 +96,7 @@ def test_a_broken_mask_is_seen_and_so_is_a_dropped_one():
 
 
 @pytest.mark.parametrize("name", ["bytes", "gzip", "zstd", "params", "macs"])
-def test_a_size_that_had_to_fall_and_did_not_is_an_error(name):
+def test_a_size_that_had_to_fall_and_did_not_is_an_error(name: str) -> None:
     """Equal is not less."""
     before = Sizes(bytes=10, gzip=10, zstd=10, params=10, macs=10)
     after = before.model_copy(update={key: 9 for key in ("bytes", "gzip", "zstd", "params", "macs") if key != name})
@@ -104,7 +105,7 @@ def test_a_size_that_had_to_fall_and_did_not_is_an_error(name):
     invariants.fell(tuple({"bytes", "gzip"} - {name}), before, after, WHERE)
 
 
-def test_parity_holds_to_the_tolerance_and_not_beyond():
+def test_parity_holds_to_the_tolerance_and_not_beyond() -> None:
     """The difference is on the scale of the largest output, at least one."""
     reference = np.array([[10.0, 0.0], [0.0, 5.0]], np.float32)
     found = parity.parity([reference + 5e-4], [reference], 1e-4, WHERE)
@@ -114,7 +115,7 @@ def test_parity_holds_to_the_tolerance_and_not_beyond():
         parity.parity([reference + 2e-3], [reference], 1e-4, WHERE)
 
 
-def test_parity_of_a_lossy_file_needs_agreement():
+def test_parity_of_a_lossy_file_needs_agreement() -> None:
     """Nine of ten answers at least; another shape, number of outputs or NaN never passes."""
     reference = np.eye(4, dtype=np.float32)
     assert parity.parity([reference * 3], [reference], None, WHERE)["agreement"] == 1.0
@@ -137,7 +138,7 @@ def test_parity_of_a_lossy_file_needs_agreement():
         parity.parity([reference * np.nan], [reference], None, WHERE)
 
 
-def test_agreement_of_a_regression_is_one_less_its_relative_error():
+def test_agreement_of_a_regression_is_one_less_its_relative_error() -> None:
     """A constant answer agrees with nothing."""
     reference = np.linspace(-1, 1, 40, dtype=np.float32)[:, None]
     assert parity.parity([reference], [reference], None, WHERE)["agreement"] == 1.0
@@ -145,7 +146,7 @@ def test_agreement_of_a_regression_is_one_less_its_relative_error():
         parity.parity([np.zeros_like(reference)], [reference], None, WHERE)
 
 
-def test_claims_are_read_off_the_module():
+def test_claims_are_read_off_the_module() -> None:
     """A sparse weight claims its zeros, a shared one its values, others nothing."""
     module = mlp()
     with torch.no_grad():
@@ -158,7 +159,7 @@ def test_claims_are_read_off_the_module():
     }
 
 
-def sparse_file(zeros=6, scale=None):
+def sparse_file(zeros: int = 6, scale: float | None = None) -> onnx.ModelProto:
     """One MatMul whose (4, 4) weight has `zeros` zeros, stored as float or as int8 with a scale per column."""
     weight = np.arange(1, 17, dtype=np.float32)
     weight[:zeros] = 0
@@ -171,7 +172,7 @@ def sparse_file(zeros=6, scale=None):
 
 
 @pytest.mark.parametrize("scale", [None, 0.25])
-def test_zeros_are_found_again_in_the_file_or_missed(scale):
+def test_zeros_are_found_again_in_the_file_or_missed(scale: float | None) -> None:
     """As floats or as integers with a scale; one zero too few is an error."""
     claim = Claim("fc.weight", 16, 6, None)
     kept = invariants.claims_hold([claim], sparse_file(6, scale), WHERE)
@@ -182,14 +183,14 @@ def test_zeros_are_found_again_in_the_file_or_missed(scale):
         invariants.claims_hold([Claim("fc.weight", 99, 6, None)], sparse_file(6, scale), WHERE)
 
 
-def test_two_claims_need_two_weights():
+def test_two_claims_need_two_weights() -> None:
     """One sparse weight in the file cannot stand for two in the module."""
     claim = Claim("fc.weight", 16, 6, None)
     with pytest.raises(InvariantError, match="is not among"):
         invariants.claims_hold([claim, claim], sparse_file(), WHERE)
 
 
-def test_distinct_values_are_counted_after_decoding():
+def test_distinct_values_are_counted_after_decoding() -> None:
     """A codebook of three values is three values; a fourth is too many; a scale per channel is allowed."""
     book = np.array([-1.0, 0.0, 2.0], np.float32)
     codes = (np.arange(16) % 3).reshape(4, 4).astype(np.uint8)
@@ -207,7 +208,7 @@ def test_distinct_values_are_counted_after_decoding():
     assert invariants.claims_hold([claim], graph([product], {"w": by_channel}), WHERE)["shared"] == 1
 
 
-def test_effective_weights_subtract_zero_points():
+def test_effective_weights_subtract_zero_points() -> None:
     """Unsigned integer weights are zero where they equal their zero point."""
     weight = np.full((4, 4), 128, np.uint8)
     weight[0] = 130
@@ -217,7 +218,7 @@ def test_effective_weights_subtract_zero_points():
     assert effective_weights(file)["w"].tolist() == [[2.0] * 4, [0.0] * 4, [0.0] * 4, [0.0] * 4]
 
 
-def test_effective_weights_of_blockwise_products_are_codes_less_their_zero():
+def test_effective_weights_of_blockwise_products_are_codes_less_their_zero() -> None:
     """MatMulNBits stores two codes a byte, lowest first; 8 is zero where no zero point is given."""
     codes = np.full((2, 16), 8, np.uint8)
     codes[0, 3], codes[1, 15] = 10, 1
@@ -232,7 +233,7 @@ def test_effective_weights_of_blockwise_products_are_codes_less_their_zero():
     assert (found[0, 3], found[1, 15], np.count_nonzero(found)) == (2.0, -7.0, 2)
 
 
-def test_both_directions_of_a_recurrent_layer_are_weights_of_their_own():
+def test_both_directions_of_a_recurrent_layer_are_weights_of_their_own() -> None:
     """ONNX stacks them in one tensor, PyTorch has two parameters."""
     rng = np.random.default_rng(0)
     node = helper.make_node("GRU", ["x3", "w", "r"], ["y", ""], hidden_size=2, direction="bidirectional")
@@ -250,7 +251,7 @@ def test_both_directions_of_a_recurrent_layer_are_weights_of_their_own():
     }
 
 
-def test_integers_that_became_floats_again_are_seen():
+def test_integers_that_became_floats_again_are_seen() -> None:
     """A later lowering must leave integer operators in place."""
     integer, floating = sparse_file(scale=0.5), sparse_file()
     assert invariants.integer_nodes(integer) == 1
@@ -260,6 +261,6 @@ def test_integers_that_became_floats_again_are_seen():
         invariants.integers_kept(1, floating, WHERE)
 
 
-def test_models_in_these_tests_are_valid():
+def test_models_in_these_tests_are_valid() -> None:
     """The checker of onnx takes them."""
     onnx.checker.check_model(sparse_file(scale=0.5))

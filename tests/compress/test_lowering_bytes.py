@@ -48,7 +48,7 @@ print(" ".join(sha256_bytes(data) for data in found))
 """
 
 
-def made(seed="1", tool=()):
+def made(seed: str = "1", tool: tuple[str, str, str] = ()) -> list[str]:
     """Digests of the files that one process makes, under an emulator where one is named."""
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
@@ -57,7 +57,7 @@ def made(seed="1", tool=()):
     return done.stdout.split()
 
 
-def test_bytes_do_not_depend_on_the_process():
+def test_bytes_do_not_depend_on_the_process() -> None:
     """Names, orders and temporary folders leave no trace: other hash seeds give the same files."""
     first = made("1")
     assert len(first) == 8
@@ -68,6 +68,6 @@ def test_bytes_do_not_depend_on_the_process():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind; see tests/install-system-packages")
-def test_bytes_do_not_depend_on_the_processor():
+def test_bytes_do_not_depend_on_the_processor() -> None:
     """What lowering makes of one float model here, it makes on a processor with AVX2 alone, as valgrind shows it."""
     assert made(tool=("valgrind", "--tool=none", "--quiet")) == made()

@@ -1,6 +1,7 @@
 """The techniques on real data: motion windows (convolutions over time), spelling (embedding and GRU), digits."""
 
 import copy
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,28 +15,31 @@ from weighbridge.compress.techniques.share import ShareConfig, share
 from weighbridge.compress.training.module_quality import evaluate, quality
 from weighbridge.compress.training.settings import Finetune
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+
 ENOUGH = {"motion": 0.8, "spelling": 0.75, "digits": 0.95}
 """Accuracy of the baselines on their test parts, which shows that there is something to lose."""
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(request):
+def case(request: pytest.FixtureRequest) -> tuple[Any, ...]:
     """Name, trained net, context and test split of one data set."""
     return request.param, *trained(request.param)
 
 
-def accuracy(module, test):
+def accuracy(module: "Module", test: Any) -> float:
     """Top-1 on the test part."""
     return quality(evaluate(module, test), test.labels)
 
 
-def test_baseline_learned(case):
+def test_baseline_learned(case: tuple[Any, ...]) -> None:
     """The baselines are far above chance."""
     name, module, _, test = case
     assert accuracy(module, test) >= ENOUGH[name]
 
 
-def test_three_bits_cost_little(case):
+def test_three_bits_cost_little(case: tuple[Any, ...]) -> None:
     """Eight shared values a tensor, trained for three epochs, cost at most three points."""
     _, module, context, test = case
     config = ShareConfig(bits=3, finetune=Finetune(epochs=3, lr=0.002))
@@ -44,7 +48,7 @@ def test_three_bits_cost_little(case):
     assert accuracy(shared.module, test) >= accuracy(module, test) - 0.03
 
 
-def test_pruned_then_shared(case):
+def test_pruned_then_shared(case: tuple[Any, ...]) -> None:
     """50 % sparsity and 16 values compose, at a cost of at most four points."""
     _, module, context, test = case
     tuned = Finetune(epochs=3, lr=0.002)
@@ -56,7 +60,7 @@ def test_pruned_then_shared(case):
     assert accuracy(shared.module, test) >= accuracy(module, test) - 0.04
 
 
-def test_factorized_to_two_thirds(case):
+def test_factorized_to_two_thirds(case: tuple[Any, ...]) -> None:
     """Two thirds of the parameters, fine-tuned, cost at most four points; recurrent layers are left alone."""
     name, module, context, test = case
     if name == "spelling":
@@ -69,7 +73,7 @@ def test_factorized_to_two_thirds(case):
     assert accuracy(found.module, test) >= accuracy(module, test) - 0.04
 
 
-def test_distilled_beside_its_control(case):
+def test_distilled_beside_its_control(case: tuple[Any, ...]) -> None:
     """A student that starts from its teacher ends near it, and the better of student and control is kept."""
     _, module, context, test = case
     config = DistillConfig(weight=0.7, finetune=Finetune(epochs=2, lr=0.002))

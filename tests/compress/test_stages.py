@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import onnx
@@ -56,14 +58,14 @@ def Net():
 """
 
 
-def in_a_process_of_its_own(root, stage, *arguments):
+def in_a_process_of_its_own(root: Path, stage: str, *arguments: str) -> None:
     """A stage as DVC runs it."""
     command = [Path(sys.executable).with_name("weighbridge"), "stage", stage, *arguments, "--quiet", "--root", root]
     path = str(Path(__file__).parents[2])
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path})
 
 
-def project(root, **sections):
+def project(root: Path, **sections: str | dict[str, Any]) -> Path:
     """Write `params.yaml` for a small project."""
     content = {
         "model": {"name": "tiny", "factory": "tests.compress.nets:MLP"},
@@ -78,7 +80,7 @@ def project(root, **sections):
     return root
 
 
-def run(root, *recipes):
+def run(root: Path, *recipes: str) -> Path:
     """All stages in order."""
     stages.prepare(root)
     stages.train(root)
@@ -88,24 +90,24 @@ def run(root, *recipes):
     return root
 
 
-def files(root):
+def files(root: Path) -> dict[str, Any]:
     """Every file under `artifacts`, by digest."""
     folder = root / "artifacts"
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project after all its stages."""
     return run(project(tmp_path_factory.mktemp("project")), *RECIPES)
 
 
-def manifest(root, name):
+def manifest(root: Path, name: str) -> Manifest:
     """What the stage said of one recipe's artifact."""
     return Manifest.read(root / "artifacts" / "recipes" / name / "onnxruntime" / "manifest.json")
 
 
-def test_stages_write_what_the_pipeline_names(made):
+def test_stages_write_what_the_pipeline_names(made: Path) -> None:
     """And nothing else: no temporary file is left."""
     assert sorted(files(made)) == [
         "baseline/onnxruntime/manifest.json",
@@ -120,7 +122,7 @@ def test_stages_write_what_the_pipeline_names(made):
     ]
 
 
-def test_prepared_data_is_the_factory_s(made):
+def test_prepared_data_is_the_factory_s(made: Path) -> None:
     """Splits with their slices; calibration comes from train, class-balanced; test is untouched."""
     test, chosen = (read_npz(made / "artifacts" / "data" / f"{name}.npz") for name in ("test", "calibration"))
     assert len(test) == 60
@@ -131,7 +133,7 @@ def test_prepared_data_is_the_factory_s(made):
     assert index["splits"]["test"] == {"examples": 60, "digest": test.digest()}
 
 
-def test_manifests_speak_of_their_file_and_its_lineage(made):
+def test_manifests_speak_of_their_file_and_its_lineage(made: Path) -> None:
     """Digest, bytes, recipe verbatim, each step's sizes, and the baseline that it came from."""
     baseline = Manifest.read(made / "artifacts" / "baseline" / "onnxruntime" / "manifest.json")
     assert (baseline.recipe_name, baseline.recipe, baseline.baseline) == ("baseline", {}, None)
@@ -152,7 +154,7 @@ def test_manifests_speak_of_their_file_and_its_lineage(made):
     assert manifest(made, "slim").sizes.bytes < baseline.sizes.bytes
 
 
-def test_manifests_name_every_module_of_the_users_that_was_imported(tmp_path):
+def test_manifests_name_every_module_of_the_users_that_was_imported(tmp_path: Path) -> None:
     """Also one that a function imports, or one by a name made up at run time; not what is installed or does nothing."""
     write = {
         "netof/__init__.py": "",
@@ -176,7 +178,7 @@ def test_manifests_name_every_module_of_the_users_that_was_imported(tmp_path):
         assert found.settings == {"model": {"factory": "netof.net:Net"}, **trained}
 
 
-def test_the_artifacts_still_answer(made):
+def test_the_artifacts_still_answer(made: Path) -> None:
     """Each recipe's file, run as it ships, is far above chance on the test split."""
     test = read_npz(made / "artifacts" / "data" / "test.npz")
     for name in RECIPES:
@@ -185,7 +187,7 @@ def test_the_artifacts_still_answer(made):
         assert np.mean(answers.argmax(1) == test.labels) > 0.6, name
 
 
-def test_no_manifest_names_a_path_or_a_time(made):
+def test_no_manifest_names_a_path_or_a_time(made: Path) -> None:
     """A manifest is a function of its inputs: made elsewhere it is the same."""
     for path in (made / "artifacts").rglob("*.json"):
         assert str(made) not in path.read_text()
@@ -193,7 +195,7 @@ def test_no_manifest_names_a_path_or_a_time(made):
 
 
 @pytest.mark.timeout(300)
-def test_another_process_makes_the_same_bytes(made, tmp_path):
+def test_another_process_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
     """Every file, manifests included, with another hash seed, folder and number of threads."""
     root = project(tmp_path / "elsewhere")
     script = (
@@ -206,7 +208,7 @@ def test_another_process_makes_the_same_bytes(made, tmp_path):
     assert files(root) == files(made)
 
 
-def test_running_a_stage_again_replaces_it_whole(made):
+def test_running_a_stage_again_replaces_it_whole(made: Path) -> None:
     """The same bytes again, and a stray file in the folder is gone."""
     before = files(made)
     stray = made / "artifacts" / "recipes" / "int8" / "stray.txt"
@@ -215,7 +217,7 @@ def test_running_a_stage_again_replaces_it_whole(made):
     assert files(made) == before
 
 
-def test_a_recipe_reads_no_examples_that_it_does_not_need(made, tmp_path):
+def test_a_recipe_reads_no_examples_that_it_does_not_need(made: Path, tmp_path: Path) -> None:
     """Static quantization looks at calibration alone: without the other splits it makes the same bytes."""
     other = tmp_path / "project"
     shutil.copytree(made, other)
@@ -227,11 +229,13 @@ def test_a_recipe_reads_no_examples_that_it_does_not_need(made, tmp_path):
         stages.compress(other, "slim")
 
 
-def test_a_failed_recipe_leaves_the_old_artifact_and_nothing_half_written(made, monkeypatch):
+def test_a_failed_recipe_leaves_the_old_artifact_and_nothing_half_written(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever goes wrong, the folder holds what it held."""
     before = files(made)
 
-    def broken(*_, **__):
+    def broken(*_: object, **__: object) -> NoReturn:
         raise InvariantError("the step changed nothing", where="here")
 
     monkeypatch.setattr(stages, "compose_all", broken)
@@ -245,7 +249,7 @@ def test_a_failed_recipe_leaves_the_old_artifact_and_nothing_half_written(made, 
 
 
 @pytest.fixture
-def failing(made, tmp_path):
+def failing(made: Path, tmp_path: Path) -> Path:
     """The project with one recipe more, which keeps more than it reaches: int8 of no layer at all."""
     shutil.copytree(made, tmp_path / "p")
     content = yaml.safe_load((tmp_path / "p" / "params.yaml").read_text())
@@ -258,7 +262,9 @@ def failing(made, tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "where"), [("none", "recipes.none.steps[0].prune"), ("typo", "recipes.typo.steps[0].quantize: skeme")]
 )
-def test_a_recipe_that_the_model_cannot_take_leaves_its_refusal_in_the_artifact_s_place(failing, recipe, where):
+def test_a_recipe_that_the_model_cannot_take_leaves_its_refusal_in_the_artifact_s_place(
+    failing: Path, recipe: str, where: str
+) -> None:
     """Where the pipeline goes on; by hand it is an error that writes nothing."""
     folder = failing / "artifacts" / "recipes" / recipe
     with pytest.raises(WeighbridgeError) as by_hand:
@@ -271,7 +277,7 @@ def test_a_recipe_that_the_model_cannot_take_leaves_its_refusal_in_the_artifact_
     assert [path.name for path in folder.iterdir()] == [REFUSAL]
 
 
-def test_a_recipe_that_is_right_again_replaces_its_refusal(failing):
+def test_a_recipe_that_is_right_again_replaces_its_refusal(failing: Path) -> None:
     """The folder holds one or the other."""
     stages.compress(failing, "none", keep_going=True)
     content = yaml.safe_load((failing / "params.yaml").read_text())
@@ -290,11 +296,13 @@ def test_a_recipe_that_is_right_again_replaces_its_refusal(failing):
         RuntimeError("a defect"),
     ],
 )
-def test_what_another_run_may_do_better_is_never_recorded_as_a_refusal(made, monkeypatch, error):
+def test_what_another_run_may_do_better_is_never_recorded_as_a_refusal(
+    made: Path, monkeypatch: pytest.MonkeyPatch, error: StateError | InvariantError | RuntimeError
+) -> None:
     """DVC would keep the refusal and not try again."""
     before = files(made)
 
-    def broken(*_, **__):
+    def broken(*_: object, **__: object) -> NoReturn:
         if isinstance(error, WeighbridgeError):
             error.where = error.where.replace("ROOT", str(made))
         raise error
@@ -305,12 +313,14 @@ def test_what_another_run_may_do_better_is_never_recorded_as_a_refusal(made, mon
     assert files(made) == before
 
 
-def test_a_library_that_runs_out_of_memory_is_no_property_of_the_recipe(made, monkeypatch):
+def test_a_library_that_runs_out_of_memory_is_no_property_of_the_recipe(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The allocator's message, as torch gives it on CPU."""
     from weighbridge.compress.recipe import placing
     from weighbridge.compress.recipe import recipe_run as running
 
-    def starved(*_, **__):
+    def starved(*_: object, **__: object) -> NoReturn:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory")
 
     technique = dataclasses.replace(running.TECHNIQUES["quantize"], lower=starved)  # type: ignore[attr-defined]
@@ -320,7 +330,7 @@ def test_a_library_that_runs_out_of_memory_is_no_property_of_the_recipe(made, mo
         stages.compress(made, "int8", keep_going=True)
 
 
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     """An error inside leaves the old content, and no temporary folder."""
     folder = tmp_path / "out"
     with replaced_folder(folder) as new:
@@ -330,7 +340,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["out", "out/a"]
 
 
-def refused(root, stage, *given):
+def refused(root: Path, stage: Callable[..., None] | Callable[..., Refusal | None], *given: str) -> str:
     """The one line that a stage ends with."""
     with pytest.raises(WeighbridgeError) as caught:
         stage(root, *given)
@@ -349,7 +359,7 @@ def refused(root, stage, *given):
         ("tests.compress.factories:other_inputs", "train has the inputs features, test has other"),
     ],
 )
-def test_wrong_data_factories_are_one_line_and_write_nothing(tmp_path, factory, said):
+def test_wrong_data_factories_are_one_line_and_write_nothing(tmp_path: Path, factory: str, said: str) -> None:
     """File and key stand before what is wrong."""
     root = project(tmp_path / "p", data={"factory": factory})
     line = refused(root, stages.prepare)
@@ -368,7 +378,7 @@ def test_wrong_data_factories_are_one_line_and_write_nothing(tmp_path, factory, 
         ("tests.compress.factories:Divergent", "clouds", "training diverged: the loss is nan at epoch 1, step 1 of 36"),
     ],
 )
-def test_wrong_models_are_one_line_and_write_nothing(tmp_path, model, data, said):
+def test_wrong_models_are_one_line_and_write_nothing(tmp_path: Path, model: str, data: str, said: str) -> None:
     """Import, type, shapes, classes, and a loss that is no number."""
     root = project(
         tmp_path / "p", model={"name": "t", "factory": model}, data={"factory": f"tests.compress.factories:{data}"}
@@ -378,7 +388,7 @@ def test_wrong_models_are_one_line_and_write_nothing(tmp_path, model, data, said
     assert not (root / "artifacts" / "baseline").exists()
 
 
-def test_a_stage_without_what_it_needs_says_which_stage_makes_it(tmp_path):
+def test_a_stage_without_what_it_needs_says_which_stage_makes_it(tmp_path: Path) -> None:
     """In the order of the pipeline."""
     root = project(tmp_path / "p")
     assert "the data is not prepared (dvc repro prepare)" in refused(root, stages.train)
@@ -388,7 +398,7 @@ def test_a_stage_without_what_it_needs_says_which_stage_makes_it(tmp_path):
     assert "there is no recipe 'int9' (did you mean 'int8'?)" in refused(root, stages.compress, "int9")
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     """By the tensor's name and shapes; a broken file too."""
     path = tmp_path / "c.safetensors"
     write_checkpoint(path, MLP(width=12))
@@ -401,7 +411,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         read_checkpoint(path, MLP())
 
 
-def test_an_onnx_model_goes_down_the_same_road(made, tmp_path):
+def test_an_onnx_model_goes_down_the_same_road(made: Path, tmp_path: Path) -> None:
     """No training: an empty checkpoint; the baseline is the given file as it ships; lowering steps work on it."""
     source = tmp_path / "given.onnx"
     source.write_bytes((made / "artifacts" / "baseline" / "onnxruntime" / "model.onnx").read_bytes())
@@ -414,14 +424,14 @@ def test_an_onnx_model_goes_down_the_same_road(made, tmp_path):
     assert "prune needs the PyTorch module, but the model is an ONNX file" in refused(root, stages.compress, "slim")
 
 
-def test_a_teacher_in_finetuning_is_part_of_the_lineage(made):
+def test_a_teacher_in_finetuning_is_part_of_the_lineage(made: Path) -> None:
     """The manifest pins the teacher's digest, and holds the control beside the student."""
     tutored = manifest(made, "tutored")
     assert tutored.teacher == tutored.baseline == tutored.steps[0].facts["teacher"]
     assert set(tutored.steps[0].facts["validation"]) == {"teacher", "student", "control", "examples"}
 
 
-def test_weights_that_an_exporter_wrote_as_constant_nodes_are_weights(made, tmp_path):
+def test_weights_that_an_exporter_wrote_as_constant_nodes_are_weights(made: Path, tmp_path: Path) -> None:
     """Some converters write no initializers: the given model is brought into the finished form before any step."""
     proto = load_model(made / "artifacts" / "baseline" / "onnxruntime" / "model.onnx")
     constants = [
@@ -443,7 +453,7 @@ def test_weights_that_an_exporter_wrote_as_constant_nodes_are_weights(made, tmp_
     assert manifest(root, "shared").sizes.bytes < baseline.sizes.bytes
 
 
-def test_an_onnx_model_must_fit_the_data(made, tmp_path):
+def test_an_onnx_model_must_fit_the_data(made: Path, tmp_path: Path) -> None:
     """Its inputs are named as the data's; a corrupt file is refused."""
     proto = load_model(made / "artifacts" / "baseline" / "onnxruntime" / "model.onnx")
     proto.graph.input[0].name = "other"
@@ -456,7 +466,7 @@ def test_an_onnx_model_must_fit_the_data(made, tmp_path):
     assert "given.onnx: is not a readable ONNX model" in refused(root, stages.baseline)
 
 
-def test_teachers_are_the_baseline_or_an_artifact_by_its_digest(made):
+def test_teachers_are_the_baseline_or_an_artifact_by_its_digest(made: Path) -> None:
     """Anything else is refused; an ONNX teacher answers as its file does."""
     teachers = Teachers(Project(made), "onnxruntime")
     test = read_npz(made / "artifacts" / "data" / "test.npz")
@@ -474,7 +484,7 @@ def test_teachers_are_the_baseline_or_an_artifact_by_its_digest(made):
         OnnxTeacher(data, "t.onnx")(other=test.inputs)
 
 
-def test_explain_shows_each_step_without_training_or_writing(made):
+def test_explain_shows_each_step_without_training_or_writing(made: Path) -> None:
     """Rows by step and layer, the file's own line after each step, and the same before as the step before's after."""
     before = files(made)
     rows = explain(made, "slim")
@@ -491,7 +501,7 @@ def test_explain_shows_each_step_without_training_or_writing(made):
     assert 0 < packed["classes"] < packed["hidden"] < packed["(file)"]
 
 
-def test_explain_gives_each_layer_its_own_bytes():
+def test_explain_gives_each_layer_its_own_bytes() -> None:
     """Names that begin alike are of different weights."""
     weights = {"w1": 16, "w11": 64}
     nodes = [helper.make_node("MatMul", [a, w], [b]) for a, w, b in (("x", "w1", "h"), ("h", "w11", "y"))]
@@ -512,7 +522,7 @@ def test_explain_gives_each_layer_its_own_bytes():
     assert 16 * 64 < after["w11"] < 16 * 64 + 400
 
 
-def test_explain_says_which_macs_are_unknown():
+def test_explain_says_which_macs_are_unknown() -> None:
     """A convolution over images of any size costs nobody knows what, not nothing; the product behind it is counted."""
     rng = np.random.default_rng(0)
     values = {"c": rng.normal(size=(16, 1, 3, 3)), "w": rng.normal(size=(16, 8))}
@@ -536,7 +546,7 @@ def test_explain_says_which_macs_are_unknown():
     assert {row["layer"]: row["macs"] for row in rows} == {"c": "unknown", "w": 128, "(file)": "unknown"}
 
 
-def test_explain_needs_no_earlier_stage(tmp_path):
+def test_explain_needs_no_earlier_stage(tmp_path: Path) -> None:
     """A newcomer can ask before anything was prepared or trained."""
     rows = explain(project(tmp_path / "p"), "int8")
     assert [row["layer"] for row in rows] == ["hidden", "more", "classes", "(file)"]
@@ -544,7 +554,9 @@ def test_explain_needs_no_earlier_stage(tmp_path):
     assert not (tmp_path / "p" / "artifacts").exists()
 
 
-def test_prepare_reads_a_data_set_that_streams_as_it_reads_arrays(tmp_path, monkeypatch):
+def test_prepare_reads_a_data_set_that_streams_as_it_reads_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stream of unknown length gives the examples of `train.steps` steps, the same ones each time."""
     project(
         tmp_path,

@@ -1,15 +1,20 @@
 """Export: parity on every kind of model, a free batch, nothing of the machine in the bytes, and clear refusals."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from tests.compress.nets import KINDS, Residual, build, features, images, sequences
 from weighbridge.compress.export import EXPORTERS, find_target
 from weighbridge.compress.graph.names import concise
+from weighbridge.compress.steps import Context
 from weighbridge.compress.training.module_quality import predict
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_file import parse_model, serialize, signature
@@ -19,13 +24,13 @@ TARGET = EXPORTERS["onnxruntime"]
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def exported(request):
+def exported(request: pytest.FixtureRequest) -> tuple[Any, nn.Module, Context, Any]:
     """Kind, module, context and graph."""
     module, context = build(request.param)
     return request.param, module, context, TARGET.export(module, context.data.train)
 
 
-def test_the_file_answers_as_the_module_on_any_batch(exported):
+def test_the_file_answers_as_the_module_on_any_batch(exported: tuple[Any, nn.Module, Context, Any]) -> None:
     """One example, several, and a number that no batch size divides."""
     _, module, context, graph = exported
     data = TARGET.write(graph.proto)
@@ -35,7 +40,7 @@ def test_the_file_answers_as_the_module_on_any_batch(exported):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_the_file_names_inputs_outputs_and_nothing_else(exported):
+def test_the_file_names_inputs_outputs_and_nothing_else(exported: tuple[Any, nn.Module, Context, Any]) -> None:
     """Inputs as the data's arrays; short names, no metadata, no default attribute, no path of this machine inside."""
     _, _, context, graph = exported
     data = TARGET.write(graph.proto)
@@ -52,7 +57,7 @@ def test_the_file_names_inputs_outputs_and_nothing_else(exported):
     onnx.checker.check_model(proto)
 
 
-def test_initializers_lead_back_to_parameters(exported):
+def test_initializers_lead_back_to_parameters(exported: tuple[Any, nn.Module, Context, Any]) -> None:
     """Every matrix and kernel is found, transposed and reordered ones too."""
     kind, module, _, graph = exported
     named = {name for name, tensor in module.named_parameters() if tensor.ndim >= 2}
@@ -61,7 +66,7 @@ def test_initializers_lead_back_to_parameters(exported):
     assert named <= set(graph.notes["parameters"].values())
 
 
-def test_nodes_are_named_after_layers():
+def test_nodes_are_named_after_layers() -> None:
     """Normalisation is folded, and the node keeps its layer's name."""
     module, context = build("residual")
     graph = TARGET.export(module, context.data.train)
@@ -73,7 +78,7 @@ def test_nodes_are_named_after_layers():
     assert len({node.name for node in graph.proto.graph.node}) == len(graph.proto.graph.node)
 
 
-def test_exporting_twice_gives_the_same_bytes_and_does_not_change_the_module():
+def test_exporting_twice_gives_the_same_bytes_and_does_not_change_the_module() -> None:
     """Deterministic, and a module in training mode is so afterwards."""
     module, context = build("mlp")
     module.train()
@@ -85,16 +90,16 @@ def test_exporting_twice_gives_the_same_bytes_and_does_not_change_the_module():
 class Several(nn.Module):
     """Two inputs, one of integers, and two outputs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.words, self.mix = nn.Embedding(5, 4), nn.Linear(8, 3)
 
-    def forward(self, number, word):
+    def forward(self, number: torch.Tensor, word: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         joined = torch.cat([number, self.words(word).mean(1)], 1)
         return self.mix(joined), joined.sum(1)
 
 
-def test_several_inputs_and_outputs_keep_their_order():
+def test_several_inputs_and_outputs_keep_their_order() -> None:
     """By the data's names; outputs are numbered."""
     rng = np.random.default_rng(0)
     inputs = {"word": rng.integers(0, 5, (6, 7)), "number": rng.normal(size=(6, 4)).astype(np.float32)}
@@ -110,25 +115,25 @@ def test_several_inputs_and_outputs_keep_their_order():
 class Eigenvalues(nn.Module):
     """An operator that ONNX does not have, inside a layer."""
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         return torch.linalg.eigvals(features[:, :, None] * features[:, None, :]).real[:, :3]
 
 
 class Branch(nn.Module):
     """Python control flow on a tensor's value."""
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features[:, :3] if features.sum() > 0 else -features[:, :3]
 
 
 class Fixed(nn.Module):
     """A batch dimension that gets lost."""
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features[:2, :3].reshape(2, 3)
 
 
-def test_an_operator_without_onnx_form_is_named_with_its_layer():
+def test_an_operator_without_onnx_form_is_named_with_its_layer() -> None:
     """One line with operator, layer and what to do."""
     module = nn.Sequential()
     module.add_module("spectrum", Eigenvalues())
@@ -140,7 +145,7 @@ def test_an_operator_without_onnx_form_is_named_with_its_layer():
     )
 
 
-def test_control_flow_on_values_and_fixed_batches_are_refused(capfd):
+def test_control_flow_on_values_and_fixed_batches_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
     """With the line of code where it can be told, and without a page of output."""
     with pytest.raises(InputError, match="cannot be traced for export") as caught:
         TARGET.export(Branch(), features())
@@ -150,7 +155,7 @@ def test_control_flow_on_values_and_fixed_batches_are_refused(capfd):
         TARGET.export(Fixed(), features())
 
 
-def test_a_file_that_the_runtime_refuses_is_an_error():
+def test_a_file_that_the_runtime_refuses_is_an_error() -> None:
     """Garbage and wrong inputs end in one clear error."""
     with pytest.raises(InvariantError, match="onnxruntime does not run the artifact"):
         TARGET.run(b"not a model", features().inputs)
@@ -160,7 +165,7 @@ def test_a_file_that_the_runtime_refuses_is_an_error():
         TARGET.run(data, {"features": np.zeros((3, 5), np.float32)})
 
 
-def test_an_unknown_target_lists_those_that_are_there():
+def test_an_unknown_target_lists_those_that_are_there() -> None:
     """By name."""
     assert find_target("onnxruntime") is TARGET
     known = r"\(targets: onnxruntime, litert, executorch\)"
@@ -168,7 +173,9 @@ def test_an_unknown_target_lists_those_that_are_there():
         find_target("tensorrt")
 
 
-def tiny(nodes, weights, outputs=("y",), opset=21):
+def tiny(
+    nodes: list[Any], weights: dict[str, NDArray[Any]], outputs: Sequence[str] = ("y",), opset: int = 21
+) -> onnx.ModelProto:
     """A model of x (2, 3) → outputs."""
     value = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, "m"]) for name in outputs]
@@ -177,7 +184,7 @@ def tiny(nodes, weights, outputs=("y",), opset=21):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
-def test_concise_drops_what_is_unused_or_default():
+def test_concise_drops_what_is_unused_or_default() -> None:
     """An unused weight and attributes at their defaults go, others stay; the meaning is the same."""
     nodes = [
         helper.make_node("Gemm", ["x", "weight"], ["hidden"], name="a node", alpha=1.0, beta=1.0, transB=1),
@@ -194,7 +201,7 @@ def test_concise_drops_what_is_unused_or_default():
     assert serialize(concise(after)) == serialize(after)
 
 
-def test_renaming_never_collides_with_inputs_and_outputs():
+def test_renaming_never_collides_with_inputs_and_outputs() -> None:
     """A port that is called `a` keeps its name, and nothing else gets it."""
     nodes = [
         helper.make_node("Relu", ["x"], ["first"]),
@@ -208,7 +215,7 @@ def test_renaming_never_collides_with_inputs_and_outputs():
     onnx.checker.check_model(parse_model(serialize(after), "tiny"))
 
 
-def test_subgraphs_are_renamed_with_the_values_around_them():
+def test_subgraphs_are_renamed_with_the_values_around_them() -> None:
     """A branch reads values of the graph that it stands in."""
     branch = helper.make_graph(
         [helper.make_node("Mul", ["hidden", "hidden"], ["inner"])],
@@ -232,7 +239,7 @@ def test_subgraphs_are_renamed_with_the_values_around_them():
     np.testing.assert_array_equal(ours, feeds["x"] ** 2)
 
 
-def test_kernel_shapes_that_follow_from_the_weight_are_left_out():
+def test_kernel_shapes_that_follow_from_the_weight_are_left_out() -> None:
     """A convolution without `kernel_shape` computes the same."""
     module = Residual().eval()
     data = TARGET.write(TARGET.export(module, images()).proto)
@@ -242,7 +249,7 @@ def test_kernel_shapes_that_follow_from_the_weight_are_left_out():
     np.testing.assert_allclose(TARGET.run(data, images().inputs)[0], predict(module, images())[0], atol=1e-5)
 
 
-def test_sequences_are_exported_with_their_own_name():
+def test_sequences_are_exported_with_their_own_name() -> None:
     """The input is called as in the data, not `x`."""
     module, context = build("recurrent")
     assert context.data.train.inputs.keys() == sequences().inputs.keys()

@@ -1,5 +1,7 @@
 """The pipeline's stages with several targets: a folder for each, with a manifest that the gate can read."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -15,7 +17,7 @@ FILES = {"onnxruntime": "model.onnx", "litert": "model.tflite", "executorch": "m
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project after its stages, its one recipe for three targets."""
     root = tmp_path_factory.mktemp("project")
     content = {
@@ -40,7 +42,7 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_each_target_has_its_file_its_manifest_and_its_baseline(made, name):
+def test_each_target_has_its_file_its_manifest_and_its_baseline(made: Path, name: str) -> None:
     """What was compressed, from what, with which converters, and how it answers beside the others."""
     folder = made / "artifacts" / "recipes" / "int8" / name
     manifest = Manifest.read(folder / "manifest.json")
@@ -56,7 +58,7 @@ def test_each_target_has_its_file_its_manifest_and_its_baseline(made, name):
     assert library in manifest.environment
 
 
-def test_files_can_be_read_without_their_runtime(made):
+def test_files_can_be_read_without_their_runtime(made: Path) -> None:
     """Names and shapes, as the gate takes them: from the file, or from the manifest where the file has none."""
     folder = made / "artifacts" / "recipes" / "int8"
     lite = tflite_file.signature((folder / "litert" / "model.tflite").read_bytes(), "model.tflite")
@@ -69,14 +71,14 @@ def test_files_can_be_read_without_their_runtime(made):
         assert [(port.name, port.dtype, port.shape) for port in found.outputs] == [("output", "float32", (1, 3))]
 
 
-def test_a_recipe_that_one_target_cannot_do_writes_nothing(made):
+def test_a_recipe_that_one_target_cannot_do_writes_nothing(made: Path) -> None:
     """Not even for those that could."""
     with pytest.raises(InputError, match=r"recipes\.packed\.steps\[1\]\.pack: pack has no form .* target litert"):
         stages.compress(made, "packed")
     assert not (made / "artifacts" / "recipes" / "packed").exists()
 
 
-def test_a_target_that_fails_writes_nothing(made, monkeypatch):
+def test_a_target_that_fails_writes_nothing(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last of three: the first two files do not stay behind either."""
     from weighbridge.compress.export import executorch
 
@@ -88,7 +90,7 @@ def test_a_target_that_fails_writes_nothing(made, monkeypatch):
     assert after == before
 
 
-def test_a_recipe_for_another_target_is_explained(made):
+def test_a_recipe_for_another_target_is_explained(made: Path) -> None:
     """By layer where a step acts on the module; in the file's own row where it acts on the file."""
     rows = explain(made, "half")
     assert {row["layer"] for row in rows if row["step"] == "1 prune"} >= {"stem.weight", "classes.weight", "(file)"}

@@ -8,7 +8,7 @@ from weighbridge.compress.graph.constants import effective_weights
 
 
 @pytest.mark.parametrize("transposed", [0, 1])
-def test_zero_points_of_a_fused_product_go_by_its_outputs(transposed):
+def test_zero_points_of_a_fused_product_go_by_its_outputs(transposed: int) -> None:
     """QGemm's channels are its outputs: rows of a transposed weight, columns of one that is not."""
     stored = np.arange(12, dtype=np.int8).reshape(3, 4)
     zero = np.arange(3 if transposed else 4, dtype=np.int8)

@@ -1,13 +1,14 @@
 """A model whose weights are mapped from a file answers as one that is held in memory."""
 
 import numpy as np
+import pytest
 from onnx import helper, numpy_helper
 
 from weighbridge.compress.graph import sessions
 from weighbridge.data import Split
 
 
-def test_mapped_weights_give_the_same_answers(monkeypatch):
+def test_mapped_weights_give_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the bit, and the file is gone afterwards."""
     rng = np.random.default_rng(3)
     weight = numpy_helper.from_array(rng.standard_normal((256, 256)).astype(np.float32), "w")

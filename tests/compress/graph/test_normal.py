@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from weighbridge.compress.export.onnxruntime import run as run_file
@@ -28,15 +31,23 @@ FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
 LOWEST = np.finfo(np.float32).min
 
 
-def port(name, shape, kind=FLOAT):
+def port(name: str, shape: list[str | int] | None, kind: Any = FLOAT) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def stored(**arrays):
+def stored(**arrays: onnx.ModelProto | np.float32 | NDArray[np.float32] | NDArray[np.int32]) -> list[TensorProto]:
     return [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()]
 
 
-def model(nodes, inputs, outputs, weights, opset=17, ir=8, **options):
+def model(
+    nodes: list[Any],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[Any],
+    weights: list[Any],
+    opset: int | list[onnx.ValueInfoProto] = 17,
+    ir: int | list[onnx.ValueInfoProto] = 8,
+    **options: int | list[Any],
+) -> Any:
     """A checked file, as it comes from disk."""
     graph = helper.make_graph(nodes, "g", inputs, outputs, weights, sparse_initializer=options.get("sparse", ()))
     imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(name, 1) for name in options.get("domains", ()))]
@@ -44,11 +55,11 @@ def model(nodes, inputs, outputs, weights, opset=17, ir=8, **options):
     return parse_model(proto.SerializeToString(), "test")
 
 
-def normal(*shape, seed=0, scale=4.0, kind=np.float32):
+def normal(*shape: int, seed: int = 0, scale: float = 4.0, kind: type[np.float32] = np.float32) -> onnx.ModelProto:
     return (np.random.default_rng(seed).normal(size=shape) / scale).astype(kind)
 
 
-def context(labels=None, **inputs):
+def context(labels: Any = None, **inputs: onnx.ModelProto | NDArray[np.int64]) -> Context:
     count = len(next(iter(inputs.values())))
     split = Split(inputs, np.arange(count) % 3 if labels is None else labels)
     return Context(
@@ -62,12 +73,12 @@ def context(labels=None, **inputs):
 
 
 @pytest.fixture
-def rows():
+def rows() -> Context:
     """Feature rows (128, 16)."""
     return context(x=normal(128, 16, scale=1.0, seed=9))
 
 
-def perceptron(weights, kind=FLOAT, **options):
+def perceptron(weights: list[Any], kind: Any = FLOAT, **options: int | list[Any]) -> Any:
     nodes = [
         helper.make_node("MatMul", ["x", "W1"], ["a"], name="one"),
         helper.make_node("Relu", ["a"], ["b"]),
@@ -79,7 +90,9 @@ def perceptron(weights, kind=FLOAT, **options):
 W1, W2 = normal(16, 32, seed=1), normal(32, 6, seed=2)
 
 
-def quantized(scheme, proto, given, **options):
+def quantized(
+    scheme: str, proto: Any, given: Context, **options: str | int | list[str]
+) -> tuple[Any, dict[str, float], dict[str, Any]]:
     """The file of one scheme, and how it answers beside the given one."""
     graph, facts = lower(Quantize(scheme=scheme, **options), Graph(finished(entered(proto))), given)
     before, after = (
@@ -92,7 +105,7 @@ SCHEMES = ("fp16", "static-int8", "dynamic-int8", "weight-int8", "weight-int4", 
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_weights_among_the_inputs_are_weights(scheme, rows):
+def test_weights_among_the_inputs_are_weights(scheme: str, rows: Context) -> None:
     """A file of IR version 3 lists its weights as inputs: what comes out has the data's input alone."""
     proto = perceptron(stored(W1=W1, W2=W2), opset=11, ir=3)
     proto.graph.input.extend([port("W1", [16, 32]), port("W2", [32, 6])])
@@ -104,7 +117,7 @@ def test_weights_among_the_inputs_are_weights(scheme, rows):
 
 
 @pytest.mark.parametrize("scheme", ["fp16", "static-int8", "dynamic-int8", "weight-int8"])
-def test_a_sparse_initializer_is_written_out(scheme, rows):
+def test_a_sparse_initializer_is_written_out(scheme: str, rows: Context) -> None:
     """Flat and coordinate indices alike become the dense weight, which every scheme then sees."""
     kept = np.abs(W1) > 0.2
     values = numpy_helper.from_array(W1[kept], "W1")
@@ -119,10 +132,10 @@ def test_a_sparse_initializer_is_written_out(scheme, rows):
     assert found["same_class"] > 0.95
 
 
-def branching(weights):
+def branching(weights: list[onnx.ModelProto]) -> Any:
     """Two branches of one If, each with a weight of its own under the same name."""
 
-    def branch(name, value):
+    def branch(name: str, value: Any) -> onnx.GraphProto:
         nodes = [helper.make_node("MatMul", ["x", "W"], [f"{name}/y"], name=f"{name}/product")]
         return helper.make_graph(nodes, name, [], [port(f"{name}/y", None)], stored(W=value))
 
@@ -138,7 +151,7 @@ def branching(weights):
 
 
 @pytest.mark.parametrize("scheme", ["fp16", "weight-int8", "weight-int4"])
-def test_weights_in_branches_are_compressed(scheme, rows):
+def test_weights_in_branches_are_compressed(scheme: str, rows: Context) -> None:
     """Both branches' weights are reached, though they have one name."""
     proto = branching([normal(16, 6, seed=3), normal(16, 6, seed=4)])
     made, found, facts = quantized(scheme, proto, rows)
@@ -148,14 +161,14 @@ def test_weights_in_branches_are_compressed(scheme, rows):
 
 
 @pytest.mark.parametrize("scheme", ["static-int8", "dynamic-int8"])
-def test_an_integer_scheme_says_that_a_layer_lies_in_a_branch(scheme, rows):
+def test_an_integer_scheme_says_that_a_layer_lies_in_a_branch(scheme: str, rows: Context) -> None:
     """The runtime's quantizer does not enter branches: reason, layer and a way out."""
     proto = branching([W2[:16], W2[16:]])
     with pytest.raises(InputError, match=r"layer W.* lies inside If 'choice'.*weight-int8"):
         lower(Quantize(scheme=scheme), Graph(finished(proto)), rows)
 
 
-def test_sharing_and_packing_reach_into_branches(rows):
+def test_sharing_and_packing_reach_into_branches(rows: Context) -> None:
     """A codebook for each branch's weight, stored as codes."""
     proto = branching([normal(16, 6, seed=3), normal(16, 6, seed=4)])
     shared, facts = share_weights(Graph(finished(proto)), 4, "linear", None, [])
@@ -167,7 +180,7 @@ def test_sharing_and_packing_reach_into_branches(rows):
         pack(Pack(), Graph(finished(proto)), rows)
 
 
-def test_weights_in_local_functions_are_compressed(rows):
+def test_weights_in_local_functions_are_compressed(rows: Context) -> None:
     """A function's own constants are the model's weights."""
     body = [
         helper.make_node("Constant", [], ["W"], value=numpy_helper.from_array(W1)),
@@ -187,7 +200,7 @@ def test_weights_in_local_functions_are_compressed(rows):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_float64_is_compressed_as_float32(scheme, rows):
+def test_float64_is_compressed_as_float32(scheme: str, rows: Context) -> None:
     """Inputs and outputs stay float64; what computes is float32 or smaller."""
     proto = perceptron(stored(W1=W1.astype(float), W2=W2.astype(float)), DOUBLE)
     wide = context(x=rows.data.calibration.inputs["x"].astype(float))
@@ -197,14 +210,14 @@ def test_float64_is_compressed_as_float32(scheme, rows):
     assert found["same_class"] > (0.8 if scheme == "weight-int4" else 0.95)
 
 
-def test_a_float64_weight_beyond_float32_is_refused_by_name(rows):
+def test_a_float64_weight_beyond_float32_is_refused_by_name(rows: Context) -> None:
     """Nothing becomes infinite in silence."""
     proto = perceptron(stored(W1=W1.astype(float) * 1e60, W2=W2.astype(float)), DOUBLE)
     with pytest.raises(InputError, match="W1 is float64 and has values beyond float32"):
         lower(Quantize(scheme="weight-int8"), Graph(finished(proto)), rows)
 
 
-def test_bfloat16_weights_stay_as_small_as_they_came(rows):
+def test_bfloat16_weights_stay_as_small_as_they_came(rows: Context) -> None:
     """The runtime computes in bfloat16 on no CPU: a Cast widens the weights at load, exactly, and the file runs."""
     halves = [helper.make_tensor(name, TensorProto.BFLOAT16, value.shape, value.ravel()) for name, value in
               (("W1", W1), ("W2", W2))]  # fmt: skip
@@ -228,7 +241,7 @@ def test_bfloat16_weights_stay_as_small_as_they_came(rows):
     assert signature(entered(proto)).inputs[0].dtype == "bfloat16"
 
 
-def test_float16_files_can_be_quantized_to_integers(rows):
+def test_float16_files_can_be_quantized_to_integers(rows: Context) -> None:
     """A file in half precision has weights too; asking for half precision again names the reason."""
     half = perceptron(stored(W1=W1.astype(np.float16), W2=W2.astype(np.float16)), TensorProto.FLOAT16)
     given = context(x=rows.data.calibration.inputs["x"].astype(np.float16))
@@ -239,7 +252,7 @@ def test_float16_files_can_be_quantized_to_integers(rows):
         lower(Quantize(scheme="fp16"), Graph(finished(half)), given)
 
 
-def test_zipmap_is_unwrapped(rows):
+def test_zipmap_is_unwrapped(rows: Context) -> None:
     """A sequence of maps becomes the tensor inside; labels are compared as labels."""
     nodes = [
         helper.make_node("MatMul", ["x", "W1"], ["a"], name="one"),
@@ -262,7 +275,7 @@ def test_zipmap_is_unwrapped(rows):
 
 
 @pytest.mark.parametrize("least", [13, 21])
-def test_operators_of_the_runtime_survive_a_newer_opset(least, rows):
+def test_operators_of_the_runtime_survive_a_newer_opset(least: int, rows: Context) -> None:
     """com.microsoft has no opset of its own to convert: its nodes stay as they are."""
     nodes = [
         helper.make_node("FusedMatMul", ["x", "W1"], ["a"], domain="com.microsoft", alpha=0.5),
@@ -278,7 +291,7 @@ def test_operators_of_the_runtime_survive_a_newer_opset(least, rows):
     assert quantized("static-int8", proto, rows)[1]["same_class"] > 0.95
 
 
-def test_a_skipped_output_is_no_value(rows):
+def test_a_skipped_output_is_no_value(rows: Context) -> None:
     """Two nodes that leave out an output do not wait for each other."""
     weights = stored(W=normal(1, 64, 16, seed=1), R=normal(1, 64, 16, seed=2), W2=W2[:16])
     nodes = [
@@ -291,7 +304,7 @@ def test_a_skipped_output_is_no_value(rows):
     assert quantized("weight-int8", proto, rows)[1]["same_class"] > 0.95
 
 
-def tied():
+def tied() -> tuple[Any, Context]:
     """One matrix as an embedding, transposed with a factor, and as it is."""
     matrix = normal(32, 32, seed=5)
     nodes = [
@@ -309,7 +322,7 @@ def tied():
 
 
 @pytest.mark.parametrize("scheme", ["static-int8", "dynamic-int8", "weight-int8", "fp16"])
-def test_each_reader_of_a_tied_weight_gets_what_it_needs(scheme):
+def test_each_reader_of_a_tied_weight_gets_what_it_needs(scheme: str) -> None:
     """Along rows, along columns and as an embedding: eight bits lose no more than without the tie."""
     proto, given = tied()
     _, found, facts = quantized(scheme, proto, given)
@@ -317,7 +330,7 @@ def test_each_reader_of_a_tied_weight_gets_what_it_needs(scheme):
     assert found["same_class"] > 0.95
 
 
-def test_keep_names_a_tied_weight_once():
+def test_keep_names_a_tied_weight_once() -> None:
     """`keep: [E]` keeps every reader, `keep: [up]` one of them."""
     proto, given = tied()
     assert quantized("static-int8", proto, given, keep=["E"])[2]["layers"] == ["W2"]
@@ -327,7 +340,7 @@ def test_keep_names_a_tied_weight_once():
     assert len(left) == 1
 
 
-def test_two_products_with_one_weight_keep_their_own_factors():
+def test_two_products_with_one_weight_keep_their_own_factors() -> None:
     """Rewritten as MatMul, a transposed reader with a factor and a plain one do not become the same."""
     proto, given = tied()
     split = given.data.calibration
@@ -335,7 +348,7 @@ def test_two_products_with_one_weight_keep_their_own_factors():
     assert np.allclose(run(after, split, "t")[0], run(proto, split, "t")[0], atol=1e-4)
 
 
-def masked(lowest, *, mask_is_read_elsewhere=False):
+def masked(lowest: float | np.float32, *, mask_is_read_elsewhere: bool = False) -> tuple[Any, Context]:
     """Attention over 8 positions with an additive causal mask."""
     mask = np.triu(np.full((8, 8), lowest, np.float32), 1)
     nodes = [
@@ -360,14 +373,14 @@ def masked(lowest, *, mask_is_read_elsewhere=False):
 
 @pytest.mark.parametrize("scheme", ["fp16", "static-int8", "weight-int8"])
 @pytest.mark.parametrize("lowest", [LOWEST, -1e9, -np.inf])
-def test_an_attention_mask_costs_no_answers(scheme, lowest):
+def test_an_attention_mask_costs_no_answers(scheme: str, lowest: float | np.float32) -> None:
     """The lowest float32 is beyond float16, and in the range of an 8-bit tensor it would leave nothing else."""
     proto, given = masked(lowest)
     options = {"calibration": "entropy"} if scheme == "static-int8" else {}
     assert quantized(scheme, proto, given, **options)[1]["same_class"] > 0.95
 
 
-def test_only_masks_saturate():
+def test_only_masks_saturate() -> None:
     """A constant that something else reads too is a weight, and keeps its values."""
     proto, _ = masked(LOWEST)
     assert [node.op_type for node in masks(proto.graph)["mask"]] == ["Add", "Softmax"]
@@ -379,7 +392,7 @@ def test_only_masks_saturate():
         lower(Quantize(scheme="fp16"), Graph(finished(other)), given)
 
 
-def test_keep_is_honoured_where_float16_cannot_hold_a_weight(rows):
+def test_keep_is_honoured_where_float16_cannot_hold_a_weight(rows: Context) -> None:
     """A layer beyond float16 is refused by name; kept, it and what reads its large values stay in float32."""
     nodes = [
         helper.make_node("MatMul", ["x", "W1"], ["a"], name="one"),
@@ -399,7 +412,7 @@ def test_keep_is_honoured_where_float16_cannot_hold_a_weight(rows):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_weight_without_elements_is_not_touched(scheme, rows):
+def test_a_weight_without_elements_is_not_touched(scheme: str, rows: Context) -> None:
     """A layer whose columns were all pruned away has nothing to quantize, and nothing to stumble over."""
     nodes = [
         helper.make_node("MatMul", ["x", "W1"], ["a"], name="one"),
@@ -414,7 +427,7 @@ def test_a_weight_without_elements_is_not_touched(scheme, rows):
     assert found["same_class"] > (0.8 if scheme == "weight-int4" else 0.95)
 
 
-def test_a_grouped_transposed_convolution_with_a_bias_is_quantized():
+def test_a_grouped_transposed_convolution_with_a_bias_is_quantized() -> None:
     """Its bias has more channels than its weight has scales: one scale for the weight then."""
     nodes = [
         helper.make_node("ConvTranspose", ["x", "W", "b"], ["t"], name="up", group=2, pads=[1] * 4),
@@ -429,7 +442,7 @@ def test_a_grouped_transposed_convolution_with_a_bias_is_quantized():
     assert found["same_class"] > 0.95
 
 
-def test_small_weights_keep_the_digits_of_their_scales(rows):
+def test_small_weights_keep_the_digits_of_their_scales(rows: Context) -> None:
     """Scales of 4e-6 are no float16 numbers worth having; in a unit of their own they are."""
     small = perceptron(stored(W1=W1 * np.float32(3e-5), W2=W2 * np.float32(3e4)))
     plain = perceptron(stored(W1=W1, W2=W2))
@@ -438,7 +451,7 @@ def test_small_weights_keep_the_digits_of_their_scales(rows):
 
 
 @pytest.mark.parametrize("scheme", ["static-int8", "fp16"])
-def test_a_quantized_file_says_so(scheme, rows):
+def test_a_quantized_file_says_so(scheme: str, rows: Context) -> None:
     """A second pass over integers is refused by that reason; what is left in float can still be made small."""
     proto = perceptron(stored(W1=W1, W2=W2))
     once, _ = lower(Quantize(scheme="static-int8", keep=["two"]), Graph(finished(proto)), rows)
@@ -448,7 +461,7 @@ def test_a_quantized_file_says_so(scheme, rows):
     assert facts["layers"] == ["W2"]
 
 
-def test_packing_converts_an_old_opset(rows):
+def test_packing_converts_an_old_opset(rows: Context) -> None:
     """Decoders need opset 11; a file of opset 9 is converted, not refused."""
     proto = perceptron(stored(W1=np.sign(W1), W2=np.sign(W2)), opset=9, ir=4)
     packed, facts = pack(Pack(), Graph(finished(proto)), rows)
@@ -456,7 +469,7 @@ def test_packing_converts_an_old_opset(rows):
     assert next(item.version for item in packed.proto.opset_import if not item.domain) == 11
 
 
-def test_one_number_for_a_batch_is_asked_for_each_example(rows):
+def test_one_number_for_a_batch_is_asked_for_each_example(rows: Context) -> None:
     """A 0-d output depends on who is in the batch: each example is alone in its own."""
     nodes = [helper.make_node("MatMul", ["x", "W1"], ["a"]), helper.make_node("ReduceSum", ["a"], ["y"], keepdims=0)]
     proto = model(nodes, [port("x", ["n", 16])], [port("y", [])], stored(W1=W1))
@@ -464,17 +477,17 @@ def test_one_number_for_a_batch_is_asked_for_each_example(rows):
     assert np.allclose(found, (rows.data.calibration.inputs["x"] @ W1).sum(1), atol=1e-3)
 
 
-def test_an_ordinary_graph_is_the_same_object(rows):
+def test_an_ordinary_graph_is_the_same_object(rows: Context) -> None:
     """Nothing is copied, renamed or reordered where there is nothing to bring into form."""
     proto = finished(perceptron(stored(W1=W1, W2=W2)))
     assert entered(proto) is proto
     assert opened(proto, half=True) is proto
 
 
-def test_a_custom_operator_is_refused_by_name():
+def test_a_custom_operator_is_refused_by_name() -> None:
     """No library is loaded because a file names its operators; the runtime's own and local functions need none."""
 
-    def wrapped(node, **options):
+    def wrapped(node: onnx.NodeProto, **options: list[Any]) -> Any:
         ports = [port("x", ["n", 16])], [port("y", ["n", 16])]
         return model([node], *ports, [], domains=[node.domain], **options)
 
@@ -487,7 +500,7 @@ def test_a_custom_operator_is_refused_by_name():
     refuse_foreign(wrapped(helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")), "net.onnx")
 
 
-def test_a_scheme_that_reaches_next_to_nothing_says_so():
+def test_a_scheme_that_reaches_next_to_nothing_says_so() -> None:
     """Most weights sit in an operator that the scheme has no form of: named, with its share, not passed by."""
     nodes = [
         helper.make_node("FusedMatMul", ["x", "large"], ["a"], domain="com.microsoft", name="fused", alpha=0.5),

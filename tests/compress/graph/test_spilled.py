@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -42,11 +43,11 @@ SCHEMES = [
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Split]:
     """A file with an embedding, Gemms both ways round with factors, a MatMul and a convolution; its examples."""
     rng = np.random.default_rng(5)
 
-    def weight(name, *shape):
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
         return numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32) / 12, name)
 
     stored = [weight("table", 130, WIDTH), weight("w1", WIDTH, WIDTH), weight("b1", WIDTH), weight("w2", WIDTH, WIDTH),
@@ -75,17 +76,17 @@ def model(tmp_path_factory):
     return path, split
 
 
-def context(split):
+def context(split: Split) -> Context:
     """What steps run in."""
     return Context(Data(split, split, split), TrainSection(), 0, None, None, lambda *_, **__: None)
 
 
-def entry(path):
+def entry(path: Path) -> Graph:
     """The model as the pipeline takes it."""
     return Graph(finished(entered(spilled.opened(path))))
 
 
-def stream(monkeypatch, *, one_file=None):
+def stream(monkeypatch: pytest.MonkeyPatch, *, one_file: int | None = None) -> None:
     """From here on the small model counts as a large one."""
     monkeypatch.setattr(spilled, "FROM", 1000)
     monkeypatch.setattr(spilled, "LARGE", 1000)
@@ -94,7 +95,9 @@ def stream(monkeypatch, *, one_file=None):
 
 
 @pytest.mark.parametrize("config", SCHEMES, ids=lambda config: " ".join(map(str, config.values())))
-def test_bytes_are_those_of_the_model_in_memory(model, monkeypatch, config):
+def test_bytes_are_those_of_the_model_in_memory(
+    model: tuple[Path, Split], monkeypatch: pytest.MonkeyPatch, config: dict[str, Any]
+) -> None:
     """Every scheme gives the same file to the bit, whether its weights lie in memory or in scratch."""
     path, split = model
     held, facts = lower(Quantize(agreement=0.1, **config), entry(path), context(split))
@@ -110,7 +113,7 @@ def test_bytes_are_those_of_the_model_in_memory(model, monkeypatch, config):
     assert again == facts
 
 
-def said(data):
+def said(data: bytes) -> bytes:
     """A file's bytes without one that says the default: onnxruntime writes it to some weights that it passes on."""
     proto = onnx.load_model_from_string(data)
     for tensor in proto.graph.initializer:
@@ -118,7 +121,7 @@ def said(data):
     return proto.SerializeToString(deterministic=True)
 
 
-def test_share_and_pack_take_a_large_model_whole(model, monkeypatch):
+def test_share_and_pack_take_a_large_model_whole(model: tuple[Path, Split], monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that looks at all weights at once gives the same file too."""
     path, split = model
     held, _ = share_weights(entry(path), 16, "linear", None, [])
@@ -128,7 +131,7 @@ def test_share_and_pack_take_a_large_model_whole(model, monkeypatch):
     assert write(pack(Pack(), ours, context(split))[0].proto).path.read_bytes() == expected
 
 
-def test_a_model_in_two_files(model, monkeypatch, tmp_path):
+def test_a_model_in_two_files(model: tuple[Path, Split], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What one message cannot hold ships as two files; the first names the digest of the other; a runtime loads it."""
     path, split = model
     steps = read_steps(RecipeSection(steps=[{"quantize": {"scheme": "weight-int8"}}]), "recipe")
@@ -150,7 +153,9 @@ def test_a_model_in_two_files(model, monkeypatch, tmp_path):
     )
 
 
-def test_external_data_enters_unread_and_a_cut_file_is_refused(model, monkeypatch, tmp_path):
+def test_external_data_enters_unread_and_a_cut_file_is_refused(
+    model: tuple[Path, Split], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A file whose weights lie beside it gives the same graph; one whose weights were cut short does not enter."""
     path, _ = model
     onnx.save(onnx.load(path), tmp_path / "net.onnx", save_as_external_data=True, location="w", size_threshold=0)
@@ -162,7 +167,9 @@ def test_external_data_enters_unread_and_a_cut_file_is_refused(model, monkeypatc
         spilled.opened(tmp_path / "net.onnx")
 
 
-def test_a_step_on_the_whole_model_refuses_what_memory_cannot_hold(model, monkeypatch):
+def test_a_step_on_the_whole_model_refuses_what_memory_cannot_hold(
+    model: tuple[Path, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It says how large the model is, and which steps take it."""
     path, _ = model
     stream(monkeypatch)
@@ -204,7 +211,7 @@ print(peak() - before)
 
 
 @pytest.fixture(scope="module")
-def wide(tmp_path_factory):
+def wide(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     """A perceptron of 67 MB."""
     path = tmp_path_factory.mktemp("wide") / "net.onnx"
     weight = np.random.default_rng(0).standard_normal((2048, 2048)).astype(np.float32) / 45
@@ -218,17 +225,17 @@ def wide(tmp_path_factory):
 
 
 @pytest.mark.parametrize("scheme", ["weight-int8", "dynamic-int8"])
-def test_peak_memory_of_a_step(wide, scheme):
+def test_peak_memory_of_a_step(wide: onnx.ModelProto, scheme: str) -> None:
     """A step on a large file takes at most two and a half times the file beyond what the libraries take."""
     assert peak(wide, scheme, 1 << 22) < 2.5 * wide.stat().st_size
 
 
-def test_peak_memory_of_a_step_that_holds_its_weights(wide):
+def test_peak_memory_of_a_step_that_holds_its_weights(wide: onnx.ModelProto) -> None:
     """The same step on the same file, held in memory, takes more: the measurement sees it."""
     assert peak(wide, "dynamic-int8", 1 << 30) > 3.5 * wide.stat().st_size
 
 
-def peak(path, scheme, limit):
+def peak(path: onnx.ModelProto, scheme: str, limit: int) -> int:
     """Bytes that a process takes for one step beyond what its libraries take; models of `limit` bytes are spilled."""
     command = [sys.executable, "-c", PEAK, str(path), scheme, str(limit)]
     root = Path(__file__).parents[3]

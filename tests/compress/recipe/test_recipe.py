@@ -1,5 +1,8 @@
 """A recipe that cannot work is refused before anything runs, with file, key and what to do."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from weighbridge.compress.recipe.recipe import TECHNIQUES, phases, read_recipe, read_steps
@@ -14,7 +17,7 @@ BASE = {
 }
 
 
-def params(steps, **model):
+def params(steps: list[Any], **model: str) -> Params:
     """A whole params document with one recipe, `r`."""
     content = {**BASE, "recipes": {"r": {"steps": steps}}}
     if model:
@@ -22,14 +25,14 @@ def params(steps, **model):
     return parse(Params, content, "params.yaml")
 
 
-def refusal(steps, **model):
+def refusal(steps: list[Any], **model: str) -> str:
     """The one line that a recipe is refused with."""
     with pytest.raises(InputError) as caught:
         read_recipe(params(steps, **model), "r")
     return str(caught.value)
 
 
-def test_steps_come_back_validated_and_in_order():
+def test_steps_come_back_validated_and_in_order() -> None:
     """Defaults are filled in, and each step knows its place in the file."""
     steps = read_recipe(params([{"prune": {"sparsity": 0.5}}, {"quantize": {"scheme": "static-int8"}}]), "r")
     assert [step.name for step in steps] == ["prune", "quantize"]
@@ -38,12 +41,12 @@ def test_steps_come_back_validated_and_in_order():
     assert steps[1].where == AT + "[1].quantize"
 
 
-def test_a_technique_needs_no_parameters():
+def test_a_technique_needs_no_parameters() -> None:
     """`- pack:` is `- pack: {}`."""
     assert read_recipe(params([{"pack": None}]), "r")[0].name == "pack"
 
 
-def test_a_recipe_that_is_not_there_gets_a_suggestion():
+def test_a_recipe_that_is_not_there_gets_a_suggestion() -> None:
     """The nearest name is offered."""
     content = {**BASE, "recipes": {"int8-static": {"steps": [{"pack": {}}]}}}
     with pytest.raises(InputError) as caught:
@@ -122,12 +125,12 @@ def test_a_recipe_that_is_not_there_gets_a_suggestion():
         ),
     ],
 )
-def test_refusals_say_where_what_and_how_to_mend(steps, said):
+def test_refusals_say_where_what_and_how_to_mend(steps: list[Any], said: str) -> None:
     """Each wrong recipe is one whole line."""
     assert refusal(steps) == said
 
 
-def test_an_onnx_model_takes_only_steps_on_files():
+def test_an_onnx_model_takes_only_steps_on_files() -> None:
     """A module step on a finished file is refused by name; lowering steps are not."""
     assert refusal([{"prune": {"sparsity": 0.5}}], onnx="m.onnx").startswith(
         AT + "[0].prune: prune needs the PyTorch module, but the model is an ONNX file"
@@ -138,7 +141,7 @@ def test_an_onnx_model_takes_only_steps_on_files():
     assert read_recipe(params([{"quantize": {"scheme": "static-int8"}}], onnx="m.onnx"), "r")
 
 
-def test_every_row_of_the_table_acts_in_a_phase_and_documents_its_config():
+def test_every_row_of_the_table_acts_in_a_phase_and_documents_its_config() -> None:
     """A technique without function or a field without a docstring would be found out late."""
     for name, technique in TECHNIQUES.items():
         assert technique.module or technique.lower, name
@@ -147,7 +150,7 @@ def test_every_row_of_the_table_acts_in_a_phase_and_documents_its_config():
             assert info.description, f"{name}.{field}"
 
 
-def test_order_is_by_phase_not_by_name():
+def test_order_is_by_phase_not_by_name() -> None:
     """Module steps, trained quantization, steps on the file: any number of each but one trained quantization."""
     section = RecipeSection(
         steps=[
@@ -160,7 +163,7 @@ def test_order_is_by_phase_not_by_name():
     assert len(read_steps(section, "params.yaml: recipes.r")) == 4
 
 
-def test_on_file_is_read_from_the_text_of_params(tmp_path):
+def test_on_file_is_read_from_the_text_of_params(tmp_path: Path) -> None:
     """As documented, without quotes: YAML 1.1 would have made `true` of the key."""
     text = "model: {name: net, onnx: net.onnx, licence: MIT}\ndata: {factory: evaluation:load}\nrecipes:\n"
     text += "  shared:\n    steps:\n      - share: {on: file, bits: 3}\n      - pack:\n"

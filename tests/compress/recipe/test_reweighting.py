@@ -1,6 +1,7 @@
 """One module's export with another's weights: taken where it answers alike, and only there."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from weighbridge.compress.training.module_quality import predict
 from weighbridge.core.documents import RecipeSection
 
 
-def test_weights_of_another_module_of_the_same_shapes_are_taken():
+def test_weights_of_another_module_of_the_same_shapes_are_taken() -> None:
     """The graph answers as the other module does; other shapes, or weights that were folded, do not fit."""
     module, context = build("mlp")
     other, _ = build("mlp", seed=2)
@@ -30,12 +31,12 @@ def test_weights_of_another_module_of_the_same_shapes_are_taken():
     assert exported_again(template, other, context.data.calibration) is None
 
 
-def test_a_recipe_that_changes_weights_alone_is_explained_by_one_export():
+def test_a_recipe_that_changes_weights_alone_is_explained_by_one_export() -> None:
     """Exports are most of the time of `explain`; the rows are those of a real export after the step."""
     module, context = build("mlp")
     exports = []
 
-    def export(*given):
+    def export(*given: Any) -> Any:
         exports.append(1)
         return ONNXRUNTIME.export(*given)
 

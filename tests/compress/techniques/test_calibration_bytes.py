@@ -1,6 +1,8 @@
 """Static calibration holds a budget of activations, by what one example takes, and gives the same ranges."""
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -9,13 +11,16 @@ from onnx import helper, numpy_helper
 from weighbridge.compress.techniques.quantize import Quantize, integer
 from weighbridge.data import Split
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+
 RNG = np.random.default_rng(5)
 SPLIT = Split({"x": RNG.standard_normal((48, 20)).astype(np.float32)}, np.arange(48) % 2)
 EACH = 4 * (30 + 30 + 2)
 """Bytes of a product, its ReLU and the answer, for one example."""
 
 
-def net(batch="n"):
+def net(batch: int | str = "n") -> Any:
     """A perceptron with 30 inner values."""
     weights = [RNG.standard_normal(shape).astype(np.float32) for shape in ((20, 30), (30, 2))]
     tensors = [numpy_helper.from_array(values, name) for values, name in zip(weights, "wv", strict=True)]
@@ -33,21 +38,21 @@ def net(batch="n"):
     ("budget", "shape"),
     [(1 << 30, [(48, 1)]), (EACH * 30, [(24, 1)] * 2), (EACH * 7, [(6, 1)] * 8), (1, [(1, 1)] * 48)],
 )
-def test_a_portion_has_the_activations_that_the_budget_allows(budget, shape):
+def test_a_portion_has_the_activations_that_the_budget_allows(budget: int, shape: list[tuple[int, int]]) -> None:
     """All examples at once where they fit, one at a time where nothing does; none is left out or comes twice."""
     found = list(integer.portions(net(), SPLIT, budget))
     assert [(len(part[0]["x"]), len(part)) for part in found] == shape
     assert np.array_equal(np.concatenate([feed["x"] for part in found for feed in part]), SPLIT.inputs["x"])
 
 
-def test_a_fixed_batch_stays_whole():
+def test_a_fixed_batch_stays_whole() -> None:
     """Its size is the model's own; the budget decides how many are held."""
     found = list(integer.portions(net(batch=4), SPLIT, EACH * 9))
     assert [(len(part[0]["x"]), len(part)) for part in found] == [(4, 2)] * 6
 
 
 @pytest.mark.parametrize("calibration", ["minmax", "percentile", "entropy"])
-def test_ranges_do_not_depend_on_the_budget(tmp_path, monkeypatch, calibration):
+def test_ranges_do_not_depend_on_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calibration: str) -> None:
     """Extremes are the same; histograms that grow by portions give ranges within a step of the coarse grid."""
     ranges = []
     for budget in (1 << 30, EACH * 12):
@@ -67,12 +72,12 @@ def test_ranges_do_not_depend_on_the_budget(tmp_path, monkeypatch, calibration):
 _NET = net()
 
 
-def net_of_one():
+def net_of_one() -> "Module":
     """The same net each time."""
     return _NET
 
 
-def _extremes(content):
+def _extremes(content: Any) -> dict[str, Any]:
     """Tensor → lowest and highest, from onnxruntime's file."""
     return {
         name: tuple(

@@ -1,11 +1,14 @@
 """k-means in one dimension, hashed positions, and codebooks as constraints."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from torch import nn
 
 from weighbridge.compress.techniques.share.codebook import (
@@ -21,13 +24,13 @@ from weighbridge.compress.techniques.share.codebook import (
 VALUES = arrays(np.float32, st.integers(1, 200), elements=st.floats(-4, 4, width=32))
 
 
-def error(values, centers):
+def error(values: NDArray[Any], centers: NDArray[np.float32]) -> float:
     """Squared distance to the nearest center."""
     return float(((values - centers[assign(values, centers)]).astype(np.float64) ** 2).sum())
 
 
 @given(VALUES, st.integers(1, 20), st.sampled_from(["linear", "density"]))
-def test_centers_are_few_sorted_and_within_range(values, size, init):
+def test_centers_are_few_sorted_and_within_range(values: NDArray[Any], size: int, init: Any) -> None:
     """Never more centers than asked for, ascending, between the smallest and the largest value."""
     centers = kmeans(values, size, init)
     assert 1 <= len(centers) <= size
@@ -37,14 +40,14 @@ def test_centers_are_few_sorted_and_within_range(values, size, init):
 
 
 @given(VALUES, st.integers(2, 20))
-def test_no_worse_than_where_it_starts(values, size):
+def test_no_worse_than_where_it_starts(values: NDArray[Any], size: int) -> None:
     """Lloyd's rounds never end worse than evenly spaced centers."""
     start = np.linspace(values.min(), values.max(), size, dtype=np.float32)
     assert error(values, kmeans(values, size)) <= error(values, np.unique(start)) + 1e-4
 
 
 @given(VALUES, st.integers(1, 20))
-def test_assigns_to_the_nearest(values, size):
+def test_assigns_to_the_nearest(values: NDArray[Any], size: int) -> None:
     """Every value gets the center nearest to it."""
     centers = kmeans(values, size)
     distance = np.abs(values[:, None].astype(np.float64) - centers[None])
@@ -52,19 +55,19 @@ def test_assigns_to_the_nearest(values, size):
     np.testing.assert_allclose(taken, distance.min(1), atol=1e-6)
 
 
-def test_few_distinct_values_are_kept_exactly():
+def test_few_distinct_values_are_kept_exactly() -> None:
     """Where values are as few as centers, they are the centers."""
     np.testing.assert_array_equal(kmeans(np.array([3.0, 1.0, 3.0, 2.0]), 4), [1, 2, 3])
 
 
-def test_finds_separate_clusters():
+def test_finds_separate_clusters() -> None:
     """Three far clusters are found from an evenly spaced start with an outlier, and no center is wasted."""
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(center, 0.01, 100) for center in (-1, 0, 1)] + [[30.0]])
     np.testing.assert_allclose(kmeans(values, 4), [-1, 0, 1, 30], atol=0.02)
 
 
-def test_hash_is_fixed_and_even():
+def test_hash_is_fixed_and_even() -> None:
     """Buckets never change (files would break), fill evenly, and both signs are as frequent."""
     codes, signs = hash_positions(100_000, 64, 7)
     assert codes[:6].tolist() == [3, 57, 24, 52, 51, 31]
@@ -77,7 +80,7 @@ def test_hash_is_fixed_and_even():
     assert (other == codes).mean() < 0.05
 
 
-def linear(weight):
+def linear(weight: Any) -> nn.Linear:
     """A linear layer with the given weight."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     with torch.no_grad():
@@ -85,13 +88,13 @@ def linear(weight):
     return layer
 
 
-def random(shape, sparsity=0.0, seed=0):
+def random(shape: tuple[int, int], sparsity: float = 0.0, seed: int = 0) -> Any:
     """Normal weights, a part of them zero."""
     rng = np.random.default_rng(seed)
     return (rng.normal(size=shape) * (rng.random(shape) >= sparsity)).astype(np.float32)
 
 
-def test_zeros_keep_their_own_code():
+def test_zeros_keep_their_own_code() -> None:
     """Pruned weights stay zero, and the shared values come on top of zero."""
     weight = random((20, 30), sparsity=0.7)
     book = codebook_of("layer", {"weight": weight}, 4, "linear")
@@ -103,7 +106,7 @@ def test_zeros_keep_their_own_code():
 
 
 @pytest.mark.parametrize("hashed", [False, True])
-def test_gradients_are_summed_per_value(hashed):
+def test_gradients_are_summed_per_value(hashed: bool) -> None:
     """Each weight of a cluster gets the (signed) sum over the cluster; zeros get none."""
     weight = random((6, 8), sparsity=0.3)
     book = (
@@ -121,7 +124,7 @@ def test_gradients_are_summed_per_value(hashed):
         assert float(layer.weight.grad[row, column]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_values_survive_training_and_codes_stay():
+def test_values_survive_training_and_codes_stay() -> None:
     """After optimizer steps, the weights hold as few values as before, in the same places, but other ones."""
     book = codebook_of("layer", {"weight": random((12, 12), 0.5)}, 4, "linear")
     layer = linear(random((12, 12), 0.5))
@@ -140,7 +143,7 @@ def test_values_survive_training_and_codes_stay():
     assert bool(((layer.weight == 0) == (before == 0)).all())
 
 
-def test_broken_codebooks_are_seen():
+def test_broken_codebooks_are_seen() -> None:
     """A single weight that moves, a shape that changes or a parameter that goes is a violation."""
     weight = random((5, 5))
     book = codebook_of("layer", {"weight": weight}, 3, "linear")
@@ -155,7 +158,7 @@ def test_broken_codebooks_are_seen():
     assert book.violation(nn.ReLU()) == "weight is gone"
 
 
-def test_hashed_values_are_the_least_squares_fit():
+def test_hashed_values_are_the_least_squares_fit() -> None:
     """A bucket's value is the signed mean of its weights, so that no other value is nearer."""
     weight = random((10, 10))
     book = hashed_codebook("weight", weight, 0.2, 0)
@@ -172,7 +175,7 @@ def test_hashed_values_are_the_least_squares_fit():
         values[bucket] -= 0.1
 
 
-def test_names_of_shared_parameters():
+def test_names_of_shared_parameters() -> None:
     """Codebooks say which parameters they cover."""
     book = codebook_of("layer", {"a.weight": random((3, 3)), "b.weight": random((2, 2))}, 3, "density")
     assert isinstance(book, Codebook)

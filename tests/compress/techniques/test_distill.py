@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from tests.compress.nets import KINDS, MLP, Residual, build, context, features, images
 from tests.compress.techniques.test_share import pruned
-from weighbridge.compress.steps import Step, Subject
+from weighbridge.compress.steps import Context, Step, Subject
 from weighbridge.compress.techniques.distill import DistillConfig, distill, distillation_loss, explain, refuses
 from weighbridge.compress.techniques.distill.hints import hinted
 from weighbridge.compress.techniques.share import ShareConfig, share
@@ -22,19 +23,19 @@ from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.errors import InputError, InvariantError
 
 
-def small_mlp():
+def small_mlp() -> MLP:
     """A narrow student."""
     return MLP(8)
 
 
-def four_classes():
+def four_classes() -> MLP:
     """A student that answers another question."""
     net = MLP(8)
     net.classes = nn.Linear(8, 4)
     return net
 
 
-def broken():
+def broken() -> NoReturn:
     """A factory that fails."""
     raise RuntimeError("no weights today")
 
@@ -42,7 +43,7 @@ def broken():
 class NarrowResidual(Residual):
     """A residual student of half the width."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.stem, self.stem_norm = nn.Conv2d(1, 4, 3, padding=1, bias=False, stride=2), nn.BatchNorm2d(4)
         self.one, self.one_norm = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
@@ -54,7 +55,7 @@ HERE = "tests.compress.techniques.test_distill"
 SMALL = f"{HERE}:small_mlp"
 
 
-def trained(kind="mlp", epochs=6):
+def trained(kind: str = "mlp", epochs: int = 6) -> tuple[nn.Module, Context]:
     """A trained net as baseline and teacher, with its context."""
     module, surroundings = build(kind)
     fit(module, surroundings.data.train, surroundings.train.model_copy(update={"epochs": epochs}), seed=1)
@@ -62,7 +63,7 @@ def trained(kind="mlp", epochs=6):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_net(kind):
+def test_every_kind_of_net(kind: str) -> None:
     """The model as it is learns from its baseline; student and control are both reported."""
     module, surroundings = build(kind)
     subject, facts = distill(DistillConfig(finetune=Finetune(epochs=1)), Subject(copy.deepcopy(module)), surroundings)
@@ -73,7 +74,7 @@ def test_every_kind_of_net(kind):
     assert type(subject.module) is type(module)
 
 
-def test_student_factory_learns():
+def test_student_factory_learns() -> None:
     """A narrow student from a factory reaches its teacher's accuracy on separable clouds."""
     module, surroundings = trained()
     config = DistillConfig(student=SMALL, finetune=Finetune(epochs=15), keep="student")
@@ -84,7 +85,7 @@ def test_student_factory_learns():
     assert facts["kept"] == "student"
 
 
-def test_loss_is_hintons():
+def test_loss_is_hintons() -> None:
     """The loss equals the formula: task and T²-scaled divergence, mixed by the weight."""
     module, surroundings = trained()
     data, settings = surroundings.data.train, surroundings.train
@@ -98,7 +99,7 @@ def test_loss_is_hintons():
     torch.testing.assert_close(loss(student, inputs, labels, chosen), expected)
 
 
-def test_soft_gradients_do_not_shrink_with_temperature():
+def test_soft_gradients_do_not_shrink_with_temperature() -> None:
     """T² keeps the size of the soft targets' gradients when the temperature rises."""
     module, surroundings = trained()
     data = surroundings.data.train
@@ -115,7 +116,7 @@ def test_soft_gradients_do_not_shrink_with_temperature():
     assert norms[1] == pytest.approx(norms[0], rel=0.3)
 
 
-def test_control_is_training_without_a_teacher():
+def test_control_is_training_without_a_teacher() -> None:
     """The control equals the same student trained by the plain loop on the same part of train."""
     from weighbridge.compress.training.splits import holdout
 
@@ -130,7 +131,7 @@ def test_control_is_training_without_a_teacher():
     assert facts["losses"]["student"] == pytest.approx(facts["losses"]["control"], rel=1e-6)
 
 
-def confused(surroundings, module):
+def confused(surroundings: Context, module: nn.Module) -> Context:
     """The surroundings with a teacher that is wrong on everything."""
     wrong = copy.deepcopy(module)
     with torch.no_grad():
@@ -139,7 +140,7 @@ def confused(surroundings, module):
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("best", "control"), ("student", "student")])
-def test_what_is_kept(keep, kept):
+def test_what_is_kept(keep: str, kept: str) -> None:
     """With a teacher that is wrong on everything the control wins, unless the student is asked for."""
     module, surroundings = trained()
     config = DistillConfig(student=SMALL, weight=1.0, keep=keep, finetune=Finetune(epochs=8))
@@ -150,7 +151,7 @@ def test_what_is_kept(keep, kept):
     assert bool((found == surroundings.data.train.labels).mean() > 0.5) is (kept == "control")
 
 
-def test_masks_and_codebooks_survive():
+def test_masks_and_codebooks_survive() -> None:
     """A pruned and shared student keeps its zeros and its values, with hints too."""
     subject, surroundings = pruned("residual")
     shared, _ = share(ShareConfig(bits=3), subject, surroundings)
@@ -161,7 +162,7 @@ def test_masks_and_codebooks_survive():
     assert all(item.violation(found.module) is None for item in found.constraints)
 
 
-def test_hints_pull_features_together():
+def test_hints_pull_features_together() -> None:
     """Training on hints brings the regressed features nearer to the teacher's, at another width and resolution."""
     module, surroundings = trained("residual")
     torch.manual_seed(0)
@@ -169,7 +170,7 @@ def test_hints_pull_features_together():
     inputs, _ = batch(surroundings.data.train, slice(0, 32))
     pair = hinted(student, module, DistillConfig(hints=[{"student": "two", "teacher": "two"}]).hints, inputs)
 
-    def zero(*_):
+    def zero(*_: object) -> torch.Tensor:
         student(inputs["image"])
         return torch.zeros((), requires_grad=True)
 
@@ -185,7 +186,7 @@ def test_hints_pull_features_together():
     assert facts["losses"]["student"][-1] < facts["losses"]["student"][0]
 
 
-def test_hints_on_sequences_and_vectors():
+def test_hints_on_sequences_and_vectors() -> None:
     """Features of recurrent layers and of linear ones can be hinted too."""
     module, surroundings = build("recurrent")
     hints = [{"student": "lstm", "teacher": "lstm"}, {"student": "classes", "teacher": "classes"}]
@@ -203,14 +204,14 @@ def test_hints_on_sequences_and_vectors():
         ({"student": "one", "teacher": "classes"}, r"features of 'one' are \(8, 8, 8\) per example, .*\(3,\)"),
     ],
 )
-def test_hints_that_do_not_fit(hint, message):
+def test_hints_that_do_not_fit(hint: dict[str, str], message: str) -> None:
     """Layers that are missing, patterns, and features that cannot be compared are named."""
     module, surroundings = build("residual")
     with pytest.raises(InputError, match=message):
         distill(DistillConfig(hints=[hint]), Subject(module), surroundings)
 
 
-def test_hint_on_a_layer_that_is_never_called():
+def test_hint_on_a_layer_that_is_never_called() -> None:
     """A layer whose owner reads its weights directly has no features."""
     module, surroundings = build("transformer")
     name = "encoder.layers.0.self_attn.out_proj"
@@ -218,7 +219,7 @@ def test_hint_on_a_layer_that_is_never_called():
         distill(DistillConfig(hints=[{"student": name, "teacher": name}]), Subject(module), surroundings)
 
 
-def test_teacher_of_other_classes():
+def test_teacher_of_other_classes() -> None:
     """A teacher whose outputs differ in shape is one clear error."""
     module, surroundings = trained()
     surroundings = replace(surroundings, teacher=lambda _: (four_classes().eval(), "sha256:" + "2" * 64))
@@ -226,7 +227,7 @@ def test_teacher_of_other_classes():
         distill(DistillConfig(), Subject(module), surroundings)
 
 
-def test_teacher_that_gives_no_numbers():
+def test_teacher_that_gives_no_numbers() -> None:
     """A teacher that answers NaN is refused before the student trains."""
     module, surroundings = trained()
     wrong = copy.deepcopy(module)
@@ -237,7 +238,7 @@ def test_teacher_that_gives_no_numbers():
         distill(DistillConfig(), Subject(module), surroundings)
 
 
-def test_unknown_teacher_and_broken_student():
+def test_unknown_teacher_and_broken_student() -> None:
     """A version that is not registered and a factory that fails are errors with their names."""
     module, surroundings = trained()
     with pytest.raises(InputError, match="there is no version sha256:3333"):
@@ -248,7 +249,7 @@ def test_unknown_teacher_and_broken_student():
         distill(DistillConfig(student=f"{HERE}:NarrowResidual"), Subject(module), surroundings)
 
 
-def test_student_of_its_own_must_come_first():
+def test_student_of_its_own_must_come_first() -> None:
     """A student factory after another step would undo that step, and the recipe is refused."""
     before = [Step("prune", DistillConfig(), "here")]
     assert "undoes prune" in refuses(DistillConfig(student=SMALL), before)
@@ -256,7 +257,7 @@ def test_student_of_its_own_must_come_first():
     assert refuses(DistillConfig(student=SMALL), []) is None
 
 
-def test_diverging_training():
+def test_diverging_training() -> None:
     """A student that diverges is named with stage and epoch."""
     module, surroundings = trained()
     student = copy.deepcopy(module)
@@ -267,7 +268,7 @@ def test_diverging_training():
         distill(DistillConfig(), Subject(student), surroundings)
 
 
-def test_regression_distils_too():
+def test_regression_distils_too() -> None:
     """With a squared-error task the teacher's output is the second target."""
     data = features()
     regression = replace(data, labels=np.eye(3, dtype=np.float32)[data.labels])
@@ -283,13 +284,13 @@ def test_regression_distils_too():
     "values",
     [{"temperature": 0}, {"weight": 1.5}, {"teacher": "v3"}, {"validation": 1.0}, {"student": "x"}, {"alpha": 0.5}],
 )
-def test_config_out_of_range(values):
+def test_config_out_of_range(values: dict[str, Any]) -> None:
     """Temperatures, weights and references that make no sense are refused."""
     with pytest.raises(ValidationError):
         DistillConfig(**values)
 
 
-def test_explain_rows():
+def test_explain_rows() -> None:
     """The table pairs the layers of model and student by position."""
     module, surroundings = trained()
     rows = explain(DistillConfig(student=SMALL), Subject(module), surroundings)

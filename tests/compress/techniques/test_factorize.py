@@ -1,6 +1,7 @@
 """Factorizing: exact at full rank, best at lower ones, on every kind of net, and every refusal."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ LAYERS = {
 
 @pytest.mark.parametrize("form", ["svd", "tucker2"])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_exact_at_full_rank(kind, form):
+def test_exact_at_full_rank(kind: str, form: str) -> None:
     """At full rank the chain computes what the layer did, whatever its stride, padding or dilation."""
     torch.manual_seed(0)
     make, shape = LAYERS[kind]
@@ -47,14 +48,14 @@ def test_exact_at_full_rank(kind, form):
     torch.testing.assert_close(chain(example), layer(example), rtol=1e-4, atol=1e-5)
 
 
-def product(chain):
+def product(chain: nn.Sequential) -> torch.Tensor:
     """The matrix that a chain of two linear layers stands for."""
     return (chain.expand.weight @ chain.reduce.weight).detach()
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 9), st.integers(2, 9), st.data())
-def test_truncation_error_is_the_tail(rows, columns, data):
+def test_truncation_error_is_the_tail(rows: int, columns: int, data: st.DataObject) -> None:
     """The squared error of a linear layer equals the squared singular values left out (Eckart and Young)."""
     rank = data.draw(st.integers(1, min(rows, columns)))
     torch.manual_seed(rows * 10 + columns)
@@ -64,13 +65,13 @@ def test_truncation_error_is_the_tail(rows, columns, data):
     assert error == pytest.approx(tail, abs=1e-5)
 
 
-def test_tucker_finds_a_kernel_of_low_rank():
+def test_tucker_finds_a_kernel_of_low_rank() -> None:
     """A kernel made from ranks (2, 3) is found back exactly; below them the iteration is no worse than HOSVD."""
     torch.manual_seed(0)
     core, into, out = torch.randn(3, 2, 3, 3), torch.randn(6, 2), torch.randn(8, 3)
     kernel = torch.einsum("os,srxy,ir->oixy", out, core, into)
 
-    def rebuilt(first, second):
+    def rebuilt(first: int, second: int) -> torch.Tensor:
         found, left, right = tucker2(kernel, first, second)
         return torch.einsum("os,srxy,ir->oixy", right, found, left).float()
 
@@ -81,7 +82,7 @@ def test_tucker_finds_a_kernel_of_low_rank():
     assert (rebuilt(1, 2) - kernel).norm() <= (hosvd - kernel).norm() + 1e-5
 
 
-def test_energy_ranks():
+def test_energy_ranks() -> None:
     """The smallest rank whose squared singular values reach the part asked for."""
     values = (torch.tensor([3.0, 2.0, 1.0]), torch.tensor([4.0, 0.0]))
     assert energy_ranks(values, 9 / 14) == (1, 1)
@@ -100,7 +101,7 @@ RULES = {
 
 @pytest.mark.parametrize("method", ["svd", "tucker2"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_net(kind, method):
+def test_every_kind_of_net(kind: str, method: str) -> None:
     """Parameters fall as reported, the net still runs in eval and in training, and the input is untouched."""
     module, surroundings = build(kind)
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -116,7 +117,7 @@ def test_every_kind_of_net(kind, method):
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
-def test_transformer_leaves_the_fused_path():
+def test_transformer_leaves_the_fused_path() -> None:
     """A transformer block with factorized layers runs in eval mode, where torch would read weights directly."""
     module, surroundings = build("transformer")
     found, facts = factorize(FactorizeConfig(ratio=0.25), Subject(module), surroundings)
@@ -129,7 +130,7 @@ def test_transformer_leaves_the_fused_path():
     torch.testing.assert_close(fused, found.module(inputs["sequence"]).detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_near_full_energy_keeps_the_answers():
+def test_near_full_energy_keeps_the_answers() -> None:
     """A layer of low rank, factorized by energy, gives the same answers with fewer parameters."""
     module, surroundings = build("mlp")
     with torch.no_grad():
@@ -143,7 +144,7 @@ def test_near_full_energy_keeps_the_answers():
 
 @pytest.mark.parametrize("method", ["svd", "tucker2"])
 @pytest.mark.parametrize("amount", [0.6, 1_000])
-def test_budget_is_met_and_used(method, amount):
+def test_budget_is_met_and_used(method: str, amount: float) -> None:
     """A budget of parameters is kept, and one more rank step would not fit."""
     module, surroundings = build("residual")
     params = sum(parameter.numel() for parameter in module.parameters())
@@ -154,7 +155,7 @@ def test_budget_is_met_and_used(method, amount):
     assert after > 0.6 * budget
 
 
-def test_finetuning_recovers_accuracy():
+def test_finetuning_recovers_accuracy() -> None:
     """Training after factorizing wins back what a small rank had cost."""
     module, surroundings = build("mlp")
     data = surroundings.data.train
@@ -166,7 +167,7 @@ def test_finetuning_recovers_accuracy():
     assert facts["losses"][-1] < facts["losses"][0]
 
 
-def test_normalisation_after_a_chain_still_folds():
+def test_normalisation_after_a_chain_still_folds() -> None:
     """A normalisation after a factorized convolution folds into the last of the chain."""
     module, surroundings = build("residual")
     fit(module, surroundings.data.train, surroundings.train, seed=1)
@@ -176,7 +177,7 @@ def test_normalisation_after_a_chain_still_folds():
     assert folded.one.expand.bias is not None
 
 
-def test_same_bits_twice():
+def test_same_bits_twice() -> None:
     """Factorizing twice gives the same bits."""
     one, two = (
         factorize(FactorizeConfig(method="tucker2", ratio=0.4), Subject(module), surroundings)[0].module.state_dict()
@@ -207,7 +208,7 @@ def test_same_bits_twice():
         ("mlp", {"params": 60}, "even at rank 1 the model has .* parameters, more than 60"),
     ],
 )
-def test_what_cannot_be_done_is_named(kind, values, message):
+def test_what_cannot_be_done_is_named(kind: str, values: dict[str, Any], message: str) -> None:
     """Ranks above full, patterns without a match, layers of other kinds and impossible budgets are one error."""
     module, surroundings = build(kind)
     with pytest.raises(InputError, match=message):
@@ -222,22 +223,22 @@ def test_what_cannot_be_done_is_named(kind, values, message):
         ({"params": 100_000}, "within 100000: factorizing changes nothing"),
     ],
 )
-def test_changing_nothing_is_an_error(values, message):
+def test_changing_nothing_is_an_error(values: dict[str, Any], message: str) -> None:
     """A factorization that would not make the model smaller is refused."""
     module, surroundings = build("mlp")
     with pytest.raises(InvariantError, match=message):
         factorize(FactorizeConfig(**values), Subject(module), surroundings)
 
 
-def test_model_that_reads_a_replaced_weight():
+def test_model_that_reads_a_replaced_weight() -> None:
     """A model that uses a layer's weight outside the layer is an error that names it, not a crash."""
 
     class Tied(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.into, self.classes = nn.Linear(16, 16), nn.Linear(16, 3)
 
-        def forward(self, features):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
             return self.classes(nn.functional.linear(self.into(features), self.into.weight.t()))
 
     module = Tied().eval()
@@ -245,7 +246,7 @@ def test_model_that_reads_a_replaced_weight():
         factorize(FactorizeConfig(rank=1, keep=["classes"]), Subject(module), context(module, features()))
 
 
-def test_layer_that_is_not_called():
+def test_layer_that_is_not_called() -> None:
     """A layer that the data never reaches is named where it is asked for, and left out otherwise."""
     module, surroundings = build("mlp")
     module.unused = nn.Linear(64, 64)
@@ -255,7 +256,7 @@ def test_layer_that_is_not_called():
     assert "unused" not in facts["layers"]
 
 
-def test_after_masks_and_codebooks_it_is_refused():
+def test_after_masks_and_codebooks_it_is_refused() -> None:
     """Factorizing after magnitude pruning or sharing would undo them; after structured pruning it is welcome."""
     masks = Step("prune", PruneConfig(sparsity=0.5), "here")
     channels = Step("prune", PruneConfig(method="structured", ratio=0.5), "here")
@@ -269,13 +270,13 @@ def test_after_masks_and_codebooks_it_is_refused():
     "values",
     [{}, {"ratio": 0.5, "rank": 2}, {"ratio": 1.0}, {"energy": 0.0}, {"rank": 0}, {"params": 0}, {"ranks": 3}],
 )
-def test_config_out_of_range(values):
+def test_config_out_of_range(values: dict[str, float]) -> None:
     """Exactly one rule for ranks, and in its range."""
     with pytest.raises(ValidationError):
         FactorizeConfig(**values)
 
 
-def test_explain_rows_equal_what_happens():
+def test_explain_rows_equal_what_happens() -> None:
     """The table's figures are those of the factorized model, MACs of a strided convolution too."""
     torch.manual_seed(0)
     module = nn.Sequential(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
 
 from tests.compress import nets
 from weighbridge.compress.export.onnxruntime import export
 from weighbridge.compress.graph import lowering, sessions
-from weighbridge.compress.steps import Graph
+from weighbridge.compress.steps import Context, Graph
 from weighbridge.compress.techniques.quantize import Quantize, gptq, lower
 from weighbridge.compress.techniques.quantize.gptq import BlockForm, moments_of, rounded
 from weighbridge.core.errors import InvariantError
@@ -24,14 +28,14 @@ FORMS = [
 ]
 
 
-def correlated(count, width, seed=0):
+def correlated(count: int, width: int, seed: int = 0) -> NDArray[Any]:
     """Inputs (count, width) of which each is a mix of a few."""
     rng = np.random.default_rng(seed)
     mixed = rng.standard_normal((count, 6)) @ rng.standard_normal((6, width))
     return (mixed + 0.1 * rng.standard_normal((count, width))).astype(np.float32)
 
 
-def two_products(weight, *, shared=False):
+def two_products(weight: NDArray[Any], *, shared: bool = False) -> onnx.ModelProto:
     """`x` → `y` = tanh(x·w), `z` = y·v, with v = w where it is shared."""
     info, node = helper.make_tensor_value_info, helper.make_node
     width = weight.shape[0]
@@ -46,19 +50,19 @@ def two_products(weight, *, shared=False):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
-def config(**more):
+def config(**more: str | int | tuple[str]) -> Quantize:
     return Quantize(scheme="weight-int4", kernel="matmulnbits", agreement=0, **more)
 
 
 @pytest.fixture(scope="module")
-def mlp():
+def mlp() -> tuple[Graph, Context]:
     """An exported net of linear layers and its context."""
     module, context = nets.build("mlp")
     return export(module, context.data.train), context
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_the_runtime_computes_with_the_values_that_are_stored(form):
+def test_the_runtime_computes_with_the_values_that_are_stored(form: BlockForm) -> None:
     """Packing, zero points and an odd number of blocks that does not divide the rows are as MatMulNBits reads them."""
     rng = np.random.default_rng(1)
     weight = (rng.standard_normal((72, 10)) + 0.3).astype(np.float32)
@@ -84,7 +88,7 @@ def test_the_runtime_computes_with_the_values_that_are_stored(form):
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form.bits == 4], ids=str)
-def test_errors_of_the_product_even_out_on_correlated_inputs(form):
+def test_errors_of_the_product_even_out_on_correlated_inputs(form: object) -> None:
     """The weights move further than to the nearest value, and the product less: also on inputs of another draw."""
     weight = np.random.default_rng(2).standard_normal((72, 24)).astype(np.float32)
     x, other = correlated(500, 72), correlated(500, 72)[::-1] + 0.05 * correlated(500, 72, seed=3)
@@ -94,7 +98,7 @@ def test_errors_of_the_product_even_out_on_correlated_inputs(form):
     assert np.square(ours - weight).mean() > np.square(plain - weight).mean()
 
 
-def test_inputs_that_are_always_zero_decide_nothing():
+def test_inputs_that_are_always_zero_decide_nothing() -> None:
     """A pixel that is black on all calibration data has no say, and its weights go to their nearest values."""
     x = correlated(100, 32)
     x[:, 5] = 0
@@ -106,7 +110,7 @@ def test_inputs_that_are_always_zero_decide_nothing():
     assert (found != plain).any()
 
 
-def test_a_zero_point_serves_weights_of_one_sign():
+def test_a_zero_point_serves_weights_of_one_sign() -> None:
     """Half of a symmetric range would be empty."""
     weight = np.random.default_rng(5).uniform(0, 1, (64, 8)).astype(np.float32)
     errors = [
@@ -116,7 +120,7 @@ def test_a_zero_point_serves_weights_of_one_sign():
     assert errors[1] < 0.4 * errors[0]
 
 
-def test_moments_are_those_of_the_tensors(monkeypatch):
+def test_moments_are_those_of_the_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of inputs and of what is computed on the way; in groups where memory does not hold all of them at once."""
     x = correlated(40, 12)
     weight = np.random.default_rng(6).standard_normal((12, 8)).astype(np.float32) * 0.1
@@ -130,14 +134,14 @@ def test_moments_are_those_of_the_tensors(monkeypatch):
     assert [value.name for value in proto.graph.output] == ["z"]
 
 
-def test_infinite_activations_stop_the_rounding():
+def test_infinite_activations_stop_the_rounding() -> None:
     """Nothing can be learned from them."""
     weight = np.full((4, 4), 3e38, np.float32)
     with pytest.raises(InvariantError, match="p is not finite on calibration data"):
         dict(moments_of(two_products(weight), {"p": 4}, Split({"x": np.full((2, 4), 3e38, np.float32)}), "test"))
 
 
-def test_a_net_in_four_bits_answers_nearer_with_rounding_by_data(mlp):
+def test_a_net_in_four_bits_answers_nearer_with_rounding_by_data(mlp: tuple[Graph, Context]) -> None:
     """From the recipe's step to the file: same layers, same bytes, a smaller error; blocks and zero points as asked."""
     graph, context = mlp
     facts = {}
@@ -154,7 +158,7 @@ def test_a_net_in_four_bits_answers_nearer_with_rounding_by_data(mlp):
         assert ours["relative_error"] < 0.9 * plain["relative_error"]
 
 
-def test_layers_that_are_kept_stay_in_float(mlp):
+def test_layers_that_are_kept_stay_in_float(mlp: tuple[Graph, Context]) -> None:
     """Their weights are those of the model before, bit by bit."""
     graph, context = mlp
     after, facts = lower(config(rounding="gptq", keep=("classes",)), graph, context)
@@ -165,7 +169,7 @@ def test_layers_that_are_kept_stay_in_float(mlp):
     np.testing.assert_array_equal(kept.T, lowering.array_of(graph.proto, before.weight))
 
 
-def test_readers_of_one_weight_are_rounded_by_their_own_inputs(mlp):
+def test_readers_of_one_weight_are_rounded_by_their_own_inputs(mlp: tuple[Graph, Context]) -> None:
     """Each has a copy: what evens out the errors of one would add to those of the other."""
     _, context = mlp
     weight = np.random.default_rng(7).standard_normal((32, 32)).astype(np.float32) * 0.2
@@ -180,7 +184,7 @@ def test_readers_of_one_weight_are_rounded_by_their_own_inputs(mlp):
     assert (codes[0] != codes[1]).any()
 
 
-def test_fewer_levels_are_fewer_values_in_the_folded_form_too(mlp):
+def test_fewer_levels_are_fewer_values_in_the_folded_form_too(mlp: tuple[Graph, Context]) -> None:
     """Three bits' worth of them, in the storage of four."""
     graph, context = mlp
     sizes, values = [], []
@@ -205,7 +209,7 @@ def test_fewer_levels_are_fewer_values_in_the_folded_form_too(mlp):
         ({"scheme": "fp16", "rounding": "gptq"}, "no meaning for scheme fp16"),
     ],
 )
-def test_what_belongs_to_another_form_is_refused(values, message):
+def test_what_belongs_to_another_form_is_refused(values: dict[str, Any], message: str) -> None:
     """Before anything runs."""
     with pytest.raises(ValidationError, match=message):
         Quantize.model_validate(values)

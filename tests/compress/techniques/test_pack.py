@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -30,7 +32,7 @@ from weighbridge.core.formats.onnx_file import counts, parse_model, serialize, s
 from weighbridge.data import Split
 
 
-def linear(*weights, opset=21):
+def linear(*weights: NDArray[Any], opset: int = 21) -> onnx.ModelProto:
     """A chain of matrix products."""
     names = [f"w{index}" for index in range(len(weights))]
     values = ["x", *(f"v{index}" for index in range(len(weights) - 1)), "y"]
@@ -45,14 +47,14 @@ def linear(*weights, opset=21):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
-def shared(rng, shape, levels, sparsity=0.0):
+def shared(rng: np.random.Generator, shape: tuple[int, int], levels: int, sparsity: float = 0.0) -> NDArray[Any]:
     """Weights of a few distinct values, some of them zero."""
     book = rng.normal(size=levels).astype(np.float32)
     values = book[rng.integers(0, levels, shape)]
     return np.where(rng.random(shape) < sparsity, np.float32(0), values)
 
 
-def decoded(form):
+def decoded(form: Any) -> tuple[Any, Any]:
     """What onnxruntime makes of one form: the decoder alone, run."""
     inputs = {role: f"i{index}" for index, role in enumerate(form.constants)}
     graph = helper.make_graph(
@@ -76,7 +78,7 @@ def decoded(form):
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(2, 5000), st.lists(st.integers(0, 2**31), max_size=100))
-def test_digits_come_back(base, numbers):
+def test_digits_come_back(base: int, numbers: list[int]) -> None:
     """Words of any base give back the digits that were written."""
     digits = np.array([number % base for number in numbers], np.int64)
     form = best_base(base)
@@ -85,7 +87,7 @@ def test_digits_come_back(base, numbers):
 
 
 @given(st.integers(2, 100_000))
-def test_words_are_as_full_as_they_can_be(base):
+def test_words_are_as_full_as_they_can_be(base: int) -> None:
     """No word type holds more digits; nothing overflows."""
     form = best_base(base)
     largest = 255 if form.dtype is np.uint8 else LARGEST
@@ -94,7 +96,7 @@ def test_words_are_as_full_as_they_can_be(base):
     assert form.bits <= 64
 
 
-def test_digits_out_of_range_are_refused():
+def test_digits_out_of_range_are_refused() -> None:
     """A digit of the base or more would read as another number."""
     with pytest.raises(ValueError, match="the base is 3"):
         encode(np.array([0, 3]), best_base(3))
@@ -102,7 +104,7 @@ def test_digits_out_of_range_are_refused():
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 400), st.floats(0, 1), st.integers(2, 40), st.integers(1, 12))
-def test_places_can_be_walked(seed, count, density, limit, multiple):
+def test_places_can_be_walked(seed: int, count: int, density: float, limit: int, multiple: int) -> None:
     """From 0 in steps of at most `limit`, in whole words, over every weight that is present."""
     present = np.random.default_rng(seed).random(count) < density
     places = entries(present, limit, multiple)
@@ -124,7 +126,7 @@ def test_places_can_be_walked(seed, count, density, limit, multiple):
     st.sampled_from([0.0, 0.3, 0.9, 0.99]),
     st.sampled_from([np.float32, np.float16, np.int8, np.uint8]),
 )
-def test_every_form_decodes_to_the_weight(seed, shape, levels, sparsity, kind):
+def test_every_form_decodes_to_the_weight(seed: int, shape: Any, levels: int, sparsity: Any, kind: Any) -> None:
     """Whatever form a weight is stored in, onnxruntime and the standard's own evaluator decode its bits."""
     rng = np.random.default_rng(seed)
     values = (shared(rng, shape, levels, sparsity) * 30).astype(kind)
@@ -137,14 +139,14 @@ def test_every_form_decodes_to_the_weight(seed, shape, levels, sparsity, kind):
         np.testing.assert_array_equal(ReferenceEvaluator(model).run(None, {})[0], values)
 
 
-def test_too_many_values_have_no_codebook():
+def test_too_many_values_have_no_codebook() -> None:
     """Beyond 256 distinct values codes would not be small; a codebook that lacks a value is no codebook."""
     assert code(np.arange(257, dtype=np.float32)) is None
     assert code(np.ones(4, np.float32), np.zeros(2, np.float32)) is None
     assert code(np.array([-0.0, 1.0], np.float32)).book.tolist() == [0.0, 1.0]
 
 
-def test_dense_weights_have_no_sparse_form():
+def test_dense_weights_have_no_sparse_form() -> None:
     """Without zeros there is nothing to skip."""
     assert list(float_forms(np.ones((4, 4), np.float32))) == []
     assert [form.kind for form in coded_forms(code(np.ones((4, 4), np.float32)))] == ["dense codes"]
@@ -156,7 +158,7 @@ def test_dense_weights_have_no_sparse_form():
     [(16, 0.0, "dense codes"), (16, 0.95, "delta"), (16, 0.5, "bitmask"), (400, 0.95, "delta floats"),
      (400, 0.4, "bitmask floats")],
 )  # fmt: skip
-def test_the_smallest_form_wins(levels, sparsity, kind):
+def test_the_smallest_form_wins(levels: int, sparsity: float, kind: str) -> None:
     """Dense codes, gaps or a bit for each weight, by how many are zero."""
     rng = np.random.default_rng(1)
     values = shared(rng, (200, 100), levels, sparsity) if levels < 256 else None
@@ -169,7 +171,7 @@ def test_the_smallest_form_wins(levels, sparsity, kind):
     assert sum(value.nbytes for value in chosen.constants.values()) <= 1.02 * smallest + 60
 
 
-def test_sizes_come_near_the_entropy():
+def test_sizes_come_near_the_entropy() -> None:
     """8 % kept of 784 x 300 in 16 values: within 12 % of positions and codes at their entropy, 30x below dense."""
     rng = np.random.default_rng(0)
     weight = shared(rng, (784, 300), 16, 0.92)
@@ -184,7 +186,7 @@ def test_sizes_come_near_the_entropy():
 
 
 @pytest.mark.parametrize("opset", [11, 13, 17, 21])
-def test_packed_files_load_in_stock_onnxruntime(opset):
+def test_packed_files_load_in_stock_onnxruntime(opset: int) -> None:
     """A chain of all kinds of weights gives the dense model's outputs, with the same nodes left after loading."""
     rng = np.random.default_rng(2)
     weights = [
@@ -206,7 +208,7 @@ def test_packed_files_load_in_stock_onnxruntime(opset):
     assert Counter(node.op_type for node in optimized(packed, "t").graph.node) == {"MatMul": 5}
 
 
-def biased(*biases, opset=21):
+def biased(*biases: NDArray[np.float32], opset: int = 21) -> onnx.ModelProto:
     """A chain of square layers with the biases given, all of one width, and weights of two values."""
     width = len(biases[0])
     rng = np.random.default_rng(0)
@@ -220,7 +222,7 @@ def biased(*biases, opset=21):
 
 
 @pytest.mark.parametrize("opset", [11, 13, 18, 21])
-def test_biases_with_one_codebook_are_packed_as_one(opset):
+def test_biases_with_one_codebook_are_packed_as_one(opset: int) -> None:
     """Their values are stored once and their codes end to end; every runtime splits them when it loads the file."""
     rng = np.random.default_rng(4)
     book = rng.normal(size=16).astype(np.float32)
@@ -239,7 +241,7 @@ def test_biases_with_one_codebook_are_packed_as_one(opset):
     assert set(apart) == {"w0", "w1", "w2", "w3", "w4"}
 
 
-def test_biases_of_their_own_values_stay_apart():
+def test_biases_of_their_own_values_stay_apart() -> None:
     """Vectors that share nothing gain nothing from being one."""
     rng = np.random.default_rng(5)
     proto = biased(*(rng.normal(size=40).astype(np.float32) for _ in range(5)))
@@ -248,7 +250,7 @@ def test_biases_of_their_own_values_stay_apart():
     assert {"b0", "b1", "b2", "b3", "b4"} <= {tensor.name for tensor in packed.graph.initializer}
 
 
-def test_biases_in_the_wrong_order_are_caught(monkeypatch):
+def test_biases_in_the_wrong_order_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A split that hands out the right vectors to the wrong layers gives other outputs, and is no packed model."""
     rng = np.random.default_rng(4)
     book = rng.normal(size=4).astype(np.float32)
@@ -257,7 +259,7 @@ def test_biases_in_the_wrong_order_are_caught(monkeypatch):
     surroundings = nets.context(None, Split({"x": x}, np.arange(6) % 3))
     pack(Pack(), Graph(proto), surroundings)
 
-    def crossed(joined, sizes, opset):
+    def crossed(joined: Joined, sizes: str, opset: object) -> onnx.NodeProto:
         return helper.make_node("Split", [joined.name, sizes], list(joined.parts)[::-1])
 
     monkeypatch.setattr(Joined, "node", crossed)
@@ -265,7 +267,7 @@ def test_biases_in_the_wrong_order_are_caught(monkeypatch):
         pack(Pack(), Graph(proto), surroundings)
 
 
-def test_equal_weights_are_stored_once():
+def test_equal_weights_are_stored_once() -> None:
     """Two layers of one weight, or of one codebook, share what they can."""
     rng = np.random.default_rng(3)
     weight = shared(rng, (64, 64), 16, 0.8)
@@ -273,7 +275,7 @@ def test_equal_weights_are_stored_once():
     assert twice - once < 200
 
 
-def test_equal_weights_that_are_stored_twice_are_decoded_once():
+def test_equal_weights_that_are_stored_twice_are_decoded_once() -> None:
     """The runtime merges the decoders of equal weights: fewer constants than before, and none that is missing."""
     rng = np.random.default_rng(3)
     proto = linear(*[shared(rng, (64, 64), 16, 0.8)] * 2)
@@ -282,7 +284,7 @@ def test_equal_weights_that_are_stored_twice_are_decoded_once():
     check_folded(proto, packed)
 
 
-def test_integer_weights_pack_too():
+def test_integer_weights_pack_too() -> None:
     """Pruned int8 weights of a quantized net are stored sparse; the runtime computes on integers as before."""
     module, context = nets.build("residual")
     graph = export(module, context.data.train)
@@ -304,7 +306,7 @@ def test_integer_weights_pack_too():
 
 @pytest.mark.parametrize("scheme", ["fp16", "weight-fp16"])
 @pytest.mark.parametrize(("levels", "forms"), [(400, {"bitmask floats"}), (4, {"delta", "bitmask"})])
-def test_half_precision_weights_pack_too(scheme, levels, forms):
+def test_half_precision_weights_pack_too(scheme: str, levels: int, forms: set[str]) -> None:
     """Pruned or shared weights in float16 are stored sparse or as codes, and computed with as before."""
     weights = [shared(np.random.default_rng(seed), (64, 64), levels, 0.8) / 8 for seed in (1, 2)]
     context = nets.context(None, Split({"x": weights[0][:32]}, np.arange(32) % 3))
@@ -316,7 +318,7 @@ def test_half_precision_weights_pack_too(scheme, levels, forms):
     onnx.checker.check_model(packed.proto, full_check=True)
 
 
-def test_a_shared_net_packs_through_the_step():
+def test_a_shared_net_packs_through_the_step() -> None:
     """Facts name each weight with its form; sizes before and after are those of the files."""
     module, context = nets.build("mlp")
     graph = export(module, context.data.train)
@@ -332,20 +334,20 @@ def test_a_shared_net_packs_through_the_step():
     assert serialize(again.proto) == serialize(packed.proto)
 
 
-def test_nothing_to_pack_is_an_error():
+def test_nothing_to_pack_is_an_error() -> None:
     """A model of dense float weights would only grow."""
     module, context = nets.build("residual")
     with pytest.raises(InvariantError, match="neither sparse nor shared"):
         pack(Pack(), export(module, context.data.train), context)
 
 
-def test_old_opsets_are_refused():
+def test_old_opsets_are_refused() -> None:
     """Decoders need operators of opset 11."""
     with pytest.raises(InputError, match=r"opset 9; decoders need 11"):
         pack_model(linear(np.ones((20, 20), np.float32), opset=9))
 
 
-def test_a_decoder_that_stays_is_caught():
+def test_a_decoder_that_stays_is_caught() -> None:
     """A decoder fed by something that is no constant is left in the graph: not the dense model at run time."""
     proto = linear(shared(np.random.default_rng(0), (60, 50), 4))
     packed, _ = pack_model(proto)
@@ -358,7 +360,7 @@ def test_a_decoder_that_stays_is_caught():
         check_folded(proto, loose)
 
 
-def test_a_weight_that_decodes_wrongly_is_caught():
+def test_a_weight_that_decodes_wrongly_is_caught() -> None:
     """One flipped code gives another weight, whatever the outputs on a few examples say."""
     proto = linear(shared(np.random.default_rng(0), (60, 50), 4))
     packed, forms = pack_model(proto)
@@ -371,7 +373,7 @@ def test_a_weight_that_decodes_wrongly_is_caught():
         check_folded(proto, packed)
 
 
-def test_other_outputs_are_caught(monkeypatch):
+def test_other_outputs_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The outputs of the packed file are compared with the dense ones, not assumed."""
     module, context = nets.build("mlp")
     graph = export(module, context.data.train)
@@ -381,7 +383,7 @@ def test_other_outputs_are_caught(monkeypatch):
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     real, calls = package.run, []  # type: ignore[attr-defined]
 
-    def crooked(*arguments):
+    def crooked(*arguments: Any) -> list[Any]:
         calls.append(arguments)
         return [output + np.float32(0.01 * (len(calls) == 2)) for output in real(*arguments)]
 

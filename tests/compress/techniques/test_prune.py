@@ -1,6 +1,7 @@
 """Pruning reaches what was asked for, layer by layer or over all, and says what it cannot do and where."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,27 +27,27 @@ from weighbridge.data import Split
 TUNED = Finetune(epochs=1)
 
 
-def mlp(seed=1):
+def mlp(seed: int = 1) -> MLP:
     """A small net with seeded weights."""
     torch.manual_seed(seed)
     return MLP()
 
 
-def pruned(kind, **config):
+def pruned(kind: str, **config: float | str | Finetune | list[str]) -> tuple[nn.Module, Subject, dict[str, Any]]:
     """(module before, subject after, facts) of one step on one kind of net."""
     module, context = build(kind)
     subject, facts = prune(PruneConfig(**config), Subject(copy.deepcopy(module)), context)
     return module, subject, facts
 
 
-def zeros(module):
+def zeros(module: nn.Module) -> tuple[int, int]:
     """Zeros over all matrices and kernels, and how many weights there are."""
     tensors = [weight.tensor for weight in weights(module)]
     return sum(int((tensor == 0).sum()) for tensor in tensors), sum(tensor.numel() for tensor in tensors)
 
 
 @given(st.floats(0.01, 0.8), st.sampled_from(["global", "layer"]), st.integers(0, 5))
-def test_masks_drop_exactly_the_smallest(sparsity, scope, seed):
+def test_masks_drop_exactly_the_smallest(sparsity: float, scope: Any, seed: int) -> None:
     """As many as were asked for, and no kept weight is smaller than a dropped one of the same ranking."""
     chosen = weights(mlp(seed))
     masks = smallest(chosen, sparsity, scope)
@@ -59,7 +60,7 @@ def test_masks_drop_exactly_the_smallest(sparsity, scope, seed):
             assert values[~kept].max() <= values[kept].min()
 
 
-def test_equal_weights_go_in_order():
+def test_equal_weights_go_in_order() -> None:
     """Which of equal weights is dropped does not depend on the sort."""
     module = nn.Sequential(nn.Linear(8, 4, bias=False))
     nn.init.ones_(module[0].weight)
@@ -68,7 +69,7 @@ def test_equal_weights_go_in_order():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_magnitude_pruning_on_every_kind_of_model(kind):
+def test_magnitude_pruning_on_every_kind_of_model(kind: str) -> None:
     """Sparsity as asked, kept through fine-tuning by a mask for every weight."""
     _, subject, facts = pruned(kind, sparsity=0.6, scope="layer", finetune=TUNED)
     count, total = zeros(subject.module)
@@ -79,7 +80,7 @@ def test_magnitude_pruning_on_every_kind_of_model(kind):
     assert all(mask.violation(subject.module) is None for mask in masks)
 
 
-def test_layers_that_each_round_down_are_what_was_asked_for():
+def test_layers_that_each_round_down_are_what_was_asked_for() -> None:
     """Sparsity by layer is rounded in each: 4 of 9 and 4 of 9 at 0.49 are all there is to ask, not 9 of 18."""
     module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     surroundings = context(module, Split({"features": np.eye(3, dtype=np.float32)}, np.arange(3)))
@@ -88,7 +89,7 @@ def test_layers_that_each_round_down_are_what_was_asked_for():
 
 
 @pytest.mark.parametrize("config", [{"sparsity": 0.5}, {"sparsity": 0.5, "scope": "layer"}, {"pattern": "2:4"}])
-def test_fewer_zeros_than_were_asked_for_are_an_error(config):
+def test_fewer_zeros_than_were_asked_for_are_an_error(config: dict[str, Any]) -> None:
     """One weight that is not zero after all."""
     chosen = PruneConfig(**config)
     module, context = build("mlp")
@@ -100,7 +101,7 @@ def test_fewer_zeros_than_were_asked_for_are_an_error(config):
         sparsity_facts(chosen, subject)
 
 
-def test_pruning_again_keeps_earlier_zeros():
+def test_pruning_again_keeps_earlier_zeros() -> None:
     """A second step starts from the first one's masks and joins them."""
     module, context = build("mlp")
     first, _ = prune(PruneConfig(sparsity=0.5, layers=["hidden"]), Subject(module), context)
@@ -110,7 +111,7 @@ def test_pruning_again_keeps_earlier_zeros():
     assert sum(mask.parameter == "hidden.weight" for mask in second.constraints) == 1  # type: ignore[attr-defined]
 
 
-def test_the_cubic_schedule_rises_to_its_target_and_rests():
+def test_the_cubic_schedule_rises_to_its_target_and_rests() -> None:
     """Sparsity grows with the steps, never falls, and is there after 60 % of them (Zhu and Gupta's formula)."""
     module = mlp()
     growing = GrowingMasks(weights(module), 0.8, "global", 50)
@@ -128,14 +129,14 @@ def test_the_cubic_schedule_rises_to_its_target_and_rests():
     assert "pruned weights are not zero" in growing.violation(module)
 
 
-def test_cubic_pruning_reaches_its_sparsity():
+def test_cubic_pruning_reaches_its_sparsity() -> None:
     """The whole step: masks are constraints afterwards, and the sparsity is exact."""
     _, subject, facts = pruned("mlp", sparsity=0.7, schedule="cubic", finetune=Finetune(epochs=3))
     assert facts["sparsity"] == pytest.approx(0.7, abs=1e-3)
     assert len(subject.constraints) == 3
 
 
-def test_a_pattern_keeps_n_of_m_along_the_inputs():
+def test_a_pattern_keeps_n_of_m_along_the_inputs() -> None:
     """Of every four weights in a row the two largest stay."""
     module, subject, facts = pruned("mlp", pattern="2:4")
     for before, after in zip(weights(module), weights(subject.module), strict=True):
@@ -146,14 +147,14 @@ def test_a_pattern_keeps_n_of_m_along_the_inputs():
     assert facts["sparsity"] == 0.5
 
 
-def test_a_pattern_runs_over_input_channels_of_a_kernel():
+def test_a_pattern_runs_over_input_channels_of_a_kernel() -> None:
     """For a convolution the row is one position of the kernel over the input channels."""
     layer = nn.Sequential(nn.Conv2d(8, 3, 3))
     mask = pattern(weights(layer), 1, 4)["0.weight"]
     assert (mask.reshape(3, 2, 4, 3, 3).sum(2) == 1).all()
 
 
-def test_a_pattern_that_does_not_fit_names_the_layer():
+def test_a_pattern_that_does_not_fit_names_the_layer() -> None:
     """One input channel has no groups of four."""
     with pytest.raises(InputError) as caught:
         pruned("residual", pattern="2:4")
@@ -162,7 +163,7 @@ def test_a_pattern_that_does_not_fit_names_the_layer():
     )
 
 
-def test_a_sparsity_that_empties_a_layer_names_it():
+def test_a_sparsity_that_empties_a_layer_names_it() -> None:
     """Pruning over all layers can take all of one."""
     module = mlp()
     with torch.no_grad():
@@ -192,20 +193,20 @@ def test_a_sparsity_that_empties_a_layer_names_it():
         ({"sparsity": 0.5, "max_drop": 0.1, "schedule": "cubic", "finetune": {}}, "leave out 'schedule'"),
     ],
 )
-def test_configs_that_make_no_sense_are_refused(config, said):
+def test_configs_that_make_no_sense_are_refused(config: dict[str, Any], said: str) -> None:
     """Each with what is wrong."""
     with pytest.raises(ValueError, match=said):
         PruneConfig(**config)
 
 
-def test_a_count_may_be_written_with_a_unit():
+def test_a_count_may_be_written_with_a_unit() -> None:
     """`2k` parameters."""
     assert PruneConfig(method="structured", params="2k").params == 2000
 
 
 @pytest.mark.parametrize("kind", ["residual", "separable", "mlp", "transformer"])
 @pytest.mark.parametrize("importance", ["l1", "l2", "taylor"])
-def test_channels_go_from_every_kind_of_model(kind, importance):
+def test_channels_go_from_every_kind_of_model(kind: str, importance: str) -> None:
     """MACs and parameters fall, widths are multiples, the output layer keeps its width, and training goes on."""
     module, subject, facts = pruned(
         kind, method="structured", ratio=0.5, round_to=4, importance=importance, finetune=TUNED
@@ -218,7 +219,7 @@ def test_channels_go_from_every_kind_of_model(kind, importance):
     assert all(parameter.grad is None or torch.isfinite(parameter.grad).all() for parameter in module.parameters())
 
 
-def test_a_residual_sum_loses_the_same_channels_on_both_sides():
+def test_a_residual_sum_loses_the_same_channels_on_both_sides() -> None:
     """Stem and second convolution are added, so they keep equal widths."""
     _, subject, _ = pruned("residual", method="structured", ratio=0.5, round_to=2)
     assert subject.module.stem.out_channels == subject.module.two.out_channels == 4
@@ -227,17 +228,17 @@ def test_a_residual_sum_loses_the_same_channels_on_both_sides():
 class Concatenated(nn.Module):
     """Two branches of different width, joined."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.left, self.right = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(1, 12, 1)
         self.join, self.classes = nn.Conv2d(20, 8, 1), nn.Linear(8, 3)
 
-    def forward(self, image):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         joined = torch.relu(self.join(torch.cat([self.left(image), self.right(image)], 1)))
         return self.classes(joined.mean((2, 3)))
 
 
-def test_concatenated_branches_are_followed():
+def test_concatenated_branches_are_followed() -> None:
     """What is joined has as many inputs as both branches have outputs; grouping and flattening likewise."""
     module = Concatenated()
     config = PruneConfig(method="structured", ratio=0.5, round_to=2)
@@ -249,16 +250,16 @@ def test_concatenated_branches_are_followed():
 class Grouped(nn.Module):
     """A grouped convolution and a group normalisation, then a flattened map."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.stem, self.grouped = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1, groups=2)
         self.norm, self.classes = nn.GroupNorm(4, 16), nn.Linear(16 * 64, 3)
 
-    def forward(self, image):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.classes(torch.relu(self.norm(self.grouped(self.stem(image)))).flatten(1))
 
 
-def test_groups_lose_the_same_channels():
+def test_groups_lose_the_same_channels() -> None:
     """Every part of a grouped layer stays equally wide, so that the layer still divides."""
     module = Grouped()
     config = PruneConfig(method="structured", ratio=0.5, round_to=4)
@@ -268,14 +269,14 @@ def test_groups_lose_the_same_channels():
 
 
 @pytest.mark.parametrize("budget", [{"macs": 0.5}, {"params": 0.6}])
-def test_budgets_are_met_and_used(budget):
+def test_budgets_are_met_and_used(budget: dict[str, float]) -> None:
     """MACs or parameters end within the budget, and not far below it."""
     _, _, facts = pruned("mlp", method="structured", round_to=1, **budget)
     ((name, share),) = budget.items()
     assert 0.8 * share <= facts[name][1] / facts[name][0] <= share
 
 
-def test_a_budget_out_of_reach_or_met_already_is_refused():
+def test_a_budget_out_of_reach_or_met_already_is_refused() -> None:
     """With what the model has, or what is left at least."""
     with pytest.raises(InputError, match="10 parameters cannot be reached: at least"):
         pruned("mlp", method="structured", round_to=8, params=10)
@@ -283,7 +284,7 @@ def test_a_budget_out_of_reach_or_met_already_is_refused():
         pruned("mlp", method="structured", params="1M")
 
 
-def test_channels_are_ranked_over_all_layers_where_asked():
+def test_channels_are_ranked_over_all_layers_where_asked() -> None:
     """A layer of tiny weights loses more than others, but never all."""
     module = mlp()
     with torch.no_grad():
@@ -296,7 +297,7 @@ def test_channels_are_ranked_over_all_layers_where_asked():
     assert 0 < subject.module.more.out_features < subject.module.hidden.out_features
 
 
-def test_a_normalisation_s_scale_ranks_channels():
+def test_a_normalisation_s_scale_ranks_channels() -> None:
     """Channels with a scale of zero go first; a layer without normalisation has no scale and is named."""
     torch.manual_seed(1)
     module = Residual()
@@ -313,7 +314,7 @@ def test_a_normalisation_s_scale_ranks_channels():
         pruned("mlp", method="structured", ratio=0.5, importance="bn")
 
 
-def test_recurrent_layers_lose_inputs_but_no_hidden_units():
+def test_recurrent_layers_lose_inputs_but_no_hidden_units() -> None:
     """A net of nothing else cannot be pruned by channels, and says which layers are in the way."""
     with pytest.raises(InputError) as caught:
         pruned("recurrent", method="structured", ratio=0.5)
@@ -322,7 +323,7 @@ def test_recurrent_layers_lose_inputs_but_no_hidden_units():
         pruned("recurrent", method="structured", ratio=0.5, layers=["gru"])
 
 
-def test_attention_keeps_its_inner_widths_and_says_so():
+def test_attention_keeps_its_inner_widths_and_says_so() -> None:
     """What is pruned around it leaves a note; a part of it that is asked for is an error that names it."""
     _, _, facts = pruned("transformer", method="structured", ratio=0.5, round_to=4)
     assert facts["left_alone"] == {
@@ -338,17 +339,17 @@ def test_attention_keeps_its_inner_widths_and_says_so():
 class Embedded(nn.Module):
     """A linear layer before a recurrent net."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.embed, self.rest = nn.Linear(5, 8), Recurrent()
         self.rest.lstm = nn.LSTM(8, 8, batch_first=True, bidirectional=True)
         self.rest.gru = nn.GRU(16, 8, batch_first=True)
 
-    def forward(self, sequence):
+    def forward(self, sequence: torch.Tensor) -> torch.Tensor:
         return self.rest(torch.relu(self.embed(sequence)))
 
 
-def test_a_layer_before_a_recurrent_one_is_pruned():
+def test_a_layer_before_a_recurrent_one_is_pruned() -> None:
     """The recurrent layer's input matrices, of both directions, lose the same columns."""
     _, given = build("recurrent")
     module = Embedded()
@@ -364,7 +365,7 @@ def test_a_layer_before_a_recurrent_one_is_pruned():
     assert "forward" not in vars(subject.module.rest.lstm)
 
 
-def test_patterns_that_match_nothing_get_a_suggestion():
+def test_patterns_that_match_nothing_get_a_suggestion() -> None:
     """For layers to prune and layers to keep, in both methods."""
     for config in ({"sparsity": 0.5}, {"method": "structured", "ratio": 0.5}):
         for key in ("layers", "keep"):
@@ -372,7 +373,7 @@ def test_patterns_that_match_nothing_get_a_suggestion():
                 pruned("mlp", **config, **{key: ["hiden"]})
 
 
-def test_keeping_everything_leaves_nothing_to_do():
+def test_keeping_everything_leaves_nothing_to_do() -> None:
     """An error rather than a step that did nothing."""
     with pytest.raises(InputError, match="no layer's channels can be pruned"):
         pruned("mlp", method="structured", ratio=0.5, keep=["hidden", "more"])
@@ -380,13 +381,13 @@ def test_keeping_everything_leaves_nothing_to_do():
         pruned("mlp", sparsity=0.5, keep=["*"])
 
 
-def test_layers_narrower_than_the_multiple_stay_whole():
+def test_layers_narrower_than_the_multiple_stay_whole() -> None:
     """Rounding never empties a layer; where that leaves nothing to prune, the step is an error."""
     with pytest.raises(InvariantError, match="MACs went from"):
         pruned("mlp", method="structured", ratio=0.5, round_to=64)
 
 
-def test_running_statistics_are_taken_anew():
+def test_running_statistics_are_taken_anew() -> None:
     """They become the plain mean and variance over the examples, and the layer's own momentum comes back."""
     module, split = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64)).eval(), images()
     with torch.no_grad():
@@ -404,7 +405,7 @@ def test_running_statistics_are_taken_anew():
 @pytest.mark.parametrize(
     "config", [{"sparsity": 0.95, "scope": "layer"}, {"method": "structured", "ratio": 0.9, "round_to": 2}]
 )
-def test_pruning_in_rounds_stops_before_the_budget_breaks(config):
+def test_pruning_in_rounds_stops_before_the_budget_breaks(config: dict[str, Any]) -> None:
     """The last round within the budget is kept, the one beyond is not; the held-out part is not trained on."""
     module, given = build("residual")
     fit(module, given.data.train, given.train.model_copy(update={"epochs": 12}), seed=1)
@@ -420,7 +421,7 @@ def test_pruning_in_rounds_stops_before_the_budget_breaks(config):
         assert facts["sparsity"] == pytest.approx(kept[-1]["amount"], abs=0.02)
 
 
-def test_a_first_round_over_the_budget_is_an_error():
+def test_a_first_round_over_the_budget_is_an_error() -> None:
     """Nothing within the budget could be done: the error says what the round lost."""
     module, given = build("mlp")
     fit(module, given.data.train, given.train.model_copy(update={"epochs": 12}), seed=1)
@@ -433,7 +434,7 @@ def test_a_first_round_over_the_budget_is_an_error():
         prune(step, Subject(module), given)
 
 
-def test_explaining_says_what_goes_without_training():
+def test_explaining_says_what_goes_without_training() -> None:
     """Rows for every weight, before and after, and the module stays as it is."""
     module, given = build("mlp")
     before = copy.deepcopy(module.state_dict())
@@ -447,13 +448,13 @@ def test_explaining_says_what_goes_without_training():
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 
-def test_costs_count_what_runs():
+def test_costs_count_what_runs() -> None:
     """MACs of one example and all parameters."""
     module, given = build("mlp")
     assert cost(module, given.data.calibration) == (16 * 24 + 24 * 24 + 24 * 3, 16 * 24 + 24 * 24 + 24 * 3 + 51)
 
 
-def test_half_of_the_weights_are_not_needed_on_a_learnt_task():
+def test_half_of_the_weights_are_not_needed_on_a_learnt_task() -> None:
     """What pruning is for: 50 % sparsity with a little training costs next to nothing."""
     module, given = build("mlp")
     fit(module, given.data.train, given.train.model_copy(update={"epochs": 12}), seed=1)
@@ -463,7 +464,7 @@ def test_half_of_the_weights_are_not_needed_on_a_learnt_task():
     assert outputs(subject.module, {"features": torch.zeros(1, 16)})[0].shape == (1, 3)
 
 
-def test_channels_that_hardly_fall_are_an_error():
+def test_channels_that_hardly_fall_are_an_error() -> None:
     """Half of the channels were asked for and one in hundreds went: said, with numbers, and no pass."""
     before, after = nn.Sequential(nn.Linear(400, 100)), nn.Sequential(nn.Linear(400, 99))
     split = Split({"input": np.zeros((4, 400), np.float32)}, np.arange(4) % 2)
@@ -472,7 +473,7 @@ def test_channels_that_hardly_fall_are_an_error():
     assert width_facts(before, after, split)["params"] == [40100, 39699]
 
 
-def test_a_grouped_transposed_convolution_stays_whole_and_the_rest_is_pruned():
+def test_a_grouped_transposed_convolution_stays_whole_and_the_rest_is_pruned() -> None:
     """torch-pruning has no form of it: its channels are left alone, and nothing ends in a traceback."""
     torch.manual_seed(0)
     module = nn.Sequential(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from onnx import numpy_helper
 from tests.compress import nets
 from weighbridge.compress.export.onnxruntime import export, write
 from weighbridge.compress.graph.sessions import run
-from weighbridge.compress.steps import Graph, Subject
+from weighbridge.compress.steps import Context, Graph, Subject
 from weighbridge.compress.techniques.prune import PruneConfig, prune
 from weighbridge.compress.techniques.quantize import Quantize, lower, qat, train
 from weighbridge.compress.techniques.quantize.qat import fake_activation, fake_weight
@@ -30,7 +31,7 @@ CONFIG = Quantize(scheme="qat-int8", reduce_range="never", finetune=Finetune(epo
 
 
 @pytest.fixture(scope="module")
-def learned():
+def learned() -> tuple[torch.nn.Module, Context]:
     """A trained residual net and its context."""
     module, context = nets.build("residual")
     fit(module, context.data.train, context.train.model_copy(update={"epochs": 8}), seed=3)
@@ -38,19 +39,19 @@ def learned():
 
 
 @pytest.fixture(scope="module")
-def trained(learned):
+def trained(learned: tuple[torch.nn.Module, Context]) -> tuple[Subject, dict[str, Any], Any]:
     """The same after quantization-aware training, with its facts."""
     module, context = learned
     return *train(CONFIG, Subject(copy.deepcopy(module)), context), context
 
 
-def lowered(config, subject, context):
+def lowered(config: Quantize, subject: Subject, context: Context) -> tuple[Graph, dict[str, Any]]:
     """Export and lower, as a recipe does."""
     graph = export(subject.module, context.data.train)
     return lower(config, Graph(graph.proto, {**graph.notes, **subject.notes}), context)
 
 
-def test_the_artifact_holds_the_trained_integers(trained):
+def test_the_artifact_holds_the_trained_integers(trained: tuple[Subject, dict[str, Any], Any]) -> None:
     """Each channel's largest weight is the end of its grid, so the quantizer finds the very integers of training."""
     subject, facts, context = trained
     after, found = lowered(CONFIG, subject, context)
@@ -65,7 +66,7 @@ def test_the_artifact_holds_the_trained_integers(trained):
         np.testing.assert_allclose(codes * scale, weight, rtol=1e-5, atol=1e-7)
 
 
-def test_module_and_artifact_agree(trained):
+def test_module_and_artifact_agree(trained: tuple[Subject, dict[str, Any], Any]) -> None:
     """The trained module, its layers' own forward restored, answers as the integer file does."""
     subject, _, context = trained
     assert all("forward" not in layer.__dict__ for layer in subject.module.modules())
@@ -75,7 +76,7 @@ def test_module_and_artifact_agree(trained):
     assert write(after.proto) == write(lowered(CONFIG, subject, context)[0].proto)
 
 
-def test_training_repairs_what_rounding_breaks(learned):
+def test_training_repairs_what_rounding_breaks(learned: tuple[torch.nn.Module, Context]) -> None:
     """With one scale for channels of very unlike size, training with rounding beats rounding afterwards."""
     module, context = copy.deepcopy(learned[0]), learned[1]
     with torch.no_grad():  # the same function, but one channel's values dwarf the others
@@ -88,14 +89,14 @@ def test_training_repairs_what_rounding_breaks(learned):
     rounded = lower(after, export(module, split), context)[0]
     tuned = lowered(config, train(config, Subject(module), context)[0], context)[0]
 
-    def loss(graph):
+    def loss(graph: Graph) -> float:
         outputs = torch.from_numpy(run(graph.proto, split, "test")[0])
         return torch.nn.functional.cross_entropy(outputs, torch.from_numpy(split.labels)).item()
 
     assert loss(tuned) < loss(rounded)
 
 
-def test_masks_survive_training_and_file(learned):
+def test_masks_survive_training_and_file(learned: tuple[torch.nn.Module, Context]) -> None:
     """Pruned zeros stay zero through fine-tuning, rounding and the integer file."""
     module, context = learned
     subject, _ = prune(PruneConfig(sparsity=0.7), Subject(copy.deepcopy(module)), context)
@@ -108,7 +109,7 @@ def test_masks_survive_training_and_file(learned):
         assert (tensors[f"{name}_quantized"] == 0).sum() >= int(count)
 
 
-def test_codebooks_need_one_scale_a_tensor(learned):
+def test_codebooks_need_one_scale_a_tensor(learned: tuple[torch.nn.Module, Context]) -> None:
     """A scale per channel would turn 4 shared values into 4 a channel: refused with the way out, which works."""
     module, context = learned
     subject, _ = share(ShareConfig(bits=2), Subject(copy.deepcopy(module)), context)
@@ -121,7 +122,9 @@ def test_codebooks_need_one_scale_a_tensor(learned):
     assert all(len(np.unique(tensors[f"{name}.weight_quantized"])) <= 4 for name in ("stem", "one", "two"))
 
 
-def test_what_rounding_breaks_is_refused_before_training(learned, monkeypatch):
+def test_what_rounding_breaks_is_refused_before_training(
+    learned: tuple[torch.nn.Module, Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody trains for hours to learn that codebooks need one scale a tensor; trying leaves the weights alone."""
     module, context = learned
     subject, _ = share(ShareConfig(bits=2), Subject(copy.deepcopy(module)), context)
@@ -135,7 +138,7 @@ def test_what_rounding_breaks_is_refused_before_training(learned, monkeypatch):
     assert all(torch.equal(value, fit_to[0][name]) for name, value in subject.module.state_dict().items())
 
 
-def test_kept_layers_are_kept_in_both_halves(learned):
+def test_kept_layers_are_kept_in_both_halves(learned: tuple[torch.nn.Module, Context]) -> None:
     """What training leaves in float, the file leaves in float."""
     module, context = learned
     config = CONFIG.model_copy(update={"keep": ("stem",), "keep_sensitive": 1})
@@ -147,7 +150,7 @@ def test_kept_layers_are_kept_in_both_halves(learned):
     assert found["kept"] == facts["kept"]
 
 
-def test_bad_choices_are_refused(learned):
+def test_bad_choices_are_refused(learned: tuple[torch.nn.Module, Context]) -> None:
     """Patterns that match nothing, and those that leave nothing."""
     module, context = learned
     for keep, message in ((("stamm",), r"'stamm' matches no layer.*stem, one, two, classes"), (("*",), "is left")):
@@ -157,7 +160,7 @@ def test_bad_choices_are_refused(learned):
         train(CONFIG.model_copy(update={"keep_sensitive": 9}), Subject(copy.deepcopy(module)), context)
 
 
-def test_layers_that_are_not_called_are_named():
+def test_layers_that_are_not_called_are_named() -> None:
     """Attention uses its projection's weight without calling the layer: an error that names it, and the way out."""
     module, context = nets.build("transformer")
     with pytest.raises(InputError, match=r"self_attn\.out_proj is not called as a module.*keep"):
@@ -168,7 +171,7 @@ def test_layers_that_are_not_called_are_named():
     assert lowered(CONFIG, subject, context)[1]["same_class"] > 0.9
 
 
-def test_recurrent_layers_stay_in_float_where_they_are_kept():
+def test_recurrent_layers_stay_in_float_where_they_are_kept() -> None:
     """They have no integer form with ranges fixed ahead: refused before training, with a way out that works."""
     module, context = nets.build("recurrent")
     with pytest.raises(InputError, match=r"no form of layer lstm \(LSTM\).*keep"):
@@ -182,7 +185,7 @@ def test_recurrent_layers_stay_in_float_where_they_are_kept():
         assert set(found["kept"]) >= {"gru.weight_hh_l0", "lstm.weight_ih_l0"}
 
 
-def test_attention_is_kept_whole_where_it_is_named():
+def test_attention_is_kept_whole_where_it_is_named() -> None:
     """The projections that no layer of its own holds stay in float with the one that has a layer."""
     module, context = nets.build("transformer")
     config = CONFIG.model_copy(update={"keep": ("*self_attn",)})
@@ -193,7 +196,7 @@ def test_attention_is_kept_whole_where_it_is_named():
     assert "encoder.layers.0.self_attn.in_proj_weight" in lowered(config, subject, context)[1]["kept"]
 
 
-def test_training_is_deterministic(learned):
+def test_training_is_deterministic(learned: tuple[torch.nn.Module, Context]) -> None:
     """The same seed gives the same weights."""
     module, context = learned
     first, second = (train(CONFIG, Subject(copy.deepcopy(module)), context)[0].module for _ in range(2))
@@ -201,7 +204,7 @@ def test_training_is_deterministic(learned):
         assert torch.equal(one, two)
 
 
-def test_diverging_training_stops(learned):
+def test_diverging_training_stops(learned: tuple[torch.nn.Module, Context]) -> None:
     """A loss that is no number stops with stage and step, and the layers get their forward back."""
     module, context = learned
     broken = copy.deepcopy(module)
@@ -214,7 +217,7 @@ def test_diverging_training_stops(learned):
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([64, 127]), st.booleans())
-def test_fake_weights_are_on_their_grid(seed, top, per_channel):
+def test_fake_weights_are_on_their_grid(seed: int, top: Any, per_channel: bool) -> None:
     """Rounding is idempotent, keeps zeros and each channel's largest value, and gives so many levels at most."""
     rng = np.random.default_rng(seed)
     weight = torch.from_numpy((rng.normal(size=(3, 20)) * [[1], [100], [0]]).astype(np.float32))
@@ -226,7 +229,7 @@ def test_fake_weights_are_on_their_grid(seed, top, per_channel):
     assert max(len(torch.unique(row)) for row in rounded) <= 2 * top + 1
 
 
-def test_gradients_pass_through_rounding():
+def test_gradients_pass_through_rounding() -> None:
     """The straight-through estimator: gradients inside the range pass, those outside do not."""
     values = torch.tensor([-1.0, 0.3, 5.0], requires_grad=True)
     fake_activation(values, 0.0, 1.0).sum().backward()
@@ -234,7 +237,7 @@ def test_gradients_pass_through_rounding():
     assert fake_activation(torch.zeros(1), -0.3, 1.0).item() == 0.0
 
 
-def test_prediction_uses_the_rounded_weights(trained):
+def test_prediction_uses_the_rounded_weights(trained: tuple[Subject, dict[str, Any], Any]) -> None:
     """What is exported is what was trained: on-grid weights in a plain module."""
     subject, _, context = trained
     assert np.isfinite(predict(subject.module, context.data.train)[0]).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
 from torch import nn
@@ -20,7 +22,7 @@ from weighbridge.compress.export.onnxruntime import ONNXRUNTIME, export, write
 from weighbridge.compress.graph import lowering, sessions
 from weighbridge.compress.recipe.compose import compose
 from weighbridge.compress.recipe.recipe import read_steps
-from weighbridge.compress.steps import Graph, Subject
+from weighbridge.compress.steps import Context, Graph, Subject
 from weighbridge.compress.techniques.quantize import Quantize, gemms, integer, lower, phases, ranges, weight_only
 from weighbridge.compress.techniques.quantize.integer import check_calibration, reduces_range
 from weighbridge.compress.techniques.quantize.layer_sensitivity import rank, too_sensitive
@@ -34,7 +36,7 @@ from weighbridge.data import Split
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained() -> tuple[Graph, Context]:
     """A residual net that has learned its task, exported, with its context."""
     module, context = nets.build("residual")
     fit(module, context.data.train, context.train.model_copy(update={"epochs": 8}), seed=3)
@@ -42,13 +44,13 @@ def trained():
 
 
 @pytest.fixture(scope="module")
-def graphs():
+def graphs() -> dict[str, Any]:
     """One exported net of each kind, with its context."""
     built = {kind: nets.build(kind) for kind in nets.KINDS}
     return {kind: (export(module, context.data.train), context) for kind, (module, context) in built.items()}
 
 
-def stored(graph, *types):
+def stored(graph: Graph, *types: Any) -> Any:
     """How many weights have one of the types: tensors that extend in two or more dimensions, as scales do not."""
     return sum(
         tensor.data_type in types and sum(size > 1 for size in tensor.dims) >= 2
@@ -58,7 +60,7 @@ def stored(graph, *types):
 
 @pytest.mark.parametrize("form", ["qdq", "qoperator"])
 @pytest.mark.parametrize("calibration", ["minmax", "entropy", "percentile"])
-def test_static_int8_is_integer_and_close(trained, form, calibration):
+def test_static_int8_is_integer_and_close(trained: tuple[Graph, Context], form: str, calibration: str) -> None:
     """Every weight is int8, outputs are close, ports stay, parameters and MACs are those of the float model."""
     graph, context = trained
     after, facts = lower(Quantize(scheme="static-int8", format=form, calibration=calibration), graph, context)
@@ -74,7 +76,7 @@ def test_static_int8_is_integer_and_close(trained, form, calibration):
     assert len(write(after.proto)) < len(write(graph.proto))
 
 
-def test_calibration_methods_differ(trained):
+def test_calibration_methods_differ(trained: tuple[Graph, Context]) -> None:
     """Entropy and percentile calibration are no synonyms of the extremes."""
     graph, context = trained
     files = {
@@ -84,7 +86,7 @@ def test_calibration_methods_differ(trained):
     assert len(set(files.values())) == 3
 
 
-def test_activations_are_unsigned_and_weights_signed(trained):
+def test_activations_are_unsigned_and_weights_signed(trained: tuple[Graph, Context]) -> None:
     """U8 x S8, the fast pair of onnxruntime on CPUs; per-channel scales along the output channels."""
     graph, context = trained
     after, _ = lower(Quantize(scheme="static-int8"), graph, context)
@@ -101,7 +103,7 @@ def test_activations_are_unsigned_and_weights_signed(trained):
 
 
 @pytest.mark.parametrize(("option", "largest"), [("always", 64), ("never", 127)])
-def test_reduced_range_takes_seven_bits(trained, option, largest):
+def test_reduced_range_takes_seven_bits(trained: tuple[Graph, Context], option: str, largest: int) -> None:
     """Reduced weights stay within ±64, full ones reach ±127."""
     graph, context = trained
     after, facts = lower(Quantize(scheme="static-int8", reduce_range=option), graph, context)
@@ -126,8 +128,13 @@ def test_reduced_range_takes_seven_bits(trained, option, largest):
 )
 @pytest.mark.parametrize("scheme", ["static-int8", "dynamic-int8"])
 def test_the_recipe_alone_decides_the_range_and_the_file_says_what_it_requires(
-    trained, monkeypatch, scheme, options, reduced, requires
-):
+    trained: tuple[Graph, Context],
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+    options: dict[str, str],
+    reduced: bool,
+    requires: tuple[str, ...],
+) -> None:
     """Whatever processor compresses: a file with full ranges requires VNNI, one with reduced ranges nothing."""
     graph, context = trained
     # Weights of convolutions are unsigned in the dynamic scheme and saturate nowhere: only the last layer is signed.
@@ -143,14 +150,16 @@ def test_the_recipe_alone_decides_the_range_and_the_file_says_what_it_requires(
     assert found[0] == found[1]
 
 
-def test_native_ranges_that_are_reduced_are_refused():
+def test_native_ranges_that_are_reduced_are_refused() -> None:
     """Two keys that contradict each other."""
     with pytest.raises(ValidationError, match="isa: native asks for 8 bits"):
         Quantize(scheme="static-int8", isa="native", reduce_range="always")
 
 
 @pytest.mark.parametrize("calibration", ["minmax", "entropy", "percentile"])
-def test_noise_of_the_last_bits_does_not_reach_the_file(trained, monkeypatch, calibration):
+def test_noise_of_the_last_bits_does_not_reach_the_file(
+    trained: tuple[Graph, Context], monkeypatch: pytest.MonkeyPatch, calibration: str
+) -> None:
     """Ranges that another processor observed, 1e-7 aside, give the same bytes; without the grid they would not."""
     graph, context = trained
     config = Quantize(scheme="static-int8", calibration=calibration)
@@ -158,10 +167,10 @@ def test_noise_of_the_last_bits_does_not_reach_the_file(trained, monkeypatch, ca
     widened = ranges.widened
     noise = np.random.default_rng(0)
 
-    def disturbed(low, high):
+    def disturbed(low: NDArray[Any], high: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         return widened(*(np.float32(end * (1 + noise.uniform(-2e-7, 2e-7))) for end in (low, high)))
 
-    def bare(low, high):
+    def bare(low: NDArray[Any], high: NDArray[Any]) -> tuple[Any, ...]:
         return tuple(np.asarray(end * (1 + noise.uniform(-2e-7, 2e-7)), np.float32) for end in (low, high))
 
     monkeypatch.setattr(integer, "widened", disturbed)
@@ -174,7 +183,7 @@ END = st.floats(-(2.0**100), 2.0**100, width=32).filter(lambda end: end == 0 or 
 
 
 @given(END, END)
-def test_a_widened_range_holds_the_range_and_little_more(one, other):
+def test_a_widened_range_holds_the_range_and_little_more(one: float, other: float) -> None:
     """Outward by at most a 128th; what it clips is noise."""
     low, high = sorted((one, other))
     wide = [float(end) for end in ranges.widened(np.float32(low), np.float32(high))]
@@ -185,7 +194,7 @@ def test_a_widened_range_holds_the_range_and_little_more(one, other):
 
 
 @pytest.mark.parametrize("end", [1.0, -1.0, 0.5, 6.0, 0.0])
-def test_ends_that_are_natural_stay(end):
+def test_ends_that_are_natural_stay(end: float) -> None:
     """The 1 of a softmax, give or take its last bits, is 1."""
     for near in (np.nextafter(np.float32(end), np.float32(-9)), end, np.nextafter(np.float32(end), np.float32(9))):
         assert [float(found) for found in ranges.widened(np.float32(near), np.float32(near))] == pytest.approx(
@@ -193,7 +202,7 @@ def test_ends_that_are_natural_stay(end):
         )
 
 
-def test_pruned_zeros_stay_zero(trained):
+def test_pruned_zeros_stay_zero(trained: tuple[Graph, Context]) -> None:
     """Quantizing never undoes sparsity: every zero weight is a zero integer."""
     graph, context = trained
     proto = onnx.ModelProto.FromString(graph.proto.SerializeToString())
@@ -216,7 +225,7 @@ def test_pruned_zeros_stay_zero(trained):
             assert found >= expected
 
 
-def test_kept_layers_stay_float(trained):
+def test_kept_layers_stay_float(trained: tuple[Graph, Context]) -> None:
     """A pattern under `keep` leaves its layers alone, and them only."""
     graph, context = trained
     for scheme in ("static-int8", "weight-int8", "fp16", "dynamic-int8"):
@@ -225,21 +234,21 @@ def test_kept_layers_stay_float(trained):
         assert stored(after, TensorProto.FLOAT) == 2
 
 
-def test_a_pattern_that_matches_nothing_is_refused(trained):
+def test_a_pattern_that_matches_nothing_is_refused(trained: tuple[Graph, Context]) -> None:
     """The error lists the layers."""
     graph, context = trained
     with pytest.raises(InputError, match=r"'stam' matches no layer.*stem, one, two, classes"):
         lower(Quantize(scheme="static-int8", keep=("stam",)), graph, context)
 
 
-def test_keeping_everything_is_refused(trained):
+def test_keeping_everything_is_refused(trained: tuple[Graph, Context]) -> None:
     """A step that would change nothing is an error."""
     graph, context = trained
     with pytest.raises(InputError, match="no layer is left"):
         lower(Quantize(scheme="fp16", keep=("*",)), graph, context)
 
 
-def test_the_most_sensitive_layers_are_kept(trained):
+def test_the_most_sensitive_layers_are_kept(trained: tuple[Graph, Context]) -> None:
     """The ranking is recorded, worst first; the worst are kept, and the outputs come closer."""
     graph, context = trained
     plain = lower(Quantize(scheme="weight-int4"), graph, context)[1]
@@ -254,7 +263,7 @@ def test_the_most_sensitive_layers_are_kept(trained):
     assert stored(after, TensorProto.FLOAT) == 1
 
 
-def test_sensitivity_limits():
+def test_sensitivity_limits() -> None:
     """A whole number keeps so many layers, a fraction those with a larger error."""
     ranking = rank(["a", "b", "c"], lambda name: [np.array([1.0, {"a": 1, "b": 2, "c": 1.5}[name]])], [np.ones(2)])
     assert [name for name, _ in ranking] == ["b", "c", "a"]
@@ -263,14 +272,14 @@ def test_sensitivity_limits():
     assert too_sensitive(ranking, 0.99) == []
 
 
-def test_no_layer_below_the_threshold_is_refused(trained):
+def test_no_layer_below_the_threshold_is_refused(trained: tuple[Graph, Context]) -> None:
     """Where every layer exceeds the threshold, nothing would be quantized."""
     graph, context = trained
     with pytest.raises(InputError, match=r"quantize\.keep_sensitive: no layer is left"):
         lower(Quantize(scheme="weight-int4", keep_sensitive=1e-9), graph, context)
 
 
-def test_half_keeps_float32_ports(trained):
+def test_half_keeps_float32_ports(trained: tuple[Graph, Context]) -> None:
     """Fp16 weights and operators inside, float32 inputs and outputs outside."""
     graph, context = trained
     after, facts = lower(Quantize(scheme="fp16"), graph, context)
@@ -281,7 +290,7 @@ def test_half_keeps_float32_ports(trained):
 
 
 @pytest.mark.parametrize("scheme", ["fp16", "weight-fp16"])
-def test_weights_beyond_half_precision_are_refused(trained, scheme):
+def test_weights_beyond_half_precision_are_refused(trained: tuple[Graph, Context], scheme: str) -> None:
     """Clipping in silence would change the model."""
     graph, context = trained
     proto = onnx.ModelProto.FromString(graph.proto.SerializeToString())
@@ -293,7 +302,7 @@ def test_weights_beyond_half_precision_are_refused(trained, scheme):
         lower(Quantize(scheme=scheme), Graph(proto, graph.notes), context)
 
 
-def test_dynamic_int8_computes_on_integers(trained):
+def test_dynamic_int8_computes_on_integers(trained: tuple[Graph, Context]) -> None:
     """Integer convolutions and products, no float weight left."""
     graph, context = trained
     after, facts = lower(Quantize(scheme="dynamic-int8"), graph, context)
@@ -305,7 +314,7 @@ def test_dynamic_int8_computes_on_integers(trained):
 
 @pytest.mark.parametrize(("scheme", "limit"), [("weight-fp16", 1e-3), ("weight-int8", 1e-2), ("weight-int4", 0.15)])
 @pytest.mark.parametrize("kind", list(nets.KINDS))
-def test_weight_only_decodes_at_load(graphs, kind, scheme, limit):
+def test_weight_only_decodes_at_load(graphs: dict[str, Any], kind: object, scheme: str, limit: float) -> None:
     """Any kind of layer is stored small; onnxruntime folds the decoder, so that the float graph is left."""
     graph, context = graphs[kind]
     after, facts = lower(Quantize(scheme=scheme), graph, context)
@@ -317,7 +326,7 @@ def test_weight_only_decodes_at_load(graphs, kind, scheme, limit):
 
 
 @pytest.mark.parametrize("kind", ["residual", "separable", "mlp", "transformer"])
-def test_static_int8_on_many_kinds(graphs, kind):
+def test_static_int8_on_many_kinds(graphs: dict[str, Any], kind: str) -> None:
     """Convolutions (also depthwise), linear layers and attention are quantized; outputs agree."""
     graph, context = graphs[kind]
     after, facts = lower(Quantize(scheme="static-int8"), graph, context)
@@ -328,17 +337,17 @@ def test_static_int8_on_many_kinds(graphs, kind):
 class TwoWays(nn.Module):
     """Sequences (n, 6, 5) → logits (n, 3): an LSTM, forwards and backwards."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.lstm = nn.LSTM(5, 16, batch_first=True, bidirectional=True)
         self.classes = nn.Linear(32, 3)
 
-    def forward(self, sequence):
+    def forward(self, sequence: torch.Tensor) -> torch.Tensor:
         return self.classes(self.lstm(sequence)[0][:, -1])
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_dynamic_int8_lstm_computes_on_integers(per_channel):
+def test_dynamic_int8_lstm_computes_on_integers(per_channel: bool) -> None:
     """Both directions are stored as integers; what was pruned stays zero; parameters and MACs count as before."""
     torch.manual_seed(0)
     module = TwoWays()
@@ -360,7 +369,7 @@ def test_dynamic_int8_lstm_computes_on_integers(per_channel):
 
 
 @pytest.mark.parametrize("scheme", ["static-int8", "dynamic-int8"])
-def test_what_a_scheme_cannot_do_names_the_layer(graphs, scheme):
+def test_what_a_scheme_cannot_do_names_the_layer(graphs: dict[str, Any], scheme: str) -> None:
     """Onnxruntime has no int8 GRU and no static int8 LSTM: an error that names it, and the way out works."""
     graph, context = graphs["recurrent"]
     with pytest.raises(InputError, match=r"has no form of layer (gru|lstm)\.\S+ \((GRU|LSTM)\)"):
@@ -369,7 +378,7 @@ def test_what_a_scheme_cannot_do_names_the_layer(graphs, scheme):
     assert lower(kept, graph, context)[1]["layers"] == ["classes"]
 
 
-def test_blocks_are_finer_than_channels(graphs):
+def test_blocks_are_finer_than_channels(graphs: dict[str, Any]) -> None:
     """A scale for each 16 weights gives weights that are nearer than one for each channel."""
     graph, context = graphs["mlp"]
     weight = lowering.array_of(graph.proto, "more.weight")
@@ -382,14 +391,14 @@ def test_blocks_are_finer_than_channels(graphs):
     assert 0 < errors[1] < errors[0]
 
 
-def test_blocks_that_do_not_fit_are_refused(trained):
+def test_blocks_that_do_not_fit_are_refused(trained: tuple[Graph, Context]) -> None:
     """A weight of 72 values has no blocks of 32."""
     graph, context = trained
     with pytest.raises(InputError, match="72 values, which blocks of 32 do not divide"):
         lower(Quantize(scheme="weight-int4", block_size=32), graph, context)
 
 
-def test_gemm_is_rewritten_so_that_blocks_bite(graphs):
+def test_gemm_is_rewritten_so_that_blocks_bite(graphs: dict[str, Any]) -> None:
     """MatMulNBits takes MatMul alone; linear layers are Gemm until they are rewritten."""
     graph, context = graphs["mlp"]
     assert {node.op_type for node in graph.proto.graph.node} == {"Gemm", "Relu"}
@@ -399,14 +408,14 @@ def test_gemm_is_rewritten_so_that_blocks_bite(graphs):
     assert lowering.layers(after) == []
 
 
-def test_blocks_do_not_fit_convolutions(trained):
+def test_blocks_do_not_fit_convolutions(trained: tuple[Graph, Context]) -> None:
     """The layer that MatMulNBits cannot hold is named."""
     graph, context = trained
     with pytest.raises(InputError, match=r"no form of layer stem \(Conv\)"):
         lower(Quantize(scheme="weight-int8", kernel="matmulnbits"), graph, context)
 
 
-def test_matmuls_keep_what_gemm_computes():
+def test_matmuls_keep_what_gemm_computes() -> None:
     """Transposed weights, factors alpha and beta and missing biases survive the rewriting; transA stays a Gemm."""
     rng = np.random.default_rng(0)
     shapes = {"a": (4, 3), "b": 5, "w": (4, 5), "v": (5, 2)}
@@ -436,7 +445,7 @@ def test_matmuls_keep_what_gemm_computes():
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([4, 8]), st.integers(1, 6), st.integers(1, 40))
-def test_rounding_is_within_half_a_step(seed, bits, rows, columns):
+def test_rounding_is_within_half_a_step(seed: int, bits: Any, rows: int, columns: int) -> None:
     """Integers fit their bits, zero stays zero, and what is not clipped is off by half a step at most."""
     values = np.random.default_rng(seed).standard_t(3, (rows, columns)).astype(np.float32)
     values[0, 0] = 0
@@ -449,7 +458,7 @@ def test_rounding_is_within_half_a_step(seed, bits, rows, columns):
     assert (error <= scales[:, None] * 0.5001)[inside].all()
 
 
-def test_the_same_graph_gives_the_same_bytes(trained):
+def test_the_same_graph_gives_the_same_bytes(trained: tuple[Graph, Context]) -> None:
     """Quantizing twice gives one file."""
     graph, context = trained
     for scheme in ("fp16", "dynamic-int8", "static-int8", "weight-int4"):
@@ -457,7 +466,7 @@ def test_the_same_graph_gives_the_same_bytes(trained):
         assert len(files) == 1
 
 
-def test_bad_calibration_sets_are_refused(trained):
+def test_bad_calibration_sets_are_refused(trained: tuple[Graph, Context]) -> None:
     """No examples, and classification with one class, give no ranges to trust."""
     graph, context = trained
     train = context.data.train
@@ -469,7 +478,7 @@ def test_bad_calibration_sets_are_refused(trained):
     check_calibration(Split({"x": np.zeros((3, 1))}, np.zeros(3)))  # regression has no classes
 
 
-def test_outputs_that_are_not_finite_are_refused(trained):
+def test_outputs_that_are_not_finite_are_refused(trained: tuple[Graph, Context]) -> None:
     """A file that answers NaN never leaves the step."""
     graph, context = trained
     proto = onnx.ModelProto.FromString(graph.proto.SerializeToString())
@@ -479,7 +488,7 @@ def test_outputs_that_are_not_finite_are_refused(trained):
         lower(Quantize(scheme="weight-int8"), Graph(proto, graph.notes), context)
 
 
-def test_a_model_without_weights_is_refused(trained):
+def test_a_model_without_weights_is_refused(trained: tuple[Graph, Context]) -> None:
     """There must be something to quantize."""
     _, context = trained
     graph = helper.make_graph(
@@ -494,7 +503,7 @@ def test_a_model_without_weights_is_refused(trained):
             lower(Quantize(scheme=scheme), Graph(proto), context)
 
 
-def test_an_input_that_the_data_lacks_is_named(trained):
+def test_an_input_that_the_data_lacks_is_named(trained: tuple[Graph, Context]) -> None:
     """Calibration feeds inputs by name."""
     graph, context = trained
     split = Split({"picture": context.data.train.inputs["image"]}, context.data.train.labels)
@@ -517,26 +526,26 @@ def test_an_input_that_the_data_lacks_is_named(trained):
         ({"scheme": "static-int8", "bits": 4}, "Extra inputs"),
     ],
 )
-def test_bad_configs_are_refused(values, message):
+def test_bad_configs_are_refused(values: dict[str, Any], message: str) -> None:
     """What has no meaning together is refused before anything runs."""
     with pytest.raises(ValidationError, match=message):
         Quantize.model_validate(values)
 
 
-def test_phases():
+def test_phases() -> None:
     """Quantization-aware training trains and lowers; the others lower."""
     assert phases(Quantize(scheme="qat-int8")) == ("module", "lower")
     assert phases(Quantize(scheme="static-int8")) == ("lower",)
 
 
-def test_trained_quantization_needs_its_training(trained):
+def test_trained_quantization_needs_its_training(trained: tuple[Graph, Context]) -> None:
     """A graph that was not trained with rounding is not passed off as one."""
     graph, context = trained
     with pytest.raises(InvariantError, match="does not come from quantization-aware training"):
         lower(Quantize(scheme="qat-int8"), graph, context)
 
 
-def test_nodes_are_sorted_and_cycles_are_refused():
+def test_nodes_are_sorted_and_cycles_are_refused() -> None:
     """Nodes come after what they read; a graph that bites its tail is named."""
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])

@@ -1,6 +1,7 @@
 """Sharing weights: on every kind of net, after pruning, through training and export, and every refusal."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from tests.compress.nets import KINDS, build
 from weighbridge.compress.graph.layers import weights
-from weighbridge.compress.steps import Subject
+from weighbridge.compress.steps import Context, Subject
 from weighbridge.compress.techniques.share import ShareConfig, explain, share
 from weighbridge.compress.techniques.share.codebook import shared_parameters
 from weighbridge.compress.training.loop import fit
@@ -27,19 +28,19 @@ class Mask:
     mask: torch.Tensor
     name: str = "prune mask"
 
-    def before_step(self, module):
+    def before_step(self, module: nn.Module) -> None:
         dict(module.named_parameters())[self.parameter].grad.mul_(self.mask)
 
-    def project(self, module):
+    def project(self, module: nn.Module) -> None:
         with torch.no_grad():
             dict(module.named_parameters())[self.parameter].mul_(self.mask)
 
-    def violation(self, module):
+    def violation(self, module: nn.Module) -> str | None:
         alive = dict(module.named_parameters())[self.parameter][self.mask == 0]
         return "revived" if bool(alive.any()) else None
 
 
-def pruned(kind):
+def pruned(kind: str) -> tuple[Any, Context]:
     """A net whose matrices lost 60 % of their weights, its masks, and the context."""
     module, context = build(kind)
     masks = []
@@ -52,7 +53,7 @@ def pruned(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_net(kind):
+def test_every_kind_of_net(kind: str) -> None:
     """All matrices and kernels, those of attention and recurrent layers too, hold at most 2^bits values."""
     module, context = build(kind)
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -68,7 +69,7 @@ def test_every_kind_of_net(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_composes_with_pruning(kind):
+def test_composes_with_pruning(kind: str) -> None:
     """Masks of an earlier step survive sharing and its fine-tuning; zero is a code of its own."""
     subject, context = pruned(kind)
     shared, facts = share(ShareConfig(bits=3, finetune=Finetune(epochs=2)), subject, context)
@@ -79,7 +80,7 @@ def test_composes_with_pruning(kind):
         assert tensor["zeros"] == int((mask == 0).sum())
 
 
-def test_later_training_keeps_codebooks():
+def test_later_training_keeps_codebooks() -> None:
     """Fine-tuning in a later step, with the constraints left here, keeps codes and moves values."""
     module, context = build("residual")
     shared, _ = share(ShareConfig(bits=2), Subject(module), context)
@@ -90,7 +91,7 @@ def test_later_training_keeps_codebooks():
     assert all(item.violation(shared.module) is None for item in shared.constraints)
 
 
-def test_normalisation_is_folded_first():
+def test_normalisation_is_folded_first() -> None:
     """After sharing no normalisation is left that an exporter would multiply into the shared weights."""
     module, context = build("residual")
     fit(module, context.data.train, context.train, seed=1)
@@ -101,7 +102,7 @@ def test_normalisation_is_folded_first():
 
 
 @pytest.mark.parametrize(("scope", "books"), [("tensor", 5), ("layer", 3), ("model", 1)])
-def test_scopes(scope, books):
+def test_scopes(scope: str, books: int) -> None:
     """One codebook a tensor, a layer (LSTM and GRU have two matrices each) or the whole model."""
     module, context = build("recurrent")
     shared, facts = share(ShareConfig(bits=3, scope=scope), Subject(module), context)
@@ -111,7 +112,7 @@ def test_scopes(scope, books):
         assert len(values.unique()) <= 8
 
 
-def test_finetuning_recovers_accuracy():
+def test_finetuning_recovers_accuracy() -> None:
     """Training the shared values raises the accuracy that two bits had cost."""
     module, context = build("mlp")
     fit(module, context.data.train, context.train, seed=1)
@@ -123,7 +124,7 @@ def test_finetuning_recovers_accuracy():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hashed_sharing(kind):
+def test_hashed_sharing(kind: str) -> None:
     """Hashing leaves the asked-for number of values (and their negatives) in each tensor, also after training."""
     module, context = build(kind)
     config = ShareConfig(method="hash", ratio=0.125, finetune=Finetune(epochs=1))
@@ -133,7 +134,7 @@ def test_hashed_sharing(kind):
     assert all(item.violation(shared.module) is None for item in shared.constraints)
 
 
-def test_same_seed_same_bits():
+def test_same_seed_same_bits() -> None:
     """Sharing twice gives the same bits."""
     one, two = (
         share(ShareConfig(bits=2, finetune=Finetune(epochs=1)), Subject(module), context)[0].module.state_dict()
@@ -142,7 +143,7 @@ def test_same_seed_same_bits():
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_biases_share_one_codebook():
+def test_biases_share_one_codebook() -> None:
     """With `biases`, all biases together hold at most 2^bits values and keep them through training."""
     module, context = build("recurrent")
     config = ShareConfig(bits=4, biases=2, keep=["classes"], finetune=Finetune(epochs=2))
@@ -156,7 +157,7 @@ def test_biases_share_one_codebook():
     assert rows["lstm.bias_ih_l0"]["bytes after"] == 8
 
 
-def test_layers_and_keep():
+def test_layers_and_keep() -> None:
     """Patterns choose layers or single parameters; what `keep` names stays as it was."""
     module, context = build("recurrent")
     config = ShareConfig(bits=1, layers=["lstm", "gru.weight_ih_l0"], keep=["lstm.weight_hh*"])
@@ -165,7 +166,7 @@ def test_layers_and_keep():
     assert torch.equal(shared.module.lstm.weight_hh_l0, module.lstm.weight_hh_l0)
 
 
-def test_pattern_that_matches_nothing():
+def test_pattern_that_matches_nothing() -> None:
     """A misspelt layer is one error with a suggestion."""
     module, context = build("mlp")
     with pytest.raises(InputError, match=r"share: layers: 'hiden' matches no layer \(did you mean 'hidden'\?\)"):
@@ -176,7 +177,7 @@ def test_pattern_that_matches_nothing():
         share(ShareConfig(keep=["*"]), Subject(module), context)
 
 
-def test_sharing_twice_and_changing_nothing():
+def test_sharing_twice_and_changing_nothing() -> None:
     """A second codebook for a weight, or sharing what has few values anyway, is an error."""
     module, context = build("mlp")
     shared, _ = share(ShareConfig(bits=4), Subject(module), context)
@@ -186,7 +187,7 @@ def test_sharing_twice_and_changing_nothing():
         share(ShareConfig(bits=4), Subject(shared.module), context)
 
 
-def test_weights_that_are_no_numbers():
+def test_weights_that_are_no_numbers() -> None:
     """NaN in a weight is named, not clustered."""
     module, context = build("mlp")
     with torch.no_grad():
@@ -195,7 +196,7 @@ def test_weights_that_are_no_numbers():
         share(ShareConfig(), Subject(module), context)
 
 
-def test_diverging_finetuning():
+def test_diverging_finetuning() -> None:
     """Fine-tuning that diverges stops with step and epoch."""
     module, context = build("mlp")
     with torch.no_grad():
@@ -205,7 +206,7 @@ def test_diverging_finetuning():
         share(ShareConfig(finetune=Finetune(epochs=1)), Subject(module), context)
 
 
-def test_no_matrices():
+def test_no_matrices() -> None:
     """A module without matrices is one clear error."""
     module = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16, affine=False), nn.Softmax(1)).eval()
     _, context = build("mlp")
@@ -225,13 +226,13 @@ def test_no_matrices():
         ({"method": "hash", "ratio": 1.0}, "less than 1"),
     ],
 )
-def test_config_out_of_range(values, message):
+def test_config_out_of_range(values: dict[str, Any], message: str) -> None:
     """Bits and ratios out of range, and keys of the other method, are refused."""
     with pytest.raises(ValidationError, match=message):
         ShareConfig(**values)
 
 
-def test_explain_rows():
+def test_explain_rows() -> None:
     """The table says what codes, masks and codebooks will take, without touching the module."""
     subject, context = pruned("mlp")
     rows = explain(ShareConfig(bits=4), subject, context)
@@ -255,7 +256,7 @@ def test_explain_rows():
     assert rows[0]["bytes after"] == 4 * 40
 
 
-def test_explain_layers_that_are_not_called():
+def test_explain_layers_that_are_not_called() -> None:
     """Attention reads its output projection directly: its MACs are those of the whole block, once."""
     module, context = build("transformer")
     rows = {row["layer"]: row for row in explain(ShareConfig(), Subject(module), context)}
@@ -265,7 +266,7 @@ def test_explain_layers_that_are_not_called():
     assert rows["encoder.layers.0.linear1.weight"]["macs"] == 6 * 16 * 32
 
 
-def test_layers_can_have_bits_of_their_own():
+def test_layers_can_have_bits_of_their_own() -> None:
     """A name or pattern decides the bits of its layer; the others take those of the step."""
     module, surroundings = build("mlp")
     config = ShareConfig(bits=3, bits_by_layer={"hidden": 1, "classes*": 4})
@@ -277,7 +278,7 @@ def test_layers_can_have_bits_of_their_own():
     assert rows["hidden.weight"]["bytes after"] == 16 * 24 // 8 + 4 * 2
 
 
-def test_bits_for_a_layer_that_is_not_there():
+def test_bits_for_a_layer_that_is_not_there() -> None:
     """A pattern that matches nothing is refused with what there is."""
     module, surroundings = build("mlp")
     with pytest.raises(InputError, match=r"share: bits_by_layer: 'hiden' matches no layer .*did you mean 'hidden'"):
@@ -295,7 +296,7 @@ def test_bits_for_a_layer_that_is_not_there():
         {"agreement": 1.5, "on": "file"},
     ],
 )
-def test_configs_that_make_no_sense(bad):
+def test_configs_that_make_no_sense(bad: dict[str, Any]) -> None:
     """Bits out of range, and keys that another key leaves without meaning."""
     with pytest.raises(ValidationError):
         ShareConfig(**bad)

@@ -1,6 +1,7 @@
 """Sharing in files: k-means without PyTorch, and hashed weights that stock onnxruntime decodes at load."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,8 @@ from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.graph.constants import effective_weights
 from weighbridge.compress.recipe.compose import compose
 from weighbridge.compress.recipe.recipe import read_steps
-from weighbridge.compress.steps import Graph, Subject
+from weighbridge.compress.recipe.recipe_run import BuiltArtifact
+from weighbridge.compress.steps import Context, Graph, Subject
 from weighbridge.compress.techniques.pack import Pack, pack
 from weighbridge.compress.techniques.share import ShareConfig, falls, lower, phases, share
 from weighbridge.compress.training.module_quality import evaluate
@@ -25,24 +27,24 @@ from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError, InvariantError
 
 
-def exported(module, surroundings):
+def exported(module: torch.nn.Module, surroundings: Context) -> Any:
     """The module's graph, as lowering steps get it."""
     return ONNXRUNTIME.export(module, surroundings.data.calibration)
 
 
-def run(*steps, subject, surroundings):
+def run(*steps: dict[str, dict[str, Any]], subject: Subject, surroundings: Context) -> BuiltArtifact:
     """A recipe, run as the pipeline does."""
     return compose(read_steps(RecipeSection(steps=list(steps)), "recipe"), subject, surroundings, ONNXRUNTIME)
 
 
-def wide():
+def wide() -> tuple[MLP, Context]:
     """An MLP whose weights are worth storing by their values, with its context."""
     torch.manual_seed(0)
     module = MLP(96).eval()
     return module, context(module, features())
 
 
-def test_hashed_file_is_smaller_and_computes_the_same():
+def test_hashed_file_is_smaller_and_computes_the_same() -> None:
     """A hashed net is stored by its values: smaller by about the ratio, and stock onnxruntime gives its outputs."""
     module, surroundings = wide()
     dense = ONNXRUNTIME.write(exported(module, surroundings).proto)
@@ -56,7 +58,7 @@ def test_hashed_file_is_smaller_and_computes_the_same():
     assert artifact.steps[0].facts["stored"] == stored
 
 
-def test_hash_in_the_file_is_the_hash_of_the_module():
+def test_hash_in_the_file_is_the_hash_of_the_module() -> None:
     """The weights that the file computes are those of the module, bit for bit, transposed where it stores them so."""
     module, surroundings = build("transformer")
     config = ShareConfig(method="hash", ratio=0.25, layers=["encoder.layers.0.linear*", "classes"])
@@ -74,7 +76,7 @@ def test_hash_in_the_file_is_the_hash_of_the_module():
     assert before == after
 
 
-def test_recurrent_gates_stay_dense():
+def test_recurrent_gates_stay_dense() -> None:
     """Gates that the exporter orders anew are not stored by their hash, and the facts say so."""
     module, surroundings = build("recurrent")
     config = ShareConfig(method="hash", ratio=0.25)
@@ -85,7 +87,7 @@ def test_recurrent_gates_stay_dense():
     assert "gru.weight_ih_l0" in facts["dense"]
 
 
-def test_hash_that_cannot_be_stored():
+def test_hash_that_cannot_be_stored() -> None:
     """Where no weight can be stored by its values, because the exporter orders all anew, the step is an error."""
     module, surroundings = build("recurrent")
     config = ShareConfig(method="hash", ratio=0.25, layers=["lstm", "gru"])
@@ -96,7 +98,7 @@ def test_hash_that_cannot_be_stored():
 
 
 @pytest.mark.parametrize("sparsity", [0.5, 0.95])
-def test_hashing_composes_with_pruning(sparsity):
+def test_hashing_composes_with_pruning(sparsity: float) -> None:
     """Zeros stay zero, and the file stores which they are; it is smaller than the pruned net packed without hashing."""
     module, surroundings = wide()
     pruning = {"sparsity": sparsity, "scope": "layer", "finetune": {"epochs": 1}}
@@ -114,7 +116,7 @@ def test_hashing_composes_with_pruning(sparsity):
     assert len(artifact.data) < len(packed.data)
 
 
-def test_hashed_pruned_and_packed():
+def test_hashed_pruned_and_packed() -> None:
     """One decoder serves the zeros of a hashed weight and the codes of another, and stands in the file once."""
     module, surroundings = wide()
     artifact = run(
@@ -131,7 +133,7 @@ def test_hashed_pruned_and_packed():
 
 
 @pytest.mark.parametrize("kind", ["separable", "recurrent"])
-def test_share_a_file(kind):
+def test_share_a_file(kind: str) -> None:
     """Without PyTorch: every weight of a file holds at most 2^bits values, and zeros stay zero."""
     subject, surroundings = pruned(kind)
     graph = exported(subject.module, surroundings)
@@ -148,7 +150,7 @@ def test_share_a_file(kind):
     onnx.checker.check_model(found.proto)
 
 
-def test_share_a_file_then_pack():
+def test_share_a_file_then_pack() -> None:
     """A finished ONNX model is shared and packed into a file several times smaller."""
     module, surroundings = wide()
     graph = exported(module, surroundings)
@@ -156,7 +158,7 @@ def test_share_a_file_then_pack():
     assert len(artifact.data) < len(ONNXRUNTIME.write(graph.proto)) / 5
 
 
-def test_share_a_file_twice_or_by_wrong_names():
+def test_share_a_file_twice_or_by_wrong_names() -> None:
     """Sharing what is shared, and names that match nothing, are errors."""
     module, surroundings = build("mlp")
     graph = exported(module, surroundings)
@@ -170,7 +172,7 @@ def test_share_a_file_twice_or_by_wrong_names():
         lower(config.model_copy(update={"keep": ["*"]}), graph, surroundings)
 
 
-def test_phases_and_what_must_fall():
+def test_phases_and_what_must_fall() -> None:
     """k-means acts on the module, hashing on module and file; hashing must make the file smaller at once."""
     hashed = ShareConfig(method="hash", ratio=0.5)
     assert phases(ShareConfig()) == ("module",)
@@ -182,14 +184,14 @@ def test_phases_and_what_must_fall():
     "values",
     [{"on": "file", "finetune": {}}, {"on": "file", "biases": 4}, {"on": "file", "method": "hash", "ratio": 0.5}],
 )
-def test_files_cannot_be_trained(values):
+def test_files_cannot_be_trained(values: dict[str, Any]) -> None:
     """What needs the module is refused on files."""
     with pytest.raises(ValidationError, match="needs the module"):
         ShareConfig(**values)
 
 
 @pytest.mark.parametrize("kind", ["residual", "transformer"])
-def test_shared_and_packed_whole(kind):
+def test_shared_and_packed_whole(kind: str) -> None:
     """Share and pack compose: the file is smaller and computes what the shared module does."""
     module, surroundings = build(kind)
     shared, _ = share(ShareConfig(bits=2), Subject(module), surroundings)

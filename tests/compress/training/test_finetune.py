@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
@@ -14,21 +15,25 @@ from weighbridge.compress.recipe import control as control_module
 from weighbridge.compress.recipe.compose import compose
 from weighbridge.compress.recipe.explain import explain_steps
 from weighbridge.compress.recipe.recipe import TECHNIQUES, read_steps
-from weighbridge.compress.steps import Subject
+from weighbridge.compress.recipe.recipe_run import BuiltArtifact
+from weighbridge.compress.steps import Context, Subject
 from weighbridge.compress.techniques.prune import PruneConfig
 from weighbridge.compress.training.finetune import finetune, untaught
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.module_quality import evaluate, quality
-from weighbridge.compress.training.settings import Finetune
+from weighbridge.compress.training.settings import Finetune, Teaching
 from weighbridge.compress.training.splits import holdout
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError, InvariantError
+
+if TYPE_CHECKING:
+    from weighbridge.data import Split
 
 TAUGHT = {"epochs": 2, "distill": {"temperature": 3, "weight": 0.7, "validation": 0.2}}
 UNTAUGHT = {"epochs": 2}
 
 
-def trained(epochs=6):
+def trained(epochs: int = 6) -> tuple[torch.nn.Module, Context]:
     """A trained MLP as baseline and teacher, with its context."""
     module, context = build("mlp")
     fit(module, context.data.train, context.train.model_copy(update={"epochs": epochs}), seed=1)
@@ -36,13 +41,13 @@ def trained(epochs=6):
     return module, answering
 
 
-def run(items, module, context):
+def run(items: list[Any], module: torch.nn.Module, context: Context) -> BuiltArtifact:
     """The recipe of these items, run on a copy of the module."""
     steps = read_steps(RecipeSection(steps=items), "params.yaml: recipes.x")
     return compose(steps, Subject(copy.deepcopy(module)), context, ONNXRUNTIME)
 
 
-def halves(context):
+def halves(context: Context) -> "tuple[Split, Split]":
     """What a recipe with these teachers trains on, and what it holds out."""
     return holdout(context.data.train, 0.2, context.seed)
 
@@ -58,7 +63,7 @@ def halves(context):
         ({"quantize": {"scheme": "qat-int8", "finetune": TAUGHT}}, "quantization-aware training"),
     ],
 )
-def test_every_step_that_trains_takes_a_teacher(item, stage):
+def test_every_step_that_trains_takes_a_teacher(item: dict[str, dict[str, Any]], stage: str) -> None:
     """The teacher changes what is trained; its digest, the control and the held-out part are in the facts."""
     module, context = trained()
     stages = []
@@ -76,7 +81,7 @@ def test_every_step_that_trains_takes_a_teacher(item, stage):
     assert {stage, f"{stage} control"} <= set(stages)
 
 
-def test_the_control_is_the_recipe_without_its_teachers():
+def test_the_control_is_the_recipe_without_its_teachers() -> None:
     """Two taught steps have one control: both steps, from the same start, on the same part, without a teacher."""
     module, context = trained()
     items = [
@@ -95,13 +100,13 @@ def test_the_control_is_the_recipe_without_its_teachers():
     assert facts["validation"]["teacher"] == quality(evaluate(module, held), held.labels)
 
 
-def test_what_ships_never_saw_the_part_held_out():
+def test_what_ships_never_saw_the_part_held_out() -> None:
     """A step without a teacher, in a recipe that has one, leaves the part out too."""
     module, context = trained()
     seen = []
     real = control_module.controlled
 
-    def noting(taught, given):
+    def noting(taught: Teaching, given: Context) -> control_module.Control:
         found = real(taught, given)
         seen.append((found.context.data.train, found.validation))
         return found
@@ -120,7 +125,7 @@ def test_what_ships_never_saw_the_part_held_out():
     assert artifact.steps[1].facts["validation"]["examples"] == len(held)
 
 
-def test_a_wrong_teacher_shows_beside_the_control():
+def test_a_wrong_teacher_shows_beside_the_control() -> None:
     """A teacher that is wrong on everything makes a student that is worse than its control, and the facts say so."""
     module, context = trained(12)
     wrong = copy.deepcopy(module)
@@ -132,7 +137,7 @@ def test_a_wrong_teacher_shows_beside_the_control():
     assert facts["validation"]["student"] < facts["validation"]["control"]
 
 
-def test_finetuning_with_a_teacher_is_fit_with_its_loss():
+def test_finetuning_with_a_teacher_is_fit_with_its_loss() -> None:
     """The loss of the student falls towards the teacher's answers, and the history names the teacher."""
     module, context = trained()
     student = MLP()
@@ -144,7 +149,7 @@ def test_finetuning_with_a_teacher_is_fit_with_its_loss():
     assert agreed.mean() > 0.9
 
 
-def test_masks_and_codebooks_survive_a_teacher():
+def test_masks_and_codebooks_survive_a_teacher() -> None:
     """The claims of the file are those of a taught recipe: zeros and shared values as asked."""
     module, context = trained()
     items = [
@@ -158,7 +163,7 @@ def test_masks_and_codebooks_survive_a_teacher():
     assert artifact.parity["shared"] == 3
 
 
-def test_the_same_recipe_gives_the_same_bytes():
+def test_the_same_recipe_gives_the_same_bytes() -> None:
     """Student and control take nothing from each other: two runs agree, and so does one without a control."""
     module, context = trained()
     items = [{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}]
@@ -169,11 +174,11 @@ def test_the_same_recipe_gives_the_same_bytes():
         assert run(items, module, context).data == first.data
 
 
-def test_a_control_that_diverges_says_so(monkeypatch):
+def test_a_control_that_diverges_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the control, since the student's own training may be sound."""
     module, context = trained()
 
-    def diverges(config, *_):
+    def diverges(config: Any, *_: object) -> NoReturn:
         assert config.finetune.distill is None, "the control goes first"
         raise InvariantError("training diverged: the loss is nan at epoch 1, step 2 of 4", where="prune")
 
@@ -182,7 +187,7 @@ def test_a_control_that_diverges_says_so(monkeypatch):
         run([{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}], module, context)
 
 
-def test_distill_after_a_taught_step_trains_only_the_control():
+def test_distill_after_a_taught_step_trains_only_the_control() -> None:
     """In the control, the step `distill` is training without a teacher as well."""
     module, context = trained()
     items = [
@@ -194,11 +199,11 @@ def test_distill_after_a_taught_step_trains_only_the_control():
     assert facts["validation"]["examples"] == 19
 
 
-def test_explain_trains_with_no_teacher():
+def test_explain_trains_with_no_teacher() -> None:
     """Explaining asks for no teacher: there may be none yet."""
     module, context = trained()
 
-    def missing(_):
+    def missing(_: object) -> NoReturn:
         raise InputError("asked for")
 
     steps = read_steps(
@@ -214,14 +219,14 @@ def test_explain_trains_with_no_teacher():
     assert rows[-1]["layer"] == "(file)"
 
 
-def refusal(items):
+def refusal(items: list[dict[str, dict[str, Any]]]) -> str:
     """The error of a recipe, read."""
     with pytest.raises(InputError) as caught:
         read_steps(RecipeSection(steps=items), "params.yaml: recipes.x")
     return str(caught.value)
 
 
-def test_a_recipe_has_one_teacher():
+def test_a_recipe_has_one_teacher() -> None:
     """An artifact's lineage names one teacher; two are refused with file and key."""
     other = {"epochs": 1, "distill": {"teacher": "sha256:" + "2" * 64, "validation": 0.2}}
     text = refusal(
@@ -237,7 +242,7 @@ def test_a_recipe_has_one_teacher():
     )
 
 
-def test_a_recipe_holds_out_one_part():
+def test_a_recipe_holds_out_one_part() -> None:
     """A later step with a smaller part would train on what an earlier one held out."""
     other = {"epochs": 1, "distill": {"validation": 0.1}}
     text = refusal(
@@ -246,7 +251,7 @@ def test_a_recipe_holds_out_one_part():
     assert "steps[1].share.finetune.distill.validation: is 0.1, but an earlier step has 0.2" in text
 
 
-def test_max_drop_takes_no_teacher():
+def test_max_drop_takes_no_teacher() -> None:
     """A recipe that stops by itself has no control that is the same model."""
     with pytest.raises(ValidationError, match="another model"):
         PruneConfig(sparsity=0.9, max_drop=0.1, finetune=Finetune(distill={}))
@@ -255,17 +260,17 @@ def test_max_drop_takes_no_teacher():
 @pytest.mark.parametrize(
     "bad", [{"weight": 0}, {"weight": 1.5}, {"temperature": 0}, {"teacher": "v7"}, {"validation": 1}, {"heat": 3}]
 )
-def test_bad_teachings_are_refused(bad):
+def test_bad_teachings_are_refused(bad: dict[str, Any]) -> None:
     """Out of range, unknown, or a teacher that is no digest: one error that names the key."""
     assert "finetune.distill" in refusal([{"prune": {"sparsity": 0.5, "finetune": {"distill": bad}}}])
 
 
-def test_distill_has_its_own_teacher():
+def test_distill_has_its_own_teacher() -> None:
     """The step `distill` with a second teacher in its fine-tuning is refused."""
     assert "has its teacher already" in refusal([{"distill": {"finetune": {"distill": {}}}}])
 
 
-def test_a_teacher_of_another_shape_is_refused():
+def test_a_teacher_of_another_shape_is_refused() -> None:
     """A teacher with four classes for a student of three: one error that names the step."""
     module, context = trained()
     four = MLP()
@@ -275,7 +280,7 @@ def test_a_teacher_of_another_shape_is_refused():
         run([{"prune": {"sparsity": 0.5, "finetune": TAUGHT}}], module, wrong)
 
 
-def test_too_few_examples_to_hold_any_out():
+def test_too_few_examples_to_hold_any_out() -> None:
     """A part of train that would be empty is one error."""
     module, context = trained()
     few = replace(context, data=replace(context.data, train=context.data.train.take(np.arange(3))))

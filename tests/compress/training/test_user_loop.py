@@ -1,5 +1,7 @@
 """A team's own loop, loss and augmentation train the baseline and every fine-tuning, and cannot break a recipe."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks
@@ -15,12 +17,12 @@ TRAIN = {"epochs": 6, "batch_size": 32, "lr": 0.02, "seed": 3}
 FACTORIES = "tests.compress.factories"
 
 
-def with_train(root, **keys):
+def with_train(root: Path, **keys: str) -> Path:
     """A project that trains in a way of its own."""
     return project(root, train={**TRAIN, **keys})
 
 
-def test_the_loop_trains_the_baseline_and_its_losses_are_kept(tmp_path):
+def test_the_loop_trains_the_baseline_and_its_losses_are_kept(tmp_path: Path) -> None:
     """What the loop reports is the history."""
     root = with_train(tmp_path, loop=f"{FACTORIES}:own_loop")
     stages.prepare(root)
@@ -30,7 +32,7 @@ def test_the_loop_trains_the_baseline_and_its_losses_are_kept(tmp_path):
     assert float(lines[-1].split(",")[1]) < float(lines[1].split(",")[1])
 
 
-def test_the_loop_of_the_how_to_page_trains(tmp_path, monkeypatch):
+def test_the_loop_of_the_how_to_page_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is printed there, on the data set that is printed there."""
     data, loop = [block for block in blocks("own-training") if block.kind == "python"]
     (tmp_path / "loop_of_the_page.py").write_text(loop.text)
@@ -45,7 +47,7 @@ def test_the_loop_of_the_how_to_page_trains(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("loop", ["own_loop", "hand_made_loop"])
-def test_masks_and_codebooks_survive_the_users_loop(tmp_path, loop):
+def test_masks_and_codebooks_survive_the_users_loop(tmp_path: Path, loop: str) -> None:
     """Every technique that fine-tunes uses the loop, and what earlier steps fixed stays fixed: each step proves it."""
     root = run(with_train(tmp_path, loop=f"{FACTORIES}:{loop}"), "slim")
     manifest = Manifest.read(root / "artifacts/recipes/slim/onnxruntime/manifest.json")
@@ -54,7 +56,7 @@ def test_masks_and_codebooks_survive_the_users_loop(tmp_path, loop):
     assert manifest.artifact.bytes < Project(root).baseline_manifest("onnxruntime").artifact.bytes / 2
 
 
-def test_a_teacher_reaches_the_users_loop(tmp_path):
+def test_a_teacher_reaches_the_users_loop(tmp_path: Path) -> None:
     """The loss that the loop gets has the teacher's term: without it, other weights come out."""
     taught = run(with_train(tmp_path / "a", loop=f"{FACTORIES}:own_loop"), "tutored")
     recipe = {"tutored": {"steps": [{"prune": {"sparsity": 0.5, "finetune": {"epochs": 1}}}]}}
@@ -63,7 +65,7 @@ def test_a_teacher_reaches_the_users_loop(tmp_path):
     assert files(taught)[same] != files(alone)[same]
 
 
-def test_the_same_loop_and_seed_give_the_same_bytes(tmp_path):
+def test_the_same_loop_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
     """A user's loop that draws from the given seed is as reproducible as ours."""
     first = run(with_train(tmp_path / "a", loop=f"{FACTORIES}:own_loop"), "slim")
     second = run(with_train(tmp_path / "b", loop=f"{FACTORIES}:own_loop"), "slim")
@@ -79,7 +81,9 @@ def test_the_same_loop_and_seed_give_the_same_bytes(tmp_path):
         ("nowhere", InputError, "has no callable 'nowhere'"),
     ],
 )
-def test_a_loop_that_does_not_train_is_refused(tmp_path, loop, error, said):
+def test_a_loop_that_does_not_train_is_refused(
+    tmp_path: Path, loop: str, error: type[InvariantError] | type[InputError], said: str
+) -> None:
     """Named, with what to do, and no checkpoint is written."""
     root = with_train(tmp_path, loop=f"{FACTORIES}:{loop}")
     stages.prepare(root)
@@ -88,7 +92,7 @@ def test_a_loop_that_does_not_train_is_refused(tmp_path, loop, error, said):
     assert not (root / "artifacts/trained").exists()
 
 
-def test_a_loop_that_breaks_a_mask_is_refused(tmp_path):
+def test_a_loop_that_breaks_a_mask_is_refused(tmp_path: Path) -> None:
     """Weights that were changed after the last step are no longer on the mask, and the gate would measure them."""
     root = with_train(tmp_path, loop=f"{FACTORIES}:breaking_loop")
     stages.prepare(root)
@@ -98,7 +102,7 @@ def test_a_loop_that_breaks_a_mask_is_refused(tmp_path):
         stages.compress(root, "slim")
 
 
-def test_hooks_end_with_the_loop(tmp_path):
+def test_hooks_end_with_the_loop(tmp_path: Path) -> None:
     """An optimizer that steps later, elsewhere, is nobody's business here."""
     before = dict(_global_optimizer_post_hooks)
     run(with_train(tmp_path, loop=f"{FACTORIES}:own_loop"), "slim")
@@ -111,7 +115,7 @@ def test_hooks_end_with_the_loop(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["loss", "augment"])
-def test_own_loss_and_augmentation_change_what_is_learned(tmp_path, key):
+def test_own_loss_and_augmentation_change_what_is_learned(tmp_path: Path, key: str) -> None:
     """The built-in loop with a loss or an augmentation of the user's."""
     value = f"{FACTORIES}:{'own_loss' if key == 'loss' else 'noise'}"
     plain, own = with_train(tmp_path / "a"), with_train(tmp_path / "b", **{key: value})
@@ -131,7 +135,9 @@ def test_own_loss_and_augmentation_change_what_is_learned(tmp_path, key):
     ("key", "name", "said"),
     [("loss", "no_scalar", "gave tensor"), ("augment", "dropped_input", "give back features")],
 )
-def test_a_loss_or_augmentation_that_gives_the_wrong_thing_is_one_error(tmp_path, key, name, said):
+def test_a_loss_or_augmentation_that_gives_the_wrong_thing_is_one_error(
+    tmp_path: Path, key: str, name: str, said: str
+) -> None:
     """Named with the key in params.yaml."""
     root = with_train(tmp_path, **{key: f"{FACTORIES}:{name}"})
     stages.prepare(root)
@@ -140,7 +146,7 @@ def test_a_loss_or_augmentation_that_gives_the_wrong_thing_is_one_error(tmp_path
     assert caught.value.where == f"params.yaml: train.{key}"
 
 
-def test_the_users_code_is_part_of_the_lineage(tmp_path):
+def test_the_users_code_is_part_of_the_lineage(tmp_path: Path) -> None:
     """Another loop is other code, even where it gives the same weights."""
     first = run(with_train(tmp_path / "a"))
     second = run(with_train(tmp_path / "b", loop=f"{FACTORIES}:own_loop"))

@@ -1,5 +1,9 @@
 """A user's trained weights become the baseline, number for number, or are refused with the tensor's name."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -9,6 +13,7 @@ from tests.compress.nets import MLP
 from tests.compress.test_stages import project, run
 from weighbridge.compress import stages
 from weighbridge.compress.recipe.project_folder import Project
+from weighbridge.compress.steps import Graph, Subject
 from weighbridge.compress.training.weights import load_weights
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError
@@ -17,7 +22,7 @@ MODEL = {"name": "tiny", "factory": "tests.compress.nets:MLP"}
 SHORT = {"epochs": 1, "batch_size": 32, "lr": 1e-5, "seed": 3}
 
 
-def trained():
+def trained() -> MLP:
     """A module whose weights no factory gives."""
     torch.manual_seed(99)
     module = MLP()
@@ -27,7 +32,7 @@ def trained():
     return module
 
 
-def saved(folder, form, state):
+def saved(folder: Path, form: str, state: Subject | Graph) -> Path:
     """The state in one of the forms that people keep."""
     if form == "safetensors":
         path = folder / "net.safetensors"
@@ -45,7 +50,7 @@ def saved(folder, form, state):
 
 
 @pytest.mark.parametrize("form", ["safetensors", "plain", "lightning", "parallel"])
-def test_the_baseline_has_the_weights_number_for_number(tmp_path, form):
+def test_the_baseline_has_the_weights_number_for_number(tmp_path: Path, form: str) -> None:
     """`train: none` trains nothing: what the file holds is what is exported and compared with."""
     source = trained()
     root = project(tmp_path / "p", train="none")
@@ -63,7 +68,7 @@ def test_the_baseline_has_the_weights_number_for_number(tmp_path, form):
     assert (root / "artifacts/trained/training.csv").read_text() == "epoch,loss\n"
 
 
-def test_training_starts_from_weights_where_it_is_not_none(tmp_path):
+def test_training_starts_from_weights_where_it_is_not_none(tmp_path: Path) -> None:
     """With epochs, the weights are the start of a fine-tuning."""
     root = project(tmp_path / "p", train=SHORT)
     source = trained()
@@ -81,7 +86,7 @@ def test_training_starts_from_weights_where_it_is_not_none(tmp_path):
     assert torch.allclose(found[name], source.state_dict()[name], atol=1e-3)
 
 
-def test_bfloat16_weights_fit_a_float32_module(tmp_path):
+def test_bfloat16_weights_fit_a_float32_module(tmp_path: Path) -> None:
     """Every bfloat16 number is a float32 number."""
     source, module = trained(), MLP()
     load_weights(saved(tmp_path, "half", source.state_dict()), module, "here")
@@ -92,14 +97,14 @@ def test_bfloat16_weights_fit_a_float32_module(tmp_path):
 class Tied(nn.Module):
     """An embedding tied to the head."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(10, 4)
         self.head = nn.Linear(4, 10, bias=False)
         self.head.weight = self.embedding.weight
 
 
-def test_a_tied_weight_may_stand_under_one_name(tmp_path):
+def test_a_tied_weight_may_stand_under_one_name(tmp_path: Path) -> None:
     """Safetensors stores a shared tensor once."""
     torch.manual_seed(5)
     source, module = Tied(), Tied()
@@ -109,7 +114,7 @@ def test_a_tied_weight_may_stand_under_one_name(tmp_path):
     assert torch.equal(module.head.weight, source.head.weight)
 
 
-def wrong(state, fault):
+def wrong(state: Subject | Graph, fault: str) -> Subject | Graph:
     """A state with one fault."""
     name = next(iter(state))
     state = dict(state)
@@ -136,7 +141,7 @@ def wrong(state, fault):
         ("double", "is float64 in net.safetensors and float32 in the module"),
     ],
 )
-def test_weights_that_do_not_fit_are_named_and_nothing_changes(tmp_path, fault, said):
+def test_weights_that_do_not_fit_are_named_and_nothing_changes(tmp_path: Path, fault: str, said: str) -> None:
     """One line with the tensor; the module keeps what it had."""
     module = MLP()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -150,12 +155,14 @@ def test_weights_that_do_not_fit_are_named_and_nothing_changes(tmp_path, fault, 
 class Payload:
     """What a pickle could run."""
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         return (print, ("ran",))
 
 
 @pytest.mark.parametrize("content", ["pickle", "module", "garbage", "numbers", "absent"])
-def test_what_is_no_state_dict_is_refused_and_never_run(tmp_path, capsys, content):
+def test_what_is_no_state_dict_is_refused_and_never_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
     """Whole modules and pickles are not loaded."""
     path = tmp_path / "net.pt"
     if content == "pickle":
@@ -171,14 +178,14 @@ def test_what_is_no_state_dict_is_refused_and_never_run(tmp_path, capsys, conten
     assert "ran" not in capsys.readouterr().out
 
 
-def test_weights_without_a_factory_are_refused(tmp_path):
+def test_weights_without_a_factory_are_refused(tmp_path: Path) -> None:
     """An ONNX file brings its own."""
     root = project(tmp_path, model={"name": "tiny", "onnx": "net.onnx", "weights": "net.safetensors"})
     with pytest.raises(InputError, match="'weights' belong to a 'factory'"):
         Params.read(root / "params.yaml")
 
 
-def test_fine_tuning_says_its_epochs_where_nothing_is_trained(tmp_path):
+def test_fine_tuning_says_its_epochs_where_nothing_is_trained(tmp_path: Path) -> None:
     """A recipe takes from `train` what it does not set, and `train: none` has no epochs."""
     root = project(tmp_path, train="none", recipes={"slim": {"steps": [{"prune": {"sparsity": 0.5, "finetune": {}}}]}})
     stages.prepare(root)
