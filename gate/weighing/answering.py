@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.core.ragged import is_ragged
 from weighbridge.data import import_callable
+from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.weighing.job import Job
 from weighbridge.gate.weighing.paired_answers import Answers
 
@@ -50,6 +51,14 @@ def answers_of_job(job: Job, reference: str, ours: list[Array], theirs: list[Arr
         roles=(roles(reference), roles("candidate")),
         classes=job.candidate.signature.outputs[job.outputs["candidate"]].classes,
     )
+
+
+def check_text(model: Model, chosen: Sequence[int], found: Sequence[Array]) -> None:
+    """Raise `MeasurementError` where an output is text and its answers are not, or the other way round."""
+    for index, array in zip(chosen, found, strict=True):
+        port = model.signature.outputs[index]
+        if (array.dtype.kind == "U") != (port.dtype == "string"):
+            raise MeasurementError(f"output {port.name!r} is {port.dtype}, and its answers are not", where=model.name)
 
 
 def _mask(job: Job, reference: str, ours: Sequence[Any], theirs: Sequence[Any]) -> Array | None:

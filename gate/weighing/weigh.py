@@ -17,26 +17,24 @@ from weighbridge.core.documents import Absent, Measurement
 from weighbridge.core.documents.weighing_section import AUTO
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.progress import Progress, silent
-from weighbridge.core.ragged import is_ragged, values_of
 from weighbridge.gate.devices.local import Local
 from weighbridge.gate.devices.place import Answer, Place
 from weighbridge.gate.measure import sizes
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
-from weighbridge.gate.measure.feeding import timed_share
 from weighbridge.gate.measure.frames import Array
-from weighbridge.gate.measure.launches import FEEDS, TOKENS, Journey, Setup
+from weighbridge.gate.measure.launches import TOKENS, Journey, Setup
 from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.streams import no_steps, prompt_tokens
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy, other_inputs, runs
 from weighbridge.gate.weighing.accumulator import Accumulator
-from weighbridge.gate.weighing.answering import answers_of_job
+from weighbridge.gate.weighing.answering import answers_of_job, check_text
 from weighbridge.gate.weighing.continued_texts import texts_of
 from weighbridge.gate.weighing.continuing import accumulators, continues
 from weighbridge.gate.weighing.distinct import Distinct, distinct, lengths, merged, remarks
-from weighbridge.gate.weighing.job import Job
+from weighbridge.gate.weighing.job import Job, timed_inputs
 from weighbridge.gate.weighing.measured import Found, Measured, as_measurement, unmeasured
 from weighbridge.gate.weighing.own import slice_scores, worsened
 from weighbridge.gate.weighing.sampling import JOURNEY, Sampling, failed_for_certain, needs_of, own_cores
@@ -144,12 +142,7 @@ class _Weighing:
         chosen = self.job.asked_outputs(model.name)
         manner = Manner(self.job.feeding, self.job.weighing.batch_size, self._timeout)
         found, note = ask(artifacts[model.name], self.job.split, chosen, manner)
-        for index, array in zip(chosen, found, strict=True):
-            port = model.signature.outputs[index]
-            if (array.dtype.kind == "U") != (port.dtype == "string"):
-                raise MeasurementError(
-                    f"output {port.name!r} is {port.dtype}, and its answers are not", where=model.name
-                )
+        check_text(model, chosen, found)
         return found, note
 
     def _compare(self, reference: Model, ours: list[Array], theirs: list[Array]) -> Found:
@@ -233,14 +226,11 @@ class _Weighing:
 
     def _untimed_tokens(self) -> dict[str, str]:
         """Metrics of single tokens that cannot be measured for this model or there, and why."""
-        job, found = self.job, {}
-        reason = no_steps(job.baseline.signature, job.inputs)
-        for name in job.wanted("launches") & TOKEN_METRICS:
-            if not self.place.times_tokens:
-                found[name] = f"{self.place.name}: a harness of your own times whole examples"
-            elif name in TOKENS["next"] and reason is not None:
-                found[name] = reason
-        return found
+        wanted = self.job.wanted("launches") & TOKEN_METRICS
+        if not self.place.times_tokens:
+            return dict.fromkeys(wanted, f"{self.place.name}: a harness of your own times whole examples")
+        reason = no_steps(self.job.baseline.signature, self.job.inputs)
+        return dict.fromkeys(wanted & TOKENS["next"], reason) if reason is not None else {}
 
     def _prompts(self) -> None:
         """Say what tokens were timed, where some were."""
@@ -300,11 +290,7 @@ class _Weighing:
             throughput_batch_size=job.weighing.throughput_batch_size,
             timeout=self._timeout,
         )
-        most = FEEDS * max(job.weighing.batch_size, job.weighing.throughput_batch_size)
-        share = timed_share(job.split, most, job.weighing.seed)
-        shapes = {name: array.shapes.tolist() for name, array in share.items() if is_ragged(array)}
-        how = {**job.feeding.how, "shapes": shapes} if shapes else job.feeding.how
-        inputs = {name: values_of(array) for name, array in share.items()}
+        inputs, how = timed_inputs(job)
         cores = self.place.cores(protocol.threads)
         return Setup(roles, inputs, job.feeding.single, protocol, cores, journey, energy, how)
 
