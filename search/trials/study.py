@@ -17,7 +17,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import RandomSampler, TPESampler
+from optuna.samplers import GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -32,6 +32,10 @@ IDENTITY = "identity"
 CONSTRAINT = "constraint"
 STARTUP = 12
 """Trials before the sampler learns from them: about as many as there are starting points."""
+GAUSSIAN = 20
+"""Finished trials from which on a Gaussian process makes every second proposal. Not each: it may ask for a known point
+again and again, where TPE moves on.
+"""
 STRIDE = 1_000_003
 """Keeps the seeds of two searches' trials apart."""
 
@@ -132,6 +136,8 @@ class Journal:
             return RandomSampler(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if number % 2 == 0 and len(self.trials(TrialState.COMPLETE)) >= GAUSSIAN:
+                return GPSampler(seed=seed, constraints_func=_constraints)
             return TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTUP, constraints_func=_constraints)
 
     def _distributions(self) -> dict[str, BaseDistribution]:

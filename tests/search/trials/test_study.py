@@ -1,12 +1,13 @@
 """The journal: a killed search loses nothing and repeats nothing, and the same seed proposes the same."""
 
 import pytest
+from optuna.samplers import GPSampler, TPESampler
 from optuna.trial import TrialState
 
 from weighbridge.core.documents import SearchSection, TrainSection
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.search.problem.space import Space
-from weighbridge.search.trials.study import opened
+from weighbridge.search.trials.study import Journal, opened
 
 SPACE = Space("onnxruntime", SearchSection(), TrainSection(), module=True)
 IDENTITY = {"model": "net sha256:1", "seed": 7}
@@ -33,12 +34,27 @@ def test_the_same_seed_proposes_the_same_trials(tmp_path):
     assert first != ran(tmp_path / "c" / "journal.log", 18, seed=8)
 
 
-@pytest.mark.parametrize("killed", [0, 5, 15])
-def test_a_search_that_was_cut_short_ends_as_one_that_was_not(tmp_path, killed):
+@pytest.mark.parametrize(("killed", "count"), [(0, 18), (5, 18), (15, 18), (20, 22)])
+def test_a_search_that_was_cut_short_ends_as_one_that_was_not(tmp_path, killed, count):
     """The open trial is run again under its own number."""
-    whole = ran(tmp_path / "whole.log", 18)
-    assert ran(tmp_path / "cut.log", 18, killed=killed) is None
-    assert ran(tmp_path / "cut.log", 18) == whole
+    whole = ran(tmp_path / "whole.log", count)
+    assert ran(tmp_path / "cut.log", count, killed=killed) is None
+    assert ran(tmp_path / "cut.log", count) == whole
+
+
+def test_from_twenty_trials_on_a_gaussian_process_proposes_too(tmp_path, monkeypatch):
+    """Every second one, with the budgets as its constraints; before, and between, TPE does."""
+    kinds, suggested = [], Journal.ask
+
+    def ask(self):
+        trial = suggested(self)
+        kinds.append((trial.number, type(self.study.sampler)))
+        return trial
+
+    monkeypatch.setattr(Journal, "ask", ask)
+    ran(tmp_path / "journal.log", 22)
+    assert kinds[19:] == [(19, TPESampler), (20, GPSampler), (21, TPESampler)]
+    assert {kind for _, kind in kinds[:20]} == {TPESampler}
 
 
 def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path):
