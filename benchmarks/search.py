@@ -1,11 +1,11 @@
 """How good the front of a search is, and what its machinery costs, each beside its bar.
 
-`fronts`: confirmed hypervolume beside the recipes made by hand, and beside random search. The quickstart's network;
+`fronts`: confirmed hypervolume beside the recipes made by hand (`hand_made`), and random search. The quickstart's network;
 each seed searches for its minutes with its own journal, then at random on the same clock. Hypervolume is that of
 log(baseline's bytes / bytes) x log(baseline's latency / latency) over confirmed recipes, with the baseline as the
 reference; the hand-made recipes are those of benchmarks/recipes.yaml, made from the search's own baseline, and count
 where they lose no more on the part that confirms than a search may. Timings of one machine only.
-`no_training`: wall time of `search --no-training`. `bookkeeping`: ten thousand items. `kills`: searches that are killed
+Parts that need no front: `no_training`: wall time of `search --no-training`. `bookkeeping`: ten thousand items. `kills`: searches that are killed
 and resumed. `making`: two Ray workers over one.
 
     python benchmarks/search.py --json search.json                               # five seeds of half an hour: six hours
@@ -61,7 +61,7 @@ Points = Sequence[tuple[float, float]]
 LAUNCHES = 9
 AT_LEAST = {"of_hand_made": 0.95, "of_random": 1.3, "speed_up": 1.7, "searches_as_undisturbed": 1.0}
 AT_MOST = {"predicted_bytes": 0.01, "predicted_latency": 0.15, "bookkeeping_seconds": 10.0, "no_training_seconds": 60.0}
-PARTS = ("bookkeeping", "kills", "making", "no_training", "fronts")
+PARTS = ("bookkeeping", "kills", "making", "no_training", "hand_made", "fronts")
 
 
 def confirmed_points(found: Found) -> Points:
@@ -182,7 +182,7 @@ def values_of_fronts(rows: Sequence[dict[str, Any]], hand: dict[str, Any]) -> di
 
 def bars(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What was promised beside what was measured, of the parts that ran."""
-    found = values_of_fronts(content["rows"], content["hand_made"]) if content.get("rows") else {}
+    found = values_of_fronts(content["rows"], content.get("hand_made", {})) if content.get("rows") else {}
     for name, part, key in (
         ("bookkeeping_seconds", "bookkeeping", "seconds"),
         ("speed_up", "making", "speed_up"),
@@ -216,7 +216,6 @@ def opened_project(project: Path, epochs: int | None) -> None:
 def run_fronts(content: dict[str, Any], project: Path, given: argparse.Namespace) -> None:
     """Each seed guided, then at random; written down after each."""
     content.setdefault("rows", [])
-    content["hand_made"] = content.get("hand_made") or hand_made(project)
     content |= {"minutes": given.minutes, "epochs": given.epochs}
     write_json(given.json, content)
     for seed in range(1, given.seeds + 1):
@@ -239,6 +238,7 @@ def run_part(name: str, content: dict[str, Any], project: Path, given: argparse.
             "kills": lambda: killed_searches(given.searches),
             "making": making,
             "no_training": lambda: no_training(project),
+            "hand_made": lambda: hand_made(project),
         }
         content[name] = parts[name]()
         print(name, content[name], flush=True)
