@@ -1,6 +1,6 @@
 """How good the front of a search is, and what its machinery costs, each beside its bar.
 
-`fronts`: confirmed hypervolume beside the recipes made by hand (`hand_made`) and random search. The quickstart's network;
+`fronts`: confirmed hypervolume beside the recipes made by hand (`hand_made`) and random search. The quickstart's net;
 each seed searches for its minutes with its own journal, then at random on the same clock. Hypervolume is that of
 log(baseline's bytes / bytes) x log(baseline's latency / latency) over confirmed recipes, with the baseline as the
 reference; the hand-made recipes are those of benchmarks/recipes.yaml, made from the search's own baseline, and count
