@@ -51,6 +51,27 @@ class _Held:
         """Nothing to give back."""
 
 
+class _Appending(JournalFileBackend):
+    """The journal's file. A line that does not fit on the disk is taken back, and nothing follows it: Optuna would go on
+    to finish the trial, whose facts are then missing.
+    """
+
+    full: OSError | None = None
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add lines, all or none."""
+        if self.full is not None:
+            raise self.full
+        path = Path(self._file_path)
+        size = path.stat().st_size
+        try:
+            super().append_logs(logs)
+        except OSError as error:
+            self.full = error
+            os.truncate(path, size)
+            raise
+
+
 class Journal:
     """One search's trials. Use `opened`."""
 
@@ -59,7 +80,7 @@ class Journal:
         self.path, self.space, self.seed, self.random = path, space, seed, random
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of experimental interfaces
-            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held()))  # type: ignore[arg-type]
+            storage = JournalStorage(_Appending(str(path), lock_obj=_Held()))  # type: ignore[arg-type]
             self.study = optuna.create_study(
                 storage=storage,
                 study_name=STUDY,
