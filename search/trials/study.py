@@ -52,8 +52,8 @@ class _Held:
 
 
 class _Appending(JournalFileBackend):
-    """The journal's file. A line that does not fit on the disk is taken back, and nothing follows it: Optuna would go on
-    to finish the trial, whose facts are then missing.
+    """The journal's file. A line that does not fit on the disk is taken back, and nothing follows it: else Optuna
+    would finish the trial without its facts.
     """
 
     full: OSError | None = None
