@@ -72,11 +72,15 @@ def plan(params: Params, inputs: str, stable: str = "") -> list[Item]:
     base, settings = _digest(common), params.weighing.model_dump(mode="json")
     places = {name: section.model_dump(mode="json") for name, section in params.devices.items()}
     made, weighings = [], []
+    devices: dict[str, dict[str, None]] = {}
+    for candidate in params.candidates():
+        devices.setdefault(candidate.recipe, {})[candidate.device] = None
     for name, section in params.recipes.items():
-        make = Item("make", name, _digest([base, recipe_core(section.model_dump(mode="json"))]))
+        # The name is part of the key: two recipes of the same steps are two items, with files of their own.
+        make = Item("make", name, _digest([base, name, recipe_core(section.model_dump(mode="json"))]))
         made.append(make)
         asked = _asked(params.budgets_of(name))
-        for device in dict.fromkeys(candidate.device for candidate in params.candidates(name)):
+        for device in devices[name]:
             key = _digest([make.key, asked, settings, device, places[device], stable])
             weighings.append(Item("weigh", name, key, (make.key,), device))
     keys = tuple(item.key for item in weighings)

@@ -92,7 +92,7 @@ def search(request: SearchRequest, progress: Progress = silent, clock: Callable[
         except KeyboardInterrupt:
             found.interrupted = True
         except OSError as error:
-            known = full_disk(error, "free some space; `weighbridge search resume` goes on where it stood")
+            known = full_disk(error, where=str(folder / "journal.log"))
             if known is None:
                 raise
             raise known from error

@@ -65,6 +65,14 @@ def test_an_item_changes_with_what_it_depends_on_and_nothing_else():
     assert set(first.values()).isdisjoint(keys(params(), "sha256:2").values())
 
 
+def test_two_recipes_of_the_same_steps_are_two_items(tmp_path):
+    """Each has files and a stamp of its own: neither stands for the other."""
+    items = plan(params({"one": INT8, "other": INT8}), "sha256:1")
+    assert len({item.key for item in items}) == 5
+    assert [code for _, code in execute(items, lambda item: worked(tmp_path, item), Stamps(tmp_path))] == [0] * 5
+    assert [item.name for item in items if Stamps(tmp_path).done(item)] == ["one", "other"] * 2
+
+
 def test_ten_thousand_items_are_planned_and_shards_add_up():
     """Each item is in one part, and in the same one when others are added."""
     many = {f"r{number}": {"steps": [{"share": {"bits": 1 + number % 8}}]} for number in range(5000)}

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from tests.search.project import BUDGETS, project
 from weighbridge.cli import app
 from weighbridge.compress.recipe.maker import Maker
+from weighbridge.core import files
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError, InvariantError, MeasurementError, StateError
-from weighbridge.core.files import atomic_write
 from weighbridge.search import commands
 from weighbridge.search import run as run_module
 from weighbridge.search.estimate.timing import Bench, Timing
@@ -292,10 +292,10 @@ def test_a_disk_that_fills_ends_the_search_and_loses_nothing(tmp_path, timed, mo
     root, count = small(tmp_path / "full"), iter(range(1000))
     append = JournalFileBackend.append_logs
 
-    def full(path, data):
-        if next(count) == 3:
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        atomic_write(path, data)
+    def full(path, sync=files._sync):
+        if path.parent.name == "files" and next(count) == 7:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(path)
 
     def torn(self, logs):
         if next(count) == 30:
@@ -305,12 +305,12 @@ def test_a_disk_that_fills_ends_the_search_and_loses_nothing(tmp_path, timed, mo
         append(self, logs)
 
     if what == "file":
-        monkeypatch.setattr("weighbridge.search.trials.trial.atomic_write", full)
+        monkeypatch.setattr(files, "_sync", full)
     else:
         monkeypatch.setattr(JournalFileBackend, "append_logs", torn)
     with pytest.raises(StateError, match="no space left on the disk") as caught:
         search(SearchRequest(root=root, trials=6))
-    assert "weighbridge search resume" in caught.value.fix
+    assert "run it again" in caught.value.fix
     monkeypatch.undo()
     monkeypatch.setattr(Bench, "time", steady)
     resumed = search(SearchRequest(root=root, trials=6))

@@ -64,8 +64,10 @@ class MeasurementError(WeighbridgeError):
     exit_code = ExitCode.UNJUDGED
 
 
-def full_disk(error: BaseException, fix: str = "free some space, then run it again") -> StateError | None:
+def full_disk(error: BaseException, *, where: str | None = None) -> StateError | None:
     """What to say where a disk or a quota is used up; None for any other error."""
     if not isinstance(error, OSError) or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
         return None
-    return StateError("no space left on the disk", where=str(error.filename) if error.filename else None, fix=fix)
+    return StateError(
+        "no space left on the disk", where=where or error.filename, fix="free some space, then run it again"
+    )

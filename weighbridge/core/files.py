@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from weighbridge.core.errors import InputError, StateError
+from weighbridge.core.errors import InputError, StateError, full_disk
 from weighbridge.core.opening import open_file
 from weighbridge.core.strict_yaml import parse_yaml
 
@@ -146,7 +146,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise StateError(f"cannot be written: {error.strerror or error}", where=str(path)) from error
+        unwritten = StateError(f"cannot be written: {error.strerror or error}", where=str(path))
+        raise full_disk(error, where=str(path)) or unwritten from error
 
 
 def _sync(path: Path) -> None:

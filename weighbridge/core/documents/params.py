@@ -105,8 +105,7 @@ class Params(Written):
         """What is weighed and judged, of one recipe or of all, by recipe, target and device as they are written."""
         return [
             Candidate(name, target, device, _candidate_name(name, section, target, device))
-            for name, section in self.recipes.items()
-            if recipe in (None, name)
+            for name, section in (self.recipes.items() if recipe is None else [(recipe, self.recipes[recipe])])
             for target in section.targets
             for device, place in self.devices.items()
             if place.targets is None or target in place.targets
