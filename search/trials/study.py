@@ -34,7 +34,7 @@ STARTUP = 12
 """Trials before the sampler learns from them: about as many as there are starting points."""
 GAUSSIAN = 20
 """Finished trials from which on a Gaussian process makes every second proposal. Not each: it may ask for a known point
-again and again, where TPE moves on.
+again and again, where TPE moves on. None where nothing trains: a proposal takes seconds, an untrained trial one.
 """
 STRIDE = 1_000_003
 """Keeps the seeds of two searches' trials apart."""
@@ -157,7 +157,8 @@ class Journal:
             return RandomSampler(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if number % 2 == 0 and len(self.trials(TrialState.COMPLETE)) >= GAUSSIAN:
+            trained = self.space.section.epochs > 0
+            if trained and number % 2 == 0 and len(self.trials(TrialState.COMPLETE)) >= GAUSSIAN:
                 return GPSampler(seed=seed, constraints_func=_constraints)
             return TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTUP, constraints_func=_constraints)
 
