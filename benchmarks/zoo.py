@@ -65,9 +65,9 @@ ROADS = (
         {"onnx": "model.onnx"},
         "audio:load",
         {"kind": "multilabel", "output": "StatefulPartitionedCall:1"},
-        # Two banks of filters make the spectrum, whose logarithm every small error is large in.
+        # Two banks of filters make the spectrum, in whose logarithm small errors are large; the third reads it.
         {
-            "w8": _weights(8, keep=["const_fold_opt__655", "const_fold_opt__664"]),
+            "w8": _weights(8, keep=["const_fold_opt__655", "const_fold_opt__664", "const_fold_opt__727"]),
             "w16": [{"quantize": {"scheme": "weight-fp16"}}],
         },
         {"agreement": {"min": 0.9}, "agreement.outputs": {"min": 0.98}},

@@ -77,6 +77,17 @@ def test_a_file_is_found_within_an_archive_of_an_archive() -> None:
         assert out.getvalue() == b"w"
 
 
+def test_the_stages_of_a_project_follow_its_inputs(tmp_path: Path) -> None:
+    """Those that feed a model; stages made from a list have them inside."""
+    path = tmp_path / "dvc.yaml"
+    built = {"foreach": "${targets}", "do": {"params": ["model"]}}
+    path.write_text(yaml.safe_dump({"stages": {"prepare": {"params": ["data"]}, "baseline": built}}))
+    zoo_travel._name_inputs(path)
+    stages = yaml.safe_load(path.read_text())["stages"]
+    assert stages["baseline"]["do"]["params"] == ["model", "inputs"]
+    assert stages["prepare"]["params"] == ["data"]
+
+
 def test_the_params_of_every_road_are_valid(tmp_path: Path) -> None:
     """And so are their recipes, with limits on latency and without."""
     for road in zoo.ROADS:
