@@ -124,8 +124,21 @@ ROADS = (
         {"factory": "mobilenet:build", "weights": "mobilenet_v2.pth"},
         "mobilenet:load",
         "classification",
-        {"int8": [INT8], "w8": _weights(8)},
-        {"agreement": {"min": 0.9}},
+        {
+            "int8": [
+                {
+                    "quantize": {
+                        "scheme": "static-int8",
+                        "isa": "native",
+                        "calibration": "percentile",
+                        "agreement": 0.7,
+                    }
+                }
+            ],
+            "w8": _weights(8, agreement=0.7),
+            "w16": [{"quantize": {"scheme": "weight-fp16"}}],
+        },
+        {"agreement": {"min": 0.95}},
         FAST,
     ),
     Road(
