@@ -1,7 +1,7 @@
 """From an `nn.Module` to a file for one target: one file a target.
 
 - `target`: what a target is, and the form that a model has between lowering steps
-- `onnxruntime`: ONNX by `torch.onnx.export`, metadata stripped, layers named, bytes deterministic
+- `onnxruntime`: ONNX by `torch.onnx.export`, metadata stripped, bytes deterministic; `exported_names`: layers, weights
 - `litert`: LiteRT by litert-torch and ai-edge-quantizer; `tflite` reads and tidies its files
 - `executorch`: ExecuTorch with the XNNPACK delegate; `pte` reads its files
 - `pt2e`: quantization in the captured graph, for both; `capture`: what their converters share
