@@ -9,6 +9,7 @@ import sys
 import venv
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 STAND_INS = Path(__file__).parent / "act"
 BIN = Path(sys.executable).parent
@@ -79,7 +80,7 @@ class Finished:
     summary: str
 
     @property
-    def stages(self):
+    def stages(self) -> list[Any]:
         """Stages of the pipeline that ran."""
         return re.findall(r"Running stage '(\S+)'", self.log)
 
@@ -92,13 +93,13 @@ class Bench:
     secrets: dict = field(default_factory=dict)
     work: Path = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.work = self.work or self.home / "work"
         self.store = self.home / "store"
         self.python = self.home.parent / "python"
 
     @property
-    def environment(self):
+    def environment(self) -> dict[str, Any]:
         """Of a person at this clone: the tests' programs first, nobody's own settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "GITHUB_", "DVC_"))}
         return kept | {
@@ -110,34 +111,36 @@ class Bench:
             **self.secrets,
         }
 
-    def run(self, *command, expect=0):
+    def run(self, *command: str, expect: int = 0) -> str:
         """Run a command in the clone; what it printed."""
         done = subprocess.run(command, cwd=self.work, env=self.environment, capture_output=True, text=True, check=False)
         assert done.returncode == expect, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
-    def write(self, name, text):
+    def write(self, name: str, text: str) -> None:
         """Write a file of the clone."""
         path = self.work / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def edit(self, name, old, new):
+    def edit(self, name: str, old: str, new: str) -> None:
         """Replace a text that stands once in a file."""
         text = (self.work / name).read_text()
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
         self.write(name, text.replace(old, new))
 
-    def commit(self, message):
+    def commit(self, message: str) -> None:
         """Commit every change."""
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", message)
 
-    def branch(self, name="feature"):
+    def branch(self, name: str = "feature") -> None:
         """Start a branch, as a pull request's."""
         self.run("git", "switch", "--quiet", "--create", name)
 
-    def start_act(self, event, workflow, content, **environment):
+    def start_act(
+        self, event: str, workflow: str, content: dict[str, Any], **environment: Any
+    ) -> subprocess.Popen[str]:
         """Start `act` on one workflow file."""
         path = self.home / f"event-{workflow}.json"
         path.write_text(json.dumps(content))
@@ -159,17 +162,17 @@ class Bench:
             command, cwd=self.work, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    def act(self, event, workflow, content, **environment):
+    def act(self, event: str, workflow: str, content: dict[str, Any], **environment: Any) -> Finished:
         """Run one workflow to its end."""
         return self.finish(self.start_act(event, workflow, content, **environment))
 
-    def finish(self, process):
+    def finish(self, process: subprocess.Popen[str]) -> Finished:
         """Wait for an `act` that was started."""
         log = process.communicate(timeout=1200)[0]
         summary = re.search(r"Summary - (.*?)(?=^\[|\Z)", log, re.DOTALL | re.MULTILINE)
         return Finished(process.returncode, log, summary[1] if summary else "")
 
-    def pull_request(self, **head):
+    def pull_request(self, **head: str) -> Finished:
         """The gate on the checked-out branch, as a pull request to main."""
         content = {
             "action": "synchronize",
@@ -181,11 +184,11 @@ class Bench:
         }
         return self.act("pull_request", "gate", content)
 
-    def pushed(self):
+    def pushed(self) -> dict[str, str]:
         """The event of a push to main."""
         return {"ref": "refs/heads/main", "after": self.run("git", "rev-parse", "HEAD").strip()}
 
-    def clone(self, name):
+    def clone(self, name: str) -> "Bench":
         """Another clone of origin, with the same DVC remote; store and Python are its own, as jobs share neither."""
         other = Bench(self.home, self.secrets, work=self.home / name / "work")
         other.store = self.home / name / "store"
@@ -196,7 +199,7 @@ class Bench:
         return other
 
 
-def make_two(home):
+def make_two(home: Path) -> Bench:
     """Two models in folders of one repository, each by its own `init`; nothing is reproduced before CI does it."""
     for name in ("remote", "store"):
         (home / name).mkdir(parents=True)
@@ -233,7 +236,7 @@ CANARY_POLICY = {
 }
 
 
-def stand_ins(work):
+def stand_ins(work: Path) -> dict[str, Any]:
     """From each foreign action that the workflows name to the folder that stands in for it."""
     found = {}
     for path in [*work.glob(".github/workflows/*.yml"), *work.glob("action.yml")]:
@@ -243,13 +246,13 @@ def stand_ins(work):
     return found
 
 
-def identify(bench):
+def identify(bench: Bench) -> None:
     """Git needs to know who commits."""
     bench.run("git", "config", "user.name", "Test Bench")
     bench.run("git", "config", "user.email", "bench@example.invalid")
 
 
-def prepared_python(folder):
+def prepared_python(folder: Path) -> Path:
     """An environment of its own that sees the tests' packages: what a workflow installs goes there and nowhere else."""
     venv.create(folder, with_pip=False, symlinks=True)
     site = next(folder.glob("lib/python*/site-packages"))
@@ -266,7 +269,7 @@ def prepared_python(folder):
     return folder
 
 
-def built_wheel(folder):
+def built_wheel(folder: Path) -> str:
     """The address of this checkout's wheel. Where the same version is installed already, pip leaves it as it is."""
     if folder.exists():
         return next(folder.glob("*.whl")).as_uri()
@@ -276,7 +279,7 @@ def built_wheel(folder):
     return next(folder.glob("*.whl")).as_uri()
 
 
-def make(home, public_key, private_key):
+def make(home: Path, public_key: str, private_key: str) -> Bench:
     """From an empty Git repository with a foreign model to a gate that passes: pushed, its bytes in the remote."""
     for name in ("remote", "store"):
         (home / name).mkdir(parents=True)

@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +53,7 @@ class Checkout:
 
 
 @pytest.fixture(scope="session")
-def checkout(tmp_path_factory):
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Checkout]:
     """A function that lays the project's files out as a fresh Git repository."""
 
     def make(name: str) -> Checkout:
@@ -74,13 +76,13 @@ def checkout(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def quickstart(checkout):
+def quickstart(checkout: Callable[[str], Checkout]) -> Any:
     """The quickstart after its first `dvc repro`; `stages` are those that ran."""
     copy = checkout("quickstart")
     # Weighing ends when every budget is decided; a busy machine may take its time until then.
     copy.edit("params.yaml", "time_limit: 60s", "time_limit: 180s")
     # Nothing is reused: the lock of the project would be of use to a cache that is missing.
     (copy.root / "dvc.lock").unlink(missing_ok=True)
-    copy.stages = copy.repro()
+    copy.stages = copy.repro()  # type: ignore[attr-defined]
     copy.commit("Reproduce")
     return copy

@@ -5,16 +5,21 @@ import re
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.pipeline.act_bench import Bench, built_wheel, identify, make, prepared_python
+from tests.pipeline.act_bench import Bench, Finished, built_wheel, identify, make, prepared_python
 from tests.pipeline.conftest import PROJECT
 from weighbridge.ci.scaffold import Pipeline, workflows
 from weighbridge.core.files import sha256_file
+
+if TYPE_CHECKING:
+    from tests.github_api import Api
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -23,7 +28,7 @@ BROKEN = "prune: {method: magnitude, sparsity: 0.98, scope: layer}\n      - quan
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory):
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where everything lies, with the environment that workflows install into."""
     folder = tmp_path_factory.mktemp("act")
     prepared_python(folder / "python")
@@ -31,7 +36,7 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture
-def reporter(home, tmp_path):
+def reporter(home: Path, tmp_path: Path) -> Bench:
     """A repository with the workflows alone: reporting needs no model."""
     bench = Bench(home / tmp_path.name)
     bench.store.mkdir(parents=True)
@@ -46,7 +51,7 @@ def reporter(home, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def prepared(home):
+def prepared(home: Path) -> Bench:
     """The project once: an empty repository, `init`, `dvc repro`, pushed."""
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(
@@ -61,20 +66,20 @@ def prepared(home):
 
 
 @pytest.fixture
-def bench(prepared):
+def bench(prepared: Bench) -> Bench:
     """The project as it was made, at the same place: the DVC remote's address is part of it."""
     shutil.rmtree(prepared.home)
     shutil.copytree(prepared.home.parent / "template", prepared.home, symlinks=True)
     return Bench(prepared.home, prepared.secrets)
 
 
-def line_of(bench, text):
+def line_of(bench: Bench, text: str) -> int:
     """The line of params.yaml (from 1) that starts with a text."""
     lines = (bench.work / "params.yaml").read_text().splitlines()
     return next(number for number, line in enumerate(lines, 1) if line.strip().startswith(text))
 
 
-def test_a_better_recipe_passes_and_only_it_is_built(bench):
+def test_a_better_recipe_passes_and_only_it_is_built(bench: Bench) -> None:
     """(a) Restored from the remote is what did not change; the summary shows the verdict and the change."""
     bench.branch()
     bench.edit("params.yaml", "scheme: fp16", "scheme: static-int8")
@@ -91,7 +96,7 @@ def test_a_better_recipe_passes_and_only_it_is_built(bench):
     assert not (uploads / "weighbridge-evidence").exists()
 
 
-def test_what_was_reproduced_and_pushed_before_is_weighed_but_not_built_again(bench):
+def test_what_was_reproduced_and_pushed_before_is_weighed_but_not_built_again(bench: Bench) -> None:
     """The author ran `dvc repro && dvc push`: the gate measures the same bytes on its own machine."""
     bench.branch()
     bench.edit("params.yaml", "scheme: fp16", "scheme: static-int8")
@@ -103,7 +108,7 @@ def test_what_was_reproduced_and_pushed_before_is_weighed_but_not_built_again(be
     assert done.stages == ["device", "weigh@small", "judge"]
 
 
-def test_a_recipe_that_breaks_accuracy_fails_on_its_line(bench):
+def test_a_recipe_that_breaks_accuracy_fails_on_its_line(bench: Bench) -> None:
     """(b) The job fails, the exit code is the verdict's, and the annotation stands on the recipe."""
     bench.branch()
     bench.edit("params.yaml", BREAKS_ACCURACY, BROKEN)
@@ -116,7 +121,7 @@ def test_a_recipe_that_breaks_accuracy_fails_on_its_line(bench):
     assert (bench.store / "uploads/weighbridge-report/gate.md").is_file()
 
 
-def test_a_loosened_budget_fails_until_somebody_answers_for_it(bench):
+def test_a_loosened_budget_fails_until_somebody_answers_for_it(bench: Bench) -> None:
     """(c) The artifact passes either budget; the policy change alone fails the gate, and a waiver accepts it."""
     bench.branch()
     bench.edit("params.yaml", "max_drop: 0.05", "max_drop: 0.20")
@@ -136,7 +141,7 @@ def test_a_loosened_budget_fails_until_somebody_answers_for_it(bench):
     assert "A. Reviewer" in done.summary
 
 
-def test_a_change_to_the_documentation_builds_and_measures_nothing(bench):
+def test_a_change_to_the_documentation_builds_and_measures_nothing(bench: Bench) -> None:
     """(d) No stage runs; the report says why there is nothing to weigh."""
     bench.branch()
     bench.write("README.md", "# Clouds, described better\n")
@@ -148,7 +153,7 @@ def test_a_change_to_the_documentation_builds_and_measures_nothing(bench):
     assert "nothing to weigh" in done.summary
 
 
-def test_an_invalid_parameter_is_one_line_on_its_line(bench):
+def test_an_invalid_parameter_is_one_line_on_its_line(bench: Bench) -> None:
     """Nothing is built for a recipe that cannot be read; exit code 2."""
     bench.branch()
     bench.edit("params.yaml", "time_limit: 30s", "time_limits: 30s")
@@ -160,7 +165,7 @@ def test_an_invalid_parameter_is_one_line_on_its_line(bench):
     assert done.stages == []
 
 
-def test_a_merge_is_promoted_signed_and_pushed_and_a_second_run_changes_nothing(bench):
+def test_a_merge_is_promoted_signed_and_pushed_and_a_second_run_changes_nothing(bench: Bench) -> None:
     """(e) The registry's commit is in the bare remote, its event signed, and it can be rolled back."""
     done = bench.act("push", "promote", bench.pushed())
     assert done.code == 0, done.log
@@ -184,7 +189,7 @@ def test_a_merge_is_promoted_signed_and_pushed_and_a_second_run_changes_nothing(
     assert "clouds@b1" in bench.clone("last").run("weighbridge", "registry", "resolve", "clouds@stable")
 
 
-def test_of_two_merges_at_once_the_newer_one_is_promoted_and_the_history_is_whole(bench):
+def test_of_two_merges_at_once_the_newer_one_is_promoted_and_the_history_is_whole(bench: Bench) -> None:
     """(f) Both runs end well; the one for the older commit finds the branch moved on and leaves it to the newer."""
     older = bench.clone("older")
     bench.edit("params.yaml", "scheme: fp16", "scheme: static-int8")
@@ -207,7 +212,7 @@ def test_of_two_merges_at_once_the_newer_one_is_promoted_and_the_history_is_whol
     assert not (fresh.work / "registry/models/clouds/versions/v2.yaml").exists()
 
 
-def test_a_fork_is_gated_without_secrets_or_the_remote(bench):
+def test_a_fork_is_gated_without_secrets_or_the_remote(bench: Bench) -> None:
     """(g) What cannot be fetched is built; the verdict is the same."""
     bench.branch()
     bench.edit("params.yaml", "scheme: fp16", "scheme: static-int8")
@@ -220,7 +225,7 @@ def test_a_fork_is_gated_without_secrets_or_the_remote(bench):
     assert {"prepare", "train", "baseline@onnxruntime", "compress@small", "weigh@small"} <= set(done.stages)
 
 
-def finished(commit, **changed):
+def finished(commit: str, **changed: str) -> dict[str, Any]:
     """The event of a finished gate."""
     run = {
         "id": 77, "head_sha": commit, "head_branch": "feature", "conclusion": "failure", "run_number": 7,
@@ -230,7 +235,7 @@ def finished(commit, **changed):
     return {"action": "completed", "workflow_run": run | changed, "repository": {"default_branch": "main"}}
 
 
-def report(bench, api, event):
+def report(bench: Bench, api: "Api", event: dict[str, Any]) -> Finished:
     """Run report.yml against a GitHub on loopback."""
     return bench.act("workflow_run", "report", event, GITHUB_API_URL=api.url, TOKEN=api.token)
 
@@ -244,7 +249,7 @@ def report(bench, api, event):
     ],
     ids=["bytes", "markup", "marker"],
 )
-def test_a_garbage_report_becomes_a_harmless_comment(reporter, github_api, garbage):
+def test_a_garbage_report_becomes_a_harmless_comment(reporter: Bench, github_api: "Api", garbage: bytes) -> None:
     """(h) What was uploaded is shown as far as it is text, does nothing, and changes nothing that GitHub knows."""
     commit = "b" * 40
     github_api.add_pull(12, "feature", commit, owner="stranger")
@@ -262,7 +267,7 @@ def test_a_garbage_report_becomes_a_harmless_comment(reporter, github_api, garba
     assert "::error::boo" not in done.log
 
 
-def test_a_run_that_uploaded_nothing_is_reported_as_such(reporter, github_api):
+def test_a_run_that_uploaded_nothing_is_reported_as_such(reporter: Bench, github_api: "Api") -> None:
     """The download fails, the comment says that there is no report, and the workflow does not."""
     commit = "b" * 40
     github_api.add_pull(12, "feature", commit, owner="stranger")
@@ -271,7 +276,7 @@ def test_a_run_that_uploaded_nothing_is_reported_as_such(reporter, github_api):
     assert "uploaded no report" in github_api.comments[0]["body"]
 
 
-def test_recipes_are_made_and_devices_weigh_in_jobs_of_their_own(bench):
+def test_recipes_are_made_and_devices_weigh_in_jobs_of_their_own(bench: Bench) -> None:
     """(i) Two recipes, two devices, each a job; what they give is joined, and the verdict's code is the run's."""
     shutil.copy(PROJECT / "tests/gate/harness.py", bench.work)
     bench.edit("params.yaml", "{local: {}}", "{local: {}, board: {command: [python, harness.py]}}")
@@ -289,7 +294,7 @@ def test_recipes_are_made_and_devices_weigh_in_jobs_of_their_own(bench):
     assert set(verdict["recipes"]) == {"small", "small@board", "wide", "wide@board"}
 
 
-def test_the_action_weighs_two_files_in_anybodys_workflow(bench):
+def test_the_action_weighs_two_files_in_anybodys_workflow(bench: Bench) -> None:
     """`uses: weighbridge` with two ONNX files: the verdict is the step's output, its exit code the job's."""
     shutil.copy(PROJECT / "action.yml", bench.work)
     for name in ("weighbridge", "compress", "gate", "registry", "search", "serve"):

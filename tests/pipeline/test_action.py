@@ -17,7 +17,7 @@ exit 1
 """
 
 
-def test_the_action_continues_nothing_that_a_change_brings(tmp_path):
+def test_the_action_continues_nothing_that_a_change_brings(tmp_path: Path) -> None:
     """A measurement under `out` is neither read nor left there; the verdict's exit code is the step's."""
     step = next(item for item in yaml.safe_load(ACTION.read_text())["runs"]["steps"] if item.get("id") == "weigh")
     out, binaries = tmp_path / "out", tmp_path / "bin"

@@ -3,6 +3,9 @@
 import csv
 import re
 import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,11 +45,11 @@ class Road(Bench):
     commands = 0
     edits = 0
 
-    def command(self, *command):
+    def command(self, *command: str) -> str:
         self.commands += 1
         return self.run(*command)
 
-    def edit_params(self, project):
+    def edit_params(self, project: str) -> None:
         """What is noisy is tested elsewhere: the one edit takes latency out of the budgets, and keeps one recipe."""
         self.edits += 1
         path = self.work / project / "params.yaml"
@@ -55,7 +58,7 @@ class Road(Bench):
         params["recipes"] = {"fp16": params["recipes"]["fp16"]}
         path.write_text(yaml.safe_dump(params, sort_keys=False))
 
-    def promoted(self, *options, project=".", target=()):
+    def promoted(self, *options: str, project: str = ".", target: Sequence[str] = ()) -> list[Any]:
         """`init`, the edit, `dvc repro`, a commit, `registry promote`."""
         remote = ("--dvc-remote", str(self.home / "remote"))
         self.command("weighbridge", "init", "--name", "net", *options, *remote, "--no-workflows")
@@ -70,7 +73,7 @@ class Road(Bench):
 
 
 @pytest.fixture
-def road(tmp_path):
+def road(tmp_path: Path) -> Road:
     (tmp_path / "remote").mkdir()
     bench = Road(tmp_path)
     subprocess.run(["git", "init", "--quiet", "--initial-branch=main", bench.work], check=True)
@@ -78,14 +81,14 @@ def road(tmp_path):
     return bench
 
 
-def test_an_onnx_file_and_an_evaluation_set(road):
+def test_an_onnx_file_and_an_evaluation_set(road: Road) -> None:
     """No line of code."""
     foreign_model(road.work)
     road.commit("What we have")
     assert "judge" in road.promoted("--onnx", "detector.onnx", "--data", "eval.npz")
 
 
-def test_a_torch_factory(road):
+def test_a_torch_factory(road: Road) -> None:
     """Trained here."""
     road.write("nets/data.py", DATA)
     road.write("nets/model.py", MODEL)
@@ -94,7 +97,7 @@ def test_a_torch_factory(road):
     assert {"train", "compress@fp16"} <= set(ran)
 
 
-def test_a_checkpoint(road):
+def test_a_checkpoint(road: Road) -> None:
     """The weights are the baseline's."""
     road.write("nets/model.py", MODEL)
     random = np.random.default_rng(5)
@@ -119,7 +122,7 @@ def test_a_checkpoint(road):
     assert "train" in road.promoted(*options)
 
 
-def test_a_dvc_repository_with_a_pipeline_of_its_own(road):
+def test_a_dvc_repository_with_a_pipeline_of_its_own(road: Road) -> None:
     """Nothing of the user's is renamed or changed; DVC's own tools work on both pipelines."""
     foreign_model(road.work)
     (road.work / "raw").mkdir()
@@ -141,7 +144,7 @@ def test_a_dvc_repository_with_a_pipeline_of_its_own(road):
     try_recipes(road, project)
 
 
-def gate_in_a_clone(road, project):
+def gate_in_a_clone(road: Road, project: str) -> None:
     """As CI does: what the user's stages made is pulled, and of both pipelines only the changed recipe is built."""
     road.run("dvc", "push", "--quiet")
     subprocess.run(["git", "clone", "--quiet", "--bare", road.work, road.home / "origin.git"], check=True)
@@ -155,7 +158,7 @@ def gate_in_a_clone(road, project):
     assert "net is gated: params.yaml: recipes differs" in said
 
 
-def try_recipes(road, project):
+def try_recipes(road: Road, project: str) -> None:
     """As the guide says: an experiment with another scheme, one from the queue, the table and a plot of both."""
     scheme = f"{project}/params.yaml:recipes.fp16.steps.0.quantize.scheme"
     target = f"{project}/dvc.yaml"

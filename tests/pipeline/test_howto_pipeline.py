@@ -5,6 +5,8 @@ import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +18,7 @@ from tests.pipeline.test_init_road import foreign_model
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def empty(home):
+def empty(home: Path) -> Bench:
     """A repository with the ONNX file and the examples that the page begins with."""
     home.mkdir()
     bench = Bench(home)
@@ -28,18 +30,18 @@ def empty(home):
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory):
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """After the page's first three commands, on one recipe and on what is exact; what each of them printed."""
     bench = empty(tmp_path_factory.mktemp("howto") / "home")
     init, repro, gate = commands("onnx-only")[:3]
     bench.run(*init)
     limit(bench, "size.bytes", max_ratio=1.0)
-    bench.said = [bench.run(*repro), bench.run(*gate)]
+    bench.said = [bench.run(*repro), bench.run(*gate)]  # type: ignore[attr-defined]
     bench.commit("A gate")
     return bench
 
 
-def limit(bench, metric, **budget):
+def limit(bench: Bench, metric: str, **budget: float | str) -> None:
     """Set the one budget of the project."""
     path = bench.work / "params.yaml"
     params = yaml.safe_load(path.read_text())
@@ -48,7 +50,7 @@ def limit(bench, metric, **budget):
     path.write_text(yaml.safe_dump(params, sort_keys=False))
 
 
-def test_the_page_on_an_onnx_file(detector, tmp_path):
+def test_the_page_on_an_onnx_file(detector: Any, tmp_path: Path) -> None:
     """The pipeline, a data function as the page writes it, and two files without a pipeline."""
     assert "gate: pass" in detector.said[1]
     left = commands("onnx-only")[3:]
@@ -65,7 +67,7 @@ def test_the_page_on_an_onnx_file(detector, tmp_path):
     assert len(left) == 2
 
 
-def test_the_page_on_waivers(detector):
+def test_the_page_on_waivers(detector: Any) -> None:
     """A budget that fails passes by the page's waiver, and by none that names other bytes."""
     waiver = next(block.text for block in blocks("waivers") if block.title == "waivers/larger-head.yaml")
     limit(detector, "size.bytes", max="1kB")
@@ -85,14 +87,14 @@ def test_the_page_on_waivers(detector):
     (detector.work / "waivers/larger-head.yaml").unlink()
 
 
-def soon():
+def soon() -> str:
     """A day within the 90 that a waiver may run."""
     from datetime import UTC, datetime, timedelta
 
     return (datetime.now(UTC) + timedelta(days=60)).strftime("%Y-%m-%d")
 
 
-def test_the_page_on_remotes(detector):
+def test_the_page_on_remotes(detector: Any) -> None:
     """A remote, here a folder, gets what the pipeline made."""
     add, push = commands("remotes")
     detector.run(*(word.replace("s3://bucket/weighbridge", str(detector.home / "store")) for word in add))

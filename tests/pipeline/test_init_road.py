@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -27,7 +28,7 @@ def load():
 '''
 
 
-def foreign_model(folder):
+def foreign_model(folder: Path) -> None:
     """A classifier that nobody here trained, and examples that it answers rightly."""
     random = np.random.default_rng(3)
     first, second = (random.normal(0, 0.3, shape).astype(np.float32) for shape in ((24, 48), (48, 3)))
@@ -49,7 +50,7 @@ def foreign_model(folder):
     np.savez(folder / "eval.npz", signal=signal, labels=labels)
 
 
-def test_a_foreign_onnx_file_becomes_a_promoted_version(tmp_path):
+def test_a_foreign_onnx_file_becomes_a_promoted_version(tmp_path: Path) -> None:
     """`init`, `dvc repro`, `gate`, `registry promote`, in a folder of a repository that has a pipeline of its own."""
     (tmp_path / "remote").mkdir()
     bench = Bench(tmp_path)

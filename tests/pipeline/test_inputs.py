@@ -1,5 +1,8 @@
 """A recurrent ONNX model with its state fed back, from params to the verdict: drift over a stream is in the numbers."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +25,7 @@ from weighbridge.search.advise import advise
 WIDTH, STATE = 16, 64
 
 
-def recurrent(path):
+def recurrent(path: Path) -> Path:
     """`x` (n, 16), `state` (1, n, 64), `rate` () → `y` (n, 4), `new_state` = tanh(x·a·rate + state·b)."""
     rng = np.random.default_rng(0)
     info, node = helper.make_tensor_value_info, helper.make_node
@@ -56,10 +59,10 @@ def recurrent(path):
     return save(path, graph, opset=21)
 
 
-def streams():
+def streams() -> Data:
     """Eight streams of fifty steps; no labels."""
 
-    def split(seed):
+    def split(seed: int) -> Split:
         x = np.random.default_rng(seed).standard_normal((400, WIDTH)).astype(np.float32)
         return Split({"x": x, "rate": np.full(400, 0.5, np.float32)}, groups=np.arange(400) // 50)
 
@@ -69,7 +72,7 @@ def streams():
 INPUTS = {"state": {"batch_axis": 1, "carry": "new_state"}, "rate": {"constant": True}}
 
 
-def params(**changes):
+def params(**changes: dict[str, Any] | list[str]) -> dict[str, Any]:
     """A project whose model is that file."""
     return {
         "model": {"name": "tiny", "onnx": "model.onnx"},
@@ -83,7 +86,7 @@ def params(**changes):
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(plots, "PLOTS", {})
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     recurrent(tmp_path / "model.onnx")
@@ -93,7 +96,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_recurrent_model_is_compressed_and_weighed_along_its_streams(root):
+def test_a_recurrent_model_is_compressed_and_weighed_along_its_streams(root: Path) -> None:
     """Compressed from examples with first states, weighed with states that are fed back, and judged without labels."""
     stages.baseline(root)
     stages.compress(root, "small")
@@ -109,14 +112,14 @@ def test_a_recurrent_model_is_compressed_and_weighed_along_its_streams(root):
     assert 0.9 < found.candidate < manifest.parity["agreement"] < 1
 
 
-def test_without_a_word_on_its_state_the_model_is_refused(root):
+def test_without_a_word_on_its_state_the_model_is_refused(root: Path) -> None:
     """The line says what to declare."""
     (root / "params.yaml").write_text(yaml.safe_dump(params(inputs={"rate": {"constant": True}})))
     with pytest.raises(InputError, match="input 'state' is not among the data's inputs"):
         stages.baseline(root)
 
 
-def test_declared_inputs_are_for_onnxruntime():
+def test_declared_inputs_are_for_onnxruntime() -> None:
     """Other targets' converters know nothing of them; open axes are a module's."""
     module = {"name": "tiny", "factory": "nets:build"}
     with pytest.raises(InputError, match="'inputs' are for the target onnxruntime alone"):
@@ -128,19 +131,19 @@ def test_declared_inputs_are_for_onnxruntime():
 class Cell(nn.Module):
     """`x` (n, 16), `state` (1, n, 64) → `output0` (n, 4), `output1` = tanh(x·a + state·b)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.a, self.b, self.c = nn.Linear(WIDTH, STATE), nn.Linear(STATE, STATE, bias=False), nn.Linear(STATE, 4)
 
-    def forward(self, x, state):
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         new = torch.tanh(self.a(x) + self.b(state[0]))
         return self.c(new), new[None]
 
 
-def taught():
+def taught() -> Data:
     """Streams with a target: the mean of the last two inputs' first four entries; states begin at zero."""
 
-    def split(seed):
+    def split(seed: int) -> Split:
         x = np.random.default_rng(seed).standard_normal((400, WIDTH)).astype(np.float32)
         before = np.concatenate([x[:1], x[:-1]])
         state = np.zeros((400, 1, STATE), np.float32)
@@ -149,7 +152,7 @@ def taught():
     return Data(train=split(0), test=split(1))
 
 
-def test_explain_and_advise_feed_a_module_its_state(tmp_path):
+def test_explain_and_advise_feed_a_module_its_state(tmp_path: Path) -> None:
     """Before anything is trained, as the stages do."""
     content = params(
         model={"name": "tiny", "factory": "tests.pipeline.test_inputs:Cell"},
@@ -164,7 +167,9 @@ def test_explain_and_advise_feed_a_module_its_state(tmp_path):
     assert [item.sizes.bytes for item in advised.recipes] == [rows[-1]["bytes after"]]
 
 
-def test_a_module_with_a_state_is_trained_exported_and_weighed_along_its_streams(tmp_path, monkeypatch):
+def test_a_module_with_a_state_is_trained_exported_and_weighed_along_its_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The state has its examples along the second axis, in the module as in the file."""
     monkeypatch.setattr(plots, "PLOTS", {})
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))

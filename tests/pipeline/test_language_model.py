@@ -1,11 +1,13 @@
 """The road of `examples/lm` on its smallest net: trained, exported with its cache, compressed, weighed and judged."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 import yaml
+from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from examples.lm.data import split, text
@@ -14,7 +16,7 @@ from weighbridge.ci.scaffold import InitAnswers
 from weighbridge.ci.scaffold import pipeline as init_pipeline
 from weighbridge.compress import stages
 from weighbridge.core.documents import Manifest, Measurement, Params, Verdict
-from weighbridge.data import Data
+from weighbridge.data import Data, Split
 from weighbridge.gate.report import plots
 from weighbridge.gate.stages import pipeline
 from weighbridge.gate.stages.summary import judge
@@ -24,12 +26,12 @@ CACHE = (2, 2, 16)
 HERE = "tests.pipeline.test_language_model"
 
 
-def small():
+def small() -> Llama:
     """One layer of 32."""
     return Llama(32, 1, 2, 48)
 
 
-def load():
+def load() -> Data:
     """Texts of the example's source, shorter and fewer."""
     known, unknown = text(held_out=False), text(held_out=True)
     return Data(
@@ -40,7 +42,7 @@ def load():
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's own params with a smaller net, less data and budgets that it keeps; its road to the verdict."""
     folder = tmp_path_factory.mktemp("lm")
     content = yaml.safe_load((EXAMPLE / "params.yaml").read_text())
@@ -69,7 +71,7 @@ def root(tmp_path_factory):
     return folder
 
 
-def surprise(path, data):
+def surprise(path: Path, data: Split) -> tuple[Any, NDArray[Any]]:
     """Bits per byte and likeliest bytes of a file that reads each text whole, by a few lines of numpy."""
     session = onnxruntime.InferenceSession(str(path))
     bits, top = [], []
@@ -82,7 +84,7 @@ def surprise(path, data):
     return np.mean(bits), np.concatenate(top)
 
 
-def test_the_road_ends_in_a_verdict_with_the_numbers_of_an_independent_script(root):
+def test_the_road_ends_in_a_verdict_with_the_numbers_of_an_independent_script(root: Path) -> None:
     """With the cache carried from piece to piece, tokens are as likely as where a text is read whole."""
     measurement = Measurement.read(root / "measurements/int4/onnxruntime@local.json")
     assert measurement.faults == []
@@ -99,7 +101,7 @@ def test_the_road_ends_in_a_verdict_with_the_numbers_of_an_independent_script(ro
     assert verdict["verdict"] == Verdict.PASS.value, verdict["recipes"]["int4"]
 
 
-def test_the_four_bits_are_rounded_by_data_and_the_embedding_has_eight(root):
+def test_the_four_bits_are_rounded_by_data_and_the_embedding_has_eight(root: Path) -> None:
     """Both steps of the recipe did what they say, and the second knows the embedding by its name."""
     manifest = Manifest.read(root / "artifacts/recipes/int4/onnxruntime/manifest.json")
     first, second = (dict(step) for step in manifest.steps)
@@ -107,7 +109,7 @@ def test_the_four_bits_are_rounded_by_data_and_the_embedding_has_eight(root):
     assert second["facts"]["layers"] == ["embedding"]
 
 
-def test_the_report_shows_how_both_go_on(root):
+def test_the_report_shows_how_both_go_on(root: Path) -> None:
     """Two texts of twelve bytes."""
     texts = Measurement.read(root / "measurements/int4/onnxruntime@local.json").comparisons[0].texts
     assert [item.tokens for item in texts] == [12, 12]
@@ -115,7 +117,7 @@ def test_the_report_shows_how_both_go_on(root):
     assert "Texts, continued by both" in (root / "reports/gate.md").read_text()
 
 
-def test_the_example_is_as_init_would_write_it():
+def test_the_example_is_as_init_would_write_it() -> None:
     """Its pipeline is `init`'s, but for a locked environment, and names its inputs among what stages follow."""
     params = Params.read(EXAMPLE / "params.yaml")
     # DVC wants every key that a stage follows, and no default of ours.

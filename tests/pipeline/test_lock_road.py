@@ -5,7 +5,9 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,7 +28,7 @@ machine.RECORDED = isa.flags()
 
 
 @pytest.fixture(scope="module")
-def repository():
+def repository() -> Iterator[Any]:
     """The helper that makes a small gated repository by the real commands."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
@@ -36,7 +38,7 @@ def repository():
 
 
 @pytest.fixture(scope="module")
-def built(repository, tmp_path_factory):
+def built(repository: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """It, weighed and pushed; not to be changed."""
     root = tmp_path_factory.mktemp("lock") / "net"
     (root.parent / "remote").mkdir()
@@ -45,12 +47,14 @@ def built(repository, tmp_path_factory):
     return root
 
 
-def files(root):
+def files(root: Path) -> dict[str, Any]:
     """Every artifact by its digest."""
     return {str(path.relative_to(root)): sha256_file(path) for path in root.glob("artifacts/**/*.onnx")}
 
 
-def test_a_lock_that_was_made_on_another_processor_is_pulled_and_not_rebuilt(repository, built, tmp_path):
+def test_a_lock_that_was_made_on_another_processor_is_pulled_and_not_rebuilt(
+    repository: Any, built: Path, tmp_path: Path
+) -> None:
     """A fresh clone takes the bytes that the lock names, and measures anew: only what was measured is the machine's."""
     clone = tmp_path / "net"
     subprocess.run(["git", "clone", "--quiet", built, clone], check=True)
@@ -77,7 +81,9 @@ def test_a_lock_that_was_made_on_another_processor_is_pulled_and_not_rebuilt(rep
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-def test_an_experiment_in_a_cache_of_links_is_gated_and_leaves_the_cache_whole(repository, built, tmp_path):
+def test_an_experiment_in_a_cache_of_links_is_gated_and_leaves_the_cache_whole(
+    repository: Any, built: Path, tmp_path: Path
+) -> None:
     """Measurements persist, and are written anew beside the cache, never through a link into it."""
     root = tmp_path / "net"
     shutil.copytree(built, root, symlinks=True)

@@ -2,31 +2,33 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.pipeline.act_bench import make_two, prepared_python
+from tests.pipeline.act_bench import Bench, make_two, prepared_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     home = tmp_path_factory.mktemp("two")
     prepared_python(home / "python")
     return make_two(home / "project")
 
 
-def channels(bench, model):
+def channels(bench: Bench, model: str) -> Any:
     return yaml.safe_load((bench.work / f"registry/models/{model}/channels.yaml").read_text())
 
 
-def pull(bench):
+def pull(bench: Bench) -> None:
     bench.run("git", "pull", "--quiet", "--ff-only", "origin", "main")
 
 
-def test_both_models_are_gated_promoted_and_judged_on_canary(bench, tmp_path):
+def test_both_models_are_gated_promoted_and_judged_on_canary(bench: Bench, tmp_path: Path) -> None:
     """From nothing both are stable; a change of one weighs it alone and starts its canary, which ends in stable."""
     first = bench.act("push", "promote", bench.pushed())
     assert first.code == 0, first.log

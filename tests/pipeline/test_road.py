@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,14 +16,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 RECIPES = sorted(yaml.safe_load((PROJECT / "params.yaml").read_text())["recipes"])
 
 
-def digests(root):
+def digests(root: Path) -> dict[str, Any]:
     """Digest of every artifact's file."""
     files = [root / "artifacts/baseline/onnxruntime/model.onnx"]
     files += [root / "artifacts/recipes" / recipe / "onnxruntime/model.onnx" for recipe in RECIPES]
     return {str(path.relative_to(root)): sha256_file(path) for path in files}
 
 
-def test_the_first_run_builds_weighs_and_judges_every_recipe(quickstart):
+def test_the_first_run_builds_weighs_and_judges_every_recipe(quickstart: Any) -> None:
     """Each stage runs once, and the report and the verdict are about every recipe."""
     assert sorted(quickstart.stages) == sorted(
         ["prepare", "train", "baseline@onnxruntime", "device", "judge"]
@@ -35,18 +37,18 @@ def test_the_first_run_builds_weighs_and_judges_every_recipe(quickstart):
     assert all(recipe in report for recipe in RECIPES)
 
 
-def test_the_exit_code_is_the_verdict(quickstart):
+def test_the_exit_code_is_the_verdict(quickstart: Any) -> None:
     """`weighbridge gate` says in its exit code what reports/verdict.json says in words."""
     verdict = json.loads((quickstart.root / "reports/verdict.json").read_text())["verdict"]
     quickstart.run("weighbridge", "gate", expect={"pass": 0, "fail": 1}.get(verdict, 3))
 
 
-def test_a_second_run_runs_nothing_but_device(quickstart):
+def test_a_second_run_runs_nothing_but_device(quickstart: Any) -> None:
     """A no-op `dvc repro` looks at the world again and does nothing else."""
     assert quickstart.repro() == ["device"]
 
 
-def test_metrics_and_plots_are_dvcs(quickstart):
+def test_metrics_and_plots_are_dvcs(quickstart: Any) -> None:
     """DVC's own commands show the project's figures."""
     shown = json.loads(quickstart.run("dvc", "metrics", "show", "--json"))
     flat = json.dumps(shown)
@@ -56,7 +58,7 @@ def test_metrics_and_plots_are_dvcs(quickstart):
     assert (quickstart.root / "dvc_plots/index.html").is_file()
 
 
-def test_another_clone_makes_the_same_bytes(quickstart):
+def test_another_clone_makes_the_same_bytes(quickstart: Any) -> None:
     """Every artifact of this run has the digest of the same recipe in the project's own checkout, run on its own."""
     if not (PROJECT / "artifacts/recipes").is_dir():
         copy = subprocess.run(["dvc", "repro"], cwd=PROJECT, check=False, env=quickstart.environment)
@@ -64,7 +66,7 @@ def test_another_clone_makes_the_same_bytes(quickstart):
     assert digests(quickstart.root) == digests(PROJECT)
 
 
-def test_changing_one_recipe_runs_that_recipe_and_what_follows(quickstart):
+def test_changing_one_recipe_runs_that_recipe_and_what_follows(quickstart: Any) -> None:
     """Bits of one recipe: it is compressed and weighed again, judged again, and nothing else runs."""
     before = digests(quickstart.root)
     quickstart.edit("params.yaml", "share: {bits: 2}", "share: {bits: 3}")
@@ -79,7 +81,7 @@ def test_changing_one_recipe_runs_that_recipe_and_what_follows(quickstart):
     assert digests(quickstart.root) == before
 
 
-def test_another_device_weighs_again_and_compresses_nothing(quickstart):
+def test_another_device_weighs_again_and_compresses_nothing(quickstart: Any) -> None:
     """Measurements belong to a device; artifacts do not."""
     before = digests(quickstart.root)
     # From here on this is the device: what follows is judged and promoted on it.
@@ -88,7 +90,7 @@ def test_another_device_weighs_again_and_compresses_nothing(quickstart):
     assert digests(quickstart.root) == before
 
 
-def test_what_passed_is_promoted_served_rolled_back_and_verified(quickstart):
+def test_what_passed_is_promoted_served_rolled_back_and_verified(quickstart: Any) -> None:
     """A version enters the registry, `stable` resolves to it, and the way back is proven."""
     quickstart.commit("Reproduce")
     verdicts = json.loads((quickstart.root / "reports/verdict.json").read_text())["recipes"]

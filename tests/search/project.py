@@ -1,5 +1,8 @@
 """A small project to search recipes for."""
 
+from pathlib import Path
+from typing import Any
+
 import yaml
 
 from tests.compress.nets import features
@@ -8,7 +11,7 @@ from weighbridge.data import Data, Split
 BUDGETS = [{"metric": "size.bytes", "max_ratio": 0.9}, {"metric": "accuracy.top1", "max_drop": 0.1}]
 
 
-def project(root, **sections):
+def project(root: Path, **sections: dict[str, Any] | list[Any] | None) -> Path:
     """Write `params.yaml`; keywords replace sections."""
     content = {
         "model": {"name": "tiny", "factory": "tests.compress.nets:MLP"},
@@ -24,12 +27,12 @@ def project(root, **sections):
     return root
 
 
-def many():
+def many() -> Data:
     """Enough examples of three classes to hold parts out."""
     return Data(train=features(600, 0), test=features(60, 1))
 
 
-def wrong_test():
+def wrong_test() -> Data:
     """The same training examples, and a test split whose labels are all wrong."""
     data = many()
     return Data(train=data.train, test=Split(data.test.inputs, (data.test.labels + 1) % 3))

@@ -1,6 +1,7 @@
 """`weighbridge advise`: a ranked list whose recipes run, and a clear word where no recipe can meet the budgets."""
 
 import json
+from pathlib import Path
 
 import onnx
 import pytest
@@ -14,11 +15,11 @@ from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.errors import InputError
-from weighbridge.search.advise import EXPECT, advise
+from weighbridge.search.advise import EXPECT, Advised, advise
 
 
 @pytest.fixture(scope="module")
-def advised(tmp_path_factory):
+def advised(tmp_path_factory: pytest.TempPathFactory) -> Advised:
     """The advice for one small project."""
     root = project(tmp_path_factory.mktemp("advised"))
     stages.prepare(root)
@@ -26,7 +27,7 @@ def advised(tmp_path_factory):
     return advise(root, "size")
 
 
-def test_each_advice_is_a_recipe_with_a_reason(advised):
+def test_each_advice_is_a_recipe_with_a_reason(advised: Advised) -> None:
     """Every list of steps is valid as it stands, smaller than the baseline, and says why and what to expect."""
     assert advised.obstacle is None
     assert advised.trained
@@ -38,18 +39,18 @@ def test_each_advice_is_a_recipe_with_a_reason(advised):
         assert item.outlook in EXPECT
 
 
-def test_the_list_is_ranked_by_the_goal(advised):
+def test_the_list_is_ranked_by_the_goal(advised: Advised) -> None:
     """Among recipes of one outlook the smallest comes first."""
     places = [(list(EXPECT).index(item.outlook), item.sizes.bytes) for item in advised.recipes]
     assert places == sorted(places)
 
 
-def test_what_only_weighing_decides_is_said(advised):
+def test_what_only_weighing_decides_is_said(advised: Advised) -> None:
     """Accuracy is no prediction."""
     assert advised.weighed == ["accuracy.top1"]
 
 
-def test_a_budget_of_all_models_counts_for_advice(tmp_path):
+def test_a_budget_of_all_models_counts_for_advice(tmp_path: Path) -> None:
     """`budgets: {from: …}` is asked as the project's own list is."""
     (tmp_path / "budgets.yaml").write_text("budgets: [{metric: size.bytes, max: 100B}]\n")
     root = project(tmp_path, budgets={"from": "budgets.yaml"})
@@ -58,7 +59,7 @@ def test_a_budget_of_all_models_counts_for_advice(tmp_path):
     assert "at most 100 B" in result.stderr
 
 
-def test_an_impossible_budget_names_the_nearest_recipe_and_what_is_in_its_way(tmp_path):
+def test_an_impossible_budget_names_the_nearest_recipe_and_what_is_in_its_way(tmp_path: Path) -> None:
     """Exit code 1, the value beside the limit, and the largest parts of the file."""
     budgets = [{"metric": "size.bytes", "max": "100B"}, {"metric": "size.bytes", "max_ratio": 1.0}]
     result = CliRunner().invoke(app, ["advise", "-q", "--root", str(project(tmp_path, budgets=budgets))])
@@ -68,7 +69,7 @@ def test_an_impossible_budget_names_the_nearest_recipe_and_what_is_in_its_way(tm
     assert "max_ratio" not in result.stderr
 
 
-def test_an_empty_space_is_an_input_error(tmp_path):
+def test_an_empty_space_is_an_input_error(tmp_path: Path) -> None:
     """The key is named."""
     root = project(tmp_path, search={"techniques": ["prune-weights"], "sparsities": []})
     with pytest.raises(InputError, match="the space is empty") as caught:
@@ -76,14 +77,14 @@ def test_an_empty_space_is_an_input_error(tmp_path):
     assert str(caught.value.where).endswith("params.yaml: search")
 
 
-def test_a_keep_pattern_that_matches_nothing_is_an_input_error(tmp_path):
+def test_a_keep_pattern_that_matches_nothing_is_an_input_error(tmp_path: Path) -> None:
     """A misspelt layer would be compressed after all."""
     with pytest.raises(InputError, match="hiden") as caught:
         advise(project(tmp_path, search={"keep": ["hiden"]}))
     assert caught.value.where == "params.yaml: search.keep"
 
 
-def test_a_finished_onnx_model_is_advised_too(tmp_path):
+def test_a_finished_onnx_model_is_advised_too(tmp_path: Path) -> None:
     """Lowering steps alone."""
     module, context = build("mlp")
     onnx.save(ONNXRUNTIME.export(module, context.data.calibration).proto, tmp_path / "net.onnx")

@@ -9,6 +9,8 @@ import sys
 import tarfile
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -29,7 +31,10 @@ from weighbridge.search.project_plan import planned
 INT8, FP16 = ({"steps": [{"quantize": {"scheme": scheme}}]} for scheme in ("static-int8", "fp16"))
 
 
-def params(recipes=None, **sections):
+def params(
+    recipes: dict[str, dict[str, list[dict[str, dict[str, str | int]]]]] | None = None,
+    **sections: list[dict[str, str]] | dict[str, dict[str, list[str]]],
+) -> Params:
     """A project's params."""
     return Params.model_validate(
         {
@@ -42,12 +47,12 @@ def params(recipes=None, **sections):
     )
 
 
-def keys(given, inputs="sha256:1"):
+def keys(given: Params, inputs: str = "sha256:1") -> dict[str, Any]:
     """(kind, name) → key."""
     return {(item.kind, item.name): item.key for item in plan(given, inputs)}
 
 
-def test_an_item_changes_with_what_it_depends_on_and_nothing_else():
+def test_an_item_changes_with_what_it_depends_on_and_nothing_else() -> None:
     """A budget changes no file; another recipe changes no key but its own and the judgement's."""
     first = keys(params())
     budget = keys(params(budgets=[{"metric": "size.bytes", "max": "1kB"}]))
@@ -65,7 +70,7 @@ def test_an_item_changes_with_what_it_depends_on_and_nothing_else():
     assert set(first.values()).isdisjoint(keys(params(), "sha256:2").values())
 
 
-def test_two_recipes_of_the_same_steps_are_two_items(tmp_path):
+def test_two_recipes_of_the_same_steps_are_two_items(tmp_path: Path) -> None:
     """Each has files and a stamp of its own: neither stands for the other."""
     items = plan(params({"one": INT8, "other": INT8}), "sha256:1")
     assert len({item.key for item in items}) == 5
@@ -73,7 +78,7 @@ def test_two_recipes_of_the_same_steps_are_two_items(tmp_path):
     assert [item.name for item in items if Stamps(tmp_path).done(item)] == ["one", "other"] * 2
 
 
-def test_ten_thousand_items_are_planned_and_shards_add_up():
+def test_ten_thousand_items_are_planned_and_shards_add_up() -> None:
     """Each item is in one part, and in the same one when others are added."""
     many = {f"r{number}": {"steps": [{"share": {"bits": 1 + number % 8}}]} for number in range(5000)}
     items = plan(params(many), "sha256:1")
@@ -85,7 +90,7 @@ def test_ten_thousand_items_are_planned_and_shards_add_up():
     assert makes[0] <= makes[1]
 
 
-def test_a_matrix_has_a_row_for_each_recipe_and_each_device():
+def test_a_matrix_has_a_row_for_each_recipe_and_each_device() -> None:
     """A device's class, by default its name, says which runner it needs; GitHub's most jobs are the most."""
     given = params(devices={"local": {}, "phone": {"command": ["./harness"], "device_class": "pixel-8"}})
     rows = dict(line.split("=", 1) for line in matrix(plan(given, "sha256:1"), given).splitlines())
@@ -100,13 +105,13 @@ def test_a_matrix_has_a_row_for_each_recipe_and_each_device():
 
 
 @pytest.mark.parametrize("which", ["0/2", "3/2", "1", "a/b", "1/0"])
-def test_a_shard_that_is_none_is_refused(which):
+def test_a_shard_that_is_none_is_refused(which: str) -> None:
     """With what is expected."""
     with pytest.raises(InputError, match="expected I/N"):
         shard([], which)
 
 
-def worked(root, item, code=0):
+def worked(root: Path, item: Item, code: int = 0) -> int:
     """Do what a worker does: write the item's files and stamp it."""
     path = root / item.patterns[0].replace("**/*", "model.onnx").replace("*", "onnxruntime")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,11 +122,11 @@ def worked(root, item, code=0):
 ELSEWHERE = {"local": {}, "phone": {"command": ["./harness"]}}
 
 
-def test_a_device_is_held_by_one_at_a_time_and_this_machine_is_quiet_meanwhile(tmp_path):
+def test_a_device_is_held_by_one_at_a_time_and_this_machine_is_quiet_meanwhile(tmp_path: Path) -> None:
     """Two recipes on one device are weighed one after the other; nothing is made while this machine weighs."""
     running, order, lock, together = [], [], threading.Lock(), set()
 
-    def run(item):
+    def run(item: Item) -> int:
         with lock:
             running.append(item)
             assert sum(other.device == item.device for other in running) == 1 or item.device is None
@@ -142,11 +147,11 @@ def test_a_device_is_held_by_one_at_a_time_and_this_machine_is_quiet_meanwhile(t
         assert all(need in {other.key for other in order[: order.index(item)]} for need in item.needs)
 
 
-def test_a_worker_that_dies_is_begun_again_and_nothing_is_done_twice(tmp_path):
+def test_a_worker_that_dies_is_begun_again_and_nothing_is_done_twice(tmp_path: Path) -> None:
     """Killed once, each item is done once; a second run judges alone, but for what was deleted or changed."""
     begun = []
 
-    def run(item):
+    def run(item: Item) -> int:
         begun.append(item)
         return -9 if begun.count(item) == 1 else worked(tmp_path, item)
 
@@ -160,16 +165,16 @@ def test_a_worker_that_dies_is_begun_again_and_nothing_is_done_twice(tmp_path):
     assert again == [("make", "int8"), ("weigh", "half"), ("judge", "net")]
 
 
-def test_two_workers_never_do_one_item_at_once(tmp_path):
+def test_two_workers_never_do_one_item_at_once(tmp_path: Path) -> None:
     """The second waits for the first, and finds the item done."""
     item, begun = plan(params(), "sha256:1")[0], []
 
-    def work():
+    def work() -> int:
         begun.append(item)
         time.sleep(0.05)
         return worked_files(item)
 
-    def worked_files(item):
+    def worked_files(item: object) -> int:
         (tmp_path / "artifacts/recipes/int8").mkdir(parents=True, exist_ok=True)
         (tmp_path / "artifacts/recipes/int8/model.onnx").write_text("bytes")
         return 0
@@ -182,7 +187,7 @@ def test_two_workers_never_do_one_item_at_once(tmp_path):
     assert begun == [item]
 
 
-def test_a_claim_goes_with_its_process(tmp_path):
+def test_a_claim_goes_with_its_process(tmp_path: Path) -> None:
     """A worker that is killed while it holds an item does not keep it."""
     item = plan(params(), "sha256:1")[0]
     claim = (
@@ -201,7 +206,7 @@ def test_a_claim_goes_with_its_process(tmp_path):
         assert not Stamps(tmp_path).done(item)
 
 
-def test_an_item_done_elsewhere_is_taken_by_content(tmp_path):
+def test_an_item_done_elsewhere_is_taken_by_content(tmp_path: Path) -> None:
     """Its files are there as they were; a bundle that was altered, or is about another item, is refused."""
     there, here = Stamps(tmp_path / "there"), Stamps(tmp_path / "here")
     item, other, *_ = plan(params(), "sha256:1")
@@ -220,7 +225,7 @@ def test_an_item_done_elsewhere_is_taken_by_content(tmp_path):
     assert (here.root / "artifacts/recipes/int8/model.onnx").read_text() == item.key
 
 
-def test_a_bundle_writes_nothing_outside_its_item(tmp_path):
+def test_a_bundle_writes_nothing_outside_its_item(tmp_path: Path) -> None:
     """A path that climbs out of the item's folder is refused, and nothing is written."""
     item, *_ = plan(params(), "sha256:1")
     out = io.BytesIO()
@@ -236,7 +241,7 @@ def test_a_bundle_writes_nothing_outside_its_item(tmp_path):
     assert list(tmp_path.rglob("evil*")) == []
 
 
-def test_weighing_waits_for_what_was_not_made(tmp_path):
+def test_weighing_waits_for_what_was_not_made(tmp_path: Path) -> None:
     """A machine that only weighs is told what it lacks."""
     items = plan(params(), "sha256:1")
     weighings = [item for item in items if item.kind == "weigh"]
@@ -245,7 +250,7 @@ def test_weighing_waits_for_what_was_not_made(tmp_path):
     assert caught.value.where == "weigh int8"
 
 
-def test_ten_thousand_items_are_kept_in_order(tmp_path):
+def test_ten_thousand_items_are_kept_in_order(tmp_path: Path) -> None:
     """Each begins once, after what it needs."""
     items = [Item("make", f"r{number}", f"sha256:{number:064x}") for number in range(5000)]
     items += [Item("weigh", item.name, "sha256:f" + item.key[8:], (item.key,), "local") for item in items]
@@ -254,14 +259,14 @@ def test_ten_thousand_items_are_kept_in_order(tmp_path):
     assert len(ended) == len(set(begun)) == len(begun) == 10_000
 
 
-def test_a_plan_needs_what_it_starts_from(tmp_path):
+def test_a_plan_needs_what_it_starts_from(tmp_path: Path) -> None:
     """Before the baseline is made there is nothing to take keys from."""
     with pytest.raises(StateError, match="file not found") as caught:
         planned(project(tmp_path))
     assert caught.value.fix == "dvc repro baseline"
 
 
-def test_a_worker_that_always_dies_fails_its_item_and_no_other(tmp_path):
+def test_a_worker_that_always_dies_fails_its_item_and_no_other(tmp_path: Path) -> None:
     """After three attempts; the other recipe goes on."""
     dying = lambda item: -9 if item.name == "half" else worked(tmp_path, item)  # noqa: E731
     ended = {
@@ -270,7 +275,7 @@ def test_a_worker_that_always_dies_fails_its_item_and_no_other(tmp_path):
     assert ended == {("make", "int8"): 0, ("make", "half"): -9, ("weigh", "int8"): 0}
 
 
-def test_what_needs_a_failed_item_is_left_out(tmp_path):
+def test_what_needs_a_failed_item_is_left_out(tmp_path: Path) -> None:
     """The other recipe is weighed; judging waits for a plan that is whole."""
     items = plan(params(), "sha256:1")
     ended = dict.fromkeys(items)
@@ -284,7 +289,7 @@ def test_what_needs_a_failed_item_is_left_out(tmp_path):
     }
 
 
-def test_machines_make_weigh_and_judge_apart(tmp_path, monkeypatch):
+def test_machines_make_weigh_and_judge_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One makes, one weighs what it was given, one judges what both give; the other machines compute nothing again."""
     budgets = [{"metric": "size.bytes", "max_ratio": 0.9}]
     first = project(tmp_path / "first", recipes={"half": FP16}, budgets=budgets)

@@ -5,6 +5,9 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,7 @@ from tests.search.test_plan import FP16, params
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.search.carrying_out import execute
 from weighbridge.search.done_items import Stamps
-from weighbridge.search.plan import plan
+from weighbridge.search.plan import Item, plan
 from weighbridge.search.ray_executor import archive, connected
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -29,7 +32,7 @@ SMALL = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster() -> Iterator[Any]:
     """A head that reaches the phone, and a second node that can be lost."""
     head = {"num_cpus": 1, "resources": {"device_phone": 1}, "_system_config": QUICKLY, **SMALL}
     made = cluster_utils.Cluster(initialize_head=True, head_node_args={"node_ip_address": "127.0.0.1", **head})
@@ -37,14 +40,14 @@ def cluster():
     made.shutdown()
 
 
-def work_that_says_when(log):
+def work_that_says_when(log: Path) -> Callable[..., Any]:
     """What does an item: writes when it begins and ends, and where; takes a little."""
 
-    def work(folder):
-        def run(item):
+    def work(folder: Path) -> Callable[..., Any]:
+        def run(item: Any) -> int:
             import ray
 
-            def say(what):
+            def say(what: str) -> None:
                 row = {"what": what, "key": item.key, "device": item.device, "at": time.time(),
                        "node": ray.get_runtime_context().get_node_id()}  # fmt: skip
                 with log.open("a") as file:
@@ -64,20 +67,22 @@ def work_that_says_when(log):
     return work
 
 
-def rows_of(log):
+def rows_of(log: Path) -> list[Any]:
     """What was said so far."""
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 @pytest.fixture(scope="module")
-def carried_out(cluster, tmp_path_factory):
+def carried_out(
+    cluster: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Item], list[tuple[Item, int]], list[Any], list[Any]]:
     """Eight items on two nodes, of which the second is killed as soon as it has begun one."""
     root = project(tmp_path_factory.mktemp("here"))
     log = root.parent / f"{root.name}.log"
     second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", **SMALL)
     killed = []
 
-    def kill():
+    def kill() -> None:
         while not any(row["what"] == "begin" and row["node"] == second.node_id for row in rows_of(log)):
             time.sleep(0.05)
         cluster.remove_node(second, allow_graceful=False)
@@ -94,7 +99,9 @@ def carried_out(cluster, tmp_path_factory):
     return root, items, ended, rows_of(log), killed
 
 
-def test_nothing_is_lost_or_doubled_when_a_node_dies(carried_out):
+def test_nothing_is_lost_or_doubled_when_a_node_dies(
+    carried_out: tuple[Path, list[Item], list[tuple[Item, int]], list[Any], list[Any]],
+) -> None:
     """Each item ends once, well, and its files are here; what the dead node had begun was begun once more."""
     root, items, ended, rows, killed = carried_out
     assert sorted(item.key for item, _ in ended) == sorted(item.key for item in items)
@@ -109,7 +116,9 @@ def test_nothing_is_lost_or_doubled_when_a_node_dies(carried_out):
     assert sorted(begun) == sorted([item.key for item in items] + cut)
 
 
-def test_a_device_is_weighed_on_by_one_at_a_time(carried_out):
+def test_a_device_is_weighed_on_by_one_at_a_time(
+    carried_out: tuple[Path, list[Item], list[tuple[Item, int]], list[Any], list[Any]],
+) -> None:
     """The node that reaches it has two items at most: one made, one weighed."""
     *_, rows, _ = carried_out
     held = sorted((row["at"], 1 if row["what"] == "begin" else -1) for row in rows if row["device"] == "phone")
@@ -119,7 +128,7 @@ def test_a_device_is_weighed_on_by_one_at_a_time(carried_out):
         assert 0 <= level <= 1
 
 
-def test_a_device_that_no_node_reaches_is_said_before_anything_runs(cluster, tmp_path):
+def test_a_device_that_no_node_reaches_is_said_before_anything_runs(cluster: Any, tmp_path: Path) -> None:
     """With what makes a node offer it."""
     root = project(tmp_path)
     items = plan(params(), "sha256:1")
@@ -131,7 +140,7 @@ def test_a_device_that_no_node_reaches_is_said_before_anything_runs(cluster, tmp
     assert "ray start" in caught.value.fix
 
 
-def test_a_device_that_goes_away_is_waited_for_and_then_given_up(cluster, tmp_path):
+def test_a_device_that_goes_away_is_waited_for_and_then_given_up(cluster: Any, tmp_path: Path) -> None:
     """Its item ends with 3, could not be judged; the others are done."""
     root = project(tmp_path)
     gone = cluster.add_node(num_cpus=0, resources={"device_local": 1}, node_ip_address="127.0.0.1", **SMALL)
@@ -144,13 +153,13 @@ def test_a_device_that_goes_away_is_waited_for_and_then_given_up(cluster, tmp_pa
         ]  # fmt: skip
 
 
-def test_a_cluster_that_does_not_answer_is_one_line(tmp_path):
+def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     """No traceback of Ray's."""
     with pytest.raises(StateError, match="no Ray cluster"), connected(tmp_path, [], [], "127.0.0.1:9"):
         pass
 
 
-def test_what_travels_is_the_project_without_what_is_made_there(tmp_path):
+def test_what_travels_is_the_project_without_what_is_made_there(tmp_path: Path) -> None:
     """Sources, data and baselines; not the recipes' artifacts, nor what Git ignores."""
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     names = ("params.yaml", "nets/model.py", "artifacts/data/test.npz", "artifacts/recipes/a/model.onnx", "secret.env")

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 from unittest.mock import Mock
 
 import pytest
@@ -18,7 +20,8 @@ from typer.testing import CliRunner
 
 from tests.search.project import BUDGETS, project
 from weighbridge.cli import app
-from weighbridge.compress.recipe.maker import Maker
+from weighbridge.compress.recipe.maker import Maker, Prototype
+from weighbridge.compress.steps import Step
 from weighbridge.core import files
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError, InvariantError, MeasurementError, StateError
@@ -32,31 +35,31 @@ from weighbridge.search.run import search
 SMALL = {"techniques": ["share", "quantize"], "bits": [2, 4], "schemes": ["weight-int8", "weight-int4"], "epochs": 1}
 
 
-def steady(_, files, launches):
+def steady(_: object, files: Mapping[str, Path], launches: int) -> dict[str, Any]:
     """Times without a clock: what a test compares must not depend on the machine."""
     one = Timing(*((value,) * launches for value in (-0.1, 0.001, 9e7, 0.0011, 1e8)))
     return dict.fromkeys(files, one)
 
 
 @pytest.fixture
-def timed(monkeypatch):
+def timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No launches."""
     monkeypatch.setattr(Bench, "time", steady)
 
 
-def small(root, **sections):
+def small(root: Path, **sections: dict[str, Any] | list[dict[str, Any]]) -> Path:
     """A project whose space is searched in seconds."""
     return project(root, **{"data": {"factory": "tests.search.project:many"}, "search": SMALL, **sections})
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory):
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, run_module.Found]:
     """One search, timed for real."""
     root = small(tmp_path_factory.mktemp("searched"))
     return root, search(SearchRequest(root=root, seconds=120, trials=6))
 
 
-def test_confirmed_recipes_keep_every_budget(searched):
+def test_confirmed_recipes_keep_every_budget(searched: tuple[Path, run_module.Found]) -> None:
     """On examples that nothing was chosen by, with time and bytes as made."""
     root, found = searched
     assert [item for item in found.confirmed if item.holds]
@@ -69,7 +72,7 @@ def test_confirmed_recipes_keep_every_budget(searched):
             assert held.ratio_lower <= held.ratio <= held.ratio_upper
 
 
-def test_test_examples_are_never_looked_at(tmp_path, timed):
+def test_test_examples_are_never_looked_at(tmp_path: Path, timed: None) -> None:
     """Labels of test that are all wrong change nothing."""
     whole = search(SearchRequest(root=small(tmp_path / "a"), trials=3))
     wrong = small(tmp_path / "b", data={"factory": "tests.search.project:wrong_test"})
@@ -77,7 +80,7 @@ def test_test_examples_are_never_looked_at(tmp_path, timed):
     assert [outcome.rungs for _, outcome in whole.tried] == [outcome.rungs for _, outcome in other.tried]
 
 
-def test_the_pipeline_takes_what_was_written(searched, tmp_path):
+def test_the_pipeline_takes_what_was_written(searched: tuple[Path, run_module.Found], tmp_path: Path) -> None:
     """Comments stay, the recipes are valid, a second time they get names of their own."""
     _, found = searched
     root = small(tmp_path)
@@ -90,7 +93,9 @@ def test_the_pipeline_takes_what_was_written(searched, tmp_path):
     assert (root / "params.yaml").read_text().startswith("# ours\n")
 
 
-def test_recipes_that_cannot_be_added_leave_the_file_as_it_was(searched, tmp_path):
+def test_recipes_that_cannot_be_added_leave_the_file_as_it_was(
+    searched: tuple[Path, run_module.Found], tmp_path: Path
+) -> None:
     """A list of recipes in one line is not edited by guessing."""
     _, found = searched
     root = small(tmp_path)
@@ -103,7 +108,7 @@ def test_recipes_that_cannot_be_added_leave_the_file_as_it_was(searched, tmp_pat
     assert (root / "params.yaml").read_text() == text
 
 
-def test_the_text_shows_predicted_beside_confirmed(searched):
+def test_the_text_shows_predicted_beside_confirmed(searched: tuple[Path, run_module.Found]) -> None:
     """Only what holds is printed as a recipe, and how many looks were corrected for."""
     _, found = searched
     text = results.as_text(found)
@@ -114,11 +119,11 @@ def test_the_text_shows_predicted_beside_confirmed(searched):
     assert "unlucky" in results.as_text(broken)
 
 
-def test_one_trial_with_nan_ends_alone(tmp_path, timed, monkeypatch):
+def test_one_trial_with_nan_ends_alone(tmp_path: Path, timed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reason is kept, the others come to an end."""
     make = Maker.make
 
-    def broken(self, steps):
+    def broken(self: Maker, steps: Sequence[Step]) -> Prototype:
         if any(getattr(step.config, "scheme", "") == "weight-int4" for step in steps):
             raise InvariantError("contains NaN or infinite weights", where="search.steps[0]")
         return make(self, steps)
@@ -129,13 +134,15 @@ def test_one_trial_with_nan_ends_alone(tmp_path, timed, monkeypatch):
     assert len(found.tried) >= 2
 
 
-def test_a_device_that_goes_away_ends_the_search_and_loses_nothing(tmp_path, monkeypatch):
+def test_a_device_that_goes_away_ends_the_search_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message names it; the search goes on where it stood once the device answers."""
     root = small(tmp_path)
     monkeypatch.setattr(Bench, "time", steady)
     first = search(SearchRequest(root=root, trials=4))
 
-    def gone(*_):
+    def gone(*_: object) -> NoReturn:
         raise MeasurementError("the connection was lost", where="board")
 
     monkeypatch.setattr(Bench, "time", gone)
@@ -146,10 +153,10 @@ def test_a_device_that_goes_away_ends_the_search_and_loses_nothing(tmp_path, mon
     assert after.tried[: len(first.tried)] == first.tried
 
 
-def test_a_file_that_breaks_its_worker_ends_its_own_trial(tmp_path, monkeypatch):
+def test_a_file_that_breaks_its_worker_ends_its_own_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timed together it stops all; by itself it is found out."""
 
-    def one_breaks(self, files, launches):
+    def one_breaks(self: Bench, files: Mapping[str, Path], launches: int) -> dict[str, Any]:
         if any(path.stat().st_size < 1300 for path in files.values()):
             raise MeasurementError("crashed", where="worker")
         return steady(self, files, launches)
@@ -161,12 +168,14 @@ def test_a_file_that_breaks_its_worker_ends_its_own_trial(tmp_path, monkeypatch)
     assert any("crashed" in reason for reason in found.failed)
 
 
-def test_ctrl_c_keeps_state_and_confirms_what_there_is(tmp_path, timed, monkeypatch):
+def test_ctrl_c_keeps_state_and_confirms_what_there_is(
+    tmp_path: Path, timed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same search, resumed, ends where an undisturbed one does."""
     root = small(tmp_path / "cut")
     make, made = Maker.make, []
 
-    def interrupted(self, steps):
+    def interrupted(self: Maker, steps: Sequence[Step]) -> Prototype:
         made.append(steps)
         if len(made) == 14:
             raise KeyboardInterrupt
@@ -182,7 +191,7 @@ def test_ctrl_c_keeps_state_and_confirms_what_there_is(tmp_path, timed, monkeypa
     assert resumed.tried == whole.tried
 
 
-def test_stop_ends_a_search_and_another_model_is_refused(tmp_path, timed):
+def test_stop_ends_a_search_and_another_model_is_refused(tmp_path: Path, timed: None) -> None:
     """`search stop` is a file that the loop looks for; a journal of other weights is not continued."""
     root = small(tmp_path)
     found = search(SearchRequest(root=root, trials=2))
@@ -192,7 +201,7 @@ def test_stop_ends_a_search_and_another_model_is_refused(tmp_path, timed):
         search(SearchRequest(root=root, trials=4))
 
 
-def test_impossible_budgets_are_said_before_anything_is_tried(tmp_path, timed):
+def test_impossible_budgets_are_said_before_anything_is_tried(tmp_path: Path, timed: None) -> None:
     """Exit code 1, the nearest and what is in its way; no journal."""
     root = small(tmp_path, budgets=[{"metric": "size.bytes", "max": "100B"}])
     result = CliRunner().invoke(app, ["search", "-q", "--root", str(root)])
@@ -201,7 +210,7 @@ def test_impossible_budgets_are_said_before_anything_is_tried(tmp_path, timed):
     assert not list(root.rglob("journal.log"))
 
 
-def test_show_resume_and_stop_need_a_journal(tmp_path):
+def test_show_resume_and_stop_need_a_journal(tmp_path: Path) -> None:
     """One line each, exit code 2."""
     root = small(tmp_path)
     for action in ("show", "resume", "stop"):
@@ -214,7 +223,7 @@ def test_show_resume_and_stop_need_a_journal(tmp_path):
         assert result.exception.where == "--time"
 
 
-def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
+def test_a_killed_process_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """Kill -9 at any moment: what is resumed has each trial once, and as it was."""
     root = small(tmp_path)
     code = (
@@ -236,19 +245,21 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
     assert found.tried == whole.tried
 
 
-def devices(**more):
+def devices(**more: Any) -> dict[str, Any]:
     """Here, and a harness that stands for a board; both run onnxruntime here."""
     script = Path(__file__).parents[1] / "gate" / "harness.py"
     return {"local": {}, "board": {"command": [sys.executable, str(script)], "device_class": "slow", **more}}
 
 
-def test_the_front_is_weighed_on_the_other_devices_and_the_loss_is_told(tmp_path, timed, monkeypatch):
+def test_the_front_is_weighed_on_the_other_devices_and_the_loss_is_told(
+    tmp_path: Path, timed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Slower there than here: how much of the gain is gone, and which budget of that device is not kept."""
     budgets = [*BUDGETS, {"metric": "latency.p50", "max_ratio": 0.7, "device": "slow"}]
     root = small(tmp_path, devices=devices(), budgets=budgets)
     asked = []
 
-    def by_device(self, files, launches):
+    def by_device(self: Bench, files: Mapping[str, Path], launches: int) -> dict[str, Any]:
         with self.opened() as place:
             asked.append((place.name, launches))
         log_ratio = -0.1 if asked[-1][0] == "local" else -0.02
@@ -272,7 +283,9 @@ def test_the_front_is_weighed_on_the_other_devices_and_the_loss_is_told(tmp_path
     assert "board" in {name for name, launches in asked if launches == 3}
 
 
-def test_a_device_that_is_not_reached_costs_its_part_alone(tmp_path, timed, monkeypatch):
+def test_a_device_that_is_not_reached_costs_its_part_alone(
+    tmp_path: Path, timed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The front stands; the text says what was not weighed and why. A device that params do not name is refused."""
     root = small(tmp_path, devices={"local": {}, "board": {"command": ["./no-such-harness"]}})
     found = search(SearchRequest(root=root, trials=3))
@@ -287,17 +300,19 @@ def test_a_device_that_is_not_reached_costs_its_part_alone(tmp_path, timed, monk
 
 
 @pytest.mark.parametrize("what", ["file", "journal"])
-def test_a_disk_that_fills_ends_the_search_and_loses_nothing(tmp_path, timed, monkeypatch, what):
+def test_a_disk_that_fills_ends_the_search_and_loses_nothing(
+    tmp_path: Path, timed: None, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     """In a file or within a line of the journal: with room again, the search ends where an undisturbed one does."""
     root, count = small(tmp_path / "full"), iter(range(1000))
     append = JournalFileBackend.append_logs
 
-    def full(path, sync=files._sync):
+    def full(path: Path, sync: Callable[[Path], None] = files._sync) -> None:
         if path.parent.name == "files" and next(count) == 7:
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(path)
 
-    def torn(self, logs):
+    def torn(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
         if next(count) == 30:
             with Path(self._file_path).open("ab") as file:
                 file.write(json.dumps(logs[0]).encode()[:20])

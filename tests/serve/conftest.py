@@ -1,6 +1,7 @@
 """A registry with tiny models that run, and servers in the test's own process or beside it."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 
 
 @pytest.fixture(scope="session")
-def _registry_template(tmp_path_factory):
+def _registry_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """v1, then v2 stable; v3 recorded, on no channel."""
     root = made.make_repository(tmp_path_factory.mktemp("serve") / "registry")
     with pytest.MonkeyPatch.context() as patch:
@@ -26,6 +27,6 @@ def _registry_template(tmp_path_factory):
 
 
 @pytest.fixture
-def registry(_registry_template, tmp_path):
+def registry(_registry_template: Path, tmp_path: Path) -> Path:
     """A registry of its own, as a folder that has the bytes."""
     return shutil.copytree(_registry_template, tmp_path / "registry")

@@ -5,10 +5,13 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.serve.world import MODEL, Client, body, model, one_hot, operator, server
 from weighbridge.core.errors import StateError
@@ -22,7 +25,9 @@ from weighbridge.serve.tensors import Limits
 INFER = f"/v2/models/{MODEL}/infer"
 
 
-def _client(registry, tmp_path, load=None, **settings):
+def _client(
+    registry: Path, tmp_path: Path, load: Callable[..., Any] | None = None, **settings: Options | Batching | Path
+) -> Client:
     made = server(registry, tmp_path / "cache", **settings)
     if load is not None:
         made.fleet.load = load(made.fleet.load)
@@ -32,29 +37,29 @@ def _client(registry, tmp_path, load=None, **settings):
 
 
 @pytest.fixture
-def client(registry, tmp_path):
+def client(registry: Path, tmp_path: Path) -> Client:
     return _client(registry, tmp_path)
 
 
-def _canary(registry, weight=50.0):
+def _canary(registry: Path, weight: float = 50.0) -> None:
     from weighbridge.registry.state.records import CanaryPlan
 
     plan = CanaryPlan(steps=sorted({weight, 100.0}), min_samples=10, min_seconds=0, budgets=[])
     operator(registry).start_canary("v3", plan)
 
 
-def _breaking(run, version_bytes=None):
+def _breaking(run: Callable[[Any, Any], Any], version_bytes: bytes | None = None) -> Callable[..., Any]:
     """A loader whose model of generation 3 (the canary) runs this instead, once it is warm."""
     canary = model(3)
 
-    def wrap(load):
-        def loading(data, target, threads):
+    def wrap(load: Any) -> Callable[..., Any]:
+        def loading(data: Any, target: str, threads: Any) -> Loaded:
             loaded = load(data, target, threads)
             if data != (version_bytes or canary):
                 return loaded
             calls = []
 
-            def running(feed):
+            def running(feed: Mapping[str, NDArray[Any]]) -> Any:
                 calls.append(1)
                 return loaded.run(feed) if len(calls) <= 3 else run(feed, loaded)
 
@@ -65,7 +70,7 @@ def _breaking(run, version_bytes=None):
     return wrap
 
 
-def test_health_metadata_and_inference(client):
+def test_health_metadata_and_inference(client: Client) -> None:
     assert client("GET", "/v2/health/live")[0] == 200
     assert client("GET", "/v2/health/ready")[0] == 200
     assert client("GET", f"/v2/models/{MODEL}/ready")[0] == 200
@@ -79,7 +84,7 @@ def test_health_metadata_and_inference(client):
     assert answer["outputs"] == [{"name": "scores", "datatype": "FP32", "shape": [2, 3], "data": [0, 0, 1, 1, 0, 0]}]
 
 
-def test_binary_tensors_go_in_and_out(client):
+def test_binary_tensors_go_in_and_out(client: Client) -> None:
     raw = np.array([one_hot()], "<f4").tobytes()
     tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": len(raw)}}
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
@@ -105,24 +110,26 @@ def test_binary_tensors_go_in_and_out(client):
         ("/v2/nothing", b"", {}, 404),
     ],
 )
-def test_what_cannot_be_answered_is_refused_with_its_status(client, path, data, headers, status):
+def test_what_cannot_be_answered_is_refused_with_its_status(
+    client: Client, path: str, data: Any, headers: dict[str, str], status: int
+) -> None:
     assert client("POST", path, data, headers)[0] == status
     assert 'weighbridge_requests_total{version="v2"}' not in client.metrics()
 
 
-def test_a_body_without_an_end_is_cut_off_at_the_limit(registry, tmp_path):
+def test_a_body_without_an_end_is_cut_off_at_the_limit(registry: Path, tmp_path: Path) -> None:
     client = _client(registry, tmp_path, options=Options(limits=Limits(body_bytes=1000)))
     assert client("POST", INFER, chunks=[b"x" * 400] * 50)[0] == 413
 
 
-def test_a_slow_client_is_given_up(registry, tmp_path):
+def test_a_slow_client_is_given_up(registry: Path, tmp_path: Path) -> None:
     client = _client(registry, tmp_path)
     client.application.slow = 0.05
 
-    async def ask():
+    async def ask() -> Any:
         sent = []
 
-        async def receive():
+        async def receive() -> dict[str, Any]:
             if sent == ["first"]:
                 await asyncio.sleep(60)
             sent.append("first")
@@ -130,7 +137,7 @@ def test_a_slow_client_is_given_up(registry, tmp_path):
 
         answers = []
 
-        async def send(message):
+        async def send(message: dict[str, Any]) -> None:
             answers.append(message)
 
         await client.application({"type": "http", "method": "POST", "path": INFER, "headers": []}, receive, send)
@@ -139,7 +146,7 @@ def test_a_slow_client_is_given_up(registry, tmp_path):
     assert asyncio.run(ask()) == 408
 
 
-def test_a_share_of_the_keys_meets_the_canary_and_each_key_always_the_same(registry, tmp_path):
+def test_a_share_of_the_keys_meets_the_canary_and_each_key_always_the_same(registry: Path, tmp_path: Path) -> None:
     _canary(registry, 50.0)
     client = _client(registry, tmp_path)
     first = [client.infer(headers={"x-request-key": f"user{k}"})[1]["model_version"] for k in range(60)]
@@ -149,7 +156,7 @@ def test_a_share_of_the_keys_meets_the_canary_and_each_key_always_the_same(regis
     assert client.infer(path=f"/v2/models/{MODEL}/versions/v3/infer")[1]["model_version"] == "v3"
 
 
-def test_a_move_of_the_channel_is_served_and_the_version_before_is_kept(registry, client):
+def test_a_move_of_the_channel_is_served_and_the_version_before_is_kept(registry: Path, client: Client) -> None:
     before = client.server.fleet.board.stable
     operator(registry).release("v3")
     client.server.look()
@@ -161,10 +168,10 @@ def test_a_move_of_the_channel_is_served_and_the_version_before_is_kept(registry
     assert client.server.fleet.board.stable is before  # nothing was loaded again
 
 
-def test_a_canary_that_fails_is_counted_and_stable_answers(registry, tmp_path):
+def test_a_canary_that_fails_is_counted_and_stable_answers(registry: Path, tmp_path: Path) -> None:
     _canary(registry, 100.0)
 
-    def fail(feed, loaded):
+    def fail(feed: object, loaded: object) -> NoReturn:
         raise RuntimeError("broken")
 
     client = _client(registry, tmp_path, _breaking(fail))
@@ -176,7 +183,7 @@ def test_a_canary_that_fails_is_counted_and_stable_answers(registry, tmp_path):
     assert counts['weighbridge_errors_total{version="v2"}'] == 0
 
 
-def test_an_answer_of_nan_is_an_error_never_an_answer(registry, tmp_path):
+def test_an_answer_of_nan_is_an_error_never_an_answer(registry: Path, tmp_path: Path) -> None:
     client = _client(
         registry, tmp_path, _breaking(lambda feed, loaded: [np.full((1, 3), np.nan, np.float32)], model(2))
     )
@@ -186,7 +193,9 @@ def test_an_answer_of_nan_is_an_error_never_an_answer(registry, tmp_path):
     assert client.metrics()['weighbridge_errors_total{version="v2"}'] == 1
 
 
-def test_a_model_that_hangs_costs_a_bounded_time_and_the_server_says_it_is_not_ready(registry, tmp_path):
+def test_a_model_that_hangs_costs_a_bounded_time_and_the_server_says_it_is_not_ready(
+    registry: Path, tmp_path: Path
+) -> None:
     gate, began = threading.Event(), threading.Event()
     hang = _breaking(lambda feed, loaded: began.set() or (gate.wait(30) and loaded.run(feed)), model(2))
     client = _client(registry, tmp_path, hang, batching=Batching(patience=0.1))
@@ -199,11 +208,11 @@ def test_a_model_that_hangs_costs_a_bounded_time_and_the_server_says_it_is_not_r
     gate.set()
 
 
-def test_a_canary_that_does_not_load_gets_no_traffic(registry, tmp_path):
+def test_a_canary_that_does_not_load_gets_no_traffic(registry: Path, tmp_path: Path) -> None:
     _canary(registry, 100.0)
 
-    def refusing(load):
-        def loading(data, target, threads):
+    def refusing(load: Any) -> Callable[..., Any]:
+        def loading(data: Any, target: str, threads: Any) -> Any:
             if data == model(3):
                 raise RuntimeError("bad file")
             return load(data, target, threads)
@@ -220,11 +229,13 @@ def test_a_canary_that_does_not_load_gets_no_traffic(registry, tmp_path):
     assert client.infer()[1]["model_version"] == "v3"
 
 
-def test_nothing_serves_that_is_quarantined_even_where_its_successor_does_not_load(registry, client):
+def test_nothing_serves_that_is_quarantined_even_where_its_successor_does_not_load(
+    registry: Path, client: Client
+) -> None:
     operator(registry).roll_back(to="v1", reason="test")
     good = client.server.fleet.load
 
-    def refuse(*_):
+    def refuse(*_: object) -> NoReturn:
         raise RuntimeError("bad file")
 
     client.server.fleet.load = refuse
@@ -236,7 +247,7 @@ def test_nothing_serves_that_is_quarantined_even_where_its_successor_does_not_lo
     assert client.infer()[1]["model_version"] == "v1"
 
 
-def test_a_remote_that_is_away_is_told_with_its_age(registry, client):
+def test_a_remote_that_is_away_is_told_with_its_age(registry: Path, client: Client) -> None:
     registry.rename(registry.with_name("away"))
     client.server.look()
     assert client.infer()[0] == 200
@@ -246,11 +257,11 @@ def test_a_remote_that_is_away_is_told_with_its_age(registry, client):
     assert client.metrics()["weighbridge_registry_problem"] == 1
 
 
-def test_shadowed_requests_are_compared_and_stable_answers(registry, tmp_path):
+def test_shadowed_requests_are_compared_and_stable_answers(registry: Path, tmp_path: Path) -> None:
     _canary(registry, 1e-9)
     client = _client(registry, tmp_path, options=Options(shadow=100))
 
-    async def ask():
+    async def ask() -> set[Any]:
         answers = [await client.asked("POST", INFER, body([one_hot(k % 3)], id=f"r{k}")) for k in range(6)]
         await asyncio.sleep(0.1)
         await client.asked("POST", "/v2/feedback", {"id": "r0", "label": 2})
@@ -268,7 +279,7 @@ def test_shadowed_requests_are_compared_and_stable_answers(registry, tmp_path):
     assert counts['weighbridge_requests_total{version="v3"}'] == 0
 
 
-def test_feedback_counts_once_and_outlives_the_process(registry, tmp_path):
+def test_feedback_counts_once_and_outlives_the_process(registry: Path, tmp_path: Path) -> None:
     client = _client(registry, tmp_path)
     for k in range(3):
         client.infer(body([one_hot(k)], id=f"r{k}"))
@@ -289,11 +300,13 @@ def test_feedback_counts_once_and_outlives_the_process(registry, tmp_path):
     assert again.metrics()['weighbridge_labelled_total{version="v2"}'] == 3
 
 
-def test_a_full_disk_costs_feedback_and_no_answer(registry, tmp_path, monkeypatch):
+def test_a_full_disk_costs_feedback_and_no_answer(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = _client(registry, tmp_path)
     client.infer(body(id="r0"))
 
-    def full(*_):
+    def full(*_: object) -> NoReturn:
         raise StateError("cannot be written: No space left on device")
 
     monkeypatch.setattr("weighbridge.serve.observability.journal.Appender.append", full)
@@ -304,7 +317,7 @@ def test_a_full_disk_costs_feedback_and_no_answer(registry, tmp_path, monkeypatc
     assert 'weighbridge_labelled_total{version="v2"}' not in counts
 
 
-def test_the_log_has_no_inputs_unless_told_and_the_judge_reads_it(registry, tmp_path):
+def test_the_log_has_no_inputs_unless_told_and_the_judge_reads_it(registry: Path, tmp_path: Path) -> None:
     log = tmp_path / "requests.jsonl"
     client = _client(registry, tmp_path, log=log, options=Options(sample=100, slices=lambda feed: ["all"]))
     client.infer(body(id="r0"))
@@ -316,7 +329,7 @@ def test_the_log_has_no_inputs_unless_told_and_the_judge_reads_it(registry, tmp_
     assert client.metrics()['weighbridge_slice_requests_total{slice="all",version="v2"}'] == 1
 
 
-def test_latency_has_a_bucket_at_each_limit_of_the_policy(registry, tmp_path):
+def test_latency_has_a_bucket_at_each_limit_of_the_policy(registry: Path, tmp_path: Path) -> None:
     from tests.registry import project as made
 
     (registry / "registry.policy.yaml").write_text(
@@ -330,8 +343,8 @@ def test_latency_has_a_bucket_at_each_limit_of_the_policy(registry, tmp_path):
     assert counts['weighbridge_latency_seconds_bucket{le="+Inf",version="v2"}'] == 1
 
 
-def test_a_users_function_that_fails_costs_no_answer(registry, tmp_path):
-    def broken(_):
+def test_a_users_function_that_fails_costs_no_answer(registry: Path, tmp_path: Path) -> None:
+    def broken(_: object) -> NoReturn:
         raise ValueError("mine")
 
     client = _client(registry, tmp_path, options=Options(slices=broken, classes=broken))
@@ -341,20 +354,20 @@ def test_a_users_function_that_fails_costs_no_answer(registry, tmp_path):
     assert counts['weighbridge_refused_total{what="classes",why="failed"}'] == 1
 
 
-def test_an_unforeseen_error_of_a_look_is_told_and_the_state_is_tried_again(registry, client):
+def test_an_unforeseen_error_of_a_look_is_told_and_the_state_is_tried_again(registry: Path, client: Client) -> None:
     made = client.server
     problem = "weighbridge_registry_problem"
     update, made.listening = made.fleet.update, Listening(poll=0.01)
     operator(registry).release("v3")
 
-    def broken(_):
+    def broken(_: object) -> NoReturn:
         raise RuntimeError("unforeseen")
 
     made.fleet.update = broken
     thread = threading.Thread(target=made._poll)
     thread.start()
 
-    def wait(holds):
+    def wait(holds: Callable[[], object]) -> None:
         until = time.monotonic() + 30
         while not holds():
             assert time.monotonic() < until
@@ -373,7 +386,9 @@ def test_an_unforeseen_error_of_a_look_is_told_and_the_state_is_tried_again(regi
         thread.join()
 
 
-def test_a_clock_that_jumps_changes_neither_ages_nor_patience(registry, client, monkeypatch):
+def test_a_clock_that_jumps_changes_neither_ages_nor_patience(
+    registry: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for jumped in (0.0, 4e9):  # to 1970, and a century ahead
         monkeypatch.setattr(time, "time", lambda jumped=jumped: jumped)
         client.server.look()
@@ -382,12 +397,14 @@ def test_a_clock_that_jumps_changes_neither_ages_nor_patience(registry, client, 
         assert 0 <= json.loads(client("GET", "/status")[2])["registry_age_seconds"] < 60
 
 
-def test_pre_and_postprocess_are_part_of_the_latency_end_to_end_and_not_of_the_models(registry, tmp_path):
-    def turned(feed):
+def test_pre_and_postprocess_are_part_of_the_latency_end_to_end_and_not_of_the_models(
+    registry: Path, tmp_path: Path
+) -> None:
+    def turned(feed: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         time.sleep(0.03)
         return {"x": np.roll(feed["x"], 1, axis=1)}
 
-    def doubled(outputs):
+    def doubled(outputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         time.sleep(0.03)
         return {"scores": outputs["scores"] * 2}
 
@@ -404,7 +421,9 @@ def test_pre_and_postprocess_are_part_of_the_latency_end_to_end_and_not_of_the_m
 
 
 @pytest.mark.parametrize("broken", [lambda _: 1 / 0, lambda _: {}, lambda found: {k: v > 0 for k, v in found.items()}])
-def test_a_pre_or_postprocess_that_fails_is_a_failed_request_that_says_so(registry, tmp_path, broken):
+def test_a_pre_or_postprocess_that_fails_is_a_failed_request_that_says_so(
+    registry: Path, tmp_path: Path, broken: Any
+) -> None:
     for name, errors in (("preprocess", 0), ("postprocess", 1)):
         client = _client(registry, tmp_path / name, options=Options(**{name: broken}))
         status, answer = client.infer()
@@ -412,7 +431,9 @@ def test_a_pre_or_postprocess_that_fails_is_a_failed_request_that_says_so(regist
         assert client.metrics().get('weighbridge_errors_total{version="v2"}', 0) == errors
 
 
-def test_a_line_that_a_full_disk_cuts_off_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_line_that_a_full_disk_cuts_off_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "lines.jsonl"
     appender, write = Appender(path), os.write
     appender.append({"first": 1})

@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from weighbridge.core.errors import MeasurementError
 from weighbridge.serve.batching import Batcher, Batching, BusyError
@@ -17,11 +19,11 @@ SPEC = Spec("x", "FP32", (-1, 1))
 class Model:
     """Doubles its input; waits where told to, and remembers the sizes of its runs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.sizes, self.gate, self.began = [], threading.Event(), threading.Event()
         self.gate.set()
 
-    def run(self, feed):
+    def run(self, feed: dict[str, NDArray[Any]]) -> list[Any]:
         self.began.set()
         self.gate.wait(20)
         x = feed["x"]
@@ -30,15 +32,15 @@ class Model:
             raise RuntimeError("negative")
         return [x * 2]
 
-    def batcher(self, spec=SPEC, **settings):
+    def batcher(self, spec: Spec = SPEC, **settings: float) -> Batcher:
         return Batcher(Loaded((spec,), (spec,), "test", self.run), Batching(**settings))
 
 
-def _x(value, rows=1):
+def _x(value: int, rows: int = 1) -> dict[str, NDArray[Any]]:
     return {"x": np.full((rows, 1), value, np.float32)}
 
 
-async def _while_busy(model, batcher, feeds):
+async def _while_busy(model: Model, batcher: Batcher, feeds: list[dict[str, NDArray[Any]]]) -> list[Any]:
     """Start one request that waits in the model, then these; the answers of these."""
     model.gate.clear()
     first = asyncio.create_task(batcher.run(_x(0)))
@@ -50,7 +52,7 @@ async def _while_busy(model, batcher, feeds):
     return await asyncio.gather(*rest, return_exceptions=True)
 
 
-def test_requests_that_wait_run_together_and_each_gets_its_own_answer():
+def test_requests_that_wait_run_together_and_each_gets_its_own_answer() -> None:
     model = Model()
     batcher = model.batcher(rows=6)
     answers = asyncio.run(_while_busy(model, batcher, [_x(1), _x(2, 3), _x(3), _x(4, 2)]))
@@ -58,7 +60,7 @@ def test_requests_that_wait_run_together_and_each_gets_its_own_answer():
     assert model.sizes == [1, 5, 2]
 
 
-def test_one_bad_request_fails_alone():
+def test_one_bad_request_fails_alone() -> None:
     model = Model()
     answers = asyncio.run(_while_busy(model, model.batcher(), [_x(1), _x(-1), _x(3)]))
     assert answers[0][0].tolist() == [[2.0]]
@@ -67,24 +69,24 @@ def test_one_bad_request_fails_alone():
     assert answers[2][0].tolist() == [[6.0]]
 
 
-def test_a_model_of_fixed_size_runs_one_request_at_a_time():
+def test_a_model_of_fixed_size_runs_one_request_at_a_time() -> None:
     model = Model()
     asyncio.run(_while_busy(model, model.batcher(Spec("x", "FP32", (1, 1))), [_x(1), _x(2)]))
     assert model.sizes == [1, 1, 1]
 
 
-def test_a_full_queue_refuses_at_once():
+def test_a_full_queue_refuses_at_once() -> None:
     model = Model()
     answers = asyncio.run(_while_busy(model, model.batcher(queued=2), [_x(1), _x(2), _x(3)]))
     assert [isinstance(answer, BusyError) for answer in answers] == [False, True, True]
 
 
-def test_a_model_that_hangs_is_given_up_and_then_refused():
+def test_a_model_that_hangs_is_given_up_and_then_refused() -> None:
     model = Model()
     # The run begins some time after the request came: the model counts as hanging once the request was given up.
     batcher = model.batcher(patience=0.1, delay=0.08)
 
-    async def ask():
+    async def ask() -> None:
         model.gate.clear()
         with pytest.raises(MeasurementError, match=r"no answer within 0\.1 s"):
             await batcher.run(_x(1))
@@ -97,11 +99,11 @@ def test_a_model_that_hangs_is_given_up_and_then_refused():
     asyncio.run(ask())
 
 
-def test_what_was_given_up_is_not_run_any_more():
+def test_what_was_given_up_is_not_run_any_more() -> None:
     model = Model()
     batcher = model.batcher(rows=2, patience=0.1)
 
-    async def ask():
+    async def ask() -> Any:
         model.gate.clear()
         first = asyncio.create_task(batcher.run(_x(1)))
         await asyncio.to_thread(model.began.wait, 20)
@@ -118,11 +120,11 @@ def test_what_was_given_up_is_not_run_any_more():
     assert model.sizes == [1, 1]
 
 
-def test_what_waits_is_answered_before_the_thread_ends():
+def test_what_waits_is_answered_before_the_thread_ends() -> None:
     model = Model()
     batcher = model.batcher(rows=1)
 
-    async def ask():
+    async def ask() -> list[Any]:
         model.gate.clear()
         tasks = [asyncio.create_task(batcher.run(_x(k))) for k in range(3)]
         await asyncio.sleep(0.05)

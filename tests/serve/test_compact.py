@@ -7,7 +7,7 @@ import pytest
 from weighbridge.serve.compact import compact
 
 
-def test_values_are_encoded_as_json_does_and_what_cannot_be_is_an_error():
+def test_values_are_encoded_as_json_does_and_what_cannot_be_is_an_error() -> None:
     value = {"a": ['"\\é\u2028', 1, -0.5, 1e300, True, None, {}], "b": {"c": [[]]}}
     assert compact()(value) == json.dumps(value, separators=(",", ":")).encode()
     assert compact()([float("inf")]) == b"[Infinity]"
@@ -17,6 +17,6 @@ def test_values_are_encoded_as_json_does_and_what_cannot_be_is_an_error():
         compact()([object()])
 
 
-def test_without_the_c_encoder_the_bytes_are_the_same(monkeypatch):
+def test_without_the_c_encoder_the_bytes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("json.encoder.c_make_encoder", None)
     assert compact()({"a": [1, "é"]}) == b'{"a":[1,"\\u00e9"]}'

@@ -7,7 +7,9 @@ FastAPI that no longer runs; what both generate their clients from is the defini
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import jsonschema
@@ -24,7 +26,7 @@ PUBLISHED = Path(__file__).parents[1] / "fixtures/open_inference"
 SERVICE = "inference.GRPCInferenceService"
 
 
-def described(folder):
+def described(folder: Path) -> Any:
     """The published definition, compiled by protoc, in a pool of its own."""
     from grpc_tools import protoc
 
@@ -40,7 +42,7 @@ def described(folder):
 class Generated:
     """A client made from the definition: a method for each of the service's."""
 
-    def __init__(self, pool, channel):
+    def __init__(self, pool: Any, channel: Any) -> None:
         self.pool = pool
         for method in pool.FindServiceByName(SERVICE).methods:
             answer = message_factory.GetMessageClass(method.output_type)
@@ -48,12 +50,12 @@ class Generated:
             call = channel.unary_unary(f"/{SERVICE}/{method.name}", ask, answer.FromString)
             setattr(self, method.name, call)
 
-    def message(self, name):
+    def message(self, name: str) -> Any:
         return message_factory.GetMessageClass(self.pool.FindMessageTypeByName(f"inference.{name}"))
 
 
 @pytest.fixture
-def served(registry, tmp_path):
+def served(registry: Path, tmp_path: Path) -> Iterator[tuple[Process, Generated]]:
     """A server of both protocols, and the generated client."""
     port = free_port()
     server = Process(registry, tmp_path / "cache", "--grpc-port", str(port))
@@ -62,7 +64,7 @@ def served(registry, tmp_path):
     server.stop()
 
 
-def over_grpc(client):
+def over_grpc(client: Any) -> None:
     """Ask everything that the published service has."""
     assert client.ServerLive(client.message("ServerLiveRequest")()).live
     assert client.ServerReady(client.message("ServerReadyRequest")()).ready
@@ -84,7 +86,7 @@ def over_grpc(client):
     assert scores.argmax(1).tolist() == [2, 0]
 
 
-def over_http(server):
+def over_http(server: Process) -> None:
     """Hold every answer against the published schema of its path."""
     published = yaml.safe_load((PUBLISHED / "open_inference_rest.yaml").read_text())
     seen = 0
@@ -100,7 +102,7 @@ def over_http(server):
     assert seen == 6
 
 
-def ask(url, data=None):
+def ask(url: str, data: bytes | None = None) -> tuple[Any, Any]:
     """(status, body) of an answer that is not redirected."""
     request = urllib.request.Request(url, data and json.dumps(data).encode(), {"Content-Type": "application/json"})
     try:
@@ -111,7 +113,7 @@ def ask(url, data=None):
         return error.code, json.loads(error.read())
 
 
-def expected(published, said, status, answer):
+def expected(published: Any, said: Any, status: int, answer: tuple[Any, Any]) -> None:
     """The answer has this status, and the form that is published for it."""
     assert answer[0] == status
     content = said[str(status)].get("content")
@@ -120,13 +122,13 @@ def expected(published, said, status, answer):
         jsonschema.validate(answer[1], schema, cls=jsonschema.Draft202012Validator)
 
 
-def test_clients_of_the_published_definitions_are_answered(served):
+def test_clients_of_the_published_definitions_are_answered(served: tuple[Process, Generated]) -> None:
     server, client = served
     over_grpc(client)
     over_http(server)
 
 
-def test_an_answer_that_departs_from_the_published_schema_is_seen():
+def test_an_answer_that_departs_from_the_published_schema_is_seen() -> None:
     published = yaml.safe_load((PUBLISHED / "open_inference_rest.yaml").read_text())
     said = published["paths"]["/v2/models/${MODEL_NAME}/versions/${MODEL_VERSION}/infer"]["post"]["responses"]
     good = {"model_name": "m", "outputs": [{"name": "y", "shape": [1], "datatype": "FP32", "data": [1.0]}]}
@@ -136,7 +138,7 @@ def test_an_answer_that_departs_from_the_published_schema_is_seen():
             expected(published, said, 200, (200, wrong))
 
 
-def test_our_table_of_messages_is_the_published_one(tmp_path):
+def test_our_table_of_messages_is_the_published_one(tmp_path: Path) -> None:
     """Every field of ours has the published number, name and type; the one that we never send is named here."""
     pool = described(tmp_path)
     service = pool.FindServiceByName(SERVICE)

@@ -3,7 +3,9 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,11 +17,11 @@ DASHBOARD = Path(__file__).parents[2] / "docs/examples/serve/grafana.json"
 NAME = re.compile(r"\bweighbridge_\w+")
 
 
-def dashboard():
+def dashboard() -> Any:
     return json.loads(DASHBOARD.read_text())
 
 
-def queries():
+def queries() -> Iterator[Any]:
     """Title → PromQL, of the dashboard and of the page, with variables filled in."""
     panels = [(panel["title"], target["expr"]) for panel in dashboard()["panels"] for target in panel["targets"]]
     page = [(column.title, column.query) for column in COLUMNS] + [("age", AGE), ("problem", PROBLEM)]
@@ -28,7 +30,7 @@ def queries():
 
 
 @pytest.fixture(scope="module")
-def given(_registry_template, tmp_path_factory):
+def given(_registry_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Metric → names of its labels, as a server gives them that has done everything once."""
     import shutil
 
@@ -52,7 +54,7 @@ def given(_registry_template, tmp_path_factory):
     return found
 
 
-def unknown(asked, given):
+def unknown(asked: str, given: Any) -> Any:
     """What a query asks for that no server gives: metrics, and labels that it groups or selects by."""
     names = set(NAME.findall(asked))
     missing = {name for name in names if name not in given}
@@ -64,7 +66,7 @@ def unknown(asked, given):
     return missing | (labels - known if names - missing else set())
 
 
-def test_every_metric_and_label_that_is_asked_for_is_one_that_the_server_gives(given):
+def test_every_metric_and_label_that_is_asked_for_is_one_that_the_server_gives(given: dict[str, Any]) -> None:
     seen = set()
     for title, query in queries():
         assert not unknown(query, given), title
@@ -75,7 +77,7 @@ def test_every_metric_and_label_that_is_asked_for_is_one_that_the_server_gives(g
     assert not left, "the dashboard leaves these out"
 
 
-def test_a_metric_or_label_that_was_renamed_is_seen(given):
+def test_a_metric_or_label_that_was_renamed_is_seen(given: dict[str, Any]) -> None:
     for query in (
         "sum(weighbridge_request_total)",
         'sum by (versions) (rate(weighbridge_errors_total{model="a"}[5m]))',
@@ -85,8 +87,8 @@ def test_a_metric_or_label_that_was_renamed_is_seen(given):
     assert any(unknown(query, without) for _, query in queries())
 
 
-def test_prometheus_reads_every_query(tmp_path):
-    def check(found):
+def test_prometheus_reads_every_query(tmp_path: Path) -> None:
+    def check(found: Any) -> subprocess.CompletedProcess[bytes]:
         rules = [{"record": f"asked:{number}", "expr": query} for number, query in enumerate(found)]
         (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": rules}]}))
         return subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yml"], check=False, capture_output=True)
@@ -97,7 +99,7 @@ def test_prometheus_reads_every_query(tmp_path):
     assert check([*found, "sum by version (rate(a[5m])"]).returncode != 0
 
 
-def test_panels_do_not_overlap_and_have_numbers_of_their_own():
+def test_panels_do_not_overlap_and_have_numbers_of_their_own() -> None:
     panels = dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken = set()

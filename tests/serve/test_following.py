@@ -1,20 +1,22 @@
 """Following a registry: away, rewound, forged or quarantined changes nothing for the worse."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tests.registry import project as made
 from tests.serve.world import MODEL, operator
 from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.facts.isa import Host
 from weighbridge.serve.following import Follower
 
 
-def _follower(registry, tmp_path, **more):
+def _follower(registry: Path, tmp_path: Path, **more: Host) -> Follower:
     return Follower(str(registry), MODEL, tmp_path / "cache", **more)
 
 
-def test_stable_and_canary_come_with_verified_bytes(registry, tmp_path):
+def test_stable_and_canary_come_with_verified_bytes(registry: Path, tmp_path: Path) -> None:
     operator(registry).start_canary("v3")
     follower = _follower(registry, tmp_path)
     found = follower.start()
@@ -23,7 +25,7 @@ def test_stable_and_canary_come_with_verified_bytes(registry, tmp_path):
     assert follower.age >= 0
 
 
-def test_a_move_is_seen_once(registry, tmp_path):
+def test_a_move_is_seen_once(registry: Path, tmp_path: Path) -> None:
     follower = _follower(registry, tmp_path)
     follower.start()
     assert follower.poll() is None
@@ -32,7 +34,7 @@ def test_a_move_is_seen_once(registry, tmp_path):
     assert follower.poll() is None
 
 
-def test_a_remote_that_is_away_leaves_what_was_accepted(registry, tmp_path):
+def test_a_remote_that_is_away_leaves_what_was_accepted(registry: Path, tmp_path: Path) -> None:
     follower = _follower(registry, tmp_path)
     stable = follower.start().stable
     follower.bytes_of(stable)
@@ -48,7 +50,7 @@ def test_a_remote_that_is_away_leaves_what_was_accepted(registry, tmp_path):
         again.poll()
 
 
-def test_a_registry_that_was_rewound_is_refused(registry, tmp_path):
+def test_a_registry_that_was_rewound_is_refused(registry: Path, tmp_path: Path) -> None:
     follower = _follower(registry, tmp_path)
     accepted = follower.start().commit
     made.git(registry, "reset", "-q", "--hard", "HEAD~2")
@@ -58,7 +60,7 @@ def test_a_registry_that_was_rewound_is_refused(registry, tmp_path):
     assert follower._accepted() == accepted
 
 
-def test_a_registry_that_was_rewound_while_nothing_ran_is_refused_too(registry, tmp_path):
+def test_a_registry_that_was_rewound_while_nothing_ran_is_refused_too(registry: Path, tmp_path: Path) -> None:
     first = _follower(registry, tmp_path)
     accepted = first.start().commit
     first.close()
@@ -68,7 +70,7 @@ def test_a_registry_that_was_rewound_while_nothing_ran_is_refused_too(registry, 
     assert "rewound" in again.problem
 
 
-def test_a_forged_record_is_refused_and_the_state_before_stays(registry, tmp_path):
+def test_a_forged_record_is_refused_and_the_state_before_stays(registry: Path, tmp_path: Path) -> None:
     follower = _follower(registry, tmp_path)
     follower.start()
     record = registry / f"registry/models/{MODEL}/versions/v2.yaml"
@@ -81,14 +83,14 @@ def test_a_forged_record_is_refused_and_the_state_before_stays(registry, tmp_pat
         follower.poll()
 
 
-def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(registry, tmp_path):
+def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(registry: Path, tmp_path: Path) -> None:
     (registry / "registry.policy.yaml").write_text("require_signature: true\n")
     made.commit_all(registry, "Require signatures")
     with pytest.raises(StateError, match="not signed"):
         _follower(registry, tmp_path).start()
 
 
-def test_quarantined_bytes_are_refused_under_any_name(registry, tmp_path):
+def test_quarantined_bytes_are_refused_under_any_name(registry: Path, tmp_path: Path) -> None:
     follower = _follower(registry, tmp_path)
     before = follower.start().stable
     operator(registry).roll_back(to="v1", reason="test")
@@ -97,7 +99,7 @@ def test_quarantined_bytes_are_refused_under_any_name(registry, tmp_path):
         follower.bytes_of(before)
 
 
-def test_other_bytes_are_never_taken(registry, tmp_path):
+def test_other_bytes_are_never_taken(registry: Path, tmp_path: Path) -> None:
     follower = _follower(registry, tmp_path)
     stable = follower.start().stable
     follower.bytes_of(stable)
@@ -111,7 +113,7 @@ def test_other_bytes_are_never_taken(registry, tmp_path):
         follower.bytes_of(stable)
 
 
-def test_a_processor_that_would_answer_otherwise_is_refused(registry, tmp_path):
+def test_a_processor_that_would_answer_otherwise_is_refused(registry: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
     from weighbridge.core.facts.isa import named_host
@@ -121,14 +123,14 @@ def test_a_processor_that_would_answer_otherwise_is_refused(registry, tmp_path):
         follower.bytes_of(replace(follower.start().stable, requires=("vnni",)))
 
 
-def test_two_servers_do_not_share_a_folder(registry, tmp_path):
+def test_two_servers_do_not_share_a_folder(registry: Path, tmp_path: Path) -> None:
     first = _follower(registry, tmp_path)
     first.start()
     with pytest.raises(StateError, match="used by another server"):
         _follower(registry, tmp_path).start()
 
 
-def test_a_clone_that_was_killed_in_the_middle_starts_again(registry, tmp_path):
+def test_a_clone_that_was_killed_in_the_middle_starts_again(registry: Path, tmp_path: Path) -> None:
     first = _follower(registry, tmp_path)
     first.start()
     first.close()
@@ -137,6 +139,6 @@ def test_a_clone_that_was_killed_in_the_middle_starts_again(registry, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["--upload-pack=touch x", "/no/such/folder"])
-def test_what_is_no_repository_is_refused(source, tmp_path):
+def test_what_is_no_repository_is_refused(source: str, tmp_path: Path) -> None:
     with pytest.raises((InputError, StateError)):
         Follower(source, MODEL, tmp_path / "cache").start()

@@ -13,7 +13,9 @@ SPECS = (Spec("a", "FP32", (-1, 2)), Spec("b", "INT64", (-1,)))
 RAW = np.array([[3, 4]], "<i8").tobytes()[:8] + np.array([[1, 2]], "<f4").tobytes()
 
 
-def _body(identity=None, raw=RAW, *, compact=False, **more):
+def _body(
+    identity: str | None = None, raw: bytes = RAW, *, compact: bool = False, **more: dict[str, int] | None
+) -> tuple[bytes, int]:
     """`b` comes before `a`: the order of a request is not the model's."""
     tensors = [
         {"name": "b", "shape": [1], "datatype": "INT64", "parameters": {"binary_data_size": 8}},
@@ -25,7 +27,7 @@ def _body(identity=None, raw=RAW, *, compact=False, **more):
 
 
 @pytest.mark.parametrize("compact", [False, True])
-def test_a_remembered_head_decodes_as_one_that_is_read_anew(compact):
+def test_a_remembered_head_decodes_as_one_that_is_read_anew(compact: bool) -> None:
     heads = Heads()
     for identity in (None, "first", "second", "first"):
         body, head = _body(identity, compact=compact, parameters={"binary_data_output": True})
@@ -37,7 +39,7 @@ def test_a_remembered_head_decodes_as_one_that_is_read_anew(compact):
     assert len(heads.plans) == 1
 
 
-def test_what_a_remembered_head_lets_through_is_still_checked():
+def test_what_a_remembered_head_lets_through_is_still_checked() -> None:
     heads = Heads()
     body, head = _body()
     heads.decode(body, head, SPECS, Limits())
@@ -50,7 +52,7 @@ def test_what_a_remembered_head_lets_through_is_still_checked():
         heads.decode(body, head, other, Limits())
 
 
-def test_a_second_id_is_refused_whatever_is_remembered():
+def test_a_second_id_is_refused_whatever_is_remembered() -> None:
     heads = Heads()
     bare, _ = _body(id_=None)
     body = bare.replace(b'"id_": null', b'"id": "own"')
@@ -60,7 +62,7 @@ def test_a_second_id_is_refused_whatever_is_remembered():
         heads.decode(doubled, len(doubled) - len(RAW), SPECS, Limits())
 
 
-def test_heads_that_never_repeat_do_not_fill_the_memory():
+def test_heads_that_never_repeat_do_not_fill_the_memory() -> None:
     heads = Heads()
     for number in range(1000):
         body, head = _body(parameters={"n": number})

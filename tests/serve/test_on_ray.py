@@ -5,6 +5,9 @@ import shutil
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +20,7 @@ pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")
-def ray_served(_registry_template, tmp_path_factory):
+def ray_served(_registry_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str, str]]:
     """One replica of a registry on a Ray of its own: its registry, its URL, the port of its counters."""
     import ray
     from ray import serve
@@ -46,7 +49,7 @@ def ray_served(_registry_template, tmp_path_factory):
         ray.shutdown()
 
 
-def ask(url, data=None):
+def ask(url: str, data: dict[str, str] | None = None) -> tuple[Any, Any]:
     """(status, body) of one answer."""
     request = urllib.request.Request(url, data and json.dumps(data).encode())
     try:
@@ -56,7 +59,7 @@ def ask(url, data=None):
         return error.code, error.read()
 
 
-def test_a_replica_answers_as_the_server_does_and_follows_the_registry(ray_served):
+def test_a_replica_answers_as_the_server_does_and_follows_the_registry(ray_served: tuple[Path, str, str]) -> None:
     from tritonclient.http import InferenceServerClient
 
     root, url, counters = ray_served
@@ -80,7 +83,7 @@ def test_a_replica_answers_as_the_server_does_and_follows_the_registry(ray_serve
         time.sleep(0.1)
 
 
-def test_replicas_of_one_machine_have_folders_of_their_own(registry, tmp_path):
+def test_replicas_of_one_machine_have_folders_of_their_own(registry: Path, tmp_path: Path) -> None:
     """And what belongs to one replica is refused where there are several."""
     import asyncio
 
@@ -104,7 +107,7 @@ def test_replicas_of_one_machine_have_folders_of_their_own(registry, tmp_path):
     ("wrong", "said"),
     [({"replicas": 0}, "replicas"), ({"pol": 1}, "pol"), ({"registry": None}, "registry"), ({"poll": "soon"}, "poll")],
 )
-def test_wrong_settings_name_the_key(wrong, said):
+def test_wrong_settings_name_the_key(wrong: dict[str, Any], said: str) -> None:
     from weighbridge.serve.on_ray import application
 
     with pytest.raises(InputError, match=said):

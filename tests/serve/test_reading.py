@@ -5,7 +5,10 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -16,11 +19,12 @@ from weighbridge.serve.batching import Batching
 from weighbridge.serve.protocol import reading
 from weighbridge.serve.protocol.shortcut import STEADY, protocol_of
 from weighbridge.serve.runtimes import load
+from weighbridge.serve.server import Server
 
 INFER = f"/v2/models/{MODEL}/infer"
 
 
-def request(k=0, path=INFER, *more, **said):
+def request(k: int = 0, path: str = INFER, *more: str, **said: Any) -> bytes:
     """The bytes of one inference."""
     data = json.dumps(body([one_hot(k)], **said)).encode()
     lines = [f"POST {path} HTTP/1.1", "Host: x", *more, f"Content-Length: {len(data)}", "", ""]
@@ -30,16 +34,16 @@ def request(k=0, path=INFER, *more, **said):
 class Asking:
     """A client's connection."""
 
-    def __init__(self, port):
+    def __init__(self, port: Any) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
         self.kept = b""
 
-    def ask(self, data):
+    def ask(self, data: bytes) -> tuple[int, Any]:
         """(status, answer) of one request."""
         self.socket.sendall(data)
         return self.answer()
 
-    def answer(self):
+    def answer(self) -> tuple[int, Any]:
         while True:
             head, split, rest = self.kept.partition(b"\r\n\r\n")
             size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
@@ -51,7 +55,7 @@ class Asking:
                 raise ConnectionError("closed")
             self.kept += more
 
-    def steady(self):
+    def steady(self) -> None:
         """Ask until the model's thread reads this connection."""
         for k in range(STEADY + 3):
             status, answer = self.ask(request(k % 4))
@@ -59,13 +63,15 @@ class Asking:
 
 
 @pytest.fixture
-def listening(registry, tmp_path, monkeypatch):
+def listening(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[Any, Server, list[int]]]]:
     """Starts a server on a thread; its port, its `Server`, and what the model's thread has read."""
     stopped, reads = [], []
     original = reading.Connection.read
     monkeypatch.setattr(reading.Connection, "read", lambda self: reads.append(1) or original(self))
 
-    def start(run=None, **settings):
+    def start(run: Any = None, **settings: Batching | Options) -> tuple[Any, Server, list[int]]:
         made = server(registry, tmp_path / "cache", **settings)
         if run is not None:
             made.fleet.load = lambda data, target, threads: replace(load(data, target, threads), run=run)
@@ -91,7 +97,9 @@ def listening(registry, tmp_path, monkeypatch):
         assert not thread.is_alive()
 
 
-def test_a_lone_client_is_read_by_the_models_thread_and_every_request_is_answered_and_counted(listening):
+def test_a_lone_client_is_read_by_the_models_thread_and_every_request_is_answered_and_counted(
+    listening: Callable[..., tuple[Any, Server, list[int]]],
+) -> None:
     port, made, reads = listening()
     client = Asking(port)
     client.steady()
@@ -103,7 +111,9 @@ def test_a_lone_client_is_read_by_the_models_thread_and_every_request_is_answere
     assert made.service.telemetry.arm("v2").counts["requests"] == STEADY + 3 + 8
 
 
-def test_what_is_odd_on_such_a_connection_goes_the_general_way(listening):
+def test_what_is_odd_on_such_a_connection_goes_the_general_way(
+    listening: Callable[..., tuple[Any, Server, list[int]]],
+) -> None:
     port, made, _ = listening()
     client = Asking(port)
     client.steady()
@@ -126,7 +136,9 @@ def test_what_is_odd_on_such_a_connection_goes_the_general_way(listening):
     assert made.service.telemetry.refused["request", "invalid"] == 1
 
 
-def test_two_clients_are_both_answered_and_one_that_leaves_ends_its_reading(listening):
+def test_two_clients_are_both_answered_and_one_that_leaves_ends_its_reading(
+    listening: Callable[..., tuple[Any, Server, list[int]]],
+) -> None:
     port, _, reads = listening()
     one, other = Asking(port), Asking(port)
     one.steady()
@@ -140,11 +152,13 @@ def test_two_clients_are_both_answered_and_one_that_leaves_ends_its_reading(list
     assert len(reads) > before
 
 
-def test_a_model_that_hangs_on_such_a_connection_is_given_up_and_the_connection_serves_again(listening):
+def test_a_model_that_hangs_on_such_a_connection_is_given_up_and_the_connection_serves_again(
+    listening: Callable[..., tuple[Any, Server, list[int]]],
+) -> None:
     gate, hanging = threading.Event(), threading.Event()
     gate.set()
 
-    def run(feed):
+    def run(feed: Any) -> list[Any]:
         if not gate.is_set():
             hanging.set()
         gate.wait(20)
@@ -167,7 +181,9 @@ def test_a_model_that_hangs_on_such_a_connection_is_given_up_and_the_connection_
         assert time.monotonic() < until
 
 
-def test_an_unforeseen_error_while_reading_ends_the_connection_and_not_the_thread(listening, monkeypatch):
+def test_an_unforeseen_error_while_reading_ends_the_connection_and_not_the_thread(
+    listening: Callable[..., tuple[Any, Server, list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     port, made, _ = listening()
     client = Asking(port)
     client.steady()
@@ -178,13 +194,17 @@ def test_an_unforeseen_error_while_reading_ends_the_connection_and_not_the_threa
     Asking(port).steady()
 
 
-def test_functions_of_the_operators_are_called_in_the_loop_only(listening):
+def test_functions_of_the_operators_are_called_in_the_loop_only(
+    listening: Callable[..., tuple[Any, Server, list[int]]],
+) -> None:
     port, _, reads = listening(options=Options(slices=lambda _: ["all"]))
     Asking(port).steady()
     assert not reads
 
 
-def test_a_move_of_the_channel_reaches_a_connection_that_a_thread_reads(listening, registry):
+def test_a_move_of_the_channel_reaches_a_connection_that_a_thread_reads(
+    listening: Callable[..., tuple[Any, Server, list[int]]], registry: Path
+) -> None:
     port, made, _ = listening()
     client = Asking(port)
     client.steady()

@@ -3,6 +3,9 @@
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from weighbridge.serve.protocol import messages
 
 
 @pytest.fixture
-def served(registry, tmp_path):
+def served(registry: Path, tmp_path: Path) -> Iterator[tuple[Process, Any]]:
     """A server, and the published client of it."""
     from tritonclient.grpc import InferenceServerClient
 
@@ -25,14 +28,19 @@ def served(registry, tmp_path):
     server.stop()
 
 
-def _tensor(rows, datatype="FP32", dtype=np.float32, name="x"):
+def _tensor(
+    rows: list[list[float]],
+    datatype: str = "FP32",
+    dtype: type[np.float64] | type[np.float32] = np.float32,
+    name: str = "x",
+) -> Any:
     from tritonclient.grpc import InferInput
 
     array = np.array(rows, dtype)
     return InferInput(name, array.shape, datatype).set_data_from_numpy(array)
 
 
-def test_the_published_client_is_answered(served):
+def test_the_published_client_is_answered(served: tuple[Process, Any]) -> None:
     from tritonclient.grpc import InferRequestedOutput
 
     _, client = served
@@ -49,7 +57,7 @@ def test_the_published_client_is_answered(served):
         assert [answer.get_response().id, answer.get_response().model_version] == ["a", "v2"]
 
 
-def test_tensors_that_are_not_raw_are_read_too(served):
+def test_tensors_that_are_not_raw_are_read_too(served: tuple[Process, Any]) -> None:
     from tritonclient.grpc import service_pb2
 
     _, client = served
@@ -60,7 +68,7 @@ def test_tensors_that_are_not_raw_are_read_too(served):
     assert np.frombuffer(answer.raw_output_contents[0], np.float32).argmax() == 0
 
 
-def test_what_cannot_be_answered_is_refused_with_its_code(served):
+def test_what_cannot_be_answered_is_refused_with_its_code(served: tuple[Process, Any]) -> None:
     from tritonclient.grpc import InferenceServerException, InferRequestedOutput
 
     server, client = served
@@ -83,14 +91,14 @@ def test_what_cannot_be_answered_is_refused_with_its_code(served):
     client.infer(MODEL, [good])
 
 
-def test_requests_under_way_are_finished_when_the_server_goes_down(registry, tmp_path):
+def test_requests_under_way_are_finished_when_the_server_goes_down(registry: Path, tmp_path: Path) -> None:
     from tritonclient.grpc import InferenceServerClient, InferenceServerException
 
     port = free_port()
     server = Process(registry, tmp_path / "cache", "--grpc-port", str(port), "--batch-delay", "300ms")
     client, answered, failed = InferenceServerClient(f"127.0.0.1:{port}"), [], []
 
-    def ask():
+    def ask() -> None:
         try:
             answered.append(client.infer(MODEL, [_tensor([one_hot()])]))
         except InferenceServerException as error:
@@ -109,7 +117,7 @@ def test_requests_under_way_are_finished_when_the_server_goes_down(registry, tmp
     server.stop()
 
 
-def test_the_messages_are_those_of_the_published_client():
+def test_the_messages_are_those_of_the_published_client() -> None:
     from tritonclient.grpc import service_pb2
 
     same = {"InferTensor": "ModelInferRequest.InferInputTensor",

@@ -15,7 +15,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "targets"
 
 
 @pytest.mark.parametrize("name", ["net.tflite", "two.tflite"])
-def test_a_litert_file_is_described_and_answers_as_its_interpreter(name):
+def test_a_litert_file_is_described_and_answers_as_its_interpreter(name: str) -> None:
     interpreters = pytest.importorskip("ai_edge_litert.interpreter")
     data = (FIXTURES / name).read_bytes()
     loaded = load(data, "litert", 1)
@@ -33,14 +33,14 @@ def test_a_litert_file_is_described_and_answers_as_its_interpreter(name):
             assert np.allclose(said[spec.name], answer, atol=1e-6)
 
 
-def test_an_onnx_file_with_a_free_first_dimension_runs_batches():
+def test_an_onnx_file_with_a_free_first_dimension_runs_batches() -> None:
     loaded = load(world.model(), "onnxruntime", 1)
     assert loaded.batches
     assert loaded.inputs[0].shape == (-1, 4)
     assert loaded.run({"x": np.eye(4, dtype=np.float32)})[0].argmax(1).tolist() == [1, 2, 0, 1]
 
 
-def test_external_data_does_not_load(tmp_path, monkeypatch):
+def test_external_data_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weights.bin").write_bytes(np.zeros(12, np.float32).tobytes())
     monkeypatch.chdir(tmp_path)
     weights = TensorProto(name="w", dims=[4, 3], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
@@ -57,6 +57,6 @@ def test_external_data_does_not_load(tmp_path, monkeypatch):
         load(made.SerializeToString(), "onnxruntime", 1)
 
 
-def test_other_targets_are_refused_by_name():
+def test_other_targets_are_refused_by_name() -> None:
     with pytest.raises(InputError, match="executorch is not served here"):
         load(b"", "executorch", 1)

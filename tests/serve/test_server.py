@@ -10,6 +10,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,14 +23,14 @@ from weighbridge.registry.canary.canary_judge import judge
 from weighbridge.registry.state.records import CanaryPlan
 
 
-def free_port():
+def free_port() -> int:
     """A port that is free now."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]
 
 
-def _command(model, registry, port, folder, *options):
+def _command(model: str, registry: Path, port: str, folder: Path, *options: str) -> list[str]:
     where = ["--registry", str(registry), "--port", str(port), "--cache", str(folder)]
     return [sys.executable, "-m", "weighbridge", "serve", model, *where, *options]
 
@@ -35,13 +38,13 @@ def _command(model, registry, port, folder, *options):
 class Process:
     """`weighbridge serve` beside the test."""
 
-    def __init__(self, registry, folder, *options):
+    def __init__(self, registry: Path, folder: Path, *options: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = _command(MODEL, registry, self.port, folder, "--poll", "200ms", *options)
         self.start()
 
-    def start(self):
+    def start(self) -> None:
         self.child = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
         until = time.monotonic() + 60
         while self.get("/v2/health/ready") is None:
@@ -49,28 +52,28 @@ class Process:
             assert time.monotonic() < until, "the server does not start"
             time.sleep(0.1)
 
-    def get(self, path):
+    def get(self, path: str) -> Any:
         try:
             with urllib.request.urlopen(self.url + path, timeout=10) as answer:
                 return answer.read().decode()
         except (urllib.error.URLError, ConnectionError):
             return None
 
-    def post(self, path, data, **headers):
+    def post(self, path: str, data: bytes, **headers: str) -> Any:
         request = urllib.request.Request(self.url + path, json.dumps(data).encode(), headers)
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read())
 
-    def infer(self, **more):
+    def infer(self, **more: Any) -> Any:
         return self.post(f"/v2/models/{MODEL}/infer", body(**more))
 
-    def wait_for(self, key, value):
+    def wait_for(self, key: str, value: Any) -> None:
         until = time.monotonic() + 60
         while json.loads(self.get("/status"))[key] != value:
             assert time.monotonic() < until, f"{key} does not become {value}"
             time.sleep(0.05)
 
-    def stop(self):
+    def stop(self) -> None:
         if self.child.poll() is None:
             self.child.kill()
         self.child.wait()
@@ -78,10 +81,10 @@ class Process:
 
 
 @pytest.fixture
-def process(registry, tmp_path):
+def process(registry: Path, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     started = []
 
-    def start(*options):
+    def start(*options: str) -> Process:
         started.append(Process(registry, tmp_path / "cache", *options))
         return started[-1]
 
@@ -90,7 +93,7 @@ def process(registry, tmp_path):
         one.stop()
 
 
-def test_the_published_client_is_answered(process):
+def test_the_published_client_is_answered(process: Callable[..., Process]) -> None:
     from tritonclient.http import InferenceServerClient, InferenceServerException, InferInput, InferRequestedOutput
 
     server = process()
@@ -114,11 +117,13 @@ def test_the_published_client_is_answered(process):
     client.close()
 
 
-def test_moves_under_load_fail_no_request_and_a_terminated_server_finishes_what_it_began(process, registry):
+def test_moves_under_load_fail_no_request_and_a_terminated_server_finishes_what_it_began(
+    process: Callable[..., Process], registry: Path
+) -> None:
     server = process("--batch-delay", "5ms")
     seen, failed, stop = set(), [], threading.Event()
 
-    def ask():
+    def ask() -> None:
         while not stop.is_set():
             try:
                 seen.add(server.infer()["model_version"])
@@ -141,7 +146,9 @@ def test_moves_under_load_fail_no_request_and_a_terminated_server_finishes_what_
     assert server.child.wait(30) in (0, -signal.SIGTERM)
 
 
-def test_a_kill_loses_no_feedback_and_the_registry_may_be_away_then(process, registry):
+def test_a_kill_loses_no_feedback_and_the_registry_may_be_away_then(
+    process: Callable[..., Process], registry: Path
+) -> None:
     server = process()
     ids = [server.infer(id=f"r{k}")["id"] for k in range(5)]
     server.post("/v2/feedback", {"id": ids[0], "label": "2"})
@@ -157,7 +164,7 @@ def test_a_kill_loses_no_feedback_and_the_registry_may_be_away_then(process, reg
     assert json.loads(server.get("/status"))["problems"]
 
 
-def test_a_port_that_is_taken_and_a_model_that_is_unknown_are_one_line(registry, tmp_path):
+def test_a_port_that_is_taken_and_a_model_that_is_unknown_are_one_line(registry: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -170,7 +177,9 @@ def test_a_port_that_is_taken_and_a_model_that_is_unknown_are_one_line(registry,
             assert "Traceback" not in done.stderr
 
 
-def test_the_judge_reads_what_prometheus_scraped(process, registry, tmp_path):
+def test_the_judge_reads_what_prometheus_scraped(
+    process: Callable[..., Process], registry: Path, tmp_path: Path
+) -> None:
     budgets = [
         {"metric": "error_rate", "max": 0.2},
         {"metric": "latency", "threshold": 5.0, "max": 0.5},
@@ -210,12 +219,12 @@ def test_the_judge_reads_what_prometheus_scraped(process, registry, tmp_path):
     assert decision.findings[2].estimate == 1.0
 
 
-def test_requests_past_the_framework_are_answered_as_those_through_it(process):
+def test_requests_past_the_framework_are_answered_as_those_through_it(process: Callable[..., Process]) -> None:
     server = process()
     raw = json.dumps(body(id="a")).encode()
     line = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: x\r\n"
 
-    def ask(*parts):
+    def ask(*parts: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
             for part in parts:
                 client.sendall(part)
@@ -226,7 +235,7 @@ def test_requests_past_the_framework_are_answered_as_those_through_it(process):
                 found += more
         return found
 
-    def sized(data, *more):
+    def sized(data: bytes, *more: str) -> bytes:
         return (line + "".join(more) + f"Content-Length: {len(data)}\r\n\r\n").encode() + data
 
     direct = ask(sized(raw))
@@ -241,11 +250,11 @@ def test_requests_past_the_framework_are_answered_as_those_through_it(process):
     assert ask(sized(raw).replace(MODEL.encode(), b"other")).startswith(b"HTTP/1.1 404")
 
 
-def test_bodies_that_are_huge_or_have_no_end_are_cut_off_on_the_wire(process):
+def test_bodies_that_are_huge_or_have_no_end_are_cut_off_on_the_wire(process: Callable[..., Process]) -> None:
     server = process("--max-body", "10KiB")
     line = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: x\r\n"
 
-    def status(head, chunk, count):
+    def status(head: str, chunk: bytes, count: int) -> bytes:
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
             client.sendall((line + head + "\r\n").encode())
             try:
@@ -263,11 +272,13 @@ def test_bodies_that_are_huge_or_have_no_end_are_cut_off_on_the_wire(process):
     assert server.infer()["model_version"] == "v2"
 
 
-def test_a_process_that_dies_in_the_middle_of_a_request_serves_again_and_no_answer_was_wrong(process):
+def test_a_process_that_dies_in_the_middle_of_a_request_serves_again_and_no_answer_was_wrong(
+    process: Callable[..., Process],
+) -> None:
     server = process("--batch-delay", "2s")
     failed = []
 
-    def ask():
+    def ask() -> None:
         try:
             server.infer(id="cut")
         except OSError as error:

@@ -1,17 +1,25 @@
 """Tensors: what fits is read, in both forms; everything else is refused by name before it is allocated."""
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from weighbridge.core.errors import InputError
-from weighbridge.serve.tensors import Limits, Spec, decode, encode
+from weighbridge.serve.tensors import Limits, Request, Spec, decode, encode
 
 X = Spec("x", "FP32", (-1, 4))
 
 
-def _asked(tensor=None, raw=b"", inputs=(X,), limits=None, **more):
+def _asked(
+    tensor: dict[str, Any] | None = None,
+    raw: bytes = b"",
+    inputs: Sequence[Spec] = (X,),
+    limits: Limits | None = None,
+    **more: Any,
+) -> Request:
     item = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0, 1, 2.5, 3]}
     tensors = [{**item, **(tensor or {})}]
     for drop in [key for key, value in tensors[0].items() if value is None]:
@@ -20,7 +28,7 @@ def _asked(tensor=None, raw=b"", inputs=(X,), limits=None, **more):
     return decode(text + raw, len(text) if raw else None, inputs, limits or Limits())
 
 
-def test_json_flat_and_nested_are_one_tensor():
+def test_json_flat_and_nested_are_one_tensor() -> None:
     flat = _asked().feed["x"]
     nested = _asked({"data": [[0, 1, 2.5, 3]]}).feed["x"]
     assert flat.dtype == np.float32
@@ -28,7 +36,7 @@ def test_json_flat_and_nested_are_one_tensor():
     assert flat.shape == (1, 4)
 
 
-def test_binary_data_is_the_same_tensor():
+def test_binary_data_is_the_same_tensor() -> None:
     raw = np.array([0, 1, 2.5, 3], "<f4").tobytes()
     found = _asked({"data": None, "parameters": {"binary_data_size": 16}}, raw)
     assert np.array_equal(found.feed["x"], _asked().feed["x"])
@@ -58,13 +66,13 @@ def test_binary_data_is_the_same_tensor():
         ({"data": None, "parameters": []}, None),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(change, said):
+def test_what_does_not_fit_is_refused_by_name(change: dict[str, Any], said: str | None) -> None:
     with pytest.raises(InputError, match=None) as caught:
         _asked(change)
     assert said is None or said in str(caught.value)
 
 
-def test_nan_is_refused_in_both_forms():
+def test_nan_is_refused_in_both_forms() -> None:
     raw = np.array([0, np.nan, 2, 3], "<f4").tobytes()
     with pytest.raises(InputError, match="NaN"):
         _asked({"data": None, "parameters": {"binary_data_size": 16}}, raw)
@@ -77,7 +85,7 @@ def test_nan_is_refused_in_both_forms():
         )
 
 
-def test_a_missing_a_doubled_and_a_superfluous_part_are_refused():
+def test_a_missing_a_doubled_and_a_superfluous_part_are_refused() -> None:
     with pytest.raises(InputError, match="is missing: y"):
         _asked(inputs=(X, Spec("y", "INT64", (-1,))))
     item = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0, 1, 2, 3]}
@@ -87,7 +95,7 @@ def test_a_missing_a_doubled_and_a_superfluous_part_are_refused():
         _asked(raw=b"abc")
 
 
-def test_limits_hold_before_anything_is_allocated():
+def test_limits_hold_before_anything_is_allocated() -> None:
     with pytest.raises(InputError, match="more than 3 elements"):
         _asked(limits=Limits(elements=3))
     with pytest.raises(InputError, match="2 tensors; at most 1"):
@@ -98,12 +106,12 @@ def test_limits_hold_before_anything_is_allocated():
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b"{}", b'{"inputs": 1}', b'{"inputs": [1]}', b"\xff", b"[" * 10**5])
-def test_what_is_no_request_is_refused(text):
+def test_what_is_no_request_is_refused(text: bytes) -> None:
     with pytest.raises(InputError):
         decode(text, None, (X,), Limits())
 
 
-def test_integers_keep_all_their_digits():
+def test_integers_keep_all_their_digits() -> None:
     spec = Spec("x", "INT64", (-1,))
     found = decode(
         b'{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [9007199254740993]}]}',
@@ -114,7 +122,7 @@ def test_integers_keep_all_their_digits():
     assert found.feed["x"][0] == 9007199254740993
 
 
-def test_an_answer_is_encoded_in_both_forms():
+def test_an_answer_is_encoded_in_both_forms() -> None:
     outputs = {"a": np.array([[1.5]], np.float32), "b": np.array([2], np.int64)}
     body, length = encode({"id": "1"}, outputs, frozenset({"a"}))
     said = json.loads(body[:length])

@@ -4,6 +4,8 @@ import http.server
 import json
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ pytest.importorskip("opentelemetry.sdk")
 INFER = f"/v2/models/{MODEL}/infer"
 
 
-def _traced(registry, tmp_path, per_cent):
+def _traced(registry: Path, tmp_path: Path, per_cent: int) -> tuple[Client, Any]:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -30,7 +32,7 @@ def _traced(registry, tmp_path, per_cent):
     return client, found
 
 
-def _spans(found, count):
+def _spans(found: Any, count: int) -> Any:
     """Spans are made once the answer is on its way."""
     until = time.monotonic() + 20
     while len(found.get_finished_spans()) < count:
@@ -39,7 +41,7 @@ def _spans(found, count):
     return found.get_finished_spans()
 
 
-def test_a_span_says_which_version_answered_and_never_what(registry, tmp_path):
+def test_a_span_says_which_version_answered_and_never_what(registry: Path, tmp_path: Path) -> None:
     client, found = _traced(registry, tmp_path, 100)
     client.infer(body(id="r1"))
     run, infer = _spans(found, 2)
@@ -54,7 +56,7 @@ def test_a_span_says_which_version_answered_and_never_what(registry, tmp_path):
     assert infer.status.is_unset
 
 
-def test_a_failed_request_is_a_failed_span(registry, tmp_path):
+def test_a_failed_request_is_a_failed_span(registry: Path, tmp_path: Path) -> None:
     client, found = _traced(registry, tmp_path, 100)
     loaded = client.server.fleet.board.stable.loaded
     object.__setattr__(loaded, "run", lambda _: 1 / 0)
@@ -63,7 +65,7 @@ def test_a_failed_request_is_a_failed_span(registry, tmp_path):
     assert not _spans(found, 2)[-1].status.is_unset
 
 
-def test_a_sampled_trace_that_calls_is_followed_and_the_rest_is_left_out(registry, tmp_path):
+def test_a_sampled_trace_that_calls_is_followed_and_the_rest_is_left_out(registry: Path, tmp_path: Path) -> None:
     client, found = _traced(registry, tmp_path, 0)
     client.infer()
     client.infer(headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-00"})
@@ -74,16 +76,18 @@ def test_a_sampled_trace_that_calls_is_followed_and_the_rest_is_left_out(registr
     assert infer.parent.span_id == int("b" * 16, 16)
 
 
-def test_spans_arrive_where_the_user_says_and_only_there(registry, tmp_path, monkeypatch):
+def test_spans_arrive_where_the_user_says_and_only_there(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     got = []
 
     class Collector(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
+        def do_POST(self) -> None:
             got.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             """Quiet."""
 
     collector = http.server.HTTPServer(("127.0.0.1", 0), Collector)

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -15,7 +18,7 @@ from weighbridge.serve.server import Server
 MODEL = made.MODEL
 
 
-def model(generation=1, inputs=4):
+def model(generation: int = 1, inputs: int = 4) -> bytes:
     """Scores of 3 classes from 4 numbers; the class of one-hot input k is (k + generation) % 3."""
     weights = np.zeros((inputs, 3), np.float32)
     for row in range(inputs):
@@ -31,24 +34,24 @@ def model(generation=1, inputs=4):
     return made_model.SerializeToString()
 
 
-def one_hot(k=0):
+def one_hot(k: int = 0) -> list[float]:
     """An input whose class is known."""
     return [1.0 if i == k else 0.0 for i in range(4)]
 
 
-def body(rows=None, **more):
+def body(rows: list[list[float]] | None = None, **more: str | list[dict[str, str]]) -> dict[str, Any]:
     """A request as JSON values."""
     rows = [one_hot()] if rows is None else rows
     data = [value for row in rows for value in row]
     return {"inputs": [{"name": "x", "shape": [len(rows), 4], "datatype": "FP32", "data": data}], **more}
 
 
-def operator(root):
+def operator(root: Path) -> Operator:
     """Moves channels."""
     return Operator(root, MODEL)
 
 
-def server(registry, folder, **settings):
+def server(registry: Path, folder: Path, **settings: object) -> Server:
     """A server of the registry, not started."""
     return Server(Follower(str(registry), MODEL, folder), **settings)
 
@@ -61,11 +64,25 @@ class Client:
     def __init__(self, application: Application) -> None:
         self.application = application
 
-    def __call__(self, method, path, data=b"", headers=(), chunks=None):
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        data: bytes | dict[str, Any] = b"",
+        headers: Any = (),
+        chunks: Iterable[bytes] | None = None,
+    ) -> tuple[int, dict[str, str], bytes]:
         """(status, headers, body) of one request."""
         return asyncio.run(self.asked(method, path, data, headers, chunks))
 
-    async def asked(self, method, path, data=b"", headers=(), chunks=None):
+    async def asked(
+        self,
+        method: str,
+        path: str,
+        data: bytes | dict[str, Any] = b"",
+        headers: Any = (),
+        chunks: Iterable[bytes] | None = None,
+    ) -> tuple[int, dict[str, str], bytes]:
         data = json.dumps(data).encode() if isinstance(data, dict) else data
         parts = [data] if chunks is None else list(chunks)
         sent = []
@@ -73,13 +90,13 @@ class Client:
         if chunks is None and data and not any(name == b"content-length" for name, _ in raw):
             raw.append((b"content-length", str(len(data)).encode()))
 
-        async def receive():
+        async def receive() -> dict[str, Any]:
             if not parts:
                 await asyncio.sleep(3600)
             part = parts.pop(0)
             return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
-        async def send(message):
+        async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
         scope = {
@@ -99,12 +116,14 @@ class Client:
         found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent[1:])
 
-    def infer(self, data=None, headers=(), path=f"/v2/models/{MODEL}/infer"):
+    def infer(
+        self, data: bytes | dict[str, Any] | None = None, headers: Any = (), path: str = f"/v2/models/{MODEL}/infer"
+    ) -> tuple[int, Any]:
         """(status, answer) of one inference in JSON."""
         status, _, answer = self("POST", path, body() if data is None else data, headers)
         return status, json.loads(answer)
 
-    def metrics(self):
+    def metrics(self) -> dict[str, Any]:
         """Counter with labels → value, of this model."""
         text = self("GET", "/metrics")[2].decode()
         rows = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))

@@ -4,6 +4,8 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -32,7 +34,7 @@ budgets: [{metric: size.bytes, max: 1MB}]
 """
 
 
-def run(folder, names, *words):
+def run(folder: Path, names: list[str], *words: str) -> subprocess.CompletedProcess[str]:
     """The command line where these modules cannot be imported."""
     code = WITHOUT.format(names=tuple(names), words=words)
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
@@ -55,7 +57,7 @@ def run(folder, names, *words):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
-def test_a_missing_extra_is_named(tmp_path, words, extra):
+def test_a_missing_extra_is_named(tmp_path: Path, words: list[str], extra: str) -> None:
     """One line, exit code 2, no internal error."""
     (tmp_path / "params.yaml").write_text(PARAMS)
     (tmp_path / "a.onnx").write_bytes(b"x")
@@ -66,17 +68,17 @@ def test_a_missing_extra_is_named(tmp_path, words, extra):
     assert not (tmp_path / ".weighbridge/internal-error.txt").exists()
 
 
-def test_a_module_that_no_extra_brings_is_a_defect():
+def test_a_module_that_no_extra_brings_is_a_defect() -> None:
     """It is not explained away."""
     error = ModuleNotFoundError("No module named 'nets'", name="nets")
     assert missing_extra(error) is None
 
 
-def test_a_full_disk_is_one_line(monkeypatch, capsys):
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Of whatever command meets it: exit code 2, what to do, and nothing about a defect; another error stays one."""
     for number, said in ((errno.ENOSPC, "no space left on the disk (free some space"), (errno.EIO, "internal error")):
 
-        def fail(number=number, **_):
+        def fail(number: int = number, **_: object) -> NoReturn:
             raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr("weighbridge.cli.app", fail)

@@ -4,13 +4,16 @@ import io
 import os
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats import npz_file
@@ -20,27 +23,27 @@ X = np.arange(12, dtype=np.float32).reshape(4, 3)
 Y = np.array([0, 1, 0, 1])
 
 
-def make_data():
+def make_data() -> Data:
     """A factory, for `load_data`."""
     return Data(train=Split({"x": X}, Y), test=Split({"x": X}, Y))
 
 
-def not_data():
+def not_data() -> dict[str, NDArray[np.float32]]:
     """A factory that returns the wrong thing."""
     return {"train": X}
 
 
-def broken():
+def broken() -> NoReturn:
     """A factory that raises."""
     raise RuntimeError("disk on fire")
 
 
-def empty_test():
+def empty_test() -> Data:
     """A factory without test examples."""
     return Data(train=Split({"x": X}, Y), test=Split({"x": X[:0]}, Y[:0]))
 
 
-def test_a_split_survives_its_file_and_the_file_is_deterministic(tmp_path):
+def test_a_split_survives_its_file_and_the_file_is_deterministic(tmp_path: Path) -> None:
     """Writing twice gives the same bytes; reading gives the same examples and slices."""
     split = Split({"x": X, "other": Y.astype(np.int32)}, Y, {"odd": Y == 1})
     write_npz(tmp_path / "a.npz", split)
@@ -51,7 +54,7 @@ def test_a_split_survives_its_file_and_the_file_is_deterministic(tmp_path):
     assert list(again.slices) == ["odd"]
 
 
-def test_the_digest_sees_one_changed_value():
+def test_the_digest_sees_one_changed_value() -> None:
     """Another label is another data set."""
     other = Y.copy()
     other[0] = 1
@@ -72,14 +75,16 @@ def test_the_digest_sees_one_changed_value():
         ({"x": X}, Y, {"s": Y}, "slice 's' is not a boolean mask"),
     ],
 )
-def test_examples_that_do_not_fit_are_refused(inputs, labels, slices, problem):
+def test_examples_that_do_not_fit_are_refused(
+    inputs: dict[str, NDArray[Any]], labels: NDArray[Any], slices: dict[str, NDArray[Any]], problem: str
+) -> None:
     """Length, type and values are checked where the examples enter."""
     with pytest.raises(InputError, match=problem):
         Split(inputs, labels, slices)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_damaged_npz_is_one_error(tmp_path, seed):
+def test_a_damaged_npz_is_one_error(tmp_path: Path, seed: int) -> None:
     """Whatever the damage makes numpy trip over: the archive, the compression, the header of an array."""
     path = tmp_path / "damaged.npz"
     np.savez_compressed(path, x=np.random.default_rng(seed).random((200, 3)), labels=np.zeros(200, np.int64))
@@ -90,7 +95,7 @@ def test_a_damaged_npz_is_one_error(tmp_path, seed):
         read_npz(path)
 
 
-def test_npz_pickled_or_broken_is_refused(tmp_path):
+def test_npz_pickled_or_broken_is_refused(tmp_path: Path) -> None:
     """Each says what is wrong with the file; a pickle is never loaded."""
     np.savez(tmp_path / "pickled.npz", x=np.array([{}, {}], dtype=object), labels=Y[:2])
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04rubbish")
@@ -115,20 +120,27 @@ def test_npz_pickled_or_broken_is_refused(tmp_path):
         (f"{__name__}:empty_test", "the test split is empty"),
     ],
 )
-def test_factories_that_do_not_deliver_are_named(reference, problem):
+def test_factories_that_do_not_deliver_are_named(reference: str, problem: str) -> None:
     """Import, call and result are each one clear error at the key that named the factory."""
     with pytest.raises(InputError, match=problem) as caught:
         load_data(reference)
     assert str(caught.value).startswith("params.yaml: data.factory: ")
 
 
-def test_a_good_factory_is_called():
+def test_a_good_factory_is_called() -> None:
     """The data comes through, and a callable is found by its reference."""
     assert len(load_data(f"{__name__}:make_data").train) == 4
     assert import_callable("os.path:join", "here")("a", "b") == "a/b"
 
 
-def packed(path, header=None, body=b"", *, names=("x", "labels"), compression=zipfile.ZIP_STORED):
+def packed(
+    path: Path,
+    header: dict[str, str | tuple[int]] | None = None,
+    body: bytes = b"",
+    *,
+    names: Sequence[str] = ("x", "labels"),
+    compression: int = zipfile.ZIP_STORED,
+) -> Path:
     """An archive whose arrays all have this header and body."""
     head = io.BytesIO()
     described = {"descr": "<f4", "fortran_order": False, "shape": (4,), **(header or {})}
@@ -149,13 +161,15 @@ def packed(path, header=None, body=b"", *, names=("x", "labels"), compression=zi
         ({"descr": "nonsense"}, b"", "is not a readable"),
     ],
 )
-def test_a_header_is_not_believed(tmp_path, header, body, said):
+def test_a_header_is_not_believed(tmp_path: Path, header: dict[str, str | tuple[int]], body: bytes, said: str) -> None:
     """Memory is taken for bytes that are there, never for those that a header claims."""
     with pytest.raises(InputError, match=said):
         read_npz(packed(tmp_path / "a.npz", header, body))
 
 
-def test_an_archive_that_unpacks_to_more_than_the_machine_has_is_refused(tmp_path, monkeypatch):
+def test_an_archive_that_unpacks_to_more_than_the_machine_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By what it says of itself, before anything is unpacked."""
     path = packed(tmp_path / "bomb.npz", {"shape": (10**7,)}, b"0" * 4 * 10**7, compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 10**6
@@ -173,13 +187,13 @@ def test_an_archive_that_unpacks_to_more_than_the_machine_has_is_refused(tmp_pat
         (["x", "labels", "x"], "two arrays of one name"),
     ],
 )
-def test_archives_with_odd_members_are_refused(tmp_path, names, said):
+def test_archives_with_odd_members_are_refused(tmp_path: Path, names: list[str], said: str) -> None:
     """A thousand arrays are enough, and the second of one name would win in silence."""
     with pytest.raises(InputError, match=said):
         read_npz(packed(tmp_path / "a.npz", body=b"0" * 16, names=names))
 
 
-def test_a_header_that_is_long_or_deep_is_refused(tmp_path):
+def test_a_header_that_is_long_or_deep_is_refused(tmp_path: Path) -> None:
     """Numpy parses it as Python."""
     for text in (
         b"{'descr': '<f4', 'fortran_order': False, 'shape': (4,)" + b" " * 20_000 + b"}",
@@ -193,7 +207,7 @@ def test_a_header_that_is_long_or_deep_is_refused(tmp_path):
             read_npz(tmp_path / "a.npz")
 
 
-def test_a_pipe_is_no_archive(tmp_path):
+def test_a_pipe_is_no_archive(tmp_path: Path) -> None:
     """Opening it would wait for a writer."""
     os.mkfifo(tmp_path / "a.npz")
     with pytest.raises(InputError, match="is a named pipe"):
@@ -210,7 +224,7 @@ FRESH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], ma
     st.booleans(),
     st.booleans(),
 )
-def test_honest_arrays_come_back(tmp_path, array, column_major, compressed):
+def test_honest_arrays_come_back(tmp_path: Path, array: NDArray[Any], column_major: bool, compressed: bool) -> None:
     """Of every type, byte order, shape (empty ones too) and layout, as numpy itself reads them."""
     path = tmp_path / "a.npz"
     save = np.savez_compressed if compressed else np.savez
@@ -222,7 +236,7 @@ def test_honest_arrays_come_back(tmp_path, array, column_major, compressed):
 
 @FRESH
 @given(st.lists(st.tuples(st.integers(0, 600), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4))
-def test_damage_is_one_error_or_honest_arrays(tmp_path, edits):
+def test_damage_is_one_error_or_honest_arrays(tmp_path: Path, edits: list[tuple[int, bytes]]) -> None:
     """Whatever bytes are changed, nothing but an `InputError` comes of it, or arrays."""
     path = tmp_path / "a.npz"
     write_npz(path, Split({"x": X}, Y))
@@ -236,7 +250,7 @@ def test_damage_is_one_error_or_honest_arrays(tmp_path, edits):
         assert str(error.where).startswith(str(path))  # noqa: PT017  # both outcomes are right
 
 
-def test_examples_need_no_labels_and_may_belong_to_groups(tmp_path):
+def test_examples_need_no_labels_and_may_belong_to_groups(tmp_path: Path) -> None:
     """Both survive the file; the digest knows groups, and is as it was where there are none."""
     plain, grouped = Split({"x": X}), Split({"x": X}, Y, groups=np.array([f"patient {i // 2}" for i in range(len(X))]))
     assert (plain.labelled, grouped.labelled, len(plain)) == (False, True, len(X))
@@ -254,7 +268,7 @@ def test_examples_need_no_labels_and_may_belong_to_groups(tmp_path):
         write_npz(tmp_path / "split.npz", Split({"groups": X}, Y, groups=np.arange(len(X))))
 
 
-def test_a_factory_at_the_top_of_the_repository_runs_there(tmp_path, monkeypatch):
+def test_a_factory_at_the_top_of_the_repository_runs_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found from a project's folder below, and its relative paths mean what they mean in the user's own scripts."""
     (tmp_path / ".git").mkdir()
     (tmp_path / "numbers.txt").write_text("7")

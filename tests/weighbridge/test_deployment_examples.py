@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ RECIPE = (FOLDER / "Containerfile").read_text()
 UNIT = (FOLDER / "weighbridge@.service").read_text()
 
 
-def lint(text):
+def lint(text: str) -> Any:
     """What hadolint says of a recipe."""
     hadolint = shutil.which("hadolint") or str(Path(sys.executable).with_name("hadolint"))
     done = subprocess.run([hadolint, "--no-color", "-"], input=text, capture_output=True, text=True, check=False)
@@ -22,7 +23,7 @@ def lint(text):
     return done.stdout
 
 
-def test_the_image_recipe_has_no_finding():
+def test_the_image_recipe_has_no_finding() -> None:
     assert lint(RECIPE) == ""
 
 
@@ -41,12 +42,12 @@ def test_the_image_recipe_has_no_finding():
         ("WORKDIR /src", "WORKDIR src", "DL3000"),
     ],
 )
-def test_a_broken_image_recipe_is_caught(before, after, rule):
+def test_a_broken_image_recipe_is_caught(before: str, after: str, rule: str) -> None:
     assert before in RECIPE
     assert rule in lint(RECIPE.replace(before, after, 1))
 
 
-def test_the_image_recipe_copies_all_that_the_package_links_to(tmp_path):
+def test_the_image_recipe_copies_all_that_the_package_links_to(tmp_path: Path) -> None:
     """And asks for extras and options that there are."""
     for line in re.findall(r"^COPY (?!--)(.+)$", RECIPE, re.MULTILINE):
         *sources, target = line.split()
@@ -65,7 +66,7 @@ def test_the_image_recipe_copies_all_that_the_package_links_to(tmp_path):
     assert all(f"\n{extra} = [" in declared for extra in extras)
 
 
-def verify(unit, folder):
+def verify(unit: str, folder: Path) -> str:
     """What systemd says of a unit, whose program is put where there is one."""
     path = folder / "weighbridge@demo.service"
     path.write_text(unit.replace("/opt/weighbridge/bin/weighbridge", "/bin/true"))
@@ -78,7 +79,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 
 @needs_systemd
-def test_systemd_reads_the_unit_without_a_word(tmp_path):
+def test_systemd_reads_the_unit_without_a_word(tmp_path: Path) -> None:
     assert verify(UNIT, tmp_path) == ""
 
 
@@ -93,13 +94,13 @@ def test_systemd_reads_the_unit_without_a_word(tmp_path):
         ("MemoryMax=2G", "MemoryMax=much", "Invalid memory limit"),
     ],
 )
-def test_a_broken_unit_is_caught(tmp_path, before, after, said):
+def test_a_broken_unit_is_caught(tmp_path: Path, before: str, after: str, said: str) -> None:
     assert before in UNIT
     assert said in verify(UNIT.replace(before, after, 1), tmp_path)
 
 
 @needs_systemd
-def test_the_unit_is_confined(tmp_path):
+def test_the_unit_is_confined(tmp_path: Path) -> None:
     """By systemd's own measure of what a service could do, 0 to 10; what is left is the network."""
     path = tmp_path / "weighbridge@demo.service"
     path.write_text(UNIT)
@@ -109,7 +110,7 @@ def test_the_unit_is_confined(tmp_path):
     assert subprocess.run(command, capture_output=True, check=False).returncode == 1
 
 
-def test_the_unit_and_the_recipe_name_options_that_there_are():
+def test_the_unit_and_the_recipe_name_options_that_there_are() -> None:
     from weighbridge.entry import main  # noqa: F401  # the command that both start
 
     asked = subprocess.run(

@@ -5,7 +5,10 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -18,7 +21,7 @@ CALLERS = [*PAGES, PROJECT / "docs/examples/gitlab-ci.yml", PROJECT / "action.ym
 CALLERS += sorted((PROJECT / ".github/workflows").glob("*.yml"))
 
 
-def script(name):
+def script(name: str) -> ModuleType:
     """A script of docs/ as a module."""
     spec = importlib.util.spec_from_file_location(name, PROJECT / f"docs/{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -26,13 +29,13 @@ def script(name):
     return module
 
 
-def test_the_reference_is_what_the_program_says():
+def test_the_reference_is_what_the_program_says() -> None:
     """A key, technique, metric or option that changed is in the reference, or this names the page."""
     for name, text in script("make_reference").pages().items():
         assert (PROJECT / "docs/reference" / name).read_text() == text, f"{name}: run docs/make_reference.py"
 
 
-def known_commands():
+def known_commands() -> dict[str, Any]:
     """From each command's words to its options."""
     import typer
 
@@ -44,7 +47,7 @@ def known_commands():
     return found
 
 
-def written_commands(path):
+def written_commands(path: Path) -> Iterator[tuple[list[Any], list[Any]]]:
     """Every command of ours in a page's code, with its options."""
     for line in re.findall(r"weighbridge [a-z][^\n`|#]*", path.read_text()):
         words = line.split()
@@ -55,7 +58,7 @@ def written_commands(path):
 
 
 @pytest.mark.parametrize("path", CALLERS, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_every_command_in_a_page_exists_with_its_options(path):
+def test_every_command_in_a_page_exists_with_its_options(path: Path) -> None:
     """Nobody types from a page what the program does not know."""
     known = known_commands()
     groups = {" ".join(name.split()[:2]) for name in known}
@@ -69,7 +72,7 @@ def test_every_command_in_a_page_exists_with_its_options(path):
             assert option in known[name], f"{path.name}: {name} has no {option}"
 
 
-def test_the_site_builds_without_a_warning(tmp_path):
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """Every page is reached, every link and anchor leads somewhere."""
     done = subprocess.run(
         [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
@@ -84,7 +87,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert fetched == []
 
 
-def test_a_stranger_sees_pictures_and_no_long_table():
+def test_a_stranger_sees_pictures_and_no_long_table() -> None:
     """The README's pictures are there and small, its links lead somewhere, and no table is longer than a screen."""
     text = (PROJECT / "README.md").read_text()
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)

@@ -11,6 +11,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -67,7 +68,7 @@ OURS = [(page, words) for page in pages() for words in commands(page, "weighbrid
 LANGUAGES = {"yaml", "python", "json", "text", "", "sh", "console", "bash"}
 
 
-def test_every_page_is_accounted_for():
+def test_every_page_is_accounted_for() -> None:
     """A new page is run, or says why it is not; the tests that are named exist."""
     assert {*RUN, *PARSED} == set(pages())
     assert not set(RUN) & set(PARSED)
@@ -76,7 +77,7 @@ def test_every_page_is_accounted_for():
     assert {block.kind for page in pages() for block in blocks(page)} <= LANGUAGES
 
 
-def parse(words):
+def parse(words: list[str]) -> str | None:
     """Parse a command line as typing it would, without running it; a usage line where that fails."""
     command, context = typer.main.get_command(app), None
     words, name = words[1:], words[0]
@@ -93,7 +94,7 @@ def parse(words):
 
 
 @pytest.mark.parametrize(("page", "words"), OURS, ids=[f"{page}: {' '.join(words[1:4])}" for page, words in OURS])
-def test_every_command_is_one_that_the_parser_takes(page, words):
+def test_every_command_is_one_that_the_parser_takes(page: Any, words: Any) -> None:
     """Command, options, values of options, arguments: nothing missing, nothing unknown."""
     assert parse(words) is None, f"docs/howto/{page}.md: {shlex.join(words)}"
 
@@ -109,12 +110,12 @@ def test_every_command_is_one_that_the_parser_takes(page, words):
         ("weighbridge registry tags my-net extra", "extra"),
     ],
 )
-def test_a_command_that_is_wrong_on_a_page_is_caught(line, said):
+def test_a_command_that_is_wrong_on_a_page_is_caught(line: str, said: str) -> None:
     """A misspelt command, option or value, one argument too few or too many."""
     assert said in str(parse(shlex.split(line)))
 
 
-def test_extras_on_the_pages_exist():
+def test_extras_on_the_pages_exist() -> None:
     """`pip install 'weighbridge[search] …'` names extras of pyproject.toml."""
     known = set(tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
     named = {
@@ -137,7 +138,7 @@ LEAST = {
 }
 
 
-def check(block, folder):
+def check(block: Block, folder: Path) -> None:
     """Read a YAML block as the document that it is."""
     content = yaml.safe_load(block.text)
     if isinstance(content, list):
@@ -162,7 +163,7 @@ def check(block, folder):
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in DOCUMENTS}))
-def test_every_document_on_a_page_is_valid(page, tmp_path):
+def test_every_document_on_a_page_is_valid(page: str, tmp_path: Path) -> None:
     """Params with their steps, shared budgets, waivers, the registry's policy, the inputs of the action."""
     for block in blocks(page):
         if block.kind == "yaml":
@@ -180,13 +181,13 @@ def test_every_document_on_a_page_is_valid(page, tmp_path):
         "- uses: a/b@c\n  with: {baseline: a, candidate: b}\n",
     ],
 )
-def test_a_document_that_is_wrong_on_a_page_is_caught(text, tmp_path):
+def test_a_document_that_is_wrong_on_a_page_is_caught(text: str, tmp_path: Path) -> None:
     """A misspelt metric, technique's key, policy's key or value; a waiver or an action with something missing."""
     with pytest.raises((InputError, ValueError, AssertionError)):
         check(Block("page", "yaml", text), tmp_path)
 
 
-def undefined(text):
+def undefined(text: str) -> set[str]:
     """Compile a block, import what it imports, and give the names that it uses and nothing defines."""
     tree = ast.parse(text)
     known = set(dir(builtins))
@@ -212,13 +213,13 @@ THEIRS = {"own-model": {"torch", "x_train", "y_train", "x_test", "y_test", "is_n
 
 
 @pytest.mark.parametrize("page", sorted(page for page in pages() if any(b.kind == "python" for b in blocks(page))))
-def test_python_on_a_page_compiles_and_its_imports_exist(page):
+def test_python_on_a_page_compiles_and_its_imports_exist(page: Any) -> None:
     """Names come from somewhere, too: what a block uses, it imports or defines."""
     unknown = {name for block in blocks(page) if block.kind == "python" for name in undefined(block.text)}
     assert unknown <= THEIRS.get(page, set())
 
 
-def test_python_that_is_wrong_on_a_page_is_caught():
+def test_python_that_is_wrong_on_a_page_is_caught() -> None:
     """An import that fails, a name from nowhere, a syntax error."""
     with pytest.raises(AttributeError):
         undefined("from weighbridge.data import Dta")
@@ -227,7 +228,7 @@ def test_python_that_is_wrong_on_a_page_is_caught():
         undefined("def load(:\n")
 
 
-def test_the_unit_for_systemd_starts_a_command_that_exists():
+def test_the_unit_for_systemd_starts_a_command_that_exists() -> None:
     """ExecStart of the unit that the page on serving names is a command line of ours."""
     text = (PROJECT / "docs/examples/serve/weighbridge@.service").read_text()
     [started] = re.findall(r"^ExecStart=(.+)$", text, re.MULTILINE)
@@ -235,7 +236,7 @@ def test_the_unit_for_systemd_starts_a_command_that_exists():
     assert parse([Path(program).name, *words]) is None
 
 
-def test_json_on_a_page_is_json():
+def test_json_on_a_page_is_json() -> None:
     """The line of a log, which the page breaks in two."""
     found = [block for page in pages() for block in blocks(page) if block.kind == "json"]
     assert found

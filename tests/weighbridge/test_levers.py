@@ -10,7 +10,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def test_there_are_enough_levers_with_names_of_their_own(monkeypatch):
+def test_there_are_enough_levers_with_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixty at least, and twenty harmless changes."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from levers_cases import HARMLESS, LEVERS
@@ -23,7 +23,7 @@ def test_there_are_enough_levers_with_names_of_their_own(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_benchmark_pulls_a_lever_for_real(tmp_path):
+def test_the_benchmark_pulls_a_lever_for_real(tmp_path: Path) -> None:
     """A submodule is seen by the real command in a real repository; the figures say so."""
     out = tmp_path / "figures.json"
     command = [sys.executable, BENCHMARKS / "levers.py", "--only", "a submodule", "--json", out]

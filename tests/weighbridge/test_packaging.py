@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.pipeline.act_bench import DATA, MODEL, PARAMS
 PROJECT = Path(__file__).parents[2]
 
 
-def build(folder, out, *targets):
+def build(folder: Path, out: Path, *targets: str) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "--directory", out]
     for target in targets:
         command += ["--target", target]
@@ -23,7 +24,7 @@ def build(folder, out, *targets):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both, from a copy that has registry state beside the code."""
     home = tmp_path_factory.mktemp("packaging")
     source = home / "source"
@@ -40,7 +41,7 @@ def built(tmp_path_factory):
     return home
 
 
-def test_the_wheel_has_one_top_level_package(built):
+def test_the_wheel_has_one_top_level_package(built: Path) -> None:
     """And none of the registry's state."""
     (wheel,) = (built / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
@@ -50,7 +51,7 @@ def test_the_wheel_has_one_top_level_package(built):
     assert not any("/models/" in name or name.endswith((".npz", ".onnx")) for name in names)
 
 
-def test_the_source_distribution_builds_the_same_wheel(built):
+def test_the_source_distribution_builds_the_same_wheel(built: Path) -> None:
     """Links became real folders; one package, no data, under 2 MB."""
     (archive,) = (built / "dist").glob("*.tar.gz")
     assert archive.stat().st_size < 2_000_000
@@ -66,7 +67,7 @@ def test_the_source_distribution_builds_the_same_wheel(built):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_the_installed_wheel_ignores_modules_of_the_same_names(built):
+def test_the_installed_wheel_ignores_modules_of_the_same_names(built: Path) -> None:
     """A repository with its own compress.py, gate.py and registry/ runs the program beside them."""
     (wheel,) = (built / "dist").glob("*.whl")
     site = built / "site"
@@ -104,7 +105,7 @@ OWN = {
 
 
 @pytest.fixture
-def user(built, tmp_path):
+def user(built: Path, tmp_path: Path) -> tuple[Path, Callable[..., str]]:
     """Run commands in a Git repository with those modules, by the wheel's program."""
     (wheel,) = (built / "dist").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
@@ -124,7 +125,7 @@ def user(built, tmp_path):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(text)
 
-    def run(*words):
+    def run(*words: str) -> str:
         done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -137,7 +138,7 @@ def user(built, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_road_runs_beside_modules_of_the_same_names(user):
+def test_the_whole_road_runs_beside_modules_of_the_same_names(user: tuple[Path, Callable[..., str]]) -> None:
     """From the wheel, and both sides get their own modules."""
     project, run = user
     run("weighbridge", "init", "--name", "clouds", "--model", "nets.model:Net", "--data", "nets.data:load",
@@ -155,7 +156,7 @@ def test_the_whole_road_runs_beside_modules_of_the_same_names(user):
 
 
 @pytest.mark.parametrize("name", ["compress", "gate", "registry", "search", "serve"])
-def test_a_bare_import_of_a_room_is_a_lint_error(name):
+def test_a_bare_import_of_a_room_is_a_lint_error(name: str) -> None:
     """The rule of pyproject.toml, on code as ours could be."""
     ruff = Path(sys.executable).parent / "ruff"
     done = subprocess.run(

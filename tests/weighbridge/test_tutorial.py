@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ class Typed:
     code: int = 0
 
 
-def typed(block):
+def typed(block: str) -> list[Typed]:
     """The commands of a console block; `echo $?` says which code the one before exited with."""
     found = []
     for line in block.splitlines():
@@ -37,13 +38,13 @@ def typed(block):
     return [item for item in found if item.command != "echo $?"]
 
 
-def write(root, name, text):
+def write(root: Path, name: str, text: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 
 
-def edit(root, name, diff):
+def edit(root: Path, name: str, diff: str) -> None:
     """Replace the lines with a minus by those with a plus."""
     old, new = ("".join(f"{line[1:]}\n" for line in diff.splitlines() if line[0] == sign) for sign in "-+")
     text = (root / name).read_text()
@@ -53,7 +54,7 @@ def edit(root, name, diff):
     write(root, name, text.replace(old, new))
 
 
-def built(lines):
+def built(lines: list[str]) -> list[Any]:
     """Stages that build. Whether a measurement changes, so that it is judged again, is for the machine to say."""
     ran = [line for line in lines if line.startswith("Running stage")]
     return [line for line in ran if not re.search(r"'(device|weigh@\w+|judge)'", line)]
@@ -61,7 +62,7 @@ def built(lines):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_every_command_does_what_the_page_says(tmp_path):
+def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
     """From an empty folder: exit codes and what is built are as printed, through branch, merge and roll-back."""
     root = tmp_path / "clouds"
     root.mkdir()

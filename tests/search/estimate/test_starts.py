@@ -22,7 +22,7 @@ EFFECTS = [
 
 
 @pytest.mark.parametrize("bound", [0.5, 0.2, 0.09, 0.04])
-def test_a_point_does_the_least_damage_within_its_bounds(bound):
+def test_a_point_does_the_least_damage_within_its_bounds(bound: float) -> None:
     """Beside every combination, tried out."""
     finite = [item for item in EFFECTS if math.isfinite(item.damage)]
     widths, forms = ([item for item in finite if item.knob == knob] for knob in ("width", "form"))
@@ -35,13 +35,13 @@ def test_a_point_does_the_least_damage_within_its_bounds(bound):
     assert solve(finite, math.log(bound), math.inf) == {"width": width, "form": form}
 
 
-def test_no_point_where_nothing_is_small_enough():
+def test_no_point_where_nothing_is_small_enough() -> None:
     """A bound below everything has no answer."""
     finite = [item for item in EFFECTS if math.isfinite(item.damage)]
     assert solve(finite, math.log(1e-4), math.inf) is None
 
 
-def test_points_lie_along_the_front_and_leave_out_what_breaks_answers():
+def test_points_lie_along_the_front_and_leave_out_what_breaks_answers() -> None:
     """Each once; a choice whose answers are no numbers is in none."""
     points = starting_points(EFFECTS, size=True, time=True)
     assert len(points) >= 4
@@ -49,7 +49,7 @@ def test_points_lie_along_the_front_and_leave_out_what_breaks_answers():
     assert all(point["form"] != "broken" for point in points)
 
 
-def test_divergence_is_zero_for_the_same_answers_and_infinite_for_none():
+def test_divergence_is_zero_for_the_same_answers_and_infinite_for_none() -> None:
     """In nats, against the textbook formula."""
     p, q = np.array([[2.0, 0.0]]), np.array([[0.0, 0.0]])
     share = math.exp(2) / (1 + math.exp(2))
@@ -59,7 +59,7 @@ def test_divergence_is_zero_for_the_same_answers_and_infinite_for_none():
     assert divergence(p * np.nan, p) == math.inf
 
 
-def test_time_follows_the_measured_share_of_a_layer():
+def test_time_follows_the_measured_share_of_a_layer() -> None:
     """Half of a layer that takes 80 % of the time leaves 60 %."""
     assert predicted_time({"a": 100, "b": 100}, {"a": 50, "b": 100}, {"a": 0.8, "b": 0.1}) == pytest.approx(0.6)
     assert predicted_time({"a": 100, "b": 100}, {"a": 50, "b": 100}, {}) == pytest.approx(0.75)

@@ -1,6 +1,7 @@
 """Pictures of a search: one file each, the same for the same results, and a page that shows results as text."""
 
 import copy
+from pathlib import Path
 
 from weighbridge.search.front.pictures import write_pictures
 
@@ -22,7 +23,7 @@ FOUND = {
 }
 
 
-def test_pictures_and_a_page(tmp_path):
+def test_pictures_and_a_page(tmp_path: Path) -> None:
     """Three files, the same bytes twice; what the text says is escaped."""
     page = write_pictures(tmp_path, FOUND, "a < b")
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -33,7 +34,7 @@ def test_pictures_and_a_page(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
-def test_a_search_without_times_or_trials_has_pictures_too(tmp_path):
+def test_a_search_without_times_or_trials_has_pictures_too(tmp_path: Path) -> None:
     """Accuracy stands in for latency; nothing to show is shown as such."""
     untimed = copy.deepcopy(FOUND)
     for item in (*untimed["trials"], *untimed["confirmed"]):

@@ -1,5 +1,7 @@
 """The space is the grammar: every point is a recipe that the grammar takes, and none is idle."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ SPACES = [
 
 
 @given(st.sampled_from(SPACES), st.integers(0, 12), st.randoms(use_true_random=False))
-def test_every_point_is_a_valid_recipe(space, epochs, random):
+def test_every_point_is_a_valid_recipe(space: Space, epochs: int, random: Random) -> None:
     """The grammar refuses none of them, whatever the knobs say."""
     point = space.point({name: random.choice(values) for name, values in space.knobs.items()})
     if not space.empty(point):
@@ -28,13 +30,13 @@ def test_every_point_is_a_valid_recipe(space, epochs, random):
 
 
 @given(st.sampled_from(SPACES), st.randoms(use_true_random=False))
-def test_a_point_is_what_its_values_say(space, random):
+def test_a_point_is_what_its_values_say(space: Space, random: Random) -> None:
     """Values and points are one thing written twice, so that a journal can hold either."""
     point = space.point({name: random.choice(values) for name, values in space.knobs.items()})
     assert space.point(space.values(point)) == point
 
 
-def test_zeros_are_never_without_what_stores_them():
+def test_zeros_are_never_without_what_stores_them() -> None:
     """Pruned weights without pack leave a file as large as before: no point has them."""
     for space in SPACES:
         for point in coarse(space):
@@ -43,7 +45,7 @@ def test_zeros_are_never_without_what_stores_them():
                 assert names[-1] == "pack"
 
 
-def test_epochs_are_shared_out_whole():
+def test_epochs_are_shared_out_whole() -> None:
     """Ten epochs over three steps are those of the recipes made by hand; one epoch goes to the last step."""
     assert apportioned(["channels", "zeros", "share"], 10) == [2, 6, 2]
     assert apportioned(["channels", "zeros", "share"], 1) == [0, 0, 1]
@@ -52,14 +54,14 @@ def test_epochs_are_shared_out_whole():
         assert sum(apportioned(["channels", "zeros", "share"], epochs)) == epochs
 
 
-def test_an_empty_space_is_refused():
+def test_an_empty_space_is_refused() -> None:
     """Nothing to choose is said, with the key."""
     space = Space("executorch", SearchSection(techniques=["share"]), TrainSection(), module=True)
     with pytest.raises(InputError, match="the space is empty"):
         space.check("params.yaml")
 
 
-def test_the_coarse_points_have_the_smallest_recipe_first():
+def test_the_coarse_points_have_the_smallest_recipe_first() -> None:
     """Where the first is too large for a budget, nothing else needs to be looked at."""
     first = coarse(SPACES[0])[0]
     assert (first.widths, first.sparsity, first.form) == ((0.75, 0.75, 0.75), 0.92, "share-2")

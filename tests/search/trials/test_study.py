@@ -1,6 +1,10 @@
 """The journal: a killed search loses nothing and repeats nothing, and the same seed proposes the same."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+from optuna import Trial
 from optuna.samplers import GPSampler, TPESampler
 from optuna.trial import TrialState
 
@@ -13,7 +17,7 @@ SPACE = Space("onnxruntime", SearchSection(), TrainSection(), module=True)
 IDENTITY = {"model": "net sha256:1", "seed": 7}
 
 
-def ran(path, count, *, seed=7, killed=None):
+def ran(path: Path, count: int, *, seed: int = 7, killed: int | None = None) -> list[tuple[int, dict[str, Any]]] | None:
     """Trials of a search whose values follow from its proposals; `killed` leaves the trial of that number open."""
     with opened(path, SPACE, 2, {**IDENTITY, "seed": seed}, seed=seed) as journal:
         journal.start_with([{"form": "share-2"}, {"form": "fp16"}])
@@ -27,7 +31,7 @@ def ran(path, count, *, seed=7, killed=None):
         return [(item.number, item.params) for item in journal.trials(TrialState.COMPLETE)]
 
 
-def test_the_same_seed_proposes_the_same_trials(tmp_path):
+def test_the_same_seed_proposes_the_same_trials(tmp_path: Path) -> None:
     """And another seed proposes others."""
     first = ran(tmp_path / "a" / "journal.log", 18)
     assert first == ran(tmp_path / "b" / "journal.log", 18)
@@ -35,18 +39,18 @@ def test_the_same_seed_proposes_the_same_trials(tmp_path):
 
 
 @pytest.mark.parametrize(("killed", "count"), [(0, 18), (5, 18), (15, 18), (20, 21)])
-def test_a_search_that_was_cut_short_ends_as_one_that_was_not(tmp_path, killed, count):
+def test_a_search_that_was_cut_short_ends_as_one_that_was_not(tmp_path: Path, killed: int, count: int) -> None:
     """The open trial is run again under its own number."""
     whole = ran(tmp_path / "whole.log", count)
     assert ran(tmp_path / "cut.log", count, killed=killed) is None
     assert ran(tmp_path / "cut.log", count) == whole
 
 
-def test_from_twenty_trials_on_a_gaussian_process_proposes_too(tmp_path, monkeypatch):
+def test_from_twenty_trials_on_a_gaussian_process_proposes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every second one, with the budgets as its constraints; before, and between, TPE does."""
     kinds, suggested = [], Journal.ask
 
-    def ask(self):
+    def ask(self: Journal) -> Trial:
         trial = suggested(self)
         kinds.append((trial.number, type(self.study.sampler)))
         return trial
@@ -57,7 +61,7 @@ def test_from_twenty_trials_on_a_gaussian_process_proposes_too(tmp_path, monkeyp
     assert {kind for _, kind in kinds[:20]} == {TPESampler}
 
 
-def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path):
+def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
     """The rest of the journal stands."""
     path = tmp_path / "journal.log"
     ran(path, 3)
@@ -65,7 +69,7 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path):
     assert [number for number, _ in ran(path, 5)] == [0, 1, 2, 3, 4]
 
 
-def test_a_damaged_journal_is_an_input_error(tmp_path):
+def test_a_damaged_journal_is_an_input_error(tmp_path: Path) -> None:
     """With the line."""
     path = tmp_path / "journal.log"
     ran(path, 3)
@@ -76,7 +80,7 @@ def test_a_damaged_journal_is_an_input_error(tmp_path):
     assert str(caught.value.where).endswith("line 3")
 
 
-def test_a_journal_of_another_model_is_refused(tmp_path):
+def test_a_journal_of_another_model_is_refused(tmp_path: Path) -> None:
     """What differs is named, and its trials stay as they are."""
     path = tmp_path / "journal.log"
     ran(path, 2)
@@ -90,7 +94,7 @@ def test_a_journal_of_another_model_is_refused(tmp_path):
     assert len(ran(path, 3)) == 3
 
 
-def test_two_searches_do_not_share_a_journal(tmp_path):
+def test_two_searches_do_not_share_a_journal(tmp_path: Path) -> None:
     """The second is told; the first goes on."""
     path = tmp_path / "journal.log"
     with (
@@ -101,7 +105,7 @@ def test_two_searches_do_not_share_a_journal(tmp_path):
         pass
 
 
-def test_a_failed_trial_ends_alone(tmp_path):
+def test_a_failed_trial_ends_alone(tmp_path: Path) -> None:
     """It keeps its reason, and the next one is asked for as usual."""
     with opened(tmp_path / "journal.log", SPACE, 2, IDENTITY, seed=7) as journal:
         journal.fail(journal.ask(), "contains NaN")

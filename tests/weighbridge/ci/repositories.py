@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -52,21 +54,21 @@ FILES = {
 }
 
 
-def write(root, name, text):
+def write(root: Path, name: str, text: str | bytes) -> None:
     """One file, its folders made."""
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
-def commit(git, message="change"):
+def commit(git: Git, message: str = "change") -> str:
     """Commit everything; the commit."""
     git.run("add", "--all")
     git.run("commit", "--quiet", "--allow-empty", "--message", message)
     return git.head()
 
 
-def lock(root, stages=None, recipes=("w8",)):
+def lock(root: Path, stages: dict[str, Any] | None = None, recipes: tuple[str, ...] = ("w8",)) -> None:
     """Write the `dvc.lock` that a run on the files as they are would leave."""
     made = {}
     for name, stage in (stages or STAGES).items():
@@ -78,11 +80,11 @@ def lock(root, stages=None, recipes=("w8",)):
     write(root, "dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": made}, sort_keys=False))
 
 
-def _md5(path):
+def _md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else "0" * 32
 
 
-def make(root, files=None, folder="."):
+def make(root: Path, files: Any = None, folder: str = ".") -> Git:
     """A repository with one gated project in a folder, committed."""
     git = Git(root)
     root.mkdir(parents=True, exist_ok=True)
@@ -103,21 +105,21 @@ def make(root, files=None, folder="."):
     return git
 
 
-def side(git, revision="HEAD", folder="."):
+def side(git: Git, revision: str = "HEAD", folder: str = ".") -> Side:
     """The project at a commit."""
     return Side(Contents(Tree(git, git.run("rev-parse", revision))), folder)
 
 
-def pointer(data, name):
+def pointer(data: bytes, name: str) -> tuple[str, str]:
     """A `.dvc` file as `dvc add` writes it."""
     digest = hashlib.md5(data).hexdigest()
     return yaml.safe_dump({"outs": [{"md5": digest, "size": len(data), "hash": "md5", "path": name}]}), digest
 
 
-def reformatted(text):
+def reformatted(text: str) -> str:
     """The same YAML, every mapping's keys the other way round, with a comment."""
 
-    def turned(value):
+    def turned(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: turned(item) for key, item in reversed(value.items())}
         return [turned(item) for item in value] if isinstance(value, list) else value

@@ -19,7 +19,7 @@ ANSWERS = InitAnswers("net", "evaluation:load", ("evaluation.py", "data/eval.npz
 
 
 @pytest.fixture
-def top(tmp_path):
+def top(tmp_path: Path) -> Path:
     """A repository with stages and parameters of somebody else, code at its top and data beside it."""
     subprocess.run(["git", "init", "--quiet", "--initial-branch=main", tmp_path], check=True)
     for name, text in {**OWN, "evaluation.py": "import cutting\n", "cutting.py": "", "net.onnx": ""}.items():
@@ -29,7 +29,7 @@ def top(tmp_path):
     return tmp_path
 
 
-def written(top, answers=ANSWERS):
+def written(top: Path, answers: InitAnswers = ANSWERS) -> setup.InitPlan:
     """What `init` at the top would write, by path."""
     plan = setup.plan(top, answers, None)
     for change in plan.changes:
@@ -38,7 +38,7 @@ def written(top, answers=ANSWERS):
     return plan
 
 
-def test_nothing_of_the_users_changes_and_the_project_names_it_from_beside(top):
+def test_nothing_of_the_users_changes_and_the_project_names_it_from_beside(top: Path) -> None:
     """Own parameters and stages in a folder of their own; code and data are named from there."""
     plan = written(top)
     assert plan.folder == top / "compression/net"
@@ -59,7 +59,7 @@ def test_nothing_of_the_users_changes_and_the_project_names_it_from_beside(top):
         ("reports/2026.md", "# ours\n"),
     ],
 )
-def test_every_kind_of_clash_moves_the_project(tmp_path, path, text):
+def test_every_kind_of_clash_moves_the_project(tmp_path: Path, path: str, text: str) -> None:
     """A parameter file, a stage, an output or a folder that the pipeline would write to."""
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     assert adopting.home_of(tmp_path, "net") == tmp_path
@@ -68,13 +68,15 @@ def test_every_kind_of_clash_moves_the_project(tmp_path, path, text):
     assert adopting.home_of(tmp_path, "net") == tmp_path / "compression/net"
 
 
-def test_a_pipeline_that_clashes_with_nothing_gets_the_stages(tmp_path):
+def test_a_pipeline_that_clashes_with_nothing_gets_the_stages(tmp_path: Path) -> None:
     """As before: one `dvc repro` runs both."""
     (tmp_path / "dvc.yaml").write_text("stages:\n  clean: {cmd: ./clean, outs: [cleaned]}\n")
     assert adopting.home_of(tmp_path, "net") == tmp_path
 
 
-def test_the_one_project_is_found_from_the_top_and_of_two_none_is_guessed(top, monkeypatch):
+def test_the_one_project_is_found_from_the_top_and_of_two_none_is_guessed(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`weighbridge gate` works where the user works; with two models it asks which."""
     written(top)
     monkeypatch.chdir(top)
@@ -87,7 +89,7 @@ def test_the_one_project_is_found_from_the_top_and_of_two_none_is_guessed(top, m
     assert find_project(top / "compression/other") == top / "compression/other"
 
 
-def test_what_a_factory_imports_is_found_at_the_top(top):
+def test_what_a_factory_imports_is_found_at_the_top(top: Path) -> None:
     """For a project anywhere below; the project's own module comes first."""
     below = top / "models/a"
     below.mkdir(parents=True)

@@ -34,18 +34,18 @@ budgets:
         ((), 1),
     ],
 )
-def test_the_line_of_a_key_or_its_closest_parent(path, line):
+def test_the_line_of_a_key_or_its_closest_parent(path: tuple[str | int, ...], line: int) -> None:
     """Recipes and budgets are found where they stand; what is missing points at what would hold it."""
     assert line_of(PARAMS, *path) == line
 
 
-def test_bad_yaml_points_at_the_line_of_the_problem():
+def test_bad_yaml_points_at_the_line_of_the_problem() -> None:
     """A file that does not parse still gets its mark on the right line."""
     assert line_of("a: 1\nb: [\nc: {", "b") >= 2
     assert line_of("", "b") == 1
 
 
-def test_an_input_error_is_marked_on_its_key():
+def test_an_input_error_is_marked_on_its_key() -> None:
     """The path in the error's place leads to the line."""
     error = InputError("must be below 1", where="params.yaml: recipes.int8.steps[1].prune.ratio", fix="use 0.5")
     made = for_input_error(error, "params.yaml", PARAMS)
@@ -54,7 +54,7 @@ def test_an_input_error_is_marked_on_its_key():
 
 
 @given(st.text(), st.text())
-def test_no_value_can_end_a_command_or_start_another(title, message):
+def test_no_value_can_end_a_command_or_start_another(title: str, message: str) -> None:
     """Whatever stands in it, a command is one line and its message cannot reach into its properties."""
     made = Annotation("error", "params.yaml", 3, title, message).command()
     assert len(made.splitlines()) <= 1 + sum(made.count(odd) for odd in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")

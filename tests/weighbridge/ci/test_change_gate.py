@@ -4,6 +4,9 @@ import datetime as dt
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
@@ -14,7 +17,7 @@ from weighbridge.ci.evidence_bundle import FOLDER, EvidenceBundle
 from weighbridge.ci.judged import JudgedProject, exit_code, write_out
 from weighbridge.ci.marks import marks
 from weighbridge.ci.reproducing import Reproduced
-from weighbridge.core.documents import BudgetVerdict, Params, PolicyChange, Verdict
+from weighbridge.core.documents import BudgetVerdict, GateVerdict, Params, PolicyChange, Verdict
 from weighbridge.core.documents.keyed_report import ChangeReport, ProjectReport
 from weighbridge.core.errors import ExitCode, InputError
 from weighbridge.core.git import Git
@@ -39,7 +42,7 @@ DIGEST = "sha256:" + "0" * 64
 TODAY = dt.date(2026, 11, 23)
 
 
-def budget(metric="size.bytes", verdict=Verdict.FAIL, **changed):
+def budget(metric: str = "size.bytes", verdict: Verdict = Verdict.FAIL, **changed: str) -> BudgetVerdict:
     rule, limit, against = ("max", 1e4, None) if metric == "size.bytes" else ("max_drop", 0.01, "baseline")
     content = {
         "metric": metric, "against": against, "rule": rule, "limit": limit, "unit": "bytes", "estimate": 2e4,
@@ -48,7 +51,7 @@ def budget(metric="size.bytes", verdict=Verdict.FAIL, **changed):
     return BudgetVerdict(**content | changed)
 
 
-def verdict(policy=(), **recipes):
+def verdict(policy: list[PolicyChange] = (), **recipes: list[BudgetVerdict]) -> GateVerdict:
     made = {
         name: recipe_verdict(
             items[0].verdict if items else Verdict.ERROR, items, baseline={"digest": DIGEST},
@@ -62,7 +65,7 @@ def verdict(policy=(), **recipes):
 
 
 @pytest.fixture
-def git(tmp_path):
+def git(tmp_path: Path) -> Git:
     made = Git(tmp_path)
     made.run("init", "--quiet", "--initial-branch=main")
     made.run("config", "user.name", "test")
@@ -77,7 +80,7 @@ def git(tmp_path):
     return made
 
 
-def commit(git, message):
+def commit(git: Git, message: str) -> None:
     git.run("add", "--all")
     git.run("commit", "--quiet", "--allow-empty", "--message", message)
 
@@ -85,35 +88,35 @@ def commit(git, message):
 class Stand:
     """Of `weighbridge.gate.stages.summary.CheckedGateGate`, what the gate uses."""
 
-    def __init__(self, found):
+    def __init__(self, found: Any) -> None:
         self.verdict = found
 
-    def told(self, **fields):
+    def told(self, **fields: object) -> Self:
         return self
 
-    def sections(self, project):
+    def sections(self, project: Path) -> ProjectReport:
         return ProjectReport(project=project, headline=f"## {self.verdict.verdict}")
 
-    def write(self, folder):
+    def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "gate.html").write_text("<html>")
 
 
 @pytest.fixture
-def pipeline(monkeypatch):
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Stand-ins for `dvc repro` and the judge; what they were asked."""
-    asked = {
+    asked: dict[str, Any] = {
         "ran": [],
         "verdict": verdict(int8=[budget(verdict=Verdict.PASS)]),
         "done": Reproduced(("judge",), None, "", ExitCode.PASS),
     }
 
-    def check(root, *, base, today, **options):
+    def check(root: object, *, base: summary.Base | None, today: dt.date | None, **options: object) -> Stand:
         asked["base"], asked["today"] = base, today
         found = asked["verdict"]
         return Stand(found)
 
-    def reproduce(root, echo, *, shared=False, anew=()):
+    def reproduce(root: Path, echo: object, *, shared: bool = False, anew: Sequence[str] = ()) -> Any:
         asked["ran"].append(root)
         asked["shared"] = shared
         asked["anew"] = anew
@@ -124,15 +127,15 @@ def pipeline(monkeypatch):
     return asked
 
 
-def change(git, **options):
+def change(git: Git, **options: bool | str | None) -> Change:
     return Change(git, options.pop("base", "base"), TODAY, **options)
 
 
-def silent(line):
+def silent(line: object) -> None:
     """Hear nothing."""
 
 
-def test_what_touches_nothing_is_not_run(git, pipeline):
+def test_what_touches_nothing_is_not_run(git: Git, pipeline: dict[str, Any]) -> None:
     """A change of the documentation: no pipeline, a pass that says why."""
     (git.root / "README.md").write_text("words")
     commit(git, "docs")
@@ -148,14 +151,14 @@ def test_what_touches_nothing_is_not_run(git, pipeline):
     ("module", "heavy"),
     [("weighbridge.ci.change_gate", "scipy"), ("weighbridge.gate.weighing.locked", "scipy.stats")],
 )
-def test_what_is_not_needed_is_not_loaded(module, heavy):
+def test_what_is_not_needed_is_not_loaded(module: str, heavy: str) -> None:
     """Deciding that there is nothing to weigh needs no scipy, nor does weighing all of it."""
     script = f"import sys, {module}; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "nets/model.py", "waivers/a.yaml", "requirements.txt"])
-def test_what_touches_something_is_judged_by_the_merge_base(git, pipeline, name):
+def test_what_touches_something_is_judged_by_the_merge_base(git: Git, pipeline: dict[str, Any], name: str) -> None:
     """The judge is given the base's params.yaml as it stood, and today's date."""
     path = git.root / name
     path.parent.mkdir(exist_ok=True)
@@ -168,7 +171,9 @@ def test_what_touches_something_is_judged_by_the_merge_base(git, pipeline, name)
 
 
 @pytest.mark.parametrize("name", [".dvc/config", "models/a/.dvc/config", ".dvc/plugins.py"])
-def test_a_change_that_brings_its_own_remote_continues_no_measurement_from_it(git, pipeline, name):
+def test_a_change_that_brings_its_own_remote_continues_no_measurement_from_it(
+    git: Git, pipeline: dict[str, Any], name: str
+) -> None:
     """Whoever says which store is asked could have put anything there; what was merged is what everybody uses."""
     (git.root / "nets/model.py").write_text("words")
     commit(git, "change")
@@ -184,7 +189,7 @@ def test_a_change_that_brings_its_own_remote_continues_no_measurement_from_it(gi
     assert pipeline["shared"] is True
 
 
-def test_prepared_data_is_made_anew_where_the_change_brought_its_lock(git, pipeline):
+def test_prepared_data_is_made_anew_where_the_change_brought_its_lock(git: Git, pipeline: dict[str, Any]) -> None:
     """Only there: what the merge base's lock says of it was checked then."""
     (git.root / "dvc.yaml").write_text(STAGE + "  prepare: {cmd: weighbridge stage prepare, deps: [nets/data.py]}\n")
     prepared = "  prepare: {deps: [{path: nets/data.py, md5: %s, hash: md5}]}\n"
@@ -203,7 +208,7 @@ def test_prepared_data_is_made_anew_where_the_change_brought_its_lock(git, pipel
     assert pipeline["anew"] == ("prepare",)
 
 
-def test_what_was_merged_and_never_served_is_gated_whole(git, pipeline):
+def test_what_was_merged_and_never_served_is_gated_whole(git: Git, pipeline: dict[str, Any]) -> None:
     """Nothing is compared with, so nothing can slip past."""
     commit(git, "empty")
     judge_project(change(git, base=None), ".", silent)
@@ -211,7 +216,7 @@ def test_what_was_merged_and_never_served_is_gated_whole(git, pipeline):
     assert pipeline["base"] is None
 
 
-def test_a_first_pull_request_without_a_base_is_judged(git, pipeline):
+def test_a_first_pull_request_without_a_base_is_judged(git: Git, pipeline: dict[str, Any]) -> None:
     """The merge base has no pipeline yet: the limits are new, which is no failure."""
     git.run("rm", "--quiet", "params.yaml", "dvc.yaml", "dvc.lock")
     commit(git, "before")
@@ -222,7 +227,7 @@ def test_a_first_pull_request_without_a_base_is_judged(git, pipeline):
     assert pipeline["base"].text is None
 
 
-def test_a_failed_stage_is_an_error_on_its_recipe(git, pipeline):
+def test_a_failed_stage_is_an_error_on_its_recipe(git: Git, pipeline: dict[str, Any]) -> None:
     """What the stage said stands on the line of the recipe; nothing is judged."""
     (git.root / "params.yaml").write_text(PARAMS.replace("10kB", "11kB"))
     commit(git, "change")
@@ -234,7 +239,7 @@ def test_a_failed_stage_is_an_error_on_its_recipe(git, pipeline):
     assert found.checked is None
 
 
-def test_invalid_params_are_marked_and_nothing_runs(git, pipeline):
+def test_invalid_params_are_marked_and_nothing_runs(git: Git, pipeline: dict[str, Any]) -> None:
     """Exit code 2, on the line of the key."""
     (git.root / "params.yaml").write_text(PARAMS.replace("max: 10kB", "maxi: 10kB"))
     commit(git, "typo")
@@ -244,7 +249,7 @@ def test_invalid_params_are_marked_and_nothing_runs(git, pipeline):
     assert pipeline["ran"] == []
 
 
-def test_marks_stand_on_recipes_and_say_where_the_limit_is(git):
+def test_marks_stand_on_recipes_and_say_where_the_limit_is(git: Git) -> None:
     """Required failures are errors, advisory ones warnings, waived ones nothing."""
     found = marks(
         verdict(
@@ -262,7 +267,7 @@ def test_marks_stand_on_recipes_and_say_where_the_limit_is(git):
     assert "line 10" in found[1].message
 
 
-def test_policy_changes_stand_on_their_budget(git):
+def test_policy_changes_stand_on_their_budget(git: Git) -> None:
     """A loosened budget on its line, a removed one on the list, a recipe on its own; waived is a notice."""
     changes = [
         PolicyChange(kind="loosened", budget="accuracy.top1 max_drop against baseline", base="1 %", head="2 %"),
@@ -276,10 +281,10 @@ def test_policy_changes_stand_on_their_budget(git):
     assert [(mark.level, mark.line) for mark in found] == [("error", 10), ("error", 8), ("error", 5), ("notice", 9)]
 
 
-def test_the_worst_project_decides_and_none_is_no_pass(git):
+def test_the_worst_project_decides_and_none_is_no_pass(git: Git) -> None:
     """A certain failure first, then what the author must mend, then what could not be judged."""
 
-    def judged(*codes):
+    def judged(*codes: ExitCode) -> list[JudgedProject]:
         return [JudgedProject(str(code), code, ProjectReport(headline="")) for code in codes]
 
     assert exit_code(judged(ExitCode.PASS, ExitCode.UNJUDGED)) is ExitCode.UNJUDGED
@@ -289,7 +294,7 @@ def test_the_worst_project_decides_and_none_is_no_pass(git):
     assert exit_code([]) is ExitCode.UNJUDGED
 
 
-def test_a_repository_without_a_pipeline_is_an_error(git):
+def test_a_repository_without_a_pipeline_is_an_error(git: Git) -> None:
     """Not an empty pass."""
     git.run("rm", "--quiet", "dvc.yaml")
     commit(git, "gone")
@@ -307,7 +312,7 @@ GONE = {
 
 
 @pytest.mark.parametrize("way", GONE)
-def test_a_project_that_is_gated_no_more_needs_a_waiver(git, pipeline, way):
+def test_a_project_that_is_gated_no_more_needs_a_waiver(git: Git, pipeline: dict[str, Any], way: str) -> None:
     """Whatever took it from the gate: red, until a waiver by its name says why."""
     GONE[way](git.root)
     commit(git, "gone")
@@ -322,14 +327,14 @@ def test_a_project_that_is_gated_no_more_needs_a_waiver(git, pipeline, way):
     assert pipeline["ran"] == []
 
 
-def write_waiver(git, budget, to):
+def write_waiver(git: Git, budget: str, to: str) -> None:
     (git.root / "waivers").mkdir(exist_ok=True)
     text = f"budget: {budget}\npolicy: true\nto: {to}\nwho: a\nwhy: b\nexpires: 2026-11-30\n"
     (git.root / "waivers/a.yaml").write_text(text)
     commit(git, "waive")
 
 
-def test_two_spaces_hide_no_project(git, pipeline):
+def test_two_spaces_hide_no_project(git: Git, pipeline: dict[str, Any]) -> None:
     """The command is read as a shell reads it."""
     (git.root / "dvc.yaml").write_text(STAGE.replace("weighbridge stage", "weighbridge  stage"))
     commit(git, "spaces")
@@ -337,12 +342,12 @@ def test_two_spaces_hide_no_project(git, pipeline):
     assert pipeline["ran"]
 
 
-def move(git, folder):
+def move(git: Git, folder: str) -> None:
     (git.root / folder).mkdir(parents=True)
     git.run("mv", "params.yaml", "dvc.yaml", "dvc.lock", "nets", folder)
 
 
-def test_a_project_that_moves_is_judged_by_the_limits_it_had(git, pipeline):
+def test_a_project_that_moves_is_judged_by_the_limits_it_had(git: Git, pipeline: dict[str, Any]) -> None:
     """The policy goes by the model's name; the folder is another one."""
     move(git, "models/m")
     commit(git, "move")
@@ -352,7 +357,7 @@ def test_a_project_that_moves_is_judged_by_the_limits_it_had(git, pipeline):
     assert [item.kind for item in pipeline["base"].changes] == ["project moved"]
 
 
-def test_a_model_that_is_renamed_is_judged_by_the_limits_it_had(git, pipeline):
+def test_a_model_that_is_renamed_is_judged_by_the_limits_it_had(git: Git, pipeline: dict[str, Any]) -> None:
     """The folder says which it was; the new name is a change of policy."""
     (git.root / "params.yaml").write_text(PARAMS.replace("name: m,", "name: other,"))
     commit(git, "rename")
@@ -362,7 +367,7 @@ def test_a_model_that_is_renamed_is_judged_by_the_limits_it_had(git, pipeline):
     assert [(item.kind, item.base, item.head) for item in pipeline["base"].changes] == [("model renamed", "m", "other")]
 
 
-def test_a_project_that_moves_and_is_renamed_is_gone(git, pipeline):
+def test_a_project_that_moves_and_is_renamed_is_gone(git: Git, pipeline: dict[str, Any]) -> None:
     """Neither name nor folder is left: the new one has new limits, and the old one needs a waiver."""
     move(git, "models/m")
     path = git.root / "models/m/params.yaml"
@@ -373,7 +378,7 @@ def test_a_project_that_moves_and_is_renamed_is_gone(git, pipeline):
     assert "gates it nowhere" in found[-1].report.lead
 
 
-def test_two_projects_with_one_models_name_are_refused(git, pipeline):
+def test_two_projects_with_one_models_name_are_refused(git: Git, pipeline: dict[str, Any]) -> None:
     """Split in two, neither is the whole of what the limits are about."""
     for name in ("params.yaml", "dvc.yaml", "dvc.lock", "nets/model.py"):
         path = git.root / "second" / name
@@ -395,7 +400,9 @@ def test_two_projects_with_one_models_name_are_refused(git, pipeline):
         ("promoter: [a]", "did you mean 'promoters'"),
     ],
 )
-def test_a_policy_of_the_registry_that_a_pull_request_brings_must_be_one(git, pipeline, text, said):
+def test_a_policy_of_the_registry_that_a_pull_request_brings_must_be_one(
+    git: Git, pipeline: dict[str, Any], text: str, said: str
+) -> None:
     """Merged, it would stop every promotion, or be read in another unit than was meant; one that stands is read."""
     (git.root / "registry.policy.yaml").write_text(f"{text}\n")
     commit(git, "policy")
@@ -407,7 +414,7 @@ def test_a_policy_of_the_registry_that_a_pull_request_brings_must_be_one(git, pi
     assert exit_code(judge_all(change(git), silent)) is ExitCode.PASS
 
 
-def test_params_behind_a_link_are_refused(git, pipeline):
+def test_params_behind_a_link_are_refused(git: Git, pipeline: dict[str, Any]) -> None:
     """Exit code 2, before anything is read or run."""
     (git.root / "params.yaml").rename(git.root / "other.yaml")
     (git.root / "params.yaml").symlink_to("other.yaml")
@@ -418,7 +425,7 @@ def test_params_behind_a_link_are_refused(git, pipeline):
     assert pipeline["ran"] == []
 
 
-def test_what_is_not_committed_is_gated(git, pipeline):
+def test_what_is_not_committed_is_gated(git: Git, pipeline: dict[str, Any]) -> None:
     """The commits are alike and the working tree, which would be weighed, is not: nothing can be told."""
     commit(git, "empty")
     assert judge_all(change(git), silent)[0].report.headline.endswith("nothing to weigh")
@@ -427,7 +434,7 @@ def test_what_is_not_committed_is_gated(git, pipeline):
     assert pipeline["ran"]
 
 
-def test_a_changed_file_that_no_stage_depends_on_is_named(git, pipeline):
+def test_a_changed_file_that_no_stage_depends_on_is_named(git: Git, pipeline: dict[str, Any]) -> None:
     """A module that a dependency imports: DVC would not run the stage again, so nothing is judged."""
     (git.root / "nets/model.py").write_text("import helper\n")
     (git.root / "helper.py").write_text("a = 1\n")
@@ -438,7 +445,7 @@ def test_a_changed_file_that_no_stage_depends_on_is_named(git, pipeline):
     assert pipeline["ran"] == []
 
 
-def test_only_what_passed_is_handed_over(git, pipeline):
+def test_only_what_passed_is_handed_over(git: Git, pipeline: dict[str, Any]) -> None:
     """A failed project leaves a report and no evidence; an older run's files are gone."""
     stale = git.root / FOLDER / "evidence/dvc.lock"
     stale.parent.mkdir(parents=True)

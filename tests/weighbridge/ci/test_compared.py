@@ -1,6 +1,7 @@
 """Figures of the merge base and of `stable`, from whatever is at hand."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,13 +10,14 @@ from tests.registry.project import MODEL, candidate_bytes, commit_all, make_repo
 from weighbridge.ci.compared import reference_points
 from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
+from weighbridge.gate.report.reference_points import ReferencePoint
 from weighbridge.gate.stages.sides import CommittedSide
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.registry.state.tip import Settings
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Path:
     """A committed pipeline run; its measurements are not in Git."""
     made = make_repository(tmp_path / "project")
     write_run(made)
@@ -23,12 +25,12 @@ def root(tmp_path):
     return made
 
 
-def points(root):
+def points(root: Path) -> list[ReferencePoint]:
     git = Git.discover(root)
     return reference_points(root, CommittedSide(Tree(git, git.head()), "."))
 
 
-def test_nothing_at_hand_is_said(root):
+def test_nothing_at_hand_is_said(root: Path) -> None:
     """No figure is made up, and each side says why it has none."""
     shutil.rmtree(root / ".dvc/cache")
     base, stable = points(root)
@@ -38,7 +40,7 @@ def test_nothing_at_hand_is_said(root):
     assert [point.name for point in reference_points(root, None)] == ["stable"]
 
 
-def test_measurements_that_git_has_come_first(root):
+def test_measurements_that_git_has_come_first(root: Path) -> None:
     """As where a project commits them."""
     (root / ".gitignore").write_text("")
     commit_all(root)
@@ -52,7 +54,7 @@ def test_measurements_that_git_has_come_first(root):
     )
 
 
-def test_measurements_are_found_in_the_cache_by_the_merge_bases_lock(root):
+def test_measurements_are_found_in_the_cache_by_the_merge_bases_lock(root: Path) -> None:
     """Though nothing lies in the folder any more; bytes that are not what the lock names are none."""
     shutil.rmtree(root / "measurements")
     base, _ = points(root)
@@ -63,13 +65,13 @@ def test_measurements_are_found_in_the_cache_by_the_merge_bases_lock(root):
     assert points(root)[0].figures == {}
 
 
-def promoted(root, recipe="int8"):
+def promoted(root: Path, recipe: str = "int8") -> Path:
     promote(root, PromotionRequest(recipe), settings=Settings(push=False))
     shutil.rmtree(root / ".dvc/cache")
     return root
 
 
-def test_what_was_promoted_is_both_the_merge_base_and_stable(root):
+def test_what_was_promoted_is_both_the_merge_base_and_stable(root: Path) -> None:
     """Of the promoted recipe its measurement, of the others what the kept verdict says."""
     promoted(root)
     base, stable = points(root)
@@ -80,7 +82,7 @@ def test_what_was_promoted_is_both_the_merge_base_and_stable(root):
     assert stable.figures["fp16"] == stable.figures["int8"] == base.figures["int8"]
 
 
-def test_a_recipe_that_was_another_one_then_has_no_figures(root):
+def test_a_recipe_that_was_another_one_then_has_no_figures(root: Path) -> None:
     """By what it is, not by its name."""
     promoted(root)
     params = yaml.safe_load((root / "params.yaml").read_text())
@@ -90,7 +92,7 @@ def test_a_recipe_that_was_another_one_then_has_no_figures(root):
     assert set(points(root)[0].figures) == {"fp16"}
 
 
-def test_a_damaged_registry_is_said_and_stops_nothing(root):
+def test_a_damaged_registry_is_said_and_stops_nothing(root: Path) -> None:
     """The figures decide nothing; what does decide refuses it."""
     promoted(root)
     record = root / f"registry/models/{MODEL}/versions/v1.yaml"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from weighbridge.ci import setup
 from weighbridge.ci.declared import add, declared, missing, require_limits
 from weighbridge.core.errors import InputError
+from weighbridge.core.git import Git
 
 from . import repositories as made
 from .repositories import STAGES, commit, write
@@ -36,7 +38,7 @@ WAYS = {
 
 
 @pytest.fixture
-def git(tmp_path):
+def git(tmp_path: Path) -> Git:
     return made.make(tmp_path / "repo")
 
 
@@ -55,14 +57,14 @@ except InputError as error:
 """
 
 
-def prepare(git, expect, command=(sys.executable, "-c", BODY)):
+def prepare(git: Git, expect: int, command: Sequence[Path | str] = (sys.executable, "-c", BODY)) -> str:
     """What the stage does that concerns imports, in a process of its own; what it said."""
     done = subprocess.run(command, cwd=git.root, capture_output=True, text=True, check=False)
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stderr.strip()
 
 
-def test_the_real_command_stops_with_one_line(git):
+def test_the_real_command_stops_with_one_line(git: Git) -> None:
     """Exit code 2, by way of `weighbridge stage prepare`."""
     write(git.root, "nets/data.py", DATA % ("import helper", "pass"))
     write(git.root, "helper.py", "SHIFT = 0\n")
@@ -74,7 +76,7 @@ def test_the_real_command_stops_with_one_line(git):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_stage_stops_where_it_imports_what_it_does_not_depend_on(git, way):
+def test_a_stage_stops_where_it_imports_what_it_does_not_depend_on(git: Git, way: str) -> None:
     """Whichever way the file is loaded, the line to add is named; once it is there, the stage runs."""
     write(git.root, "nets/data.py", DATA % WAYS[way])
     write(git.root, "helper.py", "SHIFT = 0\n")
@@ -88,7 +90,7 @@ def test_a_stage_stops_where_it_imports_what_it_does_not_depend_on(git, way):
     prepare(git, 0)
 
 
-def test_a_stage_whose_imports_are_dependencies_runs(git):
+def test_a_stage_whose_imports_are_dependencies_runs(git: Git) -> None:
     """A file, and a folder around another."""
     write(git.root, "nets/data.py", DATA % ("from lib.deep import shift", "pass"))
     write(git.root, "lib/deep/shift.py", "a = 0\n")
@@ -98,7 +100,7 @@ def test_a_stage_whose_imports_are_dependencies_runs(git):
     prepare(git, 0)
 
 
-def test_a_package_that_does_nothing_is_no_dependency(git):
+def test_a_package_that_does_nothing_is_no_dependency(git: Git) -> None:
     """An empty `__init__.py` is loaded and need not be named; one with code is."""
     write(git.root, "nets/data.py", DATA % ("from lib.shift import a", "pass"))
     write(git.root, "lib/__init__.py", '"""Parts."""\n')
@@ -111,7 +113,7 @@ def test_a_package_that_does_nothing_is_no_dependency(git):
     assert "`- lib/__init__.py`" in prepare(git, 1)
 
 
-def test_without_a_pipeline_there_is_nothing_to_hold_a_stage_to(git):
+def test_without_a_pipeline_there_is_nothing_to_hold_a_stage_to(git: Git) -> None:
     """A stage that is run by hand in a folder without dvc.yaml."""
     write(git.root, "nets/data.py", DATA % ("import helper", "pass"))
     write(git.root, "helper.py", "SHIFT = 0\n")
@@ -119,7 +121,7 @@ def test_without_a_pipeline_there_is_nothing_to_hold_a_stage_to(git):
     prepare(git, 0)
 
 
-def test_lines_are_added_to_a_pipeline_and_its_comments_stay(git):
+def test_lines_are_added_to_a_pipeline_and_its_comments_stay(git: Git) -> None:
     """By the sources alone, before anything has run; files that are not committed count."""
     write(git.root, "nets/data.py", "import helper\n")
     write(git.root, "helper.py", "from nets.deep import a\n")
@@ -134,7 +136,7 @@ def test_lines_are_added_to_a_pipeline_and_its_comments_stay(git):
     assert missing(git.root) == []
 
 
-def test_a_project_below_the_top_names_files_from_its_folder(tmp_path):
+def test_a_project_below_the_top_names_files_from_its_folder(tmp_path: Path) -> None:
     """A module at the repository's top is `../../` of the project."""
     git = made.make(tmp_path / "repo", folder="models/a")
     write(git.root, "models/a/nets/data.py", "import shared\n")
@@ -143,7 +145,7 @@ def test_a_project_below_the_top_names_files_from_its_folder(tmp_path):
     assert [item.line for item in missing(git.root / "models/a")] == ["../../shared.py"]
 
 
-def test_init_finds_what_factories_import(git):
+def test_init_finds_what_factories_import(git: Git) -> None:
     """The factory's own file, and those of the repository that it imports."""
     write(git.root, "nets/data.py", "import numpy\nimport helper\n")
     write(git.root, "helper.py", "a = 0\n")
@@ -151,7 +153,7 @@ def test_init_finds_what_factories_import(git):
     assert setup.factory_files(git.root, "numpy:load") == ()
 
 
-def test_a_stage_follows_the_task_that_it_reads(git):
+def test_a_stage_follows_the_task_that_it_reads(git: Git) -> None:
     """Without the parameter DVC would keep what was made for another task."""
     params = yaml.safe_load((git.root / "params.yaml").read_text())
     write(git.root, "params.yaml", yaml.safe_dump({**params, "task": "embedding"}))
@@ -167,7 +169,7 @@ def test_a_stage_follows_the_task_that_it_reads(git):
     assert entered == ["prepare"]
 
 
-def test_a_stage_follows_a_recipes_own_budgets(git):
+def test_a_stage_follows_a_recipes_own_budgets(git: Git) -> None:
     """Without the parameter DVC would not weigh what they ask for."""
     params = yaml.safe_load((git.root / "params.yaml").read_text())
     params["recipes"]["w8"]["budgets"] = [{"metric": "macs", "max": 10}]
@@ -185,7 +187,7 @@ def test_a_stage_follows_a_recipes_own_budgets(git):
         pass
 
 
-def test_shared_budgets_are_a_dependency_of_who_reads_them(git):
+def test_shared_budgets_are_a_dependency_of_who_reads_them(git: Git) -> None:
     """And of the project: a change of the file alone is a change of what is demanded."""
     params = yaml.safe_load((git.root / "params.yaml").read_text())
     params["budgets"] = {"from": "budgets.yaml", "override": [{"metric": "nets.own:score", "max": 1}]}

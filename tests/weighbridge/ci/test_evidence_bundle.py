@@ -1,6 +1,8 @@
 """What one job hands to the next is checked as if a stranger had sent it."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ stages:
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path: Path) -> Path:
     root = tmp_path / "project"
     for name in FILES:
         path = root / name / "file.json" if "." not in name else root / name
@@ -27,7 +29,7 @@ def project(tmp_path):
     return root
 
 
-def test_what_is_packed_is_unpacked(project, tmp_path):
+def test_what_is_packed_is_unpacked(project: Path, tmp_path: Path) -> None:
     """Every file arrives, every output that the lock names among them, over what a checkout has there."""
     pack(project, tmp_path / "evidence")
     (tmp_path / "clone").mkdir()
@@ -40,7 +42,7 @@ def test_what_is_packed_is_unpacked(project, tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_gap_is_refused_before_anything_is_written(project, tmp_path, name):
+def test_a_gap_is_refused_before_anything_is_written(project: Path, tmp_path: Path, name: str) -> None:
     """Evidence without its measurements is no evidence."""
     pack(project, tmp_path / "evidence")
     (tmp_path / "evidence" / name).rename(tmp_path / "gone")
@@ -50,7 +52,7 @@ def test_a_gap_is_refused_before_anything_is_written(project, tmp_path, name):
     assert list((tmp_path / "clone").iterdir()) == []
 
 
-def test_links_are_refused(project, tmp_path):
+def test_links_are_refused(project: Path, tmp_path: Path) -> None:
     """A link could put a file of the runner into the registry, or write outside of the checkout."""
     pack(project, tmp_path / "evidence")
     (tmp_path / "evidence/reports/link").symlink_to("/etc/passwd")
@@ -61,7 +63,7 @@ def test_links_are_refused(project, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["..", "a/../../b", "/etc"])
-def test_a_project_outside_the_repository_is_refused(tmp_path, name):
+def test_a_project_outside_the_repository_is_refused(tmp_path: Path, name: str) -> None:
     """The note is data: no name in it leads out."""
     with pytest.raises(IntegrityError, match="outside"):
         inside(tmp_path, name)
@@ -77,14 +79,14 @@ def test_a_project_outside_the_repository_is_refused(tmp_path, name):
         {"schema_version": 1, "commit": "c", "weighed": [1]},
     ],
 )
-def test_a_note_that_is_none_is_one_error(tmp_path, content):
+def test_a_note_that_is_none_is_one_error(tmp_path: Path, content: dict[str, Any]) -> None:
     """Whatever is missing or of another kind."""
     (tmp_path / NOTE).write_text(json.dumps(content))
     with pytest.raises(InputError):
         EvidenceBundle.read(tmp_path)
 
 
-def test_the_note_is_read_as_it_was_written(tmp_path):
+def test_the_note_is_read_as_it_was_written(tmp_path: Path) -> None:
     """Commit and projects."""
     note = EvidenceBundle("c" * 40, (".", "models/a"))
     note.write(tmp_path)

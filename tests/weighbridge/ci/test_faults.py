@@ -24,13 +24,13 @@ recipes:
 """
 
 
-def lines(tmp_path, text):
+def lines(tmp_path: Path, text: str) -> list[tuple[int, str]]:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     return [(fault.line, fault.what) for fault in faults(path)]
 
 
-def test_what_is_known_without_torch_is_what_the_techniques_say():
+def test_what_is_known_without_torch_is_what_the_techniques_say() -> None:
     """The file is written by docs/make_techniques.py, from the table itself."""
     spec = importlib.util.spec_from_file_location("make_techniques", ROOT / "docs/make_techniques.py")
     module = importlib.util.module_from_spec(spec)
@@ -38,7 +38,7 @@ def test_what_is_known_without_torch_is_what_the_techniques_say():
     assert module.FILE.read_text() == module.content(), "run docs/make_techniques.py"
 
 
-def test_every_fault_is_named_with_its_line(tmp_path):
+def test_every_fault_is_named_with_its_line(tmp_path: Path) -> None:
     """Of the document and of the steps, at once, in the order of the file."""
     text = HEAD.replace("10kB", "10xB") + (
         "  a:\n    steps:\n      - quantise: {scheme: fp16}\n      - prune: {method: magnitude, sparsity: 1.5}\n"
@@ -62,19 +62,19 @@ def test_every_fault_is_named_with_its_line(tmp_path):
         ("prune", "expected one technique"),
     ],
 )
-def test_values_and_ranges_are_those_of_the_technique(step, words):
+def test_values_and_ranges_are_those_of_the_technique(step: str, words: str) -> None:
     """With the key's path."""
     [first, *_] = check_steps(parse_yaml(f"- {step}", "x"))
     assert words in f"{'.'.join(map(str, first.path[1:]))}: {first.what}"
 
 
-def test_the_order_of_steps_is_checked():
+def test_the_order_of_steps_is_checked() -> None:
     """What acts on the network comes before what acts on the graph."""
     wrong = [item.what for item in check_steps(parse_yaml("- pack:\n- prune: {sparsity: 0.5}", "x"))]
     assert any("cannot follow pack" in what for what in wrong), wrong
 
 
-def test_what_is_right_has_no_fault_and_the_editor_agrees(tmp_path):
+def test_what_is_right_has_no_fault_and_the_editor_agrees(tmp_path: Path) -> None:
     """The recipes of this repository, those of the benchmarks, and what `init` writes."""
     schema = json.loads(scaffold.params_schema())
     for path in (ROOT / "params.yaml", *ROOT.glob("examples/*/params.yaml")):
@@ -91,13 +91,13 @@ def test_what_is_right_has_no_fault_and_the_editor_agrees(tmp_path):
         jsonschema.validate({key: value for key, value in content.items() if not key.startswith("x-")}, schema)
 
 
-def test_a_file_that_is_not_yaml_has_one_fault(tmp_path):
+def test_a_file_that_is_not_yaml_has_one_fault(tmp_path: Path) -> None:
     """On the line where reading stops."""
     assert lines(tmp_path, "a: 1\nb: [\n")[0][0] >= 2
     assert lines(tmp_path, "") == [(1, "is empty or not a mapping of keys to values")]
 
 
-def test_the_hook_needs_no_torch(tmp_path):
+def test_the_hook_needs_no_torch(tmp_path: Path) -> None:
     """It runs in the environment of a pre-commit hook."""
     path = tmp_path / "params.yaml"
     path.write_text(HEAD + "  a: {steps: [{share: {bits: 99}}]}\n")
@@ -109,7 +109,7 @@ def test_the_hook_needs_no_torch(tmp_path):
     assert f"{path}:6: recipes.a.steps[0].share.bits: expected at most" in done.stderr, done.stderr
 
 
-def test_shared_budgets_are_checked_where_they_are_named(tmp_path):
+def test_shared_budgets_are_checked_where_they_are_named(tmp_path: Path) -> None:
     """The line of `budgets`, and the other faults of the file too; the editor knows both forms."""
     (tmp_path / "budgets.yaml").write_text("budgets: [{metric: size.byte, max: 1kB}]\n")
     text = HEAD.replace("budgets:\n  - {metric: size.bytes, max: 10kB}\n", "budgets: {from: budgets.yaml}\n")

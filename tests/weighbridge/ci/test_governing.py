@@ -1,11 +1,14 @@
 """Which files govern a project from beside its pipeline: one table for all who ask."""
 
+from pathlib import Path
+
 import pytest
 
 from weighbridge.ci.committed_content import Contents
 from weighbridge.ci.edited_gate import edited_gate
 from weighbridge.ci.github import ChangedFile
 from weighbridge.ci.governing import governing
+from weighbridge.core.git import Git
 from weighbridge.core.git_tree import Tree
 from weighbridge.gate.stages.sides import CommittedSide, WorkingSide, library_files, workflows
 
@@ -20,12 +23,12 @@ FILES = [
 
 
 @pytest.fixture
-def git(tmp_path):
+def git(tmp_path: Path) -> Git:
     return made.make(tmp_path / "repo")
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_what_has_a_project_weighed_is_what_its_verdict_rests_on(git, path):
+def test_what_has_a_project_weighed_is_what_its_verdict_rests_on(git: Git, path: str) -> None:
     """Whether a change touches it, what the verdict compares, and what the bot calls the gate's own files agree."""
     write(git.root, path, "weighbridge==1\n")
     commit(git)
@@ -37,7 +40,7 @@ def test_what_has_a_project_weighed_is_what_its_verdict_rests_on(git, path):
 
 
 @pytest.mark.parametrize("path", ["docs/setup.py", ".github/workflows/docs.yml", "models/other/requirements.txt"])
-def test_what_lies_elsewhere_or_runs_no_gate_does_not_govern(git, path):
+def test_what_lies_elsewhere_or_runs_no_gate_does_not_govern(git: Git, path: str) -> None:
     """Another project's libraries, a workflow that does not name this program."""
     write(git.root, path, "on: push\n")
     commit(git)

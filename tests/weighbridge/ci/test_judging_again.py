@@ -1,6 +1,9 @@
 """What was written down is not believed: promotion judges the measurements again."""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,6 +11,7 @@ import yaml
 from tests.registry.project import commit_all, edit_json, lock, make_repository, write_run
 from weighbridge import cli
 from weighbridge.ci.judging_again import judge_again
+from weighbridge.core.documents import GateVerdict
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.git import Git
 from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
@@ -16,7 +20,7 @@ RECIPES = ("int8", "fp16")
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path: Path) -> Path:
     """A committed pipeline run."""
     root = make_repository(tmp_path / "project")
     write_run(root)
@@ -24,22 +28,22 @@ def project(tmp_path):
     return root
 
 
-def again(root, recipe="int8"):
+def again(root: Path, recipe: str = "int8") -> GateVerdict:
     return judge_again(Git.discover(root), root, recipe)
 
 
-def edit_params(root, change):
+def edit_params(root: Path, change: Callable[[Any], object]) -> None:
     params = yaml.safe_load((root / "params.yaml").read_text())
     change(params)
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
-def test_what_the_measurements_give_is_believed(project):
+def test_what_the_measurements_give_is_believed(project: Path) -> None:
     """The same verdict; it passes."""
     assert again(project).recipes["int8"].verdict == "pass"
 
 
-def raised_to_pass(root):
+def raised_to_pass(root: Path) -> None:
     edit_json(root / "reports/verdict.json", lambda content: content["recipes"]["int8"].update(verdict="pass"))
     edit_json(
         root / "reports/verdict.json",
@@ -47,12 +51,14 @@ def raised_to_pass(root):
     )
 
 
-def without_its_limit(root):
+def without_its_limit(root: Path) -> None:
     edit_json(root / "reports/verdict.json", lambda content: content["recipes"]["int8"].update(budgets=[]))
 
 
 @pytest.mark.parametrize("edit", [raised_to_pass, without_its_limit])
-def test_an_edited_verdict_is_caught(project, edit, monkeypatch, capsys):
+def test_an_edited_verdict_is_caught(
+    project: Path, edit: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Though the lock file was edited to name it; by the command too, before anything is written."""
     edit_params(project, lambda params: params["budgets"][0].update(max="50B"))
     edit(project)
@@ -67,7 +73,7 @@ def test_an_edited_verdict_is_caught(project, edit, monkeypatch, capsys):
     assert not (project / "registry").exists()
 
 
-def test_old_bytes_under_another_recipe_are_caught(project):
+def test_old_bytes_under_another_recipe_are_caught(project: Path) -> None:
     """The lock file is resolved by hand, and the verdict with it; the manifest tells."""
     edit_params(project, lambda params: params["recipes"]["int8"].update(steps=[{"share": {"bits": 2}}]))
     lock(project, RECIPES)
@@ -75,7 +81,9 @@ def test_old_bytes_under_another_recipe_are_caught(project):
         again(project)
 
 
-def test_a_lock_file_that_names_other_bytes_is_caught(project, monkeypatch, capsys):
+def test_a_lock_file_that_names_other_bytes_is_caught(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`dvc.lock` says what the pipeline made."""
     content = (project / "dvc.lock").read_text()
     first = yaml.safe_load(content)["stages"]["all"]["outs"][1]["md5"]
@@ -88,7 +96,7 @@ def test_a_lock_file_that_names_other_bytes_is_caught(project, monkeypatch, caps
     assert "is not what dvc.lock says the pipeline made" in capsys.readouterr().err
 
 
-def test_a_limit_loosened_since_the_stable_version_needs_its_waiver(project):
+def test_a_limit_loosened_since_the_stable_version_needs_its_waiver(project: Path) -> None:
     """The policy is that of the commit that is served from."""
     promote(project, PromotionRequest("int8"))
     write_run(project, 2)
@@ -100,7 +108,9 @@ def test_a_limit_loosened_since_the_stable_version_needs_its_waiver(project):
         again(project)
 
 
-def test_without_the_libraries_of_judging_it_says_what_to_install(project, monkeypatch):
+def test_without_the_libraries_of_judging_it_says_what_to_install(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing that cannot be judged is promoted."""
     monkeypatch.setitem(sys.modules, "weighbridge.gate.stages.summary", None)
     monkeypatch.delattr("weighbridge.gate.stages.summary", raising=False)

@@ -18,10 +18,10 @@ PACKAGES = {
 
 
 @pytest.fixture
-def installed(monkeypatch):
+def installed(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """These packages and no others."""
 
-    def distribution(name):
+    def distribution(name: str) -> SimpleNamespace:
         found = next((item for item in PACKAGES if item == name.lower().replace("_", "-")), None)
         if found is None:
             raise metadata.PackageNotFoundError(name)
@@ -33,20 +33,20 @@ def installed(monkeypatch):
     return monkeypatch
 
 
-def test_a_build_is_its_version_and_a_contradiction_is_left_out(installed):
+def test_a_build_is_its_version_and_a_contradiction_is_left_out(installed: pytest.MonkeyPatch) -> None:
     """Pip would refuse the whole file for a version that another package does not accept."""
     lines = locking.constraints().splitlines()
     assert [line for line in lines if "==" in line] == ["numpy==2.4.6", "torch==2.13.0", "typing-extensions==4.15"]
     assert any("setuptools" in line and "torch asks for" in line for line in lines)
 
 
-def test_what_is_not_installed_is_named(installed):
+def test_what_is_not_installed_is_named(installed: pytest.MonkeyPatch) -> None:
     """The user sees that the lock has a gap."""
     installed.delitem(PACKAGES, "numpy")
     assert "# Not locked: numpy, which is not installed there" in locking.constraints()
 
 
-def test_without_an_installed_package_there_is_nothing_to_lock(installed):
+def test_without_an_installed_package_there_is_nothing_to_lock(installed: pytest.MonkeyPatch) -> None:
     """A checkout on the path alone says nothing about what it needs."""
     installed.delitem(PACKAGES, "weighbridge")
     with pytest.raises(StateError, match="not installed as a package"):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from tests.gate.project import write_project
 from tests.registry.project import commit_all, make_repository
 from weighbridge.ci.measured_by import continued, elsewhere, with_origin
@@ -6,13 +8,13 @@ from weighbridge.core.documents.keyed_report import ProjectReport
 from weighbridge.core.git import Git
 
 
-def test_what_was_measured_in_this_run_needs_no_word(tmp_path):
+def test_what_was_measured_in_this_run_needs_no_word(tmp_path: Path) -> None:
     """Every recipe was weighed."""
     git = Git(make_repository(tmp_path))
     assert elsewhere(git, ".", ["int8", "fp16"], ["weigh@int8", "weigh@fp16", "judge"]) == ""
 
 
-def test_the_headline_names_the_lock_that_a_measurement_comes_from(tmp_path):
+def test_the_headline_names_the_lock_that_a_measurement_comes_from(tmp_path: Path) -> None:
     """The commit that last wrote it, and its author; the author's name cannot become markup."""
     root = make_repository(tmp_path)
     git = Git(root)
@@ -30,14 +32,14 @@ def test_the_headline_names_the_lock_that_a_measurement_comes_from(tmp_path):
     assert with_origin(report, "") is report
 
 
-def test_launches_of_another_run_that_are_continued_are_named(tmp_path):
+def test_launches_of_another_run_that_are_continued_are_named(tmp_path: Path) -> None:
     """DVC restores what the lock names, and the stage goes on from there: its evidence is not this run's alone."""
     root = write_project(tmp_path)
     params = Params.read(root / "params.yaml")
     assert continued(root, params, ["weigh@int8", "weigh@share"], "mine") == ""
     path = root / "measurements/int8/onnxruntime@local.json"
 
-    def measured(*runs):
+    def measured(*runs: tuple[str, str]) -> str:
         found = Measurement.read(path)
         details = {"runs": [{"run": run, "by": by, "at": "2026-11-20 08:00 UTC"} for run, by in runs]}
         found.model_copy(update={"protocol": found.protocol.model_copy(update={"details": details})}).write(path)

@@ -8,20 +8,20 @@ from tests.gate.evidence import budget, comparison, measurement
 from tests.gate.verdict.test_waivers import CHANGE, TEST_SET, TODAY, gate
 from weighbridge.ci.held_back import held_back
 from weighbridge.ci.next_steps import next_steps
-from weighbridge.core.documents import Absent, Verdict
+from weighbridge.core.documents import Absent, GateVerdict, PolicyChange, Verdict
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.verdict.waivers import FiledWaiver, Terms, Waiver
 from weighbridge.gate.verdict.waiving import apply_waivers
 
 
-def stanzas(verdict):
+def stanzas(verdict: GateVerdict) -> list[FiledWaiver]:
     """The waivers that the section has, as files."""
     found = next_steps(verdict, TODAY)[1]
     return [FiledWaiver(f"waivers/{n}.yaml", Waiver.model_validate(yaml.safe_load(x))) for n, x in enumerate(found)]
 
 
 @pytest.mark.parametrize("ratio", [1.1234567, 1.3, 2.0, 31.4159])
-def test_a_ready_waiver_for_a_failed_budget_is_accepted_as_it_stands(ratio):
+def test_a_ready_waiver_for_a_failed_budget_is_accepted_as_it_stands(ratio: float) -> None:
     """Its limit is the end of the measured interval, rounded to the side that accepts it."""
     verdict = gate(ratio)
     assert verdict.verdict is Verdict.FAIL
@@ -29,7 +29,7 @@ def test_a_ready_waiver_for_a_failed_budget_is_accepted_as_it_stands(ratio):
 
 
 @pytest.mark.parametrize("change", [CHANGE, TEST_SET])
-def test_a_ready_waiver_for_a_change_of_policy_is_accepted_as_it_stands(change):
+def test_a_ready_waiver_for_a_change_of_policy_is_accepted_as_it_stands(change: PolicyChange) -> None:
     """Exactly what changed, to exactly what."""
     verdict = gate(0.8).model_copy(update={"policy_changes": [change]})
     ready = stanzas(verdict)
@@ -37,7 +37,7 @@ def test_a_ready_waiver_for_a_change_of_policy_is_accepted_as_it_stands(change):
     assert not found.blocks
 
 
-def test_the_recipe_that_passed_is_named_first():
+def test_the_recipe_that_passed_is_named_first() -> None:
     """It needs nobody's signature; and what is held back is said on its line."""
     good, bad = gate(0.8).recipes["int8"], gate(1.5).recipes["int8"]
     both = {"int8": bad, "fp16": good.model_copy(update={"recipe": "fp16"})}
@@ -49,7 +49,7 @@ def test_the_recipe_that_passed_is_named_first():
     assert held_back(gate(0.8), "params.yaml", 3) == []
 
 
-def test_a_pass_has_nothing_to_do_and_an_error_no_waiver():
+def test_a_pass_has_nothing_to_do_and_an_error_no_waiver() -> None:
     """What could not be measured cannot be accepted."""
     assert next_steps(gate(0.8), TODAY) == ([], [])
     found = measurement(comparison(latency_p50=Absent(reason="the counter is not readable")), recipe="int8")

@@ -1,6 +1,7 @@
 """Which recipes `init` offers: a dry run on the model says, and where none can be made, the safe one."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from weighbridge.core.progress import silent
 ANSWERS = InitAnswers("net", "npz_examples:load", (), onnx="net.onnx", npz="eval.npz")
 
 
-def model(folder, width, name="x"):
+def model(folder: Path, width: int, name: str = "x") -> None:
     """One layer of `width` inputs and three classes, and examples for it."""
     weight = np.random.default_rng(3).normal(0, 0.3, (width, 3)).astype(np.float32)
     graph = helper.make_graph(
@@ -30,7 +31,7 @@ def model(folder, width, name="x"):
     np.savez(folder / "eval.npz", **{name: x}, labels=(x @ weight).argmax(1))
 
 
-def test_what_makes_the_file_smaller_is_offered(tmp_path):
+def test_what_makes_the_file_smaller_is_offered(tmp_path: Path) -> None:
     """Both recipes that an ONNX file can have; nothing is written."""
     model(tmp_path, 600)
     offer = offered(tmp_path, ANSWERS, silent)
@@ -39,7 +40,7 @@ def test_what_makes_the_file_smaller_is_offered(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"net.onnx", "eval.npz"}
 
 
-def test_what_makes_it_larger_is_left_out_and_said(tmp_path):
+def test_what_makes_it_larger_is_left_out_and_said(tmp_path: Path) -> None:
     """Eighteen weights: what quantization adds is more than what it saves."""
     model(tmp_path, 6)
     offer = offered(tmp_path, ANSWERS, silent)
@@ -48,7 +49,7 @@ def test_what_makes_it_larger_is_left_out_and_said(tmp_path):
     assert "at least one recipe" in offer.notes[-1]
 
 
-def test_data_that_do_not_fit_the_model_are_refused(tmp_path):
+def test_data_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
     """Here, and not in the third stage of the first run; the message says how to go on all the same."""
     model(tmp_path, 600, name="signal")
     with pytest.raises(InputError, match="--no-try") as found:
@@ -56,7 +57,7 @@ def test_data_that_do_not_fit_the_model_are_refused(tmp_path):
     assert "'x' is not among the data's inputs" in str(found.value)
 
 
-def test_without_torch_the_safe_recipe_is_offered(tmp_path, monkeypatch):
+def test_without_torch_the_safe_recipe_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be tried is not promised."""
     model(tmp_path, 600)
     for name in [name for name in sys.modules if name.startswith("weighbridge.compress")]:

@@ -4,6 +4,9 @@ import datetime as dt
 import json
 import os
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +26,7 @@ CALM = {"device": ["always changed"]}
 
 
 @pytest.fixture
-def git(tmp_path):
+def git(tmp_path: Path) -> Git:
     origin = tmp_path / "origin.git"
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", origin], check=True)
     made = Git(tmp_path / "work")
@@ -43,12 +46,12 @@ def git(tmp_path):
 
 
 @pytest.fixture
-def dvc(tmp_path, monkeypatch):
+def dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """What `dvc status` and `dvc status --cloud` say."""
     folder = tmp_path / "bin"
     folder.mkdir()
 
-    def says(local=CALM, cloud=None, code=0):
+    def says(local: dict[str, Any] = CALM, cloud: Any = None, code: int = 0) -> None:
         (folder / "local.json").write_text(json.dumps(local))
         (folder / "cloud.json").write_text(json.dumps(cloud or {}))
         script = folder / "dvc"
@@ -61,16 +64,16 @@ def dvc(tmp_path, monkeypatch):
     return says
 
 
-def problems(git, base=None):
+def problems(git: Git, base: str | None = None) -> dict[str, Any]:
     return {check.name: check.problem for check in preflight(git, base, TODAY) if check.problem}
 
 
-def test_nothing_is_wrong_with_what_is_in_order(git, dvc):
+def test_nothing_is_wrong_with_what_is_in_order(git: Git, dvc: Callable[..., None]) -> None:
     """All is well: `device` always counts as changed, and is meant to."""
     assert problems(git) == {}
 
 
-def test_each_problem_is_found_and_says_what_to_do(git, dvc):
+def test_each_problem_is_found_and_says_what_to_do(git: Git, dvc: Callable[..., None]) -> None:
     """All of them, not just the first."""
     (git.root / "dvc.yaml").write_text("stages: {}\n")
     (git.root / ".dvc/config").write_text("")
@@ -79,7 +82,7 @@ def test_each_problem_is_found_and_says_what_to_do(git, dvc):
     assert found["committed"] == "dvc.yaml not committed"
 
 
-def test_the_lock_file_is_not_the_authors(git, dvc):
+def test_the_lock_file_is_not_the_authors(git: Git, dvc: Callable[..., None]) -> None:
     """One that was not run again is no problem, one that the branch brings along is."""
     dvc({**CALM, "compress@int8": [{"changed deps": {"a": "modified"}}]})
     (git.root / "dvc.lock").write_text("schema: '2.0'\nstages: {x: {}}\n")
@@ -89,7 +92,7 @@ def test_the_lock_file_is_not_the_authors(git, dvc):
     assert problems(git)["lock file"].endswith(f"CI writes it after the merge: `git checkout {before} -- dvc.lock`")
 
 
-def test_a_loosened_budget_needs_a_waiver_here_too(git, dvc):
+def test_a_loosened_budget_needs_a_waiver_here_too(git: Git, dvc: Callable[..., None]) -> None:
     """The same question that CI will ask, with the same answer once a waiver is there."""
     git.run("switch", "--quiet", "--create", "feature")
     (git.root / "params.yaml").write_text(PARAMS.replace("10kB", "20kB"))
@@ -106,7 +109,7 @@ def test_a_loosened_budget_needs_a_waiver_here_too(git, dvc):
     assert "expired" in problems(git)["policy"]
 
 
-def test_a_recipe_that_cannot_run_is_found(git, dvc):
+def test_a_recipe_that_cannot_run_is_found(git: Git, dvc: Callable[..., None]) -> None:
     """Also the steps, which params.yaml alone does not check."""
     (git.root / "params.yaml").write_text(PARAMS.replace("static-int8", "static-int9"))
     assert "static-int9" in problems(git)["recipes"]
@@ -114,7 +117,7 @@ def test_a_recipe_that_cannot_run_is_found(git, dvc):
     assert {"params.yaml", "recipes", "policy"} <= set(problems(git))
 
 
-def test_a_recipe_without_the_target_that_dvc_follows_is_found(git, dvc):
+def test_a_recipe_without_the_target_that_dvc_follows_is_found(git: Git, dvc: Callable[..., None]) -> None:
     """The default is the program's; DVC knows none."""
     (git.root / "params.yaml").write_text(PARAMS.replace("target: onnxruntime", "advisory: false"))
     assert "recipes" not in problems(git)
@@ -122,7 +125,7 @@ def test_a_recipe_without_the_target_that_dvc_follows_is_found(git, dvc):
     assert "names no target, which dvc.yaml follows: add `target: onnxruntime`" in problems(git)["recipes"]
 
 
-def test_a_remote_that_is_missing_or_does_not_answer_is_a_problem(git, dvc):
+def test_a_remote_that_is_missing_or_does_not_answer_is_a_problem(git: Git, dvc: Callable[..., None]) -> None:
     """Not knowing whether the bytes are there is not the same as their being there."""
     dvc(code=1)
     assert "broken" in problems(git)["remote"]
@@ -130,7 +133,7 @@ def test_a_remote_that_is_missing_or_does_not_answer_is_a_problem(git, dvc):
     assert "no DVC remote" in problems(git)["remote"]
 
 
-def test_a_shallow_clone_is_a_problem(git, dvc, tmp_path):
+def test_a_shallow_clone_is_a_problem(git: Git, dvc: Callable[..., None], tmp_path: Path) -> None:
     """And so is a base that is missing."""
     (git.root / "a").write_text("1")
     git.run("add", "a")

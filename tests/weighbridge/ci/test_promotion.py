@@ -4,13 +4,15 @@ import hashlib
 import os
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.registry.project import MODEL, git, identify, make_repository, write_run
 from weighbridge.ci.evidence_bundle import EvidenceBundle, pack
-from weighbridge.ci.promotion import Choice, promote_all
+from weighbridge.ci.promotion import Choice, Promoted, promote_all
 from weighbridge.core.documents import Measurement, Params
 from weighbridge.core.dvc_files import MEASUREMENTS, measurement_name
 from weighbridge.core.errors import IntegrityError, StateError
@@ -30,7 +32,7 @@ IGNORED = "/artifacts/\n/measurements/\n/reports/\n.weighbridge/\n/.dvc/cache/\n
 
 
 @pytest.fixture
-def dvc(tmp_path, monkeypatch):
+def dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A `dvc` that notes what it was asked, and fails if told so."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -44,7 +46,7 @@ def dvc(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def clone(tmp_path):
+def clone(tmp_path: Path) -> tuple[Git, Path]:
     """A clone with two projects, pushed, as the promoting job finds it; and the evidence of a gate that passed both."""
     origin = tmp_path / "origin.git"
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", origin], check=True)
@@ -73,15 +75,15 @@ def clone(tmp_path):
     return made, evidence
 
 
-def promote(clone, **choice):
+def promote(clone: tuple[Git, Path], **choice: str) -> list[Promoted]:
     return promote_all(clone[0], clone[1], Choice(**choice), None)
 
 
-def tip(clone):
+def tip(clone: tuple[Git, Path]) -> str:
     return git(clone[0].root, "ls-remote", "origin", "main").split()[0]
 
 
-def test_what_passed_is_shared_recorded_and_pushed_once(clone, dvc):
+def test_what_passed_is_shared_recorded_and_pushed_once(clone: tuple[Git, Path], dvc: Path) -> None:
     """One registry at the top, though the model has a folder of its own; its bytes are found from there."""
     top = clone[0].root
     found = promote(clone)
@@ -97,7 +99,7 @@ def test_what_passed_is_shared_recorded_and_pushed_once(clone, dvc):
     assert (dvc / "asked").read_text().startswith(f"push --quiet {everything}")
 
 
-def test_the_same_evidence_twice_is_one_version(clone, dvc):
+def test_the_same_evidence_twice_is_one_version(clone: tuple[Git, Path], dvc: Path) -> None:
     """A run that is started again finds its own work done."""
     promote(clone)
     before = tip(clone)
@@ -108,7 +110,7 @@ def test_the_same_evidence_twice_is_one_version(clone, dvc):
     assert tip(clone) == before
 
 
-def test_a_lock_without_a_version_is_recorded(clone, dvc):
+def test_a_lock_without_a_version_is_recorded(clone: tuple[Git, Path], dvc: Path) -> None:
     """A limit was tightened: nothing new to promote, and the next change starts from what was judged."""
     promote(clone)
     source = clone[1] / "models/one"
@@ -129,7 +131,7 @@ def test_a_lock_without_a_version_is_recorded(clone, dvc):
     assert (same.version, tip(clone)) == (None, after)
 
 
-def test_measurements_reach_the_remote_by_what_they_are_about(clone, dvc):
+def test_measurements_reach_the_remote_by_what_they_are_about(clone: tuple[Git, Path], dvc: Path) -> None:
     """Where another run of CI continues them."""
     root = clone[0].root
     promote(clone)
@@ -142,7 +144,7 @@ def test_measurements_reach_the_remote_by_what_they_are_about(clone, dvc):
     assert fetch_measurement(root, f"{MEASUREMENTS}/ab/c.json") is None
 
 
-def push_commit(tmp_path, name, content="1", edit=None):
+def push_commit(tmp_path: Path, name: str, content: str = "1", edit: Any = None) -> str:
     """Somebody pushes one commit to main: a file, or what `edit` does to a clone."""
     other = tmp_path / f"other-{len(list(tmp_path.iterdir()))}"
     subprocess.run(["git", "clone", "--quiet", tmp_path / "origin.git", other], check=True)
@@ -158,7 +160,7 @@ def push_commit(tmp_path, name, content="1", edit=None):
     return git(other, "rev-parse", "HEAD")
 
 
-def test_outputs_that_git_does_not_ignore_do_not_make_the_tree_dirty(clone, dvc):
+def test_outputs_that_git_does_not_ignore_do_not_make_the_tree_dirty(clone: tuple[Git, Path], dvc: Path) -> None:
     """An author who never ran the pipeline has no line for them in .gitignore; a tracked one is put back."""
     root, source = clone[0].root, clone[1] / "models/one"
     (root / "models/one/metrics.json").write_text("old\n")
@@ -178,7 +180,9 @@ def test_outputs_that_git_does_not_ignore_do_not_make_the_tree_dirty(clone, dvc)
     assert (root / "models/one/metrics.json").read_text() == "old\n"
 
 
-def test_code_in_a_folder_that_is_called_like_the_registry_is_looked_at(clone, dvc, tmp_path):
+def test_code_in_a_folder_that_is_called_like_the_registry_is_looked_at(
+    clone: tuple[Git, Path], dvc: Path, tmp_path: Path
+) -> None:
     """Only the registry's own folder is of no concern."""
     edit_text(clone[0].root / "models/one/dvc.yaml", "cmd:", "deps: [src/registry/models/net.py]\n    cmd:")
     (clone[0].root / "models/one/src/registry/models").mkdir(parents=True)
@@ -193,7 +197,9 @@ def test_code_in_a_folder_that_is_called_like_the_registry_is_looked_at(clone, d
 
 
 @pytest.mark.parametrize("name", ["registry/models/other/notes.yaml", "README.md", "models/two/dvc.lock"])
-def test_a_branch_that_moved_without_touching_the_model_is_promoted_on(clone, dvc, tmp_path, name):
+def test_a_branch_that_moved_without_touching_the_model_is_promoted_on(
+    clone: tuple[Git, Path], dvc: Path, tmp_path: Path, name: str
+) -> None:
     """A registry commit, a page, another model's lock file: the version is made on the new tip, and nothing is lost."""
     newer = push_commit(tmp_path, name)
     [made] = promote(clone)
@@ -204,7 +210,9 @@ def test_a_branch_that_moved_without_touching_the_model_is_promoted_on(clone, dv
     git(clone[0].root, "merge-base", "--is-ancestor", newer, record["commit"])
 
 
-def test_a_branch_whose_model_has_changed_is_left_to_the_newer_run_and_says_so(clone, dvc, tmp_path):
+def test_a_branch_whose_model_has_changed_is_left_to_the_newer_run_and_says_so(
+    clone: tuple[Git, Path], dvc: Path, tmp_path: Path
+) -> None:
     """Nothing is pushed: what was weighed here is not what the branch holds now. That is a warning, never silence."""
     change = lambda root: edit_text(root / "models/one/params.yaml", "max: 1MB", "max: 2MB")  # noqa: E731
     before = push_commit(tmp_path, "", edit=change)
@@ -214,19 +222,21 @@ def test_a_branch_whose_model_has_changed_is_left_to_the_newer_run_and_says_so(c
     assert tip(clone) == before
 
 
-def edit_text(path, old, new):
+def edit_text(path: Any, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
 
 
-def test_somebody_who_pushes_while_the_version_is_built_costs_one_more_round(clone, dvc, tmp_path, monkeypatch):
+def test_somebody_who_pushes_while_the_version_is_built_costs_one_more_round(
+    clone: tuple[Git, Path], dvc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The decision is taken again on the new tip; it is never rebased."""
     from weighbridge.ci import promotion
 
     real, pushed = promotion.share, []  # type: ignore[attr-defined]
 
-    def slow(*arguments):
+    def slow(*arguments: Any) -> None:
         real(*arguments)
         if not pushed:
             pushed.append(push_commit(tmp_path, "README.md", "meanwhile"))
@@ -237,7 +247,7 @@ def test_somebody_who_pushes_while_the_version_is_built_costs_one_more_round(clo
     git(clone[0].root, "merge-base", "--is-ancestor", pushed[0], tip(clone))
 
 
-def test_a_remote_that_was_rewound_is_refused(clone, dvc, tmp_path):
+def test_a_remote_that_was_rewound_is_refused(clone: tuple[Git, Path], dvc: Path, tmp_path: Path) -> None:
     """Nothing is decided on a history that lost commits."""
     newer = push_commit(tmp_path, "README.md")
     git(clone[0].root, "pull", "--quiet", "origin", "main")
@@ -247,7 +257,7 @@ def test_a_remote_that_was_rewound_is_refused(clone, dvc, tmp_path):
         promote(clone)
 
 
-def test_the_best_that_is_not_quarantined_is_chosen(clone, dvc):
+def test_the_best_that_is_not_quarantined_is_chosen(clone: tuple[Git, Path], dvc: Path) -> None:
     """The smallest was taken out of service; the next one that passed takes its place."""
     promote(clone)
     Operator(clone[0].root, MODEL, Settings()).roll_back(reason="bad", to="baseline", quarantine=True)
@@ -260,7 +270,7 @@ def test_the_best_that_is_not_quarantined_is_chosen(clone, dvc):
     assert resolve(clone[0].root, f"{MODEL}@stable").version == "b1"
 
 
-def with_policy(clone, text):
+def with_policy(clone: tuple[Git, Path], text: str) -> None:
     """The evidence of a gate that passed with this registry policy."""
     root = clone[0].root
     (root / "registry.policy.yaml").write_text(text)
@@ -270,7 +280,7 @@ def with_policy(clone, text):
     EvidenceBundle(clone[0].head(), ("models/one",)).write(clone[1])
 
 
-def test_the_policy_says_where_a_merge_goes(clone, dvc):
+def test_the_policy_says_where_a_merge_goes(clone: tuple[Git, Path], dvc: Path) -> None:
     """`record` leaves stable alone; the first version is stable even where canaries are asked for."""
     with_policy(clone, "on_merge: record\n")
     [made] = promote(clone)
@@ -279,7 +289,7 @@ def test_the_policy_says_where_a_merge_goes(clone, dvc):
     assert "stable" not in channels
 
 
-def test_a_merge_starts_a_canary_and_the_next_one_waits_for_its_end(clone, dvc):
+def test_a_merge_starts_a_canary_and_the_next_one_waits_for_its_end(clone: tuple[Git, Path], dvc: Path) -> None:
     """`on_merge: canary`: v1 is stable, for want of anything to compare with; v2 on canary; v3 recorded, and said."""
     with_policy(clone, "on_merge: canary\ncanary: {steps: [10, 100]}\n")
     assert [item.state for item in promote(clone, recipe="int8")] == ["stable"]
@@ -299,7 +309,7 @@ def test_a_merge_starts_a_canary_and_the_next_one_waits_for_its_end(clone, dvc):
     verify_models(clone[0].root, deep=True)
 
 
-def test_verdict_and_measurements_stay_beside_the_record(clone, dvc):
+def test_verdict_and_measurements_stay_beside_the_record(clone: tuple[Git, Path], dvc: Path) -> None:
     """They are what the record names, they can be judged again, and one that is changed is found."""
     promote(clone)
     root = clone[0].root
@@ -321,7 +331,7 @@ def test_verdict_and_measurements_stay_beside_the_record(clone, dvc):
         verify_models(root)
 
 
-def test_a_stranger_among_the_kept_files_is_found(clone, dvc):
+def test_a_stranger_among_the_kept_files_is_found(clone: tuple[Git, Path], dvc: Path) -> None:
     """Only what a record names lies beside it."""
     promote(clone)
     (clone[0].root / f"registry/models/{MODEL}/evidence/v1/more.json").write_text("{}")
@@ -329,7 +339,7 @@ def test_a_stranger_among_the_kept_files_is_found(clone, dvc):
         verify_models(clone[0].root)
 
 
-def test_bytes_that_nobody_else_could_find_are_not_promoted(clone, dvc):
+def test_bytes_that_nobody_else_could_find_are_not_promoted(clone: tuple[Git, Path], dvc: Path) -> None:
     """No remote, or one that does not take them: nothing is recorded, nothing pushed."""
     before = tip(clone)
     (dvc / "broken").touch()
@@ -345,13 +355,13 @@ def test_bytes_that_nobody_else_could_find_are_not_promoted(clone, dvc):
     assert before != tip(clone) == clone[0].head()
 
 
-def test_only_what_passed_is_promoted(clone, dvc):
+def test_only_what_passed_is_promoted(clone: tuple[Git, Path], dvc: Path) -> None:
     """A recipe by name that is missing or did not pass is refused."""
     with pytest.raises(StateError, match="did not pass"):
         promote(clone, recipe="gone")
 
 
-def test_evidence_that_was_tampered_with_is_refused(clone, dvc):
+def test_evidence_that_was_tampered_with_is_refused(clone: tuple[Git, Path], dvc: Path) -> None:
     """One byte of an artifact, and nothing is recorded."""
     before = tip(clone)
     path = next((clone[1] / "models/one/artifacts/recipes/int8/onnxruntime").glob("*.onnx"))

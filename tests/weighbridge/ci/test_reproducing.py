@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,7 +20,7 @@ ERROR: failed to reproduce 'compress@int8': failed to run: weighbridge stage com
 """
 
 
-def test_a_failed_stage_is_named_with_its_own_words():
+def test_a_failed_stage_is_named_with_its_own_words() -> None:
     """The stage's line is what a reader needs, not DVC's about it."""
     done = read_output(FAILED.splitlines(), 255)
     assert (done.failed, done.message) == ("compress@int8", "pruning changed nothing (sparsity 0)")
@@ -27,7 +28,7 @@ def test_a_failed_stage_is_named_with_its_own_words():
     assert done.compressed == ["compress@int8"]
 
 
-def test_a_failure_without_words_is_still_a_failure():
+def test_a_failure_without_words_is_still_a_failure() -> None:
     """DVC killed without a line: could not judge, never a pass."""
     done = read_output([], -9)
     assert done.failed == "dvc"
@@ -35,7 +36,7 @@ def test_a_failure_without_words_is_still_a_failure():
     assert read_output(["ERROR: unable to acquire lock"], 255).message == "unable to acquire lock"
 
 
-def test_a_recipe_that_names_no_target_is_told_what_to_add():
+def test_a_recipe_that_names_no_target_is_told_what_to_add() -> None:
     """DVC follows it by name, and says only that it is missing."""
     said = "ERROR: failed to reproduce 'compress@x': Parameters 'recipes.x.target' are missing from 'params.yaml'."
     done = read_output([said], 255)
@@ -43,7 +44,7 @@ def test_a_recipe_that_names_no_target_is_told_what_to_add():
     assert done.exit_code is ExitCode.USAGE
 
 
-def test_success_names_what_ran():
+def test_success_names_what_ran() -> None:
     """Restored stages are not among them; measuring is not building."""
     lines = ["Stage 'train' is cached - skipping run, checking out outputs", "Running stage 'device':"]
     lines += ["Running stage 'models/a/dvc.yaml:weigh@int8':"]
@@ -53,13 +54,13 @@ def test_success_names_what_ran():
     assert done.failed is None
 
 
-def script(folder, text):
+def script(folder: Path, text: str) -> None:
     path = folder / "dvc"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
 
 
-def test_output_comes_line_by_line_and_the_exit_code_counts(tmp_path, monkeypatch):
+def test_output_comes_line_by_line_and_the_exit_code_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was printed before a failure is shown; success in words does not hide a failure in the exit code."""
     script(tmp_path, "echo \"Running stage 'train':\"; echo fine; exit 3")
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -69,14 +70,14 @@ def test_output_comes_line_by_line_and_the_exit_code_counts(tmp_path, monkeypatc
     assert done.failed == "dvc"
 
 
-def test_no_dvc_is_one_error(tmp_path, monkeypatch):
+def test_no_dvc_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StateError, match="weighbridge\\[pipeline\\]"):
         reproduce(tmp_path, print)
 
 
-def test_every_recipe_that_failed_is_named():
+def test_every_recipe_that_failed_is_named() -> None:
     """With `--keep-going` DVC goes on behind a failure, and names all of them at its end."""
     lines = [
         "Running stage 'compress@a':",
@@ -96,7 +97,7 @@ def test_every_recipe_that_failed_is_named():
     assert "weigh@c" in done.ran
 
 
-def test_one_recipe_that_fails_does_not_stop_the_others(tmp_path):
+def test_one_recipe_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     """The gate's own way to run DVC: the others are built and weighed, and the run has failed."""
     (tmp_path / "dvc.yaml").write_text(
         "stages:\n"
@@ -113,7 +114,7 @@ def test_one_recipe_that_fails_does_not_stop_the_others(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("weighed-*")) == ["weighed-a", "weighed-c"]
 
 
-def test_data_whose_lock_was_edited_is_prepared_anew(tmp_path):
+def test_data_whose_lock_was_edited_is_prepared_anew(tmp_path: Path) -> None:
     """A lock that calls old data what the new source makes: DVC believes it, the gate does not."""
     (tmp_path / "dvc.yaml").write_text(
         "stages:\n"
@@ -137,7 +138,7 @@ def test_data_whose_lock_was_edited_is_prepared_anew(tmp_path):
     assert (tmp_path / "weighed.txt").read_text() == "new"
 
 
-def test_data_that_cannot_be_prepared_anew_is_a_failure(tmp_path):
+def test_data_that_cannot_be_prepared_anew_is_a_failure(tmp_path: Path) -> None:
     """The stage that fails is named; what the lock said of it counts no more."""
     (tmp_path / "dvc.yaml").write_text("stages:\n  prepare: {cmd: cp source.txt data.txt, outs: [data.txt]}\n")
     (tmp_path / "source.txt").write_text("old")

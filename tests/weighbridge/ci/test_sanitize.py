@@ -1,25 +1,27 @@
 """Text from a pull request, rendered as CommonMark with GitHub's extensions, does nothing but format."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from weighbridge.ci.sanitize import BREAK, neutralise, plain
 
 RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
-def tokens(text):
+def tokens(text: str) -> Iterator[Token]:
     """All tokens of rendered Markdown, those within lines included."""
     for token in RENDERER.parse(text):
         yield token
         yield from token.children or ()
 
 
-def text_of(text):
+def text_of(text: str) -> str:
     """What a reader sees outside code, where GitHub looks for mentions, references and addresses."""
     return "\n".join(token.content for token in tokens(text) if token.type == "text")
 
@@ -27,7 +29,7 @@ def text_of(text):
 FOLDING = re.compile(r"(?:</?details>|(?:<details>)?<summary>[^<>]*</summary>)(?:\s*)")
 
 
-def harmless(text):
+def harmless(text: str) -> bool:
     """Whether no construct that acts is left."""
     for token in tokens(text):
         if token.type in ("link_open", "image"):
@@ -90,7 +92,7 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_known_attacks_do_nothing(attack):
+def test_known_attacks_do_nothing(attack: str) -> None:
     """Each way to act through Markdown that GitHub offers is broken apart."""
     assert harmless(neutralise(attack)), neutralise(attack)
 
@@ -107,19 +109,19 @@ PIECES = st.lists(
 
 @given(PIECES)
 @example(["- ", "```", "\n", "@octocat", "\n", "```", "\n", "@octocat"])
-def test_no_combination_of_pieces_acts(pieces):
+def test_no_combination_of_pieces_acts(pieces: list[str]) -> None:
     """However the pieces of attacks are put together, nothing acts."""
     assert harmless(neutralise("".join(pieces)))
 
 
 @given(PIECES)
-def test_neutralising_twice_changes_nothing_more(pieces):
+def test_neutralising_twice_changes_nothing_more(pieces: list[str]) -> None:
     """The result is a fixed point: text that went through once is as safe as text that went through twice."""
     once = neutralise("".join(pieces))
     assert neutralise(once) == once
 
 
-def test_our_own_report_keeps_its_form():
+def test_our_own_report_keeps_its_form() -> None:
     """Headings, tables, emphasis, folding and code blocks come through; a command can be copied out of its block."""
     report = (
         "# fashion-cnn: **pass**\n\n## Budgets\n\n| limit | verdict |\n| --- | --- |\n| ≤ 200 kB | ✅ pass |\n\n"
@@ -130,18 +132,18 @@ def test_our_own_report_keeps_its_form():
     assert "dvc repro compress@int8 # two" in made
 
 
-def test_links_and_pictures_leave_their_words():
+def test_links_and_pictures_leave_their_words() -> None:
     """A link's text stays readable."""
     assert neutralise("see [the plots](plots.png) and ![Pareto](p.png)\n") == "see the plots and (picture: Pareto)\n"
 
 
-def test_digests_and_recipe_names_stay_readable():
+def test_digests_and_recipe_names_stay_readable() -> None:
     """What a reader needs is not disfigured: only invisible spaces are added."""
     text = "sha256:0a1b `compress@int8-static` 5 % & 3 < 4"
     assert neutralise(text).replace(BREAK, "").strip() == text
 
 
-def test_plain_escapes_all_markdown():
+def test_plain_escapes_all_markdown() -> None:
     """A branch name in a sentence cannot format, link or mention."""
     made = plain("**x** [a](http://b) | @c <i>\n`d`" + "y" * 400)
     assert "\n" not in made

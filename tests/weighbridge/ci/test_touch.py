@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -11,21 +12,22 @@ from onnx import TensorProto, helper
 
 from weighbridge.ci.touch import all_undeclared, refusal, touch
 from weighbridge.core.dvc_files import folder_md5
+from weighbridge.core.git import Git
 
 from . import repositories as made
 from .repositories import PARAMS, STAGES, commit, lock, pointer, reformatted, side, write
 
 
 @pytest.fixture
-def git(tmp_path):
+def git(tmp_path: Path) -> Git:
     return made.make(tmp_path / "repo")
 
 
-def reasons(git, base, folder="."):
+def reasons(git: Git, base: str, folder: str = ".") -> tuple[str, ...]:
     return touch(side(git, base, folder), side(git, "HEAD", folder)).reasons
 
 
-def with_deps(root, stage, *more):
+def with_deps(root: Path, stage: str, *more: str) -> None:
     """dvc.yaml with further dependencies of a stage, and the lock of a run with them."""
     stages = {name: dict(body) for name, body in STAGES.items()}
     stages[stage]["deps"] = [*stages[stage]["deps"], *more]
@@ -51,7 +53,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_no_stage_uses_is_not_touched(git, name):
+def test_what_no_stage_uses_is_not_touched(git: Git, name: str) -> None:
     """Docs, tests, other folders, other workflows."""
     base = git.head()
     write(git.root, name, HARMLESS[name])
@@ -60,7 +62,7 @@ def test_what_no_stage_uses_is_not_touched(git, name):
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "dvc.lock", "registry.policy.yaml"])
-def test_layout_comments_and_order_of_keys_are_no_change(git, name):
+def test_layout_comments_and_order_of_keys_are_no_change(git: Git, name: str) -> None:
     """The documents say the same."""
     base, path = git.head(), git.root / name
     path.write_text(reformatted(path.read_text()))
@@ -68,7 +70,7 @@ def test_layout_comments_and_order_of_keys_are_no_change(git, name):
     assert reasons(git, base) == ()
 
 
-def test_comments_in_settings_and_descriptions_of_stages_are_no_change(git):
+def test_comments_in_settings_and_descriptions_of_stages_are_no_change(git: Git) -> None:
     """What only people read."""
     write(git.root, ".dvc/config", "[core]\n    remote = r\n")
     write(git.root, "pyproject.toml", "[project]\nname = 'a'\n[tool.ruff]\nline-length = 80\n")
@@ -103,7 +105,7 @@ TOUCHING = {
 
 
 @pytest.mark.parametrize("name", TOUCHING)
-def test_what_goes_in_or_governs_is_touched(git, name):
+def test_what_goes_in_or_governs_is_touched(git: Git, name: str) -> None:
     """Dependencies, libraries, DVC's settings, waivers, the policy, workflows, line ends of a dependency."""
     base = git.head()
     write(git.root, name, TOUCHING[name])
@@ -115,7 +117,7 @@ def test_what_goes_in_or_governs_is_touched(git, name):
     ("key", "value"),
     [("budgets", []), ("recipes", {}), ("weighing", {"threads": 2}), ("data", {"factory": "nets.data:other"})],
 )
-def test_every_section_of_params_counts(git, key, value):
+def test_every_section_of_params_counts(git: Git, key: str, value: dict[str, int | str]) -> None:
     """By its name."""
     base = git.head()
     write(git.root, "params.yaml", yaml.safe_dump({**PARAMS, key: value}))
@@ -123,7 +125,7 @@ def test_every_section_of_params_counts(git, key, value):
     assert f"params.yaml: {key} differs" in reasons(git, base)
 
 
-def test_a_pointer_of_dvc_is_followed(git):
+def test_a_pointer_of_dvc_is_followed(git: Git) -> None:
     """The data is tracked by `dvc add`: its pointer changes, and nothing else."""
     old, _ = pointer(b"examples", "data.npz")
     git.run("rm", "--quiet", "--cached", "data.npz")
@@ -138,7 +140,7 @@ def test_a_pointer_of_dvc_is_followed(git):
     assert "data.npz differs" in reasons(git, words)
 
 
-def test_a_folder_that_dvc_tracks_is_followed_from_within(git):
+def test_a_folder_that_dvc_tracks_is_followed_from_within(git: Git) -> None:
     """A stage depends on one file of a folder that `dvc add` tracks as a whole."""
     with_deps(git.root, "prepare", "raw/a.npz")
     write(git.root, "raw.dvc", pointer(b"one", "raw")[0])
@@ -148,7 +150,7 @@ def test_a_folder_that_dvc_tracks_is_followed_from_within(git):
     assert "raw/a.npz differs" in reasons(git, base)
 
 
-def test_a_submodule_is_its_commit(git, tmp_path):
+def test_a_submodule_is_its_commit(git: Git, tmp_path: Path) -> None:
     """A dependency lies in a submodule, which is moved to another commit."""
     sub = made.Git(tmp_path / "sub")
     sub.root.mkdir()
@@ -168,7 +170,7 @@ def test_a_submodule_is_its_commit(git, tmp_path):
     assert "sub/helper.py differs" in reasons(git, base)
 
 
-def test_a_link_is_followed_to_what_it_names(git):
+def test_a_link_is_followed_to_what_it_names(git: Git) -> None:
     """The dependency is a link: neither its own path nor its target's name changes."""
     write(git.root, "store/one.npz", "one")
     write(git.root, "store/two.npz", "two")
@@ -186,7 +188,7 @@ def test_a_link_is_followed_to_what_it_names(git):
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../outside.npz", "loop"])
-def test_what_cannot_be_told_counts_as_touched(git, target):
+def test_what_cannot_be_told_counts_as_touched(git: Git, target: str) -> None:
     """A link out of the repository, or to itself."""
     (git.root / "loop").symlink_to(target)
     with_deps(git.root, "prepare", "loop")
@@ -196,7 +198,7 @@ def test_what_cannot_be_told_counts_as_touched(git, target):
     assert any("loop cannot be compared" in reason for reason in reasons(git, base))
 
 
-def test_an_untracked_dependency_counts_as_touched(git):
+def test_an_untracked_dependency_counts_as_touched(git: Git) -> None:
     """Neither Git nor DVC knows it."""
     with_deps(git.root, "prepare", "/data/big.npz", "cache.npz")
     base = commit(git)
@@ -204,7 +206,7 @@ def test_an_untracked_dependency_counts_as_touched(git):
     assert len(reasons(git, base)) == 2
 
 
-def external_model(root, name, weights):
+def external_model(root: Path, name: str, weights: str) -> None:
     """An ONNX file whose weights lie beside it."""
     tensor = helper.make_tensor("w", TensorProto.FLOAT, [4], b"\0" * 16, raw=True)
     tensor.ClearField("raw_data")
@@ -216,7 +218,7 @@ def external_model(root, name, weights):
     write(root, name, helper.make_model(graph).SerializeToString())
 
 
-def test_external_weights_of_an_onnx_file_are_followed(git):
+def test_external_weights_of_an_onnx_file_are_followed(git: Git) -> None:
     """The file that a stage depends on is the same; the weights beside it are others."""
     external_model(git.root, "net.onnx", "net.weights")
     write(git.root, "net.weights", b"\0" * 16)
@@ -229,7 +231,7 @@ def test_external_weights_of_an_onnx_file_are_followed(git):
     assert onnx.load(git.root / "net.onnx").graph.node[0].op_type == "Add"
 
 
-def test_a_module_that_a_stage_imports_is_found(git):
+def test_a_module_that_a_stage_imports_is_found(git: Git) -> None:
     """Not a dependency, but imported by one, through a package and inside of a function."""
     write(git.root, "nets/data.py", "def load():\n    from .deep import shift\n    return shift\n")
     write(git.root, "nets/deep/__init__.py", "from helper import shift\n")
@@ -247,7 +249,7 @@ def test_a_module_that_a_stage_imports_is_found(git):
     assert {item.path for item in all_undeclared(side(git))} == {"helper.py", "nets/deep/__init__.py"}
 
 
-def test_a_package_that_does_nothing_needs_no_line_until_it_does(git):
+def test_a_package_that_does_nothing_needs_no_line_until_it_does(git: Git) -> None:
     """An empty `__init__.py` cannot change what a stage does; one that gets code can."""
     write(git.root, "nets/data.py", "from deep.part import a\n")
     write(git.root, "deep/__init__.py", "")
@@ -267,7 +269,7 @@ def test_a_package_that_does_nothing_needs_no_line_until_it_does(git):
     assert [item.line for item in touch(side(git, base), side(git)).undeclared] == ["deep/__init__.py"]
 
 
-def test_a_training_loop_of_ones_own_is_code_of_the_model(git):
+def test_a_training_loop_of_ones_own_is_code_of_the_model(git: Git) -> None:
     """`train` names a callable of the repository: it is imported by the stages that train."""
     write(git.root, "params.yaml", yaml.safe_dump({**PARAMS, "train": {"loop": "loops:run"}}))
     write(git.root, "loops.py", "def run():\n    pass\n")
@@ -277,7 +279,7 @@ def test_a_training_loop_of_ones_own_is_code_of_the_model(git):
     }  # fmt: skip
 
 
-def test_a_declared_import_is_a_dependency_like_any_other(git):
+def test_a_declared_import_is_a_dependency_like_any_other(git: Git) -> None:
     """Then DVC runs the stage again, and nothing has to be said."""
     write(git.root, "nets/data.py", "import helper\n")
     write(git.root, "helper.py", "shift = 0\n")
@@ -290,7 +292,7 @@ def test_a_declared_import_is_a_dependency_like_any_other(git):
     assert found.undeclared == ()
 
 
-def test_a_file_that_takes_a_librarys_name_is_found(git):
+def test_a_file_that_takes_a_librarys_name_is_found(git: Git) -> None:
     """A new numpy.py in the project is what `import numpy` means from now on."""
     base = git.head()
     write(git.root, "numpy.py", "def load(path):\n    return 1\n")
@@ -298,7 +300,7 @@ def test_a_file_that_takes_a_librarys_name_is_found(git):
     assert [item.path for item in touch(side(git, base), side(git)).undeclared] == ["numpy.py"]
 
 
-def test_code_that_never_runs_in_a_stage_is_not_imported(git):
+def test_code_that_never_runs_in_a_stage_is_not_imported(git: Git) -> None:
     """Under `if __name__ == "__main__"` and `if TYPE_CHECKING`."""
     text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tools\n"
     text += "if __name__ == '__main__':\n    import tools\n"
@@ -311,7 +313,7 @@ def test_code_that_never_runs_in_a_stage_is_not_imported(git):
     assert reasons(git, base) == ()
 
 
-def test_a_harness_that_params_name_is_found(git):
+def test_a_harness_that_params_name_is_found(git: Git) -> None:
     """A command of a device is a file of the repository that no stage depends on."""
     devices = {"board": {"command": ["./harness.sh", "--fast"]}}
     write(git.root, "params.yaml", yaml.safe_dump({**PARAMS, "devices": devices}))
@@ -322,7 +324,7 @@ def test_a_harness_that_params_name_is_found(git):
     assert [item.path for item in touch(side(git, base), side(git)).undeclared] == ["harness.sh"]
 
 
-def test_requirements_are_followed_into_what_they_include(git):
+def test_requirements_are_followed_into_what_they_include(git: Git) -> None:
     """`-r`, and a wheel or folder of the repository."""
     write(git.root, "requirements-weighbridge.txt", "-r locks/all.lock\n./wheels/own.whl\n-e ./own\n")
     for name in ("locks/all.lock", "wheels/own.whl", "own/setup.py"):
@@ -336,7 +338,7 @@ def test_requirements_are_followed_into_what_they_include(git):
         base = git.head()
 
 
-def test_a_lock_that_was_not_run_on_the_commit_is_touched(git):
+def test_a_lock_that_was_not_run_on_the_commit_is_touched(git: Git) -> None:
     """The dependency is as in the merge base, and neither is what the lock file has."""
     write(git.root, "nets/model.py", "class Net:\n    late = 1\n")
     base = commit(git)
@@ -360,7 +362,7 @@ stages:
 
 
 @pytest.fixture
-def by_dvc(git):
+def by_dvc(git: Git) -> Git:
     """A project whose lock DVC itself wrote, with a folder as a dependency and a stage in a folder of its own."""
     for name in ("images/a.png", "images/deep/b.png", "images/skipped.tmp", "inner/own.py"):
         write(git.root, name, name)
@@ -376,7 +378,7 @@ def by_dvc(git):
     return git
 
 
-def test_folders_and_stages_in_folders_of_their_own_are_compared_as_dvc_does(by_dvc):
+def test_folders_and_stages_in_folders_of_their_own_are_compared_as_dvc_does(by_dvc: Git) -> None:
     """Neither is stale as DVC left it, whatever else changes; a file in the folder that the lock does not have is."""
     git, base = by_dvc, side(by_dvc)
     assert [stage.deps for stage in base.stages][1] == ("images", "inner/own.py", "made")
@@ -395,7 +397,7 @@ def test_folders_and_stages_in_folders_of_their_own_are_compared_as_dvc_does(by_
     assert "inner/own.py is not the file that dvc.lock has for the stage train" in reasons
 
 
-def test_a_lock_with_another_folder_is_stale(by_dvc):
+def test_a_lock_with_another_folder_is_stale(by_dvc: Git) -> None:
     """Where the change writes the md5 of a folder that the commit does not have."""
     git, base = by_dvc, side(by_dvc)
     text = (git.root / "dvc.lock").read_text()
@@ -406,7 +408,7 @@ def test_a_lock_with_another_folder_is_stale(by_dvc):
     assert "images is not the folder that dvc.lock has for the stage train" in touch(base, side(git)).reasons
 
 
-def test_a_folder_with_what_git_does_not_have_cannot_be_compared(git):
+def test_a_folder_with_what_git_does_not_have_cannot_be_compared(git: Git) -> None:
     """A link, or a folder that a pointer of DVC names: DVC's digest of the whole is unknown, not wrong."""
     for name in ("plain/a", "linked/a", "tracked/a"):
         write(git.root, name, "a")
@@ -420,7 +422,7 @@ def test_a_folder_with_what_git_does_not_have_cannot_be_compared(git):
     assert contents.folder_md5("nowhere") is None
 
 
-def test_a_stage_that_never_ran_is_touched(git):
+def test_a_stage_that_never_ran_is_touched(git: Git) -> None:
     """The lock file of both commits lacks it."""
     content = yaml.safe_load((git.root / "dvc.lock").read_text())
     del content["stages"]["compress@w8"]
@@ -433,7 +435,7 @@ def test_a_stage_that_never_ran_is_touched(git):
     assert any("dvc.lock is not in" in reason for reason in reasons(git, base))
 
 
-def test_what_another_pipeline_makes_is_followed_to_its_inputs(git):
+def test_what_another_pipeline_makes_is_followed_to_its_inputs(git: Git) -> None:
     """A dependency is the output of another project of the repository: DVC runs that one too."""
     other = {"stages": {"raw": {"cmd": "python make.py", "deps": ["make.py"], "outs": ["out.npz"]}}}
     write(git.root, "other/dvc.yaml", yaml.safe_dump(other))
@@ -447,7 +449,7 @@ def test_what_another_pipeline_makes_is_followed_to_its_inputs(git):
     assert "other/out.npz differs" in reasons(git, base)
 
 
-def test_a_project_below_the_top_has_its_own(tmp_path):
+def test_a_project_below_the_top_has_its_own(tmp_path: Path) -> None:
     """Two folders: one's change is not the other's; what lies at the top concerns both."""
     git = made.make(tmp_path / "repo", folder="models/a")
     base = git.head()
@@ -464,7 +466,7 @@ def test_a_project_below_the_top_has_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "dvc.lock", "waivers", "registry.policy.yaml"])
-def test_links_where_the_gate_reads_are_refused(git, name):
+def test_links_where_the_gate_reads_are_refused(git: Git, name: str) -> None:
     """What a link names can be changed without changing the link."""
     path = git.root / name
     write(git.root, "elsewhere/here", path.read_text() if path.is_file() else "a: 1\n")
@@ -475,7 +477,7 @@ def test_links_where_the_gate_reads_are_refused(git, name):
     assert f"{name}: is a symbolic link" in str(refusal(side(git)))
 
 
-def test_a_frozen_stage_is_refused(git):
+def test_a_frozen_stage_is_refused(git: Git) -> None:
     """DVC would not run it, and its old output would be weighed."""
     assert refusal(side(git)) is None
     stages = {**STAGES, "train": {**STAGES["train"], "frozen": True}}
@@ -484,7 +486,7 @@ def test_a_frozen_stage_is_refused(git):
     assert "stages.train: is frozen" in str(refusal(side(git)))
 
 
-def test_deciding_asks_git_a_bounded_number_of_times(git, monkeypatch):
+def test_deciding_asks_git_a_bounded_number_of_times(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thousand files cost no more processes than ten: the count is what a test can hold on to."""
     for number in range(2000):
         write(git.root, f"many/{number % 40}/{number}.py", f"{number}\n")
@@ -493,7 +495,7 @@ def test_deciding_asks_git_a_bounded_number_of_times(git, monkeypatch):
     commit(git)
     calls, original = [], subprocess.run
 
-    def counted(*arguments, **more):
+    def counted(*arguments: Any, **more: Any) -> subprocess.CompletedProcess[Any]:
         calls.append(arguments)
         return original(*arguments, **more)
 

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from weighbridge.ci.evidence_bundle import EvidenceBundle
 from weighbridge.cli.ci_command import app
 from weighbridge.core.git import Git
+from weighbridge.registry.watch.scraped_traffic import Scraped
+from weighbridge.registry.watch.seen_requests import Source
 from weighbridge.registry.watch.watching import Alarm, Look
 
 PROJECT = Path(__file__).parents[3]
@@ -27,7 +29,7 @@ VERDICT = {
 }  # fmt: skip
 
 
-def ci(*arguments, cwd, expect=0, **environment):
+def ci(*arguments: str, cwd: Path, expect: int = 0, **environment: str) -> str:
     """Run the real command."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "CI"))}
     done = subprocess.run(
@@ -38,7 +40,7 @@ def ci(*arguments, cwd, expect=0, **environment):
     return done.stdout + done.stderr
 
 
-def test_params_names_every_file_that_is_wrong(tmp_path):
+def test_params_names_every_file_that_is_wrong(tmp_path: Path) -> None:
     """For pre-commit: good files are silent, every fault of a bad one is one line, exit code 2."""
     good, bad = PROJECT / "params.yaml", tmp_path / "params.yaml"
     assert ci("params", str(good), cwd=tmp_path) == ""
@@ -50,7 +52,7 @@ def test_params_names_every_file_that_is_wrong(tmp_path):
     assert "gone.yaml" in last
 
 
-def test_summary_says_what_a_weighing_found(tmp_path):
+def test_summary_says_what_a_weighing_found(tmp_path: Path) -> None:
     """Annotations are escaped, the report goes to the summary, the verdict to the outputs."""
     (tmp_path / "verdict.json").write_text(json.dumps(VERDICT))
     (tmp_path / "gate.md").write_text("# fail @everyone\n")
@@ -62,7 +64,7 @@ def test_summary_says_what_a_weighing_found(tmp_path):
 
 
 @pytest.mark.parametrize(("code", "written"), [("2", False), ("3", False), ("2", True)])
-def test_summary_of_a_weighing_that_broke_is_an_error(tmp_path, code, written):
+def test_summary_of_a_weighing_that_broke_is_an_error(tmp_path: Path, code: str, written: bool) -> None:
     """No verdict, or one left by an earlier run: never a pass."""
     if written:
         (tmp_path / "verdict.json").write_text(json.dumps({**VERDICT, "verdict": "pass"}))
@@ -70,14 +72,14 @@ def test_summary_of_a_weighing_that_broke_is_an_error(tmp_path, code, written):
     assert "verdict=error" in (tmp_path / "o").read_text()
 
 
-def test_summary_refuses_a_verdict_that_is_not_the_exit_codes(tmp_path):
+def test_summary_refuses_a_verdict_that_is_not_the_exit_codes(tmp_path: Path) -> None:
     """A file from another run next to this run's exit code."""
     (tmp_path / "verdict.json").write_text(json.dumps(VERDICT))
     assert "exit code was 0" in ci("summary", "--out", ".", "--code", "0", cwd=tmp_path, expect=2)
 
 
 @pytest.fixture
-def git(tmp_path):
+def git(tmp_path: Path) -> Git:
     made = Git(tmp_path / "repo")
     made.root.mkdir()
     made.run("init", "--quiet", "--initial-branch=main")
@@ -89,30 +91,30 @@ def git(tmp_path):
     return made
 
 
-def promote(git, evidence, expect, **environment):
+def promote(git: Git, evidence: Path, expect: int, **environment: str) -> str:
     return ci("promote", "--evidence", str(evidence), cwd=git.root, expect=expect, **environment)
 
 
-def test_nothing_weighed_is_nothing_promoted(git, tmp_path):
+def test_nothing_weighed_is_nothing_promoted(git: Git, tmp_path: Path) -> None:
     """A change of the documentation was merged: no version, no push, no error."""
     EvidenceBundle(git.head(), ()).write(tmp_path / "evidence")
     assert "nothing is promoted" in promote(git, tmp_path / "evidence", 0)
 
 
-def test_evidence_of_another_commit_is_refused(git, tmp_path):
+def test_evidence_of_another_commit_is_refused(git: Git, tmp_path: Path) -> None:
     """What was weighed is what is promoted."""
     EvidenceBundle("f" * 40, (".",)).write(tmp_path / "evidence")
     assert "is for commit ffffffffffff, not for" in promote(git, tmp_path / "evidence", 2)
 
 
-def test_a_dirty_tree_is_refused(git, tmp_path):
+def test_a_dirty_tree_is_refused(git: Git, tmp_path: Path) -> None:
     """A promotion names a commit, so there must be nothing beside it."""
     EvidenceBundle(git.head(), (".",)).write(tmp_path / "evidence")
     (git.root / "b").write_text("1")
     assert "dirty" in promote(git, tmp_path / "evidence", 2)
 
 
-def test_no_evidence_is_one_error(git, tmp_path):
+def test_no_evidence_is_one_error(git: Git, tmp_path: Path) -> None:
     """The folder is empty, or names a project that is not in it."""
     assert "cannot be read" in promote(git, tmp_path / "gone", 2)
     EvidenceBundle(git.head(), (".",)).write(tmp_path / "evidence")
@@ -121,7 +123,7 @@ def test_no_evidence_is_one_error(git, tmp_path):
     assert "outside the repository" in promote(git, tmp_path / "evidence", 2)
 
 
-def test_a_secret_that_is_no_key_is_refused_without_being_shown(git, tmp_path):
+def test_a_secret_that_is_no_key_is_refused_without_being_shown(git: Git, tmp_path: Path) -> None:
     """The error names the variable, not its content."""
     EvidenceBundle(git.head(), ()).write(tmp_path / "evidence")
     said = promote(git, tmp_path / "evidence", 2, WEIGHBRIDGE_SIGNING_KEY_PEM="hunter2")
@@ -129,7 +131,7 @@ def test_a_secret_that_is_no_key_is_refused_without_being_shown(git, tmp_path):
     assert "hunter2" not in said
 
 
-def test_the_hooks_are_what_pre_commit_accepts_and_name_our_commands():
+def test_the_hooks_are_what_pre_commit_accepts_and_name_our_commands() -> None:
     """The manifest and our own configuration validate; every entry of ours is a command that exists."""
     for kind, name in (("manifest", ".pre-commit-hooks.yaml"), ("config", ".pre-commit-config.yaml")):
         subprocess.run([BIN / "pre-commit", f"validate-{kind}", PROJECT / name], check=True)
@@ -141,7 +143,9 @@ def test_the_hooks_are_what_pre_commit_accepts_and_name_our_commands():
 
 
 @pytest.mark.parametrize(("actions", "code"), [((), 0), (("advance", "hold"), 0), (("hold", "abort", "advance"), 1)])
-def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, actions, code):
+def test_canary_judges_every_canary_and_is_loud_about_an_abort(
+    monkeypatch: pytest.MonkeyPatch, actions: tuple[str, ...], code: int
+) -> None:
     """One that holds is no failure of the schedule; one that was aborted is, and the others are judged all the same."""
     from weighbridge.registry.canary.canary_judge import Action
 
@@ -150,7 +154,7 @@ def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, acti
     monkeypatch.setattr("weighbridge.registry.views.overview.models", lambda root: everything)
     asked = []
 
-    def judge(root, model, metrics, *, settings):
+    def judge(root: object, model: str, metrics: str, *, settings: object) -> SimpleNamespace:
         action = Action(actions[len(asked)])
         asked.append((model, metrics))
         return SimpleNamespace(text=lambda: f"{model}: {action}\n", exit_code=action.exit_code)
@@ -171,14 +175,16 @@ def test_canary_judges_every_canary_and_is_loud_about_an_abort(monkeypatch, acti
         ([{"problems": ("partial",)}, {}], 3),
     ],
 )
-def test_watch_looks_at_every_stable_version_and_is_loud_about_what_is_new(monkeypatch, looks, code):
+def test_watch_looks_at_every_stable_version_and_is_loud_about_what_is_new(
+    monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, str | tuple[Alarm | str]]], code: int
+) -> None:
     """An alarm that stands was told before; data that cannot be used is no quiet look."""
     rows = [SimpleNamespace(model=f"m{number}", stable="v2") for number in range(len(looks))]
     everything = [SimpleNamespace(model="new", stable=None), *rows]
     monkeypatch.setattr("weighbridge.registry.views.overview.models", lambda root: everything)
     asked, posted = [], []
 
-    def watch(root, source, *, settings):
+    def watch(root: object, source: Source | Scraped, *, settings: object) -> Look:
         asked.append((source.model, source.address))
         return Look(source.model, "v2", "", **looks[len(asked) - 1])
 

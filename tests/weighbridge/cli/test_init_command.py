@@ -29,7 +29,7 @@ ONNX = InitAnswers("digits", "evaluation:load", ("evaluation.py", "eval.npz"), o
 
 
 @pytest.fixture
-def repository(tmp_path, monkeypatch):
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     root = tmp_path / "repo"
     root.mkdir()
@@ -37,7 +37,7 @@ def repository(tmp_path, monkeypatch):
     return root
 
 
-def model(weights=None):
+def model(weights: str | None = None) -> bytes:
     """An ONNX file that adds a weight, which lies in a file beside it where that is named."""
     tensor = helper.make_tensor("w", TensorProto.FLOAT, [4], b"\0" * 16, raw=True)
     if weights is not None:
@@ -49,7 +49,7 @@ def model(weights=None):
     return helper.make_model(helper.make_graph([node], "g", ports[:1], ports[1:], [tensor])).SerializeToString()
 
 
-def run(root, *options, expect=0, stdin=subprocess.DEVNULL):
+def run(root: Path, *options: str, expect: int = 0, stdin: int = subprocess.DEVNULL) -> str:
     """The real command."""
     binaries = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
@@ -62,7 +62,7 @@ def run(root, *options, expect=0, stdin=subprocess.DEVNULL):
 
 
 @pytest.mark.parametrize("answers", [TORCH, ONNX])
-def test_the_files_are_valid_at_once(answers):
+def test_the_files_are_valid_at_once(answers: InitAnswers) -> None:
     """params.yaml is one that the program accepts, and so does the editor's schema."""
     files = scaffold.project_files(answers, "schema.json")
     content = yaml.safe_load(files["params.yaml"])
@@ -74,14 +74,14 @@ def test_the_files_are_valid_at_once(answers):
     assert "%%" not in "".join(files.values())
 
 
-def test_an_onnx_file_gets_no_recipe_that_needs_a_module():
+def test_an_onnx_file_gets_no_recipe_that_needs_a_module() -> None:
     """Pruning acts on a torch module; there is none."""
     recipes = yaml.safe_load(scaffold.params(ONNX, "s"))["recipes"]
     assert all("quantize" in step for recipe in recipes.values() for step in recipe["steps"])
     assert "pruned-int8" in yaml.safe_load(scaffold.params(TORCH, "s"))["recipes"]
 
 
-def test_every_output_of_a_stage_is_made_and_every_dependency_exists():
+def test_every_output_of_a_stage_is_made_and_every_dependency_exists() -> None:
     """What a stage depends on is a file of the user's, the requirements, or what an earlier stage makes."""
     for answers in (TORCH, ONNX):
         stages = yaml.safe_load(scaffold.pipeline(answers))["stages"]
@@ -95,7 +95,7 @@ def test_every_output_of_a_stage_is_made_and_every_dependency_exists():
             assert any(path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/") for out in made), path
 
 
-def test_odd_paths_are_quoted():
+def test_odd_paths_are_quoted() -> None:
     """A file with a colon or a space is still one file."""
     answers = InitAnswers("m", "a:b", ("my data: v2.npz",), "c:d", ("nets/it's.py",))
     stages = yaml.safe_load(scaffold.pipeline(answers))["stages"]
@@ -103,13 +103,13 @@ def test_odd_paths_are_quoted():
     assert "nets/it's.py" in stages["train"]["deps"]
 
 
-def test_workflows_refuse_values_that_would_change_their_meaning():
+def test_workflows_refuse_values_that_would_change_their_meaning() -> None:
     """A branch is a name, not a piece of YAML."""
     with pytest.raises(InputError):
         scaffold.workflows(Pipeline(branch="main]\npermissions: write-all"))
 
 
-def test_a_first_init_writes_everything_and_a_second_nothing(repository):
+def test_a_first_init_writes_everything_and_a_second_nothing(repository: Path) -> None:
     """The result is as good as finished, and running it again is no change."""
     (repository / "nets").mkdir()
     for name in ("data", "model"):
@@ -125,7 +125,7 @@ def test_a_first_init_writes_everything_and_a_second_nothing(repository):
     assert setup.plan(repository, TORCH, Pipeline(), "../remote").changes == ()
 
 
-def test_a_task_gives_its_own_budgets_and_every_stage_follows_it():
+def test_a_task_gives_its_own_budgets_and_every_stage_follows_it() -> None:
     """The params are valid, with the task's limits; a stage that reads the task has it among its parameters."""
     answers = replace(TORCH, task="embedding")
     content = yaml.safe_load(scaffold.params(answers, "schema.json"))
@@ -139,7 +139,7 @@ def test_a_task_gives_its_own_budgets_and_every_stage_follows_it():
     assert "task" not in scaffold.pipeline(TORCH)
 
 
-def test_what_is_there_is_changed_by_addition_and_shown_first(repository):
+def test_what_is_there_is_changed_by_addition_and_shown_first(repository: Path) -> None:
     """.gitignore keeps its lines; a changed workflow shows both sides."""
     (repository / ".gitignore").write_text("*.log")
     (repository / ".github/workflows").mkdir(parents=True)
@@ -154,7 +154,7 @@ def test_what_is_there_is_changed_by_addition_and_shown_first(repository):
     assert "+name: gate" in diff
 
 
-def test_a_file_that_changes_meanwhile_is_not_overwritten(repository):
+def test_a_file_that_changes_meanwhile_is_not_overwritten(repository: Path) -> None:
     """Between the diff and the answer somebody else saved the file."""
     plan = setup.plan(repository, TORCH, None)
     (repository / "params.yaml").write_text("mine\n")
@@ -163,7 +163,7 @@ def test_a_file_that_changes_meanwhile_is_not_overwritten(repository):
     assert (repository / "params.yaml").read_text() == "mine\n"
 
 
-def test_stages_are_added_to_a_pipeline_that_is_there(repository):
+def test_stages_are_added_to_a_pipeline_that_is_there(repository: Path) -> None:
     """The other stages stay, comments included."""
     (repository / "dvc.yaml").write_text("# ours\nstages:\n  # keep me\n  clean:\n    cmd: python clean.py # fast\n")
     plan = setup.plan(repository, TORCH, None)
@@ -184,7 +184,7 @@ def test_stages_are_added_to_a_pipeline_that_is_there(repository):
         ("params.yaml", "recipes: {a: {}}\n", "folder of its own"),
     ],
 )
-def test_what_cannot_carry_a_pipeline_is_refused_whole(repository, name, text, words):
+def test_what_cannot_carry_a_pipeline_is_refused_whole(repository: Path, name: str, text: str, words: str) -> None:
     """One error that says what to do, and not one file written."""
     (repository / name).write_text(text)
     with pytest.raises(InputError, match=words):
@@ -192,7 +192,7 @@ def test_what_cannot_carry_a_pipeline_is_refused_whole(repository, name, text, w
     assert sorted(path.name for path in repository.iterdir()) == sorted([".git", name])
 
 
-def test_a_second_model_has_its_own_folder_and_the_same_registry(repository):
+def test_a_second_model_has_its_own_folder_and_the_same_registry(repository: Path) -> None:
     """One registry, one set of workflows; the workflows keep the measurements of both."""
     setup.apply(setup.plan(repository, TORCH, Pipeline()))
     subprocess.run(["git", "add", "--all"], cwd=repository, check=True)
@@ -206,14 +206,14 @@ def test_a_second_model_has_its_own_folder_and_the_same_registry(repository):
     assert "$schema=../../.vscode/weighbridge-params.schema.json" in params
 
 
-def test_outside_of_git_nothing_is_written(tmp_path):
+def test_outside_of_git_nothing_is_written(tmp_path: Path) -> None:
     """The registry is Git: without it there is nothing to put a gate into."""
     assert "not a git repository" in run(tmp_path, "--name", "m", "--model", "a:b", "--data", "c:d",
                                          "--data-file", ".", expect=2)  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_takes_all_from_options(repository):
+def test_the_command_takes_all_from_options(repository: Path) -> None:
     """No question where there is nobody to ask; what is missing is named."""
     (repository / "evaluation.py").write_text("load = None\n")
     (repository / "model.onnx").write_bytes(model())
@@ -235,7 +235,7 @@ def test_the_command_takes_all_from_options(repository):
     assert (repository / "requirements-weighbridge.txt").read_text() == scaffold_source.requirements()
 
 
-def test_weights_beside_an_onnx_file_are_dependencies(repository):
+def test_weights_beside_an_onnx_file_are_dependencies(repository: Path) -> None:
     """Of the stages that read the model: DVC sees that they are others. Without them there is no model."""
     (repository / "evaluation.py").write_text("load = None\n")
     (repository / "model.onnx").write_bytes(model(weights="model.bin"))
@@ -248,7 +248,7 @@ def test_weights_beside_an_onnx_file_are_dependencies(repository):
     assert following == {"baseline", "compress"}
 
 
-def test_a_file_that_is_no_model_is_refused(repository):
+def test_a_file_that_is_no_model_is_refused(repository: Path) -> None:
     """Before anything is written."""
     (repository / "evaluation.py").write_text("load = None\n")
     (repository / "model.onnx").write_bytes(b"x")
@@ -270,7 +270,7 @@ def test_a_file_that_is_no_model_is_refused(repository):
         (("--name", "m", "--model", "a:b", "--data", "c:d", "--select", "cheapest"), "cheapest"),
     ],
 )
-def test_wrong_answers_are_one_line(repository, options, words):
+def test_wrong_answers_are_one_line(repository: Path, options: tuple[str, ...], words: str) -> None:
     """Exit code 2, one line, nothing written."""
     (repository / "model.onnx").write_bytes(model())
     (repository / "nets.py").write_text("def other(): pass\n")
@@ -281,7 +281,7 @@ def test_wrong_answers_are_one_line(repository, options, words):
     assert not (repository / "params.yaml").exists()
 
 
-def test_a_person_is_asked_for_what_no_option_says(repository):
+def test_a_person_is_asked_for_what_no_option_says(repository: Path) -> None:
     """At a terminal: name, model, data; then the diff of what is there already, and nothing changes on a no."""
     (repository / "nets").mkdir()
     for name in ("data", "model"):
@@ -301,13 +301,13 @@ def test_a_person_is_asked_for_what_no_option_says(repository):
     assert (repository / ".gitignore").read_text().startswith("*.log\n.weighbridge/\n")
 
 
-def test_git_keeps_the_bytes_that_digests_are_taken_of(repository):
+def test_git_keeps_the_bytes_that_digests_are_taken_of(repository: Path) -> None:
     """`core.autocrlf` changes neither the registry nor what DVC hashes; a second model adds its own lines."""
     (repository / ".gitattributes").write_text("*.png binary\n")
     setup.apply(setup.plan(repository, TORCH, Pipeline()))
     setup.apply(setup.plan(repository / "models/second", ONNX, Pipeline()))
 
-    def attribute(name, path):
+    def attribute(name: str, path: str) -> str:
         done = subprocess.run(
             ["git", "check-attr", name, path], cwd=repository, capture_output=True, text=True, check=True
         )
@@ -320,7 +320,7 @@ def test_git_keeps_the_bytes_that_digests_are_taken_of(repository):
     assert (repository / ".gitattributes").read_text().startswith("*.png binary\n")
 
 
-def test_what_init_writes_never_installs_from_an_index(repository):
+def test_what_init_writes_never_installs_from_an_index(repository: Path) -> None:
     """A git reference, or the URL that was given; a bare version is refused."""
     (repository / "evaluation.py").write_text("load = None\n")
     (repository / "model.onnx").write_bytes(model())
@@ -342,7 +342,7 @@ def test_what_init_writes_never_installs_from_an_index(repository):
         assert all(f" @ {source or scaffold_source.SOURCE}" in line for line in installs)
 
 
-def test_upgrade_shows_and_writes_what_an_earlier_init_left(repository):
+def test_upgrade_shows_and_writes_what_an_earlier_init_left(repository: Path) -> None:
     """Installs from an index become installs from a git reference; a second run has nothing to do."""
     requirements = repository / "requirements-weighbridge.txt"
     requirements.write_text("# pinned\nweighbridge[compress,pipeline]==0.1.0\n")
@@ -359,7 +359,7 @@ def test_upgrade_shows_and_writes_what_an_earlier_init_left(repository):
     assert "nothing to upgrade" in run(repository, "--upgrade")
 
 
-def test_a_project_of_version_0_1_is_brought_to_today(repository):
+def test_a_project_of_version_0_1_is_brought_to_today(repository: Path) -> None:
     """All that its `init` wrote: what would be refused is named before, and DVC reads the stages after."""
     earlier = Path(__file__).parents[2] / "fixtures" / "init-0.1.0"
     shutil.copytree(earlier / "github", repository / ".github")
@@ -383,7 +383,7 @@ def test_a_project_of_version_0_1_is_brought_to_today(repository):
     assert {"prepare", "train", "compress@fp16", "weigh@fp16", "judge"} <= set(listed.stdout.split())
 
 
-def two_models(repository):
+def two_models(repository: Path) -> tuple[str, str, str, str]:
     """Sources of two models in folders of their own."""
     for name in ("a", "b"):
         folder = repository / "models" / name
@@ -393,7 +393,7 @@ def two_models(repository):
     return ("--onnx", "model.onnx", "--data", "evaluation:load")
 
 
-def test_a_second_model_keeps_what_the_first_was_told(repository):
+def test_a_second_model_keeps_what_the_first_was_told(repository: Path) -> None:
     """Branch, runner, device class, selection and where Weighbridge comes from are said once for a repository."""
     options = two_models(repository)
     told = ("--branch", "trunk", "--runner", "big-box", "--device-class", "rack", "--select", "fastest",
@@ -414,7 +414,7 @@ def test_a_second_model_keeps_what_the_first_was_told(repository):
     assert "weighbridge[compress,pipeline] @ git+https://git.example/weighbridge@v1" in requirements
 
 
-def test_what_the_workflow_installs_is_there_and_every_stage_depends_on_it(repository):
+def test_what_the_workflow_installs_is_there_and_every_stage_depends_on_it(repository: Path) -> None:
     """One file at the top for all models; a model's stages name it from where they are."""
     options = two_models(repository)
     for name in ("a", "b"):
@@ -427,7 +427,7 @@ def test_what_the_workflow_installs_is_there_and_every_stage_depends_on_it(repos
     assert (repository / "requirements-weighbridge.txt").is_file()
 
 
-def test_the_same_init_again_changes_nothing_and_asks_nothing(repository):
+def test_the_same_init_again_changes_nothing_and_asks_nothing(repository: Path) -> None:
     """Params that were edited since, requirements with more lines: all of it stays, without an option or a question."""
     options = two_models(repository)
     run(repository, "models/a", "--name", "a", *options)
@@ -444,7 +444,7 @@ def test_the_same_init_again_changes_nothing_and_asks_nothing(repository):
     assert "edit it there" in said
 
 
-def test_what_commands_write_is_ignored_by_git_from_the_start(repository):
+def test_what_commands_write_is_ignored_by_git_from_the_start(repository: Path) -> None:
     """`.weighbridge/` at the top and in the project, and the folders that `registry pull` makes."""
     options = two_models(repository)
     run(repository, "models/a", "--name", "a", *options)
@@ -453,7 +453,7 @@ def test_what_commands_write_is_ignored_by_git_from_the_start(repository):
         assert done.returncode == 0, name
 
 
-def test_every_package_is_locked_to_its_version(repository):
+def test_every_package_is_locked_to_its_version(repository: Path) -> None:
     """Direct and indirect ones, also for a repository whose requirements an earlier `init` wrote."""
     options = two_models(repository)
     run(repository, "models/a", "--name", "a", *options)
@@ -471,7 +471,7 @@ def test_every_package_is_locked_to_its_version(repository):
     assert with_source(brought, "git+https://git.example/w@v2", "ours") == brought
 
 
-def test_an_evaluation_set_gets_a_factory_and_a_checkpoint_is_the_baseline(repository):
+def test_an_evaluation_set_gets_a_factory_and_a_checkpoint_is_the_baseline(repository: Path) -> None:
     """No code to write: `--data FILE.npz`; with `--weights` nothing is trained."""
     (repository / "nets.py").write_text("def Net(): ...\n")
     (repository / "trained.pt").write_bytes(b"x")
@@ -488,7 +488,7 @@ def test_an_evaluation_set_gets_a_factory_and_a_checkpoint_is_the_baseline(repos
     assert (repository / "npz_examples.py").read_text().startswith("# mine")
 
 
-def test_what_is_new_is_staged_and_the_plots_have_their_templates(repository):
+def test_what_is_new_is_staged_and_the_plots_have_their_templates(repository: Path) -> None:
     """`git commit -a` takes the project, and later what `dvc repro` writes; `dvc plots` finds every template."""
     options = two_models(repository)
     run(repository, "models/a", "--name", "a", *options)
@@ -502,7 +502,7 @@ def test_what_is_new_is_staged_and_the_plots_have_their_templates(repository):
         json.loads((repository / f".dvc/plots/{options['template']}.json").read_text())
 
 
-def test_what_the_users_patterns_ignore_is_written_and_said(repository):
+def test_what_the_users_patterns_ignore_is_written_and_said(repository: Path) -> None:
     """`.vscode/` is ignored in many repositories; everything else is staged all the same."""
     options = two_models(repository)
     (repository / ".gitignore").write_text(".vscode/\n")

@@ -1,6 +1,9 @@
 """`weighbridge stage`: what one recipe cannot do is recorded under DVC, and an error by hand."""
 
 import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,12 +16,14 @@ from weighbridge.gate.stages import pipeline
 
 @pytest.mark.parametrize("under_dvc", [True, False])
 @pytest.mark.parametrize(("command", "room"), [("compress", stages), ("weigh", pipeline)])
-def test_a_stage_goes_on_behind_a_refusal_under_dvc_alone(monkeypatch, tmp_path, under_dvc, command, room):
+def test_a_stage_goes_on_behind_a_refusal_under_dvc_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, under_dvc: bool, command: str, room: ModuleType
+) -> None:
     """And says on standard error that the gate will fail."""
     refusal = Refusal(recipe="bad", stage=command, what="prunes nothing", where="params.yaml: recipes.bad")
     asked = []
 
-    def body(*_, keep_going, **_more):
+    def body(*_: object, keep_going: Any, **_more: object) -> Any:
         asked.append(keep_going)
         return {"compress": refusal, "weigh": [refusal]}[command]
 
@@ -30,7 +35,7 @@ def test_a_stage_goes_on_behind_a_refusal_under_dvc_alone(monkeypatch, tmp_path,
     assert "the gate will fail: params.yaml: recipes.bad: prunes nothing" in result.stderr
 
 
-def test_dvc_tells_a_stage_that_it_runs_it(tmp_path):
+def test_dvc_tells_a_stage_that_it_runs_it(tmp_path: Path) -> None:
     """By `DVC_STAGE`, on which the exit code of a refused recipe rests."""
     (tmp_path / "dvc.yaml").write_text("stages:\n  one:\n    cmd: echo $DVC_STAGE > out\n    outs: [out]\n")
     for command in (["dvc", "init", "-q", "--no-scm"], ["dvc", "repro", "-q"]):

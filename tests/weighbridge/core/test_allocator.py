@@ -19,7 +19,7 @@ print((resident() - before) / size)
 """
 
 
-def test_memory_falls_when_blocks_are_freed():
+def test_memory_falls_when_blocks_are_freed() -> None:
     """Seven of eight blocks are gone, although the last one, above them, is still in use."""
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 2

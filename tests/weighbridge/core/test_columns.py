@@ -14,7 +14,7 @@ ROWS: list[dict[str, str | None]] = [
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200, None])
-def test_a_table_fits_and_has_every_word(width):
+def test_a_table_fits_and_has_every_word(width: int | None) -> None:
     """Narrow ones wrap, very narrow ones stack; nothing is cut off."""
     text = columns(ROWS, width)
     assert width is None or max(map(len, text.splitlines())) <= width
@@ -25,7 +25,7 @@ def test_a_table_fits_and_has_every_word(width):
             assert cell is None or all(word.replace("-", "")[:6] in letters for word in cell.split())
 
 
-def test_a_table_that_fits_is_left_alone():
+def test_a_table_that_fits_is_left_alone() -> None:
     """One line a row, the verdict in the second column."""
     lines = columns(ROWS, 200).splitlines()
     assert len(lines) == 4
@@ -34,7 +34,7 @@ def test_a_table_that_fits_is_left_alone():
 
 
 @given(st.lists(st.text("ab .-", max_size=40), min_size=3, max_size=3), st.integers(12, 90))
-def test_no_line_is_wider_than_it_may_be(cells, width):
+def test_no_line_is_wider_than_it_may_be(cells: list[str], width: int) -> None:
     """For any text."""
     text = columns([dict(zip("xyz", cells, strict=True))], width)
     assert max(map(len, text.splitlines() or [""])) <= width

@@ -1,5 +1,7 @@
 """The one cutter of reports, on reports that the gate's renderer printed."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,24 +16,24 @@ from weighbridge.gate.report.subject import Report
 from weighbridge.gate.report.to_markdown import render as render_markdown
 
 
-def keys(fitted, number=0):
+def keys(fitted: cutting.Fitted, number: int = 0) -> list[Any]:
     """Of the sections that are shown of one project."""
     return [section.key for section in fitted.projects[number].sections]
 
 
-def units(text):
+def units(text: str) -> int:
     """As GitHub counts: UTF-16 units."""
     return len(text.encode("utf-16-le")) // 2
 
 
-def test_every_section_that_the_gate_prints_has_a_place_in_the_order():
+def test_every_section_that_the_gate_prints_has_a_place_in_the_order() -> None:
     """A new section must be put into the order, or it would be the first to go."""
     # Of other runs: one's own metrics, a change, a language model's texts.
     elsewhere = {"failure", "targets", "portability", "scores", "next", "all", "ready", "texts"}
     assert {section.key for section in printed(4).sections} | elsewhere == set(cutting.CUT_ORDER)
 
 
-def test_sections_go_one_by_one_samples_first_and_verdicts_last():
+def test_sections_go_one_by_one_samples_first_and_verdicts_last() -> None:
     """The declared order, literally; each is left out only when all before it are not enough."""
     whole = printed(40)
     present = [section.key for section in whole.sections]
@@ -61,7 +63,7 @@ def test_sections_go_one_by_one_samples_first_and_verdicts_last():
 
 
 @pytest.mark.parametrize("over", [1, 100, 300])
-def test_no_more_goes_than_must(over):
+def test_no_more_goes_than_must(over: int) -> None:
     """A report that is a little too long loses samples, and not its tables."""
     whole = printed(12)
     longest = len(fit([whole], Room(10**9)).text(Room(10**9))) - over
@@ -71,7 +73,7 @@ def test_no_more_goes_than_must(over):
     assert len(found.text(Room(longest))) > longest - 200
 
 
-def test_headline_and_lead_stay_when_nothing_else_fits():
+def test_headline_and_lead_stay_when_nothing_else_fits() -> None:
     """The verdict in words is never cut, and what was left out is named."""
     whole = printed(300)
     text = fit([whole], Room(1200)).text(Room(1200))
@@ -81,7 +83,7 @@ def test_headline_and_lead_stay_when_nothing_else_fits():
     assert "The full report is `gate.html`." in text
 
 
-def test_a_table_of_hundreds_of_rows_is_shortened_not_dropped():
+def test_a_table_of_hundreds_of_rows_is_shortened_not_dropped() -> None:
     """The last section that has to go keeps the rows that fit."""
     text = render_markdown(document(Report(Verdict.FAIL, [], model="net", notes=[f"note {i}" for i in range(9000)])))
     assert 59_000 < len(text) <= 60_000
@@ -89,7 +91,7 @@ def test_a_table_of_hundreds_of_rows_is_shortened_not_dropped():
     assert "shortened here, because this text would be too long: how to read this, notes." in text
 
 
-def test_the_verdicts_of_all_projects_come_first_and_are_never_cut():
+def test_the_verdicts_of_all_projects_come_first_and_are_never_cut() -> None:
     """Two projects, each too long for a comment alone: both headlines stand before the first table."""
     two = [printed(200, project="a", model="first"), printed(200, project="b", model="second", ratio=0.85)]
     for longest in (60_000, 20_000, 3_000):
@@ -100,7 +102,7 @@ def test_the_verdicts_of_all_projects_come_first_and_are_never_cut():
         assert "| recipe | verdict |" not in text[:passed]
 
 
-def test_sections_of_several_projects_stand_under_their_projects_name():
+def test_sections_of_several_projects_stand_under_their_projects_name() -> None:
     """A reader knows whose table it is; a project without sections needs no title."""
     quiet = ProjectReport(project="c", headline="# c: nothing to weigh")
     text = cutting.render([printed(1, project="a/b"), quiet, printed(1, project="d")], Room(10**9))
@@ -109,7 +111,7 @@ def test_sections_of_several_projects_stand_under_their_projects_name():
     assert text.index("# c: nothing to weigh") < text.index(titles[0])
 
 
-def test_more_projects_than_fit_are_counted():
+def test_more_projects_than_fit_are_counted() -> None:
     """Headlines alone, as many as there is room for."""
     many = [ProjectReport(project=f"p{i}", headline=f"## ❌ Fail: {i}", lead="x" * 50) for i in range(300)]
     text = cutting.render(many, Room(2000))
@@ -139,7 +141,7 @@ def test_more_projects_than_fit_are_counted():
     ),
     st.integers(300, 900),
 )
-def test_cutting_keeps_within_the_room(projects, longest):
+def test_cutting_keeps_within_the_room(projects: list[Any], longest: int) -> None:
     """Whatever the report, the result fits, in GitHub's stricter count."""
     room = Room(longest, units)
     assert units(cutting.render(projects, room)) <= longest
@@ -154,7 +156,7 @@ def test_cutting_keeps_within_the_room(projects, longest):
         ("<details>\n```sh\n" + "line\n" * 500 + "```\n</details>", "line\n```\n\n</details>"),
     ],
 )
-def test_a_cut_inside_a_block_closes_it(text, closed):
+def test_a_cut_inside_a_block_closes_it(text: str, closed: str) -> None:
     """What follows a section that was shortened is not swallowed by its code block or its folding."""
     short = first_lines(text, 400)
     assert short.endswith(closed)

@@ -1,6 +1,9 @@
 """Documents: strict with people, tolerant with programs, one clear line for each mistake."""
 
 import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,7 +35,7 @@ PARAMS = {
 }
 
 
-def edited(path, value):
+def edited(path: list[Any], value: str | float | dict[str, Any]) -> dict[str, Any]:
     """PARAMS with one value set; the path's last key may be new."""
     content = copy.deepcopy(PARAMS)
     place = content
@@ -43,7 +46,7 @@ def edited(path, value):
     return content
 
 
-def test_a_whole_params_file_is_read(tmp_path):
+def test_a_whole_params_file_is_read(tmp_path: Path) -> None:
     """Defaults fill what was left out, and units are numbers afterwards."""
     path = tmp_path / "params.yaml"
     path.write_text("x-presets: {a: &a 1}\n" + dump_yaml(PARAMS))
@@ -91,7 +94,9 @@ def test_a_whole_params_file_is_read(tmp_path):
         (["schema_version"], 9, "p.yaml: has schema_version 9; this program reads up to 1"),
     ],
 )
-def test_each_mistake_is_one_line_with_file_key_and_advice(path, value, line):
+def test_each_mistake_is_one_line_with_file_key_and_advice(
+    path: list[Any], value: str | float | dict[str, Any], line: str
+) -> None:
     """A person who reads the line knows what to change and where."""
     with pytest.raises(InputError) as caught:
         parse(Params, edited(path, value), "p.yaml")
@@ -103,20 +108,20 @@ def test_each_mistake_is_one_line_with_file_key_and_advice(path, value, line):
 @pytest.mark.parametrize(
     "name", ["team/net", "nét", "net:1", "..", "net@2", "net name", "網", "-net", "net.v2", "", "n" * 65]
 )
-def test_a_model_s_name_is_one_folder_and_one_word_everywhere(name):
+def test_a_model_s_name_is_one_folder_and_one_word_everywhere(name: str) -> None:
     """It stands in paths, in references and in labels: what one of them cannot hold is refused where it is written."""
     with pytest.raises(InputError, match=r"p\.yaml: model\.name: "):
         parse(Params, edited(["model", "name"], name), "p.yaml")
 
 
 @pytest.mark.parametrize("content", [None, [], "text", {}])
-def test_an_empty_file_is_no_document(content):
+def test_an_empty_file_is_no_document(content: str | None) -> None:
     """Nothing where a mapping should be is an error."""
     with pytest.raises(InputError, match=r"p\.yaml"):
         parse(Params, content, "p.yaml")
 
 
-def test_what_a_newer_program_recorded_survives_an_older_one():
+def test_what_a_newer_program_recorded_survives_an_older_one() -> None:
     """A recorded document keeps the keys that it does not know."""
     digest = "sha256:" + "0" * 64
     content = {
@@ -128,7 +133,7 @@ def test_what_a_newer_program_recorded_survives_an_older_one():
     assert written["candidate"]["new"] == 1
 
 
-def test_a_document_is_read_back_as_written(tmp_path):
+def test_a_document_is_read_back_as_written(tmp_path: Path) -> None:
     """Writing and reading a recorded document is the identity, and so is its digest."""
     digest = "sha256:" + "1" * 64
     verdict = RecipeVerdict.model_validate(
@@ -155,26 +160,26 @@ def test_a_document_is_read_back_as_written(tmp_path):
         ("3µs", "seconds", 3e-6), ("6h", "seconds", 21_600), ("2M", "count", 2e6), ("1e-3", "score", 1e-3),
     ],
 )  # fmt: skip
-def test_quantities_are_read_in_either_form(text, unit, value):
+def test_quantities_are_read_in_either_form(text: str | int, unit: str, value: float) -> None:
     """With a unit or as a plain number in base units."""
     assert parse_quantity(text, unit) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("text", ["", "kB", "1 apple", "--1B", "1e999B", "nan", float("inf"), True, "1s 2s"])
-def test_quantities_that_are_none_are_refused(text):
+def test_quantities_that_are_none_are_refused(text: str | float | bool) -> None:
     """NaN, infinity, truth values and unknown units never become a limit."""
     with pytest.raises(ValueError, match=r"expected|unit"):
         parse_quantity(text, "bytes")
 
 
 @given(st.floats(0, 1e15), st.sampled_from(["B", "kB", "MB", "GiB"]))
-def test_a_unit_only_scales(number, unit):
+def test_a_unit_only_scales(number: float, unit: Any) -> None:
     """A quantity with a unit is the number times the unit's scale."""
     scale = {"B": 1, "kB": 1e3, "MB": 1e6, "GiB": 2**30}[unit]
     assert parse_quantity(f"{number!r}{unit}", "bytes") == pytest.approx(number * scale)
 
 
-def test_the_worst_verdict_decides_and_nothing_is_an_error():
+def test_the_worst_verdict_decides_and_nothing_is_an_error() -> None:
     """A failure outranks what could not be judged; an empty list never passes."""
     good, bad, open_, broken = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR
     assert worst([good, open_, bad, broken]) is bad
@@ -185,7 +190,7 @@ def test_the_worst_verdict_decides_and_nothing_is_an_error():
     assert [verdict.exit_code for verdict in (good, bad, open_, broken)] == [0, 1, 3, 3]
 
 
-def test_budget_files_need_no_params_file(tmp_path):
+def test_budget_files_need_no_params_file(tmp_path: Path) -> None:
     """A list under `budgets:`, or a bare list, is enough for the stand-alone gate."""
     for text in ("budgets:\n- {metric: params, max: 10k}\n", "- {metric: params, max: 10k}\n"):
         (tmp_path / "b.yaml").write_text(text)
@@ -194,13 +199,15 @@ def test_budget_files_need_no_params_file(tmp_path):
         parse(BudgetFile, {"budgets": [{"metrik": "params", "max": 1}]}, "b.yaml")
 
 
-def with_targets(target, targets=("onnxruntime", "litert"), **devices):
+def with_targets(
+    target: str | list[str], targets: Sequence[str] = ("onnxruntime", "litert"), **devices: dict[str, Any]
+) -> dict[str, Any]:
     """PARAMS with a recipe's target, the declared targets and devices."""
     content = edited(["recipes", "int8", "target"], target)
     return {**content, "targets": list(targets), **({"devices": devices} if devices else {})}
 
 
-def test_one_target_here_needs_no_name_but_the_recipe_s():
+def test_one_target_here_needs_no_name_but_the_recipe_s() -> None:
     """What people had before there were targets and devices stays as it was."""
     (candidate,) = parse(Params, PARAMS, "p.yaml").candidates()
     assert (candidate.name, candidate.target, candidate.device) == ("int8", "onnxruntime", "local")
@@ -208,7 +215,7 @@ def test_one_target_here_needs_no_name_but_the_recipe_s():
     assert candidate.measurement == "measurements/int8/onnxruntime@local.json"
 
 
-def test_targets_and_devices_make_candidates():
+def test_targets_and_devices_make_candidates() -> None:
     """Each target on each device that takes it; names tell them apart."""
     pi = {"address": "ssh://pi@board.local:2222", "targets": ["litert"]}
     params = parse(Params, with_targets(["onnxruntime", "litert"], local={}, pi=pi), "p.yaml")
@@ -244,14 +251,14 @@ def test_targets_and_devices_make_candidates():
         ({**with_targets("litert"), "model": {"name": "n", "onnx": "m.onnx"}}, "has onnxruntime as its only target"),
     ],
 )
-def test_targets_and_devices_that_make_no_sense_are_refused(content, line):
+def test_targets_and_devices_that_make_no_sense_are_refused(content: dict[str, Any], line: str) -> None:
     """One line each, before anything is built or contacted."""
     with pytest.raises(InputError) as caught:
         parse(Params, content, "p.yaml")
     assert line in str(caught.value)
 
 
-def test_off_and_no_are_names():
+def test_off_and_no_are_names() -> None:
     """They are words to people, and to YAML 1.2; only `true` and `false` are truth values."""
     content = with_targets("litert")
     content["devices"] = parse_yaml("local: {}\noff: {address: ssh://pi}", "p.yaml")
@@ -259,7 +266,7 @@ def test_off_and_no_are_names():
 
 
 @pytest.mark.parametrize(("key", "found"), [("true", "True"), ("7", "7")])
-def test_a_name_that_yaml_takes_for_something_else_is_named(key, found):
+def test_a_name_that_yaml_takes_for_something_else_is_named(key: str, found: str) -> None:
     """A name is text, and YAML reads some bare words as other things."""
     content = with_targets("litert")
     content["devices"] = parse_yaml(f"local: {{}}\n{key}: {{address: ssh://pi}}", "p.yaml")
@@ -267,7 +274,7 @@ def test_a_name_that_yaml_takes_for_something_else_is_named(key, found):
         parse(Params, content, "p.yaml")
 
 
-def test_a_budget_names_a_device_by_class_or_by_name():
+def test_a_budget_names_a_device_by_class_or_by_name() -> None:
     """And one that names neither applies everywhere."""
     found = device(device_class="pi5", name="pi")
     budgets = [Budget(metric="latency.p50", max="1ms", device=name) for name in (None, "pi", "pi5", "local")]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ STAGES = {
 }
 
 
-def test_a_stage_says_what_it_read_and_what_it_made():
+def test_a_stage_says_what_it_read_and_what_it_made() -> None:
     """Dependencies and outputs are told apart; what a stage does not name has no digest."""
     lock = Lock.of({"schema": "2.0", "stages": STAGES})
     assert lock.md5("weigh@int8", "deps", "artifacts/int8") == "aa.dir"
@@ -27,7 +28,7 @@ def test_a_stage_says_what_it_read_and_what_it_made():
 
 
 @pytest.mark.parametrize("content", [None, [], {}, {"stages": ["train"]}, {"stages": {"train": "nothing"}}])
-def test_a_lock_without_stages_is_refused(content):
+def test_a_lock_without_stages_is_refused(content: dict[str, list[str] | dict[str, str]] | None) -> None:
     """The file is named, and what to do."""
     with pytest.raises(InputError, match="contains no stages") as caught:
         Lock.of(content)
@@ -36,20 +37,20 @@ def test_a_lock_without_stages_is_refused(content):
 
 
 @pytest.mark.parametrize("outs", ["model.pt", {"path": "model.pt"}, ["model.pt"]])
-def test_a_list_that_dvc_would_not_write_is_refused(outs):
+def test_a_list_that_dvc_would_not_write_is_refused(outs: str | dict[str, str] | list[str]) -> None:
     """Never read as a stage without outputs."""
     with pytest.raises(InputError, match=r"expected a list of files under stages\.train\.outs"):
         Lock.of({"stages": {"train": {"outs": outs}}}).outs()
 
 
-def test_every_digest_of_any_version_of_the_file_is_found():
+def test_every_digest_of_any_version_of_the_file_is_found() -> None:
     """Garbage collection keeps what it finds: stages at the top (DVC 1) and directories in lists count too."""
     assert sorted(md5s({"stages": STAGES})) == ["aa.dir", "bb.dir", "cc"]
     assert list(md5s({"train": STAGES["train"]})) == ["cc"]
     assert list(md5s(None)) == []
 
 
-def test_digests_are_those_of_dvc(tmp_path):
+def test_digests_are_those_of_dvc(tmp_path: Path) -> None:
     """A file's is md5 over its bytes, a folder's md5 over the sorted list of its files."""
     (tmp_path / "b").write_bytes(b"bytes")
     (tmp_path / "a").mkdir()

@@ -1,6 +1,7 @@
 """The wrapper around git, on real repositories."""
 
 from hashlib import sha1
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from weighbridge.core.git import Git
 
 
 @pytest.fixture
-def repository(tmp_path):
+def repository(tmp_path: Path) -> Git:
     git = Git(tmp_path)
     git.run("init", "--quiet", "--initial-branch=main")
     git.run("config", "user.name", "test")
@@ -20,7 +21,7 @@ def repository(tmp_path):
     return git
 
 
-def test_dirty_lists_changed_and_untracked_files(repository):
+def test_dirty_lists_changed_and_untracked_files(repository: Git) -> None:
     """A clean tree has none; an edit and a new file are both seen, and a path narrows the question."""
     assert repository.dirty() == []
     (repository.root / "a.txt").write_text("two\n")
@@ -30,7 +31,7 @@ def test_dirty_lists_changed_and_untracked_files(repository):
     assert repository.dirty("b") == ["b/c.txt"]
 
 
-def test_show_reads_a_revision_and_tells_absence(repository):
+def test_show_reads_a_revision_and_tells_absence(repository: Git) -> None:
     """A file as it stood is its text; one that was not there is None."""
     (repository.root / "a.txt").write_text("two\n")
     assert repository.show("HEAD", "a.txt") == "one\n"
@@ -38,7 +39,7 @@ def test_show_reads_a_revision_and_tells_absence(repository):
     assert len(repository.head()) == 40
 
 
-def test_refusals_are_one_clear_error(tmp_path):
+def test_refusals_are_one_clear_error(tmp_path: Path) -> None:
     """No repository, no commit and no folder are each a StateError."""
     with pytest.raises(StateError, match="not a git repository"):
         Git.discover(tmp_path)
@@ -49,7 +50,7 @@ def test_refusals_are_one_clear_error(tmp_path):
         Git(tmp_path / "gone").run("status")
 
 
-def test_many_objects_cost_one_process(repository, tmp_path):
+def test_many_objects_cost_one_process(repository: Git, tmp_path: Path) -> None:
     """Files become objects and objects bytes, whatever they hold; what is no file there is an error."""
     contents = [b"", b"one\n", b"no end", b"\0\n\r\n" * 100]
     files = [tmp_path / f"file {number}" for number in range(len(contents))]
@@ -64,7 +65,7 @@ def test_many_objects_cost_one_process(repository, tmp_path):
             repository.objects([blobs[0], name])
 
 
-def test_present_names_exact_paths_only(repository):
+def test_present_names_exact_paths_only(repository: Git) -> None:
     """A pattern, a folder's prefix and what is only in the working tree are missing."""
     (repository.root / "b").write_text("x")
     assert repository.present("HEAD", ["a.txt", "a*", "a", "b"]) == {"a.txt"}

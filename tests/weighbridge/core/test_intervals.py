@@ -18,13 +18,13 @@ from weighbridge.core.intervals import beta_share, clopper_pearson
         (1, 29, 0.0009, 0.1776),
     ],
 )
-def test_published_bounds(hits, n, lower, upper):
+def test_published_bounds(hits: int, n: int, lower: float, upper: float) -> None:
     """Newcombe's examples, to four digits."""
     assert clopper_pearson(hits, n, 0.025, 0.025) == (pytest.approx(lower, abs=5e-5), pytest.approx(upper, abs=5e-5))
 
 
 @given(st.integers(1, 200_000), st.data(), st.floats(1e-9, 0.4))
-def test_bounds_are_quantiles_of_the_beta_distribution(total, data, alpha):
+def test_bounds_are_quantiles_of_the_beta_distribution(total: int, data: st.DataObject, alpha: float) -> None:
     """As scipy computes them, however many examples and however small the error rate."""
     hits = data.draw(st.integers(0, total))
     lower, upper = clopper_pearson(hits, total, alpha, alpha)
@@ -35,6 +35,6 @@ def test_bounds_are_quantiles_of_the_beta_distribution(total, data, alpha):
 
 
 @given(st.floats(0.5, 1e5), st.floats(0.5, 1e5), st.floats(0, 1))
-def test_the_share_is_scipys(a, b, x):
+def test_the_share_is_scipys(a: float, b: float, x: float) -> None:
     """The function that the bounds invert."""
     assert beta_share(a, b, x) == pytest.approx(special.betainc(a, b, x), abs=1e-9)

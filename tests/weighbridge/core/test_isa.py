@@ -1,6 +1,10 @@
 """Processors: what one has, what an artifact requires, and what an ONNX file says of itself."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -8,7 +12,7 @@ from weighbridge.core.facts import isa
 from weighbridge.core.formats.onnx_isa import requires
 
 
-def test_flags_come_from_the_kernel(tmp_path):
+def test_flags_come_from_the_kernel(tmp_path: Path) -> None:
     """Both spellings of the kernel's table are read; a system without it tells nothing."""
     table = tmp_path / "cpuinfo"
     table.write_text("model name : x\nflags : fpu avx2 avx512_vnni\n")
@@ -33,17 +37,17 @@ def test_flags_come_from_the_kernel(tmp_path):
         ("", ("vnni",)),
     ],
 )
-def test_a_host_is_named_by_its_instruction_sets(text, lacking):
+def test_a_host_is_named_by_its_instruction_sets(text: str, lacking: tuple[str, ...]) -> None:
     """As the kernel, a vendor or a person writes them; arm64 kernels need nothing for U8 x S8."""
     assert isa.named_host(text).lacks(["vnni"]) == lacking
 
 
-def test_a_requirement_that_is_not_known_is_lacking_everywhere():
+def test_a_requirement_that_is_not_known_is_lacking_everywhere() -> None:
     """A newer program may have written it."""
     assert isa.named_host("arm64").lacks(["sme2"]) == ("sme2",)
 
 
-def test_a_system_that_does_not_tell_has_nothing(monkeypatch):
+def test_a_system_that_does_not_tell_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """An x86 processor without flags is taken for one that saturates."""
     monkeypatch.setattr(isa.platform, "machine", lambda: "x86_64")  # type: ignore[attr-defined]
     monkeypatch.setattr(isa, "flags", frozenset)
@@ -51,7 +55,14 @@ def test_a_system_that_does_not_tell_has_nothing(monkeypatch):
     assert isa.this_host().lacks([]) == ()
 
 
-def quantized(largest, *, dtype=np.int8, activations=True, operator="MatMul", branch=False):
+def quantized(
+    largest: int,
+    *,
+    dtype: type[np.int8] = np.int8,
+    activations: bool = True,
+    operator: str = "MatMul",
+    branch: bool = False,
+) -> onnx.ModelProto:
     """A matrix product of stored integers with one weight of magnitude `largest`."""
     weight = np.zeros((4, 3), dtype)
     weight[1, 1] = largest
@@ -95,7 +106,7 @@ def quantized(largest, *, dtype=np.int8, activations=True, operator="MatMul", br
         ({"largest": 127, "operator": "Add"}, ()),
     ],
 )
-def test_the_file_says_whether_its_products_saturate(options, expected):
+def test_the_file_says_whether_its_products_saturate(options: dict[str, Any], expected: tuple[str, ...]) -> None:
     """Signed weights beyond 64 that meet quantized values: not unsigned ones, not those that are only stored so."""
     assert requires(quantized(**options)) == expected
 
@@ -111,6 +122,6 @@ def test_the_file_says_whether_its_products_saturate(options, expected):
         ([], "instruction sets not known"),
     ],
 )
-def test_a_ratio_names_what_it_was_taken_on(features, said):
+def test_a_ratio_names_what_it_was_taken_on(features: list[str], said: str) -> None:
     """The widest set decides."""
     assert isa.widest(features) == said

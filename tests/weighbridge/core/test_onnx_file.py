@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from weighbridge.core.errors import InputError
@@ -16,7 +21,15 @@ from weighbridge.core.formats.onnx_strip import strip_metadata
 FLOAT = TensorProto.FLOAT
 
 
-def model(nodes, weights, *, inputs=(("x", ["n", 3]),), outputs=(("y", None),), opset=21, extra=()):
+def model(
+    nodes: list[Any],
+    weights: dict[str, NDArray[Any]],
+    *,
+    inputs: Sequence[tuple[str, list[Any]]] = (("x", ["n", 3]),),
+    outputs: tuple[tuple[str, None], ...] = (("y", None),),
+    opset: int = 21,
+    extra: tuple[str] = (),
+) -> onnx.ModelProto:
     """A model from nodes and a mapping of initializers."""
     graph = helper.make_graph(
         nodes,
@@ -29,19 +42,19 @@ def model(nodes, weights, *, inputs=(("x", ["n", 3]),), outputs=(("y", None),), 
     return helper.make_model(graph, opset_imports=imports, ir_version=10)
 
 
-def linear(rows=3, columns=2):
+def linear(rows: int = 3, columns: int = 2) -> onnx.ModelProto:
     """A matrix product of x with W."""
     weight = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)
     return model([helper.make_node("MatMul", ["x", "W"], ["y"])], {"W": weight}, inputs=(("x", ["n", rows]),))
 
 
-def save(path, proto):
+def save(path: Path, proto: onnx.ModelProto) -> Path:
     """Write a model and give its path."""
     path.write_bytes(proto.SerializeToString())
     return path
 
 
-def external(folder, location, **entries):
+def external(folder: Path, location: str, **entries: int) -> Path:
     """A model whose weight lies in another file."""
     proto = linear()
     tensor = proto.graph.initializer[0]
@@ -52,7 +65,7 @@ def external(folder, location, **entries):
     return save(folder / "m.onnx", proto)
 
 
-def test_loads_what_was_saved(tmp_path):
+def test_loads_what_was_saved(tmp_path: Path) -> None:
     """A sound file loads as the model that it holds."""
     assert onnx_file.load_model(save(tmp_path / "m.onnx", linear())) == linear()
 
@@ -66,7 +79,7 @@ def test_loads_what_was_saved(tmp_path):
         (onnx.ModelProto(ir_version=8).SerializeToString(), "is not an ONNX model"),
     ],
 )
-def test_refuses_what_is_no_model(tmp_path, data, message):
+def test_refuses_what_is_no_model(tmp_path: Path, data: bytes, message: str) -> None:
     """Empty, foreign and truncated files are one error that names the file."""
     path = tmp_path / "bad.onnx"
     path.write_bytes(data)
@@ -75,7 +88,7 @@ def test_refuses_what_is_no_model(tmp_path, data, message):
     assert str(path) in str(caught.value)
 
 
-def test_refuses_a_missing_file(tmp_path):
+def test_refuses_a_missing_file(tmp_path: Path) -> None:
     """A path without a file is one clear error."""
     with pytest.raises(InputError, match="cannot be read"):
         onnx_file.load_model(tmp_path / "none.onnx")
@@ -83,7 +96,7 @@ def test_refuses_a_missing_file(tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 200))
-def test_every_truncation_is_refused_or_sound(cut):
+def test_every_truncation_is_refused_or_sound(cut: int) -> None:
     """However short a file is cut, it loads as a whole model or is an InputError, nothing else."""
     data = linear().SerializeToString()
     try:
@@ -94,7 +107,7 @@ def test_every_truncation_is_refused_or_sound(cut):
     assert onnx_file.signature(proto).outputs
 
 
-def test_refuses_inconsistent_graphs():
+def test_refuses_inconsistent_graphs() -> None:
     """Values that nothing writes, and values written twice, are named."""
     dangling = model([helper.make_node("MatMul", ["x", "V"], ["y"])], {})
     with pytest.raises(InputError, match="reads 'V', which nothing"):
@@ -107,7 +120,7 @@ def test_refuses_inconsistent_graphs():
         onnx_file.parse_model(silent.SerializeToString(), "m")
 
 
-def test_refuses_tensors_of_the_wrong_length():
+def test_refuses_tensors_of_the_wrong_length() -> None:
     """A tensor whose bytes do not fit its shape is named; a forged shape does not wrap around."""
     for dims in ([3, 3], [2**40, 2**40]):
         proto = linear()
@@ -117,7 +130,7 @@ def test_refuses_tensors_of_the_wrong_length():
             onnx_file.parse_model(proto.SerializeToString(), "m")
 
 
-def test_refuses_unknown_and_negative_tensors():
+def test_refuses_unknown_and_negative_tensors() -> None:
     """A type that ONNX does not have and a negative size are refused."""
     proto = linear()
     proto.graph.initializer[0].data_type = 9999
@@ -129,7 +142,7 @@ def test_refuses_unknown_and_negative_tensors():
         onnx_file.parse_model(proto.SerializeToString(), "m")
 
 
-def test_external_data_inside_the_folder_is_inlined(tmp_path):
+def test_external_data_inside_the_folder_is_inlined(tmp_path: Path) -> None:
     """External data beside the model becomes part of it."""
     weight = linear().graph.initializer[0].raw_data
     (tmp_path / "sub").mkdir()
@@ -138,7 +151,7 @@ def test_external_data_inside_the_folder_is_inlined(tmp_path):
     assert onnx_file.load_model(path).graph.initializer[0].raw_data == weight
 
 
-def test_external_data_outside_the_folder_is_refused(tmp_path):
+def test_external_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
     """Upward, absolute, empty and linked locations are refused; so is a file that is missing."""
     inside = tmp_path / "inside"
     inside.mkdir()
@@ -153,7 +166,7 @@ def test_external_data_outside_the_folder_is_refused(tmp_path):
         onnx_file.load_model(external(inside, "none.bin"))
 
 
-def test_external_data_of_the_wrong_extent_is_refused(tmp_path):
+def test_external_data_of_the_wrong_extent_is_refused(tmp_path: Path) -> None:
     """Offsets and lengths beyond the file, wrong lengths and forged numbers are refused."""
     (tmp_path / "w.bin").write_bytes(bytes(24))
     for entries, message in (
@@ -166,14 +179,14 @@ def test_external_data_of_the_wrong_extent_is_refused(tmp_path):
             onnx_file.load_model(external(tmp_path, "w.bin", **entries))
 
 
-def test_bytes_that_are_given_must_be_complete(tmp_path):
+def test_bytes_that_are_given_must_be_complete(tmp_path: Path) -> None:
     """A model in memory cannot refer to other files."""
     path = external(tmp_path, "w.bin")
     with pytest.raises(InputError, match="keeps its data in another file"):
         onnx_file.parse_model(path.read_bytes(), "m")
 
 
-def test_signature_leaves_initializers_out():
+def test_signature_leaves_initializers_out() -> None:
     """Old files list weights among the inputs; callers do not feed them."""
     proto = linear()
     proto.graph.input.append(helper.make_tensor_value_info("W", FLOAT, [3, 2]))
@@ -181,7 +194,7 @@ def test_signature_leaves_initializers_out():
     assert onnx_file.signature(proto) == onnx_file.Signature((port,), (onnx_file.Port("y", "float32", ("...",)),))
 
 
-def test_signature_names_types_and_open_sizes():
+def test_signature_names_types_and_open_sizes() -> None:
     """Open sizes are None, types are numpy's names."""
     proto = linear()
     proto.graph.input[0].type.tensor_type.shape.dim[0].Clear()
@@ -192,7 +205,7 @@ def test_signature_names_types_and_open_sizes():
     assert found.outputs[0].dtype == "bfloat16"
 
 
-def test_open_sizes_of_other_exporters():
+def test_open_sizes_of_other_exporters() -> None:
     """Paddle writes open sizes as -1 and "?": they are open, and the batch counts as one example."""
     proto = linear()
     dims = proto.graph.input[0].type.tensor_type.shape.dim
@@ -203,7 +216,7 @@ def test_open_sizes_of_other_exporters():
     assert onnx_file.signature(proto).inputs[0].shape == (None, None)
 
 
-def test_metadata_is_stripped():
+def test_metadata_is_stripped() -> None:
     """Doc strings, producers, metadata and inner shapes go; what computes stays."""
     proto = linear()
     plain = proto.SerializeToString()
@@ -218,7 +231,7 @@ def test_metadata_is_stripped():
     assert onnx_file.serialize(strip_metadata(proto)) == plain
 
 
-def test_counts_a_convolution_and_a_linear_layer():
+def test_counts_a_convolution_and_a_linear_layer() -> None:
     """Conv 2→4 of 3x3 on 5x5 with padding, then Gemm 100→10: known numbers."""
     weights = {
         "c": np.zeros((4, 2, 3, 3), np.float32),
@@ -235,7 +248,7 @@ def test_counts_a_convolution_and_a_linear_layer():
     assert found == onnx_file.Counts(params=72 + 4 + 1000, macs=4 * 25 * 18 + 1000, unknown=())
 
 
-def test_counts_quantized_forms_like_the_float_one():
+def test_counts_quantized_forms_like_the_float_one() -> None:
     """Q/DQ, an integer matrix product and 4-bit blocks count the parameters and MACs of the dense layer."""
     one, zero = np.array(0.1, np.float32), np.array(0, np.uint8)
     qdq = model(
@@ -272,7 +285,7 @@ def test_counts_quantized_forms_like_the_float_one():
     assert onnx_file.counts(blocks).params == dense.params
 
 
-def test_counts_what_decodes_itself_as_its_dense_form():
+def test_counts_what_decodes_itself_as_its_dense_form() -> None:
     """A codebook behind indices counts as the dense weight; decoding costs no MACs."""
     proto = model(
         [helper.make_node("Gather", ["book", "index"], ["W"]), helper.make_node("MatMul", ["x", "W"], ["y"])],
@@ -281,7 +294,7 @@ def test_counts_what_decodes_itself_as_its_dense_form():
     assert onnx_file.counts(proto) == onnx_file.Counts(6, 6, ())
 
 
-def test_counts_name_what_they_cannot_know():
+def test_counts_name_what_they_cannot_know() -> None:
     """Products of unknown size and hidden bodies are named, not guessed."""
     odd = model([helper.make_node("Exotic", ["x"], ["y"], domain="my.own")], {}, extra=("my.own",))
     assert onnx_file.counts(odd).unknown == ("Exotic",)
@@ -294,7 +307,7 @@ def test_counts_name_what_they_cannot_know():
     assert onnx_file.counts(shapeless).params == 6
 
 
-def test_counts_a_recurrent_layer():
+def test_counts_a_recurrent_layer() -> None:
     """GRU of 4 inputs and 5 units over 7 steps: 3·5·(4+5) MACs a step."""
     weights = {"w": np.zeros((1, 15, 4), np.float32), "r": np.zeros((1, 15, 5), np.float32)}
     proto = model([helper.make_node("GRU", ["x", "w", "r"], ["y"], hidden_size=5)], weights, inputs=(("x", [7, 1, 4]),))

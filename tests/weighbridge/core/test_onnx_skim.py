@@ -1,6 +1,8 @@
 """A model without its large weights has the same facts, and every check of a whole one."""
 
 import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,7 +19,7 @@ LARGE = 64
 """Bytes from which on a weight of these tests is passed over."""
 
 
-def model(path, *, outside=False, rows=20):
+def model(path: Path, *, outside: bool = False, rows: int = 20) -> Path:
     """A product of a large weight, reshaped by a small one."""
     weight = numpy_helper.from_array(np.ones((rows, 6), np.float32), "w")
     if outside:
@@ -36,7 +38,7 @@ def model(path, *, outside=False, rows=20):
 
 
 @pytest.mark.parametrize("outside", [False, True])
-def test_a_skimmed_model_has_the_facts_of_the_whole(tmp_path, outside):
+def test_a_skimmed_model_has_the_facts_of_the_whole(tmp_path: Path, outside: bool) -> None:
     """Signature, parameters and multiply-accumulates; the large weight has no bytes, the small one has its own."""
     path = model(tmp_path / "m.onnx", outside=outside)
     found, names = skim_model(path, LARGE)
@@ -47,7 +49,7 @@ def test_a_skimmed_model_has_the_facts_of_the_whole(tmp_path, outside):
     assert names == (("w.bin",) if outside else ())
 
 
-def test_a_large_weight_is_never_in_memory(tmp_path):
+def test_a_large_weight_is_never_in_memory(tmp_path: Path) -> None:
     """Peak of what Python and its libraries allocate: a small part of the file's 40 MB."""
     path = model(tmp_path / "m.onnx", rows=1_700_000)
     tracemalloc.start()
@@ -57,7 +59,7 @@ def test_a_large_weight_is_never_in_memory(tmp_path):
     assert peak < path.stat().st_size / 20
 
 
-def test_external_data_may_be_larger_than_one_message(tmp_path):
+def test_external_data_may_be_larger_than_one_message(tmp_path: Path) -> None:
     """A sparse file of 3 GB stands for it; the whole cannot be loaded."""
     path = _declared(tmp_path)
     found, names = skim_model(path)
@@ -67,7 +69,7 @@ def test_external_data_may_be_larger_than_one_message(tmp_path):
         load_model(path)
 
 
-def _declared(folder):
+def _declared(folder: Path) -> Path:
     """A model whose weight of 3.2 GB is a hole in a file."""
     path = model(folder / "m.onnx", outside=True)
     proto = onnx.load(str(path), load_external_data=False)
@@ -78,15 +80,15 @@ def _declared(folder):
     return path
 
 
-def _length(proto):
+def _length(proto: onnx.ModelProto) -> None:
     proto.graph.initializer[0].dims[:] = [20, 7]
 
 
-def _kind(proto):
+def _kind(proto: onnx.ModelProto) -> None:
     proto.graph.initializer[0].data_type = 99
 
 
-def _negative(proto):
+def _negative(proto: onnx.ModelProto) -> None:
     proto.graph.initializer[0].dims[:] = [-20, -6]
 
 
@@ -98,7 +100,9 @@ def _negative(proto):
         (_negative, "negative size"),
     ],
 )
-def test_a_weight_that_is_passed_over_is_checked(tmp_path, change, said):
+def test_a_weight_that_is_passed_over_is_checked(
+    tmp_path: Path, change: Callable[[onnx.ModelProto], object], said: str
+) -> None:
     """Its length by type and shape, as of every other."""
     path = model(tmp_path / "m.onnx")
     proto = onnx.load(str(path))
@@ -109,7 +113,7 @@ def test_a_weight_that_is_passed_over_is_checked(tmp_path, change, said):
 
 
 @pytest.mark.parametrize("location", ["../w.bin", "/etc/passwd", "none.bin"])
-def test_external_data_outside_the_folder_is_refused(tmp_path, location):
+def test_external_data_outside_the_folder_is_refused(tmp_path: Path, location: str) -> None:
     """Also where it would be passed over."""
     path = model(tmp_path / "in" / "m.onnx", outside=True)
     (tmp_path / "w.bin").write_bytes(bytes(480))
@@ -121,7 +125,7 @@ def test_external_data_outside_the_folder_is_refused(tmp_path, location):
         skim_model(path, LARGE)
 
 
-def test_an_empty_file_is_refused(tmp_path):
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     """Nothing can be mapped of it."""
     (tmp_path / "m.onnx").write_bytes(b"")
     with pytest.raises(InputError, match="is empty"):
@@ -129,7 +133,9 @@ def test_an_empty_file_is_refused(tmp_path):
 
 
 @given(st.data())
-def test_damaged_bytes_are_one_error_or_the_same_model(tmp_path_factory, data):
+def test_damaged_bytes_are_one_error_or_the_same_model(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     """Cut anywhere, or with any byte changed: refused alike, or with the same facts."""
     path = model(tmp_path_factory.mktemp("damaged") / "m.onnx")
     content = bytearray(path.read_bytes())

@@ -1,5 +1,7 @@
 """Copies of a model without its large weights, or with them beside it."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,7 +13,7 @@ from weighbridge.core.formats.onnx_weightless import beside, weightless, without
 LARGE = 64
 
 
-def model():
+def model() -> onnx.ModelProto:
     """Two products: a large weight stored raw, and one stored as typed floats."""
     rng = np.random.default_rng(1)
     typed = rng.standard_normal((6, 20)).astype(np.float32)
@@ -26,7 +28,7 @@ def model():
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10, producer_name="me")
 
 
-def test_a_model_without_data_has_all_but_data():
+def test_a_model_without_data_has_all_but_data() -> None:
     """Types, shapes, nodes, metadata and small tensors; parameters and MACs follow from them."""
     proto = model()
     bare = weightless(proto, LARGE)
@@ -38,7 +40,7 @@ def test_a_model_without_data_has_all_but_data():
     assert bare == proto
 
 
-def test_weights_beside_a_model_are_the_same_model(tmp_path):
+def test_weights_beside_a_model_are_the_same_model(tmp_path: Path) -> None:
     """Loaded again it is equal but for where the data lies, and the runtime answers the same to the bit."""
     proto, path = model(), tmp_path / "m.onnx"
     beside(proto, path, LARGE)
@@ -54,7 +56,7 @@ def test_weights_beside_a_model_are_the_same_model(tmp_path):
     assert np.array_equal(ours, theirs)
 
 
-def test_a_copy_can_leave_out_initializers():
+def test_a_copy_can_leave_out_initializers() -> None:
     """By name; the rest is equal."""
     proto = model()
     bare = without(proto, {"v"})

@@ -1,5 +1,9 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError
 from weighbridge.core.ragged import Ragged, buckets, joined, stacked
@@ -8,11 +12,11 @@ from weighbridge.data import Split, read_npz, write_npz
 LENGTHS = (3, 1, 3, 2, 1)
 
 
-def lists(width=2):
+def lists(width: int = 2) -> list[NDArray[Any]]:
     return [np.arange(length * width, dtype=np.float32).reshape(length, width) + length for length in LENGTHS]
 
 
-def test_examples_of_different_lengths_behave_like_an_array():
+def test_examples_of_different_lengths_behave_like_an_array() -> None:
     """One index, slices, masks and indices give examples as they were given; nothing is filled up."""
     ragged = Ragged.of(lists())
     assert (len(ragged), ragged.ndim, ragged.dtype, len(ragged.flat)) == (5, 3, np.float32, 20)
@@ -25,7 +29,7 @@ def test_examples_of_different_lengths_behave_like_an_array():
     assert ragged.inside().sum(axis=1).tolist() == list(LENGTHS)
 
 
-def test_batches_have_one_shape_and_answers_come_back_in_order():
+def test_batches_have_one_shape_and_answers_come_back_in_order() -> None:
     """Examples alike in the shapes of every input form a bucket; answers take their examples' places again."""
     arrays = {"x": Ragged.of(lists()), "y": np.arange(5)}
     found = [(chosen, stacked(arrays, chosen)) for chosen in buckets(arrays)]
@@ -37,7 +41,7 @@ def test_batches_have_one_shape_and_answers_come_back_in_order():
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(again, lists(), strict=True))
 
 
-def test_a_file_has_values_and_lengths(tmp_path):
+def test_a_file_has_values_and_lengths(tmp_path: Path) -> None:
     """What is written is read with the same digest; `NAME.lengths` cuts values along their first axis."""
     split = Split({"x": lists(), "image": [np.zeros((3, width), np.float32) for width in LENGTHS]}, np.arange(5))
     write_npz(tmp_path / "a.npz", split)
@@ -53,7 +57,7 @@ def test_a_file_has_values_and_lengths(tmp_path):
         read_npz(tmp_path / "b.npz")
 
 
-def test_lists_become_arrays_where_they_can():
+def test_lists_become_arrays_where_they_can() -> None:
     """Alike in shape: one array. Labels of tokens are filled up with what does not count. Mixed types are refused."""
     assert Split({"x": [np.zeros(2), np.ones(2)]}, np.zeros(2, int)).inputs["x"].shape == (2, 2)
     labels = Split({"x": lists()}, [np.ones(length, int) for length in LENGTHS]).labels

@@ -1,6 +1,8 @@
 """Budgets in one file for all models of a repository: read with overrides, here and in the merge base."""
 
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,7 +23,7 @@ PROJECT = {
 
 
 @pytest.fixture
-def top(tmp_path):
+def top(tmp_path: Path) -> Path:
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     (tmp_path / "models/a").mkdir(parents=True)
     (tmp_path / "budgets.yaml").write_text(SHARED)
@@ -29,18 +31,18 @@ def top(tmp_path):
     return tmp_path
 
 
-def write(top, content):
+def write(top: Path, content: dict[str, Any]) -> None:
     (top / "models/a/params.yaml").write_text(yaml.safe_dump(content))
 
 
-def commit(top):
+def commit(top: Path) -> str:
     run = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
     subprocess.run([*run, "add", "--all"], cwd=top, check=True)
     subprocess.run([*run, "commit", "--quiet", "--message", "x"], cwd=top, check=True)
     return Git(top).head()
 
 
-def test_a_project_takes_them_and_overrides_some(top):
+def test_a_project_takes_them_and_overrides_some(top: Path) -> None:
     """The path is seen from the project's folder."""
     found = Params.read(top / "models/a/params.yaml").budgets
     assert [(item.metric, item.limit) for item in found] == [("accuracy.top1", 0.01), ("size.bytes", 300_000)]
@@ -56,7 +58,7 @@ def test_a_project_takes_them_and_overrides_some(top):
         ({"from": "../../budgets.yaml", "override": [{"metric": "size.byte", "max": 1}]}, r"override\[0\]"),
     ],
 )
-def test_what_cannot_be_taken_is_one_line_that_says_where(top, budgets, words):
+def test_what_cannot_be_taken_is_one_line_that_says_where(top: Path, budgets: dict[str, Any], words: str) -> None:
     """File and key."""
     (top.parent / "outside.yaml").write_text(SHARED)
     write(top, {**PROJECT, "budgets": budgets})
@@ -64,14 +66,14 @@ def test_what_cannot_be_taken_is_one_line_that_says_where(top, budgets, words):
         Params.read(top / "models/a/params.yaml")
 
 
-def test_a_fault_of_the_shared_file_names_that_file(top):
+def test_a_fault_of_the_shared_file_names_that_file(top: Path) -> None:
     """Not the project that reads it."""
     (top / "budgets.yaml").write_text("budgets:\n  - {metric: size.byte, max: 200kB}\n")
     with pytest.raises(InputError, match=r"^\.\./\.\./budgets\.yaml: budgets\[0\]"):
         Params.read(top / "models/a/params.yaml")
 
 
-def test_loosening_the_shared_file_is_a_change_of_policy_in_every_project(top):
+def test_loosening_the_shared_file_is_a_change_of_policy_in_every_project(top: Path) -> None:
     """Although params.yaml stays as it is; moving budgets into the file is none."""
     commit_before = commit(top)
     (top / "budgets.yaml").write_text(SHARED.replace("0.01", "0.05"))
@@ -88,7 +90,7 @@ def test_loosening_the_shared_file_is_a_change_of_policy_in_every_project(top):
     assert policy_changes(Policy.parse(base.text, "base"), Policy.of(Params.read(top / "models/a/params.yaml"))) == []
 
 
-def test_a_merge_base_that_lacks_the_file_is_refused(top):
+def test_a_merge_base_that_lacks_the_file_is_refused(top: Path) -> None:
     """What was asked there is not known, and what is not known never passes."""
     (top / "budgets.yaml").unlink()
     at = commit(top)

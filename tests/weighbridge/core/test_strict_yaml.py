@@ -43,26 +43,26 @@ LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         (LAUGHS, 7, "more than 1,000,000 values"),
     ],
 )
-def test_yaml_that_hides_something_is_one_error_with_its_line(text, line, problem):
+def test_yaml_that_hides_something_is_one_error_with_its_line(text: str, line: int, problem: str) -> None:
     """Duplicate keys, broken syntax, foreign types, odd scalars, depth and bulk: never a traceback, never a crash."""
     with pytest.raises(InputError, match=problem) as caught:
         parse_yaml(text, "params.yaml")
     assert caught.value.where == f"params.yaml:{line}"
 
 
-def test_a_text_without_end_is_not_read(monkeypatch):
+def test_a_text_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Size comes before syntax."""
     monkeypatch.setattr(strict_yaml, "LARGEST", 10)
     with pytest.raises(InputError, match="has 11 characters; at most 10 are read"):
         parse_yaml("a: 12345678", "p")
 
 
-def test_marking_the_line_of_an_untrusted_text_survives_it():
+def test_marking_the_line_of_an_untrusted_text_survives_it() -> None:
     """Annotations look for keys in the text that was just refused."""
     assert line_of("x: 1\na: " + "[" * 30_000, "a") == 2
 
 
-def test_what_people_write_is_read():
+def test_what_people_write_is_read() -> None:
     """Presets by anchors, dates, a hundred levels."""
     text = "base: &b {epochs: 3, lr: 1}\nmine:\n  <<: *b\n  lr: 2\nuntil: 2026-12-01\n"
     assert parse_yaml(text, "p") == {
@@ -81,7 +81,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.booleans())
-def test_every_plain_value_comes_back(value, flow):
+def test_every_plain_value_comes_back(value: object, flow: bool) -> None:
     """In block and in flow style: no guard refuses an honest document."""
     assert parse_yaml(yaml.safe_dump(value, default_flow_style=flow), "p") == value
 
@@ -94,7 +94,7 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=400)
 @given(st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=60))
-def test_any_text_is_a_value_or_an_input_error(text):
+def test_any_text_is_a_value_or_an_input_error(text: str) -> None:
     """Whatever is in the file, the answer is one of two."""
     try:
         parse_yaml(text, "p.yaml")
@@ -102,7 +102,7 @@ def test_any_text_is_a_value_or_an_input_error(text):
         assert str(error.where).startswith("p.yaml")  # noqa: PT017  # both outcomes are right
 
 
-def test_booleans_are_true_and_false_alone():
+def test_booleans_are_true_and_false_alone() -> None:
     """As in YAML 1.2 and in DVC: `on` is a key, `no` a country; the core's other scalars stay what they are."""
     text = "share: {on: file}\nno: [yes, off, y]\nreal: [true, False, TRUE, null, 1, 1.5]\n"
     assert parse_yaml(text, "p") == {

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,20 +19,20 @@ from weighbridge.core.files import sha256_bytes
 
 
 @given(st.binary(max_size=5000))
-def test_what_was_packed_unpacks(data):
+def test_what_was_packed_unpacks(data: bytes) -> None:
     """Any bytes come back, and pack to the same frame twice."""
     frame = transport.compress(data)
     assert frame == transport.compress(data)
     assert transport.decompress(frame, sha256_bytes(data), "x") == data
 
 
-def test_a_file_comes_back_by_its_digest(tmp_path):
+def test_a_file_comes_back_by_its_digest(tmp_path: Path) -> None:
     """Writing gives the digest that reading asks for."""
     digest = transport.write_zst(tmp_path / "m.onnx.zst", b"model" * 100)
     assert transport.read_zst(tmp_path / "m.onnx.zst", digest) == b"model" * 100
 
 
-def test_other_bytes_are_refused(tmp_path):
+def test_other_bytes_are_refused(tmp_path: Path) -> None:
     """Bytes of another digest are never returned."""
     transport.write_zst(tmp_path / "m.onnx.zst", b"model")
     with pytest.raises(IntegrityError, match="unpacks to sha256"):
@@ -37,7 +40,7 @@ def test_other_bytes_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("extra", [1, 1024, 4096])
-def test_bytes_after_the_frame_are_refused(extra):
+def test_bytes_after_the_frame_are_refused(extra: int) -> None:
     """What follows the frame would not be verified."""
     frame = transport.compress(bytes(100))
     padded = frame + bytes(-len(frame) % 1024) + bytes(extra)
@@ -47,7 +50,7 @@ def test_bytes_after_the_frame_are_refused(extra):
 
 
 @given(st.integers(1, 40))
-def test_truncated_frames_are_refused(cut):
+def test_truncated_frames_are_refused(cut: int) -> None:
     """However little is missing, a truncated frame is refused."""
     data = bytes(range(256)) * 8
     frame = transport.compress(data)
@@ -55,7 +58,7 @@ def test_truncated_frames_are_refused(cut):
         transport.decompress(frame[:-cut], sha256_bytes(data), "x")
 
 
-def test_a_bomb_stops_at_the_limit():
+def test_a_bomb_stops_at_the_limit() -> None:
     """A small frame that would unpack to much more than allowed is stopped."""
     data = bytes(10_000_000)
     frame = transport.compress(data)
@@ -64,7 +67,7 @@ def test_a_bomb_stops_at_the_limit():
         transport.decompress(frame, sha256_bytes(data), "bomb", limit=1_000_000)
 
 
-def test_foreign_bytes_are_refused():
+def test_foreign_bytes_are_refused() -> None:
     """What is no zstd frame is named so; so is a broken one."""
     with pytest.raises(InputError, match="is not a zstd file"):
         transport.decompress(b"hello, world" * 10, sha256_bytes(b""), "x")
@@ -75,10 +78,10 @@ def test_foreign_bytes_are_refused():
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Any]:
     """Run `weighbridge transport …` in an empty folder; what it printed."""
 
-    def call(*arguments, code=0):
+    def call(*arguments: str | Path, code: int = 0) -> Any:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["weighbridge", "transport", *map(str, arguments)])
         with contextlib.suppress(SystemExit) if code == 0 else pytest.raises(SystemExit) as ended:
@@ -91,7 +94,7 @@ def run(monkeypatch, capsys, tmp_path):
     return call
 
 
-def test_the_command_packs_and_unpacks(run, tmp_path):
+def test_the_command_packs_and_unpacks(run: Callable[..., Any], tmp_path: Path) -> None:
     """The digest that packing prints is what unpacking asks for; the file comes back byte by byte."""
     model = tmp_path / "model.onnx"
     model.write_bytes(b"weights " * 1000)
@@ -107,7 +110,7 @@ def test_the_command_packs_and_unpacks(run, tmp_path):
     assert (tmp_path / "elsewhere.zst").read_bytes() == packed.read_bytes()
 
 
-def test_the_command_writes_nothing_that_is_not_asked_for(run, tmp_path):
+def test_the_command_writes_nothing_that_is_not_asked_for(run: Callable[..., Any], tmp_path: Path) -> None:
     """Another digest, no digest, a file that is cut off or missing: one line, code 2, no file."""
     (tmp_path / "model.onnx").write_bytes(b"weights " * 1000)
     run("pack", "model.onnx")
@@ -126,7 +129,7 @@ def test_the_command_writes_nothing_that_is_not_asked_for(run, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_an_installation_without_the_library_says_so(monkeypatch):
+def test_an_installation_without_the_library_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry alone installs without zstandard: one error that names it."""
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(InputError, match="zstandard is not installed"):
