@@ -15,7 +15,7 @@ from benchmarks.gating.store import Store
 from weighbridge.core.documents import Params
 
 ROOT = Path(__file__).resolve().parents[2]
-BAR_SECONDS = 180.0
+BAR_SECONDS = 60.0
 COPIED = ("params.yaml", "artifacts", "examples", "waivers")
 
 

@@ -31,8 +31,10 @@ from weighbridge.data import Split
 USUAL_BLOCK = 32
 """Weights that share a scale in MatMulNBits, where nothing is said."""
 
-AT_ONCE = 1 << 20
-"""Weights that are rounded at once: rows are rounded each by itself, in float64."""
+AT_ONCE = 1 << 16
+"""Weights that are rounded at once, by rows, each by itself, in float64: half a megabyte stays in a processor's cache,
+and takes half the time of eight.
+"""
 
 LEAST_SCALE, MOST_SCALE = 2.0**-10, 2.0**15
 """Largest scale of a weight between which float16 holds all its scales well enough: down to 1/16 of the largest."""
