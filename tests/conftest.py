@@ -24,13 +24,13 @@ os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(scope="session")
-def openapi() -> Any:
+def openapi() -> dict[str, Any]:
     """GitHub's published OpenAPI description, as far as our requests need it."""
     return json.loads(DESCRIPTION.read_text())
 
 
 @pytest.fixture
-def github_api(openapi: Any) -> Iterator[Api]:
+def github_api(openapi: dict[str, Any]) -> Iterator[Api]:
     """A GitHub on loopback that accepts nothing but what the description allows."""
     with Api(openapi).serve() as api:
         yield api

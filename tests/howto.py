@@ -20,7 +20,7 @@ class Block:
     text: str
 
     @property
-    def title(self) -> Any:
+    def title(self) -> str | None:
         """The file that a first comment names, as `# waivers/larger-head.yaml`."""
         found = re.match(r"# ([\w./-]+\.\w+)$", self.text.partition("\n")[0])
         return found[1] if found else None

@@ -18,13 +18,13 @@ RECIPES = read_yaml(ROOT / "benchmarks/recipes.yaml")
 BUDGET = 10
 
 
-def steps_of(name: Any) -> list[Step]:
+def steps_of(name: str) -> list[Step]:
     """The validated steps of one of them."""
     return read_steps(parse(RecipeSection, RECIPES[name], name), name)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_training_stays_within_the_budget(name: Any) -> None:
+def test_training_stays_within_the_budget(name: str) -> None:
     """Epochs of what ships, where a step trains; the section `train` of the quickstart gives what a step leaves out."""
     default = Params.read(ROOT / "params.yaml").train.epochs
     tunings = [getattr(step.config, "finetune", None) for step in steps_of(name)]

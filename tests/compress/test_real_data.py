@@ -18,6 +18,8 @@ from weighbridge.compress.training.settings import Finetune
 if TYPE_CHECKING:
     from torch.nn import Module
 
+    from weighbridge.data import Split
+
 ENOUGH = {"motion": 0.8, "spelling": 0.75, "digits": 0.95}
 """Accuracy of the baselines on their test parts, which shows that there is something to lose."""
 
@@ -28,7 +30,7 @@ def case(request: pytest.FixtureRequest) -> tuple[Any, ...]:
     return request.param, *trained(request.param)
 
 
-def accuracy(module: "Module", test: Any) -> float:
+def accuracy(module: "Module", test: "Split") -> float:
     """Top-1 on the test part."""
     return quality(evaluate(module, test), test.labels)
 

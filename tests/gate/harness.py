@@ -38,7 +38,7 @@ def answer(request: dict[str, Any]) -> dict[str, str]:
     return {"digest": digest(path)}
 
 
-def launch(request: Any) -> dict[str, list[dict[str, str]]]:
+def launch(request: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
     with np.load(request["inputs"]) as inputs:
         arrays = dict(inputs)
     roles, sessions = {}, {}

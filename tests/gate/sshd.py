@@ -123,7 +123,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
             sink.sendall(part)
 
 
-def _listens(port: Any) -> bool:
+def _listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
         return True
     return False

@@ -206,7 +206,7 @@ def plain() -> Data:
     return Data(train=Split({"features": numbers(200, 0)}), test=Split({"features": numbers(200, 1)}))
 
 
-def near(ours: NDArray[Any], theirs: NDArray[Any]) -> Any:
+def near(ours: list[NDArray[Any]], theirs: list[NDArray[Any]]) -> NDArray[Any]:
     """The user's: an answer agrees where both outputs lie near the baseline's."""
     far = [np.abs(mine - other).max(axis=1) / np.abs(other).max() for mine, other in zip(ours, theirs, strict=True)]
     return (np.maximum(*far) < 0.1).astype(float)

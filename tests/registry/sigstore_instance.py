@@ -169,7 +169,7 @@ class Instance:
         }
         return {hashlib.sha256(body).hexdigest(): entry}
 
-    def token(self) -> Any:
+    def token(self) -> str:
         """A token as GitHub gives one to a job."""
         now = int(dt.datetime.now(dt.UTC).timestamp())
         claims = {"iss": self.claims.issuer, "aud": "sigstore", "iat": now - 1, "nbf": now - 1, "exp": now + 300,

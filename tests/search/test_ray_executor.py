@@ -44,7 +44,7 @@ def work_that_says_when(log: Path) -> Callable[..., Any]:
     """What does an item: writes when it begins and ends, and where; takes a little."""
 
     def work(folder: Path) -> Callable[..., Any]:
-        def run(item: Any) -> int:
+        def run(item: Item) -> int:
             import ray
 
             def say(what: str) -> None:

@@ -17,7 +17,7 @@ DASHBOARD = Path(__file__).parents[2] / "docs/examples/serve/grafana.json"
 NAME = re.compile(r"\bweighbridge_\w+")
 
 
-def dashboard() -> Any:
+def dashboard() -> dict[str, Any]:
     return json.loads(DASHBOARD.read_text())
 
 

@@ -34,7 +34,7 @@ def request(k: int = 0, path: str = INFER, *more: str, **said: Any) -> bytes:
 class Asking:
     """A client's connection."""
 
-    def __init__(self, port: Any) -> None:
+    def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
         self.kept = b""
 

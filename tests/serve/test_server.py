@@ -67,7 +67,7 @@ class Process:
     def infer(self, **more: Any) -> Any:
         return self.post(f"/v2/models/{MODEL}/infer", body(**more))
 
-    def wait_for(self, key: str, value: Any) -> None:
+    def wait_for(self, key: str, value: object) -> None:
         until = time.monotonic() + 60
         while json.loads(self.get("/status"))[key] != value:
             assert time.monotonic() < until, f"{key} does not become {value}"

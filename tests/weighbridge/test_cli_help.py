@@ -52,7 +52,7 @@ def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_help_names_values_by_placeholders_that_people_know(words: Any) -> None:
+def test_help_names_values_by_placeholders_that_people_know(words: tuple[str, ...]) -> None:
     """No Python types, no braces, no lower-case argument names."""
     command = COMMANDS[words]
     context = command.make_context(" ".join(words), [], resilient_parsing=True)

@@ -11,7 +11,6 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -94,7 +93,7 @@ def parse(words: list[str]) -> str | None:
 
 
 @pytest.mark.parametrize(("page", "words"), OURS, ids=[f"{page}: {' '.join(words[1:4])}" for page, words in OURS])
-def test_every_command_is_one_that_the_parser_takes(page: Any, words: Any) -> None:
+def test_every_command_is_one_that_the_parser_takes(page: str, words: list[str]) -> None:
     """Command, options, values of options, arguments: nothing missing, nothing unknown."""
     assert parse(words) is None, f"docs/howto/{page}.md: {shlex.join(words)}"
 
@@ -213,7 +212,7 @@ THEIRS = {"own-model": {"torch", "x_train", "y_train", "x_test", "y_test", "is_n
 
 
 @pytest.mark.parametrize("page", sorted(page for page in pages() if any(b.kind == "python" for b in blocks(page))))
-def test_python_on_a_page_compiles_and_its_imports_exist(page: Any) -> None:
+def test_python_on_a_page_compiles_and_its_imports_exist(page: str) -> None:
     """Names come from somewhere, too: what a block uses, it imports or defines."""
     unknown = {name for block in blocks(page) if block.kind == "python" for name in undefined(block.text)}
     assert unknown <= THEIRS.get(page, set())

@@ -78,7 +78,7 @@ def test_module_halves_run_once(net: tuple[Net, Context], monkeypatch: pytest.Mo
         calls.append("train")
         return Subject(copy.deepcopy(subject.module), subject.constraints, {"seen": len(calls)}), {}
 
-    def lower(_: object, graph: Graph, surroundings: Any) -> Any:
+    def lower(_: object, graph: Graph, surroundings: Context) -> Any:
         calls.append(("lower", graph.notes["seen"]))
         return TECHNIQUES["quantize"].lower(Quantize(scheme="static-int8"), graph, surroundings)
 

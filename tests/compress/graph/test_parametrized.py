@@ -25,7 +25,7 @@ from weighbridge.core.errors import InputError
 class Adapted(nn.Module):
     """A weight with a low-rank adapter on top, as LoRA keeps it while it trains."""
 
-    def __init__(self, rows: Context, columns: Any) -> None:
+    def __init__(self, rows: int, columns: int) -> None:
         super().__init__()
         self.up, self.down = nn.Parameter(torch.randn(rows, 2)), nn.Parameter(torch.randn(2, columns))
 

@@ -248,7 +248,7 @@ def sgd_like(settings: TrainSection) -> tuple[MLP, list[Any], History]:
     class Gradients:
         name = "gradients"
 
-        def before_step(self, module: Any) -> None:
+        def before_step(self, module: nn.Module) -> None:
             seen.append({name: p.grad.clone() for name, p in module.named_parameters()})
 
         def project(self, module: object) -> None:

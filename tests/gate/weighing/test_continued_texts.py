@@ -37,7 +37,7 @@ def broken(tokens: object) -> NoReturn:
     raise RuntimeError("no tokenizer")
 
 
-def numbers(tokens: Any) -> Any:
+def numbers(tokens: list[int]) -> list[int]:
     return tokens
 
 

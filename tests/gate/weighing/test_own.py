@@ -19,7 +19,7 @@ OURS = (LABELS + 0.1 * RNG.standard_normal(300)).astype(np.float32)
 THEIRS = (OURS + 0.2).astype(np.float32)
 
 
-def errors(outputs: list[NDArray[Any]], labels: NDArray[Any]) -> Any:
+def errors(outputs: list[NDArray[Any]], labels: NDArray[Any]) -> NDArray[Any]:
     """One number for each example: its absolute error."""
     return np.abs(outputs[0] - labels)
 
@@ -38,7 +38,7 @@ def test_one_number_for_each_example_is_the_mean_and_its_resamples() -> None:
     """The same evidence as the mean of all, from one call for each model."""
     called = []
 
-    def counted(outputs: list[NDArray[Any]], labels: NDArray[Any]) -> Any:
+    def counted(outputs: list[NDArray[Any]], labels: NDArray[Any]) -> NDArray[Any]:
         called.append(len(labels))
         return errors(outputs, labels)
 

@@ -54,7 +54,7 @@ weigh_locked(job_in(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
-def launches_in(target: Path) -> Any:
+def launches_in(target: Path) -> list[float]:
     """The log ratios written so far."""
     if not target.exists():
         return []

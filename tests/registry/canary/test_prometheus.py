@@ -70,7 +70,7 @@ class Exporter:
             self.counts[series] = self.counts.get(series, 0) + value
 
 
-def free_port() -> Any:
+def free_port() -> int:
     """A port on loopback that nobody uses."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

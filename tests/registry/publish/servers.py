@@ -33,7 +33,7 @@ Subsystem sftp internal-sftp
 """
 
 
-def free_port() -> Any:
+def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -60,7 +60,7 @@ def running(command: list[str], ready: Callable[[], Any], log: Path) -> Iterator
         process.wait(10)
 
 
-def listens(port: Any) -> bool:
+def listens(port: int) -> bool:
     """Whether somebody accepts connections on a port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
         return True

@@ -158,7 +158,7 @@ def check(bundle: bytes, trust_root: dict[str, Any], workflow: str = WORKFLOW) -
     return verify_bundle(bundle, {"ci": Identity(workflow=workflow)}, json.dumps(trust_root).encode(), "x")
 
 
-def _flip(text: Any) -> str:
+def _flip(text: str) -> str:
     data = bytearray(base64.b64decode(text))
     data[len(data) // 2] ^= 1
     return base64.b64encode(bytes(data)).decode()

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -127,7 +126,7 @@ def test_a_baselines_card_has_no_verdict_and_no_recipe(project: Project) -> None
     assert "the uncompressed baseline" in text
 
 
-def shown(html: Any) -> str:
+def shown(html: str) -> str:
     """What a browser shows of HTML without elements inside."""
     from html import unescape
 

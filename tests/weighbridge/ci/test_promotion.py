@@ -222,7 +222,7 @@ def test_a_branch_whose_model_has_changed_is_left_to_the_newer_run_and_says_so(
     assert tip(clone) == before
 
 
-def edit_text(path: Any, old: str, new: str) -> None:
+def edit_text(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))

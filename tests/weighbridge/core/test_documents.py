@@ -173,7 +173,7 @@ def test_quantities_that_are_none_are_refused(text: str | float | bool) -> None:
 
 
 @given(st.floats(0, 1e15), st.sampled_from(["B", "kB", "MB", "GiB"]))
-def test_a_unit_only_scales(number: float, unit: Any) -> None:
+def test_a_unit_only_scales(number: float, unit: str) -> None:
     """A quantity with a unit is the number times the unit's scale."""
     scale = {"B": 1, "kB": 1e3, "MB": 1e6, "GiB": 2**30}[unit]
     assert parse_quantity(f"{number!r}{unit}", "bytes") == pytest.approx(number * scale)

@@ -14,7 +14,7 @@ POINTS = st.integers(1, 3).flatmap(lambda size: st.lists(st.tuples(*[st.integers
 def test_the_front_is_what_no_other_beats(points: list[tuple[Any, ...]]) -> None:
     """At least as small in each coordinate and smaller in one beats; order and equals are kept."""
 
-    def beats(a: tuple[float, ...], b: tuple[float, ...]) -> Any:
+    def beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
         return a != b and all(left <= right for left, right in zip(a, b, strict=True))
 
     assert front(points, tuple) == [point for point in points if not any(beats(other, point) for other in points)]
