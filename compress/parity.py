@@ -15,6 +15,7 @@ from weighbridge.core.answers.agreement import Examples, Own, compare, similarit
 from weighbridge.core.answers.decisions import UnfitError
 from weighbridge.core.documents import TaskSection
 from weighbridge.core.errors import InputError, InvariantError
+from weighbridge.core.ragged import is_ragged
 from weighbridge.data import Split, import_callable
 
 Array = NDArray[Any]
@@ -26,6 +27,8 @@ EXACT_TOLERANCE = 1e-5
 AGREEMENT = 0.9
 """Least share of examples on which a lossy lowering must answer as the model did, where its step states no other.
 Below it a file is taken for broken rather than compressed; what loss is acceptable is for the budgets to say."""
+MASK = "lengths"
+"""Name of the mask of answers that differ in length."""
 OTHERS = 0.9
 """Cosine to the model's that every output must keep that does not answer the task: a lossy step that breaks one of them
 has broken the file, whatever the first output says."""
@@ -152,9 +155,13 @@ def task_judge(task: TaskSection, examples: Split, names: Sequence[str]) -> Judg
 
     def judge(ours: Sequence[Array], theirs: Sequence[Array]) -> Agreement:
         count = len(theirs[0])
-        asked = Examples({name: array[:count] for name, array in examples.inputs.items()}, examples.labels[:count])
+        inputs: dict[str, Any] = {name: array[:count] for name, array in examples.inputs.items()}
+        masks = [] if task.mask else [array.inside() for array in inputs.values() if is_ragged(array)]
+        mask = next((mask for mask in masks if mask.shape == theirs[index].shape[:2]), None)
+        masked = task if mask is None else task.model_copy(update={"mask": MASK})
+        asked = Examples({**inputs, MASK: mask} if mask is not None else inputs, examples.labels[:count])
         try:
-            found = compare(task, ours, theirs, asked, index, roles=roles, own=own)
+            found = compare(masked, ours, theirs, asked, index, roles=roles, own=own)
         except UnfitError as error:
             raise InputError(str(error), where=f"params.yaml: task ({task.kind})") from error
         return Agreement(found.value(), spoken, task.facts.answers)

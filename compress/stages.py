@@ -12,7 +12,6 @@ from typing import Any
 
 from weighbridge.compress.export import find_target
 from weighbridge.compress.export.target import Target
-from weighbridge.compress.graph.feeds import fed_as
 from weighbridge.compress.graph.large_file import LargeFile
 from weighbridge.compress.recipe import lineage
 from weighbridge.compress.recipe.compose import compose_all, export_baseline
@@ -79,7 +78,7 @@ def train(root: Path, progress: Progress = silent) -> None:
     if project.params.model.factory is not None:
         data, _ = project.data()
         settings = project.params.train
-        with fed_as(project.params.inputs):
+        with project.as_declared():
             module = project.start_module()
             project.check(module, data.train)
             if settings.epochs > 0:
@@ -103,7 +102,7 @@ def baseline(root: Path, name: str = DEFAULT_TARGET, progress: Progress = silent
     data, data_digest = project.data()
     progress("export", 0, 1, target.name)
     context = _context(project, data, Teachers(project, target.name), progress)
-    with opened_as_code() as opened, fed_as(project.params.inputs):
+    with opened_as_code() as opened, project.as_declared():
         artifact = export_baseline(_source(project, data), context, target)
         made = _Made(data_digest, _code(project, _factories(project), opened))
     manifest = _manifest(project, artifact, made, recipe_name=BASELINE, target=target.name)
@@ -156,7 +155,7 @@ def _built(
     teachers = Teachers(project, targets[0].name)
     context = _context(project, data, teachers, progress)
     sizes = {name: parent.sizes for name, parent in parents.items()}
-    with opened_as_code() as opened, fed_as(project.params.inputs):
+    with opened_as_code() as opened, project.as_declared():
         artifacts = compose_all(steps, _source(project, data), context, targets, sizes)
         made = _Made(data_digest, _code(project, [*_factories(project), *_students(steps)], opened))
     return [
@@ -236,13 +235,14 @@ def _code(project: Project, factories: Sequence[str], opened: set[str]) -> _Code
 
 
 def _model_files(project: Project) -> dict[str, str]:
-    """The finished model that params name, with the files in which it keeps weights."""
+    """The finished model that params name, with the files in which it keeps weights, and libraries of operators."""
+    libraries = {Path(item.path).as_posix(): f"sha256:{item.sha256}" for item in project.params.custom_ops}
     name = project.params.model.onnx
     if name is None:
-        return {}
+        return libraries
     path = project.root / name
     beside = {os.path.relpath(file, project.root): file for file in external_files(path)}
-    return {Path(key).as_posix(): sha256_file(file) for key, file in {name: path, **beside}.items()}
+    return libraries | {Path(key).as_posix(): sha256_file(file) for key, file in {name: path, **beside}.items()}
 
 
 def _manifest(project: Project, artifact: BuiltArtifact, made: _Made, **given: Any) -> Manifest:

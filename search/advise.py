@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import yaml
 
-from weighbridge.compress.graph.feeds import fed_as
 from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.core.documents import Budget, Sizes
 from weighbridge.core.formatting import percent, quantity
@@ -76,7 +75,7 @@ def advise(
     limit: float = SECONDS,
 ) -> Advised:
     """Predict a few dozen recipes of the space and rank those that can meet the budgets."""
-    with fed_as(Project(root).params.inputs):
+    with Project(root).as_declared():
         return _advised(untrained_source(root, target), goal, progress, limit)
 
 

@@ -23,13 +23,14 @@ from weighbridge.compress.graph.feeds import by_example, declared, feed, fixed_b
 from weighbridge.compress.graph.forward import carried_axes, output_names, placed, takes_keywords, tensors_of
 from weighbridge.compress.graph.large_file import LargeFile, written
 from weighbridge.compress.graph.names import concise
-from weighbridge.compress.graph.sessions import ORT_ERRORS
+from weighbridge.compress.graph.sessions import ORT_ERRORS, register
 from weighbridge.compress.graph.spilled import is_large, message, spill
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_file import Port, parse_model
 from weighbridge.core.formats.onnx_strip import strip_metadata
+from weighbridge.core.ragged import buckets, is_ragged, joined, stacked
 from weighbridge.data import Split
 
 OPSET = 21
@@ -78,9 +79,15 @@ def run(data: bytes | LargeFile, inputs: Mapping[str, NDArray[Any]], batch_size:
 
     Raises `InvariantError` where the runtime does not take the file or fails on the inputs.
     """
+    kinds_of = buckets(inputs)
+    if len(kinds_of) > 1:
+        found = [(chosen, run(data, stacked(inputs, chosen), batch_size)) for chosen in kinds_of]
+        columns = [joined([(chosen, part[place]) for chosen, part in found]) for place in range(len(found[0][1]))]
+        return tuple(column.padded() if is_ragged(column) else column for column in columns)
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    register(options)
     try:
         source = data if isinstance(data, bytes) else str(data.mapped)
         session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -96,10 +103,11 @@ def run(data: bytes | LargeFile, inputs: Mapping[str, NDArray[Any]], batch_size:
         for start in range(0, count - count % width if fixed else count, width):
             cut = feed(ports, inputs, start, min(width, count - start))
             found = session.run(None, {name: _as(array, kinds[name]) for name, array in cut.items()})
-            parts.append(by_example(names, found))
+            parts.append(by_example(names, found, cut))
     except (*ORT_ERRORS, ValueError) as error:
         raise InvariantError(f"onnxruntime does not run the artifact: {_first_line(error)}") from error
-    return tuple(np.concatenate([np.atleast_1d(part) for part in column]) for column in zip(*parts, strict=True))
+    whole = [np.concatenate([np.atleast_1d(part) for part in column]) for column in zip(*parts, strict=True)]
+    return tuple(column.astype(np.str_) if column.dtype.kind == "O" else column for column in whole)
 
 
 ONNXRUNTIME = Target("onnxruntime", export, write, run)

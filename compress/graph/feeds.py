@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.documents import InputSection
+from weighbridge.core.documents.inputs import rows_rule
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import Port
+from weighbridge.core.row_answers import of_rows
 
 Array = NDArray[Any]
 
@@ -43,6 +45,8 @@ def missing(ports: Sequence[Port], given: Mapping[str, Array]) -> list[str]:
 def fixed_batch(ports: Sequence[Port]) -> int | None:
     """The batch that the inputs' shapes fix."""
     told = _DECLARED.get()
+    if rows_rule(told) is not None:
+        return 1
     sizes = [
         port.shape[axis]
         for port in ports
@@ -57,8 +61,18 @@ def feed(ports: Sequence[Port], arrays: Mapping[str, Array], start: int, count: 
     return {port.name: np.ascontiguousarray(_fed(port, arrays, start, count)) for port in ports}
 
 
-def by_example(names: Sequence[str], outputs: Sequence[Array]) -> list[Array]:
-    """Outputs with examples along the first axis: one that is fed back has them where its input has."""
+def by_example(names: Sequence[str], outputs: Sequence[Array], fed: Mapping[str, Array]) -> list[Array]:
+    """Outputs with examples along the first axis: one that is fed back has them where its input has.
+
+    Of an example of several rows, which was `fed`, each output has one answer; one of what are no scores, the first's.
+    """
+    told, rule = _DECLARED.get(), rows_rule(_DECLARED.get())
+    if rule is not None:
+        rows = next(len(fed[name]) for name, section in told.items() if section.rows)
+        return [
+            np.asarray(found[:1] if found.dtype.kind != "f" and rule != "all" else of_rows(found, rule, rows))
+            for found in map(np.asarray, outputs)
+        ]
     axes = {section.carry: section.axis for section in _DECLARED.get().values() if section.carry}
     return [
         np.moveaxis(output, axes[name], 0) if axes.get(name) else output
@@ -72,6 +86,8 @@ def _fed(port: Port, arrays: Mapping[str, Array], start: int, count: int) -> Arr
         return arrays[port.name][start : start + count]
     if section.constant:
         return np.asarray(arrays[port.name][0])
+    if section.rows is not None:
+        return np.asarray(arrays[port.name][start])
     if port.name in arrays:
         return np.asarray(np.moveaxis(arrays[port.name][start : start + count], 0, section.axis))
     shape = [count if axis == section.axis else size for axis, size in enumerate(port.shape)]

@@ -7,8 +7,9 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from weighbridge.compress.graph.graph_form import finished as finished  # noqa: 
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.formats.onnx_file import Port, serialize, signature
 from weighbridge.core.formats.onnx_weightless import LARGE, beside
+from weighbridge.core.operator_libraries import OperatorLibrary
+from weighbridge.core.ragged import buckets, filled_up, joined, stacked
 from weighbridge.data import Split
 
 Array = NDArray[Any]
@@ -38,6 +41,26 @@ ORT_ERRORS = (
 )
 MAPPED = 1 << 26
 """Bytes of a model from which on its weights are mapped from a file to run it."""
+
+
+_LIBRARIES: ContextVar[tuple[Path, ...]] = ContextVar("libraries", default=())
+
+
+@contextmanager
+def with_libraries(libraries: Sequence[OperatorLibrary]) -> Iterator[None]:
+    """Within it, sessions load these libraries of custom operators, and no other ones."""
+    token = _LIBRARIES.set(tuple(library.path for library in libraries))
+    try:
+        yield
+    finally:
+        _LIBRARIES.reset(token)
+
+
+def register(options: Any) -> Any:
+    """The options of a session, with the libraries of `with_libraries` registered."""
+    for path in _LIBRARIES.get():
+        options.register_custom_ops_library(str(path))
+    return options
 
 
 @contextmanager
@@ -61,6 +84,7 @@ def session(proto: ModelProto, where: str, *, level: str = "all", save: Path | N
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    register(options)
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_BASIC if level == "basic" else levels.ORT_ENABLE_ALL
     if save is not None:
@@ -103,6 +127,11 @@ def batches(proto: ModelProto, split: Split, size: int = 64) -> Iterator[dict[st
 
     An input that the split does not have is an `InputError`. A last batch that does not fill a fixed size is left out.
     """
+    return (feed for _, feed in _indexed(proto, split, size))
+
+
+def _indexed(proto: ModelProto, split: Split, size: int = 64) -> Iterator[tuple[Array, dict[str, Array]]]:
+    """As `batches`, with the examples' places; where they differ in length, a batch has one length."""
     ports = signature(proto).inputs
     gone = feeds.missing(ports, split.inputs)
     if gone:
@@ -110,10 +139,14 @@ def batches(proto: ModelProto, split: Split, size: int = 64) -> Iterator[dict[st
             f"the data has no input {gone[0]!r}", where="data", fix=f"it has: {', '.join(sorted(split.inputs))}"
         )
     fixed = feeds.fixed_batch(ports)
-    step = fixed or size
-    for start in range(0, len(split) - (step - 1 if fixed else 0), step):
-        cut = feeds.feed(ports, split.inputs, start, min(step, len(split) - start))
-        yield {port.name: _fed(port, cut[port.name]) for port in ports}
+    step, kinds = fixed or size, buckets(split.inputs)
+    if len(kinds) > 1 and step > 1 and fixed:
+        raise InputError(f"the model takes {fixed} examples at a time, and these differ in length", where="data")
+    for chosen in kinds:
+        arrays = stacked(split.inputs, chosen) if len(kinds) > 1 else split.inputs
+        for start in range(0, len(chosen) - (step - 1 if fixed else 0), step):
+            cut = feeds.feed(ports, arrays, start, min(step, len(chosen) - start))
+            yield chosen[start : start + step], {port.name: _fed(port, cut[port.name]) for port in ports}
 
 
 def _fed(port: Port, values: Array) -> Array:
@@ -125,17 +158,23 @@ def run(proto: ModelProto, split: Split, where: str, *, level: str = "all", fini
     """The model's outputs on a split, each (n, …). With `finite`, NaN and infinite values are an `InvariantError`."""
     runner = session(proto, where, level=level)
     collected: list[list[Array]] = []
+    places: list[Array] = []
     names = [port.name for port in runner.get_outputs()]
     try:
-        collected.extend(feeds.by_example(names, runner.run(None, feed)) for feed in batches(proto, split))
+        for chosen, feed in _indexed(proto, split):
+            collected.append(feeds.by_example(names, runner.run(None, feed), feed))
+            places.append(chosen)
     except ORT_ERRORS as error:
         raise InputError(f"onnxruntime cannot run the model: {error}", where=where) from error
     if not collected:
         raise InputError("there are fewer examples than the model's fixed batch size", where="data")
-    outputs = [
-        np.concatenate([np.atleast_1d(values[index]) for values in collected]) for index in range(len(collected[0]))
-    ]
-    outputs = [output.astype(np.str_) if output.dtype.kind == "O" else output for output in outputs]
+    ragged = len(buckets(split.inputs)) > 1
+    outputs = []
+    for column in zip(*collected, strict=True):
+        parts = [np.atleast_1d(part) for part in column]
+        parts = [part.astype(np.str_) if part.dtype.kind == "O" else part for part in parts]
+        whole = joined(list(zip(places, parts, strict=True))) if ragged else np.concatenate(parts)
+        outputs.append(filled_up(whole, split.labels))
     for index, output in enumerate(outputs):
         if finite and output.dtype.kind == "f" and not np.isfinite(output).all():
             raise InvariantError(f"output {index} is not finite on calibration data", where=where)

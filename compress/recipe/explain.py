@@ -14,7 +14,6 @@ from typing import Any
 from weighbridge.compress.export import find_target
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.export.target import Lowering, Program, Target
-from weighbridge.compress.graph.feeds import fed_as
 from weighbridge.compress.graph.large_file import LargeFile
 from weighbridge.compress.graph.layers import row
 from weighbridge.compress.graph.lowering import layers, named
@@ -64,7 +63,7 @@ def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
     weights a step touches, not how many).
     """
     project = Project(root)
-    with fed_as(project.params.inputs):
+    with project.as_declared():
         return explain_on(project, recipe, few_examples(project))
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import onnx
 from torch import nn
 
+from weighbridge.compress.graph.feeds import fed_as
 from weighbridge.compress.graph.lowering import finished
 from weighbridge.compress.graph.normal import entered, refuse_foreign, refuse_ports
 from weighbridge.compress.graph.parametrized import plain
+from weighbridge.compress.graph.sessions import with_libraries
 from weighbridge.compress.graph.spilled import opened
 from weighbridge.compress.training.checkpoint import read_checkpoint
 from weighbridge.compress.training.module_quality import check_module
@@ -26,6 +28,7 @@ from weighbridge.core.documents import Manifest, Params, baseline_folder
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_json, sha256_file
 from weighbridge.core.formats.onnx_file import signature
+from weighbridge.core.operator_libraries import OperatorLibrary, named_libraries
 from weighbridge.core.project import PARAMS
 from weighbridge.data import Data, Split, call_factory, search_below
 
@@ -136,9 +139,19 @@ class Project:
                     where=str(path),
                     fix="name the array in the data factory after the model's input",
                 )
-        refuse_foreign(proto, str(path))
+        refuse_foreign(proto, str(path), self.libraries())
         refuse_ports(proto, str(path))
         return finished(proto)
+
+    def libraries(self) -> tuple[OperatorLibrary, ...]:
+        """The libraries of custom operators that params name; one with another digest is an `InputError`."""
+        return named_libraries(self.params.custom_ops, self.root, f"{self.params_file}: custom_ops")
+
+    @contextmanager
+    def as_declared(self) -> Iterator[None]:
+        """Within it, inputs are fed and libraries of operators are loaded as params say."""
+        with fed_as(self.params.inputs), with_libraries(self.libraries()):
+            yield
 
     def baseline_manifest(self, target: str) -> Manifest:
         """What the stage `baseline` said of its artifact."""

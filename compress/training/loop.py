@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from weighbridge.compress.steps import Constraint
@@ -20,6 +22,7 @@ from weighbridge.compress.training.user_loop import run_loop
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.progress import Progress
+from weighbridge.core.ragged import buckets
 from weighbridge.data import Split
 
 
@@ -74,19 +77,20 @@ def fit(  # noqa: PLR0913  # keyword-only choices of the one loop; every caller 
     measure = loss or default_loss(settings)
     if settings.loop is not None:
         return _fit_by_user(module, split, settings, measure, seed, constraints, progress, stage, on_epoch)
-    a_pass, total = settings.steps_for(len(split))
+    kinds = buckets(split.inputs)
+    a_pass = sum(-(-len(places) // settings.examples_a_step) for places in kinds)
+    total = settings.steps if settings.steps is not None else settings.epochs * a_pass
     losses = []
     with deterministic(seed):
         order = torch.Generator().manual_seed(seed)
         trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
         run = _Run(module, optimizer, measure, constraints, settings, total, stage, augmentation(settings, seed))
-        epochs = settings.passes_for(len(split))
+        epochs = -(-total // a_pass)
         for epoch in range(1, epochs + 1):
             module.train()
             value, seen = 0.0, 0
-            # Parts of equal length: no last batch of a single example, on which batch normalisation fails.
-            for chosen in torch.tensor_split(torch.randperm(len(split), generator=order), a_pass)[: total - run.taken]:
+            for chosen in _parts(kinds, settings.examples_a_step, order)[: total - run.taken]:
                 value += run.step(split, chosen, epoch) * len(chosen)
                 seen += len(chosen)
             losses.append(value / seen)
@@ -96,6 +100,20 @@ def fit(  # noqa: PLR0913  # keyword-only choices of the one loop; every caller 
             if progress is not None:
                 progress(stage, epoch, epochs, f"loss {losses[-1]:.4f}")
     return History(tuple(losses), run.taken)
+
+
+def _parts(kinds: Sequence[NDArray[np.int64]], size: int, order: torch.Generator) -> list[Tensor]:
+    """An epoch's batches of `size` examples at most, each of examples that are alike in shape, in random order.
+
+    Parts of equal length: no last batch of a single example, on which batch normalisation fails.
+    """
+    parts: list[Tensor] = []
+    for places in kinds:
+        drawn = torch.from_numpy(places)[torch.randperm(len(places), generator=order)]
+        parts.extend(torch.tensor_split(drawn, math.ceil(len(places) / size)))
+    return (
+        parts if len(kinds) == 1 else [parts[index] for index in torch.randperm(len(parts), generator=order).tolist()]
+    )
 
 
 @dataclass

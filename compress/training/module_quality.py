@@ -17,6 +17,7 @@ from weighbridge.core.answers.decisions import IGNORED, threshold
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.example_stream import nameless_file, on_disk
+from weighbridge.core.ragged import buckets, filled_up, joined, stacked
 from weighbridge.data import Split, import_callable
 
 _USER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
@@ -31,6 +32,11 @@ def predict(module: nn.Module, split: Split, batch_size: int = 256) -> tuple[NDA
 
     Many answers (see `MOST_BYTES`) are mapped from a file.
     """
+    kinds = buckets(split.inputs)
+    if len(kinds) > 1:
+        one = [(chosen, predict(module, _alike(split, chosen), batch_size)) for chosen in kinds]
+        columns = [joined([(chosen, part[place]) for chosen, part in one]) for place in range(len(one[0][1]))]
+        return tuple(filled_up(column, split.labels) for column in columns)
     was_training = module.training
     module.eval()
     columns: list[_Answers] = []
@@ -69,6 +75,10 @@ class _Answers:
             return np.concatenate(self.parts)
         self.file.flush()
         return on_disk(self.file, (self.rows, *self.parts[0].shape[1:]), self.parts[0].dtype)
+
+
+def _alike(split: Split, chosen: NDArray[Any]) -> Split:
+    return Split(stacked(split.inputs, chosen), split.labels[chosen])
 
 
 def evaluate(module: nn.Module, split: Split, batch_size: int = 256) -> NDArray[Any]:
@@ -111,7 +121,9 @@ def check_module(module: nn.Module, split: Split, settings: TrainSection, where:
     try:
         found = predict(module, few)[0]
     except _USER_ERRORS as error:
-        shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in few.inputs.items())
+        shapes = ", ".join(
+            f"{name} {getattr(array, 'shape', 'ragged')} {array.dtype}" for name, array in few.inputs.items()
+        )
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"forward fails on the data ({shapes}): {reason}", where=where) from error
     if len(found) != len(few):

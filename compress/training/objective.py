@@ -14,6 +14,7 @@ from torch import Tensor
 
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError
+from weighbridge.core.ragged import buckets, is_ragged, stacked, token_width
 from weighbridge.data import Split, import_callable
 
 Augment = Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Tensor]]
@@ -79,11 +80,32 @@ def augmentation(settings: TrainSection, seed: int) -> Augment | None:
 
 
 def batch(split: Split, chosen: NDArray[Any] | slice) -> tuple[dict[str, Tensor], Tensor]:
-    """The chosen examples as tensors: floats as float32, labels as int64 classes or float32 values."""
+    """The chosen examples as tensors: floats as float32, labels as int64 classes or float32 values.
+
+    Where examples differ in length, those of a slice that are alike with its first one; indices must be alike.
+    """
+    if any(is_ragged(array) for array in split.inputs.values()):
+        places = np.arange(len(split))[chosen]
+        if isinstance(chosen, slice):
+            places = places[buckets(split.take(chosen).inputs)[0]]
+        return _of_one_length(split, places)
     inputs_of, labels_of = split.rows(chosen)
     inputs = {name: _tensor(array) for name, array in inputs_of.items()}
     labels = _tensor(labels_of)
     return inputs, labels if labels.is_floating_point() else labels.long()
+
+
+def _of_one_length(split: Split, places: NDArray[Any]) -> tuple[dict[str, Tensor], Tensor]:
+    """Examples of one length, with the labels of as many tokens as they have where labels are of tokens."""
+    arrays, labels = stacked(split.inputs, places), split.labels[places]
+    width = token_width(labels)
+    for name, array in split.inputs.items():
+        if width and is_ragged(array) and array.shapes[:, 0].max() <= width:
+            labels = labels[:, : arrays[name].shape[1]]
+            break
+    wanted = _tensor(labels)
+    inputs = {name: _tensor(array) for name, array in arrays.items()}
+    return inputs, wanted if wanted.is_floating_point() else wanted.long()
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

@@ -79,6 +79,7 @@ class Harness(Place):
 
     def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, StagedArtifact]:
         """Copies of its own for the harness; it must say the digests of what it loaded."""
+        self.require_no_libraries(models)
         return {
             model.name: StagedArtifact(
                 model.name,

@@ -57,6 +57,7 @@ class Local(Place):
                 model.stage(Path(self.folder.name) / f"{index}"),
                 ADAPTERS[runtime],
                 tuple(port.name for port in model.signature.inputs),
+                model.stage_libraries(Path(self.folder.name) / f"{index}.operators"),
             )
             for index, model in enumerate(models)
         }

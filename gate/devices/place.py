@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.documents import Device
+from weighbridge.core.errors import MeasurementError
 from weighbridge.data import Split
 from weighbridge.gate.measure.energy import Counters
 from weighbridge.gate.measure.evaluation import Manner
@@ -48,6 +49,11 @@ class Place(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def require_no_libraries(self, models: Sequence[Model]) -> None:
+        """Raise `MeasurementError` where a model needs libraries of operators, which are for this machine alone."""
+        if any(model.libraries for model in models):
+            raise MeasurementError("libraries of custom operators are loaded on this machine alone", where=self.name)
 
     @abstractmethod
     def close(self) -> None:

@@ -59,6 +59,7 @@ class Ssh(Session, Place):
 
     def stage(self, models: Sequence[Model], runtime: str) -> Mapping[str, StagedArtifact]:
         """Send files and the runtime's adapter; what arrived is hashed there, and again before it is loaded."""
+        self.require_no_libraries(models)
         self._check_runtime(runtime)
         adapter = f"adapter/{ADAPTERS[runtime].name}"
         self.files[adapter] = ADAPTERS[runtime].read_bytes()

@@ -95,11 +95,7 @@ class Bench:
         started = {role: worker.receive()[0] for role, worker in self.workers.items()}
         for role in self._shuffled():
             answer, _ = self.workers[role].ask(
-                "load",
-                files=roles[role].files,
-                threads=self.protocol.threads,
-                cores=list(self.setup.cores.workers),
-                inputs=list(roles[role].inputs),
+                "load", threads=self.protocol.threads, cores=list(self.setup.cores.workers), **roles[role].loaded
             )
             self.loaded[role] = {**answer, "empty": started[role].get("memory")}
 

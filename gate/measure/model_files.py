@@ -18,6 +18,7 @@ from weighbridge.core.formats.compressed import Kind, compressed_size, read_chun
 from weighbridge.core.formats.onnx_file import Counts, Signature, counts, signature
 from weighbridge.core.formats.onnx_precision import FLOAT32, roundoff
 from weighbridge.core.formats.onnx_skim import skim_model
+from weighbridge.core.operator_libraries import ForeignOperator, OperatorLibrary, foreign_operator
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Model:
     signature: Signature
     roundoff: float = FLOAT32
     """Of the narrowest floats that it computes in."""
+    foreign: ForeignOperator | None = None
+    """An operator that only a library of custom operators has."""
+    libraries: tuple[OperatorLibrary, ...] = ()
+    """What the runtime loads before the model."""
 
     def weighed(self) -> Weighed:
         """How a measurement names it."""
@@ -92,6 +97,16 @@ class Model:
                 raise MeasurementError(f"{source} was removed while it was weighed", where=self.name) from error
             self._same(source, digest, found)
 
+    def stage_libraries(self, folder: Path) -> tuple[tuple[str, str], ...]:
+        """Copy the libraries into a folder of their own; returns (path, digest), hashed before loading."""
+        placed = []
+        for library in self.libraries:
+            target = folder / library.path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(read_bytes(library.path))
+            placed.append((str(target), library.digest))
+        return tuple(placed)
+
     def _same(self, source: Path, expected: str, found: str) -> None:
         if found != expected:
             raise MeasurementError(
@@ -132,7 +147,8 @@ def _read_onnx(path: Path, name: str) -> Model:
     if digests[0] != before:
         raise InputError("changed while it was read", where=str(path), fix="weigh again once nothing writes to it")
     total = sum(file.stat().st_size for file in files)
-    return Model(name, path, files, digests, digest, total, counts(proto), signature(proto), roundoff(proto))
+    facts = counts(proto), signature(proto), roundoff(proto), foreign_operator(proto)
+    return Model(name, path, files, digests, digest, total, *facts)
 
 
 def _names_all(proto: ModelProto, files: Mapping[str, str], path: Path) -> bool:

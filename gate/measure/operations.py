@@ -58,13 +58,15 @@ class Operations:
         self.order = list(request.get("inputs", []))
         if request["cores"]:
             os.sched_setaffinity(0, request["cores"])
-        for path, expected in request["files"]:
+        libraries = request.get("libraries", [])
+        for path, expected in (*request["files"], *libraries):
             found = file_digest(path)
             if found != expected:
                 raise ArtifactFault(f"the file changed before it was loaded: {found} instead of {expected}")
         self.model = None  # before the next one takes memory
         begin = time.perf_counter_ns()
-        self.model = self.runtime.load(request["files"][0][0], threads=request["threads"])
+        more = {"libraries": [path for path, _ in libraries]} if libraries else {}
+        self.model = self.runtime.load(request["files"][0][0], threads=request["threads"], **more)
         self.loaded_ns = time.perf_counter_ns() - begin
         self.shapes, self.state = {}, {}
         return {"load_ns": self.loaded_ns}

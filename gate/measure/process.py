@@ -51,6 +51,14 @@ class StagedArtifact:
     """The runtime's file, see `weighbridge.gate.measure.runtimes`."""
     inputs: tuple[str, ...] = ()
     """Names of the model's inputs in its own order, for runtimes that know no names."""
+    libraries: tuple[tuple[str, str], ...] = ()
+    """Libraries of custom operators with their digests."""
+
+    @property
+    def loaded(self) -> dict[str, Any]:
+        """What a request to load it says."""
+        said: dict[str, Any] = {"files": self.files, "inputs": list(self.inputs)}
+        return {**said, "libraries": self.libraries} if self.libraries else said
 
 
 class Answering(Interface):
@@ -277,8 +285,7 @@ def load_next(
 ) -> dict[str, Any]:
     """Load an artifact into a worker whose runtime is there, in the place of what it had; as `load_into`."""
     try:
-        files, inputs = artifact.files, list(artifact.inputs)
-        return opened.ask("load", files=files, threads=threads, cores=list(cores), inputs=inputs)[0]
+        return opened.ask("load", threads=threads, cores=list(cores), **artifact.loaded)[0]
     except BaseException:
         opened.kill()
         raise

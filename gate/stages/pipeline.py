@@ -27,6 +27,7 @@ from weighbridge.core.documents import (
 )
 from weighbridge.core.errors import InputError, IntegrityError, MeasurementError
 from weighbridge.core.files import sha256_file
+from weighbridge.core.operator_libraries import named_libraries
 from weighbridge.core.progress import Progress, silent
 from weighbridge.core.project import PARAMS
 from weighbridge.core.user_code import sources
@@ -150,6 +151,7 @@ def _weigh(  # noqa: PLR0913, PLR0917  # what a candidate is, and where it is we
     data = root / "artifacts" / "data" / "test.npz"
     stable, reason = _stable(root / "artifacts" / "stable", candidate.target)
     budgets = params.budgets_of(candidate.recipe)
+    libraries = named_libraries(params.custom_ops, root, f"{root / PARAMS}: custom_ops")
     metrics, journey = user_metrics(budgets, task_metrics(params.task)), _journey(params, budgets, root)
     job = read_job(
         Source(
@@ -172,7 +174,9 @@ def _weigh(  # noqa: PLR0913, PLR0917  # what a candidate is, and where it is we
             recipe=candidate.recipe,
             remarks=_remarks(root, candidate),
             run=this_run(root, os.environ, dt.datetime.now(tz=dt.UTC)),
-            code=_code(root, params, metrics, journey),
+            code=_code(root, params, metrics, journey)
+            | {Path(item.path).as_posix(): f"sha256:{item.sha256}" for item in params.custom_ops},
+            libraries=libraries,
             task=params.task,
         ),
     )

@@ -21,10 +21,12 @@ from weighbridge.core.documents import (
     Weighing,
 )
 from weighbridge.core.documents.base import parse
+from weighbridge.core.documents.custom_ops import CustomOps
 from weighbridge.core.documents.inputs import missing_in
 from weighbridge.core.documents.params import read_budgets
 from weighbridge.core.files import atomic_write
 from weighbridge.core.formatting import quantity
+from weighbridge.core.operator_libraries import named_libraries
 from weighbridge.core.progress import Progress, silent
 from weighbridge.data import Split, load_data, read_npz
 from weighbridge.gate.calibrate.calibration import sentences
@@ -70,6 +72,8 @@ class StandaloneRequest:
     task: TaskSection | None = None
     inputs: Mapping[str, InputSection] = field(default_factory=dict)
     """How inputs are fed, where shapes do not tell."""
+    custom_ops: tuple[CustomOps, ...] = ()
+    """Libraries of custom operators, by their digests."""
 
 
 def run(request: StandaloneRequest, progress: Progress = silent, width: int | None = None) -> tuple[RecipeVerdict, str]:
@@ -115,6 +119,8 @@ def _job(request: StandaloneRequest) -> tuple[Job, bool]:
             journey=journey,
             thorough=request.thorough,
             task=request.task,
+            code={item.path: f"sha256:{item.sha256}" for item in request.custom_ops},
+            libraries=named_libraries(request.custom_ops, Path(), "custom_ops"),
         ),
     )
     return job, request.budgets is None
@@ -168,6 +174,8 @@ def _command(request: StandaloneRequest, out: Path) -> str:
     words += _task_words(request.task)
     said = {name: item.model_dump(mode="json", exclude_defaults=True) for name, item in request.inputs.items()}
     words += ["--inputs", json.dumps(said)] if said else []
+    libraries = [item.model_dump(mode="json") for item in request.custom_ops]
+    words += ["--custom-ops", json.dumps(libraries)] if libraries else []
     return shlex.join([*words, "--out", str(out)])
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weighbridge.core.documents import InputSection, PolicyChange, TaskSection, Weighing
+from weighbridge.core.documents.custom_ops import CustomOps
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import sha256_bytes
 from weighbridge.core.strict_yaml import parse_yaml
@@ -61,6 +62,16 @@ def input_changes(base: Mapping[str, InputSection], head: Mapping[str, InputSect
         if before != after:
             found.append(PolicyChange(kind="task", budget=f"inputs.{name}", base=before, head=after, to=after))
     return found
+
+
+def library_changes(base: Sequence[CustomOps], head: Sequence[CustomOps]) -> list[PolicyChange]:
+    """Libraries of custom operators that are new or other ones: code that answers and is timed with a model."""
+    before, after = ({item.path: item.sha256 for item in side} for side in (base, head))
+    return [
+        PolicyChange(kind="custom ops", budget=f"custom_ops {path}", base=before.get(path, ABSENT), head=after[path])
+        for path in after
+        if after[path] != before.get(path)
+    ]
 
 
 def _described(section: InputSection | None) -> str:

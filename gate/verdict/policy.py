@@ -22,6 +22,7 @@ from weighbridge.core.documents import (
     Weighing,
     parse,
 )
+from weighbridge.core.documents.custom_ops import CustomOps
 from weighbridge.core.documents.shared_budgets import overridden
 from weighbridge.core.facts.budget_rules import BUDGET_RULES
 from weighbridge.core.facts.metrics import METRICS
@@ -31,7 +32,7 @@ from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.project import without_anchors
 from weighbridge.core.strict_yaml import parse_yaml
 from weighbridge.gate.verdict.budget_changes import REMOVED, changes, of_recipe
-from weighbridge.gate.verdict.pipeline_changes import input_changes, setting_changes, task_changes
+from weighbridge.gate.verdict.pipeline_changes import input_changes, library_changes, setting_changes, task_changes
 
 ADVISORY = "advisory"
 
@@ -48,6 +49,7 @@ class Policy:
     weighing: Weighing = field(default_factory=Weighing)
     task: TaskSection | None = None
     inputs: Mapping[str, InputSection] = field(default_factory=dict)
+    custom_ops: tuple[CustomOps, ...] = ()
 
     @classmethod
     def of(cls, params: Params) -> Policy:
@@ -60,6 +62,7 @@ class Policy:
             params.weighing,
             params.task,
             params.inputs,
+            tuple(params.custom_ops),
         )
 
     @classmethod
@@ -202,5 +205,6 @@ def policy_changes(base: Policy, head: Policy) -> list[PolicyChange]:
         *setting_changes(base.weighing, head.weighing),
         *task_changes(base.task, head.task),
         *input_changes(base.inputs, head.inputs),
+        *library_changes(base.custom_ops, head.custom_ops),
     ]
     return under_rules(found, base.rules)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError, MeasurementError
-from weighbridge.core.ragged import is_ragged
+from weighbridge.core.ragged import filled_up, is_ragged, token_width
 from weighbridge.data import import_callable
 from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.weighing.job import Job
@@ -35,7 +35,7 @@ def answers_of_job(job: Job, reference: str, ours: list[Array], theirs: list[Arr
     inputs = {name: array for name, array in job.split.inputs.items() if task is not None and name == task.mask}
     if task is not None and lengths is not None:
         task, inputs = task.model_copy(update={"mask": LENGTHS}), {LENGTHS: lengths}
-    ours, theirs = ([array.padded() if is_ragged(array) else array for array in side] for side in (ours, theirs))
+    ours, theirs = ([filled_up(array, job.split.labels) for array in side] for side in (ours, theirs))
     own = import_callable(task.agreement, "task.agreement") if task is not None and task.agreement else None
     return Answers(
         ours,
@@ -86,4 +86,4 @@ def _mask(job: Job, reference: str, ours: Sequence[Any], theirs: Sequence[Any]) 
             where="task" if task is None else f"task ({task.kind})",
             fix=f"say by a task what they are: {', '.join(MASKED)}, or one of your own (custom)",
         )
-    return first.inside()
+    return first.inside(token_width(job.split.labels))

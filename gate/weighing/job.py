@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from weighbridge.core.documents import METRICS, Budget, Device, InputSection, Ta
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import find_metric
 from weighbridge.core.facts.targets import DEFAULT_TARGET, target_of_suffix
+from weighbridge.core.operator_libraries import OperatorLibrary, require_libraries
 from weighbridge.core.ragged import is_ragged, values_of
 from weighbridge.data import Split, import_callable
 from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, timed_share
@@ -48,6 +49,8 @@ class JobOptions:
     """The files of the user's metrics and of the code around the model: path from the project's folder → digest."""
     task: TaskSection | None = None
     """What quality means for the models."""
+    libraries: tuple[OperatorLibrary, ...] = ()
+    """Of custom operators, which the runtime loads before each model."""
 
     @property
     def stated_task(self) -> dict[str, Any] | None:
@@ -174,6 +177,9 @@ def read_job(
         others.append(read_model(source.stable, "stable", names))
     paths = {"baseline": source.baseline, "candidate": source.candidate, "stable": source.stable}
     runtime = target_of_suffix(source.baseline.suffix)
+    for model in (baseline, *others):
+        require_libraries(model.foreign, options.libraries, str(paths[model.name]))
+    baseline, *others = (replace(model, libraries=options.libraries) for model in (baseline, *others))
     for model in others:
         _require_runtime(model, runtime)
         same_inputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")

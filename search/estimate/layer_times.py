@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 
 from weighbridge.compress.graph.spilled import message
 from weighbridge.compress.steps import Subject
+from weighbridge.core.ragged import stacked
 from weighbridge.search.problem.searched_model import Source
 
 PROFILED = 200
@@ -36,7 +38,7 @@ def time_shares(source: Source) -> dict[str, float]:
     Layers are those that a node is named after; what belongs to none (reshaping, pooling) is in no share.
     """
     assert source.context.data.calibration is not None  # the contract of `Context.data`
-    example = {name: array[:1] for name, array in source.context.data.calibration.inputs.items()}
+    example = stacked(source.context.data.calibration.inputs, np.array([0]))
     with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

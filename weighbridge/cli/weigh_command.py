@@ -13,6 +13,7 @@ from weighbridge.cli.weigh_options import QualityOptions, WeighingOptions
 
 if TYPE_CHECKING:
     from weighbridge.core.documents import InputSection, TaskSection
+    from weighbridge.core.documents.custom_ops import CustomOps
 
 
 @grouped
@@ -54,6 +55,7 @@ def weigh(
         thorough=everything,
         task=_task(quality.task),
         inputs=_inputs(quality.inputs),
+        custom_ops=_custom_ops(quality.custom_ops),
     )
     with progress(quiet=quiet) as report:
         verdict, table = standalone.run(request, report, width())
@@ -74,6 +76,26 @@ def _task(text: str | None) -> TaskSection | None:
     if isinstance(content, str):
         content = {"kind": find_task(content, "--task").name}
     return parse(TaskSection, content, "--task")
+
+
+def _custom_ops(text: str | None) -> tuple[CustomOps, ...]:
+    """The section `custom_ops` of params.yaml, on one line or in a file."""
+    if text is None:
+        return ()
+    from weighbridge.core.documents.base import parse
+    from weighbridge.core.documents.custom_ops import CustomOps
+    from weighbridge.core.errors import InputError
+    from weighbridge.core.files import read_yaml
+    from weighbridge.core.strict_yaml import parse_yaml
+
+    inline = text.lstrip().startswith("[")
+    where = "--custom-ops" if inline else text
+    content = parse_yaml(text, where) if inline else read_yaml(Path(text))
+    if isinstance(content, dict) and "custom_ops" in content:
+        content = content["custom_ops"]
+    if not isinstance(content, list):
+        raise InputError("expected a list of libraries", where=where, fix="[{path: libops.so, sha256: …}]")
+    return tuple(parse(CustomOps, item, f"{where}[{index}]") for index, item in enumerate(content))
 
 
 def _inputs(text: str | None) -> dict[str, InputSection]:

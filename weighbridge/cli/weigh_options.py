@@ -49,6 +49,15 @@ class QualityOptions:
             show_default="by the labels",
         ),
     ] = None
+    custom_ops: Annotated[
+        str | None,
+        typer.Option(
+            "--custom-ops",
+            metavar="FILE|YAML",
+            help="Libraries of operators that may be loaded: '[{path: libops.so, sha256: …}]'.",
+            show_default="none",
+        ),
+    ] = None
     inputs: Annotated[
         str | None,
         typer.Option(

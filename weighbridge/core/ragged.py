@@ -83,17 +83,20 @@ class Ragged:
         """The same shapes with other values; the function gets and gives all of them, flat."""
         return Ragged(values(self.flat), self.shapes)
 
-    def padded(self, fill: Any = 0) -> Array:
-        """As one array (n, …) of the largest size along each axis, filled up behind: for answers, never for inputs."""
-        whole = np.full((len(self), *self.shapes.max(axis=0)), fill, self.dtype)
+    def padded(self, fill: Any = 0, least: int = 0) -> Array:
+        """As one array (n, …) of the largest size along each axis, and `least` along the first, filled up behind: for
+        answers, never for inputs.
+        """
+        sizes = self.shapes.max(axis=0)
+        whole = np.full((len(self), max(int(sizes[0]), least), *sizes[1:]), fill, self.dtype)
         for index, example in enumerate(self):
             place: Any = (index, *(slice(size) for size in example.shape))
             whole[place] = example
         return whole
 
-    def inside(self) -> Array:
+    def inside(self, least: int = 0) -> Array:
         """Booleans (n, longest): which places along the first axis of `padded` have a value."""
-        return np.asarray(np.arange(self.shapes[:, 0].max(initial=0)) < self.shapes[:, :1])
+        return np.asarray(np.arange(max(int(self.shapes[:, 0].max(initial=0)), least)) < self.shapes[:, :1])
 
 
 def is_ragged(array: Any) -> TypeGuard[Ragged]:
@@ -136,10 +139,18 @@ def stacked(arrays: Mapping[str, Any], chosen: Array) -> dict[str, Array]:
 
 def joined(parts: Sequence[tuple[Array, Array]]) -> Any:
     """Answers by bucket, as (indices, answers (k, …)), in the examples' order; ragged where their shapes differ."""
-    count = sum(len(chosen) for chosen, _ in parts)
-    order = np.empty(count, np.int64)
-    order[np.concatenate([chosen for chosen, _ in parts])] = np.arange(count)
+    order = np.argsort(np.concatenate([chosen for chosen, _ in parts]), kind="stable")
     if len({part.shape[1:] for _, part in parts}) == 1:
         return np.concatenate([part for _, part in parts])[order]
     rows = [row for _, part in parts for row in part]
     return Ragged.of([rows[place] for place in order])
+
+
+def token_width(labels: Array) -> int:
+    """How many tokens the labels have places for; 0 where they are not labels of tokens."""
+    return labels.shape[1] if labels.ndim == 2 + (labels.dtype.kind == "f") else 0
+
+
+def filled_up(answers: Any, labels: Array) -> Array:
+    """Answers as one array; those that differ in length get zeros behind, as far as labels of tokens reach."""
+    return answers.padded(least=token_width(labels)) if is_ragged(answers) else np.asarray(answers)

@@ -11,6 +11,8 @@ One module a kind: `listed` (weights among the inputs), `zipmap`, `brain` (bfloa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from onnx import ModelProto, TensorProto
 
 from weighbridge.compress.graph.normal.brain import stored_in_bfloat16
@@ -18,18 +20,13 @@ from weighbridge.compress.graph.normal.branches import hoisted
 from weighbridge.compress.graph.normal.functions import inlined
 from weighbridge.compress.graph.normal.listed import unlisted
 from weighbridge.compress.graph.normal.sparse import dense
-from weighbridge.compress.graph.normal.walk import within
 from weighbridge.compress.graph.normal.widths import decoded, in_float32
 from weighbridge.compress.graph.normal.zipmap import unwrapped
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import signature
+from weighbridge.core.operator_libraries import OperatorLibrary, foreign_operator, require_libraries
 
 __all__ = ["entered", "laid_out", "opened", "refuse_foreign", "refuse_ports"]
-
-RUNTIME_DOMAINS = ("ai.onnx", "com.microsoft", "com.ms.")
-"""Domains of operators that onnxruntime brings itself."""
-EXTENSIONS = "ai.onnx.contrib"
-"""Domain of the package onnxruntime-extensions, a library of its own."""
 
 
 def entered(proto: ModelProto) -> ModelProto:
@@ -48,19 +45,9 @@ def laid_out(proto: ModelProto) -> ModelProto:
     return dense(hoisted(inlined(proto)))
 
 
-def refuse_foreign(proto: ModelProto, where: str) -> None:
-    """An `InputError` for an operator that only a custom-operator library has: none is ever loaded."""
-    own = {(function.domain, function.name) for function in proto.functions}
-    bodies = (proto.graph.node, *(function.node for function in proto.functions))
-    for node in (inner for body in bodies for outer in body for inner in (outer, *within(outer))):
-        known = not node.domain or (node.domain.startswith(RUNTIME_DOMAINS) and node.domain != EXTENSIONS)
-        if not known and (node.domain, node.op_type) not in own:
-            raise InputError(
-                f"node {node.name!r} is the operator {node.op_type} of the domain {node.domain!r}, which needs "
-                "a library of custom operators; none is loaded",
-                where=where,
-                fix="export it with operators of ONNX or onnxruntime, or as a local function",
-            )
+def refuse_foreign(proto: ModelProto, where: str, libraries: Sequence[OperatorLibrary] = ()) -> None:
+    """An `InputError` for an operator that only a library of custom operators has, where none is named."""
+    require_libraries(foreign_operator(proto), libraries, where)
 
 
 def refuse_ports(proto: ModelProto, where: str) -> None:

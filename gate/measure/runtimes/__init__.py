@@ -1,6 +1,7 @@
 """One file a target. A file here is loaded by path into the worker process, so it imports its runtime and nothing else.
 
-Each has `version() -> str` and `load(path, threads) -> model`, where `model.run(feed) -> list of arrays`.
+Each has `version() -> str` and `load(path, threads) -> model`, where `model.run(feed) -> list of arrays`; onnxruntime's
+takes `libraries` of custom operators too.
 """
 
 from __future__ import annotations

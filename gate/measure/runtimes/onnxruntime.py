@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -33,8 +33,8 @@ def version() -> str:
     return str(onnxruntime.__version__)
 
 
-def load(path: str, threads: int) -> Model:
-    """Load an artifact for `threads` threads within operators, one between them."""
+def load(path: str, threads: int, libraries: Sequence[str] = ()) -> Model:
+    """Load an artifact for `threads` threads within operators, one between them, after libraries of its operators."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -42,6 +42,8 @@ def load(path: str, threads: int) -> Model:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
+    for library in libraries:
+        options.register_custom_ops_library(library)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for output in session.get_outputs():
         if not output.type.startswith(("tensor(", "seq(map(")):

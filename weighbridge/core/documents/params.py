@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from weighbridge.core.documents.base import Written, parse
 from weighbridge.core.documents.budgets import Budget, BudgetFile
+from weighbridge.core.documents.custom_ops import CustomOps
 from weighbridge.core.documents.devices import LOCAL, Candidate, DeviceSection
 from weighbridge.core.documents.inputs import InputSection
 from weighbridge.core.documents.model_section import DataSection, ModelSection, Name, TrainSection
@@ -56,6 +57,8 @@ class Params(Written):
     """What quality means for the model; without it, classes or numbers as the labels are."""
     inputs: dict[str, InputSection] = {}
     """By input: how it is fed, where the model's shapes do not tell."""
+    custom_ops: list[CustomOps] = []
+    """Libraries of custom operators that onnxruntime may load to build and to weigh, by their digests."""
     targets: list[TargetName] = Field(default=[DEFAULT_TARGET], min_length=1)
     """The runtimes that the baseline is built for; a recipe's `target` is among them."""
     recipes: dict[Name, RecipeSection] = Field(min_length=1)
@@ -86,11 +89,12 @@ class Params(Written):
             raise ValueError("'targets' names one runtime twice")
         if self.model.onnx is not None and self.targets != [DEFAULT_TARGET]:
             raise ValueError("a model given as an ONNX file has onnxruntime as its only target")
-        if self.inputs and self.targets != [DEFAULT_TARGET]:
-            raise ValueError("'inputs' are for the target onnxruntime alone: name no other under 'targets'")
-        for name, section in self.inputs.items():
-            if section.free_axes and self.model.onnx is not None:
-                raise ValueError(f"'inputs.{name}.free_axes' is for a module: an ONNX file has its own open axes")
+        for key in ("inputs", "custom_ops"):
+            if getattr(self, key) and self.targets != [DEFAULT_TARGET]:
+                raise ValueError(f"{key!r} are for the target onnxruntime alone: name no other under 'targets'")
+        free = next((name for name, section in self.inputs.items() if section.free_axes), None)
+        if free is not None and self.model.onnx is not None:
+            raise ValueError(f"'inputs.{free}.free_axes' is for a module: an ONNX file has its own open axes")
         for name, recipe in self.recipes.items():
             missing = [target for target in recipe.targets if target not in self.targets]
             if missing:

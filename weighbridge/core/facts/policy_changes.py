@@ -54,6 +54,7 @@ CHANGE_KINDS: dict[str, ChangeKind] = {
         ChangeKind("workflow", "a workflow that runs the gate differs"),
         ChangeKind("gate code", "the gate's own code or version differs", "tell"),
         ChangeKind("library", "a locked library was downgraded, unpinned, or taken from another source"),
+        ChangeKind("custom ops", "a library of custom operators is new or another one"),
         ChangeKind("library upgraded", "a library was upgraded or added", "tell"),
     )
 }
