@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from weighbridge.compress.graph.large_file import LargeFile
 from weighbridge.compress.recipe import lineage
 from weighbridge.compress.recipe.compose import compose_all, export_baseline
 from weighbridge.compress.recipe.project_folder import SPLITS, Project, replaced_folder
+from weighbridge.compress.recipe.reached_states import with_reached
 from weighbridge.compress.recipe.recipe import phases, read_recipe
 from weighbridge.compress.recipe.recipe_run import BuiltArtifact
 from weighbridge.compress.recipe.teachers import Teachers
@@ -54,7 +55,8 @@ def prepare(root: Path, progress: Progress = silent) -> None:
         raise InputError(
             f"train has the inputs {', '.join(data.train.inputs)}, test has {', '.join(data.test.inputs)}", where=where
         )
-    chosen = calibration(data.train, data.calibration, settings.seed, where)
+    streams = any(section.carry for section in project.params.inputs.values())
+    chosen = calibration(data.train, data.calibration, settings.seed, where, streams=streams)
     splits = {"train": data.train, "calibration": chosen, "test": data.test}
     with replaced_folder(project.data_folder) as folder:
         index: dict[str, Any] = {"schema_version": 1, "inputs": list(data.train.inputs), "splits": {}}
@@ -156,7 +158,9 @@ def _built(
     context = _context(project, data, teachers, progress)
     sizes = {name: parent.sizes for name, parent in parents.items()}
     with opened_as_code() as opened, project.as_declared():
-        artifacts = compose_all(steps, _source(project, data), context, targets, sizes)
+        source = _source(project, data)
+        context = replace(context, data=with_reached(data, source))
+        artifacts = compose_all(steps, source, context, targets, sizes)
         made = _Made(data_digest, _code(project, [*_factories(project), *_students(steps)], opened))
     return [
         (

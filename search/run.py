@@ -11,6 +11,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from weighbridge.compress.recipe.maker import Maker
+from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.core.documents import DeviceSection, Params, Sizes
 from weighbridge.core.documents.devices import LOCAL
 from weighbridge.core.errors import InputError, full_disk
@@ -66,6 +67,12 @@ def folder_of(request: SearchRequest, target: str) -> Path:
 
 def search(request: SearchRequest, progress: Progress = silent, clock: Callable[[], float] = time.monotonic) -> Found:
     """Run or continue a search, for its time or its number of trials; Ctrl-C ends it early and keeps everything."""
+    with Project(request.root).as_declared():
+        return _search(request, progress, clock)
+
+
+def _search(request: SearchRequest, progress: Progress, clock: Callable[[], float]) -> Found:
+    """The same within the declared feeding."""
     begin = clock()
     target = request.target or advise.chosen(request.root)
     folder = folder_of(request, target)
@@ -144,7 +151,16 @@ def _workshop(
     if request.timed:
         store = request.root / FOLDER / "timings"
         path = folder / "files" / f"baseline{Path(made.target.file).suffix}"
-        bench = Bench(path, source.stop, params.weighing, store, progress, reach)
+        bench = Bench(
+            path,
+            source.stop,
+            params.weighing,
+            store,
+            progress,
+            reach,
+            inputs=params.inputs,
+            libraries=made.project.libraries(),
+        )
     workshop = Workshop(
         searched=source,
         space=space,

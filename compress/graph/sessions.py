@@ -156,7 +156,11 @@ def _fed(port: Port, values: Array) -> Array:
 
 def run(proto: ModelProto, split: Split, where: str, *, level: str = "all", finite: bool = True) -> list[Array]:
     """The model's outputs on a split, each (n, …). With `finite`, NaN and infinite values are an `InvariantError`."""
-    runner = session(proto, where, level=level)
+    return outputs_of(session(proto, where, level=level), proto, split, where, finite=finite)
+
+
+def outputs_of(runner: Any, proto: ModelProto, split: Split, where: str, *, finite: bool = True) -> list[Array]:
+    """As `run`, in a session that stands."""
     collected: list[list[Array]] = []
     places: list[Array] = []
     names = [port.name for port in runner.get_outputs()]

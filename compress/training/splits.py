@@ -94,8 +94,9 @@ def balanced(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.intp]:
     return np.sort(order[np.argsort(rank[order], kind="stable")][:count])
 
 
-def holdout(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """`split` as (the part to train on, a validation part of about `fraction`), classes balanced in the latter.
+def holdout(split: Split, fraction: float, seed: int, *, streams: bool = False) -> tuple[Split, Split]:
+    """`split` as (the part to train on, a validation part of about `fraction`), classes balanced in the latter; of
+    `streams`, whole ones.
 
     Slices go with their examples. An `InputError` where either part would be empty.
     """
@@ -103,17 +104,32 @@ def holdout(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     if not 0 < count < len(split):
         raise InputError(f"a validation part of {fraction:.0%} of {len(split)} examples leaves a part empty")
     held = np.zeros(len(split), dtype=bool)
-    held[balanced(split.labels, count, seed)] = True
+    held[whole_groups(split, count, seed) if streams else balanced(split.labels, count, seed)] = True
+    if held.all():
+        raise InputError("one stream is all of the examples: no part can be held out", where="data")
     return PartSplit(split, np.flatnonzero(~held)), PartSplit(split, np.flatnonzero(held))
 
 
-def calibration(train: Split, given: Split | None, seed: int, where: str) -> Split:
-    """The calibration split: as given, or drawn class-balanced from train.
+def whole_groups(split: Split, count: int, seed: int) -> NDArray[np.intp]:
+    """Indices of whole groups, drawn until they are `count` examples or more, sorted; without groups the first `count`:
+    they are one stream.
+    """
+    if split.groups is None:
+        return np.arange(min(count, len(split)))
+    names, sizes = np.unique(split.groups, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    most = int(np.searchsorted(np.cumsum(sizes[order]), count)) + 1
+    return np.flatnonzero(np.isin(split.groups, names[order[:most]]))
+
+
+def calibration(train: Split, given: Split | None, seed: int, where: str, *, streams: bool = False) -> Split:
+    """The calibration split: as given, or drawn class-balanced from train; of `streams`, whole ones.
 
     One without examples, or with a single class where train has several, is an `InputError`: ranges observed on
     it would clip what the other classes need.
     """
-    chosen = given if given is not None else train.take(balanced(train.labels, CALIBRATION, seed))
+    drawn = whole_groups(train, CALIBRATION, seed) if streams else balanced(train.labels, CALIBRATION, seed)
+    chosen = given if given is not None else train.take(drawn)
     if len(chosen) == 0:
         raise InputError("the calibration split is empty", where=where, fix="give examples, or leave it None")
     if chosen.labels.dtype.kind in "iuU" and len(np.unique(chosen.labels)) == 1 and len(np.unique(train.labels)) > 1:

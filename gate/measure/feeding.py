@@ -12,7 +12,7 @@ from weighbridge.core.documents import InputSection
 from weighbridge.core.documents.inputs import missing_in
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import Port, Signature
-from weighbridge.core.ragged import is_ragged
+from weighbridge.core.ragged import is_ragged, values_of
 from weighbridge.data import Split
 from weighbridge.gate.measure.signatures import listed, shape_of, written
 from weighbridge.gate.measure.streams import stream_starts, worker_request
@@ -170,6 +170,14 @@ def timed_share(split: Split, wanted: int, seed: int) -> dict[str, Any]:
     chosen = chosen if ragged else np.sort(chosen)
     parts = {name: array[chosen] for name, array in split.inputs.items()}
     return {name: part if is_ragged(part) else np.ascontiguousarray(part) for name, part in parts.items()}
+
+
+def launch_inputs(split: Split, feed: Feeding, wanted: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """`timed_share` as a launch gets it: plain arrays, and what the worker must know of them."""
+    share = timed_share(split, wanted, seed)
+    shapes = {name: array.shapes.tolist() for name, array in share.items() if is_ragged(array)}
+    how = {**feed.how, "shapes": shapes} if shapes else dict(feed.how)
+    return {name: values_of(array) for name, array in share.items()}, how
 
 
 def _fits(expected: tuple[int | str | None, ...], found: tuple[int, ...]) -> bool:

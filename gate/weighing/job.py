@@ -12,9 +12,8 @@ from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import find_metric
 from weighbridge.core.facts.targets import DEFAULT_TARGET, target_of_suffix
 from weighbridge.core.operator_libraries import OperatorLibrary, require_libraries
-from weighbridge.core.ragged import is_ragged, values_of
 from weighbridge.data import Split, import_callable
-from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, timed_share
+from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, launch_inputs
 from weighbridge.gate.measure.launches import FEEDS, Journey, LaunchProtocol
 from weighbridge.gate.measure.model_files import Model, read_model
 from weighbridge.gate.measure.signatures import same_inputs, same_outputs
@@ -128,10 +127,7 @@ class Job:
 def timed_inputs(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
     """Values of the examples that are timed, by input, and how a worker feeds them; ragged ones by their shapes."""
     most = FEEDS * max(job.weighing.batch_size, job.weighing.throughput_batch_size)
-    share = timed_share(job.split, most, job.weighing.seed)
-    shapes = {name: array.shapes.tolist() for name, array in share.items() if is_ragged(array)}
-    how = {**job.feeding.how, "shapes": shapes} if shapes else dict(job.feeding.how)
-    return {name: values_of(array) for name, array in share.items()}, how
+    return launch_inputs(job.split, job.feeding, most, job.weighing.seed)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
 
+from weighbridge.compress.graph.sessions import batches, register
 from weighbridge.compress.graph.spilled import message
 from weighbridge.compress.steps import Subject
-from weighbridge.core.ragged import stacked
 from weighbridge.search.problem.searched_model import Source
 
 PROFILED = 200
@@ -38,7 +37,6 @@ def time_shares(source: Source) -> dict[str, float]:
     Layers are those that a node is named after; what belongs to none (reshaping, pooling) is in no share.
     """
     assert source.context.data.calibration is not None  # the contract of `Context.data`
-    example = stacked(source.context.data.calibration.inputs, np.array([0]))
     with tempfile.TemporaryDirectory(prefix="weighbridge.") as folder:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -47,7 +45,8 @@ def time_shares(source: Source) -> dict[str, float]:
         # The file that ships has short names: layers are found in the graph that it is written from.
         start, calibration = source.start, source.context.data.calibration
         graph = source.target.export(start.module, calibration) if isinstance(start, Subject) else start
-        session = ort.InferenceSession(message(graph.model), options, providers=["CPUExecutionProvider"])
+        example = next(batches(graph.model, calibration.take(slice(0, 1)), 1))
+        session = ort.InferenceSession(message(graph.model), register(options), providers=["CPUExecutionProvider"])
         for _ in range(PROFILED):
             session.run(None, example)
         events = json.loads(Path(session.end_profiling()).read_text())

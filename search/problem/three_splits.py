@@ -13,6 +13,7 @@ from typing import Any
 
 from weighbridge.compress.invariants import state_digest
 from weighbridge.compress.recipe.project_folder import Project
+from weighbridge.compress.recipe.reached_states import along_streams, with_reached
 from weighbridge.compress.steps import Context, Graph, Subject
 from weighbridge.compress.training.checkpoint import read_checkpoint, write_checkpoint
 from weighbridge.compress.training.loop import fit
@@ -40,11 +41,14 @@ class Searched:
     """What weakens the results."""
 
 
-def splits(data: Data, where: str) -> tuple[Data, Split]:
-    """Data whose `test` is the part that stops trials, and the part that confirms; an `InputError` where too small."""
-    rest, confirm = holdout(data.train, HELD, SEED)
-    train, stop = holdout(rest, HELD / (1 - HELD), SEED + 1)
-    chosen = calibration(train, None, SEED, where)
+def splits(data: Data, where: str, *, streams: bool = False) -> tuple[Data, Split]:
+    """Data whose `test` is the part that stops trials, and the part that confirms; an `InputError` where too small.
+
+    Of `streams`, whole ones.
+    """
+    rest, confirm = holdout(data.train, HELD, SEED, streams=streams)
+    train, stop = holdout(rest, HELD / (1 - HELD), SEED + 1, streams=streams)
+    chosen = calibration(train, None, SEED, where, streams=streams)
     return Data(train=train, test=stop, calibration=chosen), confirm
 
 
@@ -56,7 +60,8 @@ def searched(root: Path, target: str | None, folder: Path, progress: Progress, *
     stored = (project.data_folder / "data.json").is_file()
     missing = missing_in(project.params.inputs)
     data = project.data()[0] if stored else load_data(project.params.data.factory, where, missing)
-    parts, confirm = splits(data, where)
+    streams = any(section.carry for section in project.params.inputs.values())
+    parts, confirm = splits(data, where, streams=streams)
     remarks: list[str] = []
     own = training and project.params.model.factory is not None and project.params.train.epochs > 0
     if own:
@@ -69,6 +74,7 @@ def searched(root: Path, target: str | None, folder: Path, progress: Progress, *
         )
     if not trained:
         remarks.append("The baseline is not trained: answers say nothing; run `dvc repro train` first.")
+    parts, confirm = with_reached(parts, start), along_streams(confirm, start)
     source = source_of(project, chosen, start, parts, trained=trained)
     if isinstance(start, Subject):
         source = replace(source, context=_teaching(source, start))

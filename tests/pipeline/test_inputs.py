@@ -12,8 +12,13 @@ from torch import nn
 
 from tests.gate.models import save
 from weighbridge.compress import stages
+from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
+from weighbridge.compress.graph.feeds import fed_as
 from weighbridge.compress.recipe.explain import explain
-from weighbridge.core.documents import Manifest, Measurement, Params, Verdict, parse
+from weighbridge.compress.recipe.reached_states import along_streams
+from weighbridge.compress.steps import Subject
+from weighbridge.compress.training.splits import calibration, whole_groups
+from weighbridge.core.documents import InputSection, Manifest, Measurement, Params, Verdict, parse
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.onnx_file import load_model, signature
 from weighbridge.data import Data, Split
@@ -193,3 +198,34 @@ def test_a_module_with_a_state_is_trained_exported_and_weighed_along_its_streams
     assert measurement.faults == []
     found = measurement.comparisons[0].metrics["agreement"]
     assert 0.9 < found.candidate < 1
+
+
+@pytest.mark.parametrize("kind", ["module", "file"])
+def test_compression_sees_the_states_that_streams_reach(tmp_path, kind):
+    """Each example gets the state that the step before it gave; a stream begins with the data's own."""
+    torch.manual_seed(0)
+    cell, split = Cell().eval(), taught().test.take(slice(0, 120))
+    told = {"state": InputSection(batch_axis=1, carry="output1")}
+    with fed_as(told), torch.no_grad():
+        source = Subject(cell)
+        found = along_streams(split, source if kind == "module" else ONNXRUNTIME.export(cell, split))
+        state, wanted = torch.zeros(1, 1, STATE), []
+        for index, x in enumerate(split.inputs["x"]):
+            state = torch.zeros_like(state) if index in {50, 100} else state
+            wanted.append(state[:, 0].numpy())
+            _, state = cell(torch.from_numpy(x[None]), state)
+    np.testing.assert_allclose(found.inputs["state"], np.stack(wanted), atol=1e-5)
+    with (
+        fed_as({"state": InputSection(batch_axis=1, carry="other")}),
+        pytest.raises(InputError, match="no output 'other'"),
+    ):
+        along_streams(split, source)
+
+
+def test_calibration_takes_whole_streams(tmp_path):
+    """A stream with gaps would carry states over them."""
+    train = taught().train
+    chosen = calibration(train, None, 3, "data", streams=True)
+    assert len(chosen) == 400
+    few = train.take(whole_groups(train, 90, 3))
+    assert np.unique(few.groups, return_counts=True)[1].tolist() == [50, 50]
