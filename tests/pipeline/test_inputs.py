@@ -131,6 +131,10 @@ def test_declared_inputs_are_for_onnxruntime() -> None:
         parse(Params, params(model=module, targets=["onnxruntime", "litert"]), "params.yaml")
     with pytest.raises(InputError, match=r"'inputs.state.free_axes' is for a module"):
         parse(Params, params(inputs={"state": {"carry": "new_state", "free_axes": [1]}}), "params.yaml")
+    with pytest.raises(InputError, match=r"'inputs.x.rows' is for an ONNX file"):
+        parse(Params, params(model=module, inputs={"x": {"rows": "mean"}}), "params.yaml")
+    with pytest.raises(InputError, match="'missing' is for what is neither constant nor carried"):
+        parse(Params, params(inputs={"rate": {"constant": True, "missing": True}}), "params.yaml")
 
 
 class Cell(nn.Module):

@@ -105,6 +105,13 @@ class Params(Written):
             raise ValueError(f"the device {LOCAL!r} is this machine: it has no 'address' and no 'command'")
         return self
 
+    @model_validator(mode="after")
+    def _rows_of_files(self) -> Self:
+        rows = next((name for name, section in self.inputs.items() if section.rows), None)
+        if rows is not None and self.model.onnx is None:
+            raise ValueError(f"'inputs.{rows}.rows' is for an ONNX file: a module takes (n, rows, …) as it is")
+        return self
+
     def candidates(self, recipe: str | None = None) -> list[Candidate]:
         """What is weighed and judged, of one recipe or of all, by recipe, target and device as they are written."""
         return [
