@@ -173,9 +173,7 @@ def read_job(
         others.append(read_model(source.stable, "stable", names))
     paths = {"baseline": source.baseline, "candidate": source.candidate, "stable": source.stable}
     runtime = target_of_suffix(source.baseline.suffix)
-    for model in (baseline, *others):
-        require_libraries(model.foreign, options.libraries, str(paths[model.name]))
-    baseline, *others = (replace(model, libraries=options.libraries) for model in (baseline, *others))
+    baseline, *others = (_with_libraries(model, options, str(paths[model.name])) for model in (baseline, *others))
     for model in others:
         _require_runtime(model, runtime)
         same_inputs(baseline.signature, model.signature, str(paths[model.name]), "the baseline")
@@ -202,6 +200,12 @@ def read_job(
         inputs=source.inputs,
         roles={model.name: _roles(model, task, str(paths[model.name])) for model in every},
     )
+
+
+def _with_libraries(model: Model, options: JobOptions, where: str) -> Model:
+    """The model with the libraries that were named; an `InputError` where it needs one and none was."""
+    require_libraries(model.foreign, options.libraries, where)
+    return replace(model, libraries=options.libraries)
 
 
 def _check_sample(weighing: Weighing, options: JobOptions) -> None:
