@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import logging
 import tempfile
@@ -46,6 +47,10 @@ MAPPED = 1 << 26
 _LIBRARIES: ContextVar[tuple[Path, ...]] = ContextVar("libraries", default=())
 
 
+_HELD: dict[Path, ctypes.CDLL] = {}
+"""Libraries of this process, kept until it ends."""
+
+
 @contextmanager
 def with_libraries(libraries: Sequence[OperatorLibrary]) -> Iterator[None]:
     """Within it, sessions load these libraries of custom operators, and no other ones."""
@@ -57,8 +62,13 @@ def with_libraries(libraries: Sequence[OperatorLibrary]) -> Iterator[None]:
 
 
 def register(options: Any) -> Any:
-    """The options of a session, with the libraries of `with_libraries` registered."""
+    """The options of a session, with the libraries of `with_libraries` registered; an `InputError` for what is none."""
     for path in _LIBRARIES.get():
+        try:
+            # onnxruntime unloads a library with its session: one that is loaded again after that may crash.
+            _HELD.setdefault(path, ctypes.CDLL(str(path)))
+        except OSError as error:
+            raise InputError(f"cannot be loaded as a library: {error}", where=str(path)) from error
         options.register_custom_ops_library(str(path))
     return options
 

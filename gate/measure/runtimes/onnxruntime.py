@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime  # telemetry must be off before the import
 
 Array = NDArray[Any]
+HELD: dict[str, ctypes.CDLL] = {}
+"""Libraries of this process, kept until it ends."""
 
 
 class Model:
@@ -43,6 +46,8 @@ def load(path: str, threads: int, libraries: Sequence[str] = ()) -> Model:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
     for library in libraries:
+        # onnxruntime unloads a library with its session: one that is loaded again after that may crash.
+        HELD.setdefault(library, ctypes.CDLL(library))
         options.register_custom_ops_library(library)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for output in session.get_outputs():
