@@ -2,6 +2,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
@@ -21,11 +22,16 @@ BUDGETS = [{"metric": "accuracy.top1", "max_drop": 0.05, "mode": "exact"}]
 
 
 def custom(path, padding=0):
-    """`x` (n, 4) → scores (n, 3) of what NegPos, an operator of onnxruntime-extensions, gives as the positive part."""
+    """`x` (n, 4) → scores (n, 3), by way of NegPos, an operator of onnxruntime-extensions that cuts numbers in two parts
+    which are added again; the scores are those of the plain linear model.
+    """
+    up = np.random.default_rng(0).standard_normal((4, 256)).astype(np.float32)
+    down = (np.linalg.pinv(up) @ np.eye(4)).astype(np.float32) @ weights()
     nodes = [
         helper.make_node("NegPos", ["x"], ["below", "above"], name="cut", domain="ai.onnx.contrib"),
         helper.make_node("Add", ["below", "above"], ["both"]),
-        helper.make_node("MatMul", ["both", "w"], ["scores"], name="product"),
+        helper.make_node("MatMul", ["both", "up"], ["wide"], name="up"),
+        helper.make_node("MatMul", ["wide", "down"], ["scores"], name="down"),
     ]
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
@@ -33,7 +39,7 @@ def custom(path, padding=0):
         "g",
         [info("x", TensorProto.FLOAT, ["n", 4])],
         [info("scores", TensorProto.FLOAT, ["n", 3])],
-        [numpy_helper.from_array(weights(), "w")],
+        [numpy_helper.from_array(up, "up"), numpy_helper.from_array(down, "down")],
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.contrib", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8, doc_string="." * padding)
@@ -119,7 +125,7 @@ def test_a_pipeline_builds_and_weighs_with_a_named_library(tmp_path, monkeypatch
     content = {
         "model": {"name": "tiny", "onnx": "model.onnx"},
         "data": {"factory": "tests.gate.stages.test_custom_ops:data"},
-        "recipes": {"small": {"steps": [{"pack": {}}]}},
+        "recipes": {"small": {"steps": [{"quantize": {"scheme": "weight-int8"}}]}},
         "budgets": BUDGETS,
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
@@ -135,7 +141,7 @@ def test_a_pipeline_builds_and_weighs_with_a_named_library(tmp_path, monkeypatch
     pipeline.device(tmp_path)
     (measurement,) = pipeline.weigh(tmp_path, "small")
     assert measurement.faults == []
-    assert measurement.comparisons[0].metrics["accuracy.top1"].both == 80
+    assert measurement.comparisons[0].metrics["accuracy.top1"].both >= 76
 
 
 def test_another_library_is_a_change_of_policy():
