@@ -22,7 +22,7 @@ BUDGETS = [{"metric": "accuracy.top1", "max_drop": 0.05, "mode": "exact"}]
 
 
 def custom(path, padding=0):
-    """`x` (n, 4) → scores (n, 3), by way of NegPos, an operator of onnxruntime-extensions that cuts numbers in two parts
+    """`x` (n, 4) → scores (n, 3), by NegPos, an operator of onnxruntime-extensions that cuts numbers in two parts
     which are added again; the scores are those of the plain linear model.
     """
     up = np.random.default_rng(0).standard_normal((4, 256)).astype(np.float32)
