@@ -125,8 +125,9 @@ def supported_page() -> str:
         "- Detectors whose non-maximum suppression is outside the graph: their agreement and mAP would be of candidates.\n"
         "- A teacher's soft targets for anything but classes `(n, classes)`: the teacher's outputs are learnt by their "
         "squared distance.\n"
-        "- Ragged examples, several rows for one example, text as an input.\n"
-        "- States that are carried along a stream, and any declared `batch_axis`, in models that are PyTorch modules.\n"
+        "- Streams whose steps differ in length; examples that differ in length, and libraries of custom operators, on a device with a harness of\n"
+        "  its own; libraries of custom operators on any other machine and in `serve`.\n"
+        "- Backpropagation through time in the built-in training: a carried state is what a stream begins with (`train.loop` has the rest).\n"
         "- The worst slice where examples belong to groups; budgets on the worst slice of a metric of your own.\n"
     )
 
