@@ -35,8 +35,8 @@ def predict(module: nn.Module, split: Split, batch_size: int = 256) -> tuple[NDA
     kinds = buckets(split.inputs)
     if len(kinds) > 1:
         one = [(chosen, predict(module, _alike(split, chosen), batch_size)) for chosen in kinds]
-        columns = [joined([(chosen, part[place]) for chosen, part in one]) for place in range(len(one[0][1]))]
-        return tuple(filled_up(column, split.labels) for column in columns)
+        wholes = [joined([(chosen, part[place]) for chosen, part in one]) for place in range(len(one[0][1]))]
+        return tuple(filled_up(whole, split.labels) for whole in wholes)
     was_training = module.training
     module.eval()
     columns: list[_Answers] = []

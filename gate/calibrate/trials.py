@@ -32,7 +32,7 @@ from weighbridge.gate.calibrate.simulate import Draw, Rates, simulate
 from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
 from weighbridge.gate.devices.local import least_busy
 from weighbridge.gate.measure import fingerprint as device_room
-from weighbridge.gate.measure.feeding import Feeding, feeding, timed_inputs
+from weighbridge.gate.measure.feeding import Feeding, feeding, launch_inputs
 from weighbridge.gate.measure.launches import FEEDS, Launch, LaunchProtocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 from weighbridge.gate.measure.model_files import read_model
@@ -203,7 +203,7 @@ class _Bench:
         """All noisy metrics of one pair of models."""
         protocol = LaunchProtocol(batch_size=feed.at_most(1), throughput_batch_size=feed.at_most(32))
         roles = {role: self._artifact(role, data) for role, data in zip(("baseline", "candidate"), models, strict=True)}
-        inputs, how = timed_inputs(split, feed, FEEDS * protocol.throughput_batch_size, self.request.seed)
+        inputs, how = launch_inputs(split, feed, FEEDS * protocol.throughput_batch_size, self.request.seed)
         setup = Setup(roles, inputs, feed.single, protocol, least_busy(1), how=how)
         taken: dict[str, list[float]] = {metric: [] for metric in METRIC_NAMES}
         peaks = []

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.models import examples, weights
 from weighbridge.compress import stages
-from weighbridge.core.documents import Measurement, Params, Verdict, parse
+from weighbridge.core.documents import Measurement, Params, RecipeVerdict, Verdict, parse
 from weighbridge.core.documents.custom_ops import CustomOps
 from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.data import Data, write_npz
@@ -18,10 +19,11 @@ from weighbridge.gate.stages import pipeline
 from weighbridge.gate.stages.standalone import StandaloneRequest, run
 from weighbridge.gate.verdict.pipeline_changes import library_changes
 
+Weigh = Callable[..., tuple[RecipeVerdict, Measurement]]
 BUDGETS = [{"metric": "accuracy.top1", "max_drop": 0.05, "mode": "exact"}]
 
 
-def custom(path, padding=0):
+def custom(path: Path, padding: int = 0) -> None:
     """`x` (n, 4) → scores (n, 3), by NegPos, an operator of onnxruntime-extensions that cuts numbers in two parts
     which are added again; the scores are those of the plain linear model.
     """
@@ -47,7 +49,7 @@ def custom(path, padding=0):
 
 
 @pytest.fixture
-def weigh(tmp_path, monkeypatch):
+def weigh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weigh:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.chdir(tmp_path)
     custom(tmp_path / "a.onnx", padding=100)
@@ -55,7 +57,7 @@ def weigh(tmp_path, monkeypatch):
     write_npz(tmp_path / "eval.npz", examples(100))
     (tmp_path / "budgets.yaml").write_text(yaml.safe_dump({"budgets": BUDGETS}))
 
-    def judged(*named):
+    def judged(*named: CustomOps) -> tuple[RecipeVerdict, Measurement]:
         request = StandaloneRequest(
             Path("a.onnx"), Path("b.onnx"), "eval.npz", Path("budgets.yaml"), Path("out"), custom_ops=named
         )
@@ -64,17 +66,17 @@ def weigh(tmp_path, monkeypatch):
     return judged
 
 
-def named(path):
+def named(path: Path) -> CustomOps:
     return CustomOps(path=str(path), sha256=sha256(Path(path).read_bytes()).hexdigest())
 
 
 @pytest.fixture
-def extensions():
+def extensions() -> Path:
     package = pytest.importorskip("onnxruntime_extensions", reason="a library of custom operators to load")
     return Path(package.get_library_path())
 
 
-def test_a_file_that_needs_a_library_names_the_domain(weigh):
+def test_a_file_that_needs_a_library_names_the_domain(weigh: Weigh) -> None:
     """One clear error before anything runs; the same in the compress room."""
     with pytest.raises(InputError, match=r"'cut' is the operator NegPos of the domain 'ai.onnx.contrib'") as caught:
         weigh()
@@ -82,7 +84,7 @@ def test_a_file_that_needs_a_library_names_the_domain(weigh):
     assert caught.value.where == "a.onnx"
 
 
-def test_a_library_with_another_digest_is_refused_before_it_is_loaded(weigh, tmp_path):
+def test_a_library_with_another_digest_is_refused_before_it_is_loaded(weigh: Weigh, tmp_path: Path) -> None:
     """A library is code: the bytes that are loaded are those that were named, or none."""
     (tmp_path / "libops.so").write_bytes(b"no library")
     other = CustomOps(path="libops.so", sha256="0" * 64)
@@ -91,14 +93,14 @@ def test_a_library_with_another_digest_is_refused_before_it_is_loaded(weigh, tmp
     assert caught.value.where == "custom_ops[0].sha256"
     with pytest.raises(InputError, match=r"file not found: gone.so"):
         weigh(CustomOps(path="gone.so", sha256="0" * 64))
-    verdict, measured = weigh(named("libops.so"))
+    verdict, measured = weigh(named(Path("libops.so")))
     assert verdict.verdict is Verdict.ERROR
     assert "libops.so" in measured.faults[0]
     with pytest.raises(InputError, match="sha256"):
         parse(CustomOps, {"path": "libops.so", "sha256": "abc"}, "params.yaml")
 
 
-def test_a_named_library_is_loaded_to_weigh(weigh, extensions):
+def test_a_named_library_is_loaded_to_weigh(weigh: Weigh, extensions: Path) -> None:
     """With it the operator runs, and the record says which bytes answered."""
     verdict, measured = weigh(named(extensions))
     assert measured.faults == []
@@ -106,7 +108,7 @@ def test_a_named_library_is_loaded_to_weigh(weigh, extensions):
     assert measured.protocol.details["code"] == {str(extensions): f"sha256:{named(extensions).sha256}"}
 
 
-def test_devices_elsewhere_load_no_library():
+def test_devices_elsewhere_load_no_library() -> None:
     """A library is built for one machine, and travels nowhere."""
     place, model = SimpleNamespace(name="board"), SimpleNamespace(libraries=("libops.so",))
     Harness.require_no_libraries(place, [SimpleNamespace(libraries=())])
@@ -114,11 +116,13 @@ def test_devices_elsewhere_load_no_library():
         Harness.require_no_libraries(place, [model])
 
 
-def data():
+def data() -> Data:
     return Data(train=examples(80, seed=2), test=examples(80))
 
 
-def test_a_pipeline_builds_and_weighs_with_a_named_library(tmp_path, monkeypatch, extensions):
+def test_a_pipeline_builds_and_weighs_with_a_named_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extensions: Path
+) -> None:
     """The section `custom_ops` of params is for both rooms; without it the baseline is refused."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     custom(tmp_path / "model.onnx")
@@ -144,7 +148,7 @@ def test_a_pipeline_builds_and_weighs_with_a_named_library(tmp_path, monkeypatch
     assert measurement.comparisons[0].metrics["accuracy.top1"].both >= 76
 
 
-def test_another_library_is_a_change_of_policy():
+def test_another_library_is_a_change_of_policy() -> None:
     """Code that answers with the model decides what is measured."""
     before = [CustomOps(path="a.so", sha256="0" * 64), CustomOps(path="b.so", sha256="1" * 64)]
     after = [CustomOps(path="a.so", sha256="2" * 64), CustomOps(path="c.so", sha256="1" * 64)]
@@ -156,7 +160,7 @@ def test_another_library_is_a_change_of_policy():
     assert library_changes(before, before[:1]) == []
 
 
-def test_libraries_are_for_onnxruntime():
+def test_libraries_are_for_onnxruntime() -> None:
     """Other runtimes have no such libraries."""
     content = {
         "model": {"name": "tiny", "factory": "nets:build"},
