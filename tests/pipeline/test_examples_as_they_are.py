@@ -1,31 +1,35 @@
 """Tabular files and modules on texts of different lengths, from params to a verdict."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from tests.tabular import KINDS, labelled, rows, tabular
 from weighbridge.compress import stages
-from weighbridge.core.documents import Manifest, Verdict
+from weighbridge.core.documents import GateVerdict, Manifest, Measurement, Verdict
 from weighbridge.core.formats.onnx_file import load_model, signature
 from weighbridge.data import Data, Split, read_npz
 from weighbridge.gate.report import plots
 from weighbridge.gate.stages import pipeline
 from weighbridge.gate.stages.summary import judge
 
+Road = Callable[[dict[str, Any]], tuple[Path, Measurement, GateVerdict]]
+
 
 @pytest.fixture
-def road(tmp_path, monkeypatch):
+def road(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Road:
     """Runs the stages of one recipe in a folder; gives the folder, the measurement and the verdict."""
     monkeypatch.setattr(plots, "PLOTS", {})
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.chdir(tmp_path)
 
-    def walked(content):
+    def walked(content: dict[str, Any]) -> tuple[Path, Measurement, GateVerdict]:
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
         stages.prepare(tmp_path)
         stages.train(tmp_path)
@@ -33,18 +37,19 @@ def road(tmp_path, monkeypatch):
         stages.compress(tmp_path, "small")
         pipeline.device(tmp_path)
         (measurement,) = pipeline.weigh(tmp_path, "small")
+        assert isinstance(measurement, Measurement)
         return tmp_path, measurement, judge(tmp_path)
 
     return walked
 
 
-def table():
+def table() -> Data:
     path = tabular(Path("made.onnx"), hidden=256)
     return Data(train=labelled(path, rows(200, 1)), test=labelled(path, rows(200)))
 
 
 @pytest.mark.parametrize("scheme", ["weight-int8", "static-int8"])
-def test_a_tabular_file_is_compressed_and_judged_by_its_scores(road, tmp_path, scheme):
+def test_a_tabular_file_is_compressed_and_judged_by_its_scores(road: Road, tmp_path: Path, scheme: str) -> None:
     """Text and gaps go through every stage; the unwrapped scores keep the names of their classes."""
     tabular(tmp_path / "model.onnx", hidden=256)
     root, measurement, verdict = road(
@@ -71,18 +76,19 @@ def test_a_tabular_file_is_compressed_and_judged_by_its_scores(road, tmp_path, s
 class Tagger(nn.Module):
     """`x` (n, t, 4) → (n, t, 3)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.wide, self.out = nn.Linear(4, 64), nn.Linear(64, 3)
 
-    def forward(self, x):
-        return self.out(torch.relu(self.wide(x)))
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.out(torch.relu(self.wide(x)))
+        return found
 
 
-def texts():
+def texts() -> Data:
     """Tokens in texts of one to seven; a token's class is its largest entry of three."""
 
-    def split(seed):
+    def split(seed: int) -> Split:
         rng = np.random.default_rng(seed)
         x = [rng.standard_normal((rng.integers(1, 8), 4)).astype(np.float32) for _ in range(300)]
         return Split({"x": x}, [one[:, :3].argmax(axis=1) for one in x])
@@ -90,7 +96,7 @@ def texts():
     return Data(train=split(0), test=split(1))
 
 
-def test_a_module_is_trained_and_compressed_on_texts_of_different_lengths(road):
+def test_a_module_is_trained_and_compressed_on_texts_of_different_lengths(road: Road) -> None:
     """Batches of one length in training, calibration, answers: nothing is padded on the way to the verdict."""
     root, measurement, verdict = road(
         {

@@ -205,7 +205,7 @@ def test_a_module_with_a_state_is_trained_exported_and_weighed_along_its_streams
 
 
 @pytest.mark.parametrize("kind", ["module", "file"])
-def test_compression_sees_the_states_that_streams_reach(tmp_path, kind):
+def test_compression_sees_the_states_that_streams_reach(kind: str) -> None:
     """Each example gets the state that the step before it gave; a stream begins with the data's own."""
     torch.manual_seed(0)
     cell, split = Cell().eval(), taught().test.take(slice(0, 120))
@@ -226,7 +226,7 @@ def test_compression_sees_the_states_that_streams_reach(tmp_path, kind):
         along_streams(split, source)
 
 
-def test_calibration_takes_whole_streams(tmp_path):
+def test_calibration_takes_whole_streams() -> None:
     """A stream with gaps would carry states over them."""
     train = taught().train
     chosen = calibration(train, None, 3, "data", streams=True)

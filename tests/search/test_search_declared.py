@@ -1,8 +1,10 @@
 """A search over a module whose inputs are declared: a state with its examples along the second axis, fed back."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.search.project import project
 from weighbridge.data import Data, Split
@@ -15,19 +17,19 @@ WIDTH, STATE = 8, 32
 class Steps(nn.Module):
     """`x` (n, 8), `state` (1, n, 32) → `output0` (n, 3), `output1` = tanh(x·a + state·b)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.a, self.b, self.c = nn.Linear(WIDTH, STATE), nn.Linear(STATE, STATE), nn.Linear(STATE, 3)
 
-    def forward(self, x, state):
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         new = torch.tanh(self.a(x) + 0.1 * self.b(state[0]))
         return self.c(new), new[None]
 
 
-def streams():
+def streams() -> Data:
     """Thirty streams of twenty steps; the class is the largest of the first three inputs."""
 
-    def split(seed, count):
+    def split(seed: int, count: int) -> Split:
         x = np.random.default_rng(seed).standard_normal((count, WIDTH)).astype(np.float32)
         state = np.zeros((count, 1, STATE), np.float32)
         return Split({"x": x, "state": state}, x[:, :3].argmax(axis=1), groups=np.arange(count) // 20)
@@ -35,7 +37,7 @@ def streams():
     return Data(train=split(0, 600), test=split(1, 60))
 
 
-def test_a_search_feeds_states_as_params_say(tmp_path):
+def test_a_search_feeds_states_as_params_say(tmp_path: Path) -> None:
     """Trained, built, answered and timed with the second axis as the batch, on whole streams."""
     root = project(
         tmp_path,
