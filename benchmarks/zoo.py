@@ -193,10 +193,12 @@ ROADS = (
 )
 
 NOT_TAKEN = {
-    "ocr-recognizer": "its width is free and its examples are ragged",
-    "scikit-learn and LightGBM": "their converters to ONNX are no dependency, and no road of theirs is written yet",
+    "ocr-recognizer": "no road is written yet: its width is free, and its lines have several lengths",
+    "scikit-learn and LightGBM": "no road is written yet: their converters to ONNX are no dependency",
     "language model": "benchmarks/lm.py and examples/lm have its ladder and its road",
     "perceptron beyond 2 GiB": "benchmarks/size.py --only road takes it to a promoted version",
+    "MobileNetV2 and MiniLM in other tasks": "a transfer task of the first, pairs of texts for the second: no road yet",
+    "NNCF and Olive": "benchmarks/compress.py has NNCF on the quickstart's net; no road puts either beside its own",
 }
 
 

@@ -169,7 +169,7 @@ def params(road: Road, *, latency: bool) -> dict[str, Any]:
         "targets": ["onnxruntime"],
         "devices": {"local": {}},
         "recipes": {name: {"target": "onnxruntime", "steps": list(steps)} for name, steps in road.recipes.items()},
-        "weighing": {"time_limit": "60s" if latency else "auto"},
+        "weighing": {"time_limit": "2min" if latency else "auto"},
         "budgets": [{"metric": name, **limit} for name, limit in limits.items()],
     }
     if "onnx" in road.model:
