@@ -40,7 +40,7 @@ def recipe_verdict(verdict: Verdict = Verdict.PASS, budgets: Any = (), **changes
     return RecipeVerdict(**content | changes)
 
 
-def gate_verdict(recipes: dict[str, RecipeVerdict], verdict: Verdict = Verdict.PASS, **changes: str) -> GateVerdict:
+def gate_verdict(recipes: dict[str, RecipeVerdict], verdict: Verdict = Verdict.PASS, **changes: Any) -> GateVerdict:
     """Over recipes by name."""
     content = {"verdict": verdict, "model": "net", "device": "test", "policy": digest("policy"), "recipes": recipes}
     return GateVerdict(**content | changes)

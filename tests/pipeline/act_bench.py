@@ -172,7 +172,7 @@ class Bench:
         summary = re.search(r"Summary - (.*?)(?=^\[|\Z)", log, re.DOTALL | re.MULTILINE)
         return Finished(process.returncode, log, summary[1] if summary else "")
 
-    def pull_request(self, **head: str) -> Finished:
+    def pull_request(self, **head: Any) -> Finished:
         """The gate on the checked-out branch, as a pull request to main."""
         content = {
             "action": "synchronize",

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ class Model:
         self.sizes, self.gate, self.began = [], threading.Event(), threading.Event()
         self.gate.set()
 
-    def run(self, feed: dict[str, NDArray[Any]]) -> list[Any]:
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> list[Any]:
         self.began.set()
         self.gate.wait(20)
         x = feed["x"]

@@ -102,7 +102,7 @@ def over_http(server: Process) -> None:
     assert seen == 6
 
 
-def ask(url: str, data: bytes | None = None) -> tuple[Any, Any]:
+def ask(url: str, data: dict[str, Any] | None = None) -> tuple[Any, Any]:
     """(status, body) of an answer that is not redirected."""
     request = urllib.request.Request(url, data and json.dumps(data).encode(), {"Content-Type": "application/json"})
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.serve.test_server import Process, free_port
 from tests.serve.world import MODEL, one_hot
@@ -29,7 +30,7 @@ def served(registry: Path, tmp_path: Path) -> Iterator[tuple[Process, Any]]:
 
 
 def _tensor(
-    rows: list[list[float]],
+    rows: list[list[float]] | NDArray[Any],
     datatype: str = "FP32",
     dtype: type[np.float64] | type[np.float32] = np.float32,
     name: str = "x",

@@ -30,7 +30,7 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def _command(model: str, registry: Path, port: str, folder: Path, *options: str) -> list[str]:
+def _command(model: str, registry: Path, port: int, folder: Path, *options: str) -> list[str]:
     where = ["--registry", str(registry), "--port", str(port), "--cache", str(folder)]
     return [sys.executable, "-m", "weighbridge", "serve", model, *where, *options]
 
@@ -59,7 +59,7 @@ class Process:
         except (urllib.error.URLError, ConnectionError):
             return None
 
-    def post(self, path: str, data: bytes, **headers: str) -> Any:
+    def post(self, path: str, data: object, **headers: str) -> Any:
         request = urllib.request.Request(self.url + path, json.dumps(data).encode(), headers)
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read())

@@ -17,8 +17,6 @@ from weighbridge.compress.techniques.quantize import Quantize
 from weighbridge.core.errors import InputError, InvariantError, StateError
 
 if TYPE_CHECKING:
-    from torch.nn import Module
-
     from tests.compress.export.conftest import Net
 
 STORED = {"fp16": "float16", "weight-fp16": "float16", "dynamic-int8": "int8", "weight-int8": "int8"}
@@ -30,7 +28,7 @@ def quantized(net: "tuple[Net, Context]", program: Any, **config: str | tuple[st
     return EXPORTERS[name].lowerings["quantize"](Quantize(**config), program, net[1])
 
 
-def outputs(net: "Module", program: Any) -> tuple[NDArray[Any], ...]:
+def outputs(net: "tuple[Net, Context]", program: Any) -> tuple[NDArray[Any], ...]:
     """What LiteRT answers to a few examples."""
     return litert_model.run(program.data, net[1].data.calibration.take(slice(0, 32)).inputs)
 

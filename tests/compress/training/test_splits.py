@@ -15,7 +15,7 @@ from weighbridge.core.errors import InputError
 from weighbridge.data import Data, Split, write_npz
 
 
-def split(labels: NDArray[np.int32] | list[int]) -> Split:
+def split(labels: NDArray[Any] | list[int]) -> Split:
     """A split whose input is the example's own number."""
     labels = np.asarray(labels)
     return Split({"x": np.arange(len(labels), dtype=np.float32)}, labels, {"even": np.arange(len(labels)) % 2 == 0})

@@ -13,7 +13,6 @@ from tests.compress.nets import MLP
 from tests.compress.test_stages import project, run
 from weighbridge.compress import stages
 from weighbridge.compress.recipe.project_folder import Project
-from weighbridge.compress.steps import Graph, Subject
 from weighbridge.compress.training.weights import load_weights
 from weighbridge.core.documents import Params
 from weighbridge.core.errors import InputError
@@ -32,7 +31,7 @@ def trained() -> MLP:
     return module
 
 
-def saved(folder: Path, form: str, state: Subject | Graph) -> Path:
+def saved(folder: Path, form: str, state: dict[str, Any]) -> Path:
     """The state in one of the forms that people keep."""
     if form == "safetensors":
         path = folder / "net.safetensors"
@@ -114,7 +113,7 @@ def test_a_tied_weight_may_stand_under_one_name(tmp_path: Path) -> None:
     assert torch.equal(module.head.weight, source.head.weight)
 
 
-def wrong(state: Subject | Graph, fault: str) -> Subject | Graph:
+def wrong(state: dict[str, Any], fault: str) -> dict[str, Any]:
     """A state with one fault."""
     name = next(iter(state))
     state = dict(state)

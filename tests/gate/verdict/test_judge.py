@@ -475,7 +475,7 @@ def test_only_what_was_skipped_is_excused_by_another_failure() -> None:
     assert [item.verdict for item in alone.budgets] == [Verdict.ERROR]
 
 
-def broken_launches(**update: list[int]) -> Measurement:
+def broken_launches(**update: list[float]) -> Measurement:
     return measurement(comparison(latency_p50=launches().model_copy(update=update)))
 
 

@@ -17,7 +17,7 @@ SLICES = {"low": np.arange(N) < 40, "high": np.arange(N) >= 40}
 
 def split(
     inputs: NDArray[np.float32] = INPUTS,
-    labels: NDArray[np.int32 | np.float32] = LABELS,
+    labels: NDArray[Any] = LABELS,
     slices: dict[str, NDArray[np.bool]] = SLICES,
 ) -> Split:
     return Split({"x": inputs}, labels, slices)

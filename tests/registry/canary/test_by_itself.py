@@ -152,7 +152,9 @@ def test_the_shipped_workflow_passes_the_documented_operators(name: str) -> None
         policy.require_operator("somebody <somebody@elsewhere.example>")
 
 
-def answering(series: dict[str, Any], **more: list[str]) -> Callable[..., Any]:
+def answering(
+    series: dict[tuple[str, str], list[tuple[dict[str, str], list[list[Any]]]]], **more: list[str]
+) -> Callable[..., Any]:
     """A Prometheus that has these series: name → labels and values of each."""
 
     def fetch(_: object, parameters: dict[str, str]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def digest_of(text: str) -> str:
     return sha256_bytes(text.encode())
 
 
-def estimate(value: float, unit: str, spread: float = 0.0, baseline: int | None = None) -> dict[str, Any]:
+def estimate(value: float, unit: str, spread: float = 0.0, baseline: float | None = None) -> dict[str, Any]:
     """A metric with an interval of plus or minus a share of it."""
     bounds = {"lower": value * (1 - spread), "upper": value * (1 + spread)}
     return {"value": value, **bounds, "unit": unit, "baseline": baseline}

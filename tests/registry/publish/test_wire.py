@@ -75,7 +75,7 @@ def answer(body: bytes = b"", status: int = 200, **headers: str) -> Callable[...
     return lambda request: (status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
 
 
-def take(server: Any, descriptor: dict[str, Any] | None = None, **options: Credentials) -> bytes:
+def take(server: Any, descriptor: Descriptor | None = None, **options: Credentials) -> bytes:
     target = io.BytesIO()
     repository(server, **options).get_blob(descriptor or describe(BLOB, "x"), target)
     return target.getvalue()

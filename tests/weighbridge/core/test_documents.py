@@ -35,7 +35,7 @@ PARAMS = {
 }
 
 
-def edited(path: list[Any], value: str | float | dict[str, Any]) -> dict[str, Any]:
+def edited(path: list[Any], value: str | float | list[str] | dict[str, Any]) -> dict[str, Any]:
     """PARAMS with one value set; the path's last key may be new."""
     content = copy.deepcopy(PARAMS)
     place = content
