@@ -114,9 +114,12 @@ class Params(Written):
 
     def candidates(self, recipe: str | None = None) -> list[Candidate]:
         """What is weighed and judged, of one recipe or of all, by recipe, target and device as they are written."""
+        chosen = self.recipes
+        if recipe is not None:
+            chosen = {recipe: self.recipes[recipe]} if recipe in self.recipes else {}
         return [
             Candidate(name, target, device, _candidate_name(name, section, target, device))
-            for name, section in (self.recipes.items() if recipe is None else [(recipe, self.recipes[recipe])])
+            for name, section in chosen.items()
             for target in section.targets
             for device, place in self.devices.items()
             if place.targets is None or target in place.targets
