@@ -323,7 +323,7 @@ def test_a_disk_that_fills_ends_the_search_and_loses_nothing(
         monkeypatch.setattr(files, "_sync", full)
     else:
         monkeypatch.setattr(JournalFileBackend, "append_logs", torn)
-    with pytest.raises(StateError, match="no space left on the disk") as caught:
+    with pytest.raises(StateError, match="cannot be written: No space left") as caught:
         search(SearchRequest(root=root, trials=6))
     assert "run it again" in caught.value.fix
     monkeypatch.undo()

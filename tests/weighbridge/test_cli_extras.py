@@ -76,7 +76,10 @@ def test_a_module_that_no_extra_brings_is_a_defect() -> None:
 
 def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Of whatever command meets it: exit code 2, what to do, and nothing about a defect; another error stays one."""
-    for number, said in ((errno.ENOSPC, "no space left on the disk (free some space"), (errno.EIO, "internal error")):
+    for number, said in (
+        (errno.ENOSPC, "cannot be written: No space left on device (free some space"),
+        (errno.EIO, "internal error"),
+    ):
 
         def fail(number: int = number, **_: object) -> NoReturn:
             raise OSError(number, os.strerror(number))

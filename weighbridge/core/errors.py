@@ -7,6 +7,7 @@ An error says what happened, where (file and key) and what to do. The rim of the
 from __future__ import annotations
 
 import errno
+import os
 from enum import IntEnum
 
 CLOSED_PIPE = 141
@@ -68,6 +69,5 @@ def full_disk(error: BaseException, *, where: str | None = None) -> StateError |
     """What to say where a disk or a quota is used up; None for any other error."""
     if not isinstance(error, OSError) or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
         return None
-    return StateError(
-        "no space left on the disk", where=where or error.filename, fix="free some space, then run it again"
-    )
+    what = f"cannot be written: {os.strerror(error.errno)}"
+    return StateError(what, where=where or error.filename, fix="free some space, then run it again")

@@ -102,7 +102,7 @@ def test_a_write_that_fails_leaves_the_old_bytes_and_no_rubbish(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StateError, match=r"verdict\.json: no space left on the disk"):
+    with pytest.raises(StateError, match=r"verdict\.json: cannot be written: No space left"):
         files.atomic_write(path, b"new bytes")
     assert path.read_bytes() == b"old"
     assert [item.name for item in tmp_path.iterdir()] == ["verdict.json"]
