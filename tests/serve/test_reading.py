@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from tests.serve.world import MODEL, body, one_hot, operator, server
+from weighbridge.serve import queueing
 from weighbridge.serve.answers import Options
 from weighbridge.serve.batching import Batching
 from weighbridge.serve.protocol import reading
@@ -70,6 +71,7 @@ def listening(
     stopped, reads = [], []
     original = reading.Connection.read
     monkeypatch.setattr(reading.Connection, "read", lambda self: reads.append(1) or original(self))
+    monkeypatch.setattr(queueing, "IDLE", 60_000)  # a machine that is busy for a second must not decide
 
     def start(run: Any = None, **settings: Batching | Options) -> tuple[Any, Server, list[int]]:
         made = server(registry, tmp_path / "cache", **settings)
@@ -84,6 +86,7 @@ def listening(
         thread = threading.Thread(target=lambda: asyncio.run(running.serve()))
         thread.start()
         stopped.append((running, thread, made))
+        made.stop = lambda: setattr(running, "should_exit", True)
         while not running.started:
             assert thread.is_alive()
             time.sleep(0.01)
@@ -212,3 +215,24 @@ def test_a_move_of_the_channel_reaches_a_connection_that_a_thread_reads(
     made.look()
     answers = [client.ask(request(0)) for _ in range(STEADY + 3)]
     assert {(status, answer["model_version"]) for status, answer in answers} == {(200, "v3")}
+
+
+def test_a_silent_connection_is_its_loops_again(listening, monkeypatch):
+    released = threading.Event()
+    original = reading.Connection.release
+    monkeypatch.setattr(reading.Connection, "release", lambda self, data=b"": released.set() or original(self, data))
+    port, _, _ = listening()
+    monkeypatch.setattr(queueing, "IDLE", 20)
+    client = Asking(port)
+    client.steady()
+    assert released.wait(20)
+    assert client.ask(request(0))[0] == 200
+
+
+def test_a_server_that_goes_down_closes_a_connection_that_a_thread_reads(listening):
+    port, made, reads = listening()
+    client = Asking(port)
+    client.steady()
+    assert reads
+    made.stop()
+    assert client.socket.recv(1) == b""
