@@ -123,9 +123,10 @@ def of_network(work: Path, options: argparse.Namespace, model: bytes) -> list[Ro
         latencies(server.port, request, 200)
         if "latency" in options.only:
             rows += latency(server, model, request)
-        best = max(networks.bare_rate(model, size, options.seconds / 2) for size in (1, 8, 32))
-        rates = {n: saturate(server.port, request, n, options.seconds).rate for n in CLIENTS}
+        loaded = {"throughput", "mlserver", "memory"} & set(options.only)  # memory is that after a load
+        rates = {n: saturate(server.port, request, n, options.seconds).rate for n in CLIENTS if loaded}
         if "throughput" in options.only:
+            best = max(networks.bare_rate(model, size, options.seconds / 2) for size in (1, 8, 32))
             rows += [row("the runtime alone, at its best batch size", best, "examples/s")]
             rows += [row(f"served, {n} clients", rate, "examples/s") for n, rate in rates.items()]
             share = max(rates.values()) / best

@@ -67,6 +67,7 @@ class Inbox:
     def __post_init__(self) -> None:
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
+        self._ear_number = self._ear.fileno()
 
     def put(self, waiting: Waiting | None) -> None:
         """In any thread; None ends the queue."""
@@ -87,11 +88,16 @@ class Inbox:
         """Go on with a source, unless its loop has it again. What was kept before has been answered in its loop, or is
         this one.
         """
+        if source is self.source and (source is None or not source.over):
+            return
         if self.source is not None:
             self.source.holder = None
         self.source = source if source is not None and not source.over and source.holder is None else None
         if self.source is not None:
             self.source.holder = self
+            self._both = select.poll()
+            self._both.register(self._ear_number, select.POLLIN)
+            self._both.register(self.source.fileno(), select.POLLIN)
 
     def next(self) -> Waiting | None:
         """What is queued, or what the source asks. A source that asks nothing, or behind others, is given back."""
@@ -111,13 +117,10 @@ class Inbox:
 
     def _asks(self, source: Source) -> bool:
         """Wait until the source may have a request, nothing else being queued."""
-        ear, both = self._ear.fileno(), select.poll()
-        both.register(ear, select.POLLIN)
-        both.register(source.fileno(), select.POLLIN)
         self._asleep = True
-        ready = both.poll(IDLE) if self._queue.empty() else ()
+        ready = self._both.poll(IDLE) if self._queue.empty() else ()
         self._asleep = False
-        if any(number == ear for number, _ in ready):
+        if any(number == self._ear_number for number, _ in ready):
             self._ear.recv(64)
         return self._queue.empty() and not source.over
 

@@ -86,17 +86,18 @@ class Service:
         """
         began = self.clock() if began is None else began
         board = self.board(model)
-        asked = self.named(model, version)
+        asked, options = board.stable if version is None else self.named(model, version), self.options
         try:
-            request = decode(asked.loaded.inputs, self.options.limits)
-            require_outputs(request.outputs, asked.loaded.outputs)
+            request = decode(asked.loaded.inputs, options.limits)
+            if request.outputs:
+                require_outputs(request.outputs, asked.loaded.outputs)
         except InputError:
             self.telemetry.refuse("request", "invalid")
             raise
         identity = request.id or os.urandom(12).hex()
         key, loop = key or identity, loop or asyncio.get_running_loop()
-        slices = self._slices(request.feed)
-        feed = self._preprocessed(request.feed)
+        slices = self._slices(request.feed) if options.slices is not None else ()
+        feed = self._preprocessed(request.feed) if options.preprocess is not None else request.feed
         pinned, ready = version is not None, self.clock()
         call = Call(board, pinned, key, identity, request, feed, slices, done, loop, began, began, ready, parent)
         self._submit(call, self._route(board, key) if version is None else asked, source)

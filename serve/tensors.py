@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,21 @@ def finite(array: Array, where: str) -> Array:
 _JSON = compact(allow_nan=False)
 
 
+@lru_cache(maxsize=256)
+def _described(layout: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> bytes:
+    """The end of an answer's JSON where all outputs are binary: it says the same again and again."""
+    outputs = [
+        {
+            "name": name,
+            "datatype": NAMES[dtype],
+            "shape": list(shape),
+            "parameters": {"binary_data_size": math.prod(shape) * dtype.itemsize},
+        }
+        for name, dtype, shape in layout
+    ]
+    return b"," + _JSON({"outputs": outputs})[1:]
+
+
 def encode(
     head: dict[str, Any], outputs: Mapping[str, Array], binary: frozenset[str] | None
 ) -> tuple[bytes, int | None]:
@@ -240,10 +256,14 @@ def encode(
 
     An infinite value cannot be said in JSON: an `InputError` that says to ask for binary data.
     """
+    if binary is None and outputs:
+        layout = _described(tuple((name, array.dtype, array.shape) for name, array in outputs.items()))
+        text = _JSON(head)[:-1] + layout
+        return b"".join([text, *(array.tobytes() for array in outputs.values())]), len(text)
     described, parts = [], []
     for name, array in outputs.items():
         item: dict[str, Any] = {"name": name, "datatype": NAMES[array.dtype], "shape": list(array.shape)}
-        if binary is None or name in binary:
+        if binary is not None and name in binary:
             parts.append(array.tobytes())
             item["parameters"] = {"binary_data_size": len(parts[-1])}
         else:

@@ -42,6 +42,16 @@ STEADY = 4
 """Requests one after the other, of one connection and with one head, after which the runtime's thread reads it."""
 
 
+class _Nobody:
+    """What uvicorn sets where a client leaves; nobody waits for it here."""
+
+    def set(self) -> None:
+        """See `asyncio.Event`."""
+
+
+_NOBODY = _Nobody()
+
+
 class _Direct:
     """One inference request and its answer; it stands where uvicorn keeps its own cycles."""
 
@@ -58,7 +68,7 @@ class _Direct:
         self.followed = False
         """Whether uvicorn has queued a request behind this one."""
         self.response_complete = self.disconnected = False
-        self.message_event = asyncio.Event()  # uvicorn sets it where the client leaves; it has no waiters here
+        self.message_event = _NOBODY
 
     def take(self, body: bytes) -> None:
         """A part of the body; llhttp gives no more of it than `Content-Length` says."""
@@ -296,7 +306,7 @@ class InferenceProtocol(HttpToolsProtocol):
 
     def _write(self, cycle: _Direct, data: bytes) -> None:
         cycle.response_complete = True
-        if self._source is not None:
+        if self._source is not None and self.cycle is cycle:  # not where a later request has it
             self._source.over, self._source = True, None
         if self.transport.is_closing():
             return

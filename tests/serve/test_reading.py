@@ -86,6 +86,7 @@ def listening(
         thread = threading.Thread(target=lambda: asyncio.run(running.serve()))
         thread.start()
         stopped.append((running, thread, made))
+        made.running = running
         made.stop = lambda: setattr(running, "should_exit", True)
         while not running.started:
             assert thread.is_alive()
@@ -236,3 +237,16 @@ def test_a_server_that_goes_down_closes_a_connection_that_a_thread_reads(listeni
     assert reads
     made.stop()
     assert client.socket.recv(1) == b""
+
+
+def test_an_answer_that_is_booked_late_does_not_end_the_reading_of_a_later_request(listening):
+    port, made, reads = listening()
+    client = Asking(port)
+    client.steady()
+    (protocol,) = made.running.server_state.connections
+    earlier = type(protocol.cycle)(protocol, MODEL, None, 1)
+    protocol.loop.call_soon_threadsafe(protocol._write, earlier, b"")
+    before = len(reads)
+    for _ in range(5):
+        assert client.ask(request(0))[0] == 200
+    assert len(reads) >= before + 4
