@@ -23,6 +23,8 @@ from weighbridge.serve.runtimes import load
 from weighbridge.serve.server import Server
 
 INFER = f"/v2/models/{MODEL}/infer"
+_running: dict[int, uvicorn.Server] = {}
+"""By port, what `listening` has started."""
 
 
 def request(k: int = 0, path: str = INFER, *more: str, **said: Any) -> bytes:
@@ -86,12 +88,12 @@ def listening(
         thread = threading.Thread(target=lambda: asyncio.run(running.serve()))
         thread.start()
         stopped.append((running, thread, made))
-        made.running = running
-        made.stop = lambda: setattr(running, "should_exit", True)
         while not running.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        return running.servers[0].sockets[0].getsockname()[1], made, reads
+        port = running.servers[0].sockets[0].getsockname()[1]
+        _running[port] = running
+        return port, made, reads
 
     yield start
     for running, thread, made in stopped:
@@ -218,7 +220,9 @@ def test_a_move_of_the_channel_reaches_a_connection_that_a_thread_reads(
     assert {(status, answer["model_version"]) for status, answer in answers} == {(200, "v3")}
 
 
-def test_a_silent_connection_is_its_loops_again(listening, monkeypatch):
+def test_a_silent_connection_is_its_loops_again(
+    listening: Callable[..., tuple[Any, Server, list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     released = threading.Event()
     original = reading.Connection.release
     monkeypatch.setattr(reading.Connection, "release", lambda self, data=b"": released.set() or original(self, data))
@@ -230,20 +234,24 @@ def test_a_silent_connection_is_its_loops_again(listening, monkeypatch):
     assert client.ask(request(0))[0] == 200
 
 
-def test_a_server_that_goes_down_closes_a_connection_that_a_thread_reads(listening):
-    port, made, reads = listening()
+def test_a_server_that_goes_down_closes_a_connection_that_a_thread_reads(
+    listening: Callable[..., tuple[Any, Server, list[int]]],
+) -> None:
+    port, _, reads = listening()
     client = Asking(port)
     client.steady()
     assert reads
-    made.stop()
+    _running[port].should_exit = True
     assert client.socket.recv(1) == b""
 
 
-def test_an_answer_that_is_booked_late_does_not_end_the_reading_of_a_later_request(listening):
-    port, made, reads = listening()
+def test_an_answer_that_is_booked_late_does_not_end_the_reading_of_a_later_request(
+    listening: Callable[..., tuple[Any, Server, list[int]]],
+) -> None:
+    port, _, reads = listening()
     client = Asking(port)
     client.steady()
-    (protocol,) = made.running.server_state.connections
+    protocol: Any = next(iter(_running[port].server_state.connections))
     earlier = type(protocol.cycle)(protocol, MODEL, None, 1)
     protocol.loop.call_soon_threadsafe(protocol._write, earlier, b"")
     before = len(reads)
