@@ -43,6 +43,8 @@ Keep = Callable[[Measurement], None]
 TOKEN_METRICS = TOKENS["first"] | TOKENS["next"]
 LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 15.0
 """Seconds that one request to a worker may take; within them, the time limit of the whole weighing."""
+SLOWEST_BYTES = 20e6
+"""A second, that a model is read and prepared at: a large one is no hung one, and gets so much more time."""
 
 
 def weigh(  # noqa: PLR0913  # keywords, each with a default
@@ -75,6 +77,11 @@ def weigh(  # noqa: PLR0913  # keywords, each with a default
             keep,
         )
         return weighing.measurement(weighing.run())
+
+
+def time_out(most_seconds: float, size: int) -> float:
+    """Seconds that one request to a worker may take, where the largest model has `size` bytes."""
+    return min(LONGEST_TIMEOUT, max(SHORTEST_TIMEOUT, most_seconds)) + size / SLOWEST_BYTES
 
 
 @dataclass(frozen=True)
@@ -296,4 +303,4 @@ class _Weighing:
 
     @property
     def _timeout(self) -> float:
-        return min(LONGEST_TIMEOUT, max(SHORTEST_TIMEOUT, self.job.weighing.most_seconds))
+        return time_out(self.job.weighing.most_seconds, max(model.size for model in self.job.models))
