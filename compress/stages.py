@@ -21,9 +21,11 @@ from weighbridge.compress.recipe.recipe import phases, read_recipe
 from weighbridge.compress.recipe.recipe_run import BuiltArtifact
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Graph, Step, Subject
-from weighbridge.compress.training.checkpoint import write_checkpoint
-from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.accelerator import chosen
+from weighbridge.compress.training.checkpoint import trained_on, write_checkpoint
+from weighbridge.compress.training.loop import History, fit
 from weighbridge.compress.training.objective import everything_seeded
+from weighbridge.compress.training.resuming import resumable
 from weighbridge.compress.training.splits import calibration
 from weighbridge.core.documents import REFUSAL, ArtifactFile, Manifest, Refusal
 from weighbridge.core.documents.inputs import missing_in
@@ -75,21 +77,22 @@ def train(root: Path, progress: Progress = silent) -> None:
     """
     project = Project(root)
     path = project.checkpoint
-    losses: Sequence[float] = ()
+    history = History((), 0)
     module = None
     if project.params.model.factory is not None:
-        data, _ = project.data()
+        data, digest = project.data()
         settings = project.params.train
         with project.as_declared():
             module = project.start_module()
             project.check(module, data.train)
-            if settings.epochs > 0:
-                losses = fit(module, data.train, settings, seed=settings.seed, progress=progress, stage="train").losses
+            if settings.trains:
+                with resumable(*_run_of(project, "train", digest)):
+                    history = fit(module, data.train, settings, seed=settings.seed, progress=progress, stage="train")
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("epoch", "loss"))
-    writer.writerows((epoch, f"{loss:.6f}") for epoch, loss in enumerate(losses, start=1))
-    write_checkpoint(path, module)
+    writer.writerows((epoch, f"{loss:.6f}") for epoch, loss in enumerate(history.losses, start=1))
+    write_checkpoint(path, module, history.device)
     atomic_write(path.with_name("training.csv"), table.getvalue().encode())
 
 
@@ -157,11 +160,14 @@ def _built(
     teachers = Teachers(project, targets[0].name)
     context = _context(project, data, teachers, progress)
     sizes = {name: parent.sizes for name, parent in parents.items()}
-    with opened_as_code() as opened, project.as_declared():
+    run = _run_of(project, f"recipes/{recipe}", data_digest, [parent.artifact.digest for parent in parents.values()])
+    with opened_as_code() as opened, project.as_declared(), resumable(*run) as scratch:
         source = _source(project, data)
         context = replace(context, data=with_reached(data, source))
         artifacts = compose_all(steps, source, context, targets, sizes)
-        made = _Made(data_digest, _code(project, [*_factories(project), *_students(steps)], opened))
+        made = _Made(
+            data_digest, _code(project, [*_factories(project), *_students(steps)], opened), trained=scratch.trained > 0
+        )
     return [
         (
             artifacts[name],
@@ -230,6 +236,8 @@ class _Made:
 
     data: str
     code: _Code
+    trained: bool = False
+    """Whether the recipe fine-tuned."""
 
 
 def _code(project: Project, factories: Sequence[str], opened: set[str]) -> _Code:
@@ -265,10 +273,38 @@ def _manifest(project: Project, artifact: BuiltArtifact, made: _Made, **given: A
         settings=made_by(params, baseline=given["recipe_name"] == BASELINE),
         seed=params.train.seed,
         environment=lineage.environment(given["target"]),
+        training=_training(project, trained=made.trained),
         ports=artifact.ports,
         parity=artifact.parity,
         **given,
     )
+
+
+def _training(project: Project, *, trained: bool) -> dict[str, str]:
+    """Where baseline and recipe were trained, each where that is to be recorded."""
+    found = {
+        "baseline": trained_on(project.checkpoint) if project.params.model.factory is not None else None,
+        "recipe": chosen(project.params.train).recorded() if trained else None,
+    }
+    return {name: device for name, device in found.items() if device is not None}
+
+
+def _run_of(project: Project, name: str, data: str, made: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:
+    """Where a stage's trainings keep their states, and all that determines them besides their own settings."""
+    params = project.params
+    factories = _factories(project)
+    digest = lineage.code_digest(factories)  # imports them, so that `sources` has what they import
+    depends = {
+        "name": name,
+        "data": data,
+        "made": list(made),
+        "checkpoint": sha256_file(project.checkpoint) if made and project.checkpoint.is_file() else None,
+        "params": params.model_dump(mode="json", include={"model", "task", "inputs"}),
+        "recipe": params.recipes[Path(name).name].model_dump(mode="json") if made else None,
+        "code": [digest, sources(project.root, (), [reference.partition(":")[0] for reference in factories])],
+        "libraries": lineage.environment(),
+    }
+    return project.root / ".weighbridge" / "training" / name, depends
 
 
 def _file(name: str, data: bytes | LargeFile) -> ArtifactFile:

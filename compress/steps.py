@@ -29,7 +29,8 @@ class Constraint(Protocol):
     """Something that a step established and that every later step must preserve: a mask, a codebook.
 
     The training loop calls `before_step` between the backward pass and the optimizer's step, and `project` after
-    it, so that masks and codebooks survive fine-tuning.
+    it, so that masks and codebooks survive fine-tuning. One that changes while it is kept has `state()`, tensors by
+    name, and `restore(state)` besides, so that a training goes on after a kill.
     """
 
     @property

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError
-from weighbridge.core.ragged import Ragged, is_ragged, plain, values_of
+from weighbridge.core.ragged import Ragged, buckets, is_ragged, plain, values_of
 
 __all__ = [
     "Array",
@@ -139,6 +139,10 @@ class Split:
     def rows(self, chosen: Array | slice) -> tuple[Mapping[str, Array], Array]:
         """Inputs and labels of the chosen examples, by index or mask: a batch."""
         return {name: array[chosen] for name, array in self.inputs.items()}, self.labels[chosen]
+
+    def kinds(self) -> list[Array]:
+        """Indices of the examples that are alike in shape, one array for each kind."""
+        return buckets(self.inputs)
 
     def digest(self) -> str:
         """SHA-256 over names, types, shapes and bytes: the same examples always give the same digest."""

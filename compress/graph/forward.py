@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from weighbridge.compress.graph.feeds import declared
@@ -19,12 +20,18 @@ def outputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ..
     """
     inputs = placed(inputs)
     found = module(**inputs) if takes_keywords(module, tuple(inputs)) else module(*inputs.values())
-    tensors = tensors_of(found, module)
+    tensors = tuple(map(_full, tensors_of(found, module)))
     axes = carried_axes()
     names = output_names(len(tensors))
     return tuple(
         tensor.movedim(axes[name], 0) if axes.get(name) else tensor for name, tensor in zip(names, tensors, strict=True)
     )
+
+
+def _full(tensor: Tensor) -> Tensor:
+    """An output of mixed precision in float32, in which losses are computed."""
+    lower = tensor.is_floating_point() and tensor.dtype.itemsize < 4 and torch.is_autocast_enabled(tensor.device.type)
+    return tensor.float() if lower else tensor
 
 
 def tensors_of(found: object, module: nn.Module) -> tuple[Tensor, ...]:

@@ -64,7 +64,7 @@ class OnnxTeacher(nn.Module):
         missing = [name for name in self.names if name not in given]
         if missing:
             raise InputError(f"the teacher takes an input {missing[0]!r}, which the data does not have")
-        found = run(self.data, {name: np.asarray(given[name]) for name in self.names})
+        found = run(self.data, {name: given[name].cpu().numpy() for name in self.names})
         if not found:
             raise IntegrityError("the teacher gave no output")
         tensors = tuple(torch.from_numpy(np.ascontiguousarray(output)) for output in found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import nn
 
@@ -16,16 +16,23 @@ NO_MODULE = {"format": "weighbridge", "module": "none"}
 """Metadata of the checkpoint that stands for a model without PyTorch source: it holds no tensor."""
 
 
-def write_checkpoint(path: Path, module: nn.Module | None) -> None:
+def write_checkpoint(path: Path, module: nn.Module | None, device: str | None = None) -> None:
     """Write all parameters and buffers; None leaves a valid checkpoint without tensors.
 
-    Each is copied, so that tied weights, which safetensors refuses, are stored by each of their names.
+    `device` is where it was trained, in which precision, where that is to be recorded. Each tensor is copied, so that
+    tied weights, which safetensors refuses, are stored by each of their names.
     """
     if module is None:
         atomic_write(path, save({}, metadata=NO_MODULE))
         return
     state = {name: tensor.detach().clone().contiguous() for name, tensor in sorted(module.state_dict().items())}
-    atomic_write(path, save(state))
+    atomic_write(path, save(state, metadata=None if device is None else {"device": device}))
+
+
+def trained_on(path: Path) -> str | None:
+    """Where a checkpoint was trained, as far as it says so."""
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("device")
 
 
 def read_checkpoint(path: Path, module: nn.Module) -> nn.Module:

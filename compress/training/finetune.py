@@ -64,7 +64,8 @@ def facts_of(history: History | None) -> Facts:
     """Losses by epoch, and the teacher's digest where there was one; nothing where nothing was trained."""
     if history is None:
         return {}
-    return {"losses": list(history.losses)} | ({"teacher": history.teacher} if history.teacher is not None else {})
+    taught = {"teacher": history.teacher} if history.teacher is not None else {}
+    return {"losses": list(history.losses), **taught, **({"device": history.device} if history.device else {})}
 
 
 def teaching(config: StepConfig) -> Teaching | None:

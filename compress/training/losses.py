@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -60,11 +61,24 @@ def _binary(found: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     """Of logits, or of probabilities where the module ends in a sigmoid."""
     wanted = labels.to(found.dtype).reshape(found.shape) * (1 - smoothing) + smoothing / 2
     if _ends_in_sigmoid(found):
-        return F.binary_cross_entropy(found, wanted)
+        with torch.autocast(found.device.type, enabled=False):  # refused within mixed precision
+            return F.binary_cross_entropy(found, wanted)
     return F.binary_cross_entropy_with_logits(found, wanted)
 
 
-_SHAPING = ("View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Select", "Slice", "Permute", "Transpose", "Clone")
+_SHAPING = (
+    "View",
+    "UnsafeView",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Select",
+    "Slice",
+    "Permute",
+    "Transpose",
+    "Clone",
+    "ToCopy",
+)
 
 
 def _ends_in_sigmoid(found: Tensor) -> bool:

@@ -17,7 +17,7 @@ from weighbridge.core.answers.decisions import IGNORED, threshold
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.example_stream import nameless_file, on_disk
-from weighbridge.core.ragged import buckets, filled_up, joined, stacked
+from weighbridge.core.ragged import filled_up, joined, stacked
 from weighbridge.data import Split, import_callable
 
 _USER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
@@ -32,23 +32,25 @@ def predict(module: nn.Module, split: Split, batch_size: int = 256) -> tuple[NDA
 
     Many answers (see `MOST_BYTES`) are mapped from a file.
     """
-    kinds = buckets(split.inputs)
+    kinds = split.kinds()
     if len(kinds) > 1:
         one = [(chosen, predict(module, _alike(split, chosen), batch_size)) for chosen in kinds]
         wholes = [joined([(chosen, part[place]) for chosen, part in one]) for place in range(len(one[0][1]))]
         return tuple(filled_up(whole, split.labels) for whole in wholes)
     was_training = module.training
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     module.eval()
     columns: list[_Answers] = []
     try:
         with deterministic(0), torch.inference_mode():
             for start in range(0, len(split), batch_size):
-                found = outputs(module, batch(split, slice(start, start + batch_size))[0])
+                inputs, _ = batch(split, slice(start, start + batch_size))
+                found = outputs(module, {name: tensor.to(device) for name, tensor in inputs.items()})
                 if not columns:
                     share = MOST_BYTES * batch_size // (len(split) * len(found))
                     columns = [_Answers(spilled=tensor.nbytes > share) for tensor in found]
                 for column, tensor in zip(columns, found, strict=True):
-                    column.add(tensor.numpy())
+                    column.add(tensor.cpu().numpy())
     finally:
         module.train(was_training)
     return tuple(column.all() for column in columns)

@@ -21,13 +21,19 @@ Augment = Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Tensor]
 """(inputs by name, labels) of a batch → both, changed."""
 
 
+def _cuda_devices() -> list[int]:
+    """The GPU whose random state is to come back; none where CUDA was not started."""
+    started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return [torch.cuda.current_device()] if started else []
+
+
 @contextmanager
 def deterministic(seed: int) -> Iterator[None]:
     """One thread, deterministic kernels and a seeded generator; the process's own state comes back afterwards."""
     threads, was = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
     fill = memory.fill_uninitialized_memory
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=_cuda_devices()):
         try:
             torch.manual_seed(seed)
             torch.set_num_threads(1)
@@ -55,12 +61,12 @@ def everything_seeded(seed: int) -> Iterator[None]:
         np.random.set_state(legacy)  # noqa: NPY002
 
 
-def augmentation(settings: TrainSection, seed: int) -> Augment | None:
-    """The user's `train.augment` with a generator of its own, seeded; None where there is none."""
+def augmentation(settings: TrainSection, generator: torch.Generator) -> Augment | None:
+    """The user's `train.augment`, which draws from `generator`; None where there is none."""
     if settings.augment is None:
         return None
     where = "params.yaml: train.augment"
-    change, generator = import_callable(settings.augment, where), torch.Generator().manual_seed(seed)
+    change = import_callable(settings.augment, where)
 
     def augmented(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         try:

@@ -46,10 +46,12 @@ def distillation_loss(
         once = _Once(outputs(module, inputs))
         if len(chosen) == 0:  # a loop that makes its own batches: the teacher sees what the student sees
             with torch.no_grad():
-                given = outputs(teacher, inputs)[0]
+                given = outputs(teacher.to(once.found[0].device), inputs)[0]
         else:
             given = answers[chosen]
-        return (1 - weight) * task(once, inputs, labels, chosen) + weight * soft(once.found[0], given)
+        return (1 - weight) * task(once, inputs, labels, chosen) + weight * soft(
+            once.found[0], given.to(once.found[0].device)
+        )
 
     return loss
 

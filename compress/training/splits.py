@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError
+from weighbridge.core.ragged import buckets, is_ragged
 from weighbridge.data import Data, LazySplit, Split, read_npz
 
 CALIBRATION = 512
@@ -64,6 +65,11 @@ class PartSplit(LazySplit):
             self.__dict__["_rows"][chosen]
         )
         return found
+
+    def kinds(self) -> list[NDArray[Any]]:
+        """As of any split, without a copy where all examples are alike."""
+        alike = not any(is_ragged(array) for array in self.__dict__["_of"].inputs.values())
+        return [np.arange(len(self))] if alike else buckets(self.inputs)
 
     def take(self, chosen: NDArray[Any] | slice) -> Split:
         """The chosen examples of these, by index or mask."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.optim.optimizer import (
 )
 
 from weighbridge.compress.steps import Constraint
+from weighbridge.compress.training.accelerator import Accelerator
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.data import Split, import_callable
@@ -33,7 +35,7 @@ class Training:
     """What a user's loop gets."""
 
     module: nn.Module
-    """In training mode, float32, on the CPU; train it in place."""
+    """In training mode, float32, on `device`; train it in place."""
     data: Split
     """The training examples: `data.inputs[name]` and `data.labels` are numpy arrays (n, …), mapped from a file;
     `data.rows(indices)` gives both for a batch."""
@@ -48,8 +50,15 @@ class Training:
     weight_decay: float
     seed: int
     """torch's global generator is seeded with it already; seed whatever else draws numbers."""
+    device: torch.device
+    """Where `train.device` has the training run."""
+    precision: str
+    """`fp32`, `bf16` or `fp16`; `loss` runs the module in it, and fp16 needs a `torch.amp.GradScaler` of yours."""
+    scratch: Path | None
+    """An empty folder of this training, which a run after a kill finds as it was left; None outside the pipeline."""
     loss: Callable[[dict[str, Tensor], Tensor], Tensor]
-    """(inputs by name, labels) → a scalar: the task's loss, with the teacher's where the recipe has one."""
+    """(inputs by name, labels) → a scalar: the task's loss, with the teacher's where the recipe has one. Takes tensors
+    to `device`."""
     after_step: Callable[[], None]
     """Puts the weights back onto the recipe's constraints; called for you after each step of a torch optimizer."""
     progress: Callable[[int, float], None]
@@ -107,6 +116,8 @@ def run_loop(  # noqa: PLR0913  # what `fit` was given
     loss: Callable[[dict[str, Tensor], Tensor], Tensor],
     on_progress: Callable[[int, float], None],
     stage: str,
+    place: Accelerator,
+    scratch: Path | None,
 ) -> tuple[tuple[float, ...], int]:
     """Run the loop that `settings.loop` names; gives the losses that it reported and how many steps it took.
 
@@ -131,6 +142,9 @@ def run_loop(  # noqa: PLR0913  # what `fit` was given
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         seed=seed,
+        device=place.device,
+        precision=place.precision,
+        scratch=scratch,
         loss=loss,
         after_step=watch.project,
         progress=progress,

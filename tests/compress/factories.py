@@ -1,6 +1,8 @@
 """What a user's project would name in `params.yaml`, right and wrong."""
 
+import os
 import random
+import signal
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -159,3 +161,35 @@ def streaming() -> Data:
     test = features(60, 1)
     pairs = TensorDataset(torch.from_numpy(test.inputs["features"]), torch.from_numpy(test.labels))
     return Data(train=Augmented(), test=pairs, names=("features",))
+
+
+def jittered(
+    inputs: dict[str, torch.Tensor], labels: torch.Tensor, generator: torch.Generator
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """An augmentation."""
+    return {name: x + 0.1 * torch.randn(x.shape, generator=generator) for name, x in inputs.items()}, labels
+
+
+class Calls:
+    """How often the loss was computed in this process."""
+
+    count = 0
+
+
+CALLS = Calls()
+
+
+def counted_loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross entropy; kills the process at the call that the environment names."""
+    CALLS.count += 1
+    if CALLS.count == int(os.environ.get("KILLED_AT", "0")):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return nn.functional.cross_entropy(outputs, labels)
+
+
+def loop_with_scratch(training: Any) -> None:
+    """Fails the first time, and finds then what it left."""
+    if not (training.scratch / "mine").exists():
+        (training.scratch / "mine").touch()
+        raise RuntimeError("first run")
+    own_loop(training)

@@ -117,7 +117,7 @@ class _Watch:
     def pairs(self, inputs: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
         """The student's features of the pass just watched and the teacher's on the same inputs."""
         with self._teacher, torch.no_grad():
-            outputs(self._teacher.module, inputs)
+            outputs(self._teacher.module.to(next(iter(inputs.values())).device), inputs)
         return [(self._student.seen[hint.student], self._teacher.seen[hint.teacher]) for hint in self.hints]
 
     def distance(self, regressors: nn.ModuleList, inputs: Mapping[str, Tensor]) -> Tensor:

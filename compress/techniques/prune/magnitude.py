@@ -14,6 +14,7 @@ from weighbridge.compress.techniques.prune.config import PruneConfig
 from weighbridge.compress.techniques.prune.masks import Mask, pattern, smallest
 from weighbridge.compress.training.finetune import finetune
 from weighbridge.compress.training.loop import History
+from weighbridge.compress.training.optimizing import steps_a_pass
 from weighbridge.core.errors import InvariantError
 
 RAMP = 0.6
@@ -51,7 +52,8 @@ def prune_gradually(config: PruneConfig, subject: Subject, context: Context) -> 
     assert config.finetune is not None
     settings = config.finetune.settings(context.train)
     chosen = choose_weights(subject.module, config.layers, config.keep, "prune")
-    _, steps = settings.steps_for(len(context.data.train))
+    a_pass = steps_a_pass(context.data.train.kinds(), settings.examples_a_step)
+    steps = settings.steps if settings.steps is not None else settings.epochs * a_pass
     growing = GrowingMasks(chosen, config.sparsity, scope_of(config), steps)
     constraints = [*subject.constraints, growing]
     history = finetune(subject.module, config.finetune, context, constraints=constraints, stage="prune")
@@ -87,13 +89,23 @@ class GrowingMasks:
         for name, kept in self.masks.items():
             gradient = module.get_parameter(name).grad
             if gradient is not None:
-                gradient.mul_(kept)
+                gradient.mul_(kept.to(gradient.device))
 
     def project(self, module: nn.Module) -> None:
         """Pruned weights are zero."""
         with torch.no_grad():
             for name, kept in self.masks.items():
-                module.get_parameter(name).mul_(kept)
+                parameter = module.get_parameter(name)
+                parameter.mul_(kept.to(parameter.device))
+
+    def state(self) -> dict[str, Tensor]:
+        """The masks and the steps so far, for a training that goes on after a kill."""
+        return {**self.masks, "": torch.tensor(self.taken)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        self.masks = {name: kept for name, kept in state.items() if name}
+        self.taken = int(state[""])
 
     def violation(self, module: nn.Module) -> str | None:
         """The masks of this schedule hold."""

@@ -30,12 +30,13 @@ class Mask:
         """Pruned weights get no gradient, so that they do not stir the optimizer's moments."""
         gradient = module.get_parameter(self.parameter).grad
         if gradient is not None:
-            gradient.mul_(self.kept)
+            gradient.mul_(self.kept.to(gradient.device))
 
     def project(self, module: nn.Module) -> None:
         """Pruned weights are zero again."""
         with torch.no_grad():
-            module.get_parameter(self.parameter).mul_(self.kept)
+            parameter = module.get_parameter(self.parameter)
+            parameter.mul_(self.kept.to(parameter.device))
 
     def violation(self, module: nn.Module) -> str | None:
         """What is broken; None while every pruned weight is zero."""
@@ -45,7 +46,7 @@ class Mask:
             return "the parameter is gone"
         if parameter.shape != self.kept.shape:
             return f"the parameter is {tuple(parameter.shape)} now, the mask {tuple(self.kept.shape)}"
-        back = int(((parameter != 0) & ~self.kept).sum())
+        back = int(((parameter != 0) & ~self.kept.to(parameter.device)).sum())
         return f"{back} pruned weights are not zero any more" if back else None
 
 
@@ -70,7 +71,7 @@ def smallest(weights: Sequence[Weight], sparsity: float, scope: str) -> dict[str
 
 
 def _rank(weights: Sequence[Weight], sparsity: float) -> list[Tensor]:
-    magnitudes = torch.cat([weight.tensor.detach().abs().flatten() for weight in weights])
+    magnitudes = torch.cat([weight.tensor.detach().abs().flatten() for weight in weights]).cpu()
     dropped = round(sparsity * len(magnitudes))
     kept = torch.ones(len(magnitudes), dtype=torch.bool)
     # A stable order: which of two equal weights goes must not depend on the sort's threads.

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -61,7 +62,7 @@ class FakeQuantized:
             self._observe(inputs)
         weight: Tensor = self.layer.weight
         if self.on and self.range is not None:
-            inputs = fake_activation(inputs, *self.range)
+            inputs = fake_activation(inputs.float(), *self.range)  # float already, but in mixed precision
             weight = self.weight()
         if isinstance(self.layer, nn.Linear):
             return F.linear(inputs, weight, self.layer.bias)
@@ -76,6 +77,34 @@ class FakeQuantized:
         else:
             was_low, was_high = self.range
             self.range = (was_low + MOMENTUM * (low - was_low), was_high + MOMENTUM * (high - was_high))
+
+
+@dataclass(frozen=True)
+class RunningRanges(Constraint):
+    """The ranges of activations as a part of the training's state; they constrain no weight."""
+
+    fakes: dict[str, FakeQuantized]
+    name: str = "ranges of activations"
+
+    def before_step(self, module: nn.Module) -> None:
+        """Nothing."""
+
+    def project(self, module: nn.Module) -> None:
+        """Nothing."""
+
+    def violation(self, _: nn.Module) -> str | None:
+        """Never broken."""
+        return None
+
+    def state(self) -> dict[str, Tensor]:
+        """Both ends by layer, in float64 as they are kept."""
+        known = {name: fake.range for name, fake in self.fakes.items() if fake.range is not None}
+        return {name: torch.tensor(ends, dtype=torch.float64) for name, ends in known.items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        for name, ends in state.items():
+            self.fakes[name].range = (float(ends[0]), float(ends[1]))
 
 
 def fake_weight(weight: Tensor, top: int, *, per_channel: bool) -> Tensor:
@@ -114,7 +143,11 @@ def train(config: Quantize, subject: Subject, context: Context) -> tuple[Subject
         _round(module, fakes, subject.constraints)
         module.load_state_dict(before)
         history = finetune(
-            module, config.finetune, context, constraints=subject.constraints, stage="quantization-aware training"
+            module,
+            config.finetune,
+            context,
+            constraints=[*subject.constraints, RunningRanges(fakes)],
+            stage="quantization-aware training",
         )
         _round(module, fakes, subject.constraints)
         ranges = {name: list(fake.range or (0.0, 0.0)) for name, fake in fakes.items()}

@@ -84,7 +84,7 @@ class Codebook(Constraint):
                 return f"{name} has shape {tuple(parameters[name].shape)}, its codes {tuple(codes.shape)}"
         values = self.values(module)
         for name in self.codes:
-            found = parameters[name].detach()
+            found = parameters[name].detach().cpu()
             # Means are taken in float64, so that equal weights give themselves back.
             if not torch.equal(self._spread(values, name), found):
                 return f"{name} holds {len(np.unique(found))} distinct values; at most {self.distinct} were shared"
@@ -123,7 +123,7 @@ class Codebook(Constraint):
         totals = torch.zeros(self.size, dtype=torch.float64)
         for name, tensor in tensors.items():
             place = self._places[name]
-            terms = tensor.flatten()[place.kept].double()
+            terms = tensor.cpu().flatten()[place.kept].double()
             terms = terms if place.signs is None else terms * place.signs
             totals += torch.bincount(place.codes, terms, minlength=self.size)
         return totals

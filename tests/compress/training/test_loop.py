@@ -15,9 +15,10 @@ from torch import nn
 from tests.compress.nets import MLP, Residual, features, images
 from weighbridge.compress.graph.forward import outputs, takes_keywords
 from weighbridge.compress.techniques.prune.masks import Mask
-from weighbridge.compress.training.loop import History, fit, one_cycle
+from weighbridge.compress.training.loop import History, fit
 from weighbridge.compress.training.module_quality import check_module, evaluate, predict, quality
 from weighbridge.compress.training.objective import deterministic
+from weighbridge.compress.training.optimizing import one_cycle
 from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError, InvariantError

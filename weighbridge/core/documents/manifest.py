@@ -105,6 +105,9 @@ class Manifest(Recorded):
     seed: int
     environment: dict[str, str]
     """Versions of Python and libraries, and the ISA."""
+    training: dict[str, str] = {}
+    """Device and precision of the training of the `baseline` and of the `recipe`, each where it was not the CPU in
+    float32: then the bytes are not a function of the inputs on every machine."""
     ports: dict[str, list[str]] = {}
     """Names of the model's `inputs` and `outputs`, in the file's order, for formats that hold none (ExecuTorch)."""
     parity: dict[str, Any] = {}
@@ -121,7 +124,11 @@ def made_by(params: Params, *, baseline: bool) -> dict[str, Any]:
     trained = params.model.factory is not None and not baseline
     return {
         "model": model,
-        **({"train": params.train.model_dump(mode="json", exclude_defaults=True)} if trained else {}),
+        **(
+            {"train": params.train.model_dump(mode="json", exclude_defaults=True, exclude={"checkpoint_seconds"})}
+            if trained
+            else {}
+        ),
     }
 
 

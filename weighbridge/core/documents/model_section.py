@@ -80,6 +80,13 @@ class TrainSection(Written):
     loop: Factory | None = None
     """A function of one argument, a `weighbridge.compress.training.user_loop.Training`, instead of our own loop."""
 
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """`auto`: CUDA where torch finds it. On the CPU the same inputs give the same bytes; a manifest records CUDA."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of forward passes, where operators bear it; weights stay in float32. fp16 trains on CUDA."""
+    checkpoint_seconds: float = Field(default=60, ge=0)
+    """How often at most a training writes its state, so that a run after a kill goes on there; 0: never."""
+
     @model_validator(mode="before")
     @classmethod
     def _none(cls, values: Any) -> Any:
@@ -89,6 +96,8 @@ class TrainSection(Written):
     def _one_length(self) -> Self:
         if self.steps is not None and "epochs" in self.model_fields_set:
             raise ValueError("expected one of 'epochs' and 'steps'")
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ValueError("fp16 trains on CUDA; set device: cuda, or precision: bf16")
         return self
 
     @property
@@ -105,6 +114,11 @@ class TrainSection(Written):
         """Passes over so many examples; the last may be cut short by `steps`."""
         a_pass, steps = self.steps_for(examples)
         return -(-steps // a_pass)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to train: `train: none` says no."""
+        return self.steps is not None or self.epochs > 0
 
     @property
     def own_loss(self) -> bool:
