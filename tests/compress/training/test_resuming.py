@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from tests.compress.nets import features
 from tests.compress.test_stages import files, project
 from weighbridge.compress import stages
 from weighbridge.compress.graph.layers import choose_weights
+from weighbridge.compress.steps import Constraint
 from weighbridge.compress.techniques.prune.magnitude import GrowingMasks
 from weighbridge.compress.techniques.quantize.qat import RunningRanges, _patched
-from weighbridge.compress.training.loop import fit
+from weighbridge.compress.training.loop import History, fit
 from weighbridge.compress.training.resuming import resumable
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError
