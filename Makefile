@@ -25,7 +25,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-$(PROMOTE)/installed: pyproject.toml constraints-promote.txt
+$(PROMOTE)/installed: pyproject.toml constraints-promote.txt weighbridge/ci/templates/promote-constraints.txt
 	$(PYTHON) -m venv $(PROMOTE)
 	$(PROMOTE)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints-promote.txt \
 		--editable '.[judge,keyless,pipeline]' hypothesis jsonschema pytest pytest-timeout

@@ -11,10 +11,12 @@ from weighbridge.ci.scaffold import Pipeline, workflows
 
 ROOT = Path(__file__).parents[1]
 INSTALL = "python -m pip install --constraint constraints.txt"
+PROMOTE = "python -m pip install --constraint constraints-promote.txt"
 SETUP = Pipeline(
+    promote_lock="constraints-promote.txt",
     install_gate=f"{INSTALL} --editable '.[compress,pipeline]'",
-    install_promote="python -m pip install --constraint constraints-promote.txt --editable '.[judge,keyless,pipeline]'",
-    install_report=f"{INSTALL} --editable .",
+    install_promote=f"{PROMOTE} --editable '.[judge,keyless,pipeline]'",
+    install_report=f"{PROMOTE} --editable .",
     install_watch=f"{INSTALL} --editable '.[watch]'",
 )
 

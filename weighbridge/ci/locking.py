@@ -1,4 +1,6 @@
-"""The exact versions that `init` locks: all that the pipeline's packages bring in, as they are installed here."""
+"""The exact versions that `init` locks: of the pipeline all that its packages bring in, as they are installed here; of
+promotion those that this version was tested with, since a machine that gates need not have them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from weighbridge.core.errors import StateError
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 LOCKED = "constraints-weighbridge.txt"
+PROMOTE_LOCKED = "constraints-weighbridge-promote.txt"
 EXTRAS = ("compress", "pipeline")
 """As `requirements-weighbridge.txt` names them."""
 
@@ -41,6 +45,11 @@ def constraints() -> str:
     absent = [f"# Not locked: {name}, {why}" for name, why in sorted(found.left_out.items())]
     lines = [f"{name}=={version}" for name, version in sorted(found.versions.items()) if name not in found.left_out]
     return "\n".join([*head, *absent, *lines, ""])
+
+
+def promote_constraints() -> str:
+    """The text of the file that the promote job installs by."""
+    return files("weighbridge.ci").joinpath("templates", "promote-constraints.txt").read_text(encoding="utf-8")
 
 
 def _closure(root: str, extras: Iterable[str]) -> _Installed:

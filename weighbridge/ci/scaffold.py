@@ -14,7 +14,7 @@ from importlib.resources import files
 import yaml
 
 from weighbridge.ci.known_techniques import steps_schema
-from weighbridge.ci.locking import LOCKED
+from weighbridge.ci.locking import LOCKED, PROMOTE_LOCKED
 from weighbridge.ci.npz_project import MODULE
 from weighbridge.ci.scaffold_source import SOURCE, requirements
 from weighbridge.core.documents import Params
@@ -28,6 +28,7 @@ REQUIREMENTS = "requirements-weighbridge.txt"
 SCHEMA = ".vscode/weighbridge-params.schema.json"
 PYTHON = "3.11"
 STAGES = ("prepare", "train", "baseline", "compress", "device", "weigh", "judge")
+_LOCKED_INSTALL = f"python -m pip install --constraint {PROMOTE_LOCKED}"
 _PLACE = re.compile(r"%%([a-z_]+)%%")
 _STEPS = {
     "fp16": "quantize: {scheme: fp16}",
@@ -92,8 +93,9 @@ class Pipeline:
     device_class: str = "github-ubuntu-latest"
     select: str = "smallest"
     install_gate: str = f"python -m pip install --requirement {REQUIREMENTS}"
-    install_promote: str = f'python -m pip install "weighbridge[judge,keyless,pipeline] @ {SOURCE}"'
-    install_report: str = f'python -m pip install "weighbridge @ {SOURCE}"'
+    promote_lock: str = PROMOTE_LOCKED
+    install_promote: str = f'{_LOCKED_INSTALL} "weighbridge[judge,keyless,pipeline] @ {SOURCE}"'
+    install_report: str = f'{_LOCKED_INSTALL} "weighbridge @ {SOURCE}"'
     install_watch: str = f'python -m pip install "weighbridge[watch] @ {SOURCE}"'
 
     @classmethod
@@ -104,8 +106,8 @@ class Pipeline:
             runner=runner,
             device_class=device_class,
             select=select,
-            install_promote=f'python -m pip install "weighbridge[judge,keyless,pipeline] @ {source}"',
-            install_report=f'python -m pip install "weighbridge @ {source}"',
+            install_promote=f'{_LOCKED_INSTALL} "weighbridge[judge,keyless,pipeline] @ {source}"',
+            install_report=f'{_LOCKED_INSTALL} "weighbridge @ {source}"',
             install_watch=f'python -m pip install "weighbridge[watch] @ {source}"',
         )
 

@@ -20,7 +20,7 @@ from weighbridge.ci.earlier import with_source
 from weighbridge.ci.history import projects
 from weighbridge.ci.imports import Search
 from weighbridge.ci.init_files import existing_folder, old_text, text_or_empty, top_of
-from weighbridge.ci.locking import LOCKED, constraints
+from weighbridge.ci.locking import LOCKED, PROMOTE_LOCKED, constraints, promote_constraints
 from weighbridge.ci.npz_project import MODULE
 from weighbridge.ci.scaffold import InitAnswers, Pipeline
 from weighbridge.core.documents import Params
@@ -134,6 +134,7 @@ def plan(folder: Path, answers: InitAnswers, setup: Pipeline | None, remote: str
     if setup is not None:
         folders = tuple(sorted({*projects(git, untracked=True), home}))
         wanted |= {top / name: text for name, text in scaffold.workflows(setup, folders).items()}
+        wanted[top / PROMOTE_LOCKED] = old_text(top / PROMOTE_LOCKED) or promote_constraints()
     changes = [FileChange(path, old_text(path), text) for path, text in sorted(wanted.items())]
     return InitPlan(top, folder, tuple(change for change in changes if change.old != change.new), remote)
 

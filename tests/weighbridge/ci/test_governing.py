@@ -16,7 +16,15 @@ from . import repositories as made
 from .repositories import commit, write
 
 FILES = [
-    *("models/requirements-gate.in", "constraints.in", "setup.py", "pixi.lock", "pylock.toml", "environment-dev.yml"),
+    *(
+        "models/requirements-gate.in",
+        "constraints-weighbridge-promote.txt",
+        "constraints.in",
+        "setup.py",
+        "pixi.lock",
+        "pylock.toml",
+        "environment-dev.yml",
+    ),
     *(".circleci/config.yml", "azure-pipelines.yml", ".gitlab/gate.yml", "action.yaml", ".github/actions/a/action.yml"),
     "requirements.txt",
 ]

@@ -51,3 +51,12 @@ def test_without_an_installed_package_there_is_nothing_to_lock(installed: pytest
     installed.delitem(PACKAGES, "weighbridge")
     with pytest.raises(StateError, match="not installed as a package"):
         locking.constraints()
+
+
+def test_the_lock_of_promotion_has_every_package_that_it_brings_in():
+    """All that can be seen from here: what sigstore brings in is not installed beside the LiteRT converter."""
+    locked = [line for line in locking.promote_constraints().splitlines() if not line.startswith("#")]
+    versions = dict(line.split("==") for line in locked)
+    found = locking._closure("weighbridge", ("judge", "keyless", "pipeline"))
+    assert {"dvc", "sigstore", "scipy"} <= versions.keys()
+    assert (found.versions.keys() | found.left_out.keys()) - versions.keys() == set()

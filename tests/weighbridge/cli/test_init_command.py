@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 
 from weighbridge.ci import scaffold, scaffold_source, setup
 from weighbridge.ci.earlier import with_source
+from weighbridge.ci.locking import PROMOTE_LOCKED, promote_constraints
 from weighbridge.ci.preflight import preflight
 from weighbridge.ci.scaffold import InitAnswers, Pipeline
 from weighbridge.core.documents import Params, parse
@@ -350,12 +351,16 @@ def test_upgrade_shows_and_writes_what_an_earlier_init_left(repository: Path) ->
     workflow.parent.mkdir(parents=True)
     workflow.write_text('run: python -m pip install "weighbridge[keyless,pipeline]==0.1.0"\n')
     old = requirements.read_text()
-    assert "2 file(s) would change" in run(repository, "--upgrade", "--dry-run")
+    assert "3 file(s) would change" in run(repository, "--upgrade", "--dry-run")
     assert requirements.read_text() == old
     shown = run(repository, "--upgrade")
     assert "-weighbridge[compress,pipeline]==0.1.0" in shown
     assert requirements.read_text() == f"# pinned\nweighbridge[compress,pipeline] @ {scaffold_source.SOURCE}\n"
     assert f"weighbridge[judge,keyless,pipeline] @ {scaffold_source.SOURCE}" in workflow.read_text()
+    assert f"--constraint {PROMOTE_LOCKED}" in workflow.read_text()
+    staged = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=True).stdout
+    assert PROMOTE_LOCKED in staged.split()
+    assert (repository / PROMOTE_LOCKED).read_text() == promote_constraints()
     assert "nothing to upgrade" in run(repository, "--upgrade")
 
 
@@ -370,7 +375,7 @@ def test_a_project_of_version_0_1_is_brought_to_today(repository: Path) -> None:
     told = {check.name: check.problem for check in preflight(Git.discover(repository), None, dt.date(2026, 11, 28))}
     assert "weighbridge init --upgrade" in told["files of init"]
     shown = run(repository, "--upgrade", "--install-from", "git+https://example.invalid/weighbridge@v1")
-    assert "4 file(s) changed" in shown
+    assert "5 file(s) changed" in shown
     left = [path for path in repository.rglob("*") if path.is_file() and b"==0.1.0" in path.read_bytes()]
     assert not [path for path in left if ".git/" not in path.as_posix()]
     told = {check.name: check.problem for check in preflight(Git.discover(repository), None, dt.date(2026, 11, 28))}
@@ -469,6 +474,43 @@ def test_every_package_is_locked_to_its_version(repository: Path) -> None:
     brought = with_source(earlier, "git+https://git.example/w@v2", "ours")
     assert brought.splitlines()[1:] == ["numpy==2.3.0", "--constraint constraints-weighbridge.txt"]
     assert with_source(brought, "git+https://git.example/w@v2", "ours") == brought
+
+
+def install(repository: Path, workflow: str, job: str) -> tuple[int, str]:
+    """Run the step of a workflow that installs, as a runner's shell does; what it said, and what it ran pip with."""
+    steps = yaml.safe_load((repository / f".github/workflows/{workflow}.yml").read_text())["jobs"][job]["steps"]
+    (repository / "bin").mkdir(exist_ok=True)
+    (repository / "bin/python").write_text('#!/bin/sh\necho "$@"\n')
+    (repository / "bin/python").chmod(0o755)
+    script = next(step["run"] for step in steps if step.get("name") == "Install")
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], cwd=repository, capture_output=True, text=True, check=False,
+        env={"PATH": f"{repository}/bin:/usr/bin:/bin"},
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_promote_job_has_a_lock_of_its_own(repository: Path) -> None:
+    """Written once and kept, installed from, and one line where it is missing."""
+    options = two_models(repository)
+    run(repository, "models/a", "--name", "a", *options)
+    lock = repository / PROMOTE_LOCKED
+    assert lock.read_text() == promote_constraints()
+    for workflow, job in (("promote", "promote"), ("canary", "judge"), ("report", "comment")):
+        code, said = install(repository, workflow, job)
+        assert code == 0
+        assert f"pip install --constraint {PROMOTE_LOCKED} weighbridge" in said
+    lock.write_text("sigstore==4.3.0\n")
+    run(repository, "models/b", "--name", "b", *options)
+    assert lock.read_text() == "sigstore==4.3.0\n"
+    lock.unlink()
+    code, said = install(repository, "promote", "promote")
+    assert code == 1
+    assert said.startswith("::error title=No lock of libraries::constraints-weighbridge-promote.txt not found")
+    assert said.count("\n") == 1
+    assert "1 file(s) would change" in run(repository, "--upgrade", "--dry-run")
+    run(repository, "models/a")
+    assert lock.read_text() == promote_constraints()
 
 
 def test_an_evaluation_set_gets_a_factory_and_a_checkpoint_is_the_baseline(repository: Path) -> None:
