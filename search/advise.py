@@ -15,6 +15,7 @@ from weighbridge.core.formatting import percent, quantity
 from weighbridge.core.pareto import front
 from weighbridge.core.progress import Progress, silent
 from weighbridge.search.estimate.prediction import Predicted, Prediction, parts_of, predict_all
+from weighbridge.search.problem.asked_budgets import budgets_for, remark
 from weighbridge.search.problem.limits import FILE_METRICS, excess, facts, gaps
 from weighbridge.search.problem.searched_model import Source, chosen_target, untrained_source
 from weighbridge.search.problem.space import Space, coarse, space_of
@@ -60,11 +61,15 @@ class Advised:
     """Budgets that only weighing can decide."""
     obstacle: str | None = None
     """Why no recipe of the space meets the budgets, with the nearest; None where one does."""
+    remark: str | None = None
+    """What to say of recipes with budgets of their own."""
 
 
-def chosen(root: Path) -> str:
-    """The target that is meant where none is named: the first of `targets`."""
-    return chosen_target(Project(root), None).name
+def chosen(root: Path, recipe: str | None = None) -> str:
+    """The target that is meant where none is named: the recipe's, or the first of `targets`."""
+    project = Project(root)
+    budgets_for(project.params, recipe)
+    return chosen_target(project, None if recipe is None else project.params.recipes[recipe].targets[0]).name
 
 
 def advise(
@@ -72,18 +77,19 @@ def advise(
     goal: Goal | None = None,
     target: str | None = None,
     progress: Progress = silent,
-    limit: float = SECONDS,
+    recipe: str | None = None,
 ) -> Advised:
-    """Predict a few dozen recipes of the space and rank those that can meet the budgets."""
+    """Predict a few dozen recipes of the space and rank those that can meet the budgets, or those of a recipe."""
+    target = target or chosen(root, recipe)
     with Project(root).as_declared():
-        return _advised(untrained_source(root, target), goal, progress, limit)
+        return _advised(untrained_source(root, target), goal, progress, recipe)
 
 
-def _advised(source: Source, goal: Goal | None, progress: Progress, limit: float) -> Advised:
+def _advised(source: Source, goal: Goal | None, progress: Progress, recipe: str | None) -> Advised:
     """The same within the declared feeding."""
     space = space_of(source.project.params, source.target.name, source.layers, str(source.project.params_file))
-    found = predict_all(source, space, coarse(space), progress, limit)
-    budgets = source.project.params.budgets
+    found = predict_all(source, space, coarse(space), progress, SECONDS)
+    budgets = budgets_for(source.project.params, recipe)
     reference = facts(found.baseline)
     fitting = [item for item in found.found if excess(gaps(budgets, facts(item.sizes), reference)) <= 1]
     return Advised(
@@ -96,6 +102,7 @@ def _advised(source: Source, goal: Goal | None, progress: Progress, limit: float
         trained=source.trained,
         weighed=[budget.metric for budget in budgets if budget.required and budget.metric not in FILE_METRICS],
         obstacle=None if fitting else obstacle(found, budgets, space),
+        remark=remark(source.project.params, recipe),
     )
 
 
@@ -203,7 +210,10 @@ def as_json(found: Advised) -> dict[str, Any]:
         "target": found.target,
         "baseline": found.baseline.model_dump(),
         "recipes": [{**vars(item), "sizes": item.sizes.model_dump()} for item in found.recipes],
-        **{name: getattr(found, name) for name in ("predicted", "left", "failed", "trained", "weighed", "obstacle")},
+        **{
+            name: getattr(found, name)
+            for name in ("predicted", "left", "failed", "trained", "weighed", "obstacle", "remark")
+        },
     }
 
 
@@ -223,11 +233,12 @@ def as_text(found: Advised) -> str:
 
 def flow(steps: Sequence[Mapping[str, Any]]) -> list[str]:
     """Each step on one line, as people write it: `prune: {method: structured, ratio: 0.5}`."""
+    return [f"{name}: {one_line(config)}" for step in steps for name, config in step.items()]
 
-    def written(value: Any) -> str:
-        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).strip()
 
-    return [f"{name}: {written(config)}" for step in steps for name, config in step.items()]
+def one_line(value: Any) -> str:
+    """A value as YAML on one line: `{method: structured, ratio: 0.5}`."""
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).strip()
 
 
 def _notes(found: Advised) -> str:
@@ -239,7 +250,7 @@ def _notes(found: Advised) -> str:
         notes.append("The baseline is not trained yet: bytes hold, unchanged answers say little.")
     if found.weighed:
         notes.append(f"Only weighing decides: {', '.join(dict.fromkeys(found.weighed))}.")
-    return " ".join(notes)
+    return " ".join([*notes, *([found.remark] if found.remark else [])])
 
 
-__all__ = ["Advised", "advise", "as_json", "as_text", "flow"]
+__all__ = ["Advised", "advise", "as_json", "as_text", "flow", "one_line"]

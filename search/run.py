@@ -21,6 +21,7 @@ from weighbridge.search import advise
 from weighbridge.search.estimate.prediction import predict_all
 from weighbridge.search.estimate.scores import scores
 from weighbridge.search.estimate.timing import Bench
+from weighbridge.search.problem.asked_budgets import budgets_for, own_budgets, remark
 from weighbridge.search.problem.limits import excess, facts, gaps
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.problem.space import Space, coarse, space_of
@@ -49,6 +50,8 @@ class Found:
     confirmed: list[Confirmed] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     remarks: tuple[str, ...] = ()
+    own_budgets: list[dict[str, Any]] = field(default_factory=list)
+    """Of the recipe whose budgets were asked; recipes that are found state them too."""
     obstacle: str | None = None
     """Why no recipe of the space can meet the budgets."""
     interrupted: bool = False
@@ -61,7 +64,9 @@ class Found:
 def folder_of(request: SearchRequest, target: str) -> Path:
     """Where a search keeps its journal and files."""
     where = "" if request.device == LOCAL else f"@{request.device}"
-    name = request.name or f"{target}-{request.goal or 'front'}{'' if request.training else '-untrained'}{where}"
+    meant = "" if request.recipe is None else f"-for-{request.recipe}"
+    own = f"{target}-{request.goal or 'front'}{meant}{'' if request.training else '-untrained'}{where}"
+    name = request.name or own
     return request.root / FOLDER / name
 
 
@@ -74,12 +79,15 @@ def search(request: SearchRequest, progress: Progress = silent, clock: Callable[
 def _search(request: SearchRequest, progress: Progress, clock: Callable[[], float]) -> Found:
     """The same within the declared feeding."""
     begin = clock()
-    target = request.target or advise.chosen(request.root)
+    target = request.target or advise.chosen(request.root, request.recipe)
     folder = folder_of(request, target)
     source = searched(request.root, target, request.root / FOLDER / "shared", progress, training=request.training)
     space = _space(source, request)
     workshop, before = _workshop(request, source, space, folder, progress)
     found = Found(folder, request.goal, space, workshop.base_sizes, workshop.limit, remarks=source.remarks)
+    found.own_budgets = own_budgets(source.source.project.params, request.recipe)
+    told = remark(source.source.project.params, request.recipe)
+    found.remarks += (told,) if told else ()
     found.obstacle = _obstacle(workshop, progress)
     if found.obstacle is not None:
         return found
@@ -145,7 +153,7 @@ def _workshop(
     section = _section(params, request.device, made.target.name)
     reach = opening(request.device, section, request.root)
     with reach() as place:
-        budgets = budgets_on(params.budgets, request.device, section, place.device.device_class)
+        budgets = budgets_on(budgets_for(params, request.recipe), request.device, section, place.device.device_class)
     top1 = float(stop.mean())
     bench = None
     if request.timed:

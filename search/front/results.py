@@ -8,13 +8,13 @@ from typing import Any
 
 import yaml
 
-from weighbridge.core.documents import Params
+from weighbridge.core.documents import Params, RecipeSection
 from weighbridge.core.documents.shared_budgets import content_of
 from weighbridge.core.errors import StateError
 from weighbridge.core.files import atomic_write, write_json
 from weighbridge.core.formatting import percent, quantity, span
 from weighbridge.core.project import PARAMS
-from weighbridge.search.advise import flow
+from weighbridge.search.advise import flow, one_line
 from weighbridge.search.front.pictures import write_pictures
 from weighbridge.search.run import Found
 from weighbridge.search.trials.confirm import Confirmed
@@ -30,6 +30,7 @@ def recipes(found: Found) -> dict[str, dict[str, Any]]:
         chosen[name] = {
             "target": found.space.target,
             "steps": found.space.steps(outcome.point, outcome.last.epochs),
+            **({"budgets": found.own_budgets} if found.own_budgets else {}),
         }
     return chosen
 
@@ -133,10 +134,12 @@ def write_recipes(root: Path, added: Mapping[str, Mapping[str, Any]]) -> list[st
     for name, section in added.items():
         block += ["", f"  {names[name]}:", f"    target: {section['target']}", "    steps:"]
         block += [f"      - {line}" for line in flow(section["steps"])]
+        if section.get("budgets"):
+            block += ["    budgets:", *(f"      - {one_line(budget)}" for budget in section["budgets"])]
     new = "\n".join([*lines[:end], *block, *lines[end:]]) + "\n"
     expected = before.model_dump(mode="json")
     expected["recipes"] |= {
-        names[name]: {**section, "advisory": False, "budgets": []} for name, section in added.items()
+        names[name]: RecipeSection.model_validate(section).model_dump(mode="json") for name, section in added.items()
     }
     written = {key: value for key, value in yaml.safe_load(new).items() if not str(key).startswith("x-")}
     read = Params.model_validate({**written, "budgets": content_of(path)["budgets"]})

@@ -17,6 +17,8 @@ class SearchRequest:
     target: str | None = None
     device: str = LOCAL
     """Where files are timed; its name under `devices:`."""
+    recipe: str | None = None
+    """The recipe whose budgets are asked; None: the common ones."""
     seconds: float = 1800.0
     trials: int | None = None
     training: bool = True

@@ -59,6 +59,24 @@ def test_a_budget_of_all_models_counts_for_advice(tmp_path: Path) -> None:
     assert "at most 100 B" in result.stderr
 
 
+IMPOSSIBLE = {"metric": "size.bytes", "max": "100B"}
+
+
+def test_the_budgets_of_one_recipe_are_asked_as_the_gate_asks_them(tmp_path: Path) -> None:
+    """In the place of the common ones, and only where that recipe is meant."""
+    recipes = {"tiny": {"steps": [{"quantize": {"scheme": "static-int8"}}], "budgets": [IMPOSSIBLE]}}
+    root = project(tmp_path, recipes=recipes)
+    result = CliRunner().invoke(app, ["advise", "-q", "--root", str(root)])
+    assert result.exit_code == 0, result.output
+    assert "tiny has own budgets: `--for NAME` asks those." in result.stdout
+    result = CliRunner().invoke(app, ["advise", "-q", "--root", str(root), "--for", "tiny"])
+    assert result.exit_code == 1
+    assert "at most 100 B" in result.stderr
+    with pytest.raises(InputError, match="'small' is not among 'recipes'") as caught:
+        advise(root, recipe="small")
+    assert caught.value.where == "--for"
+
+
 def test_an_impossible_budget_names_the_nearest_recipe_and_what_is_in_its_way(tmp_path: Path) -> None:
     """Exit code 1, the value beside the limit, and the largest parts of the file."""
     budgets = [{"metric": "size.bytes", "max": "100B"}, {"metric": "size.bytes", "max_ratio": 1.0}]

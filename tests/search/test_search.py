@@ -108,6 +108,21 @@ def test_recipes_that_cannot_be_added_leave_the_file_as_it_was(
     assert (root / "params.yaml").read_text() == text
 
 
+def test_a_recipe_found_under_budgets_of_its_own_states_them(tmp_path: Path, timed: None) -> None:
+    """The gate asks of it what the search did, where the common budgets would refuse it."""
+    own = [{"metric": "size.bytes", "max": "100kB"}, {"metric": "params", "max": 1000000}]
+    recipes = {"tiny": {"steps": [{"quantize": {"scheme": "static-int8"}}], "budgets": own}}
+    common = [{"metric": "size.bytes", "max": "100B"}, {"metric": "accuracy.top1", "max_drop": 0.1}]
+    root = small(tmp_path, recipes=recipes, budgets=common)
+    assert "100 B" in str(search(SearchRequest(root=root, trials=2)).obstacle)
+    found = search(SearchRequest(root=root, trials=2, recipe="tiny"))
+    assert found.obstacle is None
+    assert found.folder.name.endswith("-for-tiny")
+    (name, *_) = results.write_recipes(root, results.recipes(found))
+    params = Params.read(root / "params.yaml")
+    assert params.budgets_of(name) == params.budgets_of("tiny") != params.budgets
+
+
 def test_the_text_shows_predicted_beside_confirmed(searched: tuple[Path, run_module.Found]) -> None:
     """Only what holds is printed as a recipe, and how many looks were corrected for."""
     _, found = searched

@@ -24,6 +24,13 @@ def advise(
     target: str = typer.Option(
         None, "--target", metavar="NAME", help="The runtime to build for.", show_default="the first of 'targets'"
     ),
+    recipe: str = typer.Option(
+        None,
+        "--for",
+        metavar="RECIPE",
+        help="Under this recipe's budgets, for its target.",
+        show_default="common budgets",
+    ),
     root: Path = typer.Option(Path(), "--root", metavar="DIR", help="The project's folder.", show_default=False),
     as_json: bool = typer.Option(False, "--json", help="The list as JSON."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
@@ -38,7 +45,7 @@ def advise(
     from weighbridge.search import advise as room
 
     with progress(quiet=quiet) as report:
-        found = room.advise(find_project(root), goal.value if goal else None, target, report)
+        found = room.advise(find_project(root), goal.value if goal else None, target, report, recipe)
     typer.echo(pretty_json(room.as_json(found)) if as_json else room.as_text(found), nl=as_json)
     if found.obstacle is not None:
         typer.echo(f"weighbridge: {found.obstacle}", err=True)

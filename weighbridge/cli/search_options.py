@@ -46,6 +46,15 @@ class SearchOptions:
     device: Annotated[
         str, typer.Option("--device", metavar="NAME", help="Where files are timed; its name under 'devices'.")
     ] = "local"
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="RECIPE",
+            help="Under this recipe's budgets, for its target.",
+            show_default="common budgets",
+        ),
+    ] = None
     no_training: Annotated[
         bool, typer.Option("--no-training", help="Only what needs no training; a minute at most.")
     ] = False
@@ -63,8 +72,9 @@ class SearchOptions:
         return SearchRequest(
             root=root,
             goal=self.goal.value if self.goal else None,
-            target=self.target or advise.chosen(root),
             device=self.device,
+            target=self.target or advise.chosen(root, self.recipe),
+            recipe=self.recipe,
             seconds=min(seconds, 60.0) if self.no_training else seconds,
             trials=self.trials,
             training=not self.no_training,

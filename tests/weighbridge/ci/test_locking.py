@@ -53,7 +53,7 @@ def test_without_an_installed_package_there_is_nothing_to_lock(installed: pytest
         locking.constraints()
 
 
-def test_the_lock_of_promotion_has_every_package_that_it_brings_in():
+def test_the_lock_of_promotion_has_every_package_that_it_brings_in() -> None:
     """All that can be seen from here: what sigstore brings in is not installed beside the LiteRT converter."""
     locked = [line for line in locking.promote_constraints().splitlines() if not line.startswith("#")]
     versions = dict(line.split("==") for line in locked)
