@@ -10,7 +10,7 @@ recipe of one model to bytes that were never there; authors commit `params.yaml`
 - weighed beyond: recipes that a gate weighed although the change did not touch their model (bar: 0)
 - verified: fresh clones that `dvc pull` and `registry verify --deep` after each merge (bar: all)
 
-    python benchmarks/team.py --pull-requests 20 --json figures.json
+    python benchmarks/team.py --merges 20 --json figures.json
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def main() -> None:
     """Print the table, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--pull-requests", type=int, default=20)
+    parser.add_argument("--merges", type=int, default=20, dest="pull_requests", help="pull requests to merge")
     parser.add_argument("--act", action="store_true", help="run the workflow files by act instead of their commands")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from weighbridge.core.documents import Measurement
+from weighbridge.core.documents.measurement import UNKNOWN_RUN, recorded_runs
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.core.files import atomic_path, atomic_write, canonical_json, parse_json, sha256_bytes, sha256_file
 from weighbridge.search.plan import Item
@@ -133,6 +135,13 @@ def take_bundles(stamps: Stamps, items: Sequence[Item], folder: Path) -> list[It
     return taken
 
 
+def measured_by(root: Path, item: Item) -> list[str]:
+    """Who measured what a weighing gave, and when, as its measurements say; one that names no run: an unknown one."""
+    paths = [path for path in item.files(root) if not path.name.endswith(".refusal.json")]
+    runs = [run for path in paths for run in recorded_runs(Measurement.read(path)) or [UNKNOWN_RUN]]
+    return list(dict.fromkeys(f"{run['by']}, {run['at']}" for run in runs))
+
+
 def _belongs(item: Item, path: PurePosixPath) -> bool:
     """Whether an item may write this file."""
     folder = PurePosixPath(item.patterns[0].removesuffix("/**/*"))
@@ -149,4 +158,4 @@ def _files_of(stamp: bytes, where: str, item: Item | None = None) -> dict[str, s
     return dict(content.get("files", {}))
 
 
-__all__ = ["Stamps", "file_name", "take_bundles", "write_bundle"]
+__all__ = ["Stamps", "file_name", "measured_by", "take_bundles", "write_bundle"]

@@ -118,16 +118,17 @@ def _search(request: SearchRequest, progress: Progress, clock: Callable[[], floa
         found.confirmed = confirm(chosen, workshop, before, timed=not found.interrupted)
         journal.note("confirmed", [item.to_json() for item in found.confirmed])
     if request.timed and not found.interrupted:
-        _weigh_elsewhere(found, workshop, request.device)
+        _weigh_elsewhere(found, workshop, request)
     return found
 
 
-def _weigh_elsewhere(found: Found, workshop: Workshop, device: str) -> None:
+def _weigh_elsewhere(found: Found, workshop: Workshop, request: SearchRequest) -> None:
     """Add what the confirmed recipes are worth on other devices; Ctrl-C leaves out what is not weighed yet."""
     by_number, params = dict(found.tried), workshop.searched.source.project.params
+    params = params.model_copy(update={"budgets": budgets_for(params, request.recipe)})
     held = [(item, by_number[item.number]) for item in found.confirmed if item.holds]
     try:
-        for there in on_other_devices(held, workshop, params, device):
+        for there in on_other_devices(held, workshop, params, request.device):
             found.elsewhere.append(there)
     except KeyboardInterrupt:
         found.interrupted = True

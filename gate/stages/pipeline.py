@@ -26,7 +26,7 @@ from weighbridge.core.documents import (
     load,
 )
 from weighbridge.core.errors import InputError, IntegrityError, MeasurementError
-from weighbridge.core.files import sha256_file
+from weighbridge.core.files import atomic_write, sha256_file
 from weighbridge.core.operator_libraries import named_libraries
 from weighbridge.core.progress import Progress, silent
 from weighbridge.core.project import PARAMS
@@ -49,11 +49,15 @@ def device(root: Path) -> Device:
     """Write `artifacts/device.json`; the same machines give the same bytes.
 
     It holds this machine and, under `others`, what each further device of `params.yaml` says of itself, or that it
-    could not be reached: what was measured on one that changed is not taken for what it is now.
+    could not be reached: what was measured on one that changed is not taken for what it is now. Beside it, in
+    `targets`, the targets of each recipe: DVC can follow no parameter that a recipe leaves to its default.
     """
     found = device_room.describe(os.environ)
     params = root / PARAMS
-    others = _others(Params.read(params), root) if params.exists() else {}
+    read = Params.read(params) if params.exists() else None
+    others = _others(read, root) if read is not None else {}
+    for name, section in read.recipes.items() if read is not None else ():
+        atomic_write(root / "artifacts" / "targets" / name, "".join(f"{item}\n" for item in section.targets).encode())
     if others:
         found = found.model_copy(update={"others": others})
     found.write(root / "artifacts" / "device.json")

@@ -18,6 +18,7 @@ from pathlib import Path
 from weighbridge.core.errors import IntegrityError, StateError
 from weighbridge.registry.lookup.asking import CannotAskError
 
+_PLUGIN = re.compile(r"requires '(dvc-[a-z0-9-]+)' to be installed")
 MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 PATIENCE = 600.0
 """Seconds after which a remote that does not answer is given up."""
@@ -53,7 +54,17 @@ def fetch(root: Path, md5: str, destination: Path, *, remote: str | None = None,
         raise StateError(
             f"does not have {md5}", where=f"DVC remote {name}", fix="run `dvc push` where the bytes were made"
         )
-    raise CannotAskError(f"could not be asked: {said}", where=f"DVC remote {name}")
+    raise _unasked(said, name)
+
+
+def _unasked(said: str, name: str) -> CannotAskError:
+    """A remote that could not be asked, with the plugin that DVC lacks for it where that is why."""
+    plugin, where = _PLUGIN.search(said), f"DVC remote {name}"
+    if plugin is None:
+        return CannotAskError(f"could not be asked: {said}", where=where)
+    return CannotAskError(
+        f"could not be asked: DVC's plugin {plugin[1]} is not installed", where=where, fix=f"pip install {plugin[1]}"
+    )
 
 
 def default_remote(root: Path) -> str:
@@ -104,7 +115,8 @@ def push(root: Path, targets: Sequence[str], *, remote: str | None = None, patie
     name = remote or default_remote(root)
     done = _dvc(root, "push", "--remote", name, *targets, patience=patience)
     if done.returncode != 0:
-        raise StateError(_last_line(done), where=f"DVC remote {name}")
+        said = _last_line(done)
+        raise _unasked(said, name) if _PLUGIN.search(said) else StateError(said, where=f"DVC remote {name}")
 
 
 def list_objects(root: Path, *, remote: str | None = None) -> dict[str, int]:
@@ -132,5 +144,5 @@ def run_python(root: Path, script: str, *arguments: str) -> str:
         raise CannotAskError(f"did not answer in {PATIENCE:g} s", where="DVC remote") from error
     if done.returncode != 0:
         said = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise CannotAskError(f"could not be asked: {said}", where=f"DVC remote {default_remote(root)}")
+        raise _unasked(said, default_remote(root))
     return done.stdout

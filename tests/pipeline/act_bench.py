@@ -256,7 +256,10 @@ def prepared_python(folder: Path) -> Path:
     """An environment of its own that sees the tests' packages: what a workflow installs goes there and nowhere else."""
     venv.create(folder, with_pip=False, symlinks=True)
     site = next(folder.glob("lib/python*/site-packages"))
-    (site / "tests.pth").write_text(f"{next(Path(sys.prefix).glob('lib/python*/site-packages'))}\n")
+    places = [
+        place for place in sys.path if place.endswith("site-packages")
+    ]  # several, where one environment adds others
+    (site / "tests.pth").write_text("\n".join([*places, ""]))
     for path in Path(sys.prefix).glob("lib/python*/site-packages/*.pth"):
         if "weighbridge" in path.name:
             shutil.copy(path, site)

@@ -86,7 +86,7 @@ def test_a_better_recipe_passes_and_only_it_is_built(bench: Bench) -> None:
     bench.commit("Quantize to eight bits")
     done = bench.pull_request()
     assert done.code == 0, done.log
-    assert done.stages == ["compress@small", "device", "weigh@small", "judge"]
+    assert done.stages == ["device", "compress@small", "weigh@small", "judge"]
     assert "Pass" in done.summary.splitlines()[0]
     assert "static-int8" in done.summary
     assert "verdict=pass" in done.log

@@ -64,12 +64,20 @@ def test_a_foreign_onnx_file_becomes_a_promoted_version(tmp_path: Path) -> None:
     params = yaml.safe_load((bench.work / "params.yaml").read_text())
     # What is noisy is tested elsewhere; here the road counts.
     params["budgets"] = [item for item in params["budgets"] if not item["metric"].startswith("latency")]
-    params["recipes"] = {"fp16": params["recipes"]["fp16"]}
+    params["recipes"] = {"fp16": {"steps": params["recipes"]["fp16"]["steps"]}}  # its target is the default
     bench.write("params.yaml", yaml.safe_dump(params, sort_keys=False))
     bench.commit("A model and its gate")
     ran = re.findall(r"Running stage '(\S+)'", bench.run("dvc", "repro"))
     assert set(ran) == {"greet", "prepare", "baseline@onnxruntime", "compress@fp16", "device", "weigh@fp16", "judge"}
     assert (bench.work / "hello.txt").is_file()
+    params["recipes"]["fp16"] |= {"target": "onnxruntime", "advisory": True}
+    bench.write("params.yaml", yaml.safe_dump(params, sort_keys=False))
+    assert "Running stage 'device'" in (said := bench.run("dvc", "repro", "compress@fp16"))
+    assert "Stage 'compress@fp16' didn't change, skipping" in said
+    bench.write("artifacts/targets/fp16", "litert\n")
+    assert "artifacts/targets/fp16" in bench.run("dvc", "status", "compress@fp16")
+    bench.run("git", "checkout", "--quiet", "params.yaml")
+    bench.run("dvc", "repro", "--quiet", "compress@fp16")
     assert "gate: pass" in bench.run("weighbridge", "gate")
     bench.commit("Reproduce")
     bench.run("dvc", "push", "--quiet")

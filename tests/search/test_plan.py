@@ -298,6 +298,8 @@ def test_machines_make_weigh_and_judge_apart(tmp_path: Path, monkeypatch: pytest
     for body in (stages.prepare, stages.train, stages.baseline):
         body(first)
     pipeline.device(first)
+    subprocess.run(["git", "init", "-q", first], check=True)
+    subprocess.run(["git", "-C", first, "config", "user.name", "somebody at the lab"], check=True)
     second, third = (shutil.copytree(first, tmp_path / name) for name in ("second", "third"))
     out = tmp_path / "out"
     words = {
@@ -308,6 +310,7 @@ def test_machines_make_weigh_and_judge_apart(tmp_path: Path, monkeypatch: pytest
     for root, rest in words.items():
         done = CliRunner().invoke(app, ["plan", *map(str, rest), "--root", str(root)], catch_exceptions=False)
         assert done.exit_code == 0, done.output
+    assert "taken: weigh half, measured by somebody at the lab, 20" in done.output
     listed = CliRunner().invoke(app, ["plan", "--json", "--root", str(third)], catch_exceptions=False)
     assert [(item["kind"], item["done"]) for item in json.loads(listed.stdout)] == [
         ("make", True), ("weigh", True), ("judge", False),

@@ -127,14 +127,14 @@ def plan(
     from weighbridge.core.git import find_project
     from weighbridge.core.project import PARAMS
     from weighbridge.search import plan as room
-    from weighbridge.search.done_items import Stamps, take_bundles
+    from weighbridge.search.done_items import Stamps
     from weighbridge.search.project_plan import planned
 
     root = find_project(root)
     items = planned(root)
     stamps = Stamps(root)
     if exchange.taken is not None:
-        typer.echo(f"taken: {len(take_bundles(stamps, items, exchange.taken))} items", err=True)
+        _take(stamps, items, exchange.taken)
     kinds = {"make", "weigh", "judge"} if action in {Action.LIST, Action.RUN} else {action.value}
     chosen = selected.of(items, kinds)
     if matrix:
@@ -146,6 +146,17 @@ def plan(
         return
     ended = [(item, 0) for item in chosen if stamps.done(item)]
     _told(chain(ended, _carried_out(root, items, chosen, executors)), stamps, exchange.out)
+
+
+def _take(stamps: Stamps, items: Sequence[Item], folder: Path) -> None:
+    """Take what a folder has of a plan, and say whose measurements those are."""
+    from weighbridge.search.done_items import measured_by, take_bundles
+
+    taken = take_bundles(stamps, items, folder)
+    typer.echo(f"taken: {len(taken)} items", err=True)
+    for item in taken:
+        if said := measured_by(stamps.root, item) if item.kind == "weigh" else []:
+            typer.echo(f"taken: weigh {item.name}, measured by {'; '.join(said)}", err=True)
 
 
 def _told(carried: Iterable[tuple[Item, int]], stamps: Stamps, out: Path | None) -> None:

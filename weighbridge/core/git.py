@@ -11,6 +11,7 @@ from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.project import COMMAND, PARAMS, PIPELINE
 
 _DEEPER = "fetch the whole history: `fetch-depth: 0` in actions/checkout, or `git fetch --unshallow`"
+_DVC_IGNORED = ".dvc/.gitignore"
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
@@ -81,9 +82,13 @@ class Git:
         return done.stdout.strip()
 
     def dirty(self, *paths: str) -> list[str]:
-        """Paths that differ from HEAD, untracked ones included, under `paths` or anywhere."""
+        """Paths that differ from HEAD, untracked ones included, under `paths` or anywhere.
+
+        What DVC has Git ignore in its own folder is none: DVC writes that by itself, whatever it was asked.
+        """
         listing = self.run("status", "--porcelain", "--untracked-files=all", "--", *paths)
-        return [line[3:] for line in listing.splitlines()]
+        found = (line[3:] for line in listing.splitlines())
+        return [path for path in found if path != _DVC_IGNORED and not path.endswith(f"/{_DVC_IGNORED}")]
 
     def show(self, revision: str, path: str) -> str | None:
         """A file's text at a revision, or None where that revision does not have it."""

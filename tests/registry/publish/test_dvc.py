@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from weighbridge.core.errors import IntegrityError, StateError
-from weighbridge.registry.lookup import dvc_remotes
+from weighbridge.registry.lookup import dvc_remotes, measurements
 from weighbridge.registry.publish import pull
 
 if TYPE_CHECKING:
@@ -150,6 +150,25 @@ def test_an_ssh_remote_that_does_not_answer_is_one_clear_line(project: "Project"
     with pytest.raises(StateError, match=r"not on this machine.*DVC remote far: could not be asked"):
         take(project, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        dvc_remotes.list_objects,
+        lambda root: dvc_remotes.fetch(root, "0" * 32, root / "x"),
+        lambda root: measurements.push_measurements(root, [("measurements/a.json", b"{}")]),
+        lambda root: dvc_remotes.push(root, []),
+    ],
+)
+def test_a_plugin_that_dvc_lacks_is_one_line_with_what_to_install(project: "Project", ask: Any) -> None:
+    """A bucket needs one; the tests' libraries have another boto3 than it takes, so that it is missing here."""
+    configure(project, "s3://bucket/weighbridge")
+    with pytest.raises(StateError) as caught:
+        ask(project.root)
+    assert str(caught.value) == (
+        "DVC remote far: could not be asked: DVC's plugin dvc-s3 is not installed (pip install dvc-s3)"
+    )
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 32, "0" * 31, "0" * 33])

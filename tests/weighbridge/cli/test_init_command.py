@@ -501,7 +501,7 @@ def test_the_promote_job_has_a_lock_of_its_own(repository: Path) -> None:
         assert code == 0
         assert f"pip install --constraint {PROMOTE_LOCKED} weighbridge" in said
     lock.write_text("sigstore==4.3.0\n")
-    run(repository, "models/b", "--name", "b", *options)
+    run(repository, "models/b", "--name", "b", *options, "--yes")
     assert lock.read_text() == "sigstore==4.3.0\n"
     lock.unlink()
     code, said = install(repository, "promote", "promote")

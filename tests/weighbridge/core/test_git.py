@@ -1,5 +1,7 @@
 """The wrapper around git, on real repositories."""
 
+import subprocess
+import sys
 from hashlib import sha1
 from pathlib import Path
 
@@ -29,6 +31,21 @@ def test_dirty_lists_changed_and_untracked_files(repository: Git) -> None:
     (repository.root / "b" / "c.txt").write_text("new\n")
     assert sorted(repository.dirty()) == ["a.txt", "b/c.txt"]
     assert repository.dirty("b") == ["b/c.txt"]
+
+
+def test_what_dvc_writes_where_it_is_asked_is_no_change(repository: Git) -> None:
+    """Asked for its remote, DVC writes a file of ignored paths where there was none; whatever else is new counts."""
+    root = repository.root
+    (root / ".dvc").mkdir()
+    (root / ".dvc/config").write_text("[core]\n    remote = far\n['remote \"far\"']\n    url = ssh://host.invalid/x\n")
+    repository.run("add", ".dvc")
+    repository.run("commit", "--quiet", "--message", "dvc")
+    script = "from dvc.repo import Repo; Repo('.').cloud"
+    subprocess.run([sys.executable, "-c", script], cwd=root, check=True)
+    assert "?? .dvc/.gitignore" in repository.run("status", "--porcelain")
+    assert repository.dirty() == []
+    (root / ".dvc/own").write_text("x")
+    assert repository.dirty() == [".dvc/own"]
 
 
 def test_show_reads_a_revision_and_tells_absence(repository: Git) -> None:
