@@ -33,11 +33,12 @@ from weighbridge.compress.steps import Context, Subject
 from weighbridge.compress.training.loop import fit
 from weighbridge.compress.training.objective import deterministic
 from weighbridge.compress.training.splits import calibration
+from weighbridge.core.callables import call_factory
 from weighbridge.core.documents import Params, RecipeSection, parse
 from weighbridge.core.errors import InputError, WeighbridgeError
 from weighbridge.core.facts.isa import flags, widest
 from weighbridge.core.files import read_yaml, sha256_bytes, write_json
-from weighbridge.data import Data, Split, call_factory, load_data
+from weighbridge.data import Data, Split, load_data
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "benchmarks" / "recipes.yaml"

@@ -13,10 +13,11 @@ from weighbridge.compress.invariants import finite
 from weighbridge.compress.steps import Facts
 from weighbridge.core.answers.agreement import Examples, Own, compare, similarity
 from weighbridge.core.answers.decisions import UnfitError
+from weighbridge.core.callables import import_callable
 from weighbridge.core.documents import TaskSection
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.ragged import is_ragged
-from weighbridge.data import Split, import_callable
+from weighbridge.data import Split
 
 Array = NDArray[Any]
 

@@ -24,13 +24,14 @@ from weighbridge.compress.training.module_quality import check_module
 from weighbridge.compress.training.objective import deterministic
 from weighbridge.compress.training.splits import StoredSplit
 from weighbridge.compress.training.weights import load_weights
+from weighbridge.core.callables import call_factory, search_below
 from weighbridge.core.documents import Manifest, Params, baseline_folder
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.files import read_json, sha256_file
 from weighbridge.core.formats.onnx_file import signature
 from weighbridge.core.operator_libraries import OperatorLibrary, named_libraries
 from weighbridge.core.project import PARAMS
-from weighbridge.data import Data, Split, call_factory, search_below
+from weighbridge.data import Data, Split
 
 SPLITS = ("train", "calibration", "test")
 

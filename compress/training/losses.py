@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from weighbridge.compress.graph.forward import outputs
 from weighbridge.core.answers.decisions import IGNORED
+from weighbridge.core.callables import import_callable
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError
-from weighbridge.data import import_callable
 
 Loss = Callable[[nn.Module, dict[str, Tensor], Tensor, Tensor], Tensor]
 """(module, inputs by name, labels, indices into the split) → a scalar. `indices` lets distillation look up

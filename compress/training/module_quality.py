@@ -14,11 +14,12 @@ from weighbridge.compress.training.losses import one_score
 from weighbridge.compress.training.objective import batch, deterministic
 from weighbridge.core.answers.agreement import cosines
 from weighbridge.core.answers.decisions import IGNORED, threshold
+from weighbridge.core.callables import import_callable
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats.example_stream import nameless_file, on_disk
 from weighbridge.core.ragged import filled_up, joined, stacked
-from weighbridge.data import Split, import_callable
+from weighbridge.data import Split
 
 _USER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
 

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from weighbridge.core.callables import import_callable
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.ragged import buckets, is_ragged, stacked, token_width
-from weighbridge.data import Split, import_callable
+from weighbridge.data import Split
 
 Augment = Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Tensor]]
 """(inputs by name, labels) of a batch → both, changed."""

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import InputError
+from weighbridge.core.examples import LazySplit
 from weighbridge.core.ragged import buckets, is_ragged
-from weighbridge.data import Data, LazySplit, Split, read_npz
+from weighbridge.data import Data, Split, read_npz
 
 CALIBRATION = 512
 """Examples that are taken from train where a data factory gives no calibration split."""

@@ -23,9 +23,10 @@ from torch.optim.optimizer import (
 
 from weighbridge.compress.steps import Constraint
 from weighbridge.compress.training.accelerator import Accelerator
+from weighbridge.core.callables import import_callable
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.errors import InputError, InvariantError
-from weighbridge.data import Split, import_callable
+from weighbridge.data import Split
 
 WHERE = "params.yaml: train.loop"
 

@@ -27,9 +27,10 @@ from pydantic import ValidationError
 from weighbridge.core.documents import DeviceSection
 from weighbridge.core.documents.harness import Answered, Described, Launched
 from weighbridge.core.errors import InputError, MeasurementError
+from weighbridge.core.example_files import write_arrays
 from weighbridge.core.formats.npz_file import read_arrays
 from weighbridge.core.ragged import is_ragged
-from weighbridge.data import Split, write_arrays
+from weighbridge.data import Split
 from weighbridge.gate.devices.claims import Witness, believed
 from weighbridge.gate.devices.harness_launch import recording_of
 from weighbridge.gate.devices.place import Place, Waiting

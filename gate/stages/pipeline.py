@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from weighbridge.core.callables import code_folder
 from weighbridge.core.documents import (
     REFUSAL,
     STABLE,
@@ -31,7 +32,7 @@ from weighbridge.core.operator_libraries import named_libraries
 from weighbridge.core.progress import Progress, silent
 from weighbridge.core.project import PARAMS
 from weighbridge.core.user_code import sources
-from weighbridge.data import code_folder, load_data, read_npz
+from weighbridge.data import load_data, read_npz
 from weighbridge.gate.devices import Place, open_place
 from weighbridge.gate.devices.unreached import Unreached
 from weighbridge.gate.measure import fingerprint as device_room

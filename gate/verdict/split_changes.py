@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.documents import PolicyChange
+from weighbridge.core.examples import SLICE_PREFIX
 from weighbridge.core.files import sha256_bytes
 from weighbridge.core.ragged import is_ragged
-from weighbridge.data import SLICE_PREFIX, Split
+from weighbridge.data import Split
 
 TEST_SET = "test set"
 

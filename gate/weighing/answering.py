@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from weighbridge.core.callables import import_callable
 from weighbridge.core.errors import InputError, MeasurementError
 from weighbridge.core.ragged import filled_up, is_ragged, token_width
-from weighbridge.data import import_callable
 from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.weighing.job import Job
 from weighbridge.gate.weighing.paired_answers import Answers

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from weighbridge.core.answers.decisions import UnfitError
+from weighbridge.core.callables import import_callable
 from weighbridge.core.documents import Continued
 from weighbridge.core.documents.text_sample import TextSample
 from weighbridge.core.errors import InputError
-from weighbridge.data import Split, import_callable
+from weighbridge.data import Split
 from weighbridge.gate.devices.place import Place
 from weighbridge.gate.measure.continuation import continued, reader
 from weighbridge.gate.measure.process import StagedArtifact

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from weighbridge.core.callables import import_callable
 from weighbridge.core.documents import METRICS, Budget, Device, InputSection, TaskSection, Weighing
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.metrics import find_metric
 from weighbridge.core.facts.targets import DEFAULT_TARGET, target_of_suffix
 from weighbridge.core.operator_libraries import OperatorLibrary, require_libraries
-from weighbridge.data import Split, import_callable
+from weighbridge.data import Split
 from weighbridge.gate.measure.feeding import Feeding, feeding, find_output, launch_inputs
 from weighbridge.gate.measure.launches import FEEDS, Journey, LaunchProtocol
 from weighbridge.gate.measure.model_files import Model, read_model

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+from weighbridge.core.callables import call_factory, import_callable
 from weighbridge.core.errors import InputError
 from weighbridge.core.formats import npz_file
-from weighbridge.data import Data, Split, call_factory, import_callable, load_data, read_npz, write_npz
+from weighbridge.data import Data, Split, load_data, read_npz, write_npz
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 Y = np.array([0, 1, 0, 1])

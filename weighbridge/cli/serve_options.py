@@ -84,8 +84,8 @@ class Treated:
 
     def settings(self) -> Options:
         """As the server takes it."""
+        from weighbridge.core.callables import import_callable
         from weighbridge.core.facts.quantities import parse_quantity
-        from weighbridge.data import import_callable
         from weighbridge.serve import answers
         from weighbridge.serve.answers import Options
         from weighbridge.serve.tensors import Limits

@@ -29,9 +29,10 @@ from weighbridge.compress.training.objective import batch, deterministic
 from weighbridge.compress.training.settings import TEACHER, Finetune
 from weighbridge.compress.training.soft_targets import check_shapes, distillation_loss
 from weighbridge.compress.training.splits import holdout
+from weighbridge.core.callables import call_factory
 from weighbridge.core.documents import TrainSection
 from weighbridge.core.documents.base import Factory
-from weighbridge.data import Split, call_factory
+from weighbridge.data import Split
 
 
 class DistillConfig(StepConfig):
