@@ -150,15 +150,19 @@ def run_loop(  # noqa: PLR0913  # what `fit` was given
         after_step=watch.project,
         progress=progress,
     )
+    _call(loop, training, watch, settings.loop, stage)
+    _check(module, watch, constraints, settings.loop, stage)
+    return tuple(watch.losses), watch.steps
+
+
+def _call(loop: Callable[[Training], object], training: Training, watch: _Watch, name: str, stage: str) -> None:
     with watch.watching():
         try:
             loop(training)
         except InvariantError:
             raise
         except Exception as error:  # a user's loop may raise anything
-            raise InputError(f"{settings.loop} failed in {stage}: {error!r}", where=WHERE) from error
-    _check(module, watch, constraints, settings.loop, stage)
-    return tuple(watch.losses), watch.steps
+            raise InputError(f"{name} failed in {stage}: {error!r}", where=WHERE) from error
 
 
 def _check(module: nn.Module, watch: _Watch, constraints: Sequence[Constraint], loop: str, stage: str) -> None:
