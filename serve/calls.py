@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.serve.answers import Answer
-from weighbridge.serve.fleet import Board
+from weighbridge.serve.models.fleet import Board
 from weighbridge.serve.tensors import Feed, Request
 
 SHADOWS = 64

@@ -24,8 +24,8 @@ from starlette.responses import JSONResponse, Response
 
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.serve.answers import Options
-from weighbridge.serve.batching import Batching
 from weighbridge.serve.following import Follower, InUseError, default_folder
+from weighbridge.serve.models.batching import Batching
 from weighbridge.serve.protocol.application import Application
 from weighbridge.serve.server import Listening, Server
 

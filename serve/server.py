@@ -16,9 +16,9 @@ import uvicorn
 
 from weighbridge.core.errors import StateError, WeighbridgeError
 from weighbridge.serve.answers import Options
-from weighbridge.serve.batching import Batching
-from weighbridge.serve.fleet import Fleet, drain
 from weighbridge.serve.following import Desired, Follower
+from weighbridge.serve.models.batching import Batching
+from weighbridge.serve.models.fleet import Fleet, drain
 from weighbridge.serve.observability.counters import Telemetry
 from weighbridge.serve.observability.journal import Appender, Journal
 from weighbridge.serve.observability.traces import Tracer, provider_for

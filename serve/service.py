@@ -15,13 +15,13 @@ from typing import Any
 from weighbridge.core.errors import InputError, MeasurementError, StateError, WeighbridgeError
 from weighbridge.serve import answers, routing
 from weighbridge.serve.answers import AbsentError, Answer, Options, Outputs, is_class, named_outputs, require_outputs
-from weighbridge.serve.batching import BusyError
 from weighbridge.serve.calls import SHADOWS, Call, Done, settle
-from weighbridge.serve.fleet import Board, Fleet, Serving
+from weighbridge.serve.models.batching import BusyError
+from weighbridge.serve.models.fleet import Board, Fleet, Serving
+from weighbridge.serve.models.queueing import Result, Source, in_loop
 from weighbridge.serve.observability.counters import Telemetry
 from weighbridge.serve.observability.journal import Appender, DoubledError, Journal, UnknownRequestError
 from weighbridge.serve.observability.traces import Traced, Tracer
-from weighbridge.serve.queueing import Result, Source, in_loop
 from weighbridge.serve.tensors import Feed, Limits, Request, Spec
 
 _LOG = logging.getLogger("weighbridge.serve")

@@ -6,7 +6,7 @@ from weighbridge.core.documents import Verdict
 from weighbridge.core.facts.isa import widest
 from weighbridge.gate.report.blocks import Block, Code, Inline, Mark, Paragraph, Section, Span, Table
 from weighbridge.gate.report.facts import Entry
-from weighbridge.gate.report.recipe_cells import (  # fmt: skip
+from weighbridge.gate.report.recipe_cells import (
     accuracy_cell,
     asks_less,
     decisive,

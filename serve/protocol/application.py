@@ -23,7 +23,7 @@ from weighbridge import __version__
 from weighbridge.core.errors import InputError, MeasurementError, StateError, WeighbridgeError
 from weighbridge.core.files import parse_json
 from weighbridge.serve.answers import AbsentError, Answer
-from weighbridge.serve.batching import BusyError
+from weighbridge.serve.models.batching import BusyError
 from weighbridge.serve.observability.counters import CONTENT_TYPE
 from weighbridge.serve.observability.journal import DoubledError, UnknownRequestError
 from weighbridge.serve.observability.traces import PARENT

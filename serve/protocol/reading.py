@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from weighbridge.serve.queueing import in_loop
+from weighbridge.serve.models.queueing import in_loop
 
 LARGEST = 256 * 1024
 """Bytes that are read at once, as asyncio does."""

@@ -6,8 +6,6 @@ known size goes this way; everything else, and all that is wrong with a request,
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import re
 import select
@@ -22,69 +20,21 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from weighbridge.core.errors import WeighbridgeError
-from weighbridge.serve.answers import Answer
+from weighbridge.serve.models.queueing import in_loop
 from weighbridge.serve.protocol.application import (
     Application,
     Headers,
-    encoded,
     header_length,
-    headers_of,
     parent_of,
-    status_of,
 )
+from weighbridge.serve.protocol.exchange import Exchange
 from weighbridge.serve.protocol.reading import Connection, Head
-from weighbridge.serve.queueing import in_loop
 
 _INFER = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([A-Za-z0-9._-]+))?/infer")
 _GENERAL = {b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"connection"}
 """A request with one of these headers goes the general way."""
 STEADY = 4
 """Requests one after the other, of one connection and with one head, after which the runtime's thread reads it."""
-
-
-class _Nobody:
-    """What uvicorn sets where a client leaves; nobody waits for it here."""
-
-    def set(self) -> None:
-        """See `asyncio.Event`."""
-
-
-_NOBODY = _Nobody()
-
-
-class _Direct:
-    """One inference request and its answer; it stands where uvicorn keeps its own cycles."""
-
-    head: Head | None = None
-    """Set once the request is read."""
-
-    def __init__(self, protocol: InferenceProtocol, model: str, version: str | None, size: int) -> None:
-        self.protocol, self.model, self.version, self.size = protocol, model, version, size
-        self.parts: list[bytes] = []
-        self.received = 0
-        self.began = 0.0
-        self.given_up: asyncio.TimerHandle | None = None
-        self.keep_alive = True
-        self.followed = False
-        """Whether uvicorn has queued a request behind this one."""
-        self.response_complete = self.disconnected = False
-        self.message_event = _NOBODY
-
-    def take(self, body: bytes) -> None:
-        """A part of the body; llhttp gives no more of it than `Content-Length` says."""
-        self.parts.append(body)
-        self.received += len(body)
-
-    def answer(self, found: Answer | WeighbridgeError) -> None:
-        """Send the answer, from whatever thread."""
-        try:
-            if isinstance(found, WeighbridgeError):
-                raise found
-            status, (body, headers) = HTTPStatus.OK, encoded(self.model, found)
-        except WeighbridgeError as error:
-            status = status_of(error)
-            body, headers = json.dumps({"error": str(error)}).encode(), headers_of(status)
-        self.protocol.reply(self, status, body, headers)
 
 
 class InferenceProtocol(HttpToolsProtocol):
@@ -126,10 +76,10 @@ class InferenceProtocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         if self.repeated(data, None):
             return
-        self._head, alone = None, self._between
+        self._head, begins = None, self._between
         super().data_received(data)
         cycle = self.cycle
-        if alone and self._between and type(cycle) is _Direct and cycle.head is not None:
+        if begins and self._between and type(cycle) is Exchange and cycle.head is not None:
             end = data.find(b"\r\n\r\n") + 4
             if end + cycle.size == len(data):
                 self._head = replace(cycle.head, raw=data[:end])
@@ -147,11 +97,11 @@ class InferenceProtocol(HttpToolsProtocol):
         if found is None or size is None or not free or self.parser.get_http_version() != "1.1":
             ahead = self.cycle
             super().on_headers_complete()
-            if type(ahead) is _Direct and self.pipeline and self.pipeline[0][0] is self.cycle:
+            if type(ahead) is Exchange and self.pipeline and self.pipeline[0][0] is self.cycle:
                 ahead.followed = True
             return
         version = found[2].decode() if found[2] else None
-        self.cycle = cycle = _Direct(self, found[1].decode(), version, size)
+        self.cycle = cycle = Exchange(self, found[1].decode(), version, size)
         cycle.began = self.application.service.clock()
 
     def _free(self) -> bool:
@@ -176,7 +126,7 @@ class InferenceProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """See `httptools.HttpRequestParser`."""
         cycle = self.cycle
-        if type(cycle) is not _Direct:
+        if type(cycle) is not Exchange:
             super().on_body(body)
             return
         cycle.take(body)
@@ -187,7 +137,7 @@ class InferenceProtocol(HttpToolsProtocol):
         """See `httptools.HttpRequestParser`."""
         self._between = True
         cycle = self.cycle
-        if type(cycle) is not _Direct:
+        if type(cycle) is not Exchange:
             super().on_message_complete()
             return
         if cycle.response_complete:
@@ -199,7 +149,7 @@ class InferenceProtocol(HttpToolsProtocol):
         except WeighbridgeError as error:
             cycle.answer(error)
 
-    def _begin(self, cycle: _Direct) -> None:
+    def _begin(self, cycle: Exchange) -> None:
         application = self.application
         headers = dict(self.headers)
         body = cycle.parts[0] if len(cycle.parts) == 1 else b"".join(cycle.parts)
@@ -221,7 +171,7 @@ class InferenceProtocol(HttpToolsProtocol):
                 return False
             self._unset_keepalive_if_required()
         service = self.application.service
-        self.cycle = cycle = _Direct(self, head.model, head.version, head.size)
+        self.cycle = cycle = Exchange(self, head.model, head.version, head.size)
         cycle.began, cycle.keep_alive = service.clock(), not service.draining
         try:
             self._ask(cycle, head, data[len(head.raw) :], source or self._steady())
@@ -253,7 +203,7 @@ class InferenceProtocol(HttpToolsProtocol):
         if data:
             self.data_received(data)
 
-    def _ask(self, cycle: _Direct, head: Head, body: bytes, source: Connection | None) -> None:
+    def _ask(self, cycle: Exchange, head: Head, body: bytes, source: Connection | None) -> None:
         self._open_own()
         reader = partial(self.application.heads.decode, body, head.length)
         self.application.service.begin(
@@ -271,11 +221,11 @@ class InferenceProtocol(HttpToolsProtocol):
         self._sent_all = self.transport.get_write_buffer_size() == 0
         return self._own
 
-    def _too_slow(self, cycle: _Direct) -> None:
+    def _too_slow(self, cycle: Exchange) -> None:
         cycle.keep_alive = False
         cycle.answer(self.application.too_slow())
 
-    def reply(self, cycle: _Direct, status: HTTPStatus, body: bytes, headers: Headers) -> None:
+    def reply(self, cycle: Exchange, status: HTTPStatus, body: bytes, headers: Headers) -> None:
         """Send an answer: at once from the thread that has it, or from the loop."""
         lines = [STATUS_LINE[status]]
         for name, value in headers:
@@ -304,7 +254,7 @@ class InferenceProtocol(HttpToolsProtocol):
             source.over = True
         in_loop(self.loop, self._write, cycle, data[sent:])
 
-    def _write(self, cycle: _Direct, data: bytes) -> None:
+    def _write(self, cycle: Exchange, data: bytes) -> None:
         cycle.response_complete = True
         if self._source is not None and self.cycle is cycle:  # not where a later request has it
             self._source.over, self._source = True, None

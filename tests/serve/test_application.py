@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tests.serve.world import MODEL, Client, body, model, one_hot, operator, server
 from weighbridge.core.errors import StateError
 from weighbridge.serve.answers import Options
-from weighbridge.serve.batching import Batching
+from weighbridge.serve.models.batching import Batching
+from weighbridge.serve.models.runtimes import Loaded, load
 from weighbridge.serve.observability.journal import Appender
-from weighbridge.serve.runtimes import Loaded, load
 from weighbridge.serve.server import Listening
 from weighbridge.serve.tensors import Limits
 

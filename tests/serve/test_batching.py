@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.serve.batching import Batcher, Batching, BusyError
-from weighbridge.serve.runtimes import Loaded
+from weighbridge.serve.models.batching import Batcher, Batching, BusyError
+from weighbridge.serve.models.runtimes import Loaded
 from weighbridge.serve.tensors import Spec
 
 SPEC = Spec("x", "FP32", (-1, 1))

@@ -14,12 +14,12 @@ import pytest
 import uvicorn
 
 from tests.serve.world import MODEL, body, one_hot, operator, server
-from weighbridge.serve import queueing
 from weighbridge.serve.answers import Options
-from weighbridge.serve.batching import Batching
+from weighbridge.serve.models import queueing
+from weighbridge.serve.models.batching import Batching
+from weighbridge.serve.models.runtimes import load
 from weighbridge.serve.protocol import reading
 from weighbridge.serve.protocol.shortcut import STEADY, protocol_of
-from weighbridge.serve.runtimes import load
 from weighbridge.serve.server import Server
 
 INFER = f"/v2/models/{MODEL}/infer"

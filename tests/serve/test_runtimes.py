@@ -8,8 +8,8 @@ from onnx import TensorProto, helper
 
 from tests.serve import world
 from weighbridge.core.errors import InputError
-from weighbridge.serve.fleet import warm_up
-from weighbridge.serve.runtimes import load
+from weighbridge.serve.models.fleet import warm_up
+from weighbridge.serve.models.runtimes import load
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "targets"
 

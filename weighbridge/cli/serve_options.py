@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from weighbridge.serve.answers import Options
-    from weighbridge.serve.batching import Batching
+    from weighbridge.serve.models.batching import Batching
     from weighbridge.serve.server import Listening
 
 
@@ -50,7 +50,7 @@ class Runs:
 
     def settings(self) -> Batching:
         """As the server takes it."""
-        from weighbridge.serve.batching import Batching
+        from weighbridge.serve.models.batching import Batching
 
         delay, patience = _seconds(self.batch_delay, "--batch-delay"), _seconds(self.timeout, "--timeout")
         return Batching(self.max_batch, delay, self.queue, patience)

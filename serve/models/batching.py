@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from weighbridge.core.errors import MeasurementError, StateError, WeighbridgeError
-from weighbridge.serve.queueing import Inbox, Result, Source, Waiting, in_loop
-from weighbridge.serve.runtimes import Loaded
+from weighbridge.serve.models.queueing import Inbox, Result, Source, Waiting, in_loop
+from weighbridge.serve.models.runtimes import Loaded
 from weighbridge.serve.tensors import Array, Feed
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from weighbridge.core.errors import IntegrityError, StateError, WeighbridgeError
 from weighbridge.registry.lookup.resolved import Resolved
-from weighbridge.serve.batching import Batcher, Batching
 from weighbridge.serve.following import Desired
-from weighbridge.serve.runtimes import Loaded, load
+from weighbridge.serve.models.batching import Batcher, Batching
+from weighbridge.serve.models.runtimes import Loaded, load
 from weighbridge.serve.tensors import DATATYPES
 
 
