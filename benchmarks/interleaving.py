@@ -174,8 +174,8 @@ def bursts(reference: Path, candidate: Path, bound: str, seed: int, warm: float)
     from weighbridge.core.files import sha256_file
     from weighbridge.gate.calibrate.trial_models import examples
     from weighbridge.gate.measure.launches import Cores, LaunchProtocol, Setup, take_launch
-    from weighbridge.gate.measure.process import StagedArtifact
     from weighbridge.gate.measure.runtimes import ADAPTERS
+    from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
     allowed = os.sched_getaffinity(0)
     last = max(allowed)

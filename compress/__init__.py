@@ -9,5 +9,6 @@ From the bottom up:
 - `techniques`: one technique each, config and function side by side
 - `export`: one file a target
 - `recipe`: recipes: the table `TECHNIQUES`, validated, composed, run and explained
+- `built_manifest`: what an artifact was made from, as its manifest says it
 - `stages`: bodies of the DVC stages `prepare`, `train`, `baseline` and `compress`
 """

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from weighbridge.compress.built_manifest import BASELINE, Made, code_of, factories_of, manifest_of, write_artifact
 from weighbridge.compress.export import find_target
 from weighbridge.compress.export.target import Target
-from weighbridge.compress.graph.large_file import LargeFile
 from weighbridge.compress.recipe import lineage
 from weighbridge.compress.recipe.compose import compose_all, export_baseline
 from weighbridge.compress.recipe.project_folder import SPLITS, Project, replaced_folder
@@ -21,24 +20,19 @@ from weighbridge.compress.recipe.recipe import phases, read_recipe
 from weighbridge.compress.recipe.recipe_run import BuiltArtifact
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Graph, Step, Subject
-from weighbridge.compress.training.accelerator import chosen
-from weighbridge.compress.training.checkpoint import trained_on, write_checkpoint
+from weighbridge.compress.training.checkpoint import write_checkpoint
 from weighbridge.compress.training.loop import History, fit
 from weighbridge.compress.training.objective import everything_seeded
 from weighbridge.compress.training.resuming import resumable
 from weighbridge.compress.training.splits import calibration
-from weighbridge.core.documents import REFUSAL, ArtifactFile, Manifest, Refusal
+from weighbridge.core.documents import REFUSAL, Manifest, Refusal
 from weighbridge.core.documents.inputs import missing_in
-from weighbridge.core.documents.manifest import WeightsFile, made_by
 from weighbridge.core.errors import InputError, InvariantError, WeighbridgeError
 from weighbridge.core.facts.targets import DEFAULT_TARGET
-from weighbridge.core.files import atomic_write, sha256_bytes, sha256_file, write_json
-from weighbridge.core.formats.onnx_skim import external_files
+from weighbridge.core.files import atomic_write, sha256_file, write_json
 from weighbridge.core.progress import Progress, silent
 from weighbridge.core.user_code import opened_as_code, sources
 from weighbridge.data import Data, StreamedSplit, load_data, write_npz
-
-BASELINE = "baseline"
 
 
 def prepare(root: Path, progress: Progress = silent) -> None:
@@ -109,10 +103,10 @@ def baseline(root: Path, name: str = DEFAULT_TARGET, progress: Progress = silent
     context = _context(project, data, Teachers(project, target.name), progress)
     with opened_as_code() as opened, project.as_declared():
         artifact = export_baseline(_source(project, data), context, target)
-        made = _Made(data_digest, _code(project, _factories(project), opened))
-    manifest = _manifest(project, artifact, made, recipe_name=BASELINE, target=target.name)
+        made = Made(data_digest, code_of(project, factories_of(project), opened))
+    manifest = manifest_of(project, artifact, made, recipe_name=BASELINE, target=target.name)
     with replaced_folder(project.baseline_folder(target.name)) as folder:
-        _write(folder, target.file, artifact, manifest)
+        write_artifact(folder, target.file, artifact, manifest)
     progress("export", 1, 1, f"{artifact.sizes.bytes} B")
 
 
@@ -138,7 +132,7 @@ def compress(root: Path, recipe: str, progress: Progress = silent, *, keep_going
             refusal.write(folder / REFUSAL)
             return refusal
         for target, (artifact, manifest) in zip(targets, built, strict=True):
-            _write(folder / target.name, target.file, artifact, manifest)
+            write_artifact(folder / target.name, target.file, artifact, manifest)
     return None
 
 
@@ -165,13 +159,15 @@ def _built(
         source = _source(project, data)
         context = replace(context, data=with_reached(data, source))
         artifacts = compose_all(steps, source, context, targets, sizes)
-        made = _Made(
-            data_digest, _code(project, [*_factories(project), *_students(steps)], opened), trained=scratch.trained > 0
+        made = Made(
+            data_digest,
+            code_of(project, [*factories_of(project), *_students(steps)], opened),
+            trained=scratch.trained > 0,
         )
     return [
         (
             artifacts[name],
-            _manifest(
+            manifest_of(
                 project,
                 artifacts[name],
                 made,
@@ -213,86 +209,10 @@ def _students(steps: Sequence[Step]) -> list[str]:
     return [reference for reference in named if isinstance(reference, str)]
 
 
-def _factories(project: Project) -> list[str]:
-    """The model's factory and what the user trains with; what the data's factory made is covered by its own digest."""
-    train = project.params.train
-    named = (project.params.model.factory, train.loop, train.augment, train.loss if train.own_loss else None)
-    return [reference for reference in named if reference is not None]
-
-
-@dataclass(frozen=True)
-class _Code:
-    """The code that made an artifact."""
-
-    digest: str
-    """Over this room and the factories' modules."""
-    sources: dict[str, str]
-    """Every file of the user's, by its path from the project's folder, with its digest."""
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What an artifact was made from, besides its recipe."""
-
-    data: str
-    code: _Code
-    trained: bool = False
-    """Whether the recipe fine-tuned."""
-
-
-def _code(project: Project, factories: Sequence[str], opened: set[str]) -> _Code:
-    digest = lineage.code_digest(factories)  # imports what was not imported yet, so that `opened` has it
-    modules = [reference.partition(":")[0] for reference in factories]
-    return _Code(digest, {**sources(project.root, opened, modules), **_model_files(project)})
-
-
-def _model_files(project: Project) -> dict[str, str]:
-    """The finished model that params name, with the files in which it keeps weights, and libraries of operators."""
-    libraries = {Path(item.path).as_posix(): f"sha256:{item.sha256}" for item in project.params.custom_ops}
-    name = project.params.model.onnx
-    if name is None:
-        return libraries
-    path = project.root / name
-    beside = {os.path.relpath(file, project.root): file for file in external_files(path)}
-    return libraries | {Path(key).as_posix(): sha256_file(file) for key, file in {name: path, **beside}.items()}
-
-
-def _manifest(project: Project, artifact: BuiltArtifact, made: _Made, **given: Any) -> Manifest:
-    params = project.params
-    file = find_target(given["target"]).file
-    return Manifest(
-        model=params.model.name,
-        recipe=given.pop("recipe", {}),
-        artifact=_file(file, artifact.data),
-        requires=list(artifact.requires),
-        sizes=artifact.sizes,
-        steps=list(artifact.steps),
-        data=made.data,
-        code=made.code.digest,
-        sources=made.code.sources,
-        settings=made_by(params, baseline=given["recipe_name"] == BASELINE),
-        seed=params.train.seed,
-        environment=lineage.environment(given["target"]),
-        training=_training(project, trained=made.trained),
-        ports=artifact.ports,
-        parity=artifact.parity,
-        **given,
-    )
-
-
-def _training(project: Project, *, trained: bool) -> dict[str, str]:
-    """Where baseline and recipe were trained, each where that is to be recorded."""
-    found = {
-        "baseline": trained_on(project.checkpoint) if project.params.model.factory is not None else None,
-        "recipe": chosen(project.params.train).recorded() if trained else None,
-    }
-    return {name: device for name, device in found.items() if device is not None}
-
-
 def _run_of(project: Project, name: str, data: str, made: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:
     """Where a stage's trainings keep their states, and all that determines them besides their own settings."""
     params = project.params
-    factories = _factories(project)
+    factories = factories_of(project)
     digest = lineage.code_digest(factories)  # imports them, so that `sources` has what they import
     depends = {
         "name": name,
@@ -305,22 +225,3 @@ def _run_of(project: Project, name: str, data: str, made: Sequence[str] = ()) ->
         "libraries": lineage.environment(),
     }
     return project.root / ".weighbridge" / "training" / name, depends
-
-
-def _file(name: str, data: bytes | LargeFile) -> ArtifactFile:
-    if isinstance(data, bytes):
-        return ArtifactFile(path=name, digest=sha256_bytes(data), bytes=len(data))
-    weights = None
-    if data.beside is not None and data.beside_digest is not None:
-        size = data.beside.stat().st_size
-        weights = WeightsFile(path=data.beside.name, digest=data.beside_digest, bytes=size)
-    return ArtifactFile(path=name, digest=data.digest, bytes=data.bytes, weights=weights)
-
-
-def _write(folder: Path, file: str, artifact: BuiltArtifact, manifest: Manifest) -> None:
-    folder.mkdir(exist_ok=True)
-    if isinstance(artifact.data, LargeFile):
-        artifact.data.place(folder, file)
-    else:
-        (folder / file).write_bytes(artifact.data)
-    manifest.write(folder / "manifest.json")

@@ -19,8 +19,8 @@ from weighbridge.gate.measure.evaluation import Manner, answer
 from weighbridge.gate.measure.feeding import Feeding, timed_share
 from weighbridge.gate.measure.launches import FEEDS, LaunchProtocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
-from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 from weighbridge.gate.statistics.centre import SIGNED_RANK
 from weighbridge.gate.weighing.sampling import own_cores
 

@@ -15,8 +15,8 @@ from weighbridge.gate.calibrate.trial_models import BLOCKS, chain, examples
 from weighbridge.gate.devices.local import least_busy
 from weighbridge.gate.measure.launches import Launch, LaunchProtocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
-from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 from weighbridge.gate.weighing.sampling import own_cores
 
 ITSELF = "+0 %"

@@ -135,6 +135,18 @@ def _passes(
     return position
 
 
+def _measured(module: nn.Module, loss: Loss, place: Accelerator) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
+    """The loss of a batch as a user's loop asks for it: wherever its tensors are."""
+    no_indices = torch.zeros(0, dtype=torch.int64)  # a teacher answers each batch itself
+
+    def measured(inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+        given = {name: tensor.to(place.device) for name, tensor in inputs.items()}
+        with place.mixed():
+            return loss(module, given, labels.to(place.device), no_indices)
+
+    return measured
+
+
 def _fit_by_user(  # noqa: PLR0913, PLR0917  # what `fit` was given
     module: nn.Module,
     split: Split,
@@ -150,7 +162,6 @@ def _fit_by_user(  # noqa: PLR0913, PLR0917  # what `fit` was given
 ) -> History:
     """The same training by the user's loop; `on_epoch` is called where it reports an epoch, or once at the end."""
     seen = 0
-    no_indices = torch.zeros(0, dtype=torch.int64)  # a teacher answers each batch itself
 
     def reported(epoch: int, value: float) -> None:
         nonlocal seen
@@ -161,11 +172,6 @@ def _fit_by_user(  # noqa: PLR0913, PLR0917  # what `fit` was given
         if progress is not None:
             progress(stage, epoch, settings.passes_for(len(split)), f"loss {value:.4f}")
 
-    def measured(inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
-        given = {name: tensor.to(place.device) for name, tensor in inputs.items()}
-        with place.mixed():
-            return loss(module, given, labels.to(place.device), no_indices)
-
     with deterministic(seed), _on(place, module):
         losses, steps = run_loop(
             module,
@@ -173,7 +179,7 @@ def _fit_by_user(  # noqa: PLR0913, PLR0917  # what `fit` was given
             settings,
             seed=seed,
             constraints=constraints,
-            loss=measured,
+            loss=_measured(module, loss, place),
             on_progress=reported,
             stage=stage,
             place=place,

@@ -126,7 +126,6 @@ def run_loop(  # noqa: PLR0913  # what `fit` was given
     weights that are not finite, or left a constraint broken.
     """
     assert settings.loop is not None  # callers ask first
-    loop = import_callable(settings.loop, WHERE)
     watch = _Watch(module, constraints)
 
     def progress(epoch: int, value: float) -> None:
@@ -150,12 +149,13 @@ def run_loop(  # noqa: PLR0913  # what `fit` was given
         after_step=watch.project,
         progress=progress,
     )
-    _call(loop, training, watch, settings.loop, stage)
+    _call(settings.loop, training, watch, stage)
     _check(module, watch, constraints, settings.loop, stage)
     return tuple(watch.losses), watch.steps
 
 
-def _call(loop: Callable[[Training], object], training: Training, watch: _Watch, name: str, stage: str) -> None:
+def _call(name: str, training: Training, watch: _Watch, stage: str) -> None:
+    loop = import_callable(name, WHERE)
     with watch.watching():
         try:
             loop(training)

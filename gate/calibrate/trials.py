@@ -36,8 +36,8 @@ from weighbridge.gate.measure.feeding import Feeding, feeding, launch_inputs
 from weighbridge.gate.measure.launches import FEEDS, Launch, LaunchProtocol, Setup, take_launch
 from weighbridge.gate.measure.machine_lock import lock_path, machine_lock
 from weighbridge.gate.measure.model_files import read_model
-from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 from weighbridge.gate.statistics import LOOKS, hodges_lehmann
 from weighbridge.gate.statistics.spread import launch_sd
 from weighbridge.gate.verdict.launch_metrics import MEMORY_GRAIN

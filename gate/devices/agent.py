@@ -26,8 +26,9 @@ from weighbridge.gate.measure.energy import Counters, counters
 from weighbridge.gate.measure.frames import HEADER, pack, unpack_arrays, unpack_header
 from weighbridge.gate.measure.launch_setup import Cores, Journey, LaunchProtocol, Setup
 from weighbridge.gate.measure.operations import file_digest
-from weighbridge.gate.measure.process import StagedArtifact, Worker, open_artifact
+from weighbridge.gate.measure.process import Worker, open_artifact
 from weighbridge.gate.measure.recording import to_wire
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
 Answer = tuple[dict[str, Any], bytes]
 CODE_SECONDS = 50.0

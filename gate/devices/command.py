@@ -41,8 +41,8 @@ from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.machine_lock import lock_of_device, machine_lock
 from weighbridge.gate.measure.model_files import Model
-from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
 Array = NDArray[Any]
 Said = TypeVar("Said", Described, Answered, Launched)

@@ -26,8 +26,9 @@ from weighbridge.gate.measure.launches import Launch, take_launch
 from weighbridge.gate.measure.machine import facts, lock_path, recent_load
 from weighbridge.gate.measure.machine_lock import machine_lock
 from weighbridge.gate.measure.model_files import Model
-from weighbridge.gate.measure.process import Answering, StagedArtifact, load_into, start_worker
+from weighbridge.gate.measure.process import Answering, load_into, start_worker
 from weighbridge.gate.measure.runtimes import ADAPTERS
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 from weighbridge.gate.measure.two_processes import TwoProcesses
 
 Array = NDArray[Any]

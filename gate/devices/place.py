@@ -19,7 +19,8 @@ from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.model_files import Model
-from weighbridge.gate.measure.process import Answering, StagedArtifact
+from weighbridge.gate.measure.process import Answering
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
 Array = NDArray[Any]
 Waiting = Callable[[float], None]

@@ -31,9 +31,10 @@ from weighbridge.gate.measure.evaluation import Manner, answer
 from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.model_files import Model
-from weighbridge.gate.measure.process import Answering, StagedArtifact
+from weighbridge.gate.measure.process import Answering
 from weighbridge.gate.measure.recording import from_wire
 from weighbridge.gate.measure.runtimes import ADAPTERS
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
 Array = NDArray[Any]
 Result = TypeVar("Result")

@@ -20,7 +20,7 @@ from weighbridge.gate.measure.fingerprint import document
 from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
 from weighbridge.gate.measure.model_files import Model
-from weighbridge.gate.measure.process import StagedArtifact
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
 Array = NDArray[Any]
 UNKNOWN = {

@@ -19,8 +19,9 @@ import numpy as np
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure.energy import WINDOW_SECONDS, Counters
 from weighbridge.gate.measure.launch_setup import FEEDS, Journey, Setup
-from weighbridge.gate.measure.process import StagedArtifact, Worker, send_arrays
+from weighbridge.gate.measure.process import Worker, send_arrays
 from weighbridge.gate.measure.recording import Burst, Bursts, Phase, Recording
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
 MOST_IN_A_BURST = 1000
 TOKENS = {"first": {"latency.first_token"}, "next": {"latency.next_token", "tokens_per_second"}}

@@ -15,7 +15,8 @@ from weighbridge.core.errors import MeasurementError
 from weighbridge.core.ragged import buckets, is_ragged, joined, stacked
 from weighbridge.data import Split
 from weighbridge.gate.measure.feeding import Feeding
-from weighbridge.gate.measure.process import Answering, StagedArtifact, send_arrays
+from weighbridge.gate.measure.process import Answering, send_arrays
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 from weighbridge.gate.measure.two_processes import TwoProcesses
 
 Array = NDArray[Any]

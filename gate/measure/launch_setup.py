@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure.energy import Counters
-from weighbridge.gate.measure.process import Answering, StagedArtifact, send_arrays
+from weighbridge.gate.measure.process import Answering, send_arrays
 from weighbridge.gate.measure.recording import Bursts
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
 Array = NDArray[Any]
 FEEDS = 32

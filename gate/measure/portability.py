@@ -23,7 +23,8 @@ from weighbridge.data import Split
 from weighbridge.gate.measure.emulation import Emulated, Emulator, ExpiredError
 from weighbridge.gate.measure.evaluation import answers_of
 from weighbridge.gate.measure.feeding import Feeding
-from weighbridge.gate.measure.process import Answering, StagedArtifact, open_artifact
+from weighbridge.gate.measure.process import Answering, open_artifact
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
 Array = NDArray[Any]
 

@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +22,7 @@ from typing import Protocol as Interface
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure import frames
 from weighbridge.gate.measure.process_limits import MEMORY_VARIABLE
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
 ROOT = Path(__file__).absolute().parents[3]
 WORKER = """\
@@ -38,27 +38,6 @@ ARGUMENTS = ("-I", "-c", WORKER, str(ROOT))
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", MEMORY_VARIABLE)
 REAP_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class StagedArtifact:
-    """One model as a worker gets it: files with their digests, the model's own first."""
-
-    name: str
-    """How faults name it: `baseline`, `candidate`, `stable`."""
-    files: tuple[tuple[str, str], ...]
-    adapter: Path
-    """The runtime's file, see `weighbridge.gate.measure.runtimes`."""
-    inputs: tuple[str, ...] = ()
-    """Names of the model's inputs in its own order, for runtimes that know no names."""
-    libraries: tuple[tuple[str, str], ...] = ()
-    """Libraries of custom operators with their digests."""
-
-    @property
-    def loaded(self) -> dict[str, Any]:
-        """What a request to load it says."""
-        said: dict[str, Any] = {"files": self.files, "inputs": list(self.inputs)}
-        return {**said, "libraries": self.libraries} if self.libraries else said
 
 
 class Answering(Interface):

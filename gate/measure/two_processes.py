@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from weighbridge.gate.measure.process import Answering, StagedArtifact, Worker, load_into, load_next, start_worker
+from weighbridge.gate.measure.process import Answering, Worker, load_into, load_next, start_worker
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
 
 class TwoProcesses:

@@ -15,8 +15,8 @@ from weighbridge.gate.measure.emulation import Emulator, emulators
 from weighbridge.gate.measure.feeding import feeding
 from weighbridge.gate.measure.model_files import read_model
 from weighbridge.gate.measure.portability import Compared, EmulatedArtifact, compare
-from weighbridge.gate.measure.process import StagedArtifact
 from weighbridge.gate.measure.runtimes import ADAPTERS
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 from weighbridge.gate.stages.inventory import Inventory
 
 SECONDS = 60.0

@@ -14,7 +14,7 @@ from weighbridge.core.errors import InputError
 from weighbridge.data import Split
 from weighbridge.gate.devices.place import Place
 from weighbridge.gate.measure.continuation import continued, reader
-from weighbridge.gate.measure.process import StagedArtifact
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 from weighbridge.gate.weighing.job import Job
 
 WHERE = "weighing.sample"

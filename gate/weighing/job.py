@@ -22,6 +22,9 @@ from weighbridge.gate.measure.streams import with_states
 from weighbridge.gate.weighing.default_limits import DEFAULT_LIMITS, budget
 from weighbridge.gate.weighing.own import Score
 
+BATCHES = ("batch_size", "throughput_batch_size")
+"""Settings of a weighing that are examples at once."""
+
 
 @dataclass(frozen=True)
 class JobOptions:
@@ -183,8 +186,7 @@ def read_job(
     judged = source.output or (task.output if task else None)
     every = (baseline, *others)
     outputs = {model.name: find_output(model.signature, judged, str(paths[model.name])) for model in every}
-    batches = ("batch_size", "throughput_batch_size")
-    weighing = weighing.model_copy(update={name: feed.at_most(getattr(weighing, name)) for name in batches})
+    weighing = weighing.model_copy(update={name: feed.at_most(getattr(weighing, name)) for name in BATCHES})
     return Job(
         baseline=baseline,
         candidate=others[0],

@@ -25,7 +25,7 @@ from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.frames import Array
 from weighbridge.gate.measure.launches import TOKENS, Journey, Setup
 from weighbridge.gate.measure.model_files import Model
-from weighbridge.gate.measure.process import StagedArtifact
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 from weighbridge.gate.measure.streams import no_steps, prompt_tokens
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing import accuracy, other_inputs, runs
@@ -38,13 +38,10 @@ from weighbridge.gate.weighing.job import Job, timed_inputs
 from weighbridge.gate.weighing.measured import Found, Measured, as_measurement, unmeasured
 from weighbridge.gate.weighing.own import slice_scores, worsened
 from weighbridge.gate.weighing.sampling import JOURNEY, Sampling, failed_for_certain, needs_of, own_cores
+from weighbridge.gate.weighing.time_outs import time_out
 
 Keep = Callable[[Measurement], None]
 TOKEN_METRICS = TOKENS["first"] | TOKENS["next"]
-LONGEST_TIMEOUT, SHORTEST_TIMEOUT = 60.0, 15.0
-"""Seconds that one request to a worker may take; within them, the time limit of the whole weighing."""
-SLOWEST_BYTES = 20e6
-"""A second, that a model is read and prepared at: a large one is no hung one, and gets so much more time."""
 
 
 def weigh(  # noqa: PLR0913  # keywords, each with a default
@@ -77,11 +74,6 @@ def weigh(  # noqa: PLR0913  # keywords, each with a default
             keep,
         )
         return weighing.measurement(weighing.run())
-
-
-def time_out(most_seconds: float, size: int) -> float:
-    """Seconds that one request to a worker may take, where the largest model has `size` bytes."""
-    return min(LONGEST_TIMEOUT, max(SHORTEST_TIMEOUT, most_seconds)) + size / SLOWEST_BYTES
 
 
 @dataclass(frozen=True)

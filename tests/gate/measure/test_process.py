@@ -152,7 +152,8 @@ def test_bytes_that_changed_since_they_were_hashed_are_not_loaded(tmp_path: Path
 KILLED = """
 import sys, time
 from pathlib import Path
-from weighbridge.gate.measure.process import StagedArtifact, open_artifact
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
+from weighbridge.gate.measure.process import open_artifact
 opened, _ = open_artifact(StagedArtifact("candidate", ((sys.argv[1], sys.argv[2]),), Path(sys.argv[3])))
 opened.send("inputs")
 print(opened.process.pid, flush=True)

@@ -26,9 +26,10 @@ from weighbridge.gate.measure.evaluation import Manner
 from weighbridge.gate.measure.feeding import feeding
 from weighbridge.gate.measure.launch_setup import LaunchProtocol, Setup
 from weighbridge.gate.measure.model_files import read_model
-from weighbridge.gate.measure.process import StagedArtifact, open_artifact, send_arrays
+from weighbridge.gate.measure.process import open_artifact, send_arrays
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.sizes import facts
+from weighbridge.gate.measure.staged_artifact import StagedArtifact
 from weighbridge.gate.verdict.judge import judge
 from weighbridge.gate.weighing.job import Source, read_job
 from weighbridge.gate.weighing.weigh import weigh

@@ -2,7 +2,7 @@
 
 import pytest
 
-from weighbridge.gate.weighing.weigh import time_out
+from weighbridge.gate.weighing.time_outs import time_out
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ FAULTS = {
 def test_no_fault_of_a_candidate_passes(make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Every fault is recorded, and the verdict is an error: exit 3."""
     monkeypatch.setattr("weighbridge.gate.weighing.weigh.SHORTEST_TIMEOUT", 1.0)
-    monkeypatch.setattr("weighbridge.gate.weighing.weigh.LONGEST_TIMEOUT", 1.5)
+    monkeypatch.setattr("weighbridge.gate.weighing.time_outs.LONGEST_TIMEOUT", 1.5)
     job = make([TOP1, P50], run=FAULTS[name])
     job = (
         replace(job, options=replace(job.options, protocol=replace(QUICK, warm_inferences=400)))
@@ -192,7 +192,7 @@ def test_a_real_file_that_hangs_or_swallows_memory_is_an_error(
     make: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], Path], said: str
 ) -> None:
     """The same through onnxruntime itself, on files that are valid ONNX."""
-    monkeypatch.setattr("weighbridge.gate.weighing.weigh.LONGEST_TIMEOUT", 4.0)
+    monkeypatch.setattr("weighbridge.gate.weighing.time_outs.LONGEST_TIMEOUT", 4.0)
     job = make([TOP1], weights() * np.float32(2))
     path = spoil(tmp_path / "spoilt" / "candidate.onnx")
     measurement = weigh(replace(job, candidate=read_model(path, "candidate")))
