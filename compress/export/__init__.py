@@ -1,6 +1,6 @@
 """From an `nn.Module` to a file for one target: one file a target.
 
-- `target`: what a target is, and the form that a model has between lowering steps
+- `target`: what a target is; `program`: the form that a model has between its lowering steps
 - `onnxruntime`: ONNX by `torch.onnx.export`, metadata stripped, bytes deterministic; `exported_names`: layers, weights
 - `litert`: LiteRT by litert-torch and ai-edge-quantizer; `tflite` reads and tidies its files
 - `executorch`: ExecuTorch with the XNNPACK delegate; `pte` reads its files

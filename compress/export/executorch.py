@@ -26,7 +26,8 @@ from weighbridge.compress.export.capture import (
     refused,
     silenced,
 )
-from weighbridge.compress.export.target import Program, Reading, Target
+from weighbridge.compress.export.program import Program
+from weighbridge.compress.export.target import Reading, Target
 from weighbridge.compress.graph.lowering import agreement
 from weighbridge.compress.steps import Context, Facts
 from weighbridge.compress.techniques.quantize.config import Quantize

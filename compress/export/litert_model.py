@@ -14,7 +14,7 @@ from torch import nn
 from weighbridge.compress.capabilities import installed, versions
 from weighbridge.compress.export import tflite
 from weighbridge.compress.export.capture import CONVERTER_ERRORS, Example, refused, silenced
-from weighbridge.compress.export.target import Program
+from weighbridge.compress.export.program import Program
 from weighbridge.compress.graph.fold import fold_batchnorm
 from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError, StateError

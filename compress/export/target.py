@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
-from onnx import ModelProto
 from torch import nn
 
+from weighbridge.compress.export.program import Program
 from weighbridge.compress.graph.constants import effective_weights
 from weighbridge.compress.invariants import integer_nodes
 from weighbridge.compress.steps import Context, Facts, Graph, ModuleFunction
@@ -61,29 +61,6 @@ class Target:
     def file(self) -> str:
         """The artifact's file name."""
         return TARGETS[self.name].file
-
-
-@dataclass(frozen=True)
-class Program:
-    """The model between lowering steps, for a target whose files are made from the module itself."""
-
-    module: nn.Module
-    """What the file was made from."""
-    data: bytes
-    """The converter's own file, values still named."""
-    example: Split
-    """The data that it was traced on."""
-    network: ModelProto
-    """The same module's ONNX export: parameters and multiply-accumulates are counted on it for every target alike."""
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    notes: Facts = field(default_factory=dict)
-    """Notes of the module steps."""
-
-    @property
-    def model(self) -> bytes:
-        """What `Target.write` takes."""
-        return self.data
 
 
 def ports(form: Graph | Program) -> dict[str, list[str]]:

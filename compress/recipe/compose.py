@@ -8,7 +8,8 @@ from itertools import takewhile
 
 from weighbridge.compress import parity
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
-from weighbridge.compress.export.target import Program, Target
+from weighbridge.compress.export.program import Program
+from weighbridge.compress.export.target import Target
 from weighbridge.compress.recipe.control import controlled
 from weighbridge.compress.recipe.recipe import phases
 from weighbridge.compress.recipe.recipe_run import BuiltArtifact, Outputs, Run, must_fall, parity_examples

@@ -13,7 +13,8 @@ from typing import Any
 
 from weighbridge.compress.export import find_target
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
-from weighbridge.compress.export.target import Lowering, Program, Target
+from weighbridge.compress.export.program import Program
+from weighbridge.compress.export.target import Lowering, Target
 from weighbridge.compress.graph.large_file import LargeFile
 from weighbridge.compress.graph.layers import row
 from weighbridge.compress.graph.lowering import layers, named

@@ -17,7 +17,8 @@ from torch import nn
 
 from weighbridge.compress import invariants
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
-from weighbridge.compress.export.target import Lowering, Program, Target
+from weighbridge.compress.export.program import Program
+from weighbridge.compress.export.target import Lowering, Target
 from weighbridge.compress.graph.fold import fold_batchnorm
 from weighbridge.compress.graph.large_file import as_bytes
 from weighbridge.compress.recipe.explain import untrained

@@ -11,7 +11,8 @@ import onnx
 from numpy.typing import NDArray
 
 from weighbridge.compress import invariants
-from weighbridge.compress.export.target import Lowering, Program, Reading, Target, ports, read_form
+from weighbridge.compress.export.program import Program
+from weighbridge.compress.export.target import Lowering, Reading, Target, ports, read_form
 from weighbridge.compress.graph.large_file import LargeFile
 from weighbridge.compress.graph.spilled import opened, to_array
 from weighbridge.compress.invariants import Claim
