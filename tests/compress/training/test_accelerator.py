@@ -101,7 +101,7 @@ def test_manifests_say_where_baseline_and_recipe_were_trained(tmp_path: Path, mo
     assert trained_on(root / "artifacts/trained/checkpoint.safetensors") is None
     assert Manifest.read(root / "artifacts/baseline/onnxruntime/manifest.json").training == {}
     gpu = Accelerator(torch.device("cpu"), "NVIDIA H200", "fp32")  # its name, on what there is here
-    for module in ("training.loop", "stages"):
+    for module in ("training.loop", "built_manifest"):
         monkeypatch.setattr(f"weighbridge.compress.{module}.chosen", lambda _: gpu)
     stages.train(root)
     stages.baseline(root)
