@@ -263,6 +263,8 @@ class Harness(Place):
         if any(array.ndim == 0 or len(array) != examples for array in found):
             counts = [len(array) if array.ndim else 0 for array in found]
             raise MeasurementError(f"answered {counts} of {examples} examples", where=self.name)
+        if any(array.dtype.kind == "U" for array in found):
+            raise MeasurementError("answered text; a harness answers numbers", where=self.name)
         return found
 
     def _check_digests(self, asked: Mapping[str, StagedArtifact], said: Mapping[str, str]) -> None:

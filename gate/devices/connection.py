@@ -17,7 +17,10 @@ BOOTSTRAP = Path(__file__).with_name("first_message.py")
 STARTER = "import sys;b=sys.stdin.buffer;exec(compile(b.read(int(b.read(10))),'weighbridge','exec'))"
 """All that the device's shell sees: Python reads the rest from its standard input, so that nothing needs quoting."""
 MODULES = (
+    "weighbridge/core/callables.py",
     "weighbridge/core/errors.py",
+    "weighbridge/core/example_files.py",
+    "weighbridge/core/examples.py",
     "weighbridge/core/facts/isa.py",
     "weighbridge/core/file_lock.py",
     "weighbridge/core/facts/targets.py",
@@ -33,6 +36,7 @@ MODULES = (
     "weighbridge/gate/measure/process.py",
     "weighbridge/gate/measure/process_limits.py",
     "weighbridge/gate/measure/recording.py",
+    "weighbridge/gate/measure/staged_artifact.py",
     "weighbridge/gate/measure/worker.py",
     "weighbridge/gate/measure/operations.py",
     "weighbridge/gate/measure/worker_inputs.py",

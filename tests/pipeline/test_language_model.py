@@ -120,8 +120,6 @@ def test_the_report_shows_how_both_go_on(root: Path) -> None:
 def test_the_example_is_as_init_would_write_it() -> None:
     """Its pipeline is `init`'s, but for a locked environment, and names its inputs among what stages follow."""
     params = Params.read(EXAMPLE / "params.yaml")
-    # DVC wants every key that a stage follows, and no default of ours.
-    assert all("target" in section.model_fields_set for section in params.recipes.values())
     answers = InitAnswers("byte-llama", "data:load", ("data.py",), model="model:Llama", model_files=("model.py",),
                           task="language-model")  # fmt: skip
     wanted, found = yaml.safe_load(init_pipeline(answers)), yaml.safe_load((EXAMPLE / "pipeline.yaml").read_text())

@@ -200,6 +200,8 @@ def undefined(text: str) -> set[str]:
             for item in node.names:
                 importlib.import_module(item.name)
                 known.add((item.asname or item.name).partition(".")[0])
+        elif isinstance(node, ast.ClassDef):
+            known.add(node.name)
         elif isinstance(node, ast.FunctionDef):
             known |= {node.name, *(argument.arg for argument in node.args.args)}
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
