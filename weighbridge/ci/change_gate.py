@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from weighbridge.ci import history
@@ -88,6 +88,7 @@ def judge_all(change: Change, echo: Echo) -> list[JudgedProject]:
     """Gate every project of the repository; a repository without one is an `InputError`."""
     head = projects(change.head.tree)
     refuse_twins(head)
+    _refuse_state(change.head)
     base = change.contents(history.find_base(change.git, change.base).commit) if change.base is not None else None
     check_policies(change.head, base)
     missing = {} if base is None else gone(projects(base.tree), head)
@@ -97,6 +98,19 @@ def judge_all(change: Change, echo: Echo) -> list[JudgedProject]:
     if base is not None:
         judged += [_judge_gone(change, base.tree.commit, folder, item) for folder, item in missing.items()]
     return judged
+
+
+def _refuse_state(head: Contents) -> None:
+    """What this program keeps for itself goes on where it stopped, and must be of this checkout: an `InputError` where
+    a commit brings it along, such as weights that an interrupted training would go on from.
+    """
+    paths = (path for path in head.tree.entries if ".weighbridge" in PurePosixPath(path).parts)
+    if (found := next(paths, None)) is not None:
+        raise InputError(
+            "is tracked by Git; what Weighbridge keeps there must come from this checkout alone",
+            where=found,
+            fix="git rm -r --cached .weighbridge, and ignore it as `weighbridge init` does",
+        )
 
 
 def judge_project(change: Change, project: str, echo: Echo) -> JudgedProject:

@@ -389,6 +389,18 @@ def test_two_projects_with_one_models_name_are_refused(git: Git, pipeline: dict[
         judge_all(change(git), silent)
 
 
+@pytest.mark.parametrize("path", [".weighbridge/training/recipes/w8/0.safetensors", "nets/.weighbridge/plan/0.json"])
+def test_state_that_a_commit_brings_is_refused(git: Git, pipeline: dict[str, Any], path: str) -> None:
+    """A training would go on from the weights in it, and their origin would be recorded as this code and data."""
+    (git.root / path).parent.mkdir(parents=True, exist_ok=True)
+    (git.root / path).write_bytes(b"weights")
+    git.run("add", "--force", path)
+    commit(git, "state")
+    with pytest.raises(InputError, match="tracked by Git") as refused:
+        judge_all(change(git), silent)
+    assert refused.value.where == path
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
