@@ -25,7 +25,7 @@ from weighbridge.core.documents.origin import another_origin, measured_otherwise
 from weighbridge.core.dvc_files import Lock, file_md5, folder_md5
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import parse_json, read_bytes, read_yaml, sha256_bytes, sha256_file
-from weighbridge.core.formats.compressed import sizes_of_files
+from weighbridge.core.formats.compressed import compressed_size, level, read_chunks, taken
 from weighbridge.core.project import LOCK, PARAMS
 from weighbridge.registry.lifecycle.selection import RERUN, VERDICT, read_verdict, require_pass
 from weighbridge.registry.state.records import StoredWeights
@@ -187,7 +187,10 @@ def _read_built(root: Path, folder: str) -> LockedArtifact:
 
 def _gzip(path: Path, weights: StoredWeights | None) -> int | None:
     files = [path] if weights is None else [path, path.with_name(PurePosixPath(weights.path).name)]
-    return sizes_of_files(files, ()).get("gzip")
+    size = sum(file.stat().st_size for file in files)
+    if "gzip" not in taken(size, ()):
+        return None
+    return compressed_size(read_chunks(files), "gzip", level("gzip", size), size)  # by itself: zstd takes an extra
 
 
 def _read_weights(root: Path, folder: str, weights: WeightsFile | None) -> StoredWeights | None:

@@ -1,6 +1,7 @@
 """What enters the registry, and everything that does not."""
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ def test_what_passed_becomes_a_version_and_stable(project: Path) -> None:
     assert record["licence"] == "Apache-2.0"
     assert record["notes"] == "first"
     assert record["verdict"]["verdict"] == "pass"
+
+
+def test_promoting_needs_no_package_of_other_extras(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job that promotes has few packages: sizes under zstd are the gate's business."""
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    assert promote(project, PromotionRequest("int8")).event.kind == "promoted"
 
 
 def test_the_baseline_is_recorded_once_and_always_deployable(promoted: Path) -> None:
