@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.pipeline.act_bench import Bench, Finished, built_wheel, identify, make, prepared_python
 from tests.pipeline.conftest import PROJECT
+from weighbridge.ci.locking import PROMOTE_LOCKED, promote_constraints
 from weighbridge.ci.scaffold import Pipeline, workflows
 from weighbridge.core.files import sha256_file
 
@@ -46,6 +47,7 @@ def reporter(home: Path, tmp_path: Path) -> Bench:
     setup = Pipeline.installing(wheel, "main", "ubuntu-latest", "github-ubuntu-latest", "smallest")
     for name, text in workflows(setup).items():
         bench.write(name, text)
+    bench.write(PROMOTE_LOCKED, promote_constraints())
     bench.commit("Workflows")
     return bench
 

@@ -48,7 +48,7 @@ def test_the_wheel_has_one_top_level_package(built: Path) -> None:
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"weighbridge"}
     for room in ("compress", "gate", "registry", "search", "serve"):
         assert f"weighbridge/{room}/__init__.py" in names
-    assert not any("/models/" in name or name.endswith((".npz", ".onnx")) for name in names)
+    assert not any("registry/models/" in name or name.endswith((".npz", ".onnx")) for name in names)
 
 
 def test_the_source_distribution_builds_the_same_wheel(built: Path) -> None:
@@ -59,7 +59,7 @@ def test_the_source_distribution_builds_the_same_wheel(built: Path) -> None:
         members = file.getmembers()
         file.extractall(built / "unpacked", filter="data")
     assert not any(member.issym() or member.islnk() for member in members)
-    assert not any("/models/" in member.name or member.name.endswith(".npz") for member in members)
+    assert not any("registry/models/" in member.name or member.name.endswith(".npz") for member in members)
     (source,) = (built / "unpacked").iterdir()
     assert [path.name for path in source.iterdir() if path.is_dir()] == ["weighbridge"]
     build(source, built / "again", "wheel")

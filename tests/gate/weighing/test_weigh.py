@@ -142,7 +142,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_no_fault_of_a_candidate_passes(make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Every fault is recorded, and the verdict is an error: exit 3."""
-    monkeypatch.setattr("weighbridge.gate.weighing.weigh.SHORTEST_TIMEOUT", 1.0)
+    monkeypatch.setattr("weighbridge.gate.weighing.time_outs.SHORTEST_TIMEOUT", 1.0)
     monkeypatch.setattr("weighbridge.gate.weighing.time_outs.LONGEST_TIMEOUT", 1.5)
     job = make([TOP1, P50], run=FAULTS[name])
     job = (
