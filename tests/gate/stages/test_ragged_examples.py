@@ -81,8 +81,6 @@ def test_classes_of_examples_that_differ_in_length(
     assert answered.verdict == Verdict.PASS, measured.faults
     assert timed.estimate is not None  # a verdict on time would need a quiet machine
     assert timed.estimate < 50, measured.faults
-        measured.faults
-    )  # a verdict on time needs a quiet machine
     said = " ".join(measured.comparisons[0].controls.notes)
     assert "Examples of 'x' differ in length (1 to 8): batches have one length each, without padding" in said
     assert "Timed are up to 32 batches" in said
