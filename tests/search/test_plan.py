@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import shutil
 import subprocess
 import sys
@@ -191,15 +190,16 @@ def test_a_claim_goes_with_its_process(tmp_path: Path) -> None:
     """A worker that is killed while it holds an item does not keep it."""
     item = plan(params(), "sha256:1")[0]
     claim = (
-        "import pickle, sys, time\n"
-        "stamps, item = pickle.load(sys.stdin.buffer)\n"
-        "with stamps.claimed(item):\n"
+        "import json, sys, time\n"
+        "from pathlib import Path\n"
+        "from weighbridge.search.done_items import Stamps\n"
+        "from weighbridge.search.plan import Item\n"
+        "with Stamps(Path(sys.argv[1])).claimed(Item.of_json(json.loads(sys.argv[2]))):\n"
         "    print('claimed', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", claim], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        child.stdin.write(pickle.dumps((Stamps(tmp_path), item)))
-        child.stdin.close()
+    command = [sys.executable, "-c", claim, str(tmp_path), json.dumps(item.to_json())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout.readline() == b"claimed\n"
         child.kill()
     with Stamps(tmp_path).claimed(item):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -143,12 +144,12 @@ def _any(test: Callable[[Array], Array], array: Array) -> bool:
     return any(bool(test(array[start : start + rows]).any()) for start in range(0, len(array), rows))
 
 
-class LazySplit(Split):
+class LazySplit(Split, ABC):
     """A split that is made when something of it is asked for first."""
 
+    @abstractmethod
     def make(self) -> Split:
         """The split itself."""
-        raise NotImplementedError
 
     @cached_property
     def whole(self) -> Split:
