@@ -12,9 +12,11 @@ from hypothesis import settings
 from tests.github_api import DESCRIPTION, Api
 from weighbridge.entry import COLLECT_AFTER
 
-# No test asserts on wall time, and neither does hypothesis: a busy machine is no defect.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+# No test asserts on wall time, and neither does hypothesis: a busy machine is no defect. The examples are the same in
+# every run, so that a change fails for what it did; HYPOTHESIS_PROFILE=explore draws new ones, and many.
+settings.register_profile("unhurried", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "unhurried"))
 
 # As the command line does, for the same reason.
 gc.set_threshold(COLLECT_AFTER)

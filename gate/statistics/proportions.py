@@ -62,7 +62,8 @@ def tango_z(pairs: Pairs, drop: float) -> float:
     # The constrained maximum-likelihood estimate of the probability of `only_candidate`.
     linear = -worse - better + (2 * total - worse + better) * drop
     constant = -better * drop * (1 - drop)
-    root = math.sqrt(max(linear * linear - 8 * total * constant, 0.0))
+    # Nobody better leaves the linear part alone, whose square could underflow.
+    root = math.sqrt(max(linear * linear - 8 * total * constant, 0.0)) if better else abs(linear)
     better_given = max((root - linear) / (4 * total), 0.0)
     variance = total * (2 * better_given + drop * (1 - drop))
     return math.copysign(math.inf, residual) if variance <= 0 else residual / math.sqrt(variance)

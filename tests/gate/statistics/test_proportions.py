@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest, multinomial
@@ -86,6 +86,8 @@ def test_bounds_hold_the_estimate_and_agree_with_the_test(pairs: Pairs, alpha: f
 
 
 @given(COUNTS, st.floats(-0.9, 0.9))
+@example(Pairs(0, 0, 0, 1), 1.4380364342797226e-221)  # whose square underflows
+@example(Pairs(0, 0, 1, 0), 5e-324)
 def test_swapping_the_two_models_mirrors_the_answer(pairs: Pairs, drop: float) -> None:
     """What speaks for the one speaks against the other."""
     swapped = Pairs(pairs.both, pairs.only_candidate, pairs.only_reference, pairs.neither)
