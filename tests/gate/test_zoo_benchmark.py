@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from benchmarks import zoo, zoo_travel
+from benchmarks import zoo, zoo_table, zoo_travel
 from benchmarks.zoo_checks import _f1, numbers, value
 from weighbridge.compress.recipe.recipe import read_recipe
 from weighbridge.core.documents import Params
@@ -90,7 +90,7 @@ def test_the_stages_of_a_project_follow_its_inputs(tmp_path: Path) -> None:
 
 def test_the_params_of_every_road_are_valid(tmp_path: Path) -> None:
     """And so are their recipes, with limits on latency and without."""
-    for road in zoo.ROADS:
+    for road in zoo_table.ROADS:
         for latency in (False, True):
             path = tmp_path / "params.yaml"
             path.write_text(yaml.safe_dump(zoo_travel.params(road, latency=latency)))
@@ -122,7 +122,42 @@ def test_a_road_needs_a_verdict_and_equal_numbers(
         zoo.main()
     assert ended.value.code == code
     assert ("UNEQUAL" in capsys.readouterr().out) is any(not row["equal"] for row in found.get("recipes", {}).values())
-    assert json.loads((tmp_path / "z.json").read_text())["pitch"] == found
+    written = json.loads((tmp_path / "z.json").read_text())
+    assert written["rows"] == [{"road": "pitch", **found}]
+    assert all(bar["met"] for bar in written["bars"].values()) is (code == 0)
+
+
+def _minilm(size: float, lost: float, latency: float | None) -> list[dict[str, Any]]:
+    row = {"equal": True, "size_ratio": size, "latency_ratio": latency}
+    return [
+        {"road": "reviews", "verdict": "pass", "recipes": {"words-w4": row | {"budgets": {LOST: [0.02, lost, 0, 0]}}}}
+    ]
+
+
+LOST = "accuracy.top1 max_drop"
+
+
+@pytest.mark.parametrize(
+    ("rows", "missed"),
+    [
+        (_minilm(0.25, 0.003, 0.6), set()),
+        (_minilm(0.26, -0.01, 0.6), {"MiniLM, times smaller"}),
+        (_minilm(0.2, 0.004, 0.61), {"MiniLM, points lost", "MiniLM, latency ratio at 32 tokens"}),
+        (_minilm(0.2, 0, None), {"MiniLM, latency ratio at 32 tokens"}),
+        (
+            [{"road": "reviews", "verdict": "fail", "refused": {"words-w4": "why"}}],
+            {*zoo.TIMED, "MiniLM, times smaller", "MiniLM, points lost"},
+        ),
+    ],
+)
+def test_a_bar_is_missed_where_its_number_is_short_of_it_or_was_not_measured(
+    rows: list[dict[str, Any]], missed: set[str]
+) -> None:
+    """Roads that were not travelled have no bar; latency has one where it was asked for."""
+    found = zoo.bars(rows, latency=True)
+    assert {name for name, bar in found.items() if not bar["met"]} == missed
+    assert not any(name.startswith("MobileNet") for name in found)
+    assert set(found) - set(zoo.bars(rows, latency=False)) == set(zoo.TIMED)
 
 
 def test_a_package_that_cannot_be_had_is_a_row_and_a_miss(

