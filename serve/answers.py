@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -120,8 +120,7 @@ class AbsentError(StateError):
     """A model or version that is not served here."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What is sent back."""
 
     id: str
@@ -134,7 +133,7 @@ def named_outputs(specs: Sequence[Spec], arrays: Sequence[Array]) -> dict[str, A
     """A model's outputs by name; an error in their place where one contains NaN."""
     outputs = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
     for name, array in outputs.items():
-        if array.dtype.kind == "f" and np.isnan(array).any():
+        if array.dtype.kind == "f" and np.count_nonzero(np.isnan(array)):
             return MeasurementError("contains NaN", where=f"output {name}")
     return outputs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import threading
@@ -119,6 +120,8 @@ class Server:
             timeout_keep_alive=75, server_header=False, date_header=False, ws="none",
         )  # fmt: skip
         sys.setswitchinterval(SWITCH)
+        gc.collect()
+        gc.freeze()  # what was imported stays: no later collection looks at it, which would hold up requests
         self.follow()
         try:
             # asyncio's own loop, not uvloop: that keeps the interpreter from the runtimes' threads for longer; it

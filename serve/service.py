@@ -19,7 +19,7 @@ from weighbridge.serve.calls import SHADOWS, Call, Done, settle
 from weighbridge.serve.models.batching import BusyError
 from weighbridge.serve.models.fleet import Board, Fleet, Serving
 from weighbridge.serve.models.queueing import Result, Source, in_loop
-from weighbridge.serve.observability.counters import Telemetry
+from weighbridge.serve.observability.counters import Arm, Telemetry
 from weighbridge.serve.observability.journal import Appender, DoubledError, Journal, UnknownRequestError
 from weighbridge.serve.observability.traces import Traced, Tracer
 from weighbridge.serve.tensors import Feed, Limits, Request, Spec
@@ -147,14 +147,14 @@ class Service:
     def _counted(self, call: Call, serving: Serving, result: Result) -> Answer | WeighbridgeError | None:
         """What is sent back; None where stable has to answer for the canary."""
         outputs = result if isinstance(result, WeighbridgeError) else named_outputs(serving.loaded.outputs, result)
-        answered = self.clock()
-        sent = outputs
-        if not isinstance(outputs, WeighbridgeError):
-            sent = answers.postprocessed(self.options.postprocess, outputs)
+        now = answered = self.clock()
+        sent, postprocess = outputs, self.options.postprocess
+        if postprocess is not None and not isinstance(outputs, WeighbridgeError):
+            sent = answers.postprocessed(postprocess, outputs)
+            now = self.clock()
         if isinstance(sent, WeighbridgeError):
             outputs = sent
-        failed = isinstance(outputs, WeighbridgeError)
-        now, stable = self.clock(), call.board.stable
+        failed, stable = isinstance(outputs, WeighbridgeError), call.board.stable
         with self._counting:
             arm = self.telemetry.arm(serving.version)
             arm.counts["requests"] += 1
@@ -168,7 +168,7 @@ class Service:
                 why = "busy" if isinstance(outputs, BusyError) else "answered by stable"
                 self.telemetry.refuse("canary", why)
                 return None
-            self._count(call, serving, outputs)
+            self._count(call, serving, arm, outputs)
             self._log(call, serving, now - call.began, outputs)
         if serving is stable and call.board.canary is not None and not call.pinned:
             in_loop(call.loop, self._shadow, call, outputs)
@@ -197,14 +197,16 @@ class Service:
             return canary
         return board.stable
 
-    def _count(self, call: Call, serving: Serving, outputs: Outputs) -> None:
-        arm = self.telemetry.arm(serving.version)
+    def _count(self, call: Call, serving: Serving, arm: Arm, outputs: Outputs) -> None:
         for name in call.slices:
             arm.slices[name] = arm.slices.get(name, 0) + 1
         found = self._classes(outputs)
         if found is not None:
             arm.predicted(found)
-            self._store(lambda: self.journal.answered(call.identity, serving.version, found, call.slices))
+            try:
+                self.journal.answered(call.identity, serving.version, found, call.slices)
+            except StateError:
+                self.telemetry.refuse("journal", "not written")
 
     def _classes(self, outputs: Outputs) -> list[str] | None:
         try:

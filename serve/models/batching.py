@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -59,6 +58,7 @@ class Batcher:
     """The loop in which requests that wait too long are given up, while there are any."""
 
     def __post_init__(self) -> None:
+        self._batches = self.loaded.batches
         threading.Thread(target=self._work, daemon=True, name="inference").start()
 
     @property
@@ -97,7 +97,7 @@ class Batcher:
         if len(self._open) >= self.settings.queued:
             raise BusyError(f"{len(self._open)} requests are waiting")
         loop = loop or asyncio.get_running_loop()
-        waiting = Waiting(feed, *_form(feed), settle, loop, self.clock() + self.settings.patience, source)
+        waiting = Waiting(feed, settle, loop, self.clock() + self.settings.patience, source)
         self._open[waiting] = True
         if self._sweeps is not loop:
             self._sweeps = loop
@@ -170,8 +170,11 @@ class Batcher:
 
     def _gather(self, first: Waiting) -> tuple[list[Waiting], Waiting | None, bool]:
         """The first request with those behind it that fit; one that did not fit; whether the queue ended."""
-        batch, rows, until = [first], first.rows, self.clock() + self.settings.delay
-        while self.loaded.batches and rows < self.settings.rows:
+        batch = [first]
+        if not self._batches or (self.settings.delay <= 0 and self._inbox.empty()):
+            return batch, None, False
+        (rows, form), until = first.layout, self.clock() + self.settings.delay
+        while rows < self.settings.rows:
             try:
                 wait = until - self.clock()
                 following = self._inbox.within(wait)
@@ -181,7 +184,7 @@ class Batcher:
                 return batch, None, True
             if following not in self._open:
                 continue
-            if following.form != first.form or rows + following.rows > self.settings.rows:
+            if following.layout[1] != form or rows + following.rows > self.settings.rows:
                 return batch, following, False
             batch.append(following)
             rows += following.rows
@@ -218,14 +221,6 @@ def _failed(error: Exception) -> MeasurementError:
     found = MeasurementError(f"the model failed: {' '.join(str(error).split())[:200]}")
     found.__cause__ = error
     return found
-
-
-def _form(feed: Feed) -> tuple[int, tuple[Any, ...]]:
-    """How many examples, and what must agree for two requests to run together."""
-    rows = {array.shape[0] if array.ndim else 1 for array in feed.values()}
-    form = tuple((array.dtype.num, array.shape[1:]) for array in feed.values())
-    # Inputs that disagree about the number of examples run alone: the model decides what that means.
-    return (rows.pop(), form) if len(rows) == 1 else (1, (object(),))
 
 
 def _settle(future: asyncio.Future[list[Array]], result: Result) -> None:

@@ -47,12 +47,26 @@ class Waiting:
     """One request on its way through a model."""
 
     feed: Feed
-    rows: int
-    form: tuple[Any, ...]
     settle: Callable[[Result], None]
     loop: asyncio.AbstractEventLoop
     until: float
     source: Source | None
+    _layout: tuple[int, tuple[Any, ...]] | None = field(default=None, init=False)
+
+    @property
+    def layout(self) -> tuple[int, tuple[Any, ...]]:
+        """How many examples, and what must agree for two requests to run together; read where requests meet only."""
+        if self._layout is None:
+            rows = {array.shape[0] if array.ndim else 1 for array in self.feed.values()}
+            form = tuple((array.dtype.num, array.shape[1:]) for array in self.feed.values())
+            # Inputs that disagree about the number of examples run alone: the model decides what that means.
+            self._layout = (rows.pop(), form) if len(rows) == 1 else (1, (self,))
+        return self._layout
+
+    @property
+    def rows(self) -> int:
+        """How many examples."""
+        return self.layout[0]
 
 
 @dataclass(eq=False)

@@ -55,9 +55,11 @@ class Arm:
 
     def timed(self, whole: float, model: float) -> None:
         """One request took so many seconds, of which the model so many."""
-        for place, seconds in enumerate((whole, model)):
-            self.seconds[place] += seconds
-            self.buckets[place][bisect.bisect_left(self.bounds, seconds)] += 1
+        sums, buckets, bounds = self.seconds, self.buckets, self.bounds
+        sums[0] += whole
+        sums[1] += model
+        buckets[0][bisect.bisect_left(bounds, whole)] += 1
+        buckets[1][bisect.bisect_left(bounds, model)] += 1
 
     def predicted(self, classes: Iterable[str]) -> None:
         """These classes were answered."""

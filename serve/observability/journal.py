@@ -8,9 +8,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections import Counter, OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,10 @@ class Appender:
 
     def append(self, line: dict[str, Any]) -> None:
         """One line. Where the disk is full or the file cannot be written a `StateError`; nothing of it stays then."""
-        data = _JSON(line) + b"\n"
+        self.append_bytes(_JSON(line) + b"\n")
+
+    def append_bytes(self, data: bytes) -> None:
+        """One line as JSON, its end included; errors as of `append`."""
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,16 +74,28 @@ class DoubledError(InputError):
     """A request has its label already."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One answered request."""
+    """How a request was answered. Requests that were answered alike share one."""
 
     version: str
-    predictions: Sequence[str]
-    slices: Sequence[str] = ()
-    shadow: tuple[str, Sequence[str]] | None = None
+    predictions: tuple[str, ...]
+    slices: tuple[str, ...] = ()
+    shadow: tuple[str, tuple[str, ...]] | None = None
     """The canary's version and what it answered to the same request."""
     labelled: bool = False
+
+
+@lru_cache(maxsize=1024)
+def _entry(version: str, predictions: tuple[str, ...], slices: tuple[str, ...]) -> tuple[Entry, bytes]:
+    """The entry that stands for all requests that were answered like this, and the end of their lines."""
+    line: dict[str, Any] = {"v": version, "p": predictions}
+    return Entry(version, predictions, slices), b"," + _JSON({**line, "s": slices} if slices else line)[1:] + b"\n"
+
+
+@lru_cache(maxsize=1024)
+def _changed(entry: Entry, shadow: tuple[str, tuple[str, ...]] | None, *, labelled: bool) -> Entry:
+    return replace(entry, shadow=shadow, labelled=labelled)
 
 
 @dataclass
@@ -91,17 +108,19 @@ class Journal:
     rotate_bytes: int = 32 * 2**20
     totals: Totals = field(default_factory=Counter)
     """Counts of feedback since the journal began; a restart continues them."""
-    _entries: OrderedDict[str, Entry] = field(default_factory=OrderedDict)
+    _entries: dict[str, Entry] = field(default_factory=dict)
+    _order: deque[str] = field(default_factory=deque)
+    """Ids, the oldest first; one that was answered again stands here more than once."""
+    _again: Counter[str] = field(default_factory=Counter)
+    """Of such an id, how many of its places are passed over: all but the last."""
 
     def __post_init__(self) -> None:
         self._file = Appender(self.path)
-        current = _lines(self.path)
-        begins = current[0].get("totals") if current else None
         for line in _lines(self._old):
             self._replay(line)
-        if begins is not None:
-            self.totals = Counter({tuple(key): count for *key, count in begins})
-        for line in current:
+        for number, line in enumerate(_lines(self.path)):
+            if number == 0 and "totals" in line:
+                self.totals = Counter({tuple(key): count for *key, count in line["totals"]})
             self._replay(line)
         _end_last_line(self.path)
 
@@ -111,16 +130,18 @@ class Journal:
 
     def answered(self, identity: str, version: str, predictions: Sequence[str], slices: Sequence[str]) -> None:
         """A request was answered; the newest of an id counts."""
-        line: dict[str, Any] = {"id": identity, "v": version, "p": predictions}
-        self._write({**line, "s": slices} if slices else line)
-        self._enter(identity, Entry(version, tuple(predictions), tuple(slices)))
+        entry, end = _entry(version, tuple(predictions), tuple(slices))
+        self._rotate()
+        self._file.append_bytes(b'{"id":%b%b' % (quoted(identity).encode(), end))
+        self._enter(identity, entry)
 
     def shadowed(self, identity: str, version: str, predictions: Sequence[str]) -> None:
         """What the canary said to the same request."""
         entry = self._entries.get(identity)
         if entry is not None and not entry.labelled:
-            self._write({"id": identity, "sv": version, "sp": predictions})
-            entry.shadow = (version, tuple(predictions))
+            self._rotate()
+            self._file.append({"id": identity, "sv": version, "sp": predictions})
+            self._entries[identity] = _changed(entry, (version, tuple(predictions)), labelled=False)
 
     def label(self, identity: str, labels: Sequence[str]) -> Entry:
         """The right answers to a request, one for each example, written down before they count."""
@@ -131,22 +152,33 @@ class Journal:
             raise DoubledError(f"request {identity[:80]!r} has its label already", where="id")
         if len(labels) != len(entry.predictions):
             raise InputError(f"expected {len(entry.predictions)} labels, got {len(labels)}", where="label")
-        self._write({"id": identity, "y": labels})
-        self._count(entry, labels)
-        return entry
+        self._rotate()
+        self._file.append({"id": identity, "y": labels})
+        return self._count(identity, entry, labels)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def _enter(self, identity: str, entry: Entry) -> None:
+        if identity in self._entries:
+            self._again[identity] += 1
         self._entries[identity] = entry
-        self._entries.move_to_end(identity)
+        self._order.append(identity)
+        if len(self._order) > 2 * self.keep:
+            self._order = deque(reversed(dict.fromkeys(reversed(self._order))))
+            self._again.clear()
         while len(self._entries) > self.keep:
-            self._entries.popitem(last=False)
+            oldest = self._order.popleft()
+            if oldest not in self._again:
+                del self._entries[oldest]
+            elif self._again[oldest] > 1:
+                self._again[oldest] -= 1
+            else:
+                del self._again[oldest]
 
-    def _count(self, entry: Entry, labels: Sequence[str]) -> None:
-        entry.labelled = True
+    def _count(self, identity: str, entry: Entry, labels: Sequence[str]) -> Entry:
+        found = self._entries[identity] = _changed(entry, entry.shadow, labelled=True)
         right = [one == other for one, other in zip(entry.predictions, labels, strict=True)]
         for name in ("", *entry.slices):
             self.totals["labelled", entry.version, name] += len(right)
@@ -161,44 +193,48 @@ class Journal:
             self.totals["paired_only_canary", version, ""] += sum(
                 b and not a for a, b in zip(right, theirs, strict=True)
             )
+        return found
 
     def _replay(self, line: dict[str, Any]) -> None:
         identity = line.get("id")
         entry = self._entries.get(identity) if isinstance(identity, str) else None
         if isinstance(identity, str) and "v" in line:
-            self._enter(identity, Entry(line["v"], tuple(line["p"]), tuple(line.get("s", ()))))
-        elif entry is not None and "sv" in line:
-            entry.shadow = (line["sv"], tuple(line["sp"]))
-        elif entry is not None and "y" in line and not entry.labelled:
-            self._count(entry, line["y"])
+            self._enter(identity, _entry(line["v"], tuple(line["p"]), tuple(line.get("s", ())))[0])
+        elif identity is None or entry is None:
+            return
+        elif "sv" in line and not entry.labelled:
+            self._entries[identity] = _changed(entry, (line["sv"], tuple(line["sp"])), labelled=False)
+        elif "y" in line and not entry.labelled:
+            self._count(identity, entry, line["y"])
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _rotate(self) -> None:
         if self._file.size > self.rotate_bytes:
             self._file.close()
             self.path.replace(self._old)
             self._file.append({"totals": [[*key, count] for key, count in self.totals.items()]})
-        self._file.append(line)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Whole lines of a journal; one that was cut off by a kill is not one."""
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Whole lines of a journal, one in memory at a time; one that was cut off by a kill is not one."""
     try:
-        data = path.read_bytes()
+        file = path.open("rb")
     except FileNotFoundError:
-        return []
-    found = []
-    for line in data.split(b"\n"):
-        try:
-            value = json.loads(line) if line else None
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+        return
+    with file:
+        for line in file:
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(value, dict):
+                yield value
 
 
 def _end_last_line(path: Path) -> None:
     """The next line must not continue one that was cut off."""
-    if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
-        with path.open("ab") as file:
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
             file.write(b"\n")

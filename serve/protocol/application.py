@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from starlette.applications import Starlette
@@ -254,12 +255,17 @@ def header_length(headers: dict[bytes, bytes]) -> int | None:
 
 def encoded(model: str, answer: Answer) -> tuple[bytes, Headers]:
     """An answer's body and its headers but the length."""
-    head = {"model_name": model, "model_version": answer.version, "id": answer.id}
-    body, length = encode(head, answer.outputs, answer.request.binary)
+    body, length = encode(_named(model, answer.version), answer.id, answer.outputs, answer.request.binary)
     if length is None:
         return body, [(b"content-type", b"application/json")]
     kind = (b"content-type", b"application/octet-stream")
     return body, [kind, (_LENGTH, str(length).encode())]
+
+
+@lru_cache(maxsize=64)
+def _named(model: str, version: str) -> bytes:
+    """How an answer's JSON begins."""
+    return b'{"model_name":%b,"model_version":%b' % (quoted(model).encode(), quoted(version).encode())
 
 
 def headers_of(status: HTTPStatus) -> Headers:

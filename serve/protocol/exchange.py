@@ -21,6 +21,7 @@ class _Nobody:
 
 
 _NOBODY = _Nobody()
+OK = HTTPStatus.OK
 
 
 class Exchange:
@@ -28,22 +29,26 @@ class Exchange:
 
     head: Head | None = None
     """Set once the request is read."""
+    parts: list[bytes]
+    """Of the body; set with the first."""
+    received = 0
+    given_up: asyncio.TimerHandle | None = None
+    followed = False
+    """Whether uvicorn has queued a request behind this one."""
+    response_complete = disconnected = False
+    message_event = _NOBODY
 
-    def __init__(self, protocol: Any, model: str, version: str | None, size: int) -> None:
-        self.protocol, self.model, self.version, self.size = protocol, model, version, size
-        self.parts: list[bytes] = []
-        self.received = 0
-        self.began = 0.0
-        self.given_up: asyncio.TimerHandle | None = None
-        self.keep_alive = True
-        self.followed = False
-        """Whether uvicorn has queued a request behind this one."""
-        self.response_complete = self.disconnected = False
-        self.message_event = _NOBODY
+    keep_alive = True
+
+    def __init__(self, protocol: Any, model: str, version: str | None, size: int, began: float) -> None:
+        self.protocol, self.model, self.version, self.size, self.began = protocol, model, version, size, began
 
     def take(self, body: bytes) -> None:
         """A part of the body; llhttp gives no more of it than `Content-Length` says."""
-        self.parts.append(body)
+        if self.received:
+            self.parts.append(body)
+        else:
+            self.parts = [body]
         self.received += len(body)
 
     def answer(self, found: Answer | WeighbridgeError) -> None:
@@ -51,7 +56,7 @@ class Exchange:
         try:
             if isinstance(found, WeighbridgeError):
                 raise found
-            status, (body, headers) = HTTPStatus.OK, encoded(self.model, found)
+            status, (body, headers) = OK, encoded(self.model, found)
         except WeighbridgeError as error:
             status = status_of(error)
             body, headers = json.dumps({"error": str(error)}).encode(), headers_of(status)

@@ -27,10 +27,11 @@ from weighbridge.serve.protocol.application import (
     header_length,
     parent_of,
 )
-from weighbridge.serve.protocol.exchange import Exchange
+from weighbridge.serve.protocol.exchange import OK, Exchange
 from weighbridge.serve.protocol.reading import Connection, Head
 
 _INFER = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([A-Za-z0-9._-]+))?/infer")
+_STATUS_OK = STATUS_LINE[OK]
 _GENERAL = {b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"connection"}
 """A request with one of these headers goes the general way."""
 STEADY = 4
@@ -101,8 +102,7 @@ class InferenceProtocol(HttpToolsProtocol):
                 ahead.followed = True
             return
         version = found[2].decode() if found[2] else None
-        self.cycle = cycle = Exchange(self, found[1].decode(), version, size)
-        cycle.began = self.application.service.clock()
+        self.cycle = Exchange(self, found[1].decode(), version, size, self.application.service.clock())
 
     def _free(self) -> bool:
         with self._sending:
@@ -171,8 +171,9 @@ class InferenceProtocol(HttpToolsProtocol):
                 return False
             self._unset_keepalive_if_required()
         service = self.application.service
-        self.cycle = cycle = Exchange(self, head.model, head.version, head.size)
-        cycle.began, cycle.keep_alive = service.clock(), not service.draining
+        self.cycle = cycle = Exchange(self, head.model, head.version, head.size, service.clock())
+        if service.draining:
+            cycle.keep_alive = False
         try:
             self._ask(cycle, head, data[len(head.raw) :], source or self._steady())
         except WeighbridgeError as error:
@@ -227,7 +228,7 @@ class InferenceProtocol(HttpToolsProtocol):
 
     def reply(self, cycle: Exchange, status: HTTPStatus, body: bytes, headers: Headers) -> None:
         """Send an answer: at once from the thread that has it, or from the loop."""
-        lines = [STATUS_LINE[status]]
+        lines = [_STATUS_OK if status is OK else STATUS_LINE[status]]
         for name, value in headers:
             lines += (name, b": ", value, b"\r\n")
         if not cycle.keep_alive:

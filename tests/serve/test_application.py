@@ -309,7 +309,7 @@ def test_a_full_disk_costs_feedback_and_no_answer(
     def full(*_: object) -> NoReturn:
         raise StateError("cannot be written: No space left on device")
 
-    monkeypatch.setattr("weighbridge.serve.observability.journal.Appender.append", full)
+    monkeypatch.setattr("weighbridge.serve.observability.journal.Appender.append_bytes", full)
     assert client.infer(body(id="r1"))[0] == 200
     assert client("POST", "/v2/feedback", {"id": "r0", "label": "2"})[0] == 503
     counts = client.metrics()

@@ -252,7 +252,7 @@ def test_an_answer_that_is_booked_late_does_not_end_the_reading_of_a_later_reque
     client = Asking(port)
     client.steady()
     protocol: Any = next(iter(_running[port].server_state.connections))
-    earlier = type(protocol.cycle)(protocol, MODEL, None, 1)
+    earlier = type(protocol.cycle)(protocol, MODEL, None, 1, 0.0)
     protocol.loop.call_soon_threadsafe(protocol._write, earlier, b"")
     before = len(reads)
     for _ in range(5):

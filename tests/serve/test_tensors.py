@@ -124,10 +124,11 @@ def test_integers_keep_all_their_digits() -> None:
 
 def test_an_answer_is_encoded_in_both_forms() -> None:
     outputs = {"a": np.array([[1.5]], np.float32), "b": np.array([2], np.int64)}
-    body, length = encode({"id": "1"}, outputs, frozenset({"a"}))
+    body, length = encode(b'{"model_name":"m"', 'say "1"', outputs, frozenset({"a"}))
     said = json.loads(body[:length])
+    assert (said["model_name"], said["id"]) == ("m", 'say "1"')
     assert said["outputs"][0]["parameters"] == {"binary_data_size": 4}
     assert said["outputs"][1]["data"] == [2]
     assert np.frombuffer(body[length:], "<f4") == 1.5
     with pytest.raises(InputError, match="binary_data"):
-        encode({}, {"a": np.array([np.inf], np.float32)}, frozenset())
+        encode(b'{"model_name":"m"', "1", {"a": np.array([np.inf], np.float32)}, frozenset())
