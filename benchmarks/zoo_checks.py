@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import quantize_dynamic
 
 from weighbridge.compress.graph.sessions import ORT_ERRORS
+from weighbridge.core.ragged import is_ragged
 from weighbridge.data import Split, read_npz
 
 Array = NDArray[Any]
@@ -33,6 +35,8 @@ class Judged(Protocol):
 BASELINE = Path("artifacts/baseline/onnxruntime/model.onnx")
 TEST = Path("artifacts/data/test.npz")
 CLOSE = 1e-4
+SPACE = 6624
+"""The last class of the network that reads lines; the first is nothing."""
 
 
 def checked(folder: Path, recipe: str, verdict: Mapping[str, Any], road: Judged) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def _ratio(item: Mapping[str, Any]) -> float | None:
 def _tested(folder: Path, road: Judged) -> Split:
     """The test set, each input once, as the gate counts them; of streams everything."""
     split = read_npz(folder / TEST)
-    if road.inputs:
+    if road.inputs or any(is_ragged(array) for array in split.inputs.values()):
         return split
     rows = np.concatenate([array.reshape(len(split), -1) for _, array in sorted(split.inputs.items())], axis=1)
     return split.take(np.sort(np.unique(rows, axis=0, return_index=True)[1]))
@@ -82,11 +86,33 @@ def _tested(folder: Path, road: Judged) -> Split:
 
 def _compared(folder: Path, path: Path, split: Split, road: Judged) -> dict[str, float]:
     carry = {name: item["carry"] for name, item in road.inputs.items()}
+    if road.asked["kind"] == "custom":  # lines that a network reads
+        theirs, ours = ([_letters(row[0]) for row in each_answer(file, split)] for file in (folder / BASELINE, path))
+        alike = [1 - _edits(*pair) / max(1, *map(len, pair)) for pair in zip(theirs, ours, strict=True)]
+        wanted = [row[(row != 0) & (row != SPACE)] for row in split.labels]
+        right = [max(0, 1 - _edits(*pair) / len(pair[0])) for pair in zip(wanted, ours, strict=True)]
+        return {"agreement": float(np.mean(alike)), road.asked["metric"]: float(np.mean(right))}
     if road.asked["kind"] == "detection":
         theirs, ours = (_rows(file, split) for file in (folder / BASELINE, path))
         return {"agreement": float(np.mean([_f1(*pair) for pair in zip(theirs, ours, strict=True)]))}
     theirs, ours = (answers(file, split, road.asked.get("output"), carry) for file in (folder / BASELINE, path))
     return numbers(road.asked["kind"], theirs, ours, split.labels)
+
+
+def _letters(scores: Array) -> Array:
+    """The likeliest class of each step: once where it goes on, without nothing and spaces."""
+    found = np.array([key for key, _ in itertools.groupby(scores.argmax(1))])
+    return found[(found != 0) & (found != SPACE)]
+
+
+def _edits(first: Array, second: Array) -> int:
+    """Letters to insert, delete or replace, row by row of the table."""
+    places = np.arange(len(second) + 1)
+    row = places
+    for count, letter in enumerate(first, 1):
+        moved = np.append(count, np.minimum(row[1:] + 1, row[:-1] + (second != letter)))
+        row = np.minimum.accumulate(moved - places) + places
+    return int(row[-1])
 
 
 def _rows(path: Path, split: Split) -> list[list[Array]]:
@@ -114,7 +140,14 @@ def _overlap(first: Array, second: Array) -> float:
 
 
 def answers(path: Path, split: Split, output: str | None = None, carry: Mapping[str, str] | None = None) -> Array:
-    """An output of a file (the first one) on a split, one example at a time.
+    """An output of a file (the first one) on a split, (n, …)."""
+    return np.concatenate(list(each_answer(path, split, output, carry)))
+
+
+def each_answer(
+    path: Path, split: Split, output: str | None = None, carry: Mapping[str, str] | None = None
+) -> Iterator[Array]:
+    """The output to one example at a time, each (1, …).
 
     `carry` names inputs that get an output of the example before, and zeros where a new group begins.
     """
@@ -123,16 +156,15 @@ def answers(path: Path, split: Split, output: str | None = None, carry: Mapping[
     session = onnxruntime.InferenceSession(str(path), options)
     ports = {port.name: port for port in session.get_inputs()}
     names = [port.name for port in session.get_outputs()]
-    rows, found = [], dict[str, Array]()
+    found = dict[str, Array]()
     for index in range(len(split)):
         begins = index == 0 or (split.groups is not None and split.groups[index] != split.groups[index - 1])
-        feed = {name: split.inputs[name][index : index + 1] for name in ports if name in split.inputs}
+        feed = {name: split.inputs[name][index][None] for name in ports if name in split.inputs}
         for name, source in (carry or {}).items():
             shape = [side if isinstance(side, int) else 1 for side in ports[name].shape]
             feed[name] = np.zeros(shape, np.float32) if begins else found[source]
         found = dict(zip(names, session.run(names, feed), strict=True))
-        rows.append(found[output or names[0]])
-    return np.concatenate(rows)
+        yield found[output or names[0]]
 
 
 def numbers(kind: str, theirs: Array, ours: Array, labels: Array) -> dict[str, float]:

@@ -42,6 +42,17 @@ ROADS = (
         FAST,
     ),
     Road(
+        "ocr-recognizer",
+        {"rapidocr-onnxruntime==1.4.4": {"rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx": "model.onnx"}},
+        ("reading",),
+        {"onnx": "model.onnx"},
+        "reading:load",
+        {"kind": "custom", "agreement": "reading:alike", "metric": "reading:right"},
+        {"w8": _weights(8), "fp16": [{"quantize": {"scheme": "fp16"}}], "dynamic": DYNAMIC},
+        {"agreement": {"min": 0.95}, "reading:right": {"max_drop": 0.01}},
+        FAST,
+    ),
+    Road(
         "pitch",
         {"basic-pitch==0.4.0": {"basic_pitch/saved_models/icassp_2022/nmp.onnx": "model.onnx"}},
         ("audio",),
@@ -176,7 +187,6 @@ ROADS = (
 )
 
 NOT_TAKEN = {
-    "ocr-recognizer": "no road is written yet: its width is free, and its lines have several lengths",
     "scikit-learn and LightGBM": "no road is written yet: their converters to ONNX are no dependency",
     "language model": "benchmarks/lm.py and examples/lm have its ladder and its road",
     "perceptron beyond 2 GiB": "benchmarks/size.py --only road takes it to a promoted version",

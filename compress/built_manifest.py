@@ -52,22 +52,20 @@ class Made:
     """Whether the recipe fine-tuned."""
 
 
-def code_of(project: Project, factories: Sequence[str], opened: set[str]) -> Code:
-    """The code of factories, with every file of the project's that was opened."""
+def code_of(project: Project, factories: Sequence[str], opened: set[str], files: Sequence[str] = ()) -> Code:
+    """The code of factories, with every file of the project's that was opened, and finished models that steps name."""
     digest = lineage.code_digest(factories)  # imports what was not imported yet, so that `opened` has it
     modules = [reference.partition(":")[0] for reference in factories]
-    return Code(digest, {**sources(project.root, opened, modules), **_model_files(project)})
+    return Code(digest, {**sources(project.root, opened, modules), **_model_files(project, files)})
 
 
-def _model_files(project: Project) -> dict[str, str]:
-    """The finished model that params name, with the files in which it keeps weights, and libraries of operators."""
+def _model_files(project: Project, named: Sequence[str]) -> dict[str, str]:
+    """The finished models that params name, with the files in which they keep weights, and libraries of operators."""
     libraries = {Path(item.path).as_posix(): f"sha256:{item.sha256}" for item in project.params.custom_ops}
-    name = project.params.model.onnx
-    if name is None:
-        return libraries
-    path = project.root / name
-    beside = {os.path.relpath(file, project.root): file for file in external_files(path)}
-    return libraries | {Path(key).as_posix(): sha256_file(file) for key, file in {name: path, **beside}.items()}
+    first = project.params.model.onnx
+    paths = {name: project.root / name for name in ([] if first is None else [first]) + list(named)}
+    beside = {os.path.relpath(file, project.root): file for path in paths.values() for file in external_files(path)}
+    return libraries | {Path(key).as_posix(): sha256_file(file) for key, file in {**paths, **beside}.items()}
 
 
 def manifest_of(project: Project, artifact: BuiltArtifact, made: Made, **given: Any) -> Manifest:

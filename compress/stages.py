@@ -20,6 +20,7 @@ from weighbridge.compress.recipe.recipe import phases, read_recipe
 from weighbridge.compress.recipe.recipe_run import BuiltArtifact
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Graph, Step, Subject
+from weighbridge.compress.techniques.replace import Replace
 from weighbridge.compress.training.checkpoint import write_checkpoint
 from weighbridge.compress.training.loop import History, fit
 from weighbridge.compress.training.objective import everything_seeded
@@ -161,7 +162,7 @@ def _built(
         artifacts = compose_all(steps, source, context, targets, sizes)
         made = Made(
             data_digest,
-            code_of(project, [*factories_of(project), *_students(steps)], opened),
+            code_of(project, [*factories_of(project), *_students(steps)], opened, _files(steps)),
             trained=scratch.trained > 0,
         )
     return [
@@ -200,6 +201,7 @@ def _context(project: Project, data: Data, teachers: Teachers, progress: Progres
         teacher=teachers,
         progress=progress,
         task=project.params.task,
+        finished=lambda name: project.finished_model(name, data),
     )
 
 
@@ -207,6 +209,11 @@ def _students(steps: Sequence[Step]) -> list[str]:
     """Factories that steps name themselves, whose code shapes the artifact too."""
     named = (getattr(step.config, "student", None) for step in steps if "module" in phases(step))
     return [reference for reference in named if isinstance(reference, str)]
+
+
+def _files(steps: Sequence[Step]) -> list[str]:
+    """Finished models that steps name, by their paths from the project's folder."""
+    return [step.config.onnx for step in steps if isinstance(step.config, Replace)]
 
 
 def _run_of(project: Project, name: str, data: str, made: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:

@@ -14,6 +14,7 @@ import onnx
 from torch import nn
 
 from weighbridge.core.documents import TaskSection, TrainSection, Written
+from weighbridge.core.errors import InputError
 from weighbridge.core.progress import Progress
 from weighbridge.data import Data
 
@@ -80,6 +81,10 @@ class Graph:
         return self.proto
 
 
+def _no_project(path: str) -> onnx.ModelProto:
+    raise InputError("is a file of a project, and there is none", where=path)
+
+
 @dataclass(frozen=True)
 class Context:
     """What every step may use besides its own config: data, training defaults, teachers, progress."""
@@ -95,6 +100,8 @@ class Context:
     progress: Progress
     task: TaskSection | None = None
     """What quality means for the model; None: by the form of its first output."""
+    finished: Callable[[str], onnx.ModelProto] = _no_project
+    """Path from the project's folder → a finished ONNX model, in the form in which `model.onnx` enters."""
 
 
 ModuleFunction = Callable[[Any, Subject, Context], tuple[Subject, Facts]]
@@ -123,7 +130,7 @@ class Technique:
 
     agreement: Callable[[Any], float] | None = None
     """(config) → least share of calibration examples on which a lossy lowering must answer as the model did;
-    `parity.AGREEMENT` where it is None."""
+    `parity.AGREEMENT` where it is None. 0 asks for none, whatever the task says."""
 
     def phases_of(self, config: StepConfig) -> tuple[str, ...]:
         """`("module",)`, `("lower",)` or both, for this config."""

@@ -15,7 +15,13 @@ ML = "ai.onnx.ml"
 
 
 def tabular(
-    path: Path, *, noise: float = 0.0, padding: int = 0, kinds: tuple[str, str, str] = KINDS, hidden: int = 0
+    path: Path,
+    *,
+    noise: float = 0.0,
+    padding: int = 0,
+    kinds: tuple[str, str, str] = KINDS,
+    hidden: int = 0,
+    scores: str = "scores",
 ) -> Path:
     """`city` (n, 1) text, `size` (n, 2) with NaN for what is missing → `label` (n,) text, `scores` as maps.
 
@@ -49,9 +55,9 @@ def tabular(
             coefficients=weights.ravel().astype(np.float32).tolist(), intercepts=[0.0, 0.1, -0.1],
             classlabels_strings=kinds,
         ),
-        node("ZipMap", ["probabilities"], ["scores"], domain=ML, classlabels_strings=kinds),
+        node("ZipMap", ["probabilities"], [scores], domain=ML, classlabels_strings=kinds),
     ]  # fmt: skip
-    maps = onnx.ValueInfoProto(name="scores")
+    maps = onnx.ValueInfoProto(name=scores)
     kind = maps.type.sequence_type.elem_type.map_type
     kind.key_type, kind.value_type.tensor_type.elem_type = TensorProto.STRING, TensorProto.FLOAT
     info = helper.make_tensor_value_info

@@ -1,7 +1,8 @@
 """Data and modules of the roads of `benchmarks/zoo.py`; a road's project gets a copy of those that it names.
 
 - `audio`: tones for a network that hears pitch
-- `lines`: images of lines of text, upright or turned, for OCR networks
+- `lines`: images of lines of text, upright or turned, for the OCR network that says which
+- `reading`: lines of words of any width, for the OCR network that reads them
 - `encoder`: a BERT with the names that its checkpoint has, and sentences of Python's own documentation
 - `sentiment`: the same BERT with a head of its own, and rated sentences of four sources
 - `mobilenet`: MobileNetV2 with the names that its checkpoint has, and crops of photographs

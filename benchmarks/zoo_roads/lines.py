@@ -30,9 +30,3 @@ def _split(count: int, seed: int) -> Split:
 def load() -> Data:
     """Labels: 1 where the line is turned."""
     return Data(train=_split(64, 1), calibration=_split(128, 2), test=_split(1000, 3))
-
-
-def unlabelled() -> Data:
-    """The same lines upright or turned, for the network that reads them."""
-    parts = {"train": (8, 1), "calibration": (32, 2), "test": (96, 3)}
-    return Data(**{name: Split(_split(*given).inputs) for name, given in parts.items()})

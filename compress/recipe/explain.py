@@ -79,6 +79,7 @@ def explain_on(project: Project, recipe: str, data: Data) -> list[dict[str, Any]
         baseline=project.trained_module,
         teacher=Teachers(project, target.name),
         progress=silent,
+        finished=lambda name: project.finished_model(name, data),
     )
     return explain_steps(steps, source_of(project, data), context, target)
 

@@ -128,7 +128,13 @@ class Project:
     def given_model(self, data: Data) -> onnx.ModelProto:
         """The ONNX model that params name, in its finished form; its inputs must be the data's."""
         assert self.params.model.onnx is not None  # callers ask for `factory` first
-        path = self.root / self.params.model.onnx
+        return self.finished_model(self.params.model.onnx, data)
+
+    def finished_model(self, name: str, data: Data) -> onnx.ModelProto:
+        """An ONNX model by its path from here, in its finished form; its inputs must be the data's."""
+        path = self.root / name
+        if not path.is_file():
+            raise InputError("file not found", where=str(path))
         proto = entered(opened(path))
         assert data.calibration is not None  # `data` and `explain` set it
         for port in signature(proto).inputs:

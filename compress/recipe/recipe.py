@@ -9,7 +9,7 @@ from typing import Any
 
 from weighbridge.compress.capabilities import refusal
 from weighbridge.compress.steps import Step, Technique
-from weighbridge.compress.techniques import distill, factorize, pack, prune, quantize, share
+from weighbridge.compress.techniques import distill, factorize, pack, prune, quantize, replace, share
 from weighbridge.compress.techniques.factorize.config import FactorizeConfig
 from weighbridge.compress.training.finetune import recipe_teaching
 from weighbridge.core.documents import Params, RecipeSection, parse
@@ -37,6 +37,12 @@ TECHNIQUES: dict[str, Technique] = {
         lower=quantize.lower,
         phases=quantize.phases,
         agreement=quantize.agreement_of,
+    ),
+    "replace": Technique(
+        config=replace.Replace,
+        lower=replace.replace,
+        refuses=replace.refuses,
+        agreement=lambda _: 0.0,
     ),
     "share": Technique(
         config=share.ShareConfig,

@@ -269,7 +269,7 @@ class Run:
         stated = TECHNIQUES[step.name].agreement
         usual = stated(step.config) if stated is not None else AGREEMENT
         task = self.context.task
-        if task is None or "agreement" in step.config.model_fields_set:
+        if task is None or usual == 0 or "agreement" in step.config.model_fields_set:
             return usual
         by_scheme = task.least is None and usual > AGREEMENT
         return max(task.agreement_least, usual) if by_scheme else task.agreement_least

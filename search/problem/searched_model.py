@@ -79,6 +79,7 @@ def source_of(project: Project, target: Target, start: Subject | Graph, data: Da
         baseline=project.trained_module,
         teacher=Teachers(project, target.name),
         progress=silent,
+        finished=lambda name: project.finished_model(name, data),
     )
     layers = prunable(start, data, project.params.search.keep) if isinstance(start, Subject) else ()
     return Source(project, target, start, context, trained, layers)

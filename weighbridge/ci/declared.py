@@ -147,18 +147,33 @@ def _require_sections(root: Path, kind: str) -> None:
 
 
 def _weights(side: Side, stage: Stage) -> list[str]:
-    """The files beside the model's ONNX file in which it keeps weights."""
+    """Finished models that recipes name; and of them and of the model the files beside in which they keep weights."""
     model = side.params.get("model")
-    name = model.get("onnx") if isinstance(model, dict) else None
-    path = side.path(name) if isinstance(name, str) else None
-    if path is None or stage.kind not in ("baseline", "compress"):
+    given = [side.path(name)] if isinstance(model, dict) and isinstance(name := model.get("onnx"), str) else []
+    named = [side.path(name) for name in _replacing(side)] if stage.kind == "compress" else []
+    if stage.kind not in ("baseline", "compress") or not (given or named):
         return []
     from weighbridge.core.formats.onnx_skim import external_files  # noqa: PLC0415  # only for models that are ONNX files
 
-    found = external_files(side.tree.git.root / path)
-    folder = path.rpartition("/")[0]
-    beside = (joined(folder, os.path.relpath(file, (side.tree.git.root / path).parent)) for file in found)
-    return [place for place in beside if place is not None]
+    top, found = side.tree.git.root, [path for path in named if path is not None]
+    for path in (path for path in (*given, *named) if path is not None and (top / path).is_file()):
+        folder = path.rpartition("/")[0]
+        beside = (joined(folder, os.path.relpath(file, (top / path).parent)) for file in external_files(top / path))
+        found += [place for place in beside if place is not None]
+    return found
+
+
+def _replacing(side: Side) -> list[str]:
+    """Paths of the files that steps of recipes put in the model's place."""
+    lists = [recipe.get("steps") for recipe in _recipes(side)]
+    steps = [
+        step["replace"]
+        for items in lists
+        if isinstance(items, list)
+        for step in items
+        if isinstance(step, dict) and "replace" in step
+    ]
+    return [step["onnx"] for step in steps if isinstance(step, dict) and isinstance(step.get("onnx"), str)]
 
 
 def _recipes(side: Side) -> list[dict[str, Any]]:
