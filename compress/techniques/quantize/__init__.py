@@ -4,6 +4,7 @@
 - `ranges`: ends of ranges that do not depend on the processor
 - `half`, `integer`, `weight_only`: how a graph is rewritten, by family of schemes
 - `gptq`: blocks of few bits, rounded so that errors on calibration data even out
+- `bias_correction`: what rounding shifts on average, taken out of the biases
 - `qat`: the module half of quantization-aware training
 - `layer_sensitivity`: which layers suffer most
 """
@@ -11,7 +12,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from onnx import ModelProto, TensorProto
@@ -21,6 +22,7 @@ from weighbridge.compress.graph.normal import opened
 from weighbridge.compress.graph.normal.readers import untied
 from weighbridge.compress.graph.sessions import run
 from weighbridge.compress.steps import Context, Facts, Graph
+from weighbridge.compress.techniques.quantize.bias_correction import Apply, with_corrected_biases
 from weighbridge.compress.techniques.quantize.config import FULLY_INTEGER, Quantize
 from weighbridge.compress.techniques.quantize.gemms import with_origins, without_factors
 from weighbridge.compress.techniques.quantize.half import half
@@ -47,8 +49,6 @@ from weighbridge.data import Split
 __all__ = ["Quantize", "agreement_of", "lower", "phases", "train"]
 
 WHERE = "quantize"
-Apply = Callable[[Sequence[Layer]], ModelProto]
-"""The layers to quantize → the graph in which they are."""
 
 
 def phases(config: Quantize) -> tuple[str, ...]:
@@ -100,14 +100,15 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
         ranking = []
         if config.keep_sensitive is not None and config.scheme != "qat-int8":
             by_name = _by_name(layer for layer in known if layer.weight not in kept)
-            ranking = rank(list(by_name), lambda name: run(apply(by_name[name]), split, WHERE), reference)
+            ranking = rank(list(by_name), lambda name: run(apply(source.proto, by_name[name]), split, WHERE), reference)
             sensitive = too_sensitive(ranking, config.keep_sensitive)
             kept |= {layer.weight for layer in known if layer.name in sensitive}
         chosen = [layer for layer in known if layer.weight not in kept]
         if not chosen:
             key = "keep" if config.keep_sensitive is None else "keep_sensitive"
             raise InputError("no layer is left to quantize", where=f"{WHERE}.{key}")
-        after = with_origins(source, apply(chosen))
+        made, corrections = _applied(config, source, chosen, apply, split)
+        after = with_origins(source, made)
     proto = after.proto
     _check_done(config, after, chosen)
     facts: Facts = {
@@ -118,8 +119,19 @@ def lower(config: Quantize, graph: Graph, context: Context) -> tuple[Graph, Fact
         **agreement(run(proto, split, WHERE), reference),
         **({"reduce_range": reduces_range(config)} if config.scheme in FULLY_INTEGER else {}),
         **({"sensitivity": as_facts(ranking)} if ranking else {}),
+        **corrections,
     }
     return after, facts
+
+
+def _applied(
+    config: Quantize, source: Graph, chosen: Sequence[Layer], apply: Apply, split: Split
+) -> tuple[ModelProto, Facts]:
+    """The graph in which the chosen layers are quantized, and where biases are to be corrected, of which layers."""
+    if not config.bias_correction:
+        return apply(source.proto, chosen), {}
+    made, facts = with_corrected_biases(source.proto, chosen, apply, split)
+    return made, {"bias_correction": facts}
 
 
 def _by_name(known: Iterable[Layer]) -> dict[str, list[Layer]]:
@@ -155,7 +167,7 @@ def _kept(config: Quantize, graph: Graph, known: Sequence[Layer]) -> list[Layer]
 
 
 def _rewriter(config: Quantize, source: Graph, known: Sequence[Layer], split: Split, ranges: Path) -> Apply:
-    """How the config's scheme turns chosen layers of `source` into a graph."""
+    """How the config's scheme quantizes chosen layers of `source`, or of a graph that differs in its biases alone."""
 
     def others(chosen: Sequence[Layer]) -> list[str]:
         nodes = {layer.node for layer in chosen}
@@ -163,14 +175,14 @@ def _rewriter(config: Quantize, source: Graph, known: Sequence[Layer], split: Sp
 
     if config.scheme in FULLY_INTEGER:
         calibrate(source.proto, config, split, ranges)
-        return lambda chosen: static(source.proto, config, ranges, exclude=others(chosen))
+        return lambda proto, chosen: static(proto, config, ranges, exclude=others(chosen))
     if config.scheme == "dynamic-int8":
-        return lambda chosen: dynamic(source.proto, config, exclude=others(chosen))
+        return lambda proto, chosen: dynamic(proto, config, exclude=others(chosen))
     if config.scheme == "fp16":
-        return lambda chosen: half(source.proto, split, exclude=others(chosen))
+        return lambda proto, chosen: half(proto, split, exclude=others(chosen))
     if config.kernel == "matmulnbits":
-        return lambda chosen: blockwise(source.proto, chosen, config, split)
-    return lambda chosen: folded(source.proto, chosen, config)
+        return lambda proto, chosen: blockwise(proto, chosen, config, split)
+    return lambda proto, chosen: folded(proto, chosen, config)
 
 
 def _check_done(config: Quantize, graph: Graph, chosen: Sequence[Layer]) -> None:
