@@ -4,8 +4,8 @@
 
 Each road downloads its packages at run time, makes a project, runs the pipeline's stages one by one under DVC, promotes
 what passed into a bare remote, and compares what the gate reports (bytes, accuracy, agreement with the baseline) with a
-few lines of numpy on the same files. Beside stands what onnxruntime's own dynamic quantizer makes. Nothing of the
-packages is kept. `--latency` adds limits on latency, and wants a quiet machine.
+few lines of numpy on the same files. Beside stands what onnxruntime's own quantizers and NNCF make of the same
+baseline. Nothing of the packages is kept. `--latency` adds limits on latency, and wants a quiet machine.
 
 Exit code 1 where a bar is missed: a road that ends without a verdict, a number that the check does not give, a model
 that is larger, slower or worse than asked.

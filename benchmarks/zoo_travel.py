@@ -79,7 +79,7 @@ def reproduced(road: Road, folder: Path) -> dict[str, Any]:
         "refused": {name: item["reason"] for name, item in verdict["refused"].items()},
         "promoted": promoted(folder, road.name) if passed else None,
         "baseline_bytes": (folder / "artifacts/baseline/onnxruntime/model.onnx").stat().st_size,
-        "onnxruntime": beside(folder, road),
+        "beside": beside(folder, road),
         "stages": stages,
     }
 

@@ -1,21 +1,21 @@
-"""MobileNetV2 (Sandler et al., 2018) with the names of its widely used checkpoint, and crops of photographs."""
+"""MobileNetV2 (Sandler et al., 2018) with the names of its widely used checkpoint, and digits to transfer it to."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import sklearn.datasets
-from PIL import Image
+import torch
 from torch import Tensor, nn
 
 from weighbridge.data import Data, Split
 
-SIDE = 224
 MEAN, SPREAD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Expansion, channels, how many, stride of the first: table 2 of the paper."""
-PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
-"""Those of scikit-image that show a thing of some class; two more come with scikit-learn."""
+FIXED = 8
+"""Parts of the network that a transfer leaves as they are."""
+SMALL = 64
+"""Pixels of a side of an enlarged digit."""
 
 
 def _unit(inside: int, outside: int, size: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -63,33 +63,23 @@ def build() -> nn.Module:
     return MobileNetV2()
 
 
-def _photographs() -> list[Image.Image]:
-    found = [Image.fromarray(sklearn.datasets.load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
-    with zipfile.ZipFile(Path(__file__).with_name("photographs.zip")) as archive:
-        for name in PHOTOGRAPHS:
-            with archive.open(f"skimage/data/{name}") as file:
-                found.append(Image.open(file).convert("RGB"))
-    return found
+def transferred() -> nn.Module:
+    """The same network with ten classes of its own; the first blocks stay as the checkpoint has them."""
+    module = build()
+    module.load_state_dict(torch.load(Path(__file__).with_name("mobilenet_v2.pth"), weights_only=True))
+    torch.manual_seed(5)
+    module.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, 10))
+    for part in module.features[:FIXED]:
+        part.requires_grad_(requires_grad=False)
+    return module
 
 
-def _crops(images: list[Image.Image], count: int, seed: int) -> Split:
-    rng = np.random.default_rng(seed)
-    rows = []
-    for index in range(count):
-        image = images[index % len(images)]
-        side = min(image.size) * rng.uniform(0.6, 1.0)
-        left, top = (rng.uniform(0, length - side) for length in image.size)
-        crop = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
-        pixels = np.asarray(crop, np.float64) / 255 * rng.uniform(0.8, 1.2)
-        pixels = pixels[:, ::-1] if rng.integers(0, 2) else pixels
-        rows.append(((np.clip(pixels, 0, 1) - MEAN) / SPREAD).transpose(2, 0, 1))
-    return Split({"image": np.asarray(rows, np.float32)})
-
-
-def load() -> Data:
-    """No labels: the classes that the network in float32 gives are what is held to.
-
-    Crops differ between the splits, the seven photographs do not.
-    """
-    images = _photographs()
-    return Data(train=_crops(images, 7, 1), calibration=_crops(images, 21, 2), test=_crops(images, 140, 3))
+def digits() -> Data:
+    """Handwritten digits, eight by eight pixels each, enlarged and in three equal colours."""
+    images, labels = sklearn.datasets.load_digits(return_X_y=True)
+    large = np.kron(images.reshape(-1, 8, 8) / 16, np.ones((SMALL // 8, SMALL // 8)))
+    rows = ((large[:, None] - MEAN[:, None, None]) / SPREAD[:, None, None]).astype(np.float32)
+    order = np.random.default_rng(1).permutation(len(rows))
+    first, second, third = np.split(order, [1000, 1100])
+    parts = {"train": first, "calibration": second, "test": third}
+    return Data(**{name: Split({"image": rows[chosen]}, labels[chosen]) for name, chosen in parts.items()})
