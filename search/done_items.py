@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from weighbridge.core.documents import Measurement
 from weighbridge.core.documents.measurement import UNKNOWN_RUN, recorded_runs
-from weighbridge.core.errors import IntegrityError, StateError
+from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.files import atomic_path, atomic_write, canonical_json, parse_json, sha256_bytes, sha256_file
 from weighbridge.search.plan import Item
 
@@ -35,14 +35,15 @@ class Stamps:
         path = self._path(item)
         if item.kind == "judge" or not path.is_file():
             return False
-        return bool(_files_of(path.read_bytes(), path.name) == self._digests(item))
+        known = _files_of(path.read_bytes(), path.name)
+        return bool(known) and known == self._digests(item)
 
     def stamp(self, item: Item) -> None:
         """Say that an item is done; a `StateError` where it wrote nothing."""
         digests = self._digests(item)
         if not digests:
             raise StateError("wrote no file", where=f"{item.kind} {item.name}")
-        atomic_write(self._path(item), canonical_json({"item": item.to_json(), "files": digests}))
+        self._write(item, canonical_json({"item": item.to_json(), "files": digests}))
 
     @contextmanager
     def claimed(self, item: Item) -> Iterator[None]:
@@ -97,7 +98,11 @@ class Stamps:
             old.unlink()
         for name, content in found.items():
             atomic_write(self.root / name, content)
-        atomic_write(self._path(item), stamp)
+        self._write(item, stamp)
+
+    def _write(self, item: Item, stamp: bytes) -> None:
+        """Without waiting for the disk: an item whose stamp a power cut tears or takes is done again."""
+        atomic_write(self._path(item), stamp, synced=False)
 
     def _digests(self, item: Item) -> dict[str, str]:
         return {path.relative_to(self.root).as_posix(): sha256_file(path) for path in item.files(self.root)}
@@ -151,11 +156,15 @@ def _belongs(item: Item, path: PurePosixPath) -> bool:
 
 
 def _files_of(stamp: bytes, where: str, item: Item | None = None) -> dict[str, str]:
-    """The files that a stamp names; none where it is about another item than the one that is asked for."""
-    content = parse_json(stamp.decode("utf-8", errors="replace") or "{}", where)
-    if item is not None and content.get("item", {}).get("key") != item.key:
+    """The files that a stamp names; none where it is about another item than the one that is asked for, or torn."""
+    try:
+        content = parse_json(stamp.decode("utf-8", errors="replace"), where)
+    except InputError:  # a power cut left a part of it
         return {}
-    return dict(content.get("files", {}))
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or (item is not None and content["item"]["key"] != item.key):
+        return {}
+    return files
 
 
 __all__ = ["Stamps", "file_name", "measured_by", "take_bundles", "write_bundle"]

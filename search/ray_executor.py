@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import socket
 import tarfile
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from weighbridge.core.errors import ExitCode, InputError, StateError
-from weighbridge.core.files import sha256_bytes
 from weighbridge.core.git import Git
 from weighbridge.search.carrying_out import in_process
 from weighbridge.search.done_items import Stamps
@@ -31,6 +32,8 @@ Work = Callable[[Path], Callable[[Item], int]]
 CONNECT_SECONDS = 5.0
 GONE_SECONDS = 60.0
 """How long a device may be missing from the cluster before its item is given up."""
+CLEANING_SECONDS = 10.0
+"""How long nodes are waited for that remove the project when all is done."""
 _CARRIED = ("data", "trained", "baseline", "stable", "device.json")
 
 
@@ -45,6 +48,8 @@ class Connection:
     """By key."""
     work: Work = in_process
     gone: float = GONE_SECONDS
+    place: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Name of the project's folder on each node: of this connection alone, which removes it at its end."""
 
     @property
     def cores(self) -> int:
@@ -69,7 +74,7 @@ class Connection:
         before = [self.plan[key] for key in item.needs]
         needs = [(other.to_json(), self.stamps.bundle(other)) for other in before]
         task = ray.remote(_there).options(max_retries=0, **_demands(item))
-        reference = task.remote(self.project, item.to_json(), needs, self.work)
+        reference = task.remote(self.place, self.project, item.to_json(), needs, self.work)
         try:
             if not self._ended(item, reference):
                 return int(ExitCode.UNJUDGED)
@@ -126,7 +131,11 @@ def connected(
                 where="--address",
                 fix=f"on the node that reaches it: ray start --address … --resources '{{\"{missing[0]}\": 1}}'",
             )
-        yield Connection(Stamps(root), ray.put(archive(root)), {item.key: item for item in plan}, work)
+        made = Connection(Stamps(root), ray.put(archive(root)), {item.key: item for item in plan}, work)
+        try:
+            yield made
+        finally:
+            _clean(made.place)
     finally:
         ray.shutdown()
 
@@ -171,10 +180,10 @@ def resources() -> dict[str, float]:
 
 
 def _there(
-    project: bytes, given: dict[str, Any], needs: list[tuple[dict[str, Any], bytes]], work: Work
+    place: str, project: bytes, given: dict[str, Any], needs: list[tuple[dict[str, Any], bytes]], work: Work
 ) -> tuple[int, bytes]:
     """Runs on a node: unpack the project once, bring what the item needs, do it, pack what it gave."""
-    item, folder = Item.of_json(given), _unpacked(project)
+    item, folder = Item.of_json(given), _unpacked(place, project)
     stamps = Stamps(folder)
     for other, bundle in needs:
         stamps.take(Item.of_json(other), bundle, "what the item needs")
@@ -182,15 +191,20 @@ def _there(
     return code, stamps.bundle(item) if code == 0 else b""
 
 
-def _unpacked(project: bytes) -> Path:
-    """The project's folder on this node, the same for all items of one content."""
-    home = Path(tempfile.gettempdir()) / f"weighbridge-ray-{os.getuid()}"
+def _home() -> Path:
+    """Where projects lie on a node."""
+    return Path(tempfile.gettempdir()) / f"weighbridge-ray-{os.getuid()}"
+
+
+def _unpacked(place: str, project: bytes) -> Path:
+    """The project's folder on this node, the same for all items of one connection."""
+    home = _home()
     home.mkdir(mode=0o700, exist_ok=True)
-    folder = home / sha256_bytes(project).removeprefix("sha256:")[:24]
+    folder = home / place
     if home.stat().st_uid != os.getuid():
         raise StateError("belongs to somebody else", where=str(home))
     if not folder.is_dir():
-        fresh = Path(tempfile.mkdtemp(dir=home))
+        fresh = Path(tempfile.mkdtemp(dir=home, prefix=f"{place}."))
         with tarfile.open(fileobj=io.BytesIO(project)) as archived:
             archived.extractall(fresh, filter="data")
         try:
@@ -199,6 +213,27 @@ def _unpacked(project: bytes) -> Path:
             if not folder.is_dir():  # another worker of this node may have been first
                 raise
     return folder
+
+
+def _clean(place: str) -> None:
+    """Have every node that is alive remove the project."""
+    import ray  # noqa: PLC0415
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
+
+    tasks = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+            tasks.append(ray.remote(_removed).options(**options).remote(place))
+    if tasks:
+        ray.wait(tasks, num_returns=len(tasks), timeout=CLEANING_SECONDS)
+
+
+def _removed(place: str) -> None:
+    """Runs on a node: remove the project, and what a killed worker had begun to unpack."""
+    for folder in _home().glob(f"{place}*"):
+        shutil.rmtree(folder, ignore_errors=True)  # an item that was interrupted may still write there
 
 
 def _demands(item: Item) -> dict[str, Any]:

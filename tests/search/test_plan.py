@@ -164,6 +164,21 @@ def test_a_worker_that_dies_is_begun_again_and_nothing_is_done_twice(tmp_path: P
     assert again == [("make", "int8"), ("weigh", "half"), ("judge", "net")]
 
 
+@pytest.mark.parametrize("left", [b"", b'{"files":{"artifacts/rec', b"[]", b"\0\0\0\0"])
+def test_a_stamp_that_a_power_cut_tore_is_none(tmp_path: Path, left: bytes) -> None:
+    """Its item is done again, and then stamped."""
+    item = plan(params(), "sha256:1")[0]
+    stamps, begun = Stamps(tmp_path), []
+    worked(tmp_path, item)
+    (stamp,) = stamps.folder.glob("make-*[!k]")
+    assert stamps.done(item)
+    stamp.write_bytes(left)
+    assert not stamps.done(item)
+    assert stamps.do(item, lambda: begun.append(item) or 0) == 0
+    assert begun == [item]
+    assert stamps.done(item)
+
+
 def test_two_workers_never_do_one_item_at_once(tmp_path: Path) -> None:
     """The second waits for the first, and finds the item done."""
     item, begun = plan(params(), "sha256:1")[0], []

@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def work_that_says_when(log: Path) -> Callable[..., Any]:
             import ray
 
             def say(what: str) -> None:
-                row = {"what": what, "key": item.key, "device": item.device, "at": time.time(),
+                row = {"what": what, "key": item.key, "device": item.device, "at": time.time(), "folder": str(folder),
                        "node": ray.get_runtime_context().get_node_id()}  # fmt: skip
                 with log.open("a") as file:
                     file.write(json.dumps(row) + "\n")
@@ -116,6 +117,15 @@ def test_nothing_is_lost_or_doubled_when_a_node_dies(
     assert sorted(begun) == sorted([item.key for item in items] + cut)
 
 
+def test_no_node_keeps_the_project(
+    carried_out: tuple[Path, list[Item], list[tuple[Item, int]], list[Any], list[Any]],
+) -> None:
+    """Its folder is removed at the end, also what was begun beside it."""
+    *_, rows, _ = carried_out
+    (folder,) = {Path(row["folder"]) for row in rows}
+    assert list(folder.parent.glob(f"{folder.name}*")) == []
+
+
 def test_a_device_is_weighed_on_by_one_at_a_time(
     carried_out: tuple[Path, list[Item], list[tuple[Item, int]], list[Any], list[Any]],
 ) -> None:
@@ -147,7 +157,7 @@ def test_a_device_that_goes_away_is_waited_for_and_then_given_up(cluster: Any, t
     items = [item for item in plan(params({"half": FP16}), "sha256:3") if item.kind != "judge"]
     with connected(root, items, items, cluster.address, work_that_says_when(tmp_path / "log")) as found:
         cluster.remove_node(gone, allow_graceful=False)
-        short = type(found)(found.stamps, found.project, found.plan, found.work, gone=3.0)
+        short = replace(found, gone=3.0)
         assert [(item.kind, code) for item, code in execute(items, short.run, Stamps(root), 2, here=False)] == [
             ("make", 0), ("weigh", 3),
         ]  # fmt: skip

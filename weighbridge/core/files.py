@@ -8,6 +8,7 @@ import math
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return keys
 
 
+_UMASK = threading.Lock()
+"""Reading the mask sets it for a moment: of two threads at once one would read 0, and leave the process with it."""
 _STRICT = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
 """Made once: it costs more than a small document."""
 
@@ -120,17 +123,18 @@ def dump_yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
 
 
-def atomic_write(path: Path, data: bytes) -> None:
-    """Replace `path` in one step: after a crash or a full disk it holds the old bytes or the new."""
-    with atomic_path(path) as temporary:
+def atomic_write(path: Path, data: bytes, *, synced: bool = True) -> None:
+    """Replace `path` in one step: after a crash or a full disk it holds the old bytes or the new; see `atomic_path`."""
+    with atomic_path(path, synced=synced) as temporary:
         temporary.write_bytes(data)
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; moved into place on success, removed on any error.
 
-    A full disk or a missing permission is a `StateError` that names the file; the old bytes stay.
+    A full disk or a missing permission is a `StateError` that names the file; the old bytes stay. Without `synced` that
+    holds when a process dies, not when the machine does: for what whoever reads it checks and can make again.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,10 +143,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            _sync(temporary)
+            if synced:
+                _sync(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
-            _sync(path.parent)
+            if synced:
+                _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -159,8 +165,9 @@ def _sync(path: Path) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _UMASK:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 

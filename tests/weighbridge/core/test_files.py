@@ -5,7 +5,9 @@ import errno
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -129,6 +131,25 @@ def test_written_files_obey_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+
+
+def test_threads_that_write_at_once_leave_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can only be read by setting it: two threads between each other would leave the process with none."""
+    real, old = os.umask, os.umask(0o022)
+
+    def slow(mask: int) -> int:
+        found = real(mask)
+        time.sleep(0.002)
+        return found
+
+    monkeypatch.setattr(files.os, "umask", slow)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda number: files.atomic_write(tmp_path / f"{number}", b"", synced=False), range(12)))
+        assert real(0o022) == 0o022
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
+    finally:
+        real(old)
 
 
 def special(folder: Path, kind: str) -> Path:
