@@ -6,9 +6,10 @@ import subprocess
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 
 from weighbridge.core.documents.devices import LOCAL
 from weighbridge.core.errors import StateError
@@ -41,21 +42,23 @@ def execute(  # noqa: PLR0913  # keywords, each with a default
     queue = _Queue(order, here=here)
     attempts: Counter[str] = Counter()
     running: dict[Future[int], Item] = {}
+    ended: SimpleQueue[Future[int]] = SimpleQueue()
     with ThreadPoolExecutor(max_workers=workers) as pool:
         while True:
             while len(running) < workers and (item := queue.next()) is not None:
                 attempts[item.key] += 1
-                running[pool.submit(run, item)] = item
+                future = pool.submit(run, item)
+                running[future] = item
+                future.add_done_callback(ended.put)
             if not running:
                 return
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                item, code = running.pop(future), future.result()
-                if code < 0 and attempts[item.key] < ATTEMPTS:
-                    queue.again(item)
-                    continue
-                queue.end(item, done=code == 0)
-                yield item, code
+            future = ended.get()
+            item, code = running.pop(future), future.result()
+            if code < 0 and attempts[item.key] < ATTEMPTS:
+                queue.again(item)
+                continue
+            queue.end(item, done=code == 0)
+            yield item, code
 
 
 def in_process(root: Path) -> Callable[[Item], int]:

@@ -1,7 +1,8 @@
 """What is done, by key: a stamp for the files of an item, a claim while it is worked on, a bundle to carry it.
 
-A claim is a lock on a file, which the worker that does the item holds: whoever dies gives it back, and two coordinators
-never do one item at once. A stamp names the digest of each file, so that what was changed or removed is not done.
+A claim is a lock on the stamp's file, which the worker that does the item holds: whoever dies gives it back, and two
+coordinators never do one item at once. A stamp names the digest of each file, so that what was changed or removed is
+not done. For the same reason it is written in place, without waiting for the disk: a torn one is none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from weighbridge.core.documents import Measurement
 from weighbridge.core.documents.measurement import UNKNOWN_RUN, recorded_runs
-from weighbridge.core.errors import InputError, IntegrityError, StateError
+from weighbridge.core.errors import InputError, IntegrityError, StateError, full_disk
 from weighbridge.core.files import atomic_path, atomic_write, canonical_json, parse_json, sha256_bytes, sha256_file
 from weighbridge.search.plan import Item
 
@@ -49,7 +50,7 @@ class Stamps:
     def claimed(self, item: Item) -> Iterator[None]:
         """Hold an item; waits for whoever else does it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._path(item).with_suffix(".lock").open("wb") as file:
+        with self._path(item).open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -93,7 +94,7 @@ class Stamps:
         odd = [name for name in found if not _belongs(item, PurePosixPath(name))]
         if odd or not digests or {name: sha256_bytes(content) for name, content in found.items()} != digests:
             raise IntegrityError(f"its files are not those of {item.kind} {item.name}", where=where)
-        self._path(item).unlink(missing_ok=True)
+        self._write(item, b"")
         for old in item.files(self.root):
             old.unlink()
         for name, content in found.items():
@@ -101,8 +102,13 @@ class Stamps:
         self._write(item, stamp)
 
     def _write(self, item: Item, stamp: bytes) -> None:
-        """Without waiting for the disk: an item whose stamp a power cut tears or takes is done again."""
-        atomic_write(self._path(item), stamp, synced=False)
+        try:
+            self._path(item).write_bytes(stamp)
+        except OSError as error:
+            where = str(self._path(item))
+            raise full_disk(error, where=where) or StateError(
+                f"cannot be written: {error.strerror}", where=where
+            ) from error
 
     def _digests(self, item: Item) -> dict[str, str]:
         return {path.relative_to(self.root).as_posix(): sha256_file(path) for path in item.files(self.root)}
@@ -159,7 +165,7 @@ def _files_of(stamp: bytes, where: str, item: Item | None = None) -> dict[str, s
     """The files that a stamp names; none where it is about another item than the one that is asked for, or torn."""
     try:
         content = parse_json(stamp.decode("utf-8", errors="replace"), where)
-    except InputError:  # a power cut left a part of it
+    except InputError:  # a kill or a power cut left a part of it
         return {}
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or (item is not None and content["item"]["key"] != item.key):

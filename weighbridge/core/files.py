@@ -123,18 +123,17 @@ def dump_yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
 
 
-def atomic_write(path: Path, data: bytes, *, synced: bool = True) -> None:
-    """Replace `path` in one step: after a crash or a full disk it holds the old bytes or the new; see `atomic_path`."""
-    with atomic_path(path, synced=synced) as temporary:
+def atomic_write(path: Path, data: bytes) -> None:
+    """Replace `path` in one step: after a crash or a full disk it holds the old bytes or the new."""
+    with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 @contextmanager
-def atomic_path(path: Path, *, synced: bool = True) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; moved into place on success, removed on any error.
 
-    A full disk or a missing permission is a `StateError` that names the file; the old bytes stay. Without `synced` that
-    holds when a process dies, not when the machine does: for what whoever reads it checks and can make again.
+    A full disk or a missing permission is a `StateError` that names the file; the old bytes stay.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,12 +142,10 @@ def atomic_path(path: Path, *, synced: bool = True) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            if synced:
-                _sync(temporary)
+            _sync(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
-            if synced:
-                _sync(path.parent)
+            _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
