@@ -143,7 +143,7 @@ ROADS = (
         {"int8": [{"quantize": {**INT8["quantize"], "isa": "native", **CORRECTED}}], "w8": _weights(8, **CORRECTED)},
         {"accuracy.top1": {"max_drop": 0.02}, "agreement": {"min": 0.95}},
         FAST,
-        {"epochs": 2, "batch_size": 32, "lr": 0.002, "seed": 7},
+        {"epochs": 6, "batch_size": 32, "lr": 0.002, "seed": 7},
     ),
     Road(
         "token-tagger",

@@ -5,6 +5,7 @@
 - `half`, `integer`, `weight_only`: how a graph is rewritten, by family of schemes
 - `gptq`: blocks of few bits, rounded so that errors on calibration data even out
 - `bias_correction`: what rounding shifts on average, taken out of the biases
+- `float_outputs`: answers that are not rounded
 - `qat`: the module half of quantization-aware training
 - `layer_sensitivity`: which layers suffer most
 """

@@ -64,6 +64,10 @@ class Quantize(StepConfig):
     rounding: Literal["nearest", "gptq"] = "nearest"
     """For `kernel: matmulnbits`: each weight to its nearest value; or one after the other, so that later ones make up
     for the error of earlier ones on calibration data (GPTQ)."""
+    float_outputs: bool = False
+    """For the integer schemes with `format: qdq`: outputs are not rounded to 8 bits, so that no two classes tie, and
+    answers surer than those to calibration data are not cut off. A matrix product at the end is as fast; outputs of
+    convolutions stay rounded."""
     bias_correction: bool = False
     """For `static-int8` (`format: qdq`), `weight-int8` and `weight-int4` (`kernel: folded`): the mean shift of
     a layer's outputs that rounding its weights causes, found on calibration data, is taken out of its bias. It costs
@@ -88,6 +92,7 @@ class Quantize(StepConfig):
             "levels": ("weight-int4",),
             "symmetric": ("weight-int8", "weight-int4"),
             "rounding": ("weight-int8", "weight-int4"),
+            "float_outputs": FULLY_INTEGER,
             "bias_correction": ("static-int8", "weight-int8", "weight-int4"),
             "finetune": ("qat-int8",),
         }
@@ -103,6 +108,8 @@ class Quantize(StepConfig):
                 raise ValueError(f"{key!r} belongs to kernel: matmulnbits")
         if self.bias_correction and (self.kernel, self.format) != ("folded", "qdq"):
             raise ValueError("bias_correction belongs to kernel: folded and format: qdq")
+        if self.float_outputs and self.format != "qdq":
+            raise ValueError("float_outputs belongs to format: qdq")
         if self.isa == "native" and self.reduce_range == "always":
             raise ValueError("isa: native asks for 8 bits, reduce_range: always for 7: leave one of them out")
         if self.block_size is not None and self.block_size % 16:

@@ -28,6 +28,7 @@ from weighbridge.compress.graph.normal.walk import copied
 from weighbridge.compress.graph.sessions import batches, quiet, session
 from weighbridge.compress.graph.spilled import bare_file, is_spilled
 from weighbridge.compress.techniques.quantize.config import Quantize
+from weighbridge.compress.techniques.quantize.float_outputs import with_float_outputs
 from weighbridge.compress.techniques.quantize.ranges import widened
 from weighbridge.compress.techniques.quantize.stand_ins import refilled, with_stand_ins
 from weighbridge.core.errors import InputError
@@ -117,6 +118,11 @@ def calibrate(ready: ModelProto, config: Quantize, split: Split, ranges: Path) -
         for portion in portions(ready, split):
             _guarded(calibrator.collect_data, Reader(iter(portion)))
         found = calibrator.compute_data()
+        for output in ready.graph.output if config.calibration != "minmax" else ():
+            # A clipped answer ties the surest classes: outputs keep their extremes.
+            _, _, least, most, *_ = calibrator.collector.histogram_dict.get(output.name, (0, 0, None, None))
+            if most is not None:
+                found.data[output.name].lowest, found.data[output.name].highest = np.asarray(least), np.asarray(most)
         for tensor in found.data.values():
             tensor.lowest, tensor.highest = widened(tensor.lowest, tensor.highest)
         save_tensors_data(found, ranges)
@@ -180,7 +186,8 @@ def static(ready: ModelProto, config: Quantize, ranges: Path, *, exclude: Sequen
             },
             calibration_cache_path=ranges,
         )
-        return _ordered(finished(refilled(onnx.load(path), ready, axes)))
+        made = refilled(onnx.load(path), ready, axes)
+        return _ordered(finished(with_float_outputs(made) if config.float_outputs else made))
 
 
 def dynamic(ready: ModelProto, config: Quantize, *, exclude: Sequence[str] = ()) -> ModelProto:
