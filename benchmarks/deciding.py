@@ -148,7 +148,7 @@ def main() -> None:
     for rows in tables.values():
         print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4g"), end="\n\n")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"runs": arguments.runs, **tables}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"runs": arguments.runs, "rows": tables, "bars": {}}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

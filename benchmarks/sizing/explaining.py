@@ -17,7 +17,10 @@ TIMES = 3
 RECIPES = {
     "dynamic-int8": [{"quantize": {"scheme": "dynamic-int8"}}],
     "weight-int4": [{"quantize": {"scheme": "weight-int4"}}],
-    "pruned": [{"prune": {"method": "magnitude", "sparsity": 0.5}}, {"quantize": {"scheme": "weight-int8"}}],
+    "pruned": [
+        {"prune": {"method": "magnitude", "sparsity": 0.5, "scope": "layer"}},
+        {"quantize": {"scheme": "weight-int8"}},
+    ],
 }
 
 ENCODER = '''

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 
 from weighbridge.compress.capabilities import require
@@ -16,7 +18,30 @@ from weighbridge.compress.export.target import Target
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.targets import TARGETS
 
-EXPORTERS: dict[str, Target] = {name: getattr(import_module(f"{__name__}.{name}"), name.upper()) for name in TARGETS}
+
+class _Exporters(Mapping[str, Target]):
+    """Each is imported when it is asked for: the converters of the others take a second."""
+
+    def __getitem__(self, name: str) -> Target:
+        if name not in TARGETS:
+            raise KeyError(name)
+        return _imported(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(TARGETS)
+
+    def __len__(self) -> int:
+        return len(TARGETS)
+
+
+@cache
+def _imported(name: str) -> Target:
+    found = getattr(import_module(f"{__name__}.{name}"), name.upper())
+    assert isinstance(found, Target)  # tests hold every module here to it
+    return found
+
+
+EXPORTERS: Mapping[str, Target] = _Exporters()
 """How artifacts are built for each target: its module here is named after it, and so is the constant in it."""
 
 

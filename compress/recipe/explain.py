@@ -6,7 +6,7 @@ leaves; where a step would train, it sees a few examples once instead.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,13 +103,15 @@ def explain_steps(
     state: State = source
     form = _form(state, context, target)
     asked = frozenset(name for step in steps for name in must_fall(step))
-    before = _sizes(form, target, asked)
+    before = _sizes(form, target, lambda size: "zstd" in taken(size, asked))
+    # As the first file, so that every row compares like with like.
+    compared = before.zstd is not None
     for number, step in enumerate(steps, start=1):
         label = f"{number} {step.name}"
         with placed(step):
             found, state = _step(step, state, form, context, target)
         form = _form(state, context, target, form)
-        after = _sizes(form, target, asked)
+        after = _sizes(form, target, lambda _: compared)
         rows += [{"step": label, **line} for line in found]
         rows.append({"step": label, **_file(before, after)})
         before = after
@@ -183,15 +185,14 @@ def _form(state: State, context: Context, target: Target, before: Graph | Progra
     return replace(exported, notes={**state.notes, **exported.notes})
 
 
-def _sizes(form: Graph | Program, target: Target, asked: Container[str]) -> _FileSizes:
-    """A form's file in figures; of compressed sizes only the one that a row shows, as each takes seconds."""
+def _sizes(form: Graph | Program, target: Target, compressed: Callable[[int], bool]) -> _FileSizes:
+    """A form's file in figures; of compressed sizes the one that a row shows, where its time is worth it."""
     data = target.write(form.model)
     counted = counts(form.network)
     files = data.files if isinstance(data, LargeFile) else None
     size = sum(path.stat().st_size for path in files) if files is not None else len(data)
     chunks = read_chunks(files) if files is not None else iter([data])
-    wanted = "zstd" in taken(size, asked)
-    zstd = compressed_size(chunks, "zstd", level("zstd", size), size) if wanted else None
+    zstd = compressed_size(chunks, "zstd", level("zstd", size), size) if compressed(size) else None
     return _FileSizes(size, zstd, counted.params, counted.macs, known=not counted.unknown)
 
 

@@ -37,13 +37,20 @@ def reweighted(template: Graph, module: nn.Module) -> ModelProto | None:
             continue
         value = parameters[name].detach().numpy() if name in parameters else None
         shape = tuple(tensor.dims)
-        if value is not None and value.shape != shape and value.T.shape == shape:
+        if value is not None and value.ndim == 2 and _turned(value.shape, shape, renamed=tensor.name != name):
             value = value.T
         if value is None or value.shape != shape:
             return None
         kept = str(tensor.name)
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), kept))
     return model
+
+
+def _turned(own: tuple[int, ...], stored: tuple[int, ...], *, renamed: bool) -> bool:
+    """Whether a matrix is stored with its axes exchanged: a square one does not show it, but the exporter gives what
+    it has computed a name of its own.
+    """
+    return own[::-1] == stored and (own != stored or renamed)
 
 
 def answers_alike(proto: ModelProto, module: nn.Module, examples: Split) -> bool:

@@ -74,7 +74,8 @@ def test_a_missed_bar_is_exit_code_1(
 ) -> None:
     """And the figures of sections that were left out stay."""
     path = tmp_path / "size.json"
-    path.write_text(json.dumps({"auto": {}}))
+    before = {"auto: 5 ms: seconds / plan": size.bar(1.1, 1.3)}
+    path.write_text(json.dumps({"rows": {"auto": {}}, "bars": before}))
     slow = {"pruned": {"seconds": [9, 11, 12], "processor": [9, 9, 9]}}
     monkeypatch.setitem(size.SECTIONS, "explain", (lambda *_: slow, explaining.rows))
     monkeypatch.setattr(sys, "argv", ["size.py", "--json", str(path), "--only", "explain"])
@@ -82,4 +83,11 @@ def test_a_missed_bar_is_exit_code_1(
         size.main()
     assert ended.value.code == 1
     assert "MISSED  explain: pruned: seconds: 11.00 (at most 10)" in capsys.readouterr().out
-    assert json.loads(path.read_text()) == {"auto": {}, "explain": slow}
+    bars = {**before, "explain: pruned: seconds": {"value": 11.0, "target": 10.0, "met": False}}
+    assert json.loads(path.read_text()) == {"rows": {"auto": {}, "explain": slow}, "bars": bars}
+
+
+def test_what_was_not_measured_meets_no_bar() -> None:
+    """Nothing missing passes."""
+    assert size.bar(float("inf"), 1.3) == {"value": None, "target": 1.3, "met": False}
+    assert not size.bar(float("nan"), 1.3)["met"]

@@ -29,5 +29,5 @@ def test_the_benchmark_pulls_a_lever_for_real(tmp_path: Path) -> None:
     command = [sys.executable, BENCHMARKS / "levers.py", "--only", "a submodule", "--json", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     figures = json.loads(out.read_text())
-    assert figures["counts"]["levers"] == [1, 1], done.stdout
-    assert "sub/helper.py differs" in figures["levers"][0]["said"]
+    assert figures["bars"]["levers_seen"] == {"value": 1, "target": 1, "met": True}, done.stdout
+    assert "sub/helper.py differs" in figures["rows"]["levers"][0]["said"]

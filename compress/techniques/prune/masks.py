@@ -74,8 +74,13 @@ def _rank(weights: Sequence[Weight], sparsity: float) -> list[Tensor]:
     magnitudes = torch.cat([weight.tensor.detach().abs().flatten() for weight in weights]).cpu()
     dropped = round(sparsity * len(magnitudes))
     kept = torch.ones(len(magnitudes), dtype=torch.bool)
-    # A stable order: which of two equal weights goes must not depend on the sort's threads.
-    kept[torch.sort(magnitudes, stable=True).indices[:dropped]] = False
+    if dropped:
+        # Selected, not sorted, which takes seconds for a large model; of equal weights the first ones go.
+        largest = torch.kthvalue(magnitudes, dropped).values
+        smaller = magnitudes < largest
+        equal = torch.nonzero(magnitudes == largest).flatten()
+        kept = ~smaller
+        kept[equal[: dropped - int(smaller.sum())]] = False
     parts = torch.split(kept, [weight.tensor.numel() for weight in weights])
     return [part.reshape(weight.tensor.shape) for part, weight in zip(parts, weights, strict=True)]
 

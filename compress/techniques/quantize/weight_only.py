@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
-from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
 from weighbridge.compress.graph.lowering import Array, Layer, array_of, at_opset, finished, named
 from weighbridge.compress.graph.sessions import quiet
@@ -114,6 +113,12 @@ def _one_by_one(model: ModelProto, chosen: set[str], config: Quantize) -> ModelP
 
 def _by_library(model: ModelProto, others: Sequence[str], config: Quantize) -> ModelProto:
     """The model after onnxruntime's quantizer; `others` names products that stay."""
+    # Its import takes a second, for the recipes that pack weights by four bits alone.
+    from onnxruntime.quantization.matmul_nbits_quantizer import (  # noqa: PLC0415
+        DefaultWeightOnlyQuantConfig,
+        MatMulNBitsQuantizer,
+    )
+
     quantizer = MatMulNBitsQuantizer(
         model,
         nodes_to_exclude=others,

@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from tests.compress.nets import build
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
@@ -13,6 +15,7 @@ from weighbridge.compress.recipe.reweighting import exported_again
 from weighbridge.compress.steps import Subject
 from weighbridge.compress.training.module_quality import predict
 from weighbridge.core.documents import RecipeSection
+from weighbridge.data import Split
 
 
 def test_weights_of_another_module_of_the_same_shapes_are_taken() -> None:
@@ -29,6 +32,17 @@ def test_weights_of_another_module_of_the_same_shapes_are_taken() -> None:
     other, _ = build("residual", seed=2)
     other.stem_norm.running_var.fill_(4.0)
     assert exported_again(template, other, context.data.calibration) is None
+
+
+def test_square_matrices_are_taken_the_way_round_that_the_exporter_stored_them() -> None:
+    """Their shape does not show that their axes were exchanged."""
+    torch.manual_seed(1)
+    module, other = (nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6)) for _ in range(2))
+    # Three axes, so that the layers become products with exchanged weights; of two they become Gemm.
+    examples = Split({"x": np.random.default_rng(1).standard_normal((16, 3, 6)).astype(np.float32)})
+    again = exported_again(ONNXRUNTIME.export(module, examples), other, examples)
+    answers = ONNXRUNTIME.run(ONNXRUNTIME.write(again.proto), examples.inputs)
+    np.testing.assert_allclose(answers[0], predict(other, examples)[0], atol=1e-5)
 
 
 def test_a_recipe_that_changes_weights_alone_is_explained_by_one_export() -> None:

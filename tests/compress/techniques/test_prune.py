@@ -68,6 +68,17 @@ def test_equal_weights_go_in_order() -> None:
     assert kept.tolist() == [False] * 16 + [True] * 16
 
 
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.77, 0.99])
+def test_what_is_dropped_is_what_a_stable_sort_puts_first(sparsity: float) -> None:
+    """With many equal magnitudes, zeros among them."""
+    module = nn.Sequential(nn.Linear(50, 60, bias=False))
+    values = torch.randint(-4, 5, (60, 50), generator=torch.Generator().manual_seed(3)).float()
+    module[0].weight.data.copy_(values)
+    mask = smallest(weights(module), sparsity, "global")["0.weight"]
+    order = np.argsort(values.abs().flatten().numpy(), kind="stable")[: round(sparsity * 3000)]
+    assert set(torch.nonzero(~mask.flatten()).flatten().tolist()) == set(order.tolist())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_magnitude_pruning_on_every_kind_of_model(kind: str) -> None:
     """Sparsity as asked, kept through fine-tuning by a mask for every weight."""
