@@ -20,6 +20,8 @@ MOBILENET = {
     }
 }
 CORRECTED = {"bias_correction": True}
+NATIVE = {**INT8["quantize"], "isa": "native", "float_outputs": True, **CORRECTED}
+"""All 8 bits of a weight: the file asks for a processor with VNNI instructions."""
 
 
 def _weights(bits: int, **more: Any) -> list[Any]:
@@ -126,7 +128,10 @@ ROADS = (
         "photographs:load",
         "classification",
         {
-            "int8": [{"quantize": {**INT8["quantize"], "isa": "native", "calibration": "percentile", **CORRECTED}}],
+            # The first three layers have 1,664 weights, and the network is most sensitive there.
+            "int8": [
+                {"quantize": {**NATIVE, "calibration": "percentile", "keep": ["features.0.*", "features.1.*"]}},
+            ],
             "w8": _weights(8, **CORRECTED),
             "w16": [{"quantize": {"scheme": "weight-fp16"}}],
         },
@@ -140,7 +145,7 @@ ROADS = (
         {"factory": "mobilenet:transferred"},
         "mobilenet:digits",
         "classification",
-        {"int8": [{"quantize": {**INT8["quantize"], "isa": "native", **CORRECTED}}], "w8": _weights(8, **CORRECTED)},
+        {"int8": [{"quantize": NATIVE}], "w8": _weights(8, **CORRECTED)},
         {"accuracy.top1": {"max_drop": 0.02}, "agreement": {"min": 0.95}},
         FAST,
         {"epochs": 6, "batch_size": 32, "lr": 0.002, "seed": 7},
