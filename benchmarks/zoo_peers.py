@@ -89,7 +89,7 @@ PEERS: dict[str, Callable[[Path, Path, Path], None]] = {
 
 
 def made(name: str, source: Path, calibration: Path, out: Path) -> dict[str, Any]:
-    """Seconds and peak bytes of a tool, or what it said last where it failed."""
+    """Seconds and peak bytes of a tool (at least those of this process), or what it said last where it failed."""
     command = [sys.executable, "-m", "benchmarks.zoo_peers", name, *map(str, (source, calibration, out))]
     # The variable with which NNCF's own CI turns its telemetry off.
     quiet = {**os.environ, "PYTHONPATH": str(ROOT), "NNCF_CI": "1", "ORT_DISABLE_TELEMETRY": "1"}
