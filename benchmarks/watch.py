@@ -7,9 +7,10 @@
 1. *bad*: five kinds of bad canary under the plan of docs/howto/canary.md, a look every `EVERY` canary requests: aborted
    within 2,000 canary requests, over all steps.
 2. *good*: canaries that answer as stable does, through the whole plan: aborted at any look.
-3. *planted*: a stable version that gets worse a day after its reference window: an alarm within `PATIENCE` days.
-4. *quiet*: months of a stable version that does not change, one request a second, a look an hour: alarms of the bounds.
-5. *detectors*: the same for the detectors of change, on the streams that a log has.
+3. *limit*: canaries exactly at one limit of the plan, looked at as often: how many are ever called within it.
+4. *planted*: a stable version that gets worse a day after its reference window: an alarm within `PATIENCE` days.
+5. *quiet*: months of a stable version that does not change, one request a second, a look an hour: alarms of the bounds.
+6. *detectors*: the same for the detectors of change, on the streams that a log has.
 
 Requests are drawn from one distribution, as counts; seeds are fixed. Exits 1 if a bar is missed.
 """
@@ -27,11 +28,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "benchmarks"]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.watching.canary_rollouts import bad, good
+from benchmarks.watching.canary_rollouts import bad, good, limit
 from benchmarks.watching.drawn_traffic import row
 from benchmarks.watching.stable_months import detectors, planted, quiet
 
-SECTIONS = ("bad", "good", "planted", "quiet", "detectors")
+SECTIONS = ("bad", "good", "limit", "planted", "quiet", "detectors")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,13 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bad", type=int, default=300, help="canaries of each kind")
     parser.add_argument("--good", type=int, default=1000, help="canaries")
     parser.add_argument("--most", type=int, default=8000, help="requests of a good canary")
+    parser.add_argument("--limit", type=int, default=300, help="canaries at each limit")
     parser.add_argument("--planted", type=int, default=60, help="versions of each kind")
     parser.add_argument("--months", type=int, default=24)
     parser.add_argument("--detector-months", type=int, default=2)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     begin, rows = time.perf_counter(), []
-    sections = {"bad": bad, "good": good, "planted": planted, "quiet": quiet, "detectors": detectors}
+    sections = {"bad": bad, "good": good, "limit": limit, "planted": planted, "quiet": quiet, "detectors": detectors}
     for name in options.only:
         for item in sections[name](options):
             rows.append(item)

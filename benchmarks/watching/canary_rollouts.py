@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 import yaml
 
 from benchmarks.watching.drawn_traffic import BAD, GOOD, SLICE, START, WITHIN, Generator, Traffic, class_shares, row
-from weighbridge.registry.canary.canary_judge import Action, decide
+from weighbridge.registry.canary.canary_judge import ABORT_ALPHA, Action, decide
+from weighbridge.registry.canary.limit_findings import ADVANCE_ALPHA, finding_of
 from weighbridge.registry.canary.telemetry import Arm, Observed
 from weighbridge.registry.state.records import Canary, CanaryPlan
 from weighbridge.registry.trust.online_budgets import OnlineBudget
@@ -21,6 +23,14 @@ from weighbridge.registry.trust.online_budgets import OnlineBudget
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = 100
 """Canary requests between two looks."""
+_SUMMED = ("requests", "judged", "errors", "labelled", "right", "predictions")
+AT_LIMIT = {
+    "error_rate": replace(GOOD, errors=GOOD.errors + 0.005),
+    "accuracy": replace(GOOD, right=GOOD.right - 0.02, dark=GOOD.dark - 0.02),
+    "slice_accuracy": replace(GOOD, dark=GOOD.dark - 0.15),
+    "drift": replace(GOOD, skewed=0.1 / 0.9),
+}
+"""By budget of the plan that compares with stable."""
 
 
 def documented() -> dict[str, Any]:
@@ -88,8 +98,37 @@ def rollout(worse: Traffic, random: Generator, most: int, *, slowly: bool = Fals
                 break
         else:
             return total, Action.HOLD
-        before = stable
+        before = both(before, stable)
     return total, Action.ADVANCE
+
+
+def both(first: Arm, second: Arm) -> Arm:
+    """The counts of two stretches of time together: all that the compared budgets read."""
+    sums: dict[str, Any] = {key: value + getattr(second, key) for key, value in vars(first).items() if key in _SUMMED}
+    for key in ("timed", "slow"):
+        mine, other = getattr(first, key), getattr(second, key)
+        sums[key] = {threshold: mine.get(threshold, 0) + other.get(threshold, 0) for threshold in {*mine, *other}}
+    none = (0, 0)
+    pairs = {k: (first.slices.get(k, none), second.slices.get(k, none)) for k in {*first.slices, *second.slices}}
+    return Arm(**sums, slices={k: (one[0] + two[0], one[1] + two[1]) for k, (one, two) in pairs.items()})
+
+
+def limit(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Canaries exactly at one limit, or as little beyond it as counts can be: how often one is ever called kept."""
+    for metric, worst in AT_LIMIT.items():
+        random, called = np.random.default_rng(6), 0
+        budget = next(budget for budget in BUDGETS if budget.metric == metric)
+        for number in range(options.limit):
+            seen, stable, weight = Arm(), Arm(), STEPS[number % (len(STEPS) - 1)]
+            for _ in range(options.most // EVERY):
+                add(seen, worst, EVERY, random, shadow=GOOD)
+                add(stable, GOOD, round(EVERY * (100 - weight) / weight), random)
+                if finding_of(budget, Observed(seen, stable, "simulated"), ABORT_ALPHA).state == "within":
+                    called += 1
+                    break
+        yield row(
+            f"at its limit, {metric}: ever called kept", called / options.limit, "share", ADVANCE_ALPHA, least=False
+        )
 
 
 def bad(options: argparse.Namespace) -> Iterator[dict[str, Any]]:

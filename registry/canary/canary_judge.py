@@ -119,7 +119,7 @@ def judge(root: Path, model: str, metrics: str, *, settings: Settings | None = N
     window = replace(window, only_model=model_names(root) == [model])
     observed = _read(metrics.replace("{model}", model), window)
     if canary.weight >= WHOLE and any(needs_stable(budget) for budget in budgets):
-        earlier = reference_window(WorkTree(root), canary, window)
+        earlier = reference_window(canary, window)
         observed = with_reference(observed, _read(metrics.replace("{model}", model), earlier), earlier)
     held = f"stable is held by its watch: {channels.held.reason}" if channels.held else None
     decision = decide(canary, budgets, observed, now, held)

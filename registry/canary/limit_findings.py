@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from weighbridge.registry.canary import sequential
+from weighbridge.registry.canary import alike, sequential
 from weighbridge.registry.canary.sequential import Interval
 from weighbridge.registry.canary.telemetry import Observed
 from weighbridge.registry.trust.online_budgets import OnlineBudget
@@ -46,7 +47,7 @@ def finding_of(budget: OnlineBudget, observed: Observed, abort_alpha: float) -> 
     samples, stable_samples = counts["samples"], counts["stable_samples"]
     if samples == 0 or (budget.relative and stable_samples == 0):
         return Finding(budget.metric, budget.rule, budget.limit, "missing", None, None, None, samples, stable_samples)
-    strict, usual = (_interval(budget, observed, alpha) for alpha in (abort_alpha, ADVANCE_ALPHA))
+    strict, usual = _interval(budget, observed, abort_alpha), _interval(budget, observed, ADVANCE_ALPHA, alike)
     return _judged(budget, strict, usual, (samples, stable_samples))
 
 
@@ -77,8 +78,9 @@ def _worst_slice(budget: OnlineBudget, observed: Observed, abort_alpha: float) -
     found = []
     for name in sorted(name for name, (n, _) in stable.items() if n):
         (n1, right1), (n2, right2) = canary.get(name, (0, 0)), stable[name]
-        levels = (alpha / len(stable) for alpha in (abort_alpha, ADVANCE_ALPHA))
-        strict, usual = (sequential.difference((right2, n2), (right1, n1), alpha) for alpha in levels)
+        sides, parts = ((right2, n2), (right1, n1)), len(stable)
+        strict = sequential.difference(*sides, abort_alpha / parts)
+        usual = alike.difference(*sides, ADVANCE_ALPHA / parts)
         found.append(_judged(budget, strict, usual, (n1, n2), name))
     if not any(finding.samples for finding in found):
         return Finding(budget.metric, budget.rule, budget.limit, "missing", None, None, None, 0, 0)
@@ -110,24 +112,34 @@ def _counts(budget: OnlineBudget, observed: Observed) -> dict[str, int]:
     return {"samples": of[0], "stable_samples": of[1]}
 
 
-def _interval(budget: OnlineBudget, observed: Observed, alpha: float) -> Interval:
+class _Bounds(Protocol):
+    """How two groups are compared: `sequential`, narrower where they differ much, or `alike`, where they do not."""
+
+    def difference(self, first: tuple[float, int], second: tuple[float, int], alpha: float) -> Interval:
+        """Of two probabilities."""
+
+    def total_variation(self, first: Sequence[int], second: Sequence[int], alpha: float) -> Interval:
+        """Of two distributions."""
+
+
+def _interval(budget: OnlineBudget, observed: Observed, alpha: float, bounds: _Bounds = sequential) -> Interval:
     """The confidence sequence of what the budget limits."""
     if budget.metric == "drift":
-        return _drift(budget, observed, alpha)
+        return _drift(budget, observed, alpha, bounds)
     if budget.metric == "paired_accuracy":
         arm = observed.canary
         return sequential.paired(arm.only_stable, arm.only_canary, arm.paired, alpha)
     canary, stable = _shares(budget, observed)
     if budget.rule == "max_increase":
-        return sequential.difference(canary, stable, alpha)
+        return bounds.difference(canary, stable, alpha)
     if budget.rule == "max_drop":
-        return sequential.difference(stable, canary, alpha)
+        return bounds.difference(stable, canary, alpha)
     return sequential.proportion(*canary, alpha)
 
 
-def _drift(budget: OnlineBudget, observed: Observed, alpha: float) -> Interval:
+def _drift(budget: OnlineBudget, observed: Observed, alpha: float, bounds: _Bounds) -> Interval:
     canary, stable = observed.canary.predictions, observed.stable.predictions
     names = sorted({*canary, *stable})
     unseen = [0] * max(0, (budget.classes or 0) - len(names))
     rows = [[counts[name] for name in names] + unseen for counts in (canary, stable)]
-    return sequential.total_variation(rows[0], rows[1], alpha)
+    return bounds.total_variation(rows[0], rows[1], alpha)

@@ -1,6 +1,8 @@
-"""At 100 % there is no traffic of stable beside the canary's: it is compared with stable's on the step before.
+"""At 100 % there is no traffic of stable beside the canary's: it is compared with stable's on all steps before.
 
 What was counted while both served is the recorded reference. It is read from the same source as the canary's counts.
+All of it is one sequence, so that its bounds hold whenever the last step began; one step alone ends as soon as it has
+enough requests, and those may be too few for the last step to end at all.
 """
 
 from __future__ import annotations
@@ -9,8 +11,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from weighbridge.registry.canary.telemetry import Observed, Window
-from weighbridge.registry.state.events import EventKind
-from weighbridge.registry.state.layout import View, event_path, parse_mapping, require_channels
 from weighbridge.registry.state.records import Canary
 from weighbridge.registry.trust.online_budgets import OnlineBudget
 
@@ -25,24 +25,15 @@ def needs_stable(budget: OnlineBudget) -> bool:
     return budget.relative or budget.metric == "disagreement"
 
 
-def reference_window(view: View, canary: Canary, window: Window) -> Window:
-    """The step before the canary's: when both served. An hour before its start, where it began with all traffic."""
+def reference_window(canary: Canary, window: Window) -> Window:
+    """The steps before the canary's: when both served. An hour before its start, where it began with all traffic."""
     ends = datetime.fromisoformat(canary.step_since)
-    begins = ends - _BEFORE
-    if canary.step > 0:
-        number = require_channels(view, window.model)["head"]["event"]
-        while number >= canary.event:
-            event = parse_mapping(view.read(event_path(window.model, number)) or b"", event_path(window.model, number))
-            started = event["kind"] == EventKind.CANARY_STARTED and canary.step == 1
-            if started or (event["kind"] == EventKind.CANARY_ADVANCED and event.get("step") == canary.step - 1):
-                begins = datetime.fromisoformat(str(event["at"]))
-                break
-            number -= 1
+    begins = datetime.fromisoformat(canary.since) if canary.step > 0 else ends - _BEFORE
     return replace(window, since=begins, until=ends)
 
 
 def with_reference(observed: Observed, earlier: Observed, window: Window) -> Observed:
-    """The canary's counts now beside stable's on the step before; shadowed requests too, where there are none now."""
+    """The canary's counts now beside stable's on the steps before; shadowed requests too, where there are none now."""
     canary = observed.canary
     if canary.compared == 0:
         canary = replace(canary, compared=earlier.canary.compared, different=earlier.canary.different)

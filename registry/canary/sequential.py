@@ -54,18 +54,19 @@ def proportion(hits: float, n: int, alpha: float) -> Interval:
 
 def _edge(hits: float, n: int, threshold: float, outside: float, inside: float) -> float:
     """Where the log likelihood falls to `threshold`, between the estimate and 0 or 1."""
-    if _log_likelihood(hits, n, outside) >= threshold:
+    if log_likelihood(hits, n, outside) >= threshold:
         return outside
     for _ in range(60):
         middle = (outside + inside) / 2
-        if _log_likelihood(hits, n, middle) < threshold:
+        if log_likelihood(hits, n, middle) < threshold:
             outside = middle
         else:
             inside = middle
     return outside
 
 
-def _log_likelihood(hits: float, n: int, p: float) -> float:
+def log_likelihood(hits: float, n: int, p: float) -> float:
+    """Log likelihood of one sequence with so many hits; minus infinity for what cannot be."""
     value = 0.0
     for count, share in ((hits, p), (n - hits, 1 - p)):
         if count > 0:
@@ -92,7 +93,7 @@ def fixed(hits: float, n: int, alpha: float) -> Interval:
     share = hits / n
     if isinstance(hits, int):
         return Interval(share, *clopper_pearson(hits, n, alpha, alpha))
-    threshold = _log_likelihood(hits, n, share) + math.log(alpha)
+    threshold = log_likelihood(hits, n, share) + math.log(alpha)
     return Interval(share, _edge(hits, n, threshold, 0.0, share), _edge(hits, n, threshold, 1.0, share))
 
 
