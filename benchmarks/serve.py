@@ -10,7 +10,8 @@
    Client and server share the machine's processors.
 3. *mlserver*: MLServer with the same model, runtime and thread, same client, in a virtual environment made for it
    (`--environments`); the better of its modes with and without a process for the model.
-4. *memory*: the server's after the load, over a process that only has the runtime and the model.
+4. *memory*: the server's after the load, with a journal that is full, over a process that only has the runtime and
+   the model.
 5. *moves*: `stable` moves under load; `--requests` in all. 6. *kills*: kill -9 under load, labels before and after.
 7. *clients*: KServe's published clients (REST and gRPC), in a virtual environment made for them.
 
@@ -44,6 +45,7 @@ from benchmarks.serving.processes import (
     bare_memory,
     bare_server,
     free_port,
+    full_journal,
     installed,
     memory_of,
     mlserver,
@@ -119,6 +121,7 @@ def of_network(work: Path, options: argparse.Namespace, model: bytes) -> list[Ro
     rows: list[Row] = []
     networks.registry_of(work / "registry", [model])
     request = rendered(PATH, networks.images(1))
+    full_journal(work / "cache")
     with ours(work / "registry", work / "cache") as server:
         latencies(server.port, request, 200)
         if "latency" in options.only:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -162,13 +163,17 @@ class Follower:
                 path.unlink(missing_ok=True)
 
     def _locate(self, artifact: Resolved) -> Path:
-        try:
-            return locate(self.clone, artifact)
-        except StateError:
-            # A relative DVC remote, and DVC's cache, belong to the folder that was cloned.
-            if not (Path(self.source) / MODELS).is_dir():
-                raise
-            return locate(Path(self.source), artifact)
+        # A relative DVC remote, and DVC's cache, belong to the folder that was cloned. Folders come first: asking a
+        # remote starts DVC, which takes longer than all the rest of a move.
+        source = Path(self.source)
+        roots = [self.clone, source] if (source / MODELS).is_dir() else [self.clone]
+        for root in roots:
+            with suppress(StateError):
+                return locate(root, artifact, remote=False)
+        for root in roots[:-1]:
+            with suppress(StateError):
+                return locate(root, artifact)
+        return locate(roots[-1], artifact)
 
     def _quarantined(self) -> set[str]:
         return set(require_channels(WorkTree(self.clone), self.model)["quarantined"].values())

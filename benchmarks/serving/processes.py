@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.registry.project import MODEL
+from weighbridge.serve.observability.journal import Journal
 
 PATH = f"/v2/models/{MODEL}/infer"
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +80,15 @@ class Ours:
         """With signal 9."""
         self.child.kill()
         self.child.wait()
+
+
+def full_journal(folder: Path) -> None:
+    """The journal of a server that has answered as many requests as it keeps."""
+    folder.mkdir(parents=True)
+    journal = Journal(folder / "journal.jsonl")
+    for number in range(journal.keep):
+        journal.answered(os.urandom(12).hex(), "v1", [str(number % 10)], [])
+    journal.close()
 
 
 @contextmanager

@@ -25,6 +25,28 @@ def test_stable_and_canary_come_with_verified_bytes(registry: Path, tmp_path: Pa
     assert follower.age >= 0
 
 
+def test_bytes_in_a_folder_are_taken_without_asking_a_remote(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking starts DVC, which takes longer than a move may."""
+    follower, asked = _follower(registry, tmp_path), list[Path]()
+    stable = follower.start().stable
+
+    def ask(root: Path, *_: object) -> Path:
+        asked.append(root)
+        raise StateError("does not have them")
+
+    monkeypatch.setattr("weighbridge.registry.lookup.location.from_remote", ask)
+    assert len(follower.bytes_of(stable)) == stable.bytes
+    assert asked == []
+    shutil.rmtree(follower.folder / "bytes")
+    shutil.rmtree(registry / "artifacts")
+    shutil.rmtree(registry / ".dvc", ignore_errors=True)
+    with pytest.raises(StateError, match="does not have them"):
+        follower.bytes_of(stable)
+    assert asked == [follower.clone, registry]
+
+
 def test_a_move_is_seen_once(registry: Path, tmp_path: Path) -> None:
     follower = _follower(registry, tmp_path)
     follower.start()
