@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,14 +27,14 @@ def execute(  # noqa: PLR0913  # keywords, each with a default
     stamps: Stamps,
     workers: int = 1,
     *,
-    here: bool = True,
+    here: Collection[str] = (LOCAL,),
     known: Sequence[Item] = (),
 ) -> Iterator[tuple[Item, int]]:
     """Do what is not done, `workers` at once; each item with its exit code as it ends.
 
     `run` does and stamps an item and gives the exit code; a negative one says that the worker died, and the item is
-    begun again. What needs a failed item is left out. With `here` everything runs on this machine: it is quiet while
-    the device `local` weighs. `known` is the whole plan. Raises `StateError` for an item whose needs are neither done
+    begun again. What needs a failed item is left out. Making and weighing on a device of `here`
+    share one machine, which does nothing else while such a device weighs. `known` is the whole plan. Raises `StateError` for an item whose needs are neither done
     nor among `items`.
     """
     order = [item for item in items if not stamps.done(item)]
@@ -86,7 +86,7 @@ class _Queue:
     """What is left to do, and what may begin now."""
 
     order: Sequence[Item]
-    here: bool
+    here: Collection[str]
     left: dict[str, int] = field(default_factory=dict)
     """Key → how many of an item's needs are not done yet."""
     after: dict[str, list[Item]] = field(default_factory=dict)
@@ -129,9 +129,10 @@ class _Queue:
         self.ready.setdefault(item.device or "", deque()).append(item)
 
     def _free(self, device: str) -> bool:
-        if self.here and device in {"", LOCAL}:
-            return self.busy[LOCAL] == 0 and (device == "" or self.busy[""] == 0)
-        return device == "" or self.busy[device] == 0
+        weighs = any(self.busy[name] for name in self.here)
+        if device == "":
+            return not weighs
+        return not weighs and self.busy[""] == 0 if device in self.here else self.busy[device] == 0
 
 
 __all__ = ["ATTEMPTS", "execute", "in_process"]

@@ -39,7 +39,7 @@ from weighbridge.gate.measure.evaluation import Manner, check_answers, check_num
 from weighbridge.gate.measure.fingerprint import document
 from weighbridge.gate.measure.launch_setup import Cores, Journey, Setup
 from weighbridge.gate.measure.launches import Launch
-from weighbridge.gate.measure.machine_lock import lock_of_device, machine_lock
+from weighbridge.gate.measure.machine_lock import lock_of_device, lock_path, machine_lock
 from weighbridge.gate.measure.model_files import Model
 from weighbridge.gate.measure.runtimes import ADAPTERS
 from weighbridge.gate.measure.staged_artifact import StagedArtifact
@@ -172,8 +172,12 @@ class Harness(Place):
         return f"{self.name}: a harness runs models, not {journey.factory}"
 
     def machine_lock(self, waiting: Waiting) -> AbstractContextManager[None]:
-        """The device's own lock: others are weighed meanwhile, this machine among them."""
+        """The device's own lock: others are weighed meanwhile, this machine among them. One that computes on this
+        machine takes the machine's.
+        """
         assert self.section.command is not None
+        if self.section.computes_here:
+            return machine_lock(lock_path(os.environ), waiting)
         return machine_lock(lock_of_device(self.section.command, os.environ), waiting)
 
     def _ask(self, kind: type[Said], request: Mapping[str, Any], seconds: float, *, writes: Path | None = None) -> Said:

@@ -146,6 +146,31 @@ def test_a_device_is_held_by_one_at_a_time_and_this_machine_is_quiet_meanwhile(t
         assert all(need in {other.key for other in order[: order.index(item)]} for need in item.needs)
 
 
+def test_what_computes_on_one_machine_is_weighed_by_itself(tmp_path: Path) -> None:
+    """An emulator and this machine take their times one after the other, with nothing made meanwhile; a phone does not
+    wait for them.
+    """
+    lock, running, together = threading.Lock(), [], set()
+
+    def run(item: Item) -> int:
+        with lock:
+            running.append(item)
+            together.add(frozenset(other.device or "made" for other in running))
+        time.sleep(0.02)
+        with lock:
+            running.remove(item)
+        return worked(tmp_path, item)
+
+    emulator = {"command": ["./emulate"], "computes_here": True}
+    given = params(devices={**ELSEWHERE, "emulator": emulator})
+    assert [name for name, section in given.devices.items() if section.occupies_here] == ["local", "emulator"]
+    items = plan(given, "sha256:1")
+    assert len(list(execute(items, run, Stamps(tmp_path), workers=4, here=("local", "emulator")))) == 9
+    for machine in ("local", "emulator"):
+        assert {names for names in together if machine in names} <= {frozenset({machine}), frozenset({machine, "phone"})}
+    assert any({"phone"} < names for names in together)
+
+
 def test_a_worker_that_dies_is_begun_again_and_nothing_is_done_twice(tmp_path: Path) -> None:
     """Killed once, each item is done once; a second run judges alone, but for what was deleted or changed."""
     begun = []

@@ -95,7 +95,7 @@ def carried_out(
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     with connected(root, items, items, cluster.address, work_that_says_when(log)) as found:
-        ended = list(execute(items, found.run, Stamps(root), workers=3, here=False))
+        ended = list(execute(items, found.run, Stamps(root), workers=3, here=()))
     killer.join(10)
     return root, items, ended, rows_of(log), killed
 
@@ -158,7 +158,7 @@ def test_a_device_that_goes_away_is_waited_for_and_then_given_up(cluster: Any, t
     with connected(root, items, items, cluster.address, work_that_says_when(tmp_path / "log")) as found:
         cluster.remove_node(gone, allow_graceful=False)
         short = replace(found, gone=3.0)
-        assert [(item.kind, code) for item, code in execute(items, short.run, Stamps(root), 2, here=False)] == [
+        assert [(item.kind, code) for item, code in execute(items, short.run, Stamps(root), 2, here=())] == [
             ("make", 0), ("weigh", 3),
         ]  # fmt: skip
 

@@ -178,18 +178,24 @@ def _carried_out(
     root: Path, items: Sequence[Item], chosen: Sequence[Item], options: ExecutorOptions
 ) -> Iterator[tuple[Item, int]]:
     """Items with their exit codes, as they end."""
+    from weighbridge.core.documents import Params
     from weighbridge.core.errors import InputError
+    from weighbridge.core.project import PARAMS
     from weighbridge.search.carrying_out import execute, in_process
     from weighbridge.search.done_items import Stamps
 
-    stamps = Stamps(root)
+    stamps, devices = Stamps(root), Params.read(root / PARAMS).devices
+    here = frozenset(name for name, section in devices.items() if section.occupies_here)
     if options.executor is Executor.LOCAL:
         if options.address is not None:
             raise InputError("is for --executor ray", where="--address")
-        yield from execute(chosen, in_process(root), stamps, options.workers or 1, known=items)
+        yield from execute(chosen, in_process(root), stamps, options.workers or 1, here=here, known=items)
         return
     from weighbridge.search.ray_executor import connected
 
     with connected(root, items, [item for item in chosen if not stamps.done(item)], options.address) as cluster:
         workers = options.workers or cluster.cores
-        yield from execute(chosen, cluster.run, stamps, workers, here=False, known=items)
+        elsewhere = options.address is not None
+        yield from execute(
+            chosen, cluster.run, stamps, workers, here=frozenset() if elsewhere else here, known=items
+        )

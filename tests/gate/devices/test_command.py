@@ -300,6 +300,21 @@ def test_one_device_is_held_by_one_process_and_two_devices_by_two(tmp_path: Path
         assert place.device.device_class == "board"
 
 
+def test_a_harness_that_computes_here_holds_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever weighs here waits for it; without the declaration it would be measured beside them."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    section = DeviceSection(command=[sys.executable, str(SCRIPT), ""], computes_here=True)
+
+    def waited(_: float) -> None:
+        raise InterruptedError
+
+    with Harness("board", section, tmp_path) as place:
+        with place.machine_lock(pytest.fail), pytest.raises(InterruptedError), Local().machine_lock(waited):
+            pytest.fail("both held the machine")
+        with Local().machine_lock(pytest.fail), pytest.raises(InterruptedError), place.machine_lock(waited):
+            pytest.fail("both held the machine")
+
+
 def test_a_harness_is_held_even_where_nothing_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked for answers while its lock is taken: two weighings never reach for one board."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))

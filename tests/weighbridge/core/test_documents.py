@@ -246,6 +246,7 @@ def test_targets_and_devices_make_candidates() -> None:
         (with_targets("litert", pi={"address": "ssh://a", "folder": "tmp"}), "expected an absolute path"),
         (with_targets("litert", pi={"address": "ssh://a", "python": "-c"}), "devices.pi.python"),
         (with_targets("litert", pi={"python": "python3"}), "'python' needs an 'address'"),
+        (with_targets("litert", pi={"computes_here": True}), "'computes_here' needs a 'command'"),
         (with_targets("litert", pi={"cores": [1, 1]}), "'cores' are different numbers"),
         (with_targets("litert", pi={"command": []}), "devices.pi.command"),
         ({**with_targets("litert"), "model": {"name": "n", "onnx": "m.onnx"}}, "has onnxruntime as its only target"),

@@ -42,6 +42,8 @@ class DeviceSection(Written):
     """Where a private folder is made for the time of the weighing, and removed."""
     command: list[str] | None = Field(default=None, min_length=1)
     """A harness of the user's own: gets a request as JSON on standard input, gives samples as JSON."""
+    computes_here: bool = False
+    """Whether the command computes on this machine, as an emulator does: then weighing there holds this machine too."""
     targets: list[TargetName] | None = Field(default=None, min_length=1)
     """What is weighed there; every target where it is not given."""
     device_class: str | None = Field(default=None, min_length=1)
@@ -59,6 +61,8 @@ class DeviceSection(Written):
             remote = sorted({"python", "folder"} & self.model_fields_set)
             if remote:
                 raise ValueError(f"'{remote[0]}' needs an 'address'")
+        if self.computes_here and self.command is None:
+            raise ValueError("'computes_here' needs a 'command'")
         if self.cores is not None and (min(self.cores) < 0 or len(set(self.cores)) != len(self.cores)):
             raise ValueError("'cores' are different numbers from 0")
         return self
@@ -67,6 +71,11 @@ class DeviceSection(Written):
     def here(self) -> bool:
         """Whether it is the machine that the pipeline runs on."""
         return self.address is None and self.command is None
+
+    @property
+    def occupies_here(self) -> bool:
+        """Whether weighing on it keeps the machine busy that the pipeline runs on."""
+        return self.here or self.computes_here
 
 
 @dataclass(frozen=True)
