@@ -33,9 +33,9 @@ def execute(  # noqa: PLR0913  # keywords, each with a default
     """Do what is not done, `workers` at once; each item with its exit code as it ends.
 
     `run` does and stamps an item and gives the exit code; a negative one says that the worker died, and the item is
-    begun again. What needs a failed item is left out. Making and weighing on a device of `here`
-    share one machine, which does nothing else while such a device weighs. `known` is the whole plan. Raises `StateError` for an item whose needs are neither done
-    nor among `items`.
+    begun again. What needs a failed item is left out. Making and weighing on a device of `here` share one machine,
+    which does nothing else while such a device weighs. `known` is the whole plan. Raises `StateError` for an item whose
+    needs are neither done nor among `items`.
     """
     order = [item for item in items if not stamps.done(item)]
     _check_needs(order, {item.key for item in items} | {item.key for item in known if stamps.done(item)})

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,10 @@ def _killing(root: Path, rng: random.Random, most: int = 2) -> Iterator[list[int
             for path in root.glob("*.pid"):
                 pid = int(path.stem)
                 if any(process.pid == pid and process.is_alive() for process in FORK.active_children()):
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-                    break
+                    with suppress(ProcessLookupError):  # it ended this moment
+                        os.kill(pid, signal.SIGKILL)
+                        killed.append(pid)
+                        break
 
     for path in root.glob("*.pid"):  # of a coordinator that died
         path.unlink()

@@ -196,6 +196,4 @@ def _carried_out(
     with connected(root, items, [item for item in chosen if not stamps.done(item)], options.address) as cluster:
         workers = options.workers or cluster.cores
         elsewhere = options.address is not None
-        yield from execute(
-            chosen, cluster.run, stamps, workers, here=frozenset() if elsewhere else here, known=items
-        )
+        yield from execute(chosen, cluster.run, stamps, workers, here=frozenset() if elsewhere else here, known=items)
