@@ -16,18 +16,19 @@ from weighbridge.search.estimate.sensitivity import Effect, effects
 from weighbridge.search.estimate.starts import starting_points
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.problem.space import Value
+from weighbridge.search.trials import confirm
 from weighbridge.search.trials.confirm import contenders
 from weighbridge.search.trials.journal_trials import facts_of, finished
 from weighbridge.search.trials.objectives import OBJECTIVES, values
 from weighbridge.search.trials.study import Journal
-from weighbridge.search.trials.trial import Outcome, Workshop
+from weighbridge.search.trials.trial import LAUNCHES, Outcome, Workshop
 
 BATCH = 4
 """Trials that are timed in one job."""
 IDLE = 40
 """Proposals in a row that are known already, after which the space counts as searched."""
 RESERVE = 0.1
-"""Share of the time that is kept for confirming."""
+"""Share of the time that is kept for confirming, at least."""
 
 
 @dataclass
@@ -39,6 +40,10 @@ class TrialLoop:
     journal: Journal
     progress: Progress
     elapsed: Callable[[], float]
+    batch_seconds: float = 0.0
+    """What the last batch took."""
+    launch_seconds: float = 0.0
+    """What it took to launch one file once."""
 
     def run(self) -> None:
         """Ask, make, time, train, tell."""
@@ -51,7 +56,9 @@ class TrialLoop:
             batch, left = (left[:size], left[size:]) if left else ([self.journal.ask() for _ in range(size)], [])
             fresh = [trial for trial in batch if not self._repeated(trial)]
             idle = 0 if fresh else idle + len(batch)
+            begin = self.elapsed()
             self._batch(fresh)
+            self.batch_seconds = self.elapsed() - begin if fresh else self.batch_seconds
             if idle >= IDLE:
                 return
 
@@ -66,8 +73,14 @@ class TrialLoop:
         if self.workshop.stopping():
             raise KeyboardInterrupt
         # One batch runs in any case: else a busy machine could spend all its time on getting ready, again and again.
-        late = done > 0 and used > self.request.seconds * (1 - RESERVE)
+        late = done > 0 and used + self._ahead() > self.request.seconds
         return late or (total is not None and done >= total)
+
+    def _ahead(self) -> float:
+        """Seconds that one more batch and confirming will take, as far as the last batch tells."""
+        front = contenders(list(enumerate(self.workshop.earlier)), self.workshop, self.request.goal)
+        confirming = self.launch_seconds * confirm.LAUNCHES * (1 + min(len(front) + 1, confirm.MOST))
+        return max(RESERVE * self.request.seconds, self.batch_seconds + confirming)
 
     def _starts(self) -> None:
         """Queue the starting points, once; what single choices do is kept in the journal."""
@@ -110,10 +123,14 @@ class TrialLoop:
 
     def _timed(self, begun: list[tuple[Trial, Outcome]]) -> list[tuple[Trial, Outcome]]:
         """Time all together; where a file breaks its worker, each by itself, so that one trial alone ends."""
+        incumbents, begin = self._incumbents(), self.elapsed()
         try:
-            self.workshop.time([outcome for _, outcome in begun], self._incumbents())
+            self.workshop.time([outcome for _, outcome in begun], incumbents)
         except MeasurementError as error:
             return self._one_by_one(begun, error)
+        if begun:
+            files = len(begun) + len(incumbents) + 1
+            self.launch_seconds = (self.elapsed() - begin) / (files * LAUNCHES)
         return begun
 
     def _one_by_one(self, begun: list[tuple[Trial, Outcome]], error: MeasurementError) -> list[tuple[Trial, Outcome]]:

@@ -72,6 +72,21 @@ def test_confirmed_recipes_keep_every_budget(searched: tuple[Path, run_module.Fo
             assert held.ratio_lower <= held.ratio <= held.ratio_upper
 
 
+def test_a_search_ends_within_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Confirming is long beside a batch: what it will take is kept for it."""
+    now = [0.0]
+
+    def slow(bench: object, files: Mapping[str, Path], launches: int) -> dict[str, Any]:
+        now[0] += 0.5 * launches * (len(files) + 1)
+        return steady(bench, files, launches)
+
+    monkeypatch.setattr(Bench, "time", slow)
+    found = search(SearchRequest(root=small(tmp_path), seconds=60, training=False), clock=lambda: now[0])
+    assert len(found.tried) >= 4
+    assert any(item.ratio is not None for item in found.confirmed)
+    assert now[0] <= 60
+
+
 def test_test_examples_are_never_looked_at(tmp_path: Path, timed: None) -> None:
     """Labels of test that are all wrong change nothing."""
     whole = search(SearchRequest(root=small(tmp_path / "a"), trials=3))
