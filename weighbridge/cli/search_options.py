@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from weighbridge.search.problem.search_request import SearchRequest
 
 
+UNTRAINED_SECONDS = 48.0
+"""Of a search without training: a minute less what starting and writing take."""
+
+
 class Action(StrEnum):
     """What to do with a search."""
 
@@ -75,7 +79,7 @@ class SearchOptions:
             device=self.device,
             target=self.target or advise.chosen(root, self.recipe),
             recipe=self.recipe,
-            seconds=min(seconds, 60.0) if self.no_training else seconds,
+            seconds=min(seconds, UNTRAINED_SECONDS) if self.no_training else seconds,
             trials=self.trials,
             training=not self.no_training,
             seed=self.seed,
