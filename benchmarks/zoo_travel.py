@@ -22,6 +22,13 @@ from benchmarks.zoo_checks import beside, checked
 
 CODE = Path(__file__).with_name("zoo_roads")
 BIN = Path(sys.executable).parent
+PEAK = """
+import pathlib, resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
+"""A small process between: a process starts with the peak of the one that started it, and this one's is large."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Road:
     """Requirement → path in its wheel or source distribution (`a.zip!b` within an archive of it) → name in the
     project; an empty path is the archive. A requirement that ends in `.tar.gz` is downloaded as source."""
     code: Sequence[str]
-    """Modules of `zoo_roads` that the project has."""
+    """Modules that the project has, of the folder `source`."""
     model: Mapping[str, Any]
     data: str
     task: Any
@@ -45,7 +52,12 @@ class Road:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """How inputs are fed, as in `params.yaml`."""
     make: str = ""
-    """A module of `code` whose `make` writes the model."""
+    """`module:function` of `code` that writes the model, and what `beside` names."""
+    installs: Sequence[str] = ()
+    """What `make` imports besides the product's own packages: installed for it alone, in a folder of its own."""
+    beside: Sequence[str] = ()
+    """Files that recipes name."""
+    source: Path = CODE
 
     @property
     def asked(self) -> Mapping[str, str]:
@@ -130,31 +142,47 @@ def project(road: Road, home: Path, folder: Path, *, latency: bool) -> None:
         call(folder, "git", "config", key, text)
     fetched(road, folder)
     for name in road.code:
-        shutil.copy(CODE / f"{name}.py", folder / f"{name}.py")
+        shutil.copy(road.source / f"{name}.py", folder / f"{name}.py")
     if road.make:
-        call(folder, sys.executable, "-c", f"import {road.make}; {road.make}.make()")
+        make(road, home, folder)
     described = ["--onnx", road.model["onnx"]] if "onnx" in road.model else ["--model", road.model["factory"]]
     described += ["--weights", road.model["weights"]] if "weights" in road.model else []
-    described += ["--task", road.asked["kind"]]
+    described += ["--task", road.asked["kind"]] if road.asked["kind"] != "custom" else []
     given = [option for name in road.files for option in ("--data-file", name)]
     options = ["--dvc-remote", str(home / "bytes"), "--no-workflows", "--no-try", "--yes"]
     call(folder, "weighbridge", "init", "--name", road.name, *described, "--data", road.data, *given, *options)
     if road.files:
         call(folder, "dvc", "add", "--quiet", *road.files)
-    if road.inputs:
-        _name_inputs(folder / "dvc.yaml")
+    follow = ["inputs"] if road.inputs else []
+    follow += ["task"] if road.asked["kind"] == "custom" else []  # where `init` was told, it has them
+    add_to_stages(folder / "dvc.yaml", follow, road.beside)
     (folder / "params.yaml").write_text(yaml.safe_dump(params(road, latency=latency), sort_keys=False))
     call(folder, "git", "remote", "add", "origin", str(home / "origin.git"))
     _commit(folder, "A model and its gate")
 
 
-def _name_inputs(path: Path) -> None:
-    """`inputs` among the parameters of the stages that follow them, as the guide says."""
+def make(road: Road, home: Path, folder: Path) -> None:
+    """Write the road's model, with packages that the project never sees."""
+    module, _, function = road.make.partition(":")
+    packages = home / "packages"
+    if road.installs:
+        command = ("-m", "pip", "install", "--quiet", "--no-deps", "--target", str(packages), *road.installs)
+        call(folder, sys.executable, *command)
+    code = f"import sys; sys.path.append({str(packages)!r}); import {module}; {module}.{function}()"
+    call(folder, sys.executable, "-W", "ignore", "-c", code)
+
+
+def add_to_stages(path: Path, sections: Sequence[str], beside: Sequence[str]) -> None:
+    """Sections among the parameters of the stages that follow them, and files that recipes name among what `compress`
+    depends on, as the guides say.
+    """
     content = yaml.safe_load(path.read_text())
     for name in ("train", "baseline", "compress", "weigh"):
         stage = content["stages"].get(name)
         if stage is not None:
-            stage.get("do", stage)["params"].append("inputs")
+            stage.get("do", stage)["params"] += sections
+    if beside:
+        content["stages"]["compress"]["do"]["deps"] += beside
     path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
@@ -178,20 +206,17 @@ def params(road: Road, *, latency: bool) -> dict[str, Any]:
 
 
 def staged(folder: Path, stage: str) -> dict[str, Any]:
-    """Run one stage; its seconds, the peak bytes of its largest process, and where it failed its last lines.
-
-    A process starts with the peak of the one that started it: this one's is a floor.
-    """
+    """Run one stage; its seconds, the peak bytes of its largest process, and where it failed its last lines."""
     begin = time.perf_counter()
-    with tempfile.TemporaryFile() as said:
-        command = [str(BIN / "dvc"), "repro", "--single-item", stage]
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment(), cwd=folder)
-        _, status, usage = os.wait4(process.pid, 0)
-        said.seek(0)
-        lines = said.read().decode(errors="replace").strip().splitlines()
-    code = os.waitstatus_to_exitcode(status)
-    process.returncode = code
-    found: dict[str, Any] = {"seconds": round(time.perf_counter() - begin, 2), "peak": usage.ru_maxrss * 1024}
+    with tempfile.TemporaryDirectory() as place:
+        peak = Path(place) / "peak"
+        command = [sys.executable, "-S", "-c", PEAK, str(peak), str(BIN / "dvc"), "repro", "--single-item", stage]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(), cwd=folder, check=False
+        )
+        kilobytes = int(peak.read_text())
+    code, lines = done.returncode, done.stdout.decode(errors="replace").strip().splitlines()
+    found: dict[str, Any] = {"seconds": round(time.perf_counter() - begin, 2), "peak": kilobytes * 1024}
     sys.stderr.write(f"{stage}: {found} {code} {lines[-3:] if code else ''}\n")
     return found | ({"exit": code, "said": lines[-5:]} if code else {})
 
