@@ -155,7 +155,8 @@ def project(road: Road, home: Path, folder: Path, *, latency: bool) -> None:
         call(folder, "dvc", "add", "--quiet", *road.files)
     follow = ["inputs"] if road.inputs else []
     follow += ["task"] if road.asked["kind"] == "custom" else []  # where `init` was told, it has them
-    add_to_stages(folder / "dvc.yaml", follow, road.beside)
+    own = [f"{name}.py" for name in road.code] if road.asked["kind"] == "custom" else []
+    add_to_stages(folder / "dvc.yaml", follow, {"compress": [*road.beside, *own], "weigh": own})
     (folder / "params.yaml").write_text(yaml.safe_dump(params(road, latency=latency), sort_keys=False))
     call(folder, "git", "remote", "add", "origin", str(home / "origin.git"))
     _commit(folder, "A model and its gate")
@@ -172,17 +173,18 @@ def make(road: Road, home: Path, folder: Path) -> None:
     call(folder, sys.executable, "-W", "ignore", "-c", code)
 
 
-def add_to_stages(path: Path, sections: Sequence[str], beside: Sequence[str]) -> None:
-    """Sections among the parameters of the stages that follow them, and files that recipes name among what `compress`
-    depends on, as the guides say.
+def add_to_stages(path: Path, sections: Sequence[str], files: Mapping[str, Sequence[str]]) -> None:
+    """Sections among the parameters of the stages that follow them, and files that recipes and tasks name among what
+    stages depend on, as the guides say.
     """
     content = yaml.safe_load(path.read_text())
     for name in ("train", "baseline", "compress", "weigh"):
         stage = content["stages"].get(name)
         if stage is not None:
             stage.get("do", stage)["params"] += sections
-    if beside:
-        content["stages"]["compress"]["do"]["deps"] += beside
+    for name, more in files.items():
+        if more:
+            content["stages"][name]["do"]["deps"] += more
     path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 

@@ -76,14 +76,14 @@ def detector_loss(outputs: tuple[Tensor, Tensor, Tensor, Tensor], labels: Tensor
 
 
 class Segmenter(nn.Module):
-    """Down to an eighth of the side and up again, with what was there on the way down."""
+    """Down to a quarter of the side and up again, with what was there on the way down."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second, self.third = _layer(1, 24, 2), _layer(24, 48, 2), _layer(48, 96, 2)
+        self.first, self.second, self.third = _layer(1, 24), _layer(24, 48, 2), _layer(48, 96, 2)
         self.middle = nn.Sequential(_layer(96, 96), _layer(96, 96))
         self.up, self.again = nn.ConvTranspose2d(96, 48, 2, 2), nn.ConvTranspose2d(48, 24, 2, 2)
-        self.out = nn.ConvTranspose2d(24, 11, 2, 2)
+        self.out = nn.Conv2d(24, 11, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, 1, 48, 48) → scores (n, 11, 48, 48): no digit, or which."""

@@ -125,7 +125,7 @@ def test_the_stages_of_a_project_follow_its_inputs(tmp_path: Path) -> None:
     built = {"foreach": "${targets}", "do": {"params": ["model"], "deps": ["model.onnx"]}}
     stages = {"prepare": {"params": ["data"]}, "baseline": built, "compress": deepcopy(built)}
     path.write_text(yaml.safe_dump({"stages": stages}))
-    zoo_travel.add_to_stages(path, ["inputs"], ["smaller.onnx"])
+    zoo_travel.add_to_stages(path, ["inputs"], {"compress": ["smaller.onnx"]})
     stages = yaml.safe_load(path.read_text())["stages"]
     assert stages["compress"]["do"]["deps"] == ["model.onnx", "smaller.onnx"]
     assert stages["baseline"]["do"]["deps"] == ["model.onnx"]
