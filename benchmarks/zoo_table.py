@@ -157,8 +157,8 @@ ROADS = (
         "photographs:load",
         "classification",
         {
-            # The first three layers have 1,664 weights, and the network is most sensitive there. Photographs to calibrate
-            # on show few of its classes: what the step asks of them is little, what the gate asks of the test is not.
+            # The first three layers have 1,664 weights, and the network is most sensitive there. Photographs to
+            # calibrate on show few of its classes: the step asks little of them, the gate more of the test.
             "int8": [
                 {
                     "quantize": {
