@@ -78,7 +78,7 @@ def travelled(work: Path, megabytes: int) -> dict[str, Any]:
     road = _Road(work, {})
     size = road.begin(megabytes)
     sys.stdout.write(f"model of {size / 1e6:,.0f} MB in two files\n")
-    for stage in ("prepare", "baseline@onnxruntime", *(f"compress@{name}" for name in RECIPES), "device"):
+    for stage in ("device", "prepare", "baseline@onnxruntime", *(f"compress@{name}" for name in RECIPES)):
         road.stage(stage, "dvc", "repro", "--single-item", stage)
     for stage in (*(f"weigh@{name}" for name in RECIPES), "judge"):
         road.stage(stage, "dvc", "repro", "--single-item", stage)
