@@ -29,6 +29,17 @@ def script(name: str) -> ModuleType:
     return module
 
 
+def test_decisions_are_listed_once_in_order_by_their_own_titles() -> None:
+    """Two hands that add a page each leave two rows, or a title of yesterday."""
+    folder = PROJECT / "docs/adr"
+    titles = [(path, path.read_text().splitlines()[0].removeprefix("# ")) for path in sorted(folder.glob("0*.md"))]
+    rows = [line for line in (folder / "README.md").read_text().splitlines() if "](0" in line]
+    assert rows == [
+        f"| {title.partition('. ')[0]} | [{title.partition('. ')[2]}]({path.name}) |" for path, title in titles
+    ]
+    assert [int(path.name[:4]) for path, _ in titles] == [int(title.partition(". ")[0]) for _, title in titles]
+
+
 def test_the_reference_is_what_the_program_says() -> None:
     """A key, technique, metric or option that changed is in the reference, or this names the page."""
     for name, text in script("make_reference").pages().items():
