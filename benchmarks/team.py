@@ -183,7 +183,7 @@ def play(team: Team, options: argparse.Namespace, generator: random.Random) -> N
         print(f"{team.figures.merged} of {pull_requests} merged, {team.figures.arrived} arrived", flush=True)
         if options.json:
             content = {"pull_requests": pull_requests, "act": options.act, "seed": options.seed,
-                       "figures": asdict(team.figures), "minutes": minutes_of(team.figures),
+                       "rows": [asdict(team.figures)], "minutes": minutes_of(team.figures),
                        "bars": bars_of(team.figures)}  # fmt: skip
             options.json.write_text(json.dumps(content, indent=2) + "\n")
 
