@@ -190,7 +190,7 @@ def bars(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "value": value,
-            "bar": limits[name],
+            "target": limits[name],
             "met": value <= limits[name] if name in AT_MOST else value >= limits[name],
         }
         for name, value in found.items()
@@ -260,12 +260,12 @@ def main() -> int:
             if name in given.parts:
                 run_part(name, content, project, given)
                 write_json(given.json, content)
-    content |= {"bars": bars(content), "cores": int(np.int64(os.cpu_count() or 1))}
+    content |= {"rows": content.get("rows", []), "bars": bars(content), "cores": int(np.int64(os.cpu_count() or 1))}
     write_json(given.json, content)
     if content.get("rows"):
         plots.save(plots.search(content["rows"]), given.json.with_suffix(".png"))
     for name, item in content["bars"].items():
-        print(f"{name}: {item['value']:.3g} (bar {item['bar']:g}) {'met' if item['met'] else 'MISSED'}")
+        print(f"{name}: {item['value']:.3g} (bar {item['target']:g}) {'met' if item['met'] else 'MISSED'}")
     return 0 if all(item["met"] for item in content["bars"].values()) else 1
 
 

@@ -113,7 +113,7 @@ def promised(project: Path) -> dict[str, Any]:
         name = next(name for name in params["recipes"] if name.endswith(f"-{item['number']}"))
         size = math.ceil(1.01 * trials[item["number"]]["rungs"][-1]["bytes"])
         params["recipes"][name]["budgets"] = [
-            {"metric": "size.bytes", "max": size},
+            {"metric": "size.bytes", "max": f"{size}B"},
             {"metric": "latency.p50", "max_ratio": round(item["ratio_upper"], 4), "against": "baseline"},
         ]
     (root / PARAMS).write_text(dump_yaml(params))
@@ -123,12 +123,11 @@ def promised(project: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "weighbridge", "plan", "run", "--root", root]
     subprocess.run(command, cwd=ROOT, check=False)  # exits 1 where a verdict is none that passes
     said = read_json(root / "reports" / "verdict.json")["recipes"]
-    verdicts = {item["recipe"]: item["verdict"] for item in said}
     names = list(Params.read(root / PARAMS).recipes)
-    passed = sum(verdicts.get(name) == "pass" for name in names)
+    passed = sum(name in said and said[name]["verdict"] == "pass" for name in names)
     reasons = [
         f"{item['recipe']}: {budget['metric']} {budget['verdict']}"
-        for item in said
+        for item in said.values()
         for budget in item["budgets"]
         if budget["verdict"] != "pass"
     ]
