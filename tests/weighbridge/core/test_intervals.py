@@ -1,7 +1,9 @@
 """Exact bounds of a proportion, against published values and another implementation."""
 
+import math
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import special
 
@@ -34,7 +36,15 @@ def test_bounds_are_quantiles_of_the_beta_distribution(total: int, data: st.Data
     assert lower <= hits / total <= upper
 
 
-@given(st.floats(0.5, 1e5), st.floats(0.5, 1e5), st.floats(0, 1))
+@given(st.floats(1, 1e5), st.floats(1, 1e5), st.floats(0, 1))
 def test_the_share_is_scipys(a: float, b: float, x: float) -> None:
-    """The function that the bounds invert."""
+    """The function that the bounds invert, for parameters as they have them: counts, from 1 on."""
     assert beta_share(a, b, x) == pytest.approx(special.betainc(a, b, x), abs=1e-9)
+
+
+@given(st.floats(0, 1))
+@example(0.9999999999999999)  # where scipy is off by 3e-9
+def test_the_share_of_halves_is_the_arcsine(x: float) -> None:
+    """A closed form: I_x(1/2, 1/2) = 2/pi asin(sqrt(x)), from the nearer end."""
+    near = 2 / math.pi * math.asin(math.sqrt(min(x, 1 - x)))
+    assert beta_share(0.5, 0.5, x) == pytest.approx(near if x <= 0.5 else 1 - near, abs=1e-12)
