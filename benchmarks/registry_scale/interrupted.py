@@ -109,14 +109,14 @@ def run_and_kill(command: Sequence[str], where: Path, after: float) -> int:
 
 
 def state_after(root: Path, before: int, seen_before: object) -> str:
-    """`before`, `after` or `between`: what a reader saw at once, and what a command found and mended."""
+    """`before`, `after` or `between`: what a reader saw at once, and what a command found and repaired."""
     seen = stable_or_none(root, made.MODEL)
     Store(root).repair()
-    mended = stable_or_none(root, made.MODEL)
+    repaired = stable_or_none(root, made.MODEL)
     count = len(events(root))
     (checked,) = verify_models(root)
     clean = Git(root).dirty() == []
-    if not clean or checked.events != count or seen not in (seen_before, mended) or count not in (before, before + 1):
+    if not clean or checked.events != count or seen not in (seen_before, repaired) or count not in (before, before + 1):
         return "between"
     return "after" if count > before else "before"
 

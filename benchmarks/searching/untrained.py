@@ -121,7 +121,7 @@ def promised(project: Path) -> dict[str, Any]:
         body(root)
     pipeline.device(root)
     command = [sys.executable, "-m", "weighbridge", "plan", "run", "--root", root]
-    subprocess.run(command, cwd=ROOT, check=False)  # exits 1 where a verdict is none that passes
+    subprocess.run(command, cwd=ROOT, check=False)  # exits 1 where a verdict is not `pass`
     said = read_json(root / "reports" / "verdict.json")["recipes"]
     names = list(Params.read(root / PARAMS).recipes)
     passed = sum(name in said and said[name]["verdict"] == "pass" for name in names)

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
-from weighbridge.registry.canary.sequential import Interval, log_likelihood, log_mixture
+from weighbridge.registry.canary.sequential import Interval, crossing, log_likelihood, log_mixture
 
 _HALVES = 30
 """Halvings of an interval until its ends differ by a billionth."""
@@ -28,7 +29,8 @@ def difference(first: tuple[float, int], second: tuple[float, int], alpha: float
     estimate = hits1 / n1 - hits2 / n2
     counts = [hits1, n1 - hits1], [hits2, n2 - hits2]
     threshold = _log_mixture(*counts) + math.log(alpha)
-    lower, upper = (_edge(first, second, threshold, outside, estimate) for outside in (-1.0, 1.0))
+    at = partial(largest, first, second)
+    lower, upper = (crossing(at, threshold, outside, estimate, _HALVES) for outside in (-1.0, 1.0))
     return Interval(estimate, lower, upper)
 
 
@@ -59,26 +61,11 @@ def _at_best(counts: Sequence[float]) -> float:
     return sum(count * math.log(count / n) for count in counts if count)
 
 
-def _edge(
-    first: tuple[float, int], second: tuple[float, int], threshold: float, outside: float, inside: float
-) -> float:
-    """Where the largest log likelihood of a difference falls to `threshold`, between the estimate and -1 or 1.
+def largest(first: tuple[float, int], second: tuple[float, int], difference_of: float) -> float:
+    """The largest log likelihood of two groups' (hits, n) whose probabilities differ by so much.
 
     It is concave in the difference: what is beyond an excluded one is excluded too.
     """
-    if largest(first, second, outside) >= threshold:
-        return outside
-    for _ in range(_HALVES):
-        middle = (outside + inside) / 2
-        if largest(first, second, middle) < threshold:
-            outside = middle
-        else:
-            inside = middle
-    return outside
-
-
-def largest(first: tuple[float, int], second: tuple[float, int], difference_of: float) -> float:
-    """The largest log likelihood of two groups' (hits, n) whose probabilities differ by so much."""
     (hits1, n1), (hits2, n2), d = first, second, difference_of
     low, high = max(0.0, -d), min(1.0, 1.0 - d)
     inside = min(max(_second_share(first, second, d), low), high)

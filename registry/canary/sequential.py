@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from weighbridge.core.intervals import clopper_pearson
@@ -48,17 +48,21 @@ def proportion(hits: float, n: int, alpha: float) -> Interval:
     if n == 0:
         return Interval(0.5, 0.0, 1.0)
     threshold = log_mixture([hits, n - hits]) + math.log(alpha)
-    share = hits / n
-    return Interval(share, _edge(hits, n, threshold, 0.0, share), _edge(hits, n, threshold, 1.0, share))
+    share, at = hits / n, functools.partial(log_likelihood, hits, n)
+    return Interval(share, crossing(at, threshold, 0.0, share), crossing(at, threshold, 1.0, share))
 
 
-def _edge(hits: float, n: int, threshold: float, outside: float, inside: float) -> float:
-    """Where the log likelihood falls to `threshold`, between the estimate and 0 or 1."""
-    if log_likelihood(hits, n, outside) >= threshold:
+def crossing(
+    log_likelihood_at: Callable[[float], float], threshold: float, outside: float, inside: float, halvings: int = 60
+) -> float:
+    """Where a concave log likelihood falls to `threshold`, between `inside`, where it lies above, and `outside`, which
+    is the answer where it does not fall so far. Never nearer to `inside` than the truth.
+    """
+    if log_likelihood_at(outside) >= threshold:
         return outside
-    for _ in range(60):
+    for _ in range(halvings):
         middle = (outside + inside) / 2
-        if log_likelihood(hits, n, middle) < threshold:
+        if log_likelihood_at(middle) < threshold:
             outside = middle
         else:
             inside = middle
@@ -93,8 +97,9 @@ def fixed(hits: float, n: int, alpha: float) -> Interval:
     share = hits / n
     if isinstance(hits, int):
         return Interval(share, *clopper_pearson(hits, n, alpha, alpha))
-    threshold = log_likelihood(hits, n, share) + math.log(alpha)
-    return Interval(share, _edge(hits, n, threshold, 0.0, share), _edge(hits, n, threshold, 1.0, share))
+    at = functools.partial(log_likelihood, hits, n)
+    threshold = at(share) + math.log(alpha)
+    return Interval(share, crossing(at, threshold, 0.0, share), crossing(at, threshold, 1.0, share))
 
 
 def below(before: tuple[float, int], now: tuple[float, int], once: float, always: float) -> Interval:
