@@ -38,6 +38,8 @@ class Batching:
     """Requests that may wait."""
     patience: float = 10.0
     """Seconds after which a request is given up."""
+    spin: float = 0.0005
+    """Seconds for which a thread waits for a lone, quick client without sleeping; see `queueing`."""
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Batcher:
     loaded: Loaded
     settings: Batching
     clock: Callable[[], float] = time.monotonic
-    _inbox: Inbox = field(default_factory=Inbox)
+    _inbox: Inbox = field(init=False)
     _open: dict[Waiting, bool] = field(default_factory=dict)
     """Requests without an answer, the oldest first. Whoever takes one out settles it: never twice."""
     _since: float | None = None
@@ -59,6 +61,7 @@ class Batcher:
 
     def __post_init__(self) -> None:
         self._batches = self.loaded.batches
+        self._inbox = Inbox(spin=self.settings.spin)
         threading.Thread(target=self._work, daemon=True, name="inference").start()
 
     @property

@@ -47,13 +47,16 @@ class Runs:
     timeout: Annotated[str, typer.Option("--timeout", metavar="TIME", help="After which a request is given up.")] = (
         "10s"
     )
+    spin: Annotated[
+        str, typer.Option("--spin", metavar="TIME", help="A lone, quick client is awaited so long awake; 0s: never.")
+    ] = "500us"
 
     def settings(self) -> Batching:
         """As the server takes it."""
         from weighbridge.serve.models.batching import Batching
 
         delay, patience = _seconds(self.batch_delay, "--batch-delay"), _seconds(self.timeout, "--timeout")
-        return Batching(self.max_batch, delay, self.queue, patience)
+        return Batching(self.max_batch, delay, self.queue, patience, _seconds(self.spin, "--spin"))
 
 
 @dataclass(frozen=True)
