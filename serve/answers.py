@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weighbridge.core.errors import InputError, MeasurementError, StateError
-from weighbridge.serve.tensors import Array, Feed, Limits, Request, Spec
+from weighbridge.serve.tensors import Array, Feed, Limits, Request, Spec, has_nan
 
 CLASSES = 1000
 """Classes that are told apart at most: each is a time series."""
@@ -133,7 +133,7 @@ def named_outputs(specs: Sequence[Spec], arrays: Sequence[Array]) -> dict[str, A
     """A model's outputs by name; an error in their place where one contains NaN."""
     outputs = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
     for name, array in outputs.items():
-        if array.dtype.kind == "f" and np.count_nonzero(np.isnan(array)):
+        if has_nan(array):
             return MeasurementError("contains NaN", where=f"output {name}")
     return outputs
 

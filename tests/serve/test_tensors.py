@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from weighbridge.core.errors import InputError
-from weighbridge.serve.tensors import Limits, Request, Spec, decode, encode
+from weighbridge.serve.tensors import Limits, Request, Spec, decode, encode, finite, has_nan
 
 X = Spec("x", "FP32", (-1, 4))
 
@@ -70,6 +70,35 @@ def test_what_does_not_fit_is_refused_by_name(change: dict[str, Any], said: str 
     with pytest.raises(InputError, match=None) as caught:
         _asked(change)
     assert said is None or said in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["<f2", "<f4", "<f8"])
+@pytest.mark.parametrize("size", [1, 7, 3072, 8192, 8193, 20_000])
+def test_one_value_that_is_not_finite_is_found_wherever_it_is_and_no_other_array_is_refused(
+    kind: str, size: int
+) -> None:
+    largest = np.finfo(kind).max
+    for good in (np.zeros(size, kind), np.full(size, largest, kind), np.full(size, -largest, kind)):
+        with np.errstate(all="raise"):
+            assert finite(good, "x") is good
+            assert not has_nan(good)
+        for place in {0, size // 2, size - 1}:
+            for value in (np.nan, np.inf, -np.inf):
+                bad = good.copy()
+                bad[place] = value
+                with np.errstate(all="raise"), pytest.raises(InputError, match="NaN or infinite"):
+                    finite(bad, "x")
+                assert has_nan(bad) == np.isnan(value)
+
+
+def test_arrays_of_whole_numbers_without_values_or_unaligned_are_looked_at_too() -> None:
+    assert not has_nan(np.array([1, 2]))
+    assert finite(np.zeros((0, 3), np.float32), "x").size == 0
+    raw = np.frombuffer(b"abc" + np.array([1, np.nan], "<f4").tobytes(), "<f4", 2, 3)
+    assert has_nan(raw)
+    with pytest.raises(InputError, match="NaN or infinite"):
+        finite(raw.reshape(2, 1), "x")
+    assert has_nan(np.array(np.nan, np.float32))
 
 
 def test_nan_is_refused_in_both_forms() -> None:
