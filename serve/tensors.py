@@ -239,7 +239,7 @@ def finite(array: Array, where: str) -> Array:
 
 def has_nan(array: Array) -> bool:
     """Whether a tensor has NaN values."""
-    return array.dtype.kind == "f" and math.isnan(_squares(array)) and np.count_nonzero(np.isnan(array)) > 0
+    return array.dtype.kind == "f" and math.isnan(_squares(array)) and bool(np.count_nonzero(np.isnan(array)))
 
 
 def _squares(array: Array) -> float:
