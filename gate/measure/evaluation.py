@@ -26,6 +26,8 @@ Start = Callable[[StagedArtifact, float], AbstractContextManager[Answering]]
 LARGE_BATCH = 128
 PROBED = 128
 """Examples that are answered at both batch sizes to see whether a large batch gives the same answers."""
+MANY = 4 * PROBED
+"""Fewer examples go at the deployed batch: seeing whether a large one answers alike costs more than it saves."""
 REPEATED = 128
 """Examples at most that a second process answers too."""
 ROUNDING = 1e-5
@@ -67,22 +69,22 @@ def answer(
     with ExitStack() as stack:
         opened = start or stack.enter_context(TwoProcesses()).take
         with opened(artifact, manner.timeout) as worker:
-            batch = feeding.at_most(manner.batch_size)
+            batch = least = feeding.at_most(manner.batch_size)
             note = f"evaluated at batch {batch}"
-            if feeding.at_most(LARGE_BATCH) > batch and len(split) > PROBED:
+            if feeding.at_most(LARGE_BATCH) > batch and len(split) > MANY:
                 large = _large_batch(worker, split.take(slice(batch)), feeding, outputs, batch)
                 if large == batch:
                     note += ": a larger one takes too long"
-                elif _agree(worker, split.take(slice(PROBED)), feeding, outputs, (batch, large)):
+                elif _agree(worker, split.take(_probed(split)), feeding, outputs, (batch, large)):
                     note = f"evaluated at batch {large}, which answers like batch {batch}"
                     batch = large
                 else:
                     note += f": a batch of {large} answers differently"
-            found = answers_of(worker, split.inputs, feeding, outputs, batch)
+            found = answers_of(worker, split.inputs, feeding, outputs, batch, least=least)
         # A stream is what it is only from its beginning.
         chosen = np.arange(min(len(split), REPEATED)) if feeding.streams else repeated_examples(split, batch)
         with opened(artifact, manner.timeout) as worker:
-            again = answers_of(worker, split.take(chosen).inputs, feeding, outputs, batch)
+            again = answers_of(worker, split.take(chosen).inputs, feeding, outputs, batch, least=least)
     check_repeatable([output[chosen] for output in found], again, artifact.name)
     _check_attention(found, split, artifact.name)
     return found, note
@@ -169,8 +171,14 @@ def _large_batch(worker: Answering, split: Split, feeding: Feeding, outputs: Seq
     return max(large, batch)
 
 
+def _probed(split: Split) -> Array:
+    """The first examples, or where they differ in length those of the lengths that most have, as in whole batches."""
+    kinds = sorted(buckets(split.inputs), key=len, reverse=True)
+    return np.sort(np.concatenate(kinds)[:PROBED])
+
+
 def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batches: tuple[int, int]) -> bool:
-    small, large = (answers_of(worker, split.inputs, feeding, outputs, batch) for batch in batches)
+    small, large = (answers_of(worker, split.inputs, feeding, outputs, batch, least=batches[0]) for batch in batches)
     return all(
         ours.shape == theirs.shape
         and (
@@ -182,19 +190,39 @@ def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[
     )
 
 
-def answers_of(
-    worker: Answering, inputs: Mapping[str, Array], feeding: Feeding, outputs: Sequence[int], batch: int
+def answers_of(  # noqa: PLR0913  # the last has a default
+    worker: Answering,
+    inputs: Mapping[str, Array],
+    feeding: Feeding,
+    outputs: Sequence[int],
+    batch: int,
+    *,
+    least: int | None = None,
 ) -> list[Array]:
     """All examples in requests of whole batches; the last batch is filled up with its last example.
 
-    Where examples differ in length a batch has one length, and answers that differ in length come as `Ragged`.
+    Where examples differ in length a batch has one length, and answers that differ in length come as `Ragged`. Few may
+    be of one length: with `least`, those left over by whole batches are one of their own number, or of `least` if that
+    is more.
     """
     if any(is_ragged(array) for array in inputs.values()):
+        cut = [part for chosen in buckets(inputs) for part in _whole_and_rest(chosen, batch, least or batch)]
         parts = [
-            (chosen, answers_of(worker, stacked(inputs, chosen), feeding, outputs, batch)) for chosen in buckets(inputs)
+            (chosen, _answers_of_one_shape(worker, stacked(inputs, chosen), feeding, outputs, size))
+            for chosen, size in cut
         ]
         return [joined([(chosen, found[place]) for chosen, found in parts]) for place in range(len(outputs))]
     return _answers_of_one_shape(worker, inputs, feeding, outputs, batch)
+
+
+def _whole_and_rest(chosen: Array, batch: int, least: int) -> list[tuple[Array, int]]:
+    """Indices of one length as whole batches and those left over, each with the size of its batches.
+
+    The size depends on the examples of a batch alone: a second process that gets some of the batches takes them alike.
+    """
+    whole = len(chosen) // batch * batch
+    parts = [(chosen[:whole], batch), (chosen[whole:], max(least, len(chosen) - whole))]
+    return [(part, size) for part, size in parts if len(part)]
 
 
 def _answers_of_one_shape(

@@ -10,16 +10,24 @@ from tests.gate.models import CLASSES, FEATURES, HONEST, adapter, artifact, exam
 from weighbridge.core.errors import MeasurementError
 from weighbridge.data import Split
 from weighbridge.gate.measure import evaluation
-from weighbridge.gate.measure.evaluation import LARGE_BATCH, Manner, answer, check_repeatable, repeated
+from weighbridge.gate.measure.evaluation import (
+    LARGE_BATCH,
+    MANY,
+    Manner,
+    answer,
+    answers_of,
+    check_repeatable,
+    repeated,
+)
 from weighbridge.gate.measure.feeding import Feeding
-from weighbridge.gate.measure.frames import pack_arrays
+from weighbridge.gate.measure.frames import pack_arrays, unpack_arrays
 
 OPEN = Manner(Feeding((), None))
 
 
 def test_answers_are_those_of_the_file(tmp_path: Path) -> None:
     """Every example is answered, in order, whatever the batch."""
-    split = examples(LARGE_BATCH * 2 + 5)
+    split = examples(MANY + 5)
     (scores,), note = answer(artifact(linear(tmp_path / "m.onnx")), split, [0], OPEN)
     assert np.allclose(scores, split.inputs["x"] @ weights(), atol=1e-5)
     assert str(LARGE_BATCH) in note
@@ -43,7 +51,7 @@ def test_answers_that_depend_on_the_batch_are_taken_at_the_deployed_one(tmp_path
         helper.make_node("Div", ["raw", "max"], ["scores"]),
     ]
     path = linear(tmp_path / "m.onnx", extra=nodes)
-    split = examples(LARGE_BATCH * 2)
+    split = examples(MANY + 2)
     (scores,), note = answer(artifact(path), split, [0], OPEN)
     assert np.allclose(np.abs(scores).max(axis=1), 1.0)
     assert "answers differently" in note
@@ -51,7 +59,7 @@ def test_answers_that_depend_on_the_batch_are_taken_at_the_deployed_one(tmp_path
 
 def test_a_slow_model_is_not_taken_for_a_hung_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a large batch would come near the time-out, a smaller one is tried, or none."""
-    split = examples(LARGE_BATCH + 2)
+    split = examples(MANY + 2)
     path = artifact(linear(tmp_path / "m.onnx"))
     for share, said in ((0.0, "a larger one takes too long"), (0.2, f"evaluated at batch {LARGE_BATCH}")):
         monkeypatch.setattr(evaluation, "SLOW_SHARE", share)
@@ -167,6 +175,36 @@ class Stranger:
             return {}, b""
         described, payload = pack_arrays(arrays)
         return {"arrays": described}, payload
+
+
+class Summing(Stranger):
+    """Answers the sum of each example, and counts what it infers, filled up or not."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def ask(self, _: str, payload: Any = b"", **request: Any) -> tuple[dict[str, list[dict[str, Any]]], bytes]:
+        given = unpack_arrays(request["arrays"], payload)["x"]
+        self.batches += [request["batch"]] * (len(given) // request["batch"])
+        sums = given.reshape(len(given), -1).sum(axis=1, keepdims=True)
+        described, body = pack_arrays({"0": sums[: len(given) - request["padding"]]})
+        return {"arrays": described}, body
+
+
+def test_few_examples_of_one_length_fill_no_large_batch() -> None:
+    """Twelve lengths of three examples each are 36 inferences at batch 128 too, where padding would make 1,536 of them;
+    a batch that shapes fix stays as it is.
+    """
+    split = Split({"x": [np.full((1 + index % 12, 2), index, np.float32) for index in range(36)]}, np.arange(36))
+    wanted = [2 * index * (1 + index % 12) for index in range(36)]
+    for least, batches in ((1, [3] * 12), (4, [4] * 12), (None, [128] * 12)):
+        worker = Summing()
+        found = answers_of(worker, split.inputs, Feeding((), None), [0], LARGE_BATCH, least=least)
+        assert found[0][:, 0].tolist() == wanted
+        assert worker.batches == batches
+    worker = Summing()
+    answers_of(worker, split.inputs, Feeding((), None), [0], 2, least=1)
+    assert worker.batches == [2, 1] * 12
 
 
 STRANGE = {
