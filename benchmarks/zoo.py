@@ -4,8 +4,9 @@
 
 Each road downloads its packages at run time, makes a project, runs the pipeline's stages one by one under DVC, promotes
 what passed into a bare remote, and compares what the gate reports (bytes, accuracy, agreement with the baseline) with a
-few lines of numpy on the same files. Beside stands what onnxruntime's own quantizers and NNCF make of the same
-baseline. Nothing of the packages is kept. `--latency` adds limits on latency, and wants a quiet machine.
+few lines of numpy on the same files. Beside stands what onnxruntime's own quantizers, NNCF and Olive make of the same
+baseline; Olive gets an environment of its own, which `--olive` keeps. Nothing of the packages is kept. `--latency` adds
+limits on latency, and wants a quiet machine.
 
 Exit code 1 where a bar is missed: a road that ends without a verdict, a number that the check does not give, a model
 that is larger, slower or worse than asked.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.zoo_peers import install_olive
 from benchmarks.zoo_table import NOT_TAKEN, ROADS
 from benchmarks.zoo_travel import Road, travelled
 
@@ -101,7 +104,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--only", nargs="*", choices=[road.name for road in ROADS], metavar="ROAD")
     parser.add_argument("--latency", action="store_true")
+    parser.add_argument("--olive", type=Path, help="folder of an environment with Olive, made where it is missing")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ZOO_OLIVE"] = str(options.olive or Path(folder) / "olive")
+        install_olive(Path(os.environ["ZOO_OLIVE"]))
+        reached = _travel(options)
+    for name, reason in NOT_TAKEN.items():
+        sys.stdout.write(f"{name}: not taken: {reason}\n")
+    for name, bar in reached.items():
+        sys.stdout.write(f"{name}: {bar['value']} (target {bar['target']}) {'met' if bar['met'] else 'MISSED'}\n")
+    sys.exit(0 if all(bar["met"] for bar in reached.values()) else 1)
+
+
+def _travel(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     reached: dict[str, dict[str, Any]] = {}
     for road in (road for road in ROADS if not options.only or road.name in options.only):
@@ -116,11 +132,7 @@ def main() -> None:
         sys.stdout.write(_row(road, found) + "\n")
         content = {"rows": rows, "bars": reached, "not_taken": NOT_TAKEN}
         options.json.write_text(json.dumps(content, indent=2) + "\n")
-    for name, reason in NOT_TAKEN.items():
-        sys.stdout.write(f"{name}: not taken: {reason}\n")
-    for name, bar in reached.items():
-        sys.stdout.write(f"{name}: {bar['value']} (target {bar['target']}) {'met' if bar['met'] else 'MISSED'}\n")
-    sys.exit(0 if all(bar["met"] for bar in reached.values()) else 1)
+    return reached
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
     python -m benchmarks.zoo_peers NAME FLOAT CALIBRATION OUT
 
+Olive has an environment of its own, in the folder that the variable `ZOO_OLIVE` names.
+
 Reads the float model and the calibration split, one example at a time, and writes the file that the tool makes. States
 that a model is fed back are zero.
 """
@@ -24,6 +26,7 @@ from weighbridge.data import read_npz
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 600
+OLIVE = "olive-ai==0.13.0"
 Feed = dict[str, NDArray[Any]]
 
 
@@ -81,10 +84,43 @@ def nncf(source: Path, calibration: Path, out: Path) -> None:
     onnx.save(library.quantize(onnx.load(source), library.Dataset(given), subset_size=len(given)), out)
 
 
+def olive_static(source: Path, calibration: Path, out: Path) -> None:
+    """Olive's pass of static quantization, its defaults."""
+    _olive("OnnxStaticQuantization", source, calibration, out)
+
+
+def olive_dynamic(source: Path, calibration: Path, out: Path) -> None:
+    """Olive's pass of dynamic quantization, its defaults."""
+    _olive("OnnxDynamicQuantization", source, calibration, out)
+
+
+def _olive(name: str, source: Path, calibration: Path, out: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder) / "feeds.npz"
+        rows = enumerate(feeds(source, calibration))
+        np.savez(given, **{f"{index} {port}": array for index, row in rows for port, array in row.items()})
+        python = Path(os.environ["ZOO_OLIVE"]) / "bin" / "python"
+        command = [python, ROOT / "benchmarks" / "zoo_olive.py", name, source, given, out]
+        code = subprocess.call(command, env={**os.environ, "OLIVE_DISABLE_TELEMETRY": "1"})
+    if code:
+        sys.exit(code)  # what Olive said last is what is shown
+
+
+def install_olive(folder: Path) -> None:
+    """An environment with Olive, where there is none; what it needs is pinned as Weighbridge's own is."""
+    if (folder / "bin" / "python").exists():
+        return
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
+    subprocess.run([*pip, OLIVE, "onnxruntime", "requests"], check=True, capture_output=True)
+
+
 PEERS: dict[str, Callable[[Path, Path, Path], None]] = {
     "onnxruntime, dynamic": dynamic,
     "onnxruntime, static": static,
     "NNCF": nncf,
+    "Olive, dynamic": olive_dynamic,
+    "Olive, static": olive_static,
 }
 
 

@@ -246,7 +246,7 @@ ROADS = (
         {"int8": [INT8], "w4": _weights(4)},
         {"accuracy.miou": {"max_drop": 0.02}, "agreement": {"min": 0.95}},
         {},
-        {"epochs": 4, "batch_size": 32, "lr": 0.004, "seed": 7},
+        {"epochs": 10, "batch_size": 32, "lr": 0.004, "seed": 7, "loss": "digits:segmenter_loss"},
     ),
     Road(
         "detector",
@@ -265,5 +265,4 @@ ROADS = (
 NOT_TAKEN = {
     "perceptron beyond 2 GiB": "benchmarks/size.py --only road takes it to a promoted version",
     "MiniLM on pairs of texts": "no road is written yet",
-    "Olive": "NNCF and onnxruntime's quantizers, which Olive calls, stand beside each road",
 }
