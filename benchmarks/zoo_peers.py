@@ -107,7 +107,10 @@ def _olive(name: str, source: Path, calibration: Path, out: Path) -> None:
 
 
 def install_olive(folder: Path) -> None:
-    """An environment with Olive, where there is none; what it needs is pinned as Weighbridge's own is."""
+    """An environment with Olive, where there is none; what it needs is pinned as Weighbridge's own is.
+
+    Its telemetry imports requests, also where it is turned off, and it does not ask for it.
+    """
     if (folder / "bin" / "python").exists():
         return
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,12 +22,15 @@ from benchmarks.zoo_checks import beside, checked
 CODE = Path(__file__).with_name("zoo_roads")
 BIN = Path(sys.executable).parent
 PEAK = """
-import pathlib, resource, subprocess, sys
+import pathlib, resource, subprocess, sys, time
+begin = time.perf_counter()
 code = subprocess.call(sys.argv[2:])
-pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+seconds, peak = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+pathlib.Path(sys.argv[1]).write_text(f"{seconds} {peak}")
 sys.exit(code)
 """
-"""A small process between: a process starts with the peak of the one that started it, and this one's is large."""
+"""A small process between: a process starts with the peak of the one that started it, and this one's is large. What a
+command before it waits for is not counted."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,19 @@ class Road:
         return [name for files in self.packages.values() for name in files.values()]
 
 
-def travelled(road: Road, home: Path, *, latency: bool) -> dict[str, Any]:
-    """The whole road, from packages to verdicts, the promoted version, and independent numbers beside the gate's."""
+def travelled(road: Road, home: Path, *, latency: bool, quietly: Sequence[str] = ()) -> dict[str, Any]:
+    """The whole road, from packages to verdicts, the promoted version, and independent numbers beside the gate's.
+
+    `quietly` is a command behind which weighing runs.
+    """
     folder = home / "work"
     project(road, home, folder, latency=latency)
-    return reproduced(road, folder)
+    return reproduced(road, folder, quietly)
 
 
-def reproduced(road: Road, folder: Path) -> dict[str, Any]:
+def reproduced(road: Road, folder: Path, quietly: Sequence[str] = ()) -> dict[str, Any]:
     """All stages of a project, and what came of them."""
-    stages = {name: staged(folder, name) for name in _stages(road)}
+    stages = {name: staged(folder, name, quietly if name.startswith("weigh@") else ()) for name in _stages(road)}
     path = folder / "reports" / "verdict.json"
     if not path.is_file():
         return {"verdict": None, "stages": stages}
@@ -207,18 +212,24 @@ def params(road: Road, *, latency: bool) -> dict[str, Any]:
     return content | ({"inputs": dict(road.inputs)} if road.inputs else {})
 
 
-def staged(folder: Path, stage: str) -> dict[str, Any]:
+def staged(folder: Path, stage: str, before: Sequence[str] = ()) -> dict[str, Any]:
     """Run one stage; its seconds, the peak bytes of its largest process, and where it failed its last lines."""
-    begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
-        peak = Path(place) / "peak"
-        command = [sys.executable, "-S", "-c", PEAK, str(peak), str(BIN / "dvc"), "repro", "--single-item", stage]
+        used = Path(place) / "used"
+        command = [sys.executable, "-S", "-c", PEAK, str(used), str(BIN / "dvc"), "repro", "--single-item", stage]
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(), cwd=folder, check=False
+            [*before, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+            cwd=folder,
+            check=False,
         )
-        kilobytes = int(peak.read_text())
+        measured = used.read_text().split() if used.is_file() else []  # what was killed wrote nothing
     code, lines = done.returncode, done.stdout.decode(errors="replace").strip().splitlines()
-    found: dict[str, Any] = {"seconds": round(time.perf_counter() - begin, 2), "peak": kilobytes * 1024}
+    found: dict[str, Any] = {}
+    if measured:
+        found = {"seconds": round(float(measured[0]), 2), "peak": int(measured[1]) * 1024}
     sys.stderr.write(f"{stage}: {found} {code} {lines[-3:] if code else ''}\n")
     return found | ({"exit": code, "said": lines[-5:]} if code else {})
 
