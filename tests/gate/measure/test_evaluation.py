@@ -183,8 +183,8 @@ class Summing(Stranger):
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def ask(self, _: str, payload: Any = b"", **request: Any) -> tuple[dict[str, list[dict[str, Any]]], bytes]:
-        given = unpack_arrays(request["arrays"], payload)["x"]
+    def ask(self, *said: Any, **request: Any) -> tuple[dict[str, list[dict[str, Any]]], bytes]:
+        given = unpack_arrays(request["arrays"], said[1])["x"]
         self.batches += [request["batch"]] * (len(given) // request["batch"])
         sums = given.reshape(len(given), -1).sum(axis=1, keepdims=True)
         described, body = pack_arrays({"0": sums[: len(given) - request["padding"]]})
