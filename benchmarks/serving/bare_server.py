@@ -1,7 +1,7 @@
 """What a server cannot go below here: HTTP parsed by httptools, an answer of fixed bytes, no protocol and no model.
 
-`python bare_server.py PORT loop` answers in the event loop, `… thread` from another thread, as a server does whose
-model must not keep the loop from its other clients.
+`python bare_server.py PORT loop 0` answers in the event loop, `… thread 0` from another thread, as a server does whose
+model must not keep the loop from its other clients. The last number is for how many seconds the loop is busy before.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import queue
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 import httptools
@@ -25,6 +26,7 @@ class Answering(asyncio.Protocol):
     """One connection."""
 
     waiting: queue.SimpleQueue[socket.socket] | None = None
+    busy: float = 0
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
@@ -37,6 +39,9 @@ class Answering(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """See `httptools.HttpRequestParser`."""
+        until = time.perf_counter() + self.busy
+        while time.perf_counter() < until:
+            pass
         if self.waiting is None:
             self.transport.write(ANSWER)
         else:
@@ -49,8 +54,9 @@ def _answer(waiting: queue.SimpleQueue[socket.socket], loop: asyncio.AbstractEve
         loop.call_soon_threadsafe(int)  # the loop is woken once an answer, to take up what came behind it
 
 
-async def serve(port: int, mode: str) -> None:
+async def serve(port: int, mode: str, busy: float) -> None:
     """Until the process is ended."""
+    Answering.busy = busy
     loop = asyncio.get_running_loop()
     if mode == "thread":
         Answering.waiting = queue.SimpleQueue()
@@ -61,4 +67,4 @@ async def serve(port: int, mode: str) -> None:
 
 if __name__ == "__main__":
     sys.setswitchinterval(SWITCH)
-    asyncio.run(serve(int(sys.argv[1]), sys.argv[2]))
+    asyncio.run(serve(int(sys.argv[1]), sys.argv[2], float(sys.argv[3])))

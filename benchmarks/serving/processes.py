@@ -102,10 +102,11 @@ def ours(registry: Path, folder: Path, *options: str) -> Iterator[Ours]:
 
 
 @contextmanager
-def bare_server(mode: str) -> Iterator[int]:
-    """A server that only parses and answers (`bare_server.py`); its port."""
+def bare_server(mode: str, busy: float = 0) -> Iterator[int]:
+    """A server that only parses and answers, after so many busy seconds (`bare_server.py`); its port."""
     port = free_port()
-    child = subprocess.Popen([sys.executable, str(Path(__file__).with_name("bare_server.py")), str(port), mode])
+    script = str(Path(__file__).with_name("bare_server.py"))
+    child = subprocess.Popen([sys.executable, script, str(port), mode, str(busy)])
     try:
         until = time.monotonic() + 30
         while True:
