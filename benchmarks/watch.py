@@ -11,8 +11,10 @@
 4. *planted*: a stable version that gets worse a day after its reference window: an alarm within `PATIENCE` days.
 5. *quiet*: months of a stable version that does not change, one request a second, a look an hour: alarms of the bounds.
 6. *detectors*: the same for the detectors of change, on the streams that a log has.
+7. *live*: fewer bad and good canaries, served to real requests whose labels come back; Prometheus (its program on PATH)
+   scrapes, and the judge looks each second.
 
-Requests are drawn from one distribution, as counts; seeds are fixed. Exits 1 if a bar is missed.
+Elsewhere requests are drawn from one distribution, as counts; seeds are fixed. Exits 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -30,9 +32,10 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.watching.canary_rollouts import bad, good, limit
 from benchmarks.watching.drawn_traffic import row
+from benchmarks.watching.live_canaries import live
 from benchmarks.watching.stable_months import detectors, planted, quiet
 
-SECTIONS = ("bad", "good", "limit", "planted", "quiet", "detectors")
+SECTIONS = ("bad", "good", "limit", "planted", "quiet", "detectors", "live")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,10 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--planted", type=int, default=60, help="versions of each kind")
     parser.add_argument("--months", type=int, default=24)
     parser.add_argument("--detector-months", type=int, default=2)
+    parser.add_argument("--live-bad", type=int, default=2, help="canaries of each kind that really serve")
+    parser.add_argument("--live-good", type=int, default=6, help="canaries")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     begin, rows = time.perf_counter(), []
-    sections = {"bad": bad, "good": good, "limit": limit, "planted": planted, "quiet": quiet, "detectors": detectors}
+    every = (bad, good, limit, planted, quiet, detectors, live)
+    sections = dict(zip(SECTIONS, every, strict=True))
     for name in options.only:
         for item in sections[name](options):
             rows.append(item)
