@@ -83,7 +83,13 @@ class Entry:
     slices: tuple[str, ...] = ()
     shadow: tuple[str, tuple[str, ...]] | None = None
     """The canary's version and what it answered to the same request."""
-    labelled: bool = False
+    labels: tuple[str, ...] | None = None
+    """The right answers; None until they come."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether the canary's answer and the label are known."""
+        return self.shadow is not None and self.labels is not None
 
 
 @lru_cache(maxsize=1024)
@@ -93,9 +99,9 @@ def _entry(version: str, predictions: tuple[str, ...], slices: tuple[str, ...]) 
     return Entry(version, predictions, slices), b"," + _JSON({**line, "s": slices} if slices else line)[1:] + b"\n"
 
 
-@lru_cache(maxsize=1024)
-def _changed(entry: Entry, shadow: tuple[str, tuple[str, ...]] | None, *, labelled: bool) -> Entry:
-    return replace(entry, shadow=shadow, labelled=labelled)
+@lru_cache(maxsize=4096)
+def _changed(entry: Entry, shadow: tuple[str, tuple[str, ...]] | None, labels: tuple[str, ...] | None) -> Entry:
+    return replace(entry, shadow=shadow, labels=labels)
 
 
 @dataclass
@@ -136,19 +142,19 @@ class Journal:
         self._enter(identity, entry)
 
     def shadowed(self, identity: str, version: str, predictions: Sequence[str]) -> None:
-        """What the canary said to the same request."""
+        """What the canary said to the same request; its label may have come before."""
         entry = self._entries.get(identity)
-        if entry is not None and not entry.labelled:
+        if entry is not None and not entry.paired:
             self._rotate()
             self._file.append({"id": identity, "sv": version, "sp": predictions})
-            self._entries[identity] = _changed(entry, (version, tuple(predictions)), labelled=False)
+            self._shadow(identity, entry, (version, tuple(predictions)))
 
     def label(self, identity: str, labels: Sequence[str]) -> Entry:
         """The right answers to a request, one for each example, written down before they count."""
         entry = self._entries.get(identity)
         if entry is None:
             raise UnknownRequestError(f"no request {identity[:80]!r} is known", where="id")
-        if entry.labelled:
+        if entry.labels is not None:
             raise DoubledError(f"request {identity[:80]!r} has its label already", where="id")
         if len(labels) != len(entry.predictions):
             raise InputError(f"expected {len(entry.predictions)} labels, got {len(labels)}", where="label")
@@ -178,22 +184,28 @@ class Journal:
                 del self._again[oldest]
 
     def _count(self, identity: str, entry: Entry, labels: Sequence[str]) -> Entry:
-        found = self._entries[identity] = _changed(entry, entry.shadow, labelled=True)
+        found = self._entries[identity] = _changed(entry, entry.shadow, tuple(labels))
         right = [one == other for one, other in zip(entry.predictions, labels, strict=True)]
         for name in ("", *entry.slices):
             self.totals["labelled", entry.version, name] += len(right)
             self.totals["correct", entry.version, name] += sum(right)
-        if entry.shadow is not None and len(entry.shadow[1]) == len(labels):
-            version, said = entry.shadow
-            theirs = [one == other for one, other in zip(said, labels, strict=True)]
-            self.totals["paired", version, ""] += len(labels)
-            self.totals["paired_only_stable", version, ""] += sum(
-                a and not b for a, b in zip(right, theirs, strict=True)
-            )
-            self.totals["paired_only_canary", version, ""] += sum(
-                b and not a for a, b in zip(right, theirs, strict=True)
-            )
+        self._pair(found)
         return found
+
+    def _shadow(self, identity: str, entry: Entry, shadow: tuple[str, tuple[str, ...]]) -> None:
+        found = self._entries[identity] = _changed(entry, shadow, entry.labels)
+        self._pair(found)
+
+    def _pair(self, entry: Entry) -> None:
+        """Count a request of which both answers and the label are known; called when the last of them came."""
+        labels, shadow = entry.labels, entry.shadow
+        if labels is None or shadow is None or len(shadow[1]) != len(labels):
+            return
+        version, said = shadow
+        pairs = [(a == c, b == c) for a, b, c in zip(entry.predictions, said, labels, strict=True)]
+        self.totals["paired", version, ""] += len(pairs)
+        self.totals["paired_only_stable", version, ""] += sum(mine and not theirs for mine, theirs in pairs)
+        self.totals["paired_only_canary", version, ""] += sum(theirs and not mine for mine, theirs in pairs)
 
     def _replay(self, line: dict[str, Any]) -> None:
         identity = line.get("id")
@@ -202,9 +214,9 @@ class Journal:
             self._enter(identity, _entry(line["v"], tuple(line["p"]), tuple(line.get("s", ())))[0])
         elif identity is None or entry is None:
             return
-        elif "sv" in line and not entry.labelled:
-            self._entries[identity] = _changed(entry, (line["sv"], tuple(line["sp"])), labelled=False)
-        elif "y" in line and not entry.labelled:
+        elif "sv" in line and not entry.paired:
+            self._shadow(identity, entry, (line["sv"], tuple(line["sp"])))
+        elif "y" in line and entry.labels is None:
             self._count(identity, entry, line["y"])
 
     def _rotate(self) -> None:

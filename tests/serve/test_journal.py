@@ -58,6 +58,24 @@ def test_an_id_that_comes_again_and_again_pushes_no_other_out(tmp_path: Path) ->
     journal.label("again", ["4"])
 
 
+@pytest.mark.parametrize("rotate_bytes", [200, 10_000])
+def test_a_label_that_comes_before_the_canarys_answer_counts_the_pair_once(tmp_path: Path, rotate_bytes: int) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, rotate_bytes=rotate_bytes)
+    for identity, mine, theirs in (("a", "3", "4"), ("b", "4", "3"), ("c", "3", "3")):
+        journal.answered(identity, "v1", [mine], [])
+        journal.label(identity, ["3"])
+        journal.shadowed(identity, "v2", [theirs])
+        journal.shadowed(identity, "v2", ["5"])
+    assert [journal.totals[name, "v2", ""] for name in ("paired", "paired_only_stable", "paired_only_canary")] == [
+        3,
+        1,
+        1,
+    ]
+    journal.close()
+    assert Journal(path).totals == journal.totals
+
+
 def test_a_restart_knows_answers_shadows_labels_and_totals(tmp_path: Path) -> None:
     """Also where the last line was cut off by a kill, and where the file was changed for a new one in between."""
     path = tmp_path / "journal.jsonl"
