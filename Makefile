@@ -1,8 +1,9 @@
 # Two commands do everything on a fresh machine: `make repro` and `make test`.
-PYTHON ?= python3.11
-VENV   := .venv
-BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTHON  ?= python3.11
+VENV    := .venv
+BIN     := $(VENV)/bin
+# Python compiles what it imports when it does; most of what is installed is never imported.
+INSTALL := -m pip --disable-pip-version-check --quiet install --no-compile
 
 # sigstore and the LiteRT converter need different versions of pydantic: promoting has an environment of its own.
 PROMOTE := .venv-promote
@@ -18,16 +19,16 @@ help:
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint constraints.txt --editable '.[compress,pipeline]'
+	$(BIN)/python $(INSTALL) --constraint constraints.txt --editable '.[compress,pipeline]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python $(INSTALL) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 $(PROMOTE)/installed: pyproject.toml constraints-promote.txt weighbridge/ci/templates/promote-constraints.txt
 	$(PYTHON) -m venv $(PROMOTE)
-	$(PROMOTE)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints-promote.txt \
+	$(PROMOTE)/bin/python $(INSTALL) --constraint constraints-promote.txt \
 		--editable '.[judge,keyless,pipeline]' hypothesis jsonschema pytest pytest-timeout
 	@touch $@
 
