@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import MeasurementError
+from weighbridge.serve.models import batching
 from weighbridge.serve.models.batching import Batcher, Batching, BusyError
 from weighbridge.serve.models.runtimes import Loaded
 from weighbridge.serve.tensors import Spec
@@ -51,6 +52,22 @@ async def _while_busy(model: Model, batcher: Batcher, feeds: list[dict[str, NDAr
     model.gate.set()
     await first
     return await asyncio.gather(*rest, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        [np.zeros((2, 0, 3), np.float32)] * 2,
+        [np.array([True]), np.array([False, True])],
+        [np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(9.0).reshape(3, 3)[::2]],
+        [np.full((1, 2, 2), 1, np.float16), np.full((3, 2, 2), 2, np.float16)],
+    ],
+    ids=["no values", "booleans", "other orders", "half precision"],
+)
+def test_inputs_are_joined_as_numpy_joins_them(arrays: list[NDArray[Any]]) -> None:
+    found, expected = batching._joined(arrays), np.concatenate(arrays)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_requests_that_wait_run_together_and_each_gets_its_own_answer() -> None:
