@@ -28,7 +28,7 @@ from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Facts, Graph, Step, StepConfig, Subject
 from weighbridge.compress.training.splits import balanced, calibration
 from weighbridge.core.documents.inputs import missing_in
-from weighbridge.core.formats.compressed import compressed_size, level, read_chunks, taken
+from weighbridge.core.formats.compressed import FASTEST, UNASKED, compressed_size, level, read_chunks, taken
 from weighbridge.core.formats.onnx_count import counts, macs_by_node
 from weighbridge.core.progress import silent
 from weighbridge.data import Data, load_data
@@ -186,13 +186,17 @@ def _form(state: State, context: Context, target: Target, before: Graph | Progra
 
 
 def _sizes(form: Graph | Program, target: Target, compressed: Callable[[int], bool]) -> _FileSizes:
-    """A form's file in figures; of compressed sizes the one that a row shows, where its time is worth it."""
+    """A form's file in figures; of compressed sizes the one that a row shows, where its time is worth it.
+
+    Of a large file at the fastest level: rows compare before with after, and each would take seconds.
+    """
     data = target.write(form.model)
     counted = counts(form.network)
     files = data.files if isinstance(data, LargeFile) else None
     size = sum(path.stat().st_size for path in files) if files is not None else len(data)
     chunks = read_chunks(files) if files is not None else iter([data])
-    zstd = compressed_size(chunks, "zstd", level("zstd", size), size) if compressed(size) else None
+    at = level("zstd", size) if size <= UNASKED else FASTEST["zstd"]
+    zstd = compressed_size(chunks, "zstd", at, size) if compressed(size) else None
     return _FileSizes(size, zstd, counted.params, counted.macs, known=not counted.unknown)
 
 

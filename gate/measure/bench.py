@@ -26,6 +26,7 @@ from weighbridge.gate.measure.staged_artifact import StagedArtifact
 MOST_IN_A_BURST = 1000
 TOKENS = {"first": {"latency.first_token"}, "next": {"latency.next_token", "tokens_per_second"}}
 """Of a language model: which token is timed, and for which metrics. A prompt is one example."""
+TAILS = {"latency.p95", "latency.p99"}
 NOTICED = 0.005
 """Share of a long burst that may be lost without being noticed: a tenth of the excess that budgets resolve."""
 LONG_BURST_NS = 20_000_000
@@ -45,13 +46,15 @@ def record(setup: Setup, metrics: frozenset[str], rng: np.random.Generator, *, c
     protocol = setup.protocol
     journey = setup.journey if "latency.end_to_end" in metrics else None
     with ExitStack() as stack:
-        os.sched_setaffinity(0, setup.cores.harness)
+        # Runtimes are imported on all cores; the workers go to theirs as they load.
+        os.sched_setaffinity(0, {*setup.cores.workers, *setup.cores.harness})
         started = {}
         # In random order too: who starts first finds other caches, and other pages mapped.
         for role in rng.permutation(list(roles)).tolist():
             worker = Worker(roles[role].name, threads=protocol.threads, timeout=protocol.timeout)
             started[role] = stack.enter_context(worker)
         bench = Bench({role: started[role] for role in roles}, setup, rng)
+        bench.tails = bool(metrics & TAILS)
         bench.load(roles)
         bench.feed(protocol.batch_size, journey)
         # The controls rest on interleaved bursts: whatever is timed at all takes them too.
@@ -88,12 +91,17 @@ class Bench:
         self.loaded: dict[str, dict[str, Any]] = {}
         self.warmed: dict[str, dict[str, Any]] = {}
         self.count = 0
+        self.tails = False
+        """Whether percentiles are asked for."""
+        self.stolen = 0
+        """Ticks that were stolen from the workers' cores up to the last round."""
 
     def load(self, roles: Mapping[str, StagedArtifact]) -> None:
         """Import the runtimes side by side, then load one after the other, in random order, on the measuring core."""
         for role in self._shuffled():
             self.workers[role].send("start", adapter=str(roles[role].adapter))
         started = {role: worker.receive()[0] for role, worker in self.workers.items()}
+        os.sched_setaffinity(0, self.setup.cores.harness)
         for role in self._shuffled():
             answer, _ = self.workers[role].ask(
                 "load", threads=self.protocol.threads, cores=list(self.setup.cores.workers), **roles[role].loaded
@@ -123,6 +131,7 @@ class Bench:
                 "warm",
                 inferences=self.protocol.warm_inferences,
                 seconds=seconds,
+                settling_seconds=max(seconds, self.protocol.settling_seconds if seconds else 0.0),
                 most_seconds=self.protocol.warm_most_seconds,
                 **_acting(token, journey=journey),
             )
@@ -156,14 +165,14 @@ class Bench:
         slowest = max(self.warmed[role]["typical_ns"] for role in self.workers) / 1e9
         self.count = int(np.clip(np.ceil(self.protocol.burst_seconds / typical), 1, MOST_IN_A_BURST)) + 1
         length = len(self.workers) * self.count * slowest
-        number = self.protocol.rounds_of(length)
+        number = self.protocol.rounds_of(length, tails=self.tails)
         taken: list[Bursts] = []
+        self.stolen = steal_ticks(self.setup.cores.workers)
         while len(taken) < number and not self.protocol.enough(taken):
             taken.append(self._round(len(taken), _acting(token, journey=journey)))
         return Phase(self.count, tuple(taken))
 
     def _round(self, index: int, acting: Mapping[str, Any]) -> Bursts:
-        stolen = steal_ticks(self.setup.cores.workers)
         disturbed = False
         started = time.perf_counter_ns()
         bursts = {}
@@ -179,7 +188,8 @@ class Bench:
                 )
             bursts[role] = Burst(np.frombuffer(payload, np.int64), elapsed)
             disturbed |= descheduled(answer, elapsed)
-        stolen = steal_ticks(self.setup.cores.workers) - stolen
+        before, self.stolen = self.stolen, steal_ticks(self.setup.cores.workers)
+        stolen = self.stolen - before
         seconds = (time.perf_counter_ns() - started) / 1e9
         return Bursts(bursts, disturbed=disturbed or stolen * TICK_SECONDS > NOTICED * seconds)
 

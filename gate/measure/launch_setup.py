@@ -32,11 +32,16 @@ class LaunchProtocol:
     batch_size: int = 1
     throughput_batch_size: int = 32
     warm_inferences: int = 20
-    warm_seconds: float = 0.3
+    warm_seconds: float = 0.05
+    """At least, and on until inferences no longer get faster, `settling_seconds` at most; see `worker`'s `warm`."""
+    settling_seconds: float = 0.3
     warm_most_seconds: float = 1.0
     """A model so slow that the inferences above take longer warms up for this long."""
     burst_seconds: float = 1e-3
-    rounds: int = 100
+    rounds: int = 50
+    """More say little more about a launch: launches differ by more than their rounds leave open. Twice as many where
+    percentiles are asked for, which rest on single inferences.
+    """
     fewest_rounds: int = 15
     launch_seconds: float = 1.0
     """Slow models get fewer rounds (never below `fewest_rounds`), so that a launch takes about this long."""
@@ -48,16 +53,16 @@ class LaunchProtocol:
     timeout: float = 60.0
     """Seconds for one request; a worker that needs longer is killed."""
 
-    def rounds_of(self, seconds: float) -> int:
-        """How many rounds of `seconds` each a launch takes at most."""
-        return int(np.clip(self.launch_seconds / seconds, self.fewest_rounds, self.rounds))
+    def rounds_of(self, seconds: float, *, tails: bool = False) -> int:
+        """How many rounds of `seconds` each a launch takes at most; `tails`: percentiles are asked for."""
+        return int(np.clip(self.launch_seconds / seconds, self.fewest_rounds, (1 + tails) * self.rounds))
 
     def enough(self, taken: Sequence[Bursts]) -> bool:
-        """Whether rounds make a launch: so many, or fewer that took long."""
-        if len(taken) >= self.fewest_rounds:
-            return len(taken) >= self.rounds
+        """Whether fewer rounds than `fewest_rounds` make a launch, because they took long."""
+        if not self.slow_rounds <= len(taken) < self.fewest_rounds:
+            return False
         spent = sum(burst.elapsed_ns for bursts in taken for burst in bursts.by_role.values()) / 1e9
-        return len(taken) >= self.slow_rounds and spent >= self.slow_seconds
+        return spent >= self.slow_seconds
 
 
 @dataclass(frozen=True)

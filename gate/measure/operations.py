@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,7 @@ class Operations:
     def warm(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
         """The first inference, then at least `inferences` more and at least `seconds` of them.
 
+        While later ones are faster than earlier ones it goes on, for twice as long each time up to `settling_seconds`.
         A slow model warms up for `most_seconds` and four inferences at least: its caches are warm after one.
         """
         begin = time.perf_counter_ns()
@@ -115,12 +116,16 @@ class Operations:
         self.check(outputs)
         act = self.acting(request)
         begin = time.perf_counter_ns()
-        times = self.time(3, 0, act)
-        done, least, most = 3, int(request["seconds"] * 1e9), int(request["most_seconds"] * 1e9)
-        while (spent := time.perf_counter_ns() - begin) < most and (done < request["inferences"] or spent < least):
-            times = self.time(3, done, act)
-            done += 3
-        return {"first_ns": first, "typical_ns": int(np.median(times)), "memory": peak_memory()}
+        times = list(self.time(3, 0, act))
+        least, most = int(request["seconds"] * 1e9), int(request["most_seconds"] * 1e9)
+        settling = int(request.get("settling_seconds", request["seconds"]) * 1e9)
+        while (spent := time.perf_counter_ns() - begin) < most:
+            if spent >= least and len(times) >= request["inferences"]:
+                if spent >= settling or settled(times):
+                    break
+                least = min(2 * spent, settling)
+            times.extend(self.time(3, len(times), act))
+        return {"first_ns": first, "typical_ns": int(np.median(times[-3:])), "memory": peak_memory()}
 
     def burst(self, request: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
         """`count` inferences, each timed, starting at feed `offset`; the payload is int64 nanoseconds.
@@ -250,6 +255,15 @@ class Operations:
             raise ArtifactFault(f"outputs changed between calls: {self.shapes[fed]}, then {found}")
         if values and not all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
             raise ArtifactFault("an output contains NaN or infinite values")
+
+
+def settled(times: Sequence[int]) -> bool:
+    """Whether the later half of durations is as fast as the earlier one, within 2 % of their lower quartiles.
+
+    The fastest quarter, because other work on the machine slows down some inferences and hastens none.
+    """
+    earlier, later = (np.quantile(half, 0.25) for half in np.array_split(np.asarray(times), 2))
+    return bool(later >= 0.98 * earlier)
 
 
 def file_digest(path: str) -> str:

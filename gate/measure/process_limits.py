@@ -15,6 +15,7 @@ MAX_FILE = 1 << 28
 """Bytes of any one file that a worker writes: all that it prints is one."""
 MEMORY_VARIABLE = "WEIGHBRIDGE_WORKER_MEMORY"
 PR_SET_PDEATHSIG = 1
+TASKS = "/proc/self/task"
 
 
 def peak_memory() -> int:
@@ -29,8 +30,8 @@ def peak_memory() -> int:
 def run_delay() -> int | None:
     """Nanoseconds that this process's threads were ready to run and had no core (`schedstat`); None without it."""
     try:
-        files = sorted(Path("/proc/self/task").glob("*/schedstat"))
-        return sum(int(file.read_text().split()[1]) for file in files) if files else None
+        # Read before and after each burst of a millisecond: paths and globs would take a third of one.
+        return sum(int(_read(f"{TASKS}/{thread}/schedstat").split()[1]) for thread in os.listdir(TASKS))  # noqa: PTH208
     except (OSError, ValueError, IndexError):
         return None
 
@@ -56,3 +57,8 @@ def limit_resources() -> None:
         hard = resource.getrlimit(kind)[1]
         least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(kind, (least, least))
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # quick
+        return file.read()

@@ -17,7 +17,7 @@ from weighbridge.gate.weighing.accumulator import Accumulator, Against
 from weighbridge.gate.weighing.distinct import merged
 from weighbridge.gate.weighing.job import Job
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Counts up when launches are taken in another way: their values are not mixed with those of before."""
 _AFRESH = "so that it was not continued: this measurement started afresh."
 

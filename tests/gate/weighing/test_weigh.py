@@ -219,7 +219,7 @@ def test_a_measurement_continues_only_what_it_is_about(
     assert not continues(first, replace(job, weighing=Weighing(batch_size=2)))
     assert not continues(first, replace(job, runtime="litert"))
     assert continues(first, replace(job, weighing=Weighing(time_limit=9, seed=3)))
-    monkeypatch.setattr("weighbridge.gate.weighing.continuing.PROTOCOL_VERSION", 3)
+    monkeypatch.setattr("weighbridge.gate.weighing.continuing.PROTOCOL_VERSION", 99)
     assert not continues(first, job)
 
 
