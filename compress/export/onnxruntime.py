@@ -25,6 +25,7 @@ from weighbridge.compress.graph.large_file import LargeFile, written
 from weighbridge.compress.graph.names import concise
 from weighbridge.compress.graph.sessions import ORT_ERRORS, register
 from weighbridge.compress.graph.spilled import is_large, message, spill
+from weighbridge.compress.graph.stored_once import stored_once
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
@@ -67,8 +68,10 @@ def export(module: nn.Module, split: Split) -> Graph:
 
 
 def write(proto: ModelProto) -> bytes | LargeFile:
-    """The bytes that ship: no metadata, no default attributes, short names; of a large model, files of them."""
-    bare = concise(proto)
+    """The bytes that ship: no metadata, no default attributes, short names, no matrix twice; of a large model, files of
+    them.
+    """
+    bare = concise(stored_once(proto))
     if is_large(bare):
         return written(bare, "model.onnx")
     return message(bare)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.core.ragged import buckets, is_ragged, joined, stacked
+from weighbridge.core.ragged import buckets, is_ragged, joined, stacked, values_of
 from weighbridge.data import Split
 from weighbridge.gate.measure.feeding import Feeding
 from weighbridge.gate.measure.process import Answering, send_arrays
@@ -26,6 +26,8 @@ Start = Callable[[StagedArtifact, float], AbstractContextManager[Answering]]
 LARGE_BATCH = 128
 PROBED = 128
 """Examples that are answered at both batch sizes to see whether a large batch gives the same answers."""
+ALIKE = 1e-3
+"""Of the largest answer: what a large batch's answers may be apart."""
 MANY = 4 * PROBED
 """Fewer examples go at the deployed batch: seeing whether a large one answers alike costs more than it saves."""
 REPEATED = 128
@@ -120,34 +122,49 @@ def check_repeatable(first: Sequence[Array], second: Sequence[Array], name: str)
 
     Floating-point sums may be taken in another order where memory is aligned otherwise: what rounding explains is one.
     """
-    for index, (ours, theirs) in enumerate(map(_padded_alike, first, second)):
-        if ours.shape != theirs.shape:
-            raise MeasurementError(f"output {index} has {ours.shape}, in a second process {theirs.shape}", where=name)
-        if ours.dtype.kind == "f":
-            same = np.isclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING * float(np.abs(ours).max(initial=0)))
-        else:
-            same = ours == theirs
-        differing = ~same.reshape(len(same), -1).all(axis=1)
+    for index, (ours, theirs) in enumerate(zip(first, second, strict=True)):
+        shapes = _unlike_shapes(ours, theirs)
+        if shapes is not None:
+            raise MeasurementError(f"output {index} has {shapes[0]}, in a second process {shapes[1]}", where=name)
+        differing = _differing(ours, theirs, ROUNDING)
         if differing.any():
             far = f" (by up to {_apart(ours, theirs):.3g})" if ours.dtype.kind in "fiub" else ""
             raise MeasurementError(
-                f"its answers differ between runs: of {len(same)} examples answered in two processes, "
+                f"its answers differ between runs: of {len(differing)} examples answered in two processes, "
                 f"{int(differing.sum())} got other values of output {index}{far}",
                 where=name,
                 fix="does it contain random operators, such as dropout that was left on?",
             )
 
 
-def _padded_alike(ours: Any, theirs: Any) -> tuple[Array, Array]:
-    """Answers that differ in length as arrays: a length that differs between them shows in the shape."""
-    first, second = (array.padded() if is_ragged(array) else array for array in (ours, theirs))
-    if is_ragged(ours) and is_ragged(theirs) and not np.array_equal(ours.shapes, theirs.shapes):
-        return first, second[:, :0]
-    return first, second
+def _unlike_shapes(ours: Any, theirs: Any) -> tuple[Any, Any] | None:
+    """Two answers' shapes where they differ; of those that differ in length, the shapes of the first such example."""
+    if is_ragged(ours) and is_ragged(theirs) and ours.shapes.shape == theirs.shapes.shape:
+        unlike = np.flatnonzero((ours.shapes != theirs.shapes).any(axis=1))
+        pair = [tuple(side.shapes[unlike[0]].tolist()) for side in (ours, theirs)] if len(unlike) else None
+        return None if pair is None else (pair[0], pair[1])
+    first, second = ((array.ndim, "of many lengths") if is_ragged(array) else array.shape for array in (ours, theirs))
+    return None if first == second else (first, second)
 
 
-def _apart(ours: Array, theirs: Array) -> float:
-    return float(np.abs(ours.astype(np.float64) - theirs).max())
+def _differing(ours: Any, theirs: Any, share: float) -> Array:
+    """Which examples got other values (n,), beyond a share of the largest one; one by one where they differ in length.
+
+    Text and whole numbers are the same or they are not.
+    """
+    values = values_of(ours)
+    near = share * float(max(values.max(initial=0), -values.min(initial=0))) if values.dtype.kind == "f" else None
+
+    def same(one: Array, other: Array) -> Array:
+        return one == other if near is None else np.isclose(one, other, rtol=share, atol=near)
+
+    if is_ragged(ours):
+        return np.array([not same(*pair).all() for pair in zip(ours, theirs, strict=True)])
+    return np.asarray(~same(ours, theirs).reshape(len(ours), -1).all(axis=1))
+
+
+def _apart(ours: Any, theirs: Any) -> float:
+    return float(np.abs(values_of(ours).astype(np.float64) - values_of(theirs)).max())
 
 
 def check_answers(outputs: Sequence[Array], split: Split, name: str) -> None:
@@ -178,16 +195,8 @@ def _probed(split: Split) -> Array:
 
 
 def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batches: tuple[int, int]) -> bool:
-    small, large = (answers_of(worker, split.inputs, feeding, outputs, batch, least=batches[0]) for batch in batches)
-    return all(
-        ours.shape == theirs.shape
-        and (
-            np.array_equal(ours, theirs)
-            if ours.dtype.kind == "U"
-            else np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(np.abs(ours).max(initial=0)))
-        )
-        for ours, theirs in map(_padded_alike, small, large)
-    )
+    both = (answers_of(worker, split.inputs, feeding, outputs, batch, least=batches[0]) for batch in batches)
+    return all(_unlike_shapes(*pair) is None and not _differing(*pair, ALIKE).any() for pair in zip(*both, strict=True))
 
 
 def answers_of(  # noqa: PLR0913  # the last has a default

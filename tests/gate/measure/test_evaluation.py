@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.gate.models import CLASSES, FEATURES, HONEST, adapter, artifact, examples, linear, save, weights
 from weighbridge.core.errors import MeasurementError
+from weighbridge.core.ragged import Ragged
 from weighbridge.data import Split
 from weighbridge.gate.measure import evaluation
 from weighbridge.gate.measure.evaluation import (
@@ -142,6 +143,12 @@ def test_rounding_and_batches_are_no_other_answers(tmp_path: Path) -> None:
         check_repeatable([scores], [scores + np.eye(4, 3, -3, np.float32) / 2], "candidate")
     with pytest.raises(MeasurementError, match="got other values of output 1"):
         check_repeatable([scores, np.arange(4)], [scores, np.arange(4)[::-1]], "candidate")
+    lines = Ragged.of([np.full((length, 2), length, np.float32) for length in (3, 1, 2)])
+    check_repeatable([lines], [lines.changed(lambda values: values * np.float32(1 + 1e-6))], "candidate")
+    with pytest.raises(MeasurementError, match=r"of 3 examples .* 1 got other values of output 0 \(by up to 1\)"):
+        check_repeatable([lines], [lines.changed(lambda values: np.where(values == 1, 2, values))], "candidate")
+    with pytest.raises(MeasurementError, match=r"output 0 has \(3, 2\), in a second process \(1, 2\)"):
+        check_repeatable([lines], [lines[np.array([1, 0, 2])]], "candidate")
     shaped = "return [x / np.abs(x).max()]"
     weighed = artifact(linear(tmp_path / "m.onnx"), adapter=adapter(tmp_path, shaped))
     answer(weighed, examples(203), [0], Manner(Feeding((), None), 8))
