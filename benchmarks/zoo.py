@@ -32,6 +32,9 @@ from benchmarks.zoo_peers import install_olive
 from benchmarks.zoo_table import NOT_TAKEN, ROADS
 from benchmarks.zoo_travel import Road, travelled
 
+Numbers = Sequence[float | None]
+"""A number, and where it was drawn from examples or launches its bounds; one that is open is `None`."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -39,10 +42,8 @@ class Asked:
 
     road: str
     recipe: str
-    found: Callable[[Mapping[str, Any]], Sequence[float] | None]
-    """Of the recipe's row: the number, and where it was drawn from examples or launches its bounds; `None` where it was
-    not measured.
-    """
+    found: Callable[[Mapping[str, Any]], Numbers | None]
+    """Of the recipe's row; `None` where it was not measured."""
     target: float
     better: str
     """`lower` or `higher`."""
@@ -60,12 +61,14 @@ class Asked:
         return {"value": value, **bounds, "target": self.target, "met": reached}
 
 
-def _budget(name: str, scale: float = 1) -> Callable[[Mapping[str, Any]], Sequence[float] | None]:
+def _budget(name: str, scale: float = 1) -> Callable[[Mapping[str, Any]], Numbers | None]:
     """Estimate and bounds of a budget as the gate has them, times `scale`."""
 
-    def found(row: Mapping[str, Any]) -> Sequence[float] | None:
+    def found(row: Mapping[str, Any]) -> Numbers | None:
         budget = row["budgets"].get(name)
-        return None if budget is None else [scale * float(number) for number in budget[1:]]
+        return (
+            None if budget is None else [number if number is None else scale * float(number) for number in budget[1:]]
+        )
 
     return found
 
@@ -129,7 +132,7 @@ def main() -> None:
 
 
 def _bounds(bar: Mapping[str, Any]) -> str:
-    return f" [{', '.join(f'{bound:.4g}' for bound in bar['bounds'])}]" if "bounds" in bar else ""
+    return f" {[bound and round(bound, 4) for bound in bar['bounds']]}" if "bounds" in bar else ""
 
 
 def _travel(options: argparse.Namespace) -> dict[str, dict[str, Any]]:

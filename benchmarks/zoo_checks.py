@@ -47,7 +47,7 @@ def checked(folder: Path, recipe: str, verdict: Mapping[str, Any], road: Judged)
     own = _compared(folder, path, split, road)
     own["size.bytes"] = path.stat().st_size
     said = {name: value(metrics[name]) if name in metrics else None for name in own}
-    budgets = [item for item in verdict["budgets"] if item["lower"] is not None]
+    budgets = [item for item in verdict["budgets"] if item["lower"] is not None or item["upper"] is not None]
     return {
         "verdict": verdict["verdict"],
         "size_ratio": own["size.bytes"] / metrics["size.bytes"]["reference"],
