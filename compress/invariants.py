@@ -106,6 +106,29 @@ def claims(module: nn.Module) -> list[Claim]:
     return _claims({name: parameter.detach().numpy() for name, parameter in module.named_parameters()})
 
 
+def claims_read(made: Sequence[Claim], module: nn.Module, weights: Mapping[str, Array]) -> list[Claim]:
+    """The same of what an exported file reads, by its weights: of positions, those that its inputs have."""
+    sizes = {values.size for values in weights.values()}
+    parameters = dict(module.named_parameters())
+    found: list[Claim] = []
+    for claim in made:
+        rows = None if claim.count in sizes else _rows_of(parameters[claim.parameter].detach().numpy(), weights)
+        found += [claim] if rows is None else _claims({claim.parameter: rows})
+    return found
+
+
+def _rows_of(table: Array, weights: Mapping[str, Array]) -> Array | None:
+    """Rows of a table, one after the other, that are a weight of the file; `None` where there are none."""
+    row = table[0].size
+    for values in weights.values():
+        if values.size < table.size and values.size and values.size % row == 0:
+            part = values.reshape(-1, *table.shape[1:])
+            first = np.flatnonzero((table == part[0]).reshape(len(table), -1).all(axis=1))
+            if any(np.array_equal(table[start : start + len(part)], part) for start in first):
+                return part
+    return None
+
+
 def claims_of_file(file: ModelProto | Mapping[str, Array]) -> list[Claim]:
     """The same of a file (ONNX, or the weights of any other), which the next lowering step must leave as it is."""
     return _claims(file if isinstance(file, Mapping) else effective_weights(file))

@@ -194,13 +194,15 @@ class Run:
         """Make the module's file, once after each change of it, and compare the two on real inputs."""
         if self.file is not None:
             return self
-        assert self.subject is not None  # `start` set one of the two
+        assert self.subject is not None
         forget(self.context.data)  # exporting takes as much memory as training: not both at once
         exported = self.target.export(self.subject.module, self.examples)
         file = self._written(replace(exported, notes={**self.subject.notes, **exported.notes}))
         reference = predict(self.subject.module, self.examples, batch_size=64)
-        claims = tuple(invariants.claims(self.subject.module)) if self.subject.constraints else ()
-        run = replace(self, file=file, sizes=file.sizes, reference=reference, claims=claims)
+        claims = invariants.claims(self.subject.module) if self.subject.constraints else []
+        if claims:
+            claims = invariants.claims_read(claims, self.subject.module, self._read(file.form.model).weights)
+        run = replace(self, file=file, sizes=file.sizes, reference=reference, claims=tuple(claims))
         return run.compared(None if not self.exact else FLOAT_TOLERANCE, where)
 
     def lowering_step(self, step: Step) -> Run:
@@ -211,7 +213,7 @@ class Run:
             lower = self.target.lowerings[step.name]
         assert lower is not None  # by `phases`
         run = self.export(step.where)
-        assert run.file is not None  # set by `export`
+        assert run.file is not None
         before = run.file
         claims = run.claims
         if run.lowered:

@@ -183,6 +183,20 @@ def test_zeros_are_found_again_in_the_file_or_missed(scale: float | None) -> Non
         invariants.claims_hold([Claim("fc.weight", 99, 6, None)], sparse_file(6, scale), WHERE)
 
 
+def test_of_a_table_of_positions_a_file_reads_the_rows_of_its_inputs() -> None:
+    """A network for twelve tokens reads twelve of its sixteen positions: their zeros are held, and no others."""
+    module = torch.nn.Embedding(16, 4)
+    with torch.no_grad():
+        module.weight[::2] = 0
+    table = module.weight.detach().numpy()
+    made = invariants.claims(module)
+    assert made == [Claim("weight", 64, 32, None)]
+    (claim,) = invariants.claims_read(made, module, {"rows": table[None, :12], "other": np.ones((1, 12, 4))})
+    assert claim == Claim("weight", 48, 24, None)
+    for weights in ({"rows": table[None, :12] + 1}, {"rows": table}):
+        assert invariants.claims_read(made, module, weights) == made
+
+
 def test_two_claims_need_two_weights() -> None:
     """One sparse weight in the file cannot stand for two in the module."""
     claim = Claim("fc.weight", 16, 6, None)
