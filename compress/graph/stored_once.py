@@ -10,7 +10,6 @@ from collections import defaultdict
 from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -70,4 +69,4 @@ def _twins(proto: ModelProto) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _key(array: NDArray[Any]) -> tuple[Any, ...]:
-    return array.shape, hashlib.sha256(np.ascontiguousarray(array)).digest()
+    return array.shape, hashlib.sha256(array.tobytes()).digest()

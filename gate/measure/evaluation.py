@@ -195,8 +195,11 @@ def _probed(split: Split) -> Array:
 
 
 def _agree(worker: Answering, split: Split, feeding: Feeding, outputs: Sequence[int], batches: tuple[int, int]) -> bool:
-    both = (answers_of(worker, split.inputs, feeding, outputs, batch, least=batches[0]) for batch in batches)
-    return all(_unlike_shapes(*pair) is None and not _differing(*pair, ALIKE).any() for pair in zip(*both, strict=True))
+    small, large = (answers_of(worker, split.inputs, feeding, outputs, batch, least=batches[0]) for batch in batches)
+    pairs = zip(small, large, strict=True)
+    return all(
+        _unlike_shapes(ours, theirs) is None and not _differing(ours, theirs, ALIKE).any() for ours, theirs in pairs
+    )
 
 
 def answers_of(  # noqa: PLR0913  # the last has a default
