@@ -14,6 +14,9 @@
 7. *live*: fewer bad and good canaries, served to real requests whose labels come back; Prometheus (its program on PATH)
    scrapes, and the judge looks each second.
 
+8. *recorded*: canaries of the same kinds, simulated from requests that were really served and labelled: drawn again,
+   with the answers, failures and latencies that they had.
+
 Elsewhere requests are drawn from one distribution, as counts; seeds are fixed. Exits 1 if a bar is missed.
 """
 
@@ -33,9 +36,10 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.watching.canary_rollouts import bad, good, limit
 from benchmarks.watching.drawn_traffic import row
 from benchmarks.watching.live_canaries import live
+from benchmarks.watching.recorded_rollouts import recorded
 from benchmarks.watching.stable_months import detectors, planted, quiet
 
-SECTIONS = ("bad", "good", "limit", "planted", "quiet", "detectors", "live")
+SECTIONS = ("bad", "good", "limit", "planted", "quiet", "detectors", "live", "recorded")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     begin, rows = time.perf_counter(), []
-    every = (bad, good, limit, planted, quiet, detectors, live)
+    every = (bad, good, limit, planted, quiet, detectors, live, recorded)
     sections = dict(zip(SECTIONS, every, strict=True))
     for name in options.only:
         for item in sections[name](options):

@@ -121,6 +121,8 @@ class Clients:
     asked: int = 0
     canary: int = 0
     """Answers of the canary: `v1` is stable."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Of the requests that were labelled, by id."""
     problems: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -155,6 +157,7 @@ class Clients:
 
     def _label(self, connection: Connection, identity: str, label: int) -> None:
         code, body = connection.ask(rendered_json("/v2/feedback", {"id": identity, "label": str(label)}))
+        self.labels[identity] = str(label)
         if code != 200:
             self.problems.append(f"{code} {body[:100]!r}")
 
@@ -177,16 +180,21 @@ def prometheus(folder: Path, target: int) -> Iterator[str]:
         child.wait()
 
 
-def judged(registry: Path, port: int, metrics: str, version: str, random: Generator) -> tuple[int, Decision]:
-    """One canary from its start until it is aborted, or has answered `WITHIN` requests; how many it had."""
-    operator = Operator(registry, MODEL)
-    operator.start_canary(version, plan())
+def awaited(port: int, version: str) -> None:
+    """Wait until a canary has its share."""
     until = time.monotonic() + PATIENCE
     while status(port)["canary"] != version:
         if time.monotonic() > until:
             raise SystemExit(f"{version} does not serve: {status(port)}")
         time.sleep(0.1)
-    clients = Clients(port, random)
+
+
+def judged(registry: Path, port: int, metrics: str, version: str, random: Generator) -> tuple[int, Decision]:
+    """One canary from its start until it is aborted, or has answered `WITHIN` requests; how many it had."""
+    operator = Operator(registry, MODEL)
+    operator.start_canary(version, plan())
+    awaited(port, version)
+    clients, until = Clients(port, random), time.monotonic() + PATIENCE
     try:
         while True:
             time.sleep(EVERY)
