@@ -47,7 +47,7 @@ def free_port() -> int:
         return port
 
 
-def ready(url: str, child: subprocess.Popen[bytes], patience: float = 90) -> None:
+def ready(url: str, child: subprocess.Popen[bytes], patience: float = 300) -> None:
     """Wait until a server says that it is ready; one that ends or takes too long ends the benchmark."""
     until = time.monotonic() + patience
     while True:
