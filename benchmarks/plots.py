@@ -76,19 +76,17 @@ def targets(rows: Rows) -> Figure:
 
 
 def search(rows: Rows) -> Figure:
-    """Hypervolume so far over minutes, one step line a search: guided ones solid, random ones dashed."""
+    """Hypervolume so far over minutes, one step line a search, a colour for each contender; a level for one without."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
+    colours = dict(zip(("ours", "random", "olive", "hand"), COLOURS, strict=False))
     for row in rows:
-        seconds, values = zip(*row["anytime"], strict=True) if row["anytime"] else ((), ())
-        axes.step(
-            [moment / 60 for moment in seconds],
-            values,
-            where="post",
-            color=COLOURS[1 if row["random"] else 0],
-            linestyle="--" if row["random"] else "-",
-            label=f"{'random' if row['random'] else 'search'}, seed {row['seed']}",
-        )
+        colour, name = colours[row["contender"]], f"{row['contender']}, seed {row['seed']}"
+        if row["anytime"]:
+            seconds, values = zip(*row["anytime"], strict=True)
+            axes.step([moment / 60 for moment in seconds], values, where="post", color=colour, label=name)
+        else:
+            axes.axhline(row["hypervolume"], color=colour, linestyle=":", label=f"{row['contender']}, confirmed")
     axes.set(xlabel="minutes", ylabel="hypervolume so far (log bytes × log latency), not yet confirmed")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
