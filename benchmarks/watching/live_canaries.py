@@ -118,6 +118,8 @@ class Clients:
 
     port: int
     random: Generator
+    until: int = WITHIN
+    """Answers of the canary after which one that drifts has come to its worst."""
     asked: int = 0
     canary: int = 0
     """Answers of the canary: `v1` is stable."""
@@ -145,7 +147,7 @@ class Clients:
             request = random.random((1, len(COLUMNS))).astype(np.float32)
             label = int(random.integers(CLASSES))
             request[0, 0], request[0, DARK] = label, request[0, DARK] < SLICE
-            request[0, AGE] = min(1.0, self.canary / WITHIN)
+            request[0, AGE] = min(1.0, self.canary / self.until)
             identity = random.bytes(12).hex()
             code, body = connection.ask(rendered(PATH, request, identity))
             self.asked += 1

@@ -36,6 +36,8 @@ BUDGETS = [
     for budget in PLAN["budgets"]
     if budget["metric"] not in SHADOWED
 ]
+REQUESTS = 2 * WITHIN
+"""Of each canary that are recorded."""
 NEAR = 0.02
 """How far two requests of a canary that drifts may be from each other, as a share of all, to stand for each other."""
 
@@ -90,8 +92,8 @@ def record(seed: int) -> dict[str, tuple[Recorded, Recorded]]:
             for number, kind in enumerate(KINDS, 2):
                 operator.start_canary(f"v{number}", CanaryPlan(steps=[50, 100], min_seconds=0, budgets=[]))
                 awaited(server.port, f"v{number}")
-                clients = Clients(server.port, random)
-                while clients.canary < WITHIN:
+                clients = Clients(server.port, random, until=REQUESTS)
+                while clients.canary < REQUESTS:
                     time.sleep(0.1)
                 clients.end()
                 operator.abort_canary(reason="recorded")
