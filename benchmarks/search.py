@@ -51,6 +51,8 @@ AT_MOST = {"predicted_bytes": 0.01, "predicted_latency": 0.15, "bookkeeping_seco
 PARTS = ("bookkeeping", "kills", "making", "no_training", "predictions", "promised", "hypervolume")
 BASED = ("no_training", "predictions", "promised")
 """Parts that need the search's own baseline."""
+FEW = 5
+"""Searches that are killed before what is known is written down."""
 
 
 def bars(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -102,16 +104,29 @@ def run_units(content: dict[str, Any], project: Path, given: argparse.Namespace)
         print({key: value for key, value in row.items() if key not in {"anytime", "files"}}, flush=True)
 
 
+def run_kills(content: dict[str, Any], given: argparse.Namespace) -> None:
+    """A few searches and plans at a time, written down after each few: what the file has is not run again."""
+    known: dict[str, int] = content.get("kills", {})
+    while known.get("searches", 0) < given.searches:
+        begin = known.get("searches", 0)
+        fresh = killed_searches(range(begin, min(begin + FEW, given.searches)))
+        known = {key: known.get(key, 0) + value for key, value in fresh.items()}
+        content["kills"] = known
+        write_json(given.json, content)
+        print("kills", known, flush=True)
+
+
 def run_part(name: str, content: dict[str, Any], project: Path, given: argparse.Namespace) -> None:
     """Run one part unless the file has it."""
     if name == "hypervolume":
         run_units(content, project, given)
+    elif name == "kills":
+        run_kills(content, given)
     elif name not in content:
         if name in BASED:
             searched(project, None, project / FOLDER / "shared", lambda *_: None, training=True)
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "bookkeeping": bookkeeping,
-            "kills": lambda: killed_searches(range(given.searches)),
             "making": making,
             "no_training": lambda: {**no_training(project), "said": None},
             "predictions": lambda: predictions(project),

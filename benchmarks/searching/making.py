@@ -16,7 +16,7 @@ from weighbridge.compress import stages
 from weighbridge.gate.stages import pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES, EPOCHS = 8, 120
+RECIPES, EPOCHS = 12, 120
 """Each trains for about as long as its process takes to start: less than that would time the starting alone."""
 HEAD = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 80 * 2**20}
 
@@ -27,7 +27,7 @@ def making() -> dict[str, Any]:
     from ray.cluster_utils import Cluster  # only this part needs it
 
     tuned = {"method": "magnitude", "sparsity": 0.5, "finetune": {"epochs": EPOCHS, "lr": 0.01}}
-    recipes = {f"r{number}": {"steps": [{"prune": {**tuned, "sparsity": 0.5 + 0.05 * number}}, {"pack": {}}]}
+    recipes = {f"r{number}": {"steps": [{"prune": {**tuned, "sparsity": 0.5 + 0.04 * number}}, {"pack": {}}]}
                for number in range(RECIPES)}  # fmt: skip
     found: dict[str, Any] = {"recipes": RECIPES}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
