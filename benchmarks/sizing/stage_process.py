@@ -7,7 +7,7 @@ import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,14 @@ class Spent:
         return asdict(self)
 
 
-def run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Spent:
-    """Run a command to its end; a `RuntimeError` with what it said where it fails."""
+def run(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    expected: Container[int] = (0,),
+) -> Spent:
+    """Run a command to its end; a `RuntimeError` with what it said where its exit code is not an expected one."""
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT, env=environment)
@@ -51,7 +57,7 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | N
                 time.sleep(EVERY)
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
-        if process.returncode:
+        if process.returncode not in expected:
             text = said.read().decode(errors="replace").strip()
             raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}\n{text[-3000:]}")
     # The kernel counts for a child what its parent had when it started it.
