@@ -17,15 +17,17 @@ from weighbridge.search.problem.space import Value
 
 LEVELS = (0.75, 0.5, 0.25, 0.1, 0.03)
 """Parts of the baseline's bytes, and of its time, that are asked for."""
+BOTH = ((0.1, 0.5), (0.05, 0.4), (0.25, 0.5), (0.03, 0.5), (0.1, 0.3))
+"""The same of bytes and time together, first what is likely to dominate most: a short search gets no further."""
 MOST = 12
 
 
 def starting_points(effects: Sequence[Effect], *, size: bool, time: bool) -> list[dict[str, Value]]:
-    """Up to a dozen points: the least damage at each level of bytes, of time, and of both together."""
+    """Up to a dozen points: the least damage at each level of both bytes and time, of bytes, and of time."""
     finite = [item for item in effects if math.isfinite(item.damage)]
-    asked: list[tuple[float, float]] = [(level, math.inf) for level in LEVELS] if size else []
-    asked += [(math.inf, level) for level in LEVELS[:3]] if time else []
-    asked += [(level, max(level, 0.25)) for level in LEVELS[:4]] if size and time else []
+    asked: list[tuple[float, float]] = list(BOTH) if size and time else []
+    asked += [(level, math.inf) for level in reversed(LEVELS)] if size else []
+    asked += [(math.inf, level) for level in reversed(LEVELS[:3])] if time else []
     found: list[dict[str, Value]] = []
     for level in asked:
         point = solve(finite, *(math.log(part) if math.isfinite(part) else math.inf for part in level))

@@ -92,10 +92,15 @@ class Workshop:
         return outcome
 
     def grow(self, outcome: Outcome) -> Outcome:
-        """Further rungs, while nothing at the same rung is surely better in everything."""
+        """Further rungs, while nothing at the same rung is surely better in everything.
+
+        A recipe that surely keeps the limit is whole at once: training makes nothing smaller or faster.
+        """
         if outcome.ended != "whole" or not self.space.trainable(outcome.point):
             return outcome
         for epochs in self.rungs[1:]:
+            if outcome.last.upper <= self.limit:
+                return outcome
             if self.dominated(outcome):
                 outcome.ended = "dominated"
                 return outcome

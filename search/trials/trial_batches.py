@@ -40,8 +40,8 @@ class TrialLoop:
     journal: Journal
     progress: Progress
     elapsed: Callable[[], float]
-    batch_seconds: float = 0.0
-    """What the last batch took."""
+    trial_seconds: float = 0.0
+    """What a trial of the last batch took."""
     launch_seconds: float = 0.0
     """What it took to launch one file once."""
 
@@ -52,15 +52,24 @@ class TrialLoop:
         left = list(self.journal.unfinished())
         idle = 0
         while not self._done():
-            size = BATCH if self.request.trials is None else min(BATCH, self.request.trials - self._count())
+            size = self._size()
             batch, left = (left[:size], left[size:]) if left else ([self.journal.ask() for _ in range(size)], [])
             fresh = [trial for trial in batch if not self._repeated(trial)]
             idle = 0 if fresh else idle + len(batch)
             begin = self.elapsed()
             self._batch(fresh)
-            self.batch_seconds = self.elapsed() - begin if fresh else self.batch_seconds
+            if fresh:
+                self.trial_seconds = (self.elapsed() - begin) / len(fresh)
             if idle >= IDLE:
                 return
+
+    def _size(self) -> int:
+        """Trials of the next batch: as many as there is time for, one at least."""
+        size = BATCH if self.request.trials is None else min(BATCH, self.request.trials - self._count())
+        if not self.trial_seconds:
+            return size
+        left = self.request.seconds - self.elapsed() - self._confirming()
+        return max(1, min(size, int(left / self.trial_seconds)))
 
     def _count(self) -> int:
         return len(self.journal.trials(TrialState.COMPLETE, TrialState.FAIL))
@@ -73,14 +82,14 @@ class TrialLoop:
         if self.workshop.stopping():
             raise KeyboardInterrupt
         # One batch runs in any case: else a busy machine could spend all its time on getting ready, again and again.
-        late = done > 0 and used + self._ahead() > self.request.seconds
+        late = done > 0 and used + self.trial_seconds + self._confirming() > self.request.seconds
         return late or (total is not None and done >= total)
 
-    def _ahead(self) -> float:
-        """Seconds that one more batch and confirming will take, as far as the last batch tells."""
+    def _confirming(self) -> float:
+        """Seconds that confirming will take, as far as the last batch tells."""
         front = contenders(list(enumerate(self.workshop.earlier)), self.workshop, self.request.goal)
-        confirming = self.launch_seconds * confirm.LAUNCHES * (1 + min(len(front) + 1, confirm.MOST))
-        return max(RESERVE * self.request.seconds, self.batch_seconds + confirming)
+        launching = self.launch_seconds * confirm.LAUNCHES * (1 + min(len(front) + 1, confirm.MOST))
+        return max(RESERVE * self.request.seconds, launching)
 
     def _starts(self) -> None:
         """Queue the starting points, once; what single choices do is kept in the journal."""

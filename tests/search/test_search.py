@@ -31,6 +31,7 @@ from weighbridge.search.estimate.timing import Bench, Timing
 from weighbridge.search.front import results
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.run import search
+from weighbridge.search.trials.trial import Workshop
 
 SMALL = {"techniques": ["share", "quantize"], "bits": [2, 4], "schemes": ["weight-int8", "weight-int4"], "epochs": 1}
 
@@ -72,6 +73,19 @@ def test_confirmed_recipes_keep_every_budget(searched: tuple[Path, run_module.Fo
             assert held.ratio_lower <= held.ratio <= held.ratio_upper
 
 
+def test_a_recipe_that_surely_keeps_the_limit_is_not_trained_further(
+    searched: tuple[Path, run_module.Found],
+) -> None:
+    """It ends at the first rung whose whole interval is within it; any other that is whole goes to the last rung."""
+    root, found = searched
+    limit = Params.read(root / "params.yaml").budgets[1].limit
+    whole = [outcome for _, outcome in found.tried if outcome.ended == "whole"]
+    early = [outcome for outcome in whole if found.space.trainable(outcome.point) and outcome.last.upper <= limit]
+    assert early
+    assert all(outcome.last.epochs == 0 for outcome in early if outcome.rungs[0].upper <= limit)
+    assert all(rung.upper > limit for outcome in whole for rung in outcome.rungs[:-1])
+
+
 def test_a_search_ends_within_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Confirming is long beside a batch: what it will take is kept for it."""
     now = [0.0]
@@ -85,6 +99,23 @@ def test_a_search_ends_within_its_time(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(found.tried) >= 4
     assert any(item.ratio is not None for item in found.confirmed)
     assert now[0] <= 60
+
+
+def test_the_last_batch_is_as_small_as_the_time_that_is_left(
+    tmp_path: Path, timed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial of ten seconds: a minute has room for five beside confirming, not for two batches of four."""
+    now, start = [0.0], Workshop.start
+
+    def slow(workshop: Workshop, point: Any) -> Any:
+        now[0] += 10
+        return start(workshop, point)
+
+    monkeypatch.setattr(Workshop, "start", slow)
+    root = small(tmp_path, search={**SMALL, "bits": [2, 3, 4, 5]})
+    found = search(SearchRequest(root=root, seconds=60, training=False), clock=lambda: now[0])
+    assert now[0] == 50
+    assert found.tried
 
 
 def test_test_examples_are_never_looked_at(tmp_path: Path, timed: None) -> None:

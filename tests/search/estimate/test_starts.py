@@ -49,6 +49,14 @@ def test_points_lie_along_the_front_and_leave_out_what_breaks_answers() -> None:
     assert all(point["form"] != "broken" for point in points)
 
 
+def test_points_that_are_both_small_and_fast_come_first() -> None:
+    """A short search begins with what dominates most."""
+    first, *_ = starting_points(EFFECTS, size=True, time=True)
+    taken = [item for item in EFFECTS if (item.knob, item.value) in first.items()]
+    assert sum(item.bytes for item in taken) <= math.log(0.1)
+    assert sum(item.time for item in taken) <= math.log(0.5)
+
+
 def test_divergence_is_zero_for_the_same_answers_and_infinite_for_none() -> None:
     """In nats, against the textbook formula."""
     p, q = np.array([[2.0, 0.0]]), np.array([[0.0, 0.0]])
