@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime as ort
+from onnx import GraphProto
 
 from weighbridge.compress.graph.sessions import batches, register
 from weighbridge.compress.graph.spilled import message
@@ -16,6 +17,10 @@ from weighbridge.search.problem.searched_model import Source
 
 PROFILED = 200
 """Inferences of the profile."""
+FUSED, BLOCKED = "fused ", "_nchwc"
+"""What onnxruntime puts before and after names: of nodes fused into one, and of convolutions in its own layout."""
+ACTIVATIONS = frozenset({"Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Add"})
+"""What onnxruntime fuses into the layer before it."""
 RESTING = ("rate", "teacher")
 """Knobs that change nothing before training."""
 
@@ -50,10 +55,24 @@ def time_shares(source: Source) -> dict[str, float]:
         for _ in range(PROFILED):
             session.run(None, example)
         events = json.loads(Path(session.end_profiling()).read_text())
-    spent: dict[str, float] = {}
+    layer_of, spent = _layers(graph.model.graph), dict[str, float]()
     for event in events:
         if event.get("cat") == "Node" and str(event.get("name", "")).endswith("_kernel_time"):
-            layer = str(event["name"]).removesuffix("_kernel_time").partition("/")[0]
+            name = str(event["name"]).removesuffix("_kernel_time").removeprefix(FUSED).removesuffix(BLOCKED)
+            layer = layer_of.get(name, name).partition("/")[0]
             spent[layer] = spent.get(layer, 0.0) + float(event["dur"])
     total = sum(spent.values()) or 1.0
     return {layer: time / total for layer, time in spent.items()}
+
+
+def _layers(graph: GraphProto) -> dict[str, str]:
+    """Output → the node that it comes from; of an activation, the node before it.
+
+    onnxruntime names a convolution in its own layout after its output, or after that of the activation fused into it.
+    """
+    found: dict[str, str] = {}
+    for node in graph.node:
+        before = next((found[name] for name in node.input if name in found), None)
+        name = before if before is not None and node.op_type in ACTIVATIONS else str(node.name)
+        found |= dict.fromkeys(map(str, node.output), name)
+    return found

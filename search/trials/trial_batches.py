@@ -41,7 +41,7 @@ class TrialLoop:
     progress: Progress
     elapsed: Callable[[], float]
     trial_seconds: float = 0.0
-    """What a trial of the last batch took."""
+    """What the longest trial took to train."""
     launch_seconds: float = 0.0
     """What it took to launch one file once."""
 
@@ -52,24 +52,13 @@ class TrialLoop:
         left = list(self.journal.unfinished())
         idle = 0
         while not self._done():
-            size = self._size()
+            size = BATCH if self.request.trials is None else min(BATCH, self.request.trials - self._count())
             batch, left = (left[:size], left[size:]) if left else ([self.journal.ask() for _ in range(size)], [])
             fresh = [trial for trial in batch if not self._repeated(trial)]
             idle = 0 if fresh else idle + len(batch)
-            begin = self.elapsed()
             self._batch(fresh)
-            if fresh:
-                self.trial_seconds = (self.elapsed() - begin) / len(fresh)
             if idle >= IDLE:
                 return
-
-    def _size(self) -> int:
-        """Trials of the next batch: as many as there is time for, one at least."""
-        size = BATCH if self.request.trials is None else min(BATCH, self.request.trials - self._count())
-        if not self.trial_seconds:
-            return size
-        left = self.request.seconds - self.elapsed() - self._confirming()
-        return max(1, min(size, int(left / self.trial_seconds)))
 
     def _count(self) -> int:
         return len(self.journal.trials(TrialState.COMPLETE, TrialState.FAIL))
@@ -81,9 +70,15 @@ class TrialLoop:
         self.progress("search", int(used), int(self.request.seconds), f"{done} trials, smallest {best} B")
         if self.workshop.stopping():
             raise KeyboardInterrupt
-        # One batch runs in any case: else a busy machine could spend all its time on getting ready, again and again.
-        late = done > 0 and used + self.trial_seconds + self._confirming() > self.request.seconds
-        return late or (total is not None and done >= total)
+        return self._late() or (total is not None and done >= total)
+
+    def _late(self) -> bool:
+        """Whether one more trial and confirming would take longer than there is time.
+
+        One trial runs in any case: else a busy machine could spend all its time on getting ready, again and again.
+        """
+        ahead = self.trial_seconds + self._confirming()
+        return bool(self.workshop.earlier) and self.elapsed() + ahead > self.request.seconds
 
     def _confirming(self) -> float:
         """Seconds that confirming will take, as far as the last batch tells."""
@@ -126,9 +121,13 @@ class TrialLoop:
             if outcome is not None:
                 begun.append((trial, outcome))
         for trial, outcome in self._timed(begun):
+            if self._late():
+                return  # what is begun stays so in the journal, and a search that is resumed goes on with it
+            begin = self.elapsed()
             if self._guarded(trial, partial(self.workshop.grow, outcome)) is not None:
                 self._tell(trial, outcome)
                 self.workshop.earlier.append(outcome)
+            self.trial_seconds = max(self.trial_seconds, self.elapsed() - begin)
 
     def _timed(self, begun: list[tuple[Trial, Outcome]]) -> list[tuple[Trial, Outcome]]:
         """Time all together; where a file breaks its worker, each by itself, so that one trial alone ends."""

@@ -101,21 +101,23 @@ def test_a_search_ends_within_its_time(tmp_path: Path, monkeypatch: pytest.Monke
     assert now[0] <= 60
 
 
-def test_the_last_batch_is_as_small_as_the_time_that_is_left(
+def test_a_batch_ends_where_its_time_does_and_goes_on_when_resumed(
     tmp_path: Path, timed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trial of ten seconds: a minute has room for five beside confirming, not for two batches of four."""
-    now, start = [0.0], Workshop.start
+    """A trial of twenty seconds: a minute has room for two beside confirming, not for the four of a batch."""
+    now, grow = [0.0], Workshop.grow
 
-    def slow(workshop: Workshop, point: Any) -> Any:
-        now[0] += 10
-        return start(workshop, point)
+    def slow(workshop: Workshop, outcome: Any) -> Any:
+        now[0] += 20
+        return grow(workshop, outcome)
 
-    monkeypatch.setattr(Workshop, "start", slow)
-    root = small(tmp_path, search={**SMALL, "bits": [2, 3, 4, 5]})
-    found = search(SearchRequest(root=root, seconds=60, training=False), clock=lambda: now[0])
-    assert now[0] == 50
-    assert found.tried
+    monkeypatch.setattr(Workshop, "grow", slow)
+    request = SearchRequest(root=small(tmp_path), seconds=60, training=False)
+    found = search(request, clock=lambda: now[0])
+    assert len(found.tried) == 2
+    again = search(request, clock=lambda: now[0])
+    assert [number for number, _ in again.tried] == [0, 1, 2, 3]
+    assert again.tried[:2] == found.tried
 
 
 def test_test_examples_are_never_looked_at(tmp_path: Path, timed: None) -> None:
@@ -160,8 +162,8 @@ def test_a_recipe_found_under_budgets_of_its_own_states_them(tmp_path: Path, tim
     recipes = {"tiny": {"steps": [{"quantize": {"scheme": "static-int8"}}], "budgets": own}}
     common = [{"metric": "size.bytes", "max": "100B"}, {"metric": "accuracy.top1", "max_drop": 0.1}]
     root = small(tmp_path, recipes=recipes, budgets=common)
-    assert "100 B" in str(search(SearchRequest(root=root, trials=2)).obstacle)
-    found = search(SearchRequest(root=root, trials=2, recipe="tiny"))
+    assert "100 B" in str(search(SearchRequest(root=root, trials=4)).obstacle)
+    found = search(SearchRequest(root=root, trials=4, recipe="tiny"))
     assert found.obstacle is None
     assert found.folder.name.endswith("-for-tiny")
     (name, *_) = results.write_recipes(root, results.recipes(found))
