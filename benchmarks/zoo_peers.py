@@ -107,7 +107,7 @@ def _olive(name: str, source: Path, calibration: Path, out: Path) -> None:
 
 
 def install_olive(folder: Path) -> None:
-    """An environment with Olive, where there is none; what it needs is pinned as Weighbridge's own is.
+    """Make an environment with Olive if the folder has none; its requirements are pinned as Weighbridge's own are.
 
     Its telemetry imports requests, also where it is turned off, and it does not ask for it.
     """
