@@ -32,7 +32,6 @@ from weighbridge.data import Split
 PARITY_EXAMPLES = 256
 """Calibration examples on which module and artifact are compared."""
 
-
 Outputs = tuple[NDArray[Any], ...]
 
 
@@ -249,8 +248,7 @@ class Run:
         # XNNPACK, which runs the files of other targets, widens before it adds.
         needs = requires(shipped, to_array) if shipped is not None else ()
         facts = invariants.claims_hold(self.claims, reading.weights, where)
-        if reading.kernels:
-            facts["kernels"] = reading.kernels
+        facts |= {"kernels": reading.kernels} if reading.kernels else {}
         records = self.records
         if records and records[-1].sizes is None:
             records = (*records[:-1], records[-1].model_copy(update={"sizes": file.sizes}))

@@ -54,9 +54,10 @@ class ShareConfig(StepConfig):
     """Other bits for some layers, by name or pattern: `{hidden: 2}`. The first pattern that matches decides."""
     scope: Literal["tensor", "layer", "model"] = "tensor"
     """What has one codebook: each tensor, each layer (a recurrent layer has several tensors), or all together."""
-    init: Init = "linear"
-    """Where k-means starts: evenly between smallest and largest weight (`linear`, keeps large weights), or at
-    evenly spaced ranks (`density`)."""
+    init: Init | None = None
+    """Where k-means starts: evenly between smallest and largest weight (`linear`, keeps large weights), at
+    evenly spaced ranks (`density`), or at the least squared error (`least_squares`). By default `linear` on the module,
+    whose values are trained, and `least_squares` on a file, whose values stay."""
     ratio: float | None = Field(default=None, gt=0, lt=1)
     """Values per weight, for `hash`: 0.125 leaves one value for eight weights."""
     layers: list[str] | None = None
@@ -117,7 +118,7 @@ def lower(config: ShareConfig, graph: Graph, _: Context) -> tuple[Graph, Facts]:
     """Share the weights of a file, or store what was hashed in the module by its values alone."""
     if config.method == "hash":
         return hash_weights(graph)
-    return share_weights(graph, 2**config.bits, config.init, config.layers, config.keep)
+    return share_weights(graph, 2**config.bits, config.init or "least_squares", config.layers, config.keep)
 
 
 def phases(config: ShareConfig) -> tuple[str, ...]:
@@ -187,7 +188,7 @@ def _codebooks(config: ShareConfig, module: nn.Module, chosen: list[Weight], see
             assert config.ratio is not None
             books.append(hashed_codebook(name, tensors[name], config.ratio, seed))
         else:
-            books.append(codebook_of(name, tensors, 2 ** bits[next(iter(tensors))], config.init))
+            books.append(codebook_of(name, tensors, 2 ** bits[next(iter(tensors))], config.init or "linear"))
     biases = _biases(module, chosen)
     if config.biases is not None and biases:
         books.append(codebook_of("all biases", biases, 2**config.biases, "density"))

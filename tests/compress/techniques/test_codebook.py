@@ -1,5 +1,6 @@
 """k-means in one dimension, hashed positions, and codebooks as constraints."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from weighbridge.compress.techniques.share.codebook import (
     Codebook,
+    Init,
     assign,
     codebook_of,
     hash_positions,
@@ -21,6 +23,7 @@ from weighbridge.compress.techniques.share.codebook import (
     shared_parameters,
 )
 
+STARTS: tuple[Init, ...] = ("linear", "density", "least_squares")
 VALUES = arrays(np.float32, st.integers(1, 200), elements=st.floats(-4, 4, width=32))
 
 
@@ -29,7 +32,7 @@ def error(values: NDArray[Any], centers: NDArray[np.float32]) -> float:
     return float(((values - centers[assign(values, centers)]).astype(np.float64) ** 2).sum())
 
 
-@given(VALUES, st.integers(1, 20), st.sampled_from(["linear", "density"]))
+@given(VALUES, st.integers(1, 20), st.sampled_from(["linear", "density", "least_squares"]))
 def test_centers_are_few_sorted_and_within_range(values: NDArray[Any], size: int, init: Any) -> None:
     """Never more centers than asked for, ascending, between the smallest and the largest value."""
     centers = kmeans(values, size, init)
@@ -58,6 +61,25 @@ def test_assigns_to_the_nearest(values: NDArray[Any], size: int) -> None:
 def test_few_distinct_values_are_kept_exactly() -> None:
     """Where values are as few as centers, they are the centers."""
     np.testing.assert_array_equal(kmeans(np.array([3.0, 1.0, 3.0, 2.0]), 4), [1, 2, 3])
+
+
+@given(arrays(np.float32, st.integers(1, 9), elements=st.floats(-4, 4, width=16)), st.integers(1, 4))
+def test_least_squares_has_no_better(values: NDArray[Any], size: int) -> None:
+    """No way to cut a few sorted values into runs has a smaller error."""
+    ordered = np.sort(values.astype(np.float64))
+    cuts = itertools.combinations(range(1, len(ordered)), min(size, len(ordered)) - 1)
+    runs = (np.split(ordered, cut) for cut in cuts)
+    least = min(sum(float(((run - run.mean()) ** 2).sum()) for run in item) for item in runs)
+    assert error(values, kmeans(values, size, "least_squares")) == pytest.approx(least, abs=1e-5)
+
+
+@pytest.mark.parametrize(("count", "size", "spared"), [(288, 8, 0), (2048, 16, 0.1), (20_000, 256, 0.15)])
+def test_least_squares_where_other_starts_get_stuck(count: int, size: int, spared: float) -> None:
+    """Beside both other starts it never loses, and spares the share of the error that their minima cost."""
+    values = np.random.default_rng(count).laplace(size=count).astype(np.float32)
+    linear, density, least = (error(values, kmeans(values, size, init)) for init in STARTS)
+    assert least <= min(linear, density) * 1.001
+    assert least <= (1 - spared) * linear
 
 
 def test_finds_separate_clusters() -> None:
