@@ -37,6 +37,10 @@ class Call:
     """When the request was decoded and preprocessed, and the model could be asked."""
     parent: str | None
     """The trace that called."""
+    failed_on: str | None = None
+    """The canary that could not answer it: stable stands in. Such requests are chosen by the canary's failures, and
+    say nothing of stable that could be compared with the canary.
+    """
 
 
 Done = Callable[["Answer | WeighbridgeError"], None]

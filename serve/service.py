@@ -157,20 +157,25 @@ class Service:
         failed, stable = isinstance(outputs, WeighbridgeError), call.board.stable
         with self._counting:
             arm = self.telemetry.arm(serving.version)
-            arm.counts["requests"] += 1
-            arm.counts["errors"] += failed
-            arm.timed(now - call.submitted, answered - max(call.submitted, call.decoded))
+            if call.failed_on is None:
+                arm.counts["requests"] += 1
+                arm.counts["errors"] += failed
+                arm.timed(now - call.submitted, answered - max(call.submitted, call.decoded))
+            else:
+                arm.counts["stood_in"] += 1
+                arm.counts["stood_in_errors"] += failed
             if isinstance(outputs, WeighbridgeError):
                 self._log(call, serving, now - call.began, None)
                 if serving is stable or call.pinned:
                     return outputs
-                call.submitted = now
+                call.submitted, call.failed_on = now, serving.version
                 why = "busy" if isinstance(outputs, BusyError) else "answered by stable"
                 self.telemetry.refuse("canary", why)
                 return None
             self._count(call, serving, arm, outputs)
             self._log(call, serving, now - call.began, outputs)
-        if serving is stable and call.board.canary is not None and not call.pinned:
+        asked_already = call.pinned or call.failed_on is not None
+        if serving is stable and call.board.canary is not None and not asked_already:
             in_loop(call.loop, self._shadow, call, outputs)
         assert not isinstance(sent, WeighbridgeError)
         wanted = {name: sent[name] for name in call.request.outputs} if call.request.outputs else sent
@@ -198,13 +203,14 @@ class Service:
         return board.stable
 
     def _count(self, call: Call, serving: Serving, arm: Arm, outputs: Outputs) -> None:
-        for name in call.slices:
+        found, own = self._classes(outputs), call.failed_on is None
+        for name in call.slices if own else ():
             arm.slices[name] = arm.slices.get(name, 0) + 1
-        found = self._classes(outputs)
         if found is not None:
-            arm.predicted(found)
+            if own:
+                arm.predicted(found)
             try:
-                self.journal.answered(call.identity, serving.version, found, call.slices)
+                self.journal.answered(call.identity, serving.version, found, call.slices, call.failed_on)
             except StateError:
                 self.telemetry.refuse("journal", "not written")
 
@@ -273,6 +279,8 @@ class Service:
             return
         line: dict[str, Any] = {"time": datetime.now(UTC).isoformat(), "version": serving.version, "id": call.identity}
         line.update(error=outputs is None, latency=latency)
+        if call.failed_on is not None:
+            line["stands_in_for"] = call.failed_on
         found = self._classes(outputs) if outputs is not None else None
         if found is not None and len(found) == 1:
             line["prediction"] = found[0]

@@ -5,7 +5,8 @@ One line is one request: `{"time": "2026-11-23T20:00:01Z", "model": "my-net", "v
 `model` where the registry has several. `label` comes from
 feedback, `stable_prediction` from shadow traffic (what stable answered to the same request); `slices` is a list of
 names. `id`, where given, makes
-a line that was shipped twice count once.
+a line that was shipped twice count once. A line with `stands_in_for` is of a request that the version named there had
+failed on before: it counts for no version.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def _of_model(request: Any, where: str, window: Window, nameless: list[str]) -> 
 def _count(request: dict[str, Any], where: str, window: Window, arms: dict[str, Arm], seen: set[str]) -> None:
     arm = arms.get(_text(request, "version", where))
     moment = _moment(_text(request, "time", where), where)
-    if arm is None or not window.since <= moment <= window.until:
+    if arm is None or not window.since <= moment <= window.until or request.get("stands_in_for") is not None:
         return
     if "id" in request:
         key = f"{request['version']} {request['id']}"

@@ -46,6 +46,8 @@ class Seen:
     slices: tuple[str, ...] = ()
     summary: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     inputs: Any = None
+    stands_in: bool = False
+    """Whether it came because a canary had failed on it: chosen by that, it is no sample of the traffic."""
 
     @property
     def right(self) -> bool | None:
@@ -123,7 +125,7 @@ def _request(said: dict[str, Any], where: str) -> Seen:
     seen.slices = tuple(map(str, _typed(said, "slices", list, where) or ()))
     summary = _typed(said, "summary", dict, where) or {}
     seen.summary = {str(name): _pair(value, where) for name, value in summary.items()}
-    seen.inputs = said.get("inputs")
+    seen.inputs, seen.stands_in = said.get("inputs"), said.get("stands_in_for") is not None
     return seen
 
 

@@ -207,7 +207,8 @@ def _traffic(
     if isinstance(source, Scraped):
         return ScrapedTraffic(source, stable, policy, now)
     source = replace(source, only_model=model_names(root) == [source.model])
-    return LoggedTraffic(list(read_requests(source, stable.version, now)), source.model, stable, policy)
+    own = [seen for seen in read_requests(source, stable.version, now) if not seen.stands_in]
+    return LoggedTraffic(own, source.model, stable, policy)
 
 
 def _unusable(look: Look, problems: Sequence[str]) -> Look:

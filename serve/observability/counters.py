@@ -21,6 +21,8 @@ MANY = 1000
 _HELP = {
     "requests": "Requests answered or failed",
     "errors": "Requests that failed",
+    "stood_in": "Requests that the canary failed on and this version was asked instead; none of its own",
+    "stood_in_errors": "Of these, where this version failed too",
     "compared": "Shadowed requests",
     "disagreed": "Shadowed requests that stable answered otherwise",
     "labelled": "Answers with feedback",
@@ -30,7 +32,7 @@ _HELP = {
     "paired_only_canary": "Of these, where only the canary was right",
 }
 _FEEDBACK = ("labelled", "correct", "paired", "paired_only_stable", "paired_only_canary")
-_LIVE = ("requests", "errors", "compared", "disagreed")
+_LIVE = ("requests", "errors", "compared", "disagreed", "stood_in", "stood_in_errors")
 
 
 @dataclass(eq=False)

@@ -85,6 +85,8 @@ class Entry:
     """The canary's version and what it answered to the same request."""
     labels: tuple[str, ...] | None = None
     """The right answers; None until they come."""
+    stands_in: bool = False
+    """Whether the canary had failed on it: its label is taken, and counts for no version."""
 
     @property
     def paired(self) -> bool:
@@ -93,10 +95,14 @@ class Entry:
 
 
 @lru_cache(maxsize=1024)
-def _entry(version: str, predictions: tuple[str, ...], slices: tuple[str, ...]) -> tuple[Entry, bytes]:
+def _entry(
+    version: str, predictions: tuple[str, ...], slices: tuple[str, ...], instead_of: str | None = None
+) -> tuple[Entry, bytes]:
     """The entry that stands for all requests that were answered like this, and the end of their lines."""
     line: dict[str, Any] = {"v": version, "p": predictions}
-    return Entry(version, predictions, slices), b"," + _JSON({**line, "s": slices} if slices else line)[1:] + b"\n"
+    line |= {"s": slices} if slices else {}
+    line |= {"i": instead_of} if instead_of is not None else {}
+    return Entry(version, predictions, slices, stands_in=instead_of is not None), b"," + _JSON(line)[1:] + b"\n"
 
 
 @lru_cache(maxsize=4096)
@@ -134,9 +140,16 @@ class Journal:
     def _old(self) -> Path:
         return self.path.with_name(f"{self.path.name}.1")
 
-    def answered(self, identity: str, version: str, predictions: Sequence[str], slices: Sequence[str]) -> None:
-        """A request was answered; the newest of an id counts."""
-        entry, end = _entry(version, tuple(predictions), tuple(slices))
+    def answered(
+        self,
+        identity: str,
+        version: str,
+        predictions: Sequence[str],
+        slices: Sequence[str],
+        instead_of: str | None = None,
+    ) -> None:
+        """A request was answered, by a version that was asked `instead_of` another or not; the newest of an id counts."""
+        entry, end = _entry(version, tuple(predictions), tuple(slices), instead_of)
         self._rotate()
         self._file.append_bytes(b'{"id":%b%b' % (quoted(identity).encode(), end))
         self._enter(identity, entry)
@@ -185,6 +198,8 @@ class Journal:
 
     def _count(self, identity: str, entry: Entry, labels: Sequence[str]) -> Entry:
         found = self._entries[identity] = _changed(entry, entry.shadow, tuple(labels))
+        if entry.stands_in:
+            return found
         right = [one == other for one, other in zip(entry.predictions, labels, strict=True)]
         for name in ("", *entry.slices):
             self.totals["labelled", entry.version, name] += len(right)
@@ -211,7 +226,7 @@ class Journal:
         identity = line.get("id")
         entry = self._entries.get(identity) if isinstance(identity, str) else None
         if isinstance(identity, str) and "v" in line:
-            self._enter(identity, _entry(line["v"], tuple(line["p"]), tuple(line.get("s", ())))[0])
+            self._enter(identity, _entry(line["v"], tuple(line["p"]), tuple(line.get("s", ())), line.get("i"))[0])
         elif identity is None or entry is None:
             return
         elif "sv" in line and not entry.paired:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from tests.serve.world import MODEL, Client, body, model, one_hot, operator, server
 from weighbridge.core.errors import StateError
+from weighbridge.registry.canary.telemetry import Window, read_log
 from weighbridge.serve.answers import Options
 from weighbridge.serve.models.batching import Batching
 from weighbridge.serve.models.runtimes import Loaded, load
@@ -181,6 +183,62 @@ def test_a_canary_that_fails_is_counted_and_stable_answers(registry: Path, tmp_p
     assert counts['weighbridge_errors_total{version="v3"}'] == 1
     assert counts['weighbridge_requests_total{version="v3"}'] == 1
     assert counts['weighbridge_errors_total{version="v2"}'] == 0
+
+
+def test_what_stable_answers_for_a_failing_canary_is_nobodys_evidence(registry: Path, tmp_path: Path) -> None:
+    """Requests that the canary's failures choose are no sample of stable's; their labels are taken all the same."""
+    _canary(registry, 50.0)
+
+    def fail(feed: object, loaded: object) -> NoReturn:
+        raise RuntimeError("broken")
+
+    log = tmp_path / "requests.jsonl"
+    options = Options(sample=100, shadow=100, slices=lambda feed: ["all"])
+    client = _client(registry, tmp_path, _breaking(fail), options=options, log=log)
+    asked = [f"r{k}" for k in range(40)]
+    assert {client.infer(body(id=name))[1]["model_version"] for name in asked} == {"v2"}
+    failed = client.metrics()['weighbridge_errors_total{version="v3"}']
+    assert 5 < failed < 35
+    assert all(client("POST", "/v2/feedback", {"id": name, "label": "2"})[0] == 200 for name in asked)
+    assert client("POST", "/v2/feedback", {"id": "r0", "label": "2"})[0] == 409
+
+    def counted(of: Client) -> list[float]:
+        names = ("requests_total{", "predictions_total{prediction=\"2\",", "slice_requests_total{slice=\"all\",")
+        counts = of.metrics()
+        found = [counts[f'weighbridge_{name}version="v2"}}'] for name in names]
+        return [*found, counts['weighbridge_stood_in_total{version="v2"}']]
+
+    own = 40 - failed
+    assert counted(client) == [own, own, own, failed]
+    counts = client.metrics()
+    assert counts['weighbridge_latency_seconds_bucket{le="+Inf",version="v2"}'] == own
+    assert counts['weighbridge_labelled_total{version="v2"}'] == own
+    assert counts['weighbridge_compared_total{version="v3"}'] <= own
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert sum(line.get("stands_in_for") == "v3" for line in lines) == failed
+    since = datetime.now(UTC) - timedelta(hours=1)
+    seen = read_log(log, Window(MODEL, "v3", "v2", since, since + timedelta(hours=2)))
+    assert (seen.stable.requests, seen.canary.requests, seen.canary.errors) == (own, failed, failed)
+    client.server.follower.close()
+    again = _client(registry, tmp_path)
+    assert again.metrics()['weighbridge_labelled_total{version="v2"}'] == own
+
+
+def test_a_request_that_stable_fails_on_too_is_told_apart_from_its_own_errors(registry: Path, tmp_path: Path) -> None:
+    _canary(registry, 100.0)
+
+    def fail(feed: object, loaded: object) -> NoReturn:
+        raise RuntimeError("broken")
+
+    def both(load: Any) -> Any:
+        return _breaking(fail, model(2))(_breaking(fail)(load))
+
+    client = _client(registry, tmp_path, both)
+    assert client.infer()[0] == 500
+    counts = client.metrics()
+    assert counts['weighbridge_errors_total{version="v3"}'] == 1
+    assert counts['weighbridge_errors_total{version="v2"}'] == 0
+    assert counts['weighbridge_stood_in_errors_total{version="v2"}'] == 1
 
 
 def test_an_answer_of_nan_is_an_error_never_an_answer(registry: Path, tmp_path: Path) -> None:

@@ -81,6 +81,20 @@ def test_an_estimate_holds_and_drift_only_tells(promoted: Path, tmp_path: Path) 
     assert channels["held"]["version"] == "v2"
 
 
+def test_what_stable_answered_for_a_failing_canary_says_nothing_of_stable(promoted: Path, tmp_path: Path) -> None:
+    """A canary that fails on one kind of request sends just these to stable: they are more of them than the traffic has."""
+    path = tmp_path / "a.jsonl"
+    (promoted / "registry.policy.yaml").write_text(yaml.safe_dump({"watch": {"reference": 600}}))
+    commit_all(promoted, "policy")
+    source, settings = log(path, promoted, {})
+    wrong = {"version": "v2", "error": False, "prediction": "2", "label": "1", "stands_in_for": "v3"}
+    last = settings.clock().isoformat()
+    with path.open("a") as lines:
+        lines.writelines(json.dumps({**wrong, "time": last, "id": f"s{number}"}) + "\n" for number in range(3000))
+    found = watch(promoted, source, settings=settings)
+    assert (found.alarms, max(epoch.counts.requests for epoch in found.epochs) <= 3000) == ((), True)
+
+
 def test_a_hold_stands_until_somebody_clears_it(promoted: Path, tmp_path: Path) -> None:
     """With a reason, which stays in the history."""
     look(promoted, tmp_path / "a.jsonl", {"labels": False, "sure": 0.55})
