@@ -148,7 +148,7 @@ class Journal:
         slices: Sequence[str],
         instead_of: str | None = None,
     ) -> None:
-        """A request was answered, by a version that was asked `instead_of` another or not; the newest of an id counts."""
+        """A request was answered, where a canary failed `instead_of` it; the newest of an id counts."""
         entry, end = _entry(version, tuple(predictions), tuple(slices), instead_of)
         self._rotate()
         self._file.append_bytes(b'{"id":%b%b' % (quoted(identity).encode(), end))

@@ -17,7 +17,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.serve.models.queueing import in_loop
@@ -28,6 +28,7 @@ from weighbridge.serve.protocol.application import (
     parent_of,
 )
 from weighbridge.serve.protocol.exchange import OK, Exchange
+from weighbridge.serve.protocol.patience import PatientProtocol
 from weighbridge.serve.protocol.reading import Connection, Head
 
 _INFER = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([A-Za-z0-9._-]+))?/infer")
@@ -38,7 +39,7 @@ STEADY = 4
 """Requests one after the other, of one connection and with one head, after which the runtime's thread reads it."""
 
 
-class InferenceProtocol(HttpToolsProtocol):
+class InferenceProtocol(PatientProtocol):
     """uvicorn's protocol, with a way of its own for inference."""
 
     application: Application
@@ -101,6 +102,7 @@ class InferenceProtocol(HttpToolsProtocol):
             if type(ahead) is Exchange and self.pipeline and self.pipeline[0][0] is self.cycle:
                 ahead.followed = True
             return
+        self.head_came()
         version = found[2].decode() if found[2] else None
         self.cycle = Exchange(self, found[1].decode(), version, size, self.application.service.clock())
 

@@ -203,7 +203,7 @@ def test_what_stable_answers_for_a_failing_canary_is_nobodys_evidence(registry: 
     assert client("POST", "/v2/feedback", {"id": "r0", "label": "2"})[0] == 409
 
     def counted(of: Client) -> list[float]:
-        names = ("requests_total{", "predictions_total{prediction=\"2\",", "slice_requests_total{slice=\"all\",")
+        names = ("requests_total{", 'predictions_total{prediction="2",', 'slice_requests_total{slice="all",')
         counts = of.metrics()
         found = [counts[f'weighbridge_{name}version="v2"}}'] for name in names]
         return [*found, counts['weighbridge_stood_in_total{version="v2"}']]

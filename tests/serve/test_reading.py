@@ -82,7 +82,7 @@ def listening(
         application = made.start()
         config = uvicorn.Config(
             application, port=0, lifespan="off", http=protocol_of(application), log_level="error",
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=5, timeout_keep_alive=600,
         )  # fmt: skip
         running = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(running.serve()))

@@ -82,7 +82,7 @@ def test_an_estimate_holds_and_drift_only_tells(promoted: Path, tmp_path: Path) 
 
 
 def test_what_stable_answered_for_a_failing_canary_says_nothing_of_stable(promoted: Path, tmp_path: Path) -> None:
-    """A canary that fails on one kind of request sends just these to stable: they are more of them than the traffic has."""
+    """A canary that fails on one kind of request sends just these to stable: more of them than the traffic has."""
     path = tmp_path / "a.jsonl"
     (promoted / "registry.policy.yaml").write_text(yaml.safe_dump({"watch": {"reference": 600}}))
     commit_all(promoted, "policy")
