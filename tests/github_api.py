@@ -81,6 +81,18 @@ class Api:
         pull["base"]["ref"] = base
         self.pulls.append(pull)
 
+    def add_proposed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A pull request as one asked for it."""
+        number = len(self.pulls) + 1
+        self.add_pull(number, body["head"], "a" * 40, base=body["base"])
+        none = dict.fromkeys(("additions", "changed_files", "comments", "commits", "deletions", "review_comments"), 1)
+        self.pulls[-1] |= {
+            **none, "title": body["title"], "body": body["body"], "mergeable": None, "mergeable_state": "unknown",
+            "merged": False, "maintainer_can_modify": False, "merged_by": None,
+            "html_url": f"https://github.com/octocat/Hello-World/pull/{number}",
+        }  # fmt: skip
+        return self.pulls[-1]
+
     def add_file(self, pull: int, name: str, **fields: Any) -> None:
         """A file that a pull request changes."""
         self.files.setdefault(pull, []).append({**self.example("diff-entry-items")[0], "filename": name, **fields})
@@ -148,6 +160,8 @@ class Api:
         """Carry a valid request out."""
         page, size = int(query.get("page", ["1"])[-1]), int(query.get("per_page", ["30"])[-1])
         some = slice((page - 1) * size, page * size)
+        if method == "POST" and path.endswith("/pulls"):
+            return 201, self.add_proposed(body)
         if path.endswith("/pulls"):
             head = query["head"][-1]
             return 200, [pull for pull in self.pulls if pull["head"]["label"] == head][some]

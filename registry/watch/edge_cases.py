@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weighbridge.core.errors import InputError, StateError
@@ -45,6 +45,13 @@ class Proposal:
     commit: str
     path: str
     examples: int
+    why: str
+    """In a sentence, slices named."""
+
+    @property
+    def title(self) -> str:
+        """Of the commit, and of a pull request."""
+        return f"data: add {self.examples} edge cases from production"
 
 
 def edge_cases(requests: Iterable[Seen], limit: int) -> list[EdgeCase]:
@@ -104,8 +111,8 @@ def propose(git: Git, found: list[EdgeCase], path: str, branch: str, *, push_to:
     content = there + "".join(case.line() for case in new).encode()
     slices = ", ".join(sorted({name for case in new for name in case.slices})) or "none"
     why = f"Answered wrong, by labels that came late. Slices: {slices}."
-    message = f"data: add {len(new)} edge cases from production\n\n{why}\n"
-    commit = commits.build(git, base, {path: content}, message, replaces=path)
+    made = Proposal(branch, "", path, len(new), why)
+    commit = commits.build(git, base, {path: content}, f"{made.title}\n\n{why}\n", replaces=path)
     git.run("branch", "--no-track", branch, commit)
     if push_to is not None:
         done = git.attempt("push", "--quiet", push_to, f"refs/heads/{branch}")
@@ -113,4 +120,4 @@ def propose(git: Git, found: list[EdgeCase], path: str, branch: str, *, push_to:
             raise StateError(
                 f"the branch was made, and not pushed: {done.stderr.strip().splitlines()[-1]}", where=push_to
             )
-    return Proposal(branch, commit, path, len(new))
+    return replace(made, commit=commit)

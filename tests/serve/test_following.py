@@ -4,11 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from tests.registry import project as made
+from tests.registry.trust.test_signing import public
 from tests.serve.world import MODEL, operator
 from weighbridge.core.errors import InputError, IntegrityError, StateError
 from weighbridge.core.facts.isa import Host
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.serve.following import Follower
 
 
@@ -110,6 +114,27 @@ def test_an_unsigned_version_is_refused_where_the_policy_wants_signatures(regist
     made.commit_all(registry, "Require signatures")
     with pytest.raises(StateError, match="not signed"):
         _follower(registry, tmp_path).start()
+
+
+def test_a_version_signed_by_a_key_of_the_policy_is_taken_and_one_by_another_key_is_not(tmp_path: Path) -> None:
+    root = made.make_repository(tmp_path / "signed")
+    key, stranger = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
+    (root / "registry.policy.yaml").write_text(
+        yaml.safe_dump({"require_signature": True, "keys": {"release": public(key)}})
+    )
+    for generation in (1, 2):
+        made.write_run(root, generation)
+        made.commit_all(root)
+        promote(root, PromotionRequest("int8"), key=key)
+    follower = _follower(root, tmp_path)
+    assert follower.start().stable.version == "v2"
+    (root / "registry.policy.yaml").write_text(
+        yaml.safe_dump({"require_signature": True, "keys": {"release": public(stranger)}})
+    )
+    made.commit_all(root, "Trust another key")
+    with pytest.raises(IntegrityError):
+        follower.poll()
+    assert follower._read("x").stable.version == "v2"
 
 
 def test_quarantined_bytes_are_refused_under_any_name(registry: Path, tmp_path: Path) -> None:

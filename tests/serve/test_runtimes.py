@@ -1,13 +1,16 @@
 """The runtimes behind one interface, on real files of both targets."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from tests.registry import project as made
 from tests.serve import world
 from weighbridge.core.errors import InputError
+from weighbridge.registry.lifecycle.promote import PromotionRequest, promote
 from weighbridge.serve.models.fleet import warm_up
 from weighbridge.serve.models.runtimes import load
 
@@ -60,3 +63,25 @@ def test_external_data_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_other_targets_are_refused_by_name() -> None:
     with pytest.raises(InputError, match="executorch is not served here"):
         load(b"", "executorch", 1)
+
+
+def test_a_litert_version_is_served_from_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From promotion to an answer over the protocol, as its interpreter gives it."""
+    pytest.importorskip("ai_edge_litert.interpreter")
+    data = (FIXTURES / "net.tflite").read_bytes()
+    monkeypatch.setattr(made, "candidate_bytes", lambda *_, **__: data)
+    root = made.make_repository(tmp_path / "registry")
+    made.write_run(root, targets=("litert",))
+    made.commit_all(root)
+    promote(root, PromotionRequest("int8"))
+    client = world.Client(world.server(root, tmp_path / "cache").start())
+    said = json.loads(client("GET", f"/v2/models/{world.MODEL}")[2])
+    assert said["platform"] == "tensorflow_lite"
+    (spec,) = said["inputs"]
+    feed = np.random.default_rng(3).random(spec["shape"]).astype(np.float32)
+    status, answer = client.infer({"inputs": [{**spec, "data": feed.ravel().tolist()}]})
+    assert (status, answer["model_version"]) == (200, "v1")
+    expected = load(data, "litert", 1).run({spec["name"]: feed})
+    for output, array in zip(answer["outputs"], expected, strict=True):
+        assert output["shape"] == list(array.shape)
+        assert np.allclose(output["data"], array.ravel(), atol=1e-6)

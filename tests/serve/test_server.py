@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -295,3 +296,75 @@ def test_a_process_that_dies_in_the_middle_of_a_request_serves_again_and_no_answ
     with pytest.raises(urllib.error.HTTPError, match="404"):  # it was never answered: it can have no label
         server.post("/v2/feedback", {"id": "cut", "label": "2"})
     assert server.infer(id="next")["model_version"] == "v2"
+
+
+def test_a_disk_that_is_full_under_the_running_server_costs_feedback_and_no_answer(
+    process: Callable[..., Process], registry: Path, tmp_path: Path
+) -> None:
+    """The kernel refuses every further byte of every file, as a full disk does; then there is room again."""
+    server = process("--log", str(tmp_path / "requests.jsonl"))
+    server.infer(id="before")
+    resource.prlimit(server.child.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    for k in range(5):
+        assert server.infer(id=f"full{k}")["model_version"] == "v2"
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        server.post("/v2/feedback", {"id": "before", "label": "2"})
+    operator(registry).release("v3")
+    until = time.monotonic() + 60
+    while not json.loads(server.get("/status"))["problems"]:
+        assert time.monotonic() < until, "the move was taken, or its failure is not told"
+        time.sleep(0.05)
+    assert server.infer(id="full")["model_version"] == "v2"
+    assert 'weighbridge_refused_total{model="tiny-cnn",what="journal",why="not written"}' in server.get("/metrics")
+    resource.prlimit(server.child.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    server.wait_for("stable", "v3")
+    server.wait_for("problems", [])
+    server.post("/v2/feedback", {"id": "before", "label": "2"})
+    server.infer(id="after")
+    server.post("/v2/feedback", {"id": "after", "label": "0"})
+    kept = [json.loads(line)["id"] for line in (tmp_path / "requests.jsonl").read_text().splitlines()]
+    assert kept == ["before", "after"]
+
+
+def test_more_than_it_carries_is_refused_at_once_and_what_was_taken_is_answered(
+    process: Callable[..., Process],
+) -> None:
+    """Back-pressure: what does not fit the queue gets 503 and when to ask again; nobody waits for nothing."""
+    server = process("--queue", "4", "--batch-delay", "1s", "--max-batch", "4")
+    answered, refused, other = [], [], []
+
+    def ask(number: int) -> None:
+        try:
+            answered.append(server.infer(id=f"r{number}")["model_version"])
+        except urllib.error.HTTPError as error:
+            refused.append((error.code, error.headers["retry-after"]))
+        except OSError as error:
+            other.append(error)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not other
+    assert len(answered) + len(refused) == 40
+    assert set(answered) == {"v2"}
+    assert set(refused) == {(503, "1")}
+    assert len(answered) >= 4
+    assert server.infer(id="later")["model_version"] == "v2"
+    assert "weighbridge_requests_total" in server.get("/metrics")
+
+
+def test_the_share_of_the_channel_is_followed_while_it_serves(process: Callable[..., Process], registry: Path) -> None:
+    operator(registry).start_canary("v3", CanaryPlan(steps=[20, 60, 100], min_samples=1, min_seconds=0, budgets=[]))
+    server = process()
+    shares = []
+    for weight in (20, 60):
+        server.wait_for("weight", weight)
+        shares.append([server.infer(id=f"k{k}")["model_version"] for k in range(150)].count("v3") / 150)
+        operator(registry).advance_canary(reason="test")
+    assert 0.08 < shares[0] < 0.35
+    assert 0.45 < shares[1] < 0.75
+    operator(registry).abort_canary(reason="test")
+    server.wait_for("canary", None)
+    assert {server.infer(id=f"k{k}")["model_version"] for k in range(30)} == {"v2"}

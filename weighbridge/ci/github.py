@@ -1,4 +1,4 @@
-"""The few requests to GitHub's REST API that a sticky comment needs, over the standard library.
+"""The few requests to GitHub's REST API that a sticky comment and a proposal need, over the standard library.
 
 Source: GitHub's OpenAPI description (the tests check every request against it).
 """
@@ -88,6 +88,11 @@ class GitHub:
             for pull in self._pages("/pulls", query)
             if pull["head"]["sha"] == commit and pull["head"]["ref"] == branch
         }
+
+    def create_pull_request(self, branch: str, base: str, title: str, body: str) -> str:
+        """Propose a branch of this repository for another; the address of the new pull request."""
+        content = {"title": title, "head": branch, "base": base, "body": body}
+        return str(self._ask("POST", "/pulls", content)["html_url"])
 
     def files(self, pull_request: int) -> Iterator[ChangedFile]:
         """What a pull request changes; GitHub names the first 3,000 files alone."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,10 @@ from weighbridge.cli.options import grouped
 from weighbridge.cli.registry.output import print_json
 from weighbridge.cli.registry.registry_options import Model, ProjectOptions
 from weighbridge.cli.usage import Application
+from weighbridge.core.errors import InputError
+
+if TYPE_CHECKING:
+    from weighbridge.ci.github import GitHub
 
 app = Application(help="What production teaches the next test set.")
 
@@ -33,7 +38,28 @@ class BranchOptions:
         str | None,
         typer.Option("--push", metavar="GIT_REMOTE", help="Push the branch to this git remote.", show_default=False),
     ] = None
+    into: Annotated[
+        str | None,
+        typer.Option(
+            "--pull-request",
+            metavar="BRANCH",
+            help="Open a pull request into this branch on GitHub; reads GITHUB_REPOSITORY and GITHUB_TOKEN.",
+            show_default=False,
+        ),
+    ] = None
     limit: Annotated[int, typer.Option("--limit", min=1, help="Examples at most.")] = 100
+
+    def github(self) -> GitHub | None:
+        """The repository to ask, checked before anything is made; None where no pull request is wanted."""
+        if self.into is None:
+            return None
+        if self.push is None:
+            raise InputError("needs the branch there", where="--pull-request", fix="--push GIT_REMOTE")
+        from weighbridge.ci.github import GitHub
+
+        told = os.environ
+        address = told.get("GITHUB_API_URL", "https://api.github.com")
+        return GitHub(told.get("GITHUB_REPOSITORY", ""), told.get("GITHUB_TOKEN", ""), address)
 
 
 @app.command()
@@ -48,7 +74,7 @@ def propose(
     place: BranchOptions,
     project: ProjectOptions,
 ) -> None:
-    """Commit what stable answered wrong, the worst slices first, to a branch of its own: ready for a pull request.
+    """Commit what stable answered wrong, the worst slices first, to a branch of its own, and propose it where told to.
 
     The log needs inputs (`weighbridge serve --log-inputs`) and labels. The working tree stays as it is.
     """
@@ -61,12 +87,17 @@ def propose(
     from weighbridge.registry.watch.edge_cases import propose as commit
     from weighbridge.registry.watch.seen_requests import Source, read_requests
 
-    home = project.home
+    home, github = project.home, place.github()
     version = resolve(home, f"{model}@stable").version
     source = Source(model, log, journal or (), only_model=model_names(home) == [model])
     found = edge_cases(read_requests(source, version, datetime.now(UTC)), place.limit)
     made = commit(Git.discover(home), found, place.file, place.branch, push_to=place.push)
+    address = None
+    if github is not None and place.into is not None:
+        address = github.create_pull_request(made.branch, place.into, made.title, made.why)
     if project.as_json:
-        print_json(vars(made))
+        print_json({**vars(made), "pull_request": address})
         return
     typer.echo(f"{made.branch}: {made.examples} examples of {model}@{version} in {made.path} ({made.commit[:12]})")
+    if address is not None:
+        typer.echo(address)

@@ -1,6 +1,7 @@
 """What production got wrong becomes a branch that adds it to the next test set."""
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.github_api import Api
 from tests.registry.project import MODEL
+from tests.registry.project import git as run_git
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.core.git import Git
 from weighbridge.registry.watch.edge_cases import edge_cases, propose
@@ -73,8 +76,8 @@ def test_a_proposal_stays_in_the_repository(promoted: Path, path: str) -> None:
         propose(Git(promoted), found, path, "cases")
 
 
-def test_the_command_reads_the_servers_log(promoted: Path, tmp_path: Path) -> None:
-    """Of the version that is stable."""
+def proposed(promoted: Path, tmp_path: Path, *more: str, **told: str) -> subprocess.CompletedProcess[str]:
+    """What the command does with a log of the server."""
     log = tmp_path / "requests.jsonl"
     lines = [
         {"time": BEGIN.isoformat(), "version": version, "id": str(number), "prediction": "1", "label": "0",
@@ -83,13 +86,45 @@ def test_the_command_reads_the_servers_log(promoted: Path, tmp_path: Path) -> No
     ]  # fmt: skip
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     program = Path(sys.executable).parent / "weighbridge"
-    done = subprocess.run(
-        [program, "data", "propose", MODEL, "--log", str(log)],
-        cwd=promoted,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [program, "data", "propose", MODEL, "--log", str(log), *more]
+    names = ("GITHUB_REPOSITORY", "GITHUB_TOKEN", "GITHUB_API_URL")
+    environment = {key: value for key, value in os.environ.items() if key not in names} | told
+    return subprocess.run(command, cwd=promoted, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_command_reads_the_servers_log(promoted: Path, tmp_path: Path) -> None:
+    """Of the version that is stable."""
+    done = proposed(promoted, tmp_path)
     assert (done.returncode, done.stdout.split(":")[0]) == (0, "edge-cases"), done.stderr
     kept = Git(promoted).blob("edge-cases", "data/edge-cases.jsonl") or b""
     assert [json.loads(line)["inputs"]["x"] for line in kept.splitlines()] == [[1], [2]]
+
+
+def test_the_command_opens_a_pull_request(promoted: Path, tmp_path: Path, github_api: Api) -> None:
+    """Of the branch that it pushed, with what the examples are; GitHub's answer is checked by its description."""
+    run_git(promoted, "init", "-q", "--bare", str(tmp_path / "remote.git"))
+    run_git(promoted, "remote", "add", "there", str(tmp_path / "remote.git"))
+    told = {"GITHUB_REPOSITORY": "o/r", "GITHUB_TOKEN": github_api.token, "GITHUB_API_URL": github_api.url}
+    done = proposed(promoted, tmp_path, "--push", "there", "--pull-request", "main", **told)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "https://github.com/octocat/Hello-World/pull/1"
+    (pull,) = github_api.pulls
+    assert (pull["head"]["ref"], pull["base"]["ref"], github_api.refused) == ("edge-cases", "main", [])
+    assert pull["title"] == "data: add 2 edge cases from production"
+    assert run_git(tmp_path / "remote.git", "rev-parse", "edge-cases") == Git(promoted).commit_of("edge-cases")
+
+
+@pytest.mark.parametrize(
+    ("more", "told", "said"),
+    [
+        ((), {}, "--push GIT_REMOTE"),
+        (("--push", "there"), {}, "GITHUB_REPOSITORY"),
+        (("--push", "there"), {"GITHUB_REPOSITORY": "o/r"}, "GITHUB_TOKEN"),
+    ],
+)
+def test_a_pull_request_that_cannot_be_is_refused_before_a_branch_is_made(
+    promoted: Path, tmp_path: Path, more: tuple[str, ...], told: dict[str, str], said: str
+) -> None:
+    done = proposed(promoted, tmp_path, "--pull-request", "main", *more, **told)
+    assert (done.returncode, len(done.stderr.splitlines()), said in done.stderr) == (2, 1, True), done.stderr
+    assert Git(promoted).commit_of("refs/heads/edge-cases") is None

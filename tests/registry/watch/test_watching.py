@@ -95,6 +95,26 @@ def test_what_stable_answered_for_a_failing_canary_says_nothing_of_stable(promot
     assert (found.alarms, max(epoch.counts.requests for epoch in found.epochs) <= 3000) == ((), True)
 
 
+@pytest.mark.parametrize("jump", [timedelta(days=-400), timedelta(days=400)], ids=["back", "ahead"])
+def test_lines_of_a_clock_that_jumped_raise_no_alarm_and_roll_nothing_back(
+    promoted: Path, tmp_path: Path, jump: timedelta
+) -> None:
+    """Requests dated before the promotion, or in the future, are none of the time that is looked at."""
+    path = tmp_path / "a.jsonl"
+    (promoted / "registry.policy.yaml").write_text(
+        yaml.safe_dump({"watch": {"on_alarm": "roll back", "reference": 600}})
+    )
+    commit_all(promoted, "policy")
+    source, settings = log(path, promoted, {})
+    assert watch(promoted, source, settings=settings).alarms == ()
+    wrong = {"version": "v2", "error": True, "prediction": "2", "label": "1"}
+    when = (settings.clock() + jump).isoformat()
+    with path.open("a") as lines:
+        lines.writelines(json.dumps({**wrong, "time": when, "id": f"s{number}"}) + "\n" for number in range(3000))
+    found = watch(promoted, source, settings=settings)
+    assert (found.alarms, found.rolled_back_to) == ((), None)
+
+
 def test_a_hold_stands_until_somebody_clears_it(promoted: Path, tmp_path: Path) -> None:
     """With a reason, which stays in the history."""
     look(promoted, tmp_path / "a.jsonl", {"labels": False, "sure": 0.55})
