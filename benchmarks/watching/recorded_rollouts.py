@@ -65,7 +65,7 @@ class Recorded:
 def recorded_of(lines: list[dict[str, Any]], labels: dict[str, str]) -> Recorded:
     """Lines of a server's log, with the labels that its clients sent."""
     lines = [line for line in lines if line["error"] or line["id"] in labels]  # not those that were never labelled
-    lines = [line for line in lines if "stands_in_for" not in line]
+    lines = [line for line in lines if "stands_in_for" not in line]  # no sample of stable's: the judge skips them too
     return Recorded(
         failed=np.array([line["error"] for line in lines]),
         slow=np.array([line["latency"] > SLOW for line in lines]),
