@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked and print a table."""
     options = read_options(arguments)
     os.environ.update(GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_SYSTEM="/dev/null", PYTHONPATH=str(ROOT))
-    begin, rows = time.perf_counter(), []
+    begin, rows = time.perf_counter(), list[Row]()
     with tempfile.TemporaryDirectory(prefix="serve-") as folder:
-        work = Path(folder)
-        if set(options.only) & set(SECTIONS[:4]):
-            rows += speed(work, options)
-        if set(options.only) & {"moves", "kills"}:
-            rows += faults(work, options)
-        if "clients" in options.only:
-            rows += published(work, options)
-    rows.append(row("the whole benchmark", time.perf_counter() - begin, "s"))
-    for item in rows:
-        print(f"{item['name']:70} {item['value']:>12,.4g} {item['unit']:12} {item['bar']:10} {VERDICT[item['met']]}")
+        for found in parts(Path(folder), options):
+            rows += tell(found)
+    rows += tell([row("the whole benchmark", time.perf_counter() - begin, "s")])
     if options.json:
         bars = {
             item["name"]: {"value": item["value"], "target": item["bar"], "met": item["met"]}
@@ -91,6 +84,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         options.json.write_text(json.dumps({"rows": rows, "bars": bars}, indent=2) + "\n")
     raise SystemExit(0 if all(item["met"] is not False for item in rows) else 1)
+
+
+def parts(work: Path, options: argparse.Namespace) -> Iterator[list[Row]]:
+    """What was asked, part by part: what was measured is printed before the next part begins."""
+    if set(options.only) & set(SECTIONS[:4]):
+        yield from speed(work, options)
+    if set(options.only) & {"moves", "kills"}:
+        yield faults(work, options)
+    if "clients" in options.only:
+        yield published(work, options)
+
+
+def tell(rows: list[Row]) -> list[Row]:
+    """Print rows of the table."""
+    for item in rows:
+        text = f"{item['name']:70} {item['value']:>12,.4g} {item['unit']:12} {item['bar']:10} {VERDICT[item['met']]}"
+        print(text, flush=True)
+    return rows
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -111,15 +122,13 @@ def row(name: str, value: float, unit: str, bar: str = "", *, met: bool | None =
     return {"name": name, "value": value, "unit": unit, "bar": bar, "met": met}
 
 
-def speed(work: Path, options: argparse.Namespace) -> list[Row]:
+def speed(work: Path, options: argparse.Namespace) -> Iterator[list[Row]]:
     """Latency, throughput, MLServer and memory, on two networks."""
-    rows = []
     for name, blocks in NETWORKS.items():
         here = work / name
         here.mkdir()
         found = of_network(here, options, networks.residual_network(1, blocks))
-        rows += [{**item, "name": f"{name}: {item['name']}"} for item in found]
-    return rows
+        yield [{**item, "name": f"{name}: {item['name']}"} for item in found]
 
 
 def of_network(work: Path, options: argparse.Namespace, model: bytes) -> list[Row]:
