@@ -8,6 +8,9 @@
 - `explain`: seconds of `weighbridge explain` on an encoder of 22 million parameters
 - `auto`: whether `time_limit: auto` decides models of 5, 70 and 500 ms, and keeps to what it says
 
+`--quietly` names a command that makes a machine quiet for another one, behind which the road's weighings run;
+`--milliseconds` measures some models of `auto`, and the others keep their figures.
+
 Peaks are those of the largest process of a command, children included, by the kernel's count. Sections that were left
 out keep their figures in the file, and their bars.
 """
@@ -17,9 +20,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -152,13 +157,24 @@ def file_rows(found: dict[str, Any]) -> list[Row]:
     ]
 
 
-def _auto(work: Path, _: int) -> dict[str, Any]:
-    return {f"{each} ms": slow_models.weighed(work, each) for each in slow_models.MILLISECONDS}
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for on the command line."""
+
+    megabytes: int = 256
+    """Of the model of `files`."""
+    quietly: tuple[str, ...] = ()
+    milliseconds: tuple[int, ...] = slow_models.MILLISECONDS
+    """Models of `auto`."""
 
 
-SECTIONS: dict[str, tuple[Callable[[Path, int], dict[str, Any]], Callable[[dict[str, Any]], list[Row]]]] = {
-    "files": (files, file_rows),
-    "road": (lambda work, _: large_road.travelled(work, ROAD_MEGABYTES), large_road.rows),
+def _auto(work: Path, asked: Asked) -> dict[str, Any]:
+    return {f"{each} ms": slow_models.weighed(work, each) for each in asked.milliseconds}
+
+
+SECTIONS: dict[str, tuple[Callable[[Path, Asked], dict[str, Any]], Callable[[dict[str, Any]], list[Row]]]] = {
+    "files": (lambda work, asked: files(work, asked.megabytes), file_rows),
+    "road": (lambda work, asked: large_road.travelled(work, ROAD_MEGABYTES, asked.quietly), large_road.rows),
     "explain": (lambda work, _: explaining.explained(work), explaining.rows),
     "auto": (_auto, slow_models.rows),
 }
@@ -170,13 +186,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--megabytes", type=int, default=256, help="of the model of `files`")
+    parser.add_argument("--quietly", default="", metavar="COMMAND", help="a command before each weighing of `road`")
+    parser.add_argument(
+        "--milliseconds", nargs="+", type=int, choices=slow_models.MILLISECONDS, default=slow_models.MILLISECONDS,
+        help="models of `auto`; the others keep their figures",
+    )  # fmt: skip
     options = parser.parse_args()
+    asked = Asked(options.megabytes, tuple(shlex.split(options.quietly)), tuple(options.milliseconds))
     content: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
     found, bars = content.get("rows", {}), content.get("bars", {})
     for name in options.only:
         measure, rows = SECTIONS[name]
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = measure(Path(folder), options.megabytes)
+            kept = found.get(name, {}) if name == "auto" else {}  # one model may be measured at a time
+            found[name] = {**kept, **measure(Path(folder), asked)}
         held = {title: bar(value, at_most) for title, value, at_most in rows(found[name])}
         bars = {title: item for title, item in bars.items() if not title.startswith(f"{name}: ")} | held
         options.json.write_text(json.dumps({"rows": found, "bars": bars}, indent=2) + "\n")

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from typing import Protocol as Interface
 
 from weighbridge.core.errors import MeasurementError
 from weighbridge.gate.measure import frames
+from weighbridge.gate.measure.patience import Patience
 from weighbridge.gate.measure.process_limits import MEMORY_VARIABLE
 from weighbridge.gate.measure.staged_artifact import StagedArtifact
 
@@ -124,7 +124,7 @@ class Child:
         """Write bytes, `what` names them in faults; progress must be made within every `timeout` seconds."""
         left = memoryview(data)
         while left:
-            self._await(self.sink, select.POLLOUT, time.monotonic() + (timeout or self.timeout), what)
+            self._await(self.sink, select.POLLOUT, self._patience(timeout), what)
             try:
                 left = left[os.write(self.sink, left) :]
             except BlockingIOError:
@@ -134,26 +134,29 @@ class Child:
 
     def receive(self, *, timeout: float | None = None) -> tuple[dict[str, Any], bytes]:
         """One answer: its JSON object and payload. Anything that is none raises `MeasurementError`."""
-        deadline = time.monotonic() + (timeout or self.timeout)
-        header = self._read(frames.HEADER.size, deadline)
+        patience = self._patience(timeout)
+        header = self._read(frames.HEADER.size, patience)
         try:
             length, size = frames.unpack_header(header)
-            answer = json.loads(self._read(length, deadline), parse_constant=_refuse)
+            answer = json.loads(self._read(length, patience), parse_constant=_refuse)
         except (frames.ProtocolError, ValueError, RecursionError) as error:
             raise self._fault(f"sent an invalid message: {error}") from error
         if size > self.most_payload:
             raise self._fault(f"claims an answer of {size} bytes; at most {self.most_payload} are read")
-        payload = self._read(size, deadline)
+        payload = self._read(size, patience)
         if not isinstance(answer, dict):
             raise self._fault(f"sent an invalid message: {answer!r:.80} is not an object")
         if "error" in answer:
             raise self.refused(answer)
         return answer, payload
 
-    def _read(self, count: int, deadline: float) -> bytes:
+    def _patience(self, timeout: float | None) -> Patience:
+        return Patience(timeout or self.timeout, self.process.pid)
+
+    def _read(self, count: int, patience: Patience) -> bytes:
         parts: list[bytes] = []
         while count:
-            self._await(self.source, select.POLLIN, deadline, "an answer")
+            self._await(self.source, select.POLLIN, patience, "an answer")
             try:
                 part = os.read(self.source, min(count, 1 << 20))
             except BlockingIOError:
@@ -164,11 +167,10 @@ class Child:
             count -= len(part)
         return b"".join(parts)
 
-    def _await(self, handle: int, event: int, deadline: float, what: str) -> None:
+    def _await(self, handle: int, event: int, patience: Patience, what: str) -> None:
         poller = select.poll()
         poller.register(handle, event)
-        left = deadline - time.monotonic()
-        if left <= 0 or not poller.poll(left * 1000):
+        if not patience.until(lambda seconds: poller.poll(seconds * 1000)):
             said = self._last_words()
             self.kill()
             raise self.hung(f"hung: no progress on {what} within the time-out; it was killed{said}")

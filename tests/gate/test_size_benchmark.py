@@ -87,6 +87,50 @@ def test_a_missed_bar_is_exit_code_1(
     assert json.loads(path.read_text()) == {"rows": {"auto": {}, "explain": slow}, "bars": bars}
 
 
+def test_models_of_auto_may_be_measured_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured before stays, and its bars with it."""
+    path = tmp_path / "size.json"
+    case = {"right": "pass", "verdict": "pass", "over_plan": 1.0}
+
+    def weighed(_: Path, milliseconds: int) -> dict[str, Any]:
+        return {"twin": {**case, "verdict": "fail" if milliseconds == 70 else "pass"}}
+
+    monkeypatch.setattr(slow_models, "weighed", weighed)
+    codes = []
+    for milliseconds in (5, 70, 500):
+        options = ["--json", str(path), "--only", "auto", "--milliseconds", str(milliseconds)]
+        monkeypatch.setattr(sys, "argv", ["size.py", *options])
+        with pytest.raises(SystemExit) as ended:
+            size.main()
+        codes.append(ended.value.code)
+    assert codes == [0, 1, 1]
+    assert list(json.loads(path.read_text())["rows"]["auto"]) == ["5 ms", "70 ms", "500 ms"]
+
+
+QUIETLY = ("quiet", "timeout", "480")
+
+
+def test_only_weighings_run_behind_the_quiet_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the road may run beside anything."""
+    commands: list[tuple[str, ...]] = []
+
+    class StoppedError(Exception):
+        """The road's end here."""
+
+    def stage(_: Any, name: str, *command: str, **__: Any) -> None:
+        commands.append(command)
+        if name == "gate":
+            raise StoppedError
+
+    monkeypatch.setattr(large_road._Road, "begin", lambda *_: 1)
+    monkeypatch.setattr(large_road._Road, "stage", stage)
+    with pytest.raises(StoppedError):
+        large_road.travelled(tmp_path, 1, QUIETLY)
+    behind = [command for command in commands if command[:3] == QUIETLY]
+    assert [command[-1] for command in behind] == [f"weigh@{name}" for name in large_road.RECIPES]
+    assert [command[-1] for command in commands if "weigh" in command[-1]] == [command[-1] for command in behind]
+
+
 def test_what_was_not_measured_meets_no_bar() -> None:
     """Nothing missing passes."""
     assert size.bar(float("inf"), 1.3) == {"value": None, "target": 1.3, "met": False}
