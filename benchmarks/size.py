@@ -9,7 +9,7 @@
 - `auto`: whether `time_limit: auto` decides models of 5, 70 and 500 ms, and keeps to what it says
 
 `--quietly` names a command that makes a machine quiet for another one, behind which the road's weighings run;
-`--milliseconds` measures some models of `auto`, and the others keep their figures.
+`auto` goes on where it was interrupted, and measures the models that `--milliseconds` names.
 
 Peaks are those of the largest process of a command, children included, by the kernel's count. Sections that were left
 out keep their figures in the file, and their bars.
@@ -24,7 +24,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +166,16 @@ class Asked:
     quietly: tuple[str, ...] = ()
     milliseconds: tuple[int, ...] = slow_models.MILLISECONDS
     """Models of `auto`."""
+    known: dict[str, Any] = field(default_factory=dict)
+    """What `auto` found so far: it goes on from there."""
+    keep: Callable[[], None] = lambda: None
+    """Write what is known."""
 
 
 def _auto(work: Path, asked: Asked) -> dict[str, Any]:
-    return {f"{each} ms": slow_models.weighed(work, each) for each in asked.milliseconds}
+    for each in asked.milliseconds:
+        slow_models.weighed(work, each, asked.known.setdefault(f"{each} ms", {}), asked.keep)
+    return asked.known
 
 
 SECTIONS: dict[str, tuple[Callable[[Path, Asked], dict[str, Any]], Callable[[dict[str, Any]], list[Row]]]] = {
@@ -189,20 +195,29 @@ def main() -> None:
     parser.add_argument("--quietly", default="", metavar="COMMAND", help="a command before each weighing of `road`")
     parser.add_argument(
         "--milliseconds", nargs="+", type=int, choices=slow_models.MILLISECONDS, default=slow_models.MILLISECONDS,
-        help="models of `auto`; the others keep their figures",
+        help="models of `auto`",
     )  # fmt: skip
     options = parser.parse_args()
-    asked = Asked(options.megabytes, tuple(shlex.split(options.quietly)), tuple(options.milliseconds))
     content: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
     found, bars = content.get("rows", {}), content.get("bars", {})
+
+    def keep() -> None:
+        options.json.write_text(json.dumps({"rows": found, "bars": bars}, indent=2) + "\n")
+
+    asked = Asked(
+        options.megabytes,
+        tuple(shlex.split(options.quietly)),
+        tuple(options.milliseconds),
+        found.setdefault("auto", {}) if "auto" in options.only else {},
+        keep,
+    )
     for name in options.only:
         measure, rows = SECTIONS[name]
         with tempfile.TemporaryDirectory() as folder:
-            kept = found.get(name, {}) if name == "auto" else {}  # one model may be measured at a time
-            found[name] = {**kept, **measure(Path(folder), asked)}
+            found[name] = measure(Path(folder), asked)
         held = {title: bar(value, at_most) for title, value, at_most in rows(found[name])}
         bars = {title: item for title, item in bars.items() if not title.startswith(f"{name}: ")} | held
-        options.json.write_text(json.dumps({"rows": found, "bars": bars}, indent=2) + "\n")
+        keep()
         for title, item in held.items():
             value = "none" if item["value"] is None else f"{item['value']:.2f}"
             said = "ok" if item["met"] else "MISSED"

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +88,36 @@ def test_a_missed_bar_is_exit_code_1(
     assert json.loads(path.read_text()) == {"rows": {"auto": {}, "explain": slow}, "bars": bars}
 
 
-def test_models_of_auto_may_be_measured_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was measured before stays, and its bars with it."""
+def test_auto_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each weighing is kept at once; the models that are asked for have their bars beside those of before."""
     path = tmp_path / "size.json"
     case = {"right": "pass", "verdict": "pass", "over_plan": 1.0}
+    taken: list[int] = []
 
-    def weighed(_: Path, milliseconds: int) -> dict[str, Any]:
-        return {"twin": {**case, "verdict": "fail" if milliseconds == 70 else "pass"}}
+    def weighed(_: Path, milliseconds: int, found: dict[str, Any], keep: Callable[[], None]) -> None:
+        for name in ("one", "other"):
+            if name in found:
+                continue
+            if len(taken) == 1:
+                taken.append(0)
+                raise KeyboardInterrupt
+            taken.append(milliseconds)
+            found[name] = {**case, "verdict": "fail" if milliseconds == 70 else "pass"}
+            keep()
 
-    monkeypatch.setattr(slow_models, "weighed", weighed)
-    codes = []
-    for milliseconds in (5, 70, 500):
-        options = ["--json", str(path), "--only", "auto", "--milliseconds", str(milliseconds)]
-        monkeypatch.setattr(sys, "argv", ["size.py", *options])
+    def run_auto(milliseconds: int) -> Any:
+        monkeypatch.setattr(
+            sys, "argv", ["size.py", "--json", str(path), "--only", "auto", "--milliseconds", str(milliseconds)]
+        )
         with pytest.raises(SystemExit) as ended:
             size.main()
-        codes.append(ended.value.code)
-    assert codes == [0, 1, 1]
+        return ended.value.code
+
+    monkeypatch.setattr(slow_models, "weighed", weighed)
+    with pytest.raises(KeyboardInterrupt):
+        run_auto(5)
+    assert [run_auto(5), run_auto(70), run_auto(500)] == [0, 1, 1]
+    assert taken == [5, 0, 5, 70, 70, 500, 500]
     assert list(json.loads(path.read_text())["rows"]["auto"]) == ["5 ms", "70 ms", "500 ms"]
 
 
