@@ -38,7 +38,7 @@ from benchmarks.searching.making import making
 from benchmarks.searching.untrained import no_training, predictions, promised
 from weighbridge.core.files import read_json, write_json
 from weighbridge.search.problem.three_splits import searched
-from weighbridge.search.run import FOLDER
+from weighbridge.search.trials.workshop import FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_LEAST = {

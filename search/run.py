@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import TrialState
 
-from weighbridge.compress.recipe.maker import Maker
 from weighbridge.compress.recipe.project_folder import Project
-from weighbridge.core.documents import DeviceSection, Params, Sizes
+from weighbridge.core.documents import Sizes
 from weighbridge.core.documents.devices import LOCAL
-from weighbridge.core.errors import InputError, full_disk
-from weighbridge.core.files import atomic_write, canonical_json, sha256_bytes
+from weighbridge.core.errors import full_disk
+from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.progress import Progress, silent
 from weighbridge.search import advise
 from weighbridge.search.estimate.prediction import predict_all
-from weighbridge.search.estimate.scores import scores
-from weighbridge.search.estimate.timing import Bench
 from weighbridge.search.problem.asked_budgets import budgets_for, own_budgets, remark
 from weighbridge.search.problem.limits import excess, facts, gaps
 from weighbridge.search.problem.search_request import SearchRequest
-from weighbridge.search.problem.space import Space, coarse, space_of
-from weighbridge.search.problem.three_splits import Searched, searched
-from weighbridge.search.trials.confirm import Confirmed, confirm, contenders
+from weighbridge.search.problem.space import Space, coarse
+from weighbridge.search.problem.three_splits import searched
+from weighbridge.search.trials.choosing import contenders
+from weighbridge.search.trials.confirm import Confirmed, confirm
 from weighbridge.search.trials.journal_trials import finished
-from weighbridge.search.trials.objectives import OBJECTIVES, largest_drop
-from weighbridge.search.trials.other_devices import DeviceThere, budgets_on, on_other_devices, opening
+from weighbridge.search.trials.objectives import OBJECTIVES
+from weighbridge.search.trials.other_devices import DeviceThere, on_other_devices
 from weighbridge.search.trials.study import opened
 from weighbridge.search.trials.trial import Outcome, Workshop
 from weighbridge.search.trials.trial_batches import TrialLoop
-
-FOLDER = Path(".weighbridge") / "search"
+from weighbridge.search.trials.workshop import FOLDER, space_for, workshop_for
 
 
 @dataclass
@@ -82,8 +79,8 @@ def _search(request: SearchRequest, progress: Progress, clock: Callable[[], floa
     target = request.target or advise.chosen(request.root, request.recipe)
     folder = folder_of(request, target)
     source = searched(request.root, target, request.root / FOLDER / "shared", progress, training=request.training)
-    space = _space(source, request)
-    workshop, before = _workshop(request, source, space, folder, progress)
+    space = space_for(source, training=request.training)
+    workshop, before = workshop_for(request, source, space, folder, progress)
     found = Found(folder, request.goal, space, workshop.base_sizes, workshop.limit, remarks=source.remarks)
     found.own_budgets = own_budgets(source.source.project.params, request.recipe)
     told = remark(source.source.project.params, request.recipe)
@@ -132,70 +129,6 @@ def _weigh_elsewhere(found: Found, workshop: Workshop, request: SearchRequest) -
             found.elsewhere.append(there)
     except KeyboardInterrupt:
         found.interrupted = True
-
-
-def _space(source: Searched, request: SearchRequest) -> Space:
-    params = source.source.project.params
-    space = space_of(params, source.source.target.name, source.source.layers, str(source.source.project.params_file))
-    if request.training:
-        return space
-    return replace(space, section=space.section.model_copy(update={"epochs": 0}))
-
-
-def _workshop(
-    request: SearchRequest, source: Searched, space: Space, folder: Path, progress: Progress
-) -> tuple[Workshop, Any]:
-    """What trials share, and the baseline's scores on the part that confirms."""
-    made = source.source
-    maker = Maker(made.context, made.target, made.start, train=request.training)
-    base = maker.make([])
-    stop, after = (scores(made.target.run(base.data, split.inputs), split) for split in (source.stop, source.confirm))
-    params = made.project.params
-    section = _section(params, request.device, made.target.name)
-    reach = opening(request.device, section, request.root)
-    with reach() as place:
-        budgets = budgets_on(budgets_for(params, request.recipe), request.device, section, place.device.device_class)
-    top1 = float(stop.mean())
-    bench = None
-    if request.timed:
-        store = request.root / FOLDER / "timings"
-        path = folder / "files" / f"baseline{Path(made.target.file).suffix}"
-        bench = Bench(
-            path,
-            source.stop,
-            params.weighing,
-            store,
-            progress,
-            reach,
-            inputs=params.inputs,
-            libraries=made.project.libraries(),
-        )
-    workshop = Workshop(
-        searched=source,
-        space=space,
-        budgets=budgets,
-        limit=largest_drop(budgets, top1),
-        maker=maker,
-        bench=bench,
-        folder=folder,
-        base_sizes=base.sizes,
-        base_scores=stop,
-        base_top1=top1,
-    )
-    atomic_write(workshop.baseline, base.data)
-    return workshop, after
-
-
-def _section(params: Params, name: str, target: str) -> DeviceSection:
-    """The device that a search times on; an `InputError` for one that is not named, or does not take the target."""
-    if name == LOCAL and LOCAL not in params.devices:
-        return DeviceSection()
-    fitting = [key for key, item in params.devices.items() if item.targets is None or target in item.targets]
-    if name not in fitting:
-        raise InputError(
-            f"no device {name!r} takes {target} files", where="--device", fix=f"one of {', '.join([LOCAL, *fitting])}"
-        )
-    return params.devices[name]
 
 
 def _obstacle(workshop: Workshop, progress: Progress) -> str | None:

@@ -26,13 +26,15 @@ from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.files import atomic_write, read_json, read_yaml, write_json
 from weighbridge.core.pareto import front, hypervolume
+from weighbridge.gate.measure.machine import allowed_cores
 from weighbridge.gate.statistics.multiplicity import holm
 from weighbridge.search.estimate.scores import Array, loss, scores
 from weighbridge.search.estimate.timing import Bench, Timing
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.problem.three_splits import Searched, searched
-from weighbridge.search.run import FOLDER, Found, search
+from weighbridge.search.run import Found, search
 from weighbridge.search.trials.study import CONSTRAINT, STUDY
+from weighbridge.search.trials.workshop import FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENDERS = ("hand", "ours", "random", "olive")
@@ -182,7 +184,10 @@ def _search(ground: Ground, unit: Unit) -> Files:
     """Our search, or the same at random: same space, same evaluation."""
     random, seconds = unit.contender == "random", 60 * unit.minutes
     name = f"{unit.contender}-{unit.seed}-{unit.minutes:g}min"
-    request = SearchRequest(root=ground.project, seconds=seconds, seed=unit.seed, name=name, random=random)
+    workers = len(allowed_cores())
+    request = SearchRequest(
+        root=ground.project, seconds=seconds, seed=unit.seed, name=name, random=random, workers=workers
+    )
     found = search(request)
     by_number = dict(found.tried)
     suffix = {item.number: by_number[item.number].last.digest for item in found.confirmed}

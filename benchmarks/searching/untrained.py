@@ -20,7 +20,7 @@ from weighbridge.gate.stages import pipeline
 from weighbridge.search.estimate.timing import Bench
 from weighbridge.search.problem.space import Point, Space, space_of
 from weighbridge.search.problem.three_splits import searched
-from weighbridge.search.run import FOLDER
+from weighbridge.search.trials.workshop import FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHES = 9

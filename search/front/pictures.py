@@ -14,7 +14,7 @@ from weighbridge.core.files import atomic_write
 from weighbridge.gate.report.plots import COLOURS, Plot, png, svg
 
 Results = Mapping[str, Any]
-PLACES = {"whole": "mark", "dominated": "muted", "budget": "inconclusive"}
+PLACES = {"whole": "mark", "dominated": "muted", "hopeless": "error", "budget": "inconclusive"}
 """How a trial ended → the name of its colour."""
 
 
@@ -89,7 +89,12 @@ def importance_picture(found: Results) -> Figure:
 
 
 PICTURES = {"front": front_picture, "history": history_picture, "importance": importance_picture}
-_LABELS = {"whole": "trained whole", "dominated": "stopped: surely worse", "budget": "ended: its file exceeds a budget"}
+_LABELS = {
+    "whole": "trained whole",
+    "dominated": "stopped: surely worse",
+    "hopeless": "stopped: lost too much after some training",
+    "budget": "ended: its file exceeds a budget",
+}
 
 
 def write_pictures(folder: Path, found: Results, text: str) -> Path:

@@ -74,9 +74,10 @@ def as_text(found: Found) -> str:
     held = sum(item.holds for item in found.confirmed)
     ended = [outcome.ended for _, outcome in found.tried]
     lines.append(
-        f"{len(found.tried)} recipes tried ({ended.count('dominated')} dominated, {ended.count('budget')} beyond a "
-        f"budget by their file), {len(found.failed)} failed; {held} of {len(found.confirmed)} of the front confirmed "
-        f"on examples that the search did not see, the number of looks corrected for (Holm, 5 %)."
+        f"{len(found.tried)} recipes tried ({ended.count('dominated')} dominated, {ended.count('hopeless')} that lost "
+        f"too much after some training, {ended.count('budget')} beyond a budget by their file), {len(found.failed)} "
+        f"failed; {held} of {len(found.confirmed)} of the front confirmed on examples that the search did not see, the "
+        f"number of looks corrected for (Holm, 5 %)."
     )
     lines += [f"Not confirmed: trial {item.number}: {item.reason}." for item in found.confirmed if not item.holds]
     for other in found.elsewhere:

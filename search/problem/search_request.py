@@ -29,3 +29,5 @@ class SearchRequest:
     """Propose at random, as a search to compare with."""
     guided: bool = True
     """Start from the integer programme's points."""
+    workers: int = 1
+    """Processes that train side by side."""

@@ -73,14 +73,15 @@ class Space:
         if self.module and packs and "prune-weights" in use:
             found["sparsity"] = (0.0, *sorted(section.sparsities))
         found["form"] = (NOTHING, *self._forms(packs=packs))
-        if self._trains:
+        if self.trains:
             found["rate"] = RATES
             if section.teacher and self.train.loss == "cross_entropy" and self.train.loop is None:
                 found["teacher"] = (False, True)
         return {name: values for name, values in found.items() if len(values) > 1}
 
     @property
-    def _trains(self) -> bool:
+    def trains(self) -> bool:
+        """Whether any step can train."""
         return self.module and self.section.epochs > 0
 
     def _forms(self, *, packs: bool) -> list[str]:
@@ -89,7 +90,7 @@ class Space:
         if "quantize" in use:
             known = TARGETS[self.target].schemes
             wanted = known if self.section.schemes is None else tuple(self.section.schemes)
-            found += [name for name in wanted if name in known and (name != "qat-int8" or self._trains)]
+            found += [name for name in wanted if name in known and (name != "qat-int8" or self.trains)]
         if packs and "share" in use:
             found += [f"share-{bits}" for bits in sorted(self.section.bits, reverse=True)]
         return found
@@ -132,7 +133,7 @@ class Space:
 
     def trainable(self, point: Point) -> bool:
         """Whether a step of the point can train."""
-        return self._trains and bool(self._kinds(point))
+        return self.trains and bool(self._kinds(point))
 
     def empty(self, point: Point) -> bool:
         """Whether the point asks for nothing: the baseline is no recipe."""

@@ -11,17 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from weighbridge.core.errors import MeasurementError
-from weighbridge.core.pareto import front
 from weighbridge.gate.statistics.multiplicity import holm
 from weighbridge.search.estimate.scores import Array
 from weighbridge.search.problem.limits import gaps
-from weighbridge.search.trials.objectives import place
 from weighbridge.search.trials.trial import ALPHA, Outcome, Workshop
 
 LAUNCHES = 9
 """Of each confirmed file: enough for exact bounds of a family of a dozen."""
-MOST = 8
-"""Recipes of the front that are looked at: each costs the others some of their power."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +40,6 @@ class Confirmed:
     def to_json(self) -> dict[str, Any]:
         """As the journal keeps it."""
         return asdict(self)
-
-
-Numbered = tuple[int, Outcome]
-
-
-def contenders(tried: Sequence[Numbered], workshop: Workshop, goal: str | None) -> list[Numbered]:
-    """The front of the trials that keep every budget, spread evenly where it has many."""
-    kept = [item for item in tried if item[1].ended == "whole" and workshop.constraint(item[1]) <= 0]
-    base = workshop.base_sizes.bytes
-    found = front(kept, lambda item: place(item[1], goal, base))
-    unique = {item[1].last.digest: item for item in sorted(found, key=lambda item: -item[0])}
-    ordered = sorted(unique.values(), key=lambda item: place(item[1], goal, base))
-    if len(ordered) <= MOST:
-        return ordered
-    return [ordered[round(index * (len(ordered) - 1) / (MOST - 1))] for index in range(MOST)]
 
 
 def confirm(
@@ -107,4 +88,4 @@ def confirm(
     return found
 
 
-__all__ = ["Confirmed", "confirm", "contenders"]
+__all__ = ["Confirmed", "confirm"]

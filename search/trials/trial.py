@@ -20,8 +20,12 @@ from weighbridge.search.problem.limits import excess, facts, gaps
 from weighbridge.search.problem.space import Point, Space
 from weighbridge.search.problem.three_splits import Searched
 
-RUNGS = (0, 1, 3)
-"""Epochs of fine-tuning before the last rung."""
+RUNGS = (0, 3)
+"""Epochs of fine-tuning before the last rung. One epoch trains only the last of a recipe's steps, and tells nothing."""
+LEFT = 0.1
+"""Share of what is lost at the first rung that trains which is lost at the end, at least: 0.22 to 0.6 where more than
+five points were lost there, and training went on all the same.
+"""
 LAUNCHES = 3
 """Of each file in a rung."""
 ALPHA = 0.05
@@ -49,7 +53,9 @@ class Outcome:
     sizes: Sizes | None = None
     timing: Timing | None = None
     ended: str = "whole"
-    """`whole`, `dominated`, or `budget` where prediction alone rules it out."""
+    """`whole`; `dominated`; `hopeless` where it lost too much after some training; `budget` where prediction alone
+    rules it out.
+    """
 
     @property
     def last(self) -> Rung:
@@ -74,7 +80,17 @@ class Workshop:
     base_top1: float
     stopping: Callable[[], bool] = lambda: False
     earlier: list[Outcome] = field(default_factory=list)
-    """Trials that ended, for dominance."""
+    """Trials that ended in earlier batches, for dominance."""
+    make: Callable[[Point, int], tuple[Rung, Sizes]] = field(init=False)
+    """What makes a rung: this process, or one beside it."""
+
+    def __post_init__(self) -> None:
+        self.make = self.made
+
+    @property
+    def trains(self) -> bool:
+        """Whether trials train at all."""
+        return self.maker.train and self.space.trains
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -92,7 +108,7 @@ class Workshop:
         return outcome
 
     def grow(self, outcome: Outcome) -> Outcome:
-        """Further rungs, while nothing at the same rung is surely better in everything.
+        """Further rungs, while nothing at the same rung is surely better in everything, and training can still help.
 
         A recipe that surely keeps the limit is whole at once: training makes nothing smaller or faster.
         """
@@ -100,6 +116,9 @@ class Workshop:
             return outcome
         for epochs in self.rungs[1:]:
             if outcome.last.upper <= self.limit:
+                return outcome
+            if outcome.last.epochs and LEFT * outcome.last.lower > self.limit:
+                outcome.ended = "hopeless"
                 return outcome
             if self.dominated(outcome):
                 outcome.ended = "dominated"
@@ -149,12 +168,16 @@ class Workshop:
         return self.folder / "files" / f"baseline{Path(self.searched.source.target.file).suffix}"
 
     def _rung(self, outcome: Outcome, epochs: int) -> None:
-        made = self.maker.make(self.space.read(outcome.point, epochs))
-        outcome.sizes = made.sizes
+        rung, outcome.sizes = self.make(outcome.point, epochs)
+        outcome.rungs.append(rung)
+
+    def made(self, point: Point, epochs: int) -> tuple[Rung, Sizes]:
+        """Make and answer a point's file after so many epochs; the file is kept. Follows from these two alone."""
+        made = self.maker.make(self.space.read(point, epochs))
         digest = sha256_bytes(made.data)
         atomic_write(self.file(digest), made.data)
         drop = self.loss_of(made.data, self.searched.stop, self.base_scores)
-        outcome.rungs.append(Rung(epochs, digest, made.sizes.bytes, drop.drop, drop.lower, drop.upper, drop.flips))
+        return Rung(epochs, digest, made.sizes.bytes, drop.drop, drop.lower, drop.upper, drop.flips), made.sizes
 
     def loss_of(self, data: bytes, split: Any, before: Array, alpha: float = ALPHA) -> Any:
         """What a file loses beside the baseline on a split."""
@@ -180,11 +203,14 @@ class Workshop:
             found["memory.peak"] = float(np.median(outcome.timing.baseline_memory))
         return found
 
-    def constraint(self, outcome: Outcome) -> float:
-        """How far an outcome is from the budgets: at most 0 where it keeps all that are known."""
+    def constraint(self, outcome: Outcome, caution: float = 0.0) -> float:
+        """How far an outcome is from the budgets: at most 0 where it keeps all that are known; the drop taken so far on
+        the way to its upper bound.
+        """
         worst = excess(gaps(self.budgets, self.known(outcome), self.reference(outcome)))
         over = min(math.log(worst), 10.0) if worst > 1 else 0.0
-        return max(10 * (outcome.last.drop - self.limit), over)
+        drop = outcome.last.drop + caution * (outcome.last.upper - outcome.last.drop)
+        return max(10 * (drop - self.limit), over)
 
 
 def _no_slower(other: Timing | None, mine: Timing | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,11 @@ from weighbridge.search.estimate.sensitivity import Effect, effects
 from weighbridge.search.estimate.starts import starting_points
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.problem.space import Value
-from weighbridge.search.trials import confirm
-from weighbridge.search.trials.confirm import contenders
+from weighbridge.search.trials import choosing, confirm
+from weighbridge.search.trials.choosing import contenders
 from weighbridge.search.trials.journal_trials import facts_of, finished
 from weighbridge.search.trials.objectives import OBJECTIVES, values
+from weighbridge.search.trials.side_by_side import Each, in_turn, side_by_side
 from weighbridge.search.trials.study import Journal
 from weighbridge.search.trials.trial import LAUNCHES, Outcome, Workshop
 
@@ -29,6 +30,8 @@ IDLE = 40
 """Proposals in a row that are known already, after which the space counts as searched."""
 RESERVE = 0.1
 """Share of the time that is kept for confirming, at least."""
+CAUTION = 0.5
+"""Of the way from a drop to its upper bound: the sampler is told that what keeps the limit by luck does not."""
 
 
 @dataclass
@@ -44,15 +47,22 @@ class TrialLoop:
     """What the longest trial took to train."""
     launch_seconds: float = 0.0
     """What it took to launch one file once."""
+    each: Each = in_turn
+    """Does pieces of work, one after the other or side by side."""
 
     def run(self) -> None:
         """Ask, make, time, train, tell."""
         self._starts()
+        with side_by_side(self.workshop, self.request.workers) as self.each:
+            self._batches()
+
+    def _batches(self) -> None:
         self.workshop.earlier = [outcome for _, outcome in finished(self.journal, self.workshop.space)]
         left = list(self.journal.unfinished())
         idle = 0
         while not self._done():
-            size = BATCH if self.request.trials is None else min(BATCH, self.request.trials - self._count())
+            size = max(BATCH, self.request.workers)
+            size = size if self.request.trials is None else min(size, self.request.trials - self._count())
             batch, left = (left[:size], left[size:]) if left else ([self.journal.ask() for _ in range(size)], [])
             fresh = [trial for trial in batch if not self._repeated(trial)]
             idle = 0 if fresh else idle + len(batch)
@@ -82,8 +92,8 @@ class TrialLoop:
 
     def _confirming(self) -> float:
         """Seconds that confirming will take, as far as the last batch tells."""
-        front = contenders(list(enumerate(self.workshop.earlier)), self.workshop, self.request.goal)
-        launching = self.launch_seconds * confirm.LAUNCHES * (1 + min(len(front) + 1, confirm.MOST))
+        kept = sum(self.workshop.constraint(outcome) <= 0 for outcome in self.workshop.earlier)
+        launching = self.launch_seconds * confirm.LAUNCHES * (1 + min(kept + 1, choosing.MOST))
         return max(RESERVE * self.request.seconds, launching)
 
     def _starts(self) -> None:
@@ -98,9 +108,12 @@ class TrialLoop:
         names = OBJECTIVES[self.request.goal]
         found = [Effect(**item) for item in known if math.isfinite(item["damage"])]
         points = starting_points(found, size="time" not in names or len(names) > 1, time="time" in names)
-        teacher = "teacher" in self.workshop.space.knobs
-        rest: dict[str, Value] = {"rate": 1.0} if "rate" in self.workshop.space.knobs else {}
-        self.journal.start_with([{**point, **rest, **({"teacher": True} if teacher else {})} for point in points])
+        knobs = self.workshop.space.knobs
+        taught: dict[str, Value] = {"teacher": True} if "teacher" in knobs else {}
+        # What loses most before training needs the most of it; which rate is right differs: both are tried.
+        rates: list[dict[str, Value]] = [{"rate": 2.0}, {"rate": 1.0}] if "rate" in knobs else [{}]
+        points = [{**point, **taught, **rates[index % len(rates)]} for index, point in enumerate(points)]
+        self.journal.start_with(points)
 
     def _repeated(self, trial: Trial) -> bool:
         """Whether the point is known: then the trial takes its result, and nothing is made twice."""
@@ -114,20 +127,45 @@ class TrialLoop:
         return known is not None
 
     def _batch(self, trials: Sequence[Trial]) -> None:
-        begun: list[tuple[Trial, Outcome]] = []
-        for trial in trials:
-            point = self.workshop.space.point(trial.params)
-            outcome = self._guarded(trial, partial(self.workshop.start, point))
+        """Make the files of all, time them together, then train: what is late stays open in the journal, and a search
+        that is resumed goes on with it.
+        """
+        points = [self.workshop.space.point(trial.params) for trial in trials]
+        started = self._ended(trials, [partial(self.workshop.start, point) for point in points])
+        begun = self._timed([(trials[index], outcome) for index, outcome in sorted(started)])
+        open_trials = [trial for trial, _ in begun]
+        grown = []
+        for index, outcome in self._ended(open_trials, [partial(self._grown, outcome) for _, outcome in begun]):
+            self._tell(open_trials[index], outcome)
+            grown.append((index, outcome))
+        # Only now: what ends first must not decide over what else is under way.
+        self.workshop.earlier += [outcome for _, outcome in sorted(grown, key=lambda item: item[0])]
+
+    def _ended(
+        self, trials: Sequence[Trial], pieces: Sequence[Callable[[], Outcome | None]]
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Each piece of work of these trials as it ends: which, and its outcome. A recipe that the model refuses, or
+        that gives NaN, ends its own trial alone.
+        """
+        for index, result in self.each(pieces):
+            try:
+                outcome = result()
+            except StateError:
+                raise
+            except WeighbridgeError as error:
+                self.journal.fail(trials[index], str(error))
+                continue
             if outcome is not None:
-                begun.append((trial, outcome))
-        for trial, outcome in self._timed(begun):
-            if self._late():
-                return  # what is begun stays so in the journal, and a search that is resumed goes on with it
-            begin = self.elapsed()
-            if self._guarded(trial, partial(self.workshop.grow, outcome)) is not None:
-                self._tell(trial, outcome)
-                self.workshop.earlier.append(outcome)
-            self.trial_seconds = max(self.trial_seconds, self.elapsed() - begin)
+                yield index, outcome
+
+    def _grown(self, outcome: Outcome) -> Outcome | None:
+        """The outcome after its training; None where there is no time for it."""
+        if self._late():
+            return None
+        begin = self.elapsed()
+        self.workshop.grow(outcome)
+        self.trial_seconds = max(self.trial_seconds, self.elapsed() - begin)
+        return outcome
 
     def _timed(self, begun: list[tuple[Trial, Outcome]]) -> list[tuple[Trial, Outcome]]:
         """Time all together; where a file breaks its worker, each by itself, so that one trial alone ends."""
@@ -161,18 +199,8 @@ class TrialLoop:
         best = contenders(pairs, self.workshop, self.request.goal)[:2]
         return {f"incumbent-{index}": self.workshop.file(outcome.rungs[0].digest) for index, outcome in best}
 
-    def _guarded(self, trial: Trial, work: Callable[[], Outcome]) -> Outcome | None:
-        """What the work gives; a recipe that the model refuses, or that gives NaN, ends this trial alone."""
-        try:
-            return work()
-        except StateError:
-            raise
-        except WeighbridgeError as error:
-            self.journal.fail(trial, str(error))
-            return None
-
     def _tell(self, trial: Trial, outcome: Outcome, *, again: bool = False) -> None:
         workshop = self.workshop
         place = values(outcome, self.request.goal, workshop.base_sizes.bytes)
         told = {**facts_of(outcome, workshop.space), "again": again, "elapsed": round(self.elapsed(), 1)}
-        self.journal.tell(trial, place, workshop.constraint(outcome), told)
+        self.journal.tell(trial, place, workshop.constraint(outcome, CAUTION), told)

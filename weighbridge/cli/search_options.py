@@ -59,6 +59,10 @@ class SearchOptions:
             show_default="common budgets",
         ),
     ] = None
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Recipes that train at once.", show_default="one for each core"),
+    ] = None
     no_training: Annotated[
         bool, typer.Option("--no-training", help="Only what needs no training; a minute at most.")
     ] = False
@@ -69,6 +73,7 @@ class SearchOptions:
 
     def request(self, root: Path) -> SearchRequest:
         """What the search is asked for; without training it takes a minute at most."""
+        from weighbridge.gate.measure.machine import allowed_cores
         from weighbridge.search import advise, commands
         from weighbridge.search.problem.search_request import SearchRequest
 
@@ -84,6 +89,7 @@ class SearchOptions:
             training=not self.no_training,
             seed=self.seed,
             name=self.name,
+            workers=self.workers or len(allowed_cores()),
         )
 
 

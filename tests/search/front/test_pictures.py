@@ -14,6 +14,7 @@ FOUND = {
         {"number": 0, "values": {}, "ended": "whole", "rungs": [RUNG], "ratio": 0.8},
         {"number": 1, "values": {}, "ended": "dominated", "rungs": [{**RUNG, "bytes": 2000}], "ratio": 0.9},
         {"number": 2, "values": {}, "ended": "budget", "rungs": [{**RUNG, "bytes": 3900}], "ratio": None},
+        {"number": 3, "values": {}, "ended": "hopeless", "rungs": [{**RUNG, "bytes": 500}], "ratio": 0.7},
     ],
     "confirmed": [
         {"number": 0, "holds": True, "drop": 0.01, "lower": 0.0, "upper": 0.02}

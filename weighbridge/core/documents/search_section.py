@@ -34,7 +34,7 @@ class SearchSection(Written):
     keep: list[str] = []
     """Names or patterns of layers that are left alone by every step."""
     epochs: int = Field(default=10, ge=0, le=1000)
-    """Epochs of fine-tuning in one recipe at most; rungs of 0, 1 and 3 come before."""
+    """Epochs of fine-tuning in one recipe at most; rungs of 0 and 3 come before."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
