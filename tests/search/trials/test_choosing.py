@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from weighbridge.search.trials.choosing import MOST, chosen, held
+from weighbridge.search.trials.choosing import MOST, SCENARIOS, chosen, held
 
 LIMIT = 0.01
 
@@ -43,6 +43,6 @@ def test_without_a_chance_the_front_is_looked_at_all_the_same() -> None:
 def test_scenarios_follow_the_interval() -> None:
     """Of a wide interval little is sure, of a narrow one all."""
     drops = np.array([0.0, 0.02])
-    assert held(drops, np.full(2, 1e-9), LIMIT).tolist() == [[True, False]] * 48
+    assert held(drops, np.full(2, 1e-9), LIMIT).tolist() == [[True, False]] * SCENARIOS
     wide = held(drops, np.full(2, 0.02), LIMIT).mean(0)
     assert 0 < wide[1] < wide[0] < 1
