@@ -5,7 +5,6 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
@@ -136,10 +135,10 @@ def test_what_lost_too_much_after_some_training_is_trained_no_further(tmp_path: 
     """Ten times the limit at the rung that trains first; just below, it goes on."""
     workshop = shop(tmp_path)
     workshop.space = replace(workshop.space, section=workshop.space.section.model_copy(update={"epochs": 5}))
-    workshop.limit = 0.01
+    workshop.limit, sizes = 0.01, workshop.base_sizes.model_copy(update={"bytes": 10})
     for lower, rungs, ended in ((0.11, [0, 3], "hopeless"), (0.09, [0, 3, 5], "whole")):
         made = [Rung(epochs, "sha256:0", 10, 0.2, lower, 0.3, 0.0) for epochs in (0, 3, 5)]
-        workshop.make = lambda _, epochs, made=made: (next(one for one in made if one.epochs == epochs), Mock())
+        workshop.make = lambda _, epochs, made=made: (next(one for one in made if one.epochs == epochs), sizes)
         outcome = workshop.grow(workshop.start(workshop.space.point({"form": "share-2"})))
         assert [rung.epochs for rung in outcome.rungs] == rungs
         assert outcome.ended == ended
