@@ -88,7 +88,8 @@ class TrialLoop:
         One trial runs in any case: else a busy machine could spend all its time on getting ready, again and again.
         """
         ahead = self.trial_seconds + self._confirming()
-        return bool(self.workshop.earlier) and self.elapsed() + ahead > self.request.seconds
+        any_ran = bool(self.workshop.earlier) or self.trial_seconds > 0
+        return any_ran and self.elapsed() + ahead > self.request.seconds
 
     def _confirming(self) -> float:
         """Seconds that confirming will take, as far as the last batch tells."""
