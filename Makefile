@@ -2,8 +2,8 @@
 PYTHON  ?= python3.11
 VENV    := .venv
 BIN     := $(VENV)/bin
-# Python compiles what it imports when it does; most of what is installed is never imported.
-INSTALL := -m pip --disable-pip-version-check --quiet install --no-compile
+# With what pip compiles: where PYTHONDONTWRITEBYTECODE is set, as in many images, each process would compile torch anew.
+INSTALL := -m pip --disable-pip-version-check --quiet install
 
 # sigstore and the LiteRT converter need different versions of pydantic: promoting has an environment of its own.
 PROMOTE := .venv-promote
