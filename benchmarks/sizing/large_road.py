@@ -138,9 +138,9 @@ class _Road:
 
     def begin(self, megabytes: int) -> int:
         """A repository with a bare remote, the model and its data; returns the model's bytes."""
-        self._git(self.work, "init", "--quiet", "--bare", "--initial-branch=main", "server.git")
-        self._git(self.work, "init", "--quiet", "--initial-branch=main", "mlp")
-        self._git(self.home, "remote", "add", "origin", "../server.git")
+        self.git(self.work, "init", "--quiet", "--bare", "--initial-branch=main", "server.git")
+        self.git(self.work, "init", "--quiet", "--initial-branch=main", "mlp")
+        self.git(self.home, "remote", "add", "origin", "../server.git")
         size = network(self.home / "mlp.onnx", megabytes)
         rng = np.random.default_rng(7)
         np.savez(self.home / "eval.npz", x=rng.standard_normal((64, WIDTH), dtype=np.float32))
@@ -158,12 +158,11 @@ class _Road:
         (self.home / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
         self.stage("add", "dvc", "add", "--quiet", "mlp.onnx", "mlp.onnx.data")
         self.commit("A model and its gate")
-        self._git(self.home, "push", "--quiet", "--set-upstream", "origin", "main")
         return size
 
     def elsewhere(self) -> None:
         """Another clone, which takes the version out of the remote and verifies what it has."""
-        self._git(self.work, "clone", "--quiet", "server.git", "clone")
+        self.git(self.work, "clone", "--quiet", "server.git", "clone")
         self.stage("pull", "weighbridge", "registry", "pull", "mlp@stable", "--out", "pulled", folder=self.clone)
         self.stage("verify", "weighbridge", "registry", "verify", "--deep", folder=self.clone)
 
@@ -180,11 +179,13 @@ class _Road:
         return self.home / "artifacts" / name / "onnxruntime/model.onnx"
 
     def commit(self, message: str) -> None:
-        """Commit everything that git does not ignore."""
-        self._git(self.home, "add", "--all")
-        self._git(self.home, "commit", "--quiet", "--message", message)
+        """Commit everything that git does not ignore, and push it."""
+        self.git(self.home, "add", "--all")
+        self.git(self.home, "commit", "--quiet", "--message", message)
+        self.git(self.home, "push", "--quiet", "--set-upstream", "origin", "main")
 
-    def _git(self, folder: Path, *words: str) -> None:
+    def git(self, folder: Path, *words: str) -> None:
+        """Run git as the road's author."""
         subprocess.run(["git", *words], cwd=folder, env=self.environment, check=True)
 
 

@@ -145,6 +145,19 @@ def test_only_weighings_run_behind_the_quiet_command(tmp_path: Path, monkeypatch
     assert [command[-1] for command in commands if "weigh" in command[-1]] == [command[-1] for command in behind]
 
 
+def test_what_the_road_commits_is_pushed(tmp_path: Path) -> None:
+    """A promotion needs the commit that it is about on the remote."""
+    road = large_road._Road(tmp_path, {})
+    road.git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", "server.git")
+    road.git(tmp_path, "init", "--quiet", "--initial-branch=main", "mlp")
+    road.git(road.home, "remote", "add", "origin", "../server.git")
+    for content in ("first", "second"):
+        (road.home / "file").write_text(content)
+        road.commit(content)
+    road.git(tmp_path, "clone", "--quiet", "server.git", "clone")
+    assert (road.clone / "file").read_text() == "second"
+
+
 def test_what_was_not_measured_meets_no_bar() -> None:
     """Nothing missing passes."""
     assert size.bar(float("inf"), 1.3) == {"value": None, "target": 1.3, "met": False}
