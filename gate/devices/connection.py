@@ -33,6 +33,7 @@ MODULES = (
     "weighbridge/gate/measure/frames.py",
     "weighbridge/gate/measure/launch_setup.py",
     "weighbridge/gate/measure/machine.py",
+    "weighbridge/gate/measure/patience.py",
     "weighbridge/gate/measure/process.py",
     "weighbridge/gate/measure/process_limits.py",
     "weighbridge/gate/measure/recording.py",
