@@ -545,7 +545,7 @@ LIES = {
     "zero": (_times(lambda t: _set(t, 0)), "clock went backwards"),
     "negative": (_times(lambda t: _set(t, -5)), "clock went backwards"),
     "below its clock's step": (_times(lambda t: _set(t, 1)), "its clock moves in steps"),
-    "always the same": (_times(lambda t: np.full_like(t, 5000)), "took exactly 5000 ns"),
+    "always the same": (_times(lambda t: np.full_like(t, 500)), "took exactly 500 ns"),
     "longer than its burst": (_times(lambda t: _set(t, 10**15)), "clock jumped"),
     "one short": (lambda said, payload: (said, payload[:-8]), "the answer is not a launch"),
     "one too many": (lambda said, payload: (said, payload + payload[-8:]), "the answer is not a launch"),
