@@ -7,7 +7,7 @@
 - `observability`: counters as `registry canary judge` reads them, what late labels are matched with, spans
 - `service`: one request from tensors to counted answer
 - `protocol`: over HTTP (`application`, `heads` of requests read once, `shortcut` past the framework from the parser to
-  the socket, `exchange` one of these, `reading` in the model's thread, `patience` with slow clients); over gRPC
+  the socket, `exchange` one of these, `reading` in the model's thread, `slow_clients`); over gRPC
   (`remote`, `messages`)
 - `server`: the process: polling, signals, draining; `on_ray`: the same as a deployment of Ray Serve
 """

@@ -28,8 +28,8 @@ from weighbridge.serve.protocol.application import (
     parent_of,
 )
 from weighbridge.serve.protocol.exchange import OK, Exchange
-from weighbridge.serve.protocol.patience import PatientProtocol
 from weighbridge.serve.protocol.reading import Connection, Head
+from weighbridge.serve.protocol.slow_clients import PatientProtocol
 
 _INFER = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([A-Za-z0-9._-]+))?/infer")
 _STATUS_OK = STATUS_LINE[OK]
