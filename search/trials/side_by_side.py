@@ -26,7 +26,7 @@ from weighbridge.search.problem.space import Point
 from weighbridge.search.trials.trial import Rung, Workshop
 
 PATIENCE = 1e6
-"""Seconds that a rung may take; poll takes no more than three weeks."""
+"""Seconds that a rung may take: training ends by itself, or with the search."""
 TRIES = 2
 """Processes that may die of one rung before its trial ends."""
 MODULE = "weighbridge.search.trials.training_process"
