@@ -16,12 +16,14 @@ QUICK = LaunchProtocol(
 )
 
 
-def setup(tmp_path: Path, candidate: str = "return [x]", **rest: Journey | Counters) -> Setup:
-    """A baseline of about 0.4 ms and a candidate with the given body, in numpy alone."""
+def setup(
+    tmp_path: Path, candidate: str = "return [x]", *, baseline: str = "", **rest: Journey | Counters
+) -> Setup:
+    """A baseline of about 0.4 ms, where nothing else is given, and a candidate with the given body, in numpy alone."""
     path = linear(tmp_path / "m.onnx")
     slow = "end = time.perf_counter() + {}\nwhile time.perf_counter() < end: pass\nreturn [x[:, :3] + 1]"
     roles = {
-        "baseline": artifact(path, "baseline", adapter(tmp_path, slow.format(0.0004), name="a.py")),
+        "baseline": artifact(path, "baseline", adapter(tmp_path, baseline or slow.format(0.0004), name="a.py")),
         "candidate": artifact(path, "candidate", adapter(tmp_path, candidate.format(slow=slow), name="b.py")),
     }
     allowed = os.sched_getaffinity(0)
@@ -110,17 +112,19 @@ def test_a_factory_that_fails_in_the_worker_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_energy_is_the_counters_difference_by_inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A counter that gains a joule per reading and a window of known work."""
+    """A counter that a candidate's inference moves by two millijoules and a baseline's by one, whatever they last."""
     domain = tmp_path / "intel-rapl:0"
     domain.mkdir()
     (domain / "max_energy_range_uj").write_text("1000000000")
-    readings = iter(range(1_000_000, 100_000_000, 1_000_000))
-    monkeypatch.setattr("weighbridge.gate.measure.bench.WINDOW_SECONDS", 0.3)
-    monkeypatch.setattr(Counters, "read", lambda self: (next(readings),))
-    ready = setup(tmp_path, SLOWER, energy=Counters((domain,)))
+    spent = tmp_path / "millijoules"
+    spent.touch()
+    spend = f"with open({str(spent)!r}, 'ab') as spent: spent.write(b'.' * {{}})\nreturn [x[:, :3] + 1]"
+    monkeypatch.setattr("weighbridge.gate.measure.bench.WINDOW_SECONDS", 0.05)
+    monkeypatch.setattr(Counters, "read", lambda self: (1000 * spent.stat().st_size,))
+    ready = setup(tmp_path, spend.format(2), baseline=spend.format(1), energy=Counters((domain,)))
     launch = take_launch(ready, frozenset({"energy"}), np.random.default_rng(0))
-    assert launch.log_ratios["energy"]["candidate", "baseline"] == pytest.approx(math.log(2), abs=0.5)
-    assert launch.values["energy"]["baseline"] >= 1 / (1 + 0.33 / 0.0004)
+    assert launch.values["energy"] == pytest.approx({"baseline": 1e-3, "candidate": 2e-3})
+    assert launch.log_ratios["energy"]["candidate", "baseline"] == pytest.approx(math.log(2))
 
 
 def test_a_fault_of_any_role_ends_the_launch(tmp_path: Path) -> None:
