@@ -35,7 +35,8 @@ from benchmarks.searching.bookkeeping import bookkeeping
 from benchmarks.searching.hypervolume import bars_of, rows_of, run_unit, unit_of, units_of
 from benchmarks.searching.kills import killed_searches
 from benchmarks.searching.making import making
-from benchmarks.searching.untrained import no_training, predictions, promised
+from benchmarks.searching.promises import promised
+from benchmarks.searching.untrained import no_training, predictions
 from weighbridge.core.files import read_json, write_json
 from weighbridge.search.problem.three_splits import searched
 from weighbridge.search.trials.workshop import FOLDER
@@ -128,7 +129,7 @@ def run_part(name: str, content: dict[str, Any], project: Path, given: argparse.
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "bookkeeping": bookkeeping,
             "making": making,
-            "no_training": lambda: {**no_training(project), "said": None},
+            "no_training": lambda: no_training(project),
             "predictions": lambda: predictions(project),
             "promised": lambda: promised(project),
         }
