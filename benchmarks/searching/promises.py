@@ -45,7 +45,11 @@ def verdicts(project: Path, root: Path, drop: float, words: Sequence[str]) -> li
     shutil.copytree(project, root, symlinks=True)
     params = read_yaml(root / PARAMS)
     accuracy = {"metric": "accuracy.top1", "max_drop": drop, "against": "baseline"}
-    params |= {"recipes": {"fp16": {"steps": [{"quantize": {"scheme": "fp16"}}]}}, "budgets": [accuracy]}
+    params |= {
+        "targets": ["onnxruntime"],
+        "recipes": {"fp16": {"steps": [{"quantize": {"scheme": "fp16"}}]}},
+        "budgets": [accuracy],
+    }
     (root / PARAMS).write_text(dump_yaml(params))
     said = searched_by_command(root, *words, "--write")
     params, trials = read_yaml(root / PARAMS), {item["number"]: item for item in said["trials"]}
