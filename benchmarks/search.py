@@ -37,7 +37,7 @@ from benchmarks.searching.hypervolume import bars_of, rows_of, run_unit, unit_of
 from benchmarks.searching.kills import killed_searches
 from benchmarks.searching.making import making
 from benchmarks.searching.promises import promised
-from benchmarks.searching.records import ASKED, figures, record
+from benchmarks.searching.records import ASKED, TARGETS, figures, record
 from benchmarks.searching.untrained import no_training, predictions
 from weighbridge.core.files import read_json, write_json
 from weighbridge.search.problem.three_splits import searched
@@ -98,7 +98,7 @@ def opened_project(project: Path, epochs: int | None) -> None:
     """The quickstart, with a point that a recipe may lose, and its own epochs of fine-tuning or fewer."""
     project.mkdir(parents=True, exist_ok=True)
     text = (ROOT / "params.yaml").read_text().replace("max_drop: 0.02", "max_drop: 0.01")
-    text = text.replace("targets: [onnxruntime]", f"targets: [{', '.join(target for target, _ in ASKED)}]")
+    text = text.replace("targets: [onnxruntime]", f"targets: [{', '.join(TARGETS)}]")
     if epochs is not None:
         text += f"\nsearch: {{epochs: {epochs}}}\n"
     (project / "params.yaml").write_text(text)
@@ -133,7 +133,7 @@ def run_records(content: dict[str, Any], project: Path, given: argparse.Namespac
     """One search after the other, written down after each."""
     rows: list[dict[str, Any]] = content.setdefault("records", [])
     for target, goal in ASKED:
-        if target not in {row["target"] for row in rows}:
+        if (target, goal) not in {(row["target"], row["goal"]) for row in rows}:
             rows.append(record(project, target, goal, given.record_minutes))
             write_json(given.json, content)
             print("records", rows[-1], flush=True)

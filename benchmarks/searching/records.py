@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,21 @@ from weighbridge.gate.measure.machine import allowed_cores
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.run import Found, search
 
-ASKED: tuple[tuple[str, str | None], ...] = (("onnxruntime", None), ("litert", "latency"))
+ASKED = (("onnxruntime", "latency"), ("litert", "latency"), ("onnxruntime", "size"))
 """Target and goal of each search."""
+TARGETS = tuple(dict.fromkeys(target for target, _ in ASKED))
 LIMIT = 0.01
 """Largest drop of a file that counts, on the part that confirms."""
 
 
-def record(project: Path, target: str, goal: str | None, minutes: float) -> dict[str, Any]:
+def record(project: Path, target: str, goal: str, minutes: float) -> dict[str, Any]:
     """One search of so many minutes, at most ten epochs a recipe; one that was killed goes on."""
-    name, workers = f"record-{target}", len(allowed_cores())
+    name, workers = f"record-{target}-{goal}", len(allowed_cores())
     request = SearchRequest(
         root=project, target=target, goal=goal, seconds=60 * minutes, seed=1, name=name, workers=workers
     )
     found = search(request)
-    return {"target": target, "minutes": minutes, "tried": len(found.tried), "files": _files(found)}
+    return {"target": target, "goal": goal, "minutes": minutes, "tried": len(found.tried), "files": _files(found)}
 
 
 def _files(found: Found) -> list[dict[str, Any]]:
@@ -41,17 +43,22 @@ def _files(found: Found) -> list[dict[str, Any]]:
     ]
 
 
-def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Bar → what the files that lose at most the limit come to; of targets that were searched."""
-    if not rows:
-        return {}
-    kept = {row["target"]: [item for item in row["files"] if item["kept"]] for row in rows}
-    fastest = {name: min((item["ratio"] for item in files), default=1.0) for name, files in kept.items()}
-    every = [item for files in kept.values() for item in files]
-    found = {"smallest": max((item["times_smaller"] for item in every), default=1.0)}
-    if "onnxruntime" in fastest:
-        found["fastest_onnxruntime"] = fastest["onnxruntime"]
-    return {**found, "fastest": min(fastest.values(), default=1.0)}
+def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Bar → what the files that lose at most the limit come to; of the searches that were run."""
+    best = {(row["target"], row["goal"]): [item for item in row["files"] if item["kept"]] for row in rows}
+    found = dict[str, float]()
+    times = {
+        target: min((item["ratio"] for item in files), default=1.0)
+        for (target, goal), files in best.items()
+        if goal == "latency"
+    }
+    if "onnxruntime" in times:
+        found["fastest_onnxruntime"] = times["onnxruntime"]
+    if times:
+        found["fastest"] = min(times.values())
+    if ("onnxruntime", "size") in best:
+        found["smallest"] = max((item["times_smaller"] for item in best["onnxruntime", "size"]), default=1.0)
+    return found
 
 
-__all__ = ["ASKED", "figures", "record"]
+__all__ = ["ASKED", "TARGETS", "figures", "record"]
