@@ -76,18 +76,22 @@ def targets(rows: Rows) -> Figure:
 
 
 def search(rows: Rows) -> Figure:
-    """Hypervolume so far over minutes, one step line a search, a colour for each contender; a level for one without."""
+    """Hypervolume so far over minutes, one step line a search, a colour for each contender.
+
+    What was confirmed in the end is a cross; a level for a contender without a clock.
+    """
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     colours = dict(zip(("ours", "random", "olive", "hand"), COLOURS, strict=False))
     for row in rows:
         colour, name = colours[row["contender"]], f"{row['contender']}, seed {row['seed']}"
-        if row["anytime"]:
-            seconds, values = zip(*row["anytime"], strict=True)
-            axes.step([moment / 60 for moment in seconds], values, where="post", color=colour, label=name)
-        else:
+        if not row["anytime"]:
             axes.axhline(row["hypervolume"], color=colour, linestyle=":", label=f"{row['contender']}, confirmed")
-    axes.set(xlabel="minutes", ylabel="hypervolume so far (log bytes × log latency), not yet confirmed")
+            continue
+        seconds, values = zip((0.0, 0.0), *row["anytime"], (60 * row["minutes"], row["anytime"][-1][1]), strict=True)
+        axes.step([moment / 60 for moment in seconds], values, where="post", color=colour, label=name)
+        axes.plot(row["minutes"], row["hypervolume"], marker="x", color=colour, linestyle="", clip_on=False)
+    axes.set(xlabel="minutes (×: what was confirmed)", ylabel="hypervolume so far,\nlog bytes × log latency", ylim=0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure

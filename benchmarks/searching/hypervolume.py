@@ -225,16 +225,17 @@ def spread(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _anytime(found: Found) -> list[tuple[float, float]]:
-    """(seconds, hypervolume of what kept the budgets so far on the part that stops trials), trial by trial."""
+    """(seconds, hypervolume of what kept the budgets so far on the part that stops trials), as trials ended."""
     log = JournalStorage(JournalFileBackend(str(found.folder / "journal.log")))
+    trials = optuna.load_study(study_name=STUDY, storage=log).get_trials(states=[TrialState.COMPLETE])
     points, curve = [], []
-    for trial in optuna.load_study(study_name=STUDY, storage=log).get_trials(states=[TrialState.COMPLETE]):
+    for trial in sorted(trials, key=lambda item: float(item.user_attrs["facts"]["elapsed"])):
         known = trial.user_attrs["facts"]
         if trial.user_attrs[CONSTRAINT] <= 0 and known["timing"]:
             ratio = Timing(**{key: tuple(value) for key, value in known["timing"].items()}).ratio
             points.append((math.log(found.baseline.bytes / known["rungs"][-1]["bytes"]), -math.log(ratio)))
         curve.append((known["elapsed"], hypervolume(points)))
-    return sorted(curve)
+    return curve
 
 
 def rows_of(work: Path, units: Sequence[Unit]) -> list[dict[str, Any]]:

@@ -57,6 +57,13 @@ def test_points_that_are_both_small_and_fast_come_first() -> None:
     assert sum(item.time for item in taken) <= math.log(0.5)
 
 
+def test_where_time_alone_counts_points_go_down_to_the_least() -> None:
+    """Five asked for, of which the space has three: each width that there is, the fastest first."""
+    widths = [Effect("width", part, 10 * part, 0.0, math.log(1 - part)) for part in (0.0, 0.5, 0.7, 0.8)]
+    points = starting_points(widths, size=False, time=True)
+    assert [point["width"] for point in points] == [0.8, 0.7, 0.5]
+
+
 def test_divergence_is_zero_for_the_same_answers_and_infinite_for_none() -> None:
     """In nats, against the textbook formula."""
     p, q = np.array([[2.0, 0.0]]), np.array([[0.0, 0.0]])
