@@ -19,7 +19,6 @@ from weighbridge.gate.stages import pipeline
 SEARCHES: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.01, ("--no-training",)),
     (0.02, ("--time", "5min", "--seed", "1")),
-    (0.02, ("--time", "5min", "--seed", "2")),
 )
 """Points that a recipe may lose, and how it is searched for. The quickstart allows two."""
 
