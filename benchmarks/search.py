@@ -6,9 +6,9 @@ on where the last one ended, and a bar whose units are not all there is not met.
 `no_training`: wall time of `search --no-training`. `predictions`: bytes and latency before training beside after.
 `promised`: what it printed, judged by the pipeline. `bookkeeping`: ten thousand items. `kills`: searches that are
 killed and resumed, plans whose workers are. `making`: two Ray workers over one. `records`: the smallest and the fastest
-file that a long search confirms.
+file that a long search confirms; `floors`: how fast the narrowest files are.
 
-    python benchmarks/search.py --json search.json --work DIR --olive VENV/bin/python        # everything: twelve hours
+    python benchmarks/search.py --json search.json --work DIR --olive VENV/bin/python        # everything: fifteen hours
     python benchmarks/search.py --json search.json --work DIR --only hypervolume --minutes 5 --unit ours:1
     python benchmarks/search.py --json search.json --only bookkeeping kills --searches 5
 
@@ -33,11 +33,12 @@ import numpy as np
 
 from benchmarks import plots
 from benchmarks.searching.bookkeeping import bookkeeping
+from benchmarks.searching.floors import TARGETS, floors
 from benchmarks.searching.hypervolume import bars_of, rows_of, run_unit, unit_of, units_of
 from benchmarks.searching.kills import killed_searches
 from benchmarks.searching.making import making
 from benchmarks.searching.promises import promised
-from benchmarks.searching.records import ASKED, TARGETS, figures, record
+from benchmarks.searching.records import ASKED, figures, record
 from benchmarks.searching.untrained import no_training, predictions
 from weighbridge.core.files import read_json, write_json
 from weighbridge.search.problem.three_splits import searched
@@ -59,8 +60,8 @@ AT_MOST = {
     "fastest_onnxruntime": 0.30,
     "fastest": 0.15,
 }
-PARTS = ("bookkeeping", "kills", "making", "no_training", "predictions", "promised", "hypervolume", "records")
-BASED = ("no_training", "predictions", "promised")
+PARTS = ("bookkeeping", "kills", "making", "no_training", "predictions", "promised", "floors", "hypervolume", "records")
+BASED = ("no_training", "predictions", "promised", "floors")
 """Parts that need the search's own baseline."""
 FEW = 5
 """Searches that are killed before what is known is written down."""
@@ -156,6 +157,7 @@ def run_part(name: str, content: dict[str, Any], project: Path, given: argparse.
             "no_training": lambda: no_training(project),
             "predictions": lambda: predictions(project),
             "promised": lambda: promised(project),
+            "floors": lambda: floors(project),
         }
         content[name] = parts[name]()
         print(name, content[name], flush=True)

@@ -12,7 +12,6 @@ from weighbridge.search.run import Found, search
 
 ASKED = (("onnxruntime", "latency"), ("litert", "latency"), ("onnxruntime", "size"))
 """Target and goal of each search."""
-TARGETS = tuple(dict.fromkeys(target for target, _ in ASKED))
 LIMIT = 0.01
 """Largest drop of a file that counts, on the part that confirms."""
 
@@ -61,4 +60,4 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return found
 
 
-__all__ = ["ASKED", "TARGETS", "figures", "record"]
+__all__ = ["ASKED", "figures", "record"]
