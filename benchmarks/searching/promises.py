@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import subprocess
 import sys
@@ -37,8 +36,8 @@ def promised(project: Path) -> dict[str, Any]:
 def verdicts(project: Path, root: Path, drop: float, words: Sequence[str]) -> list[dict[str, Any]]:
     """What the pipeline says of each recipe that one search prints.
 
-    Each is asked for its own numbers: bytes to a percent, latency to the upper bound that was confirmed, and the drop
-    in accuracy that the search allowed. A verdict that is not `pass` does not count.
+    Each is asked for its own numbers: the bytes that it comes to at most, latency up to the bound that was confirmed,
+    and the drop in accuracy that the search allowed. A verdict that is not `pass` does not count.
     """
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(project, root, symlinks=True)
@@ -57,7 +56,7 @@ def verdicts(project: Path, root: Path, drop: float, words: Sequence[str]) -> li
         if not item["holds"]:
             continue
         name = next(name for name in params["recipes"] if name.endswith(f"-{item['number']}"))
-        size = math.ceil(1.01 * trials[item["number"]]["rungs"][-1]["bytes"])
+        size = trials[item["number"]]["bytes_at_most"]
         params["recipes"][name]["budgets"] = [
             {"metric": "size.bytes", "max": f"{size}B"},
             {"metric": "latency.p50", "max_ratio": round(item["ratio_upper"], 4), "against": "baseline"},

@@ -46,6 +46,7 @@ def as_json(found: Found) -> dict[str, Any]:
                 "values": found.space.values(outcome.point),
                 "ended": outcome.ended,
                 "rungs": [vars(rung) for rung in outcome.rungs],
+                "bytes_at_most": outcome.bytes_at_most,
                 "ratio": timing.ratio if timing else None,
             }
         )
@@ -171,8 +172,10 @@ def _headline(item: Confirmed, outcome: Outcome, found: Found) -> str:
 def _details(item: Confirmed, outcome: Outcome) -> list[str]:
     first, last = outcome.rungs[0], outcome.last
     drop, held = quantity(last.drop, "points"), quantity(item.drop, "points")
+    moved = outcome.bytes_at_most > last.bytes
+    anew = f"; trained anew at most {quantity(outcome.bytes_at_most, 'bytes')}" if moved else ""
     rows = [
-        f"   bytes: predicted {quantity(first.bytes, 'bytes')}, made {quantity(last.bytes, 'bytes')}",
+        f"   bytes: predicted {quantity(first.bytes, 'bytes')}, made {quantity(last.bytes, 'bytes')}{anew}",
         f"   accuracy lost: on what stopped it {drop}; confirmed {held} ({span(item.lower, item.upper, 'points')})",
     ]
     if item.ratio is not None and outcome.timing is not None:

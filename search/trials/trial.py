@@ -62,6 +62,14 @@ class Outcome:
         """The rung that it reached."""
         return self.rungs[-1]
 
+    @property
+    def bytes_at_most(self) -> int:
+        """What the recipe comes to when it is trained anew on more examples: training moves zeros, and a place of
+        another layer costs more or fewer bits. The most of any rung, and as much again as rungs differ.
+        """
+        sizes = [rung.bytes for rung in self.rungs]
+        return 2 * max(sizes) - min(sizes)
+
 
 @dataclass
 class Workshop:

@@ -171,6 +171,21 @@ def test_a_recipe_found_under_budgets_of_its_own_states_them(tmp_path: Path, tim
     assert params.budgets_of(name) == params.budgets_of("tiny") != params.budgets
 
 
+def test_bytes_that_training_moves_are_promised_as_a_bound(searched: tuple[Path, run_module.Found]) -> None:
+    """As far beyond the largest stage as stages differ: a recipe of 19,586, 19,799 and 19,588 bytes came to 19,804 when
+    it was trained on more examples. What training does not move is exact.
+    """
+    _, found = searched
+    (item, *_) = (item for item in found.confirmed if item.holds)
+    outcome = dict(found.tried)[item.number]
+    for sizes, most, told in (([19_586, 19_799, 19_588], 20_012, True), ([21_949, 21_949], 21_949, False)):
+        rungs = [replace(outcome.last, bytes=size) for size in sizes]
+        moved = replace(found, confirmed=[item], tried=[(item.number, replace(outcome, rungs=rungs))])
+        assert results.as_json(moved)["trials"][0]["bytes_at_most"] == most
+        assert ("trained anew at most 20.01 kB" in results.as_text(moved)) == told
+        assert ("trained anew" in results.as_text(moved)) == told
+
+
 def test_the_text_shows_predicted_beside_confirmed(searched: tuple[Path, run_module.Found]) -> None:
     """Only what holds is printed as a recipe, and how many looks were corrected for."""
     _, found = searched

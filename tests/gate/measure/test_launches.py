@@ -16,9 +16,7 @@ QUICK = LaunchProtocol(
 )
 
 
-def setup(
-    tmp_path: Path, candidate: str = "return [x]", *, baseline: str = "", **rest: Journey | Counters
-) -> Setup:
+def setup(tmp_path: Path, candidate: str = "return [x]", *, baseline: str = "", **rest: Journey | Counters) -> Setup:
     """A baseline of about 0.4 ms, where nothing else is given, and a candidate with the given body, in numpy alone."""
     path = linear(tmp_path / "m.onnx")
     slow = "end = time.perf_counter() + {}\nwhile time.perf_counter() < end: pass\nreturn [x[:, :3] + 1]"
