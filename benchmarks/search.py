@@ -6,7 +6,7 @@ on where the last one ended, and a bar whose units are not all there is not met.
 `no_training`: wall time of `search --no-training`. `predictions`: bytes and latency before training beside after.
 `promised`: what it printed, judged by the pipeline. `bookkeeping`: ten thousand items. `kills`: searches that are
 killed and resumed, plans whose workers are. `making`: two Ray workers over one. `records`: the smallest and the fastest
-file that a long search confirms; `floors`: how fast the narrowest files are.
+file that a long search confirms; `floors`: how fast very narrow files are.
 
     python benchmarks/search.py --json search.json --work DIR --olive VENV/bin/python        # everything: fifteen hours
     python benchmarks/search.py --json search.json --work DIR --only hypervolume --minutes 5 --unit ours:1

@@ -1,4 +1,4 @@
-"""How fast the narrowest files of the space are, on each target, trained or not: no search finds a faster one."""
+"""How fast very narrow files are on each target, untrained: about what a search can come to at best."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def promised(project: Path) -> dict[str, Any]:
         verdicts(project, project.parent / "promised" / str(number), drop, words)
         for number, (drop, words) in enumerate(SEARCHES)
     ]
-    rows = [row for rows in judged for row in rows]
+    rows = [row for of_search in judged for row in of_search]
     passed = sum(row["verdict"] == "pass" for row in rows)
     return {"recipes": len(rows), "passed": passed, "share": passed / max(len(rows), 1), "rows": rows}
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.searching.hypervolume import LIMIT
 from weighbridge.gate.measure.machine import allowed_cores
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.run import Found, search
 
 ASKED = (("onnxruntime", "latency"), ("litert", "latency"), ("onnxruntime", "size"))
 """Target and goal of each search."""
-LIMIT = 0.01
-"""Largest drop of a file that counts, on the part that confirms."""
 
 
 def record(project: Path, target: str, goal: str, minutes: float) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Outcome:
 
     @property
     def bytes_at_most(self) -> int:
-        """What the recipe comes to when it is trained anew on more examples: training moves zeros, and a place of
+        """Bytes, an estimate: what the recipe comes to when trained anew on more examples, as training moves zeros, and a place of
         another layer costs more or fewer bits. The most of any rung, and as much again as rungs differ.
         """
         sizes = [rung.bytes for rung in self.rungs]
