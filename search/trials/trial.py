@@ -64,8 +64,10 @@ class Outcome:
 
     @property
     def bytes_at_most(self) -> int:
-        """Bytes, an estimate: what the recipe comes to when trained anew on more examples, as training moves zeros, and a place of
-        another layer costs more or fewer bits. The most of any rung, and as much again as rungs differ.
+        """An estimate, in bytes, of what the recipe comes to when trained anew on more examples.
+
+        Training moves zeros, and a place of another layer costs more or fewer bits: the most of any rung, and as much
+        again as rungs differ.
         """
         sizes = [rung.bytes for rung in self.rungs]
         return 2 * max(sizes) - min(sizes)
