@@ -16,9 +16,10 @@ from weighbridge.core.pareto import front
 from weighbridge.core.progress import Progress, silent
 from weighbridge.search.estimate.prediction import Predicted, Prediction, parts_of, predict_all
 from weighbridge.search.problem.asked_budgets import budgets_for, remark
+from weighbridge.search.problem.coarse import coarse
 from weighbridge.search.problem.limits import FILE_METRICS, excess, facts, gaps
-from weighbridge.search.problem.searched_model import Source, chosen_target, untrained_source
-from weighbridge.search.problem.space import Space, coarse, space_of
+from weighbridge.search.problem.searched_model import Source, chosen_target, space_of, untrained_source
+from weighbridge.search.problem.space import Space
 
 Goal = Literal["size", "latency", "memory", "accuracy"]
 SECONDS = 35.0
@@ -87,7 +88,7 @@ def advise(
 
 def _advised(source: Source, goal: Goal | None, progress: Progress, recipe: str | None) -> Advised:
     """The same within the declared feeding."""
-    space = space_of(source.project.params, source.target.name, source.layers, str(source.project.params_file))
+    space = space_of(source)
     found = predict_all(source, space, coarse(space), progress, SECONDS)
     budgets = budgets_for(source.project.params, recipe)
     reference = facts(found.baseline)
@@ -165,6 +166,9 @@ def describe(item: Prediction) -> str:
 def why(item: Prediction) -> list[str]:
     """What each part of a recipe is for."""
     point, found = item.point, []
+    if point.gone or point.depth:
+        which = ", ".join(point.gone) or f"{percent(point.depth)} of the layers"
+        found.append(f"without {which}: less to compute, store and start")
     if any(point.widths):
         gone = sorted({width for width in point.widths if width})
         found.append(f"{' and '.join(percent(width) for width in gone)} of the channels go: less to compute and store")

@@ -19,9 +19,10 @@ from weighbridge.core.progress import Progress, silent
 from weighbridge.search import advise
 from weighbridge.search.estimate.prediction import predict_all
 from weighbridge.search.problem.asked_budgets import budgets_for, own_budgets, remark
+from weighbridge.search.problem.coarse import coarse
 from weighbridge.search.problem.limits import excess, facts, gaps
 from weighbridge.search.problem.search_request import SearchRequest
-from weighbridge.search.problem.space import Space, coarse
+from weighbridge.search.problem.space import Space
 from weighbridge.search.problem.three_splits import searched
 from weighbridge.search.trials.choosing import contenders
 from weighbridge.search.trials.confirm import Confirmed, confirm

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.compress.recipe.maker import Maker
-from weighbridge.core.project import PARAMS
 from weighbridge.search.estimate.timing import Bench
-from weighbridge.search.problem.space import Space, Value, space_of
+from weighbridge.search.problem.searched_model import space_of
+from weighbridge.search.problem.space import Space, Value
 from weighbridge.search.problem.three_splits import searched
 from weighbridge.search.trials.workshop import FOLDER
 
@@ -28,7 +28,7 @@ def _of_target(project: Path, target: str) -> list[dict[str, Any]]:
     source = searched(project, target, project / FOLDER / "shared", lambda *_: None, training=True)
     made = source.source
     params = made.project.params
-    space = space_of(params, target, made.layers, PARAMS)
+    space = space_of(made)
     maker, ending = Maker(made.context, made.target, made.start), Path(made.target.file).suffix
     folder = project / FOLDER / "floors"
     folder.mkdir(parents=True, exist_ok=True)

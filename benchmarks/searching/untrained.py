@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.compress.recipe.maker import Maker
-from weighbridge.core.project import PARAMS
 from weighbridge.search.estimate.timing import Bench
-from weighbridge.search.problem.space import Point, Space, space_of
+from weighbridge.search.problem.searched_model import space_of
+from weighbridge.search.problem.space import Point, Space
 from weighbridge.search.problem.three_splits import searched
 from weighbridge.search.trials.workshop import FOLDER
 
@@ -58,7 +58,7 @@ def predictions(project: Path, epochs: int = 1) -> dict[str, Any]:
     source = searched(project, None, project / FOLDER / "shared", lambda *_: None, training=True)
     made = source.source
     params = made.project.params
-    space = space_of(params, made.target.name, made.layers, PARAMS)
+    space = space_of(made)
     maker = Maker(made.context, made.target, made.start)
     folder = project / FOLDER / "predictions"
     folder.mkdir(parents=True, exist_ok=True)

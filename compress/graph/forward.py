@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,22 @@ def outputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ..
     return tuple(
         tensor.movedim(axes[name], 0) if axes.get(name) else tensor for name, tensor in zip(names, tensors, strict=True)
     )
+
+
+@contextmanager
+def watchable(module: nn.Module) -> Iterator[None]:
+    """Within, the module is in eval mode, and every layer inside is called as itself.
+
+    The fused path of attention blocks skips the layers inside them, and with them their hooks.
+    """
+    was_training, fast = module.training, torch.backends.mha.get_fastpath_enabled()
+    module.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        module.train(was_training)
 
 
 def _full(tensor: Tensor) -> Tensor:

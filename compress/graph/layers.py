@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from weighbridge.compress.graph.forward import outputs
+from weighbridge.compress.graph.forward import outputs, watchable
 from weighbridge.compress.steps import Facts
 from weighbridge.core.errors import InputError
 
@@ -137,16 +137,10 @@ def calls(module: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Call]:
                 seen[name] = Call(one.macs + before.macs, one.inputs, one.outputs) if before else one
 
             handles.append(layer.register_forward_hook(watch))
-    was_training, fast = module.training, torch.backends.mha.get_fastpath_enabled()
-    module.eval()
-    # The fused path of attention blocks skips the layers inside them, and with them the hooks.
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), watchable(module):
             outputs(module, inputs)
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        module.train(was_training)
         for handle in handles:
             handle.remove()
     return seen

@@ -1,31 +1,35 @@
 """What each choice costs and saves by itself, found out without training: the second rung of a search.
 
 Damage is the Kullback-Leibler divergence of the answers on calibration data from those of the baseline. Time is
-measured: the share of each layer from one profile of the baseline, and of each form of weights as it runs.
+measured on the device, beside the baseline: a layer's share of the multiply-accumulates says little of its time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weighbridge.compress.graph.layers import calls
 from weighbridge.compress.recipe.maker import Maker
 from weighbridge.compress.techniques.prune.structured import cost
 from weighbridge.compress.training.module_quality import predict
-from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.progress import Progress
-from weighbridge.search.estimate.layer_times import RESTING, predicted_time, time_shares
 from weighbridge.search.problem.searched_model import Source
-from weighbridge.search.problem.space import Space, Value
+from weighbridge.search.problem.space import WITHOUT, Space, Value
 
 Array = NDArray[Any]
+Timer = Callable[[Mapping[str, bytes]], Mapping[str, float]]
+"""Files by name → their time beside the baseline's; what cannot be timed is missing."""
+MIDDLE = "middle"
+RESTING = ("rate", "teacher")
+"""Knobs that change nothing before training."""
+SHAPES = ("width", WITHOUT, "depth", "factor")
+"""What names of knobs begin with that change the module's shapes."""
 
 
 @dataclass(frozen=True)
@@ -42,51 +46,106 @@ class Effect:
     """log(predicted time / the baseline's)."""
 
 
-def effects(source: Source, space: Space, progress: Progress) -> list[Effect]:
-    """Every value of every knob alone; those that the model refuses are left out. The value at rest costs nothing."""
+@dataclass(frozen=True)
+class _Choice:
+    """One value of one knob, made."""
+
+    effect: Effect
+    """Its time is not known yet: that of the least work there is."""
+    left: float = 1.0
+    """Multiply-accumulates of the module beside the baseline's; 1 where only the form of weights is another."""
+    data: bytes | None = None
+    """The file that tells its time."""
+
+
+def effects(source: Source, space: Space, progress: Progress, time: Timer | None = None) -> list[Effect]:
+    """Every value of every knob alone; those that the model refuses are left out. The value at rest costs nothing.
+
+    Without `time`, a file takes as long as it has multiply-accumulates.
+    """
     assert source.context.data.calibration is not None  # the contract of `Context.data`
     maker = Maker(source.context, source.target, source.start, train=False)
     baseline = maker.make([]).data
-    shares = time_shares(source) if source.target.name == "onnxruntime" else {}
-    inputs = source.context.data.calibration.inputs
-    reference = source.target.run(baseline, inputs)[0]
+    reference = source.target.run(baseline, source.context.data.calibration.inputs)[0]
     single = {name: values for name, values in space.knobs.items() if name not in RESTING}
-    total = sum(len(values) - 1 for values in single.values())
-    found: list[Effect] = []
+    total = sum(len(values) for values in single.values())
+    found: dict[str, list[_Choice]] = {}
     for name, values in single.items():
-        found.append(Effect(name, values[0], 0.0, 0.0, 0.0))
+        found[name] = [_Choice(Effect(name, values[0], 0.0, 0.0, 0.0))]
         for value in values[1:]:
-            progress("sensitivity", len(found), total + len(single), f"{name} {value}")
+            progress("sensitivity", sum(map(len, found.values())), total, f"{name} {value}")
             try:
-                found.append(_effect(maker, source, space, (name, value), (baseline, reference, shares)))
+                found[name].append(_choice(maker, source, space, (name, value), (baseline, reference)))
             except WeighbridgeError:
                 continue
-    progress("sensitivity", total + len(single), total + len(single), f"{len(found)} choices")
-    return found
+    progress("sensitivity", total, total, f"{sum(map(len, found.values()))} choices")
+    if time is not None:
+        files = {key: choice.data for key, choice in _keyed(found) if choice.data is not None}
+        if middle := _middle(space):
+            files[MIDDLE] = maker.make(space.read(space.point(middle), 0)).data
+        return _with_times(found, time(files))
+    return [choice.effect for choices in found.values() for choice in choices]
 
 
-def _effect(
-    maker: Maker,
-    source: Source,
-    space: Space,
-    choice: tuple[str, Value],
-    baseline: tuple[bytes, Array, Mapping[str, float]],
-) -> Effect:
-    data, reference, shares = baseline
+def _choice(
+    maker: Maker, source: Source, space: Space, choice: tuple[str, Value], baseline: tuple[bytes, Array]
+) -> _Choice:
+    """What a choice does before any training, and the file that tells its time."""
+    name, value = choice
+    data, reference = baseline
     assert source.context.data.calibration is not None  # the contract of `Context.data`
     calibration = source.context.data.calibration
-    steps = space.read(space.point({choice[0]: choice[1]}), 0)
-    if not choice[0].startswith(("width", "factor")):
+    steps = space.read(space.point({name: value}), 0)
+    if not name.startswith(SHAPES):
         made = maker.make(steps)
         answers = source.target.run(made.data, calibration.inputs)[0]
-        return Effect(*choice, divergence(answers, reference), math.log(made.sizes.bytes / len(data)), 0.0)
+        effect = Effect(name, value, divergence(answers, reference), math.log(made.sizes.bytes / len(data)), 0.0)
+        # Integers that are faster in wide layers are slower in narrow ones, where a search ends.
+        file = None if name == "sparsity" else maker.make(space.read(space.point({**_middle(space), name: value}), 0))
+        return _Choice(effect, data=file.data if file is not None else None)
     module = maker.module(steps)
-    before = maker.module()
-    params = cost(module, calibration)[1] / cost(before, calibration)[1]
-    inputs = batch(calibration, slice(0, 1))[0]
-    was, now = ({name: call.macs for name, call in calls(one, inputs).items()} for one in (before, module))
-    answers = predict(module, calibration)[0]
-    return Effect(*choice, divergence(answers, reference), math.log(params), math.log(predicted_time(was, now, shares)))
+    (macs, params), (all_macs, all_params) = (cost(item, calibration) for item in (module, maker.module()))
+    left = max(macs, 1) / max(all_macs, 1)
+    strongest = value == space.knobs[name][-1]
+    damage = divergence(predict(module, calibration)[0], reference)
+    effect = Effect(name, value, damage, math.log(params / all_params), math.log(left))
+    return _Choice(effect, left, maker.make(steps).data if strongest else None)
+
+
+def _middle(space: Space) -> dict[str, Value]:
+    """Every layer at a middle width."""
+    return {name: values[len(values) // 2] for name, values in space.knobs.items() if name.startswith("width")}
+
+
+def _key(choice: _Choice) -> str:
+    return f"{choice.effect.knob} {choice.effect.value}"
+
+
+def _keyed(found: Mapping[str, Sequence[_Choice]]) -> Iterator[tuple[str, _Choice]]:
+    for choices in found.values():
+        for choice in choices:
+            yield _key(choice), choice
+
+
+def _with_times(found: Mapping[str, Sequence[_Choice]], times: Mapping[str, float]) -> list[Effect]:
+    """Effects with measured times; what broke its worker is no choice.
+
+    Of a knob that changes shapes the strongest value is measured, and a weaker one saves as much of that as it saves
+    of the work: exports of many shapes would take longer than what they tell is worth.
+    """
+    effects = []
+    for key, choice in _keyed(found):
+        name, effect = choice.effect.knob, choice.effect
+        strongest = found[name][-1]
+        if choice.data is not None and key not in times:
+            continue
+        if name.startswith(SHAPES) and strongest.left < 1 and (least := times.get(_key(strongest))) is not None:
+            part = (1 - choice.left) / (1 - strongest.left)
+            effect = replace(effect, time=math.log(1 - part * (1 - least)))
+        elif choice.data is not None:
+            effect = replace(effect, time=math.log(times[key] / times.get(MIDDLE, 1.0)))
+        effects.append(effect)
+    return effects
 
 
 def divergence(ours: Array, theirs: Array) -> float:
@@ -107,4 +166,4 @@ def _log_softmax(values: Array) -> Array:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
 
 
-__all__ = ["Effect", "divergence", "effects", "predicted_time", "time_shares"]
+__all__ = ["Effect", "Timer", "divergence", "effects"]

@@ -17,10 +17,12 @@ from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Graph, Subject
 from weighbridge.compress.techniques.prune.channel_groups import channel_groups
 from weighbridge.compress.techniques.prune.config import PruneConfig
+from weighbridge.compress.techniques.prune.depth import candidates
 from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.progress import silent
 from weighbridge.data import Data
+from weighbridge.search.problem.space import MOST_LAYERS, Space
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Source:
     """Whether the weights are the baseline's; fresh ones stand for it where it is not trained yet."""
     layers: tuple[str, ...]
     """Layers whose channels can be removed, the most expensive first."""
+    removable: tuple[str, ...] = ()
+    """Layers that can be removed as a whole."""
 
     @property
     def classes(self) -> bool:
@@ -81,8 +85,35 @@ def source_of(project: Project, target: Target, start: Subject | Graph, data: Da
         progress=silent,
         finished=lambda name: project.finished_model(name, data),
     )
-    layers = prunable(start, data, project.params.search.keep) if isinstance(start, Subject) else ()
-    return Source(project, target, start, context, trained, layers)
+    keep = project.params.search.keep
+    if not isinstance(start, Subject):
+        return Source(project, target, start, context, trained, ())
+    return Source(project, target, start, context, trained, prunable(start, data, keep), _removable(start, data, keep))
+
+
+def space_of(source: Source) -> Space:
+    """The space that params leave for the source's target."""
+    params = source.project.params
+    section = params.search
+    if not source.layers:
+        section = section.model_copy(
+            update={"techniques": [name for name in section.techniques if name != "prune-channels"]}
+        )
+    named = source.layers if len(source.layers) <= MOST_LAYERS else ()
+    module = params.model.factory is not None
+    space = Space(source.target.name, section, params.train, module, named, source.removable)
+    space.check(str(source.project.params_file))
+    return space
+
+
+def _removable(start: Subject, data: Data, keep: Sequence[str]) -> tuple[str, ...]:
+    """Layers that can be removed as a whole; none where the module has none."""
+    assert data.calibration is not None  # `few_examples` and the splits of a search set it
+    try:
+        config = PruneConfig(method="depth", layers=["*"], keep=list(keep))
+        return tuple(item.name for item in candidates(config, start.module, data.calibration))
+    except InputError:
+        return ()
 
 
 def prunable(start: Subject, data: Data, keep: Sequence[str]) -> tuple[str, ...]:

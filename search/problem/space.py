@@ -6,22 +6,23 @@ construction: an order that the grammar refuses, or a step that would change no 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.compress.steps import Step
-from weighbridge.core.documents import Params, RecipeSection, SearchSection, TrainSection
+from weighbridge.core.documents import RecipeSection, SearchSection, TrainSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.targets import TARGETS
 
 NOTHING = "none"
 PACKS = (NOTHING, "static-int8", "qat-int8", "weight-int8")
 """Forms of weights, besides shared ones, in which zeros can be stored in less by `pack`."""
+WITHOUT = "without:"
+"""Begins the knob of a layer that may go."""
 MOST_LAYERS = 8
-"""Up to so many layers get a width each; more share one."""
+"""Up to so many layers get a width each, and may go each; more share one."""
 ROUND_TO = 4
 RATES = (0.5, 1.0, 2.0)
 """Peak learning rates of fine-tuning, as multiples of the training's own."""
@@ -38,6 +39,10 @@ class Point:
 
     widths: tuple[float, ...] = ()
     """Share of the channels that go, for each of the space's layers; one for all where it has none by name."""
+    gone: tuple[str, ...] = ()
+    """Layers that go as a whole."""
+    depth: float = 0.0
+    """Share of the removable layers that go, where they have no names here."""
     factor: float = 0.0
     """Rank kept by `factorize`, as a share; 0 without it."""
     sparsity: float = 0.0
@@ -58,6 +63,8 @@ class Space:
     """Whether there is a PyTorch module; an ONNX file takes lowering steps alone."""
     layers: tuple[str, ...] = ()
     """Layers whose widths are chosen one by one."""
+    removable: tuple[str, ...] = ()
+    """Layers that can go as a whole; each by itself where they are few."""
 
     @property
     def knobs(self) -> dict[str, tuple[Value, ...]]:
@@ -66,8 +73,10 @@ class Space:
         packs = "pack" in TARGETS[self.target].steps
         found: dict[str, tuple[Value, ...]] = {}
         if self.module and "prune-channels" in use:
-            names = [f"width:{name}" for name in self.layers] or ["width"]
-            found |= dict.fromkeys(names, (0.0, *sorted(section.widths)))
+            found |= dict.fromkeys(self._widths, (0.0, *sorted(section.widths)))
+        if self.removable and "prune-layers" in use:
+            named: dict[str, tuple[Value, ...]] = {f"{WITHOUT}{name}": (False, True) for name in self._named}
+            found.update(named or {"depth": (0.0, *sorted(section.depths))})
         if self.module and "factorize" in use:
             found["factor"] = (0.0, *sorted(section.factors, reverse=True))
         if self.module and packs and "prune-weights" in use:
@@ -78,6 +87,14 @@ class Space:
             if section.teacher and self.train.loss == "cross_entropy" and self.train.loop is None:
                 found["teacher"] = (False, True)
         return {name: values for name, values in found.items() if len(values) > 1}
+
+    @property
+    def _widths(self) -> list[str]:
+        return [f"width:{name}" for name in self.layers] or ["width"]
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        return self.removable if len(self.removable) <= MOST_LAYERS else ()
 
     @property
     def trains(self) -> bool:
@@ -110,9 +127,12 @@ class Space:
         """The point of these values; knobs that have no effect beside the others are at rest."""
         form = str(values.get("form", NOTHING))
         sparsity = float(values.get("sparsity", 0.0)) if form in PACKS or form.startswith("share-") else 0.0
-        names = [f"width:{name}" for name in self.layers] or ["width"]
+        gone = tuple(name for name in self._named if values.get(f"{WITHOUT}{name}"))
+        left = [0.0 if _within(name, gone) else float(values.get(f"width:{name}", 0.0)) for name in self.layers]
         point = Point(
-            widths=tuple(float(values.get(name, 0.0)) for name in names),
+            widths=tuple(left) if self.layers else (float(values.get("width", 0.0)),),
+            gone=gone,
+            depth=float(values.get("depth", 0.0)),
             factor=float(values.get("factor", 0.0)),
             sparsity=sparsity,
             form=form,
@@ -121,13 +141,13 @@ class Space:
         )
         if self.trainable(point):
             return point
-        return Point(point.widths, point.factor, point.sparsity, point.form)
+        return replace(point, teacher=False, rate=1.0)
 
     def values(self, point: Point) -> dict[str, Value]:
         """The knobs' values of a point."""
-        names = [f"width:{name}" for name in self.layers] or ["width"]
-        found: dict[str, Value] = dict(zip(names, point.widths, strict=True)) if point.widths else {}
-        found |= {"factor": point.factor, "sparsity": point.sparsity, "form": point.form}
+        found: dict[str, Value] = dict(zip(self._widths, point.widths, strict=True)) if point.widths else {}
+        found |= {f"{WITHOUT}{name}": name in point.gone for name in self._named}
+        found |= {"depth": point.depth, "factor": point.factor, "sparsity": point.sparsity, "form": point.form}
         found |= {"teacher": point.teacher, "rate": point.rate}
         return {name: found[name] for name in self.knobs if name in found}
 
@@ -137,14 +157,14 @@ class Space:
 
     def empty(self, point: Point) -> bool:
         """Whether the point asks for nothing: the baseline is no recipe."""
-        return not any(point.widths) and not point.factor and not point.sparsity and point.form == NOTHING
+        return not self._kinds(replace(point, form=NOTHING)) and point.form == NOTHING
 
     def steps(self, point: Point, epochs: int) -> list[dict[str, Any]]:
         """The steps as `params.yaml` has them, with `epochs` of fine-tuning in all."""
         share = dict(zip(self._kinds(point), apportioned(self._kinds(point), epochs), strict=True))
         keep = {"keep": list(self.section.keep)} if self.section.keep else {}
         tuned = {kind: self._finetune(point, kind, count) for kind, count in share.items()}
-        steps = self._narrow(point, keep, tuned.get("channels", {}))
+        steps = self._cut(point, keep, tuned.get("channels", {}))
         if point.factor:
             steps.append({"factorize": {"ratio": point.factor, **keep, **tuned["factorize"]}})
         if point.sparsity:
@@ -174,26 +194,31 @@ class Space:
             scheme = "static-int8"  # the same file before its training
         return [{"quantize": {"scheme": scheme, **keep, **(training if scheme == "qat-int8" else {})}}]
 
-    def _narrow(self, point: Point, keep: dict[str, Any], tuned: dict[str, Any]) -> list[dict[str, Any]]:
-        """One step where all widths are the same, else one for each width; training follows the last."""
+    def _cut(self, point: Point, keep: dict[str, Any], tuned: dict[str, Any]) -> list[dict[str, Any]]:
+        """Layers go first, then channels: one step where all widths are the same, else one for each width. Training
+        follows the last.
+        """
+        steps: list[dict[str, Any]] = []
+        if point.gone:
+            steps.append({"method": "depth", "layers": list(point.gone)})
+        elif point.depth:
+            steps.append({"method": "depth", "ratio": point.depth, **keep})
         method = {"method": "structured", "round_to": ROUND_TO}
-        if not any(point.widths):
-            return []
-        if len(set(point.widths)) == 1:
-            return [{"prune": {**method, "ratio": point.widths[0], **keep, **tuned}}]
-        levels = sorted({width for width in point.widths if width})
-        named = {
-            level: [layer for layer, width in zip(self.layers, point.widths, strict=True) if width == level]
-            for level in levels
-        }
-        steps = [{"prune": {**method, "ratio": level, "layers": layers}} for level, layers in named.items()]
-        steps[-1]["prune"] |= tuned
-        return steps
+        left = {width for name, width in zip(self.layers, point.widths, strict=False) if not _within(name, point.gone)}
+        if len(left or set(point.widths)) == 1 and any(point.widths):
+            steps.append({**method, "ratio": max(point.widths), **keep})
+        else:
+            for level in sorted({width for width in point.widths if width}):
+                layers = [layer for layer, width in zip(self.layers, point.widths, strict=True) if width == level]
+                steps.append({**method, "ratio": level, "layers": layers})
+        if steps:
+            steps[-1] |= tuned
+        return [{"prune": step} for step in steps]
 
     def _kinds(self, point: Point) -> list[str]:
         """Kinds of steps that can train, in order."""
         asked = {
-            "channels": any(point.widths),
+            "channels": bool(any(point.widths) or point.gone or point.depth),
             "factorize": bool(point.factor),
             "zeros": bool(point.sparsity),
             "share": point.form.startswith("share-") and self.module,
@@ -222,47 +247,9 @@ def apportioned(kinds: Sequence[str], epochs: int) -> list[int]:
     return shares
 
 
-def space_of(params: Params, target: str, layers: Sequence[str], where: str) -> Space:
-    """The space that params leave for a target; `layers` are those whose channels can be removed."""
-    module = params.model.factory is not None
-    section = params.search
-    named = tuple(layers) if len(layers) <= MOST_LAYERS else ()
-    if not layers:
-        section = section.model_copy(
-            update={"techniques": [name for name in section.techniques if name != "prune-channels"]}
-        )
-    space = Space(target, section, params.train, module, named)
-    space.check(where)
-    return space
+def _within(layer: str, gone: Sequence[str]) -> bool:
+    """Whether a layer is one of those that go, or inside one."""
+    return any(layer == name or layer.startswith(f"{name}.") for name in gone)
 
 
-def coarse(space: Space) -> list[Point]:
-    """About a hundred points that stand for the space: one width for all layers, few sparsities, every form.
-
-    The least of everything comes first: where that is too large, so is every other. The rest is spread, so that the
-    first few stand for all.
-    """
-    points = list(dict.fromkeys(_grid(space)))
-    least = [space.point({name: values[-1] for name, values in space.knobs.items()})]
-    spread = [point for start in range(5) for point in points[start::5]]
-    return list(dict.fromkeys([*least, *spread]))
-
-
-def _grid(space: Space) -> Iterator[Point]:
-    knobs = space.knobs
-    widths = (0.0, *sorted(space.section.widths)) if any(name.startswith("width") for name in knobs) else (0.0,)
-    sparsities = tuple(map(float, knobs.get("sparsity", (0.0,))))
-    chosen = {sparsities[0], sparsities[len(sparsities) // 2], sparsities[-1]}
-    teacher = bool(knobs.get("teacher"))
-    for width, sparsity, form in itertools.product(widths, sorted(chosen), map(str, knobs.get("form", (NOTHING,)))):
-        values: dict[str, Value] = {"sparsity": sparsity, "form": form, "teacher": teacher}
-        names = [f"width:{name}" for name in space.layers] or ["width"]
-        values |= dict.fromkeys(names, width)
-        point = space.point(values)
-        if not space.empty(point):
-            yield point
-    for factor in knobs.get("factor", ())[1:]:
-        yield space.point({"factor": factor, "teacher": teacher})
-
-
-__all__ = ["NOTHING", "Point", "Space", "apportioned", "coarse", "space_of"]
+__all__ = ["NOTHING", "WITHOUT", "Point", "Space", "apportioned"]

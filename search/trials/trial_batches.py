@@ -12,6 +12,7 @@ from optuna.trial import Trial, TrialState
 
 from weighbridge.core.errors import MeasurementError, StateError, WeighbridgeError
 from weighbridge.core.progress import Progress
+from weighbridge.search.estimate.choice_times import timer_of
 from weighbridge.search.estimate.sensitivity import Effect, effects
 from weighbridge.search.estimate.starts import starting_points
 from weighbridge.search.problem.search_request import SearchRequest
@@ -103,8 +104,10 @@ class TrialLoop:
             return
         known = self.journal.noted("effects")
         if known is None:
-            workshop = self.workshop
-            known = [asdict(item) for item in effects(workshop.searched.source, workshop.space, self.progress)]
+            workshop, bench = self.workshop, self.workshop.bench
+            time = None if bench is None else timer_of(bench, workshop.folder / "choices")
+            alone = effects(workshop.searched.source, workshop.space, self.progress, time)
+            known = [asdict(item) for item in alone]
             self.journal.note("effects", [item for item in known if math.isfinite(item["damage"])])
         names = OBJECTIVES[self.request.goal]
         found = [Effect(**item) for item in known if math.isfinite(item["damage"])]

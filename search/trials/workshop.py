@@ -16,7 +16,8 @@ from weighbridge.search.estimate.scores import scores
 from weighbridge.search.estimate.timing import Bench
 from weighbridge.search.problem.asked_budgets import budgets_for
 from weighbridge.search.problem.search_request import SearchRequest
-from weighbridge.search.problem.space import Space, space_of
+from weighbridge.search.problem.searched_model import space_of
+from weighbridge.search.problem.space import Space
 from weighbridge.search.problem.three_splits import Searched
 from weighbridge.search.trials.objectives import largest_drop
 from weighbridge.search.trials.other_devices import budgets_on, opening
@@ -27,8 +28,7 @@ FOLDER = Path(".weighbridge") / "search"
 
 def space_for(source: Searched, *, training: bool) -> Space:
     """The space that params leave; without training no step of it has epochs."""
-    params = source.source.project.params
-    space = space_of(params, source.source.target.name, source.source.layers, str(source.source.project.params_file))
+    space = space_of(source.source)
     return space if training else replace(space, section=space.section.model_copy(update={"epochs": 0}))
 
 

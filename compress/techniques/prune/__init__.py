@@ -1,10 +1,11 @@
-"""Prune: single weights by magnitude, or whole channels.
+"""Prune: single weights by magnitude, whole channels, or whole layers.
 
 - `config`: what a recipe may ask
 - `masks`: which weights stay, as constraints that later steps keep
 - `magnitude`: one shot, or more and more while training
 - `tracing`: which layers lose a channel together
 - `structured`: channels by torch-pruning's dependency graph, towards a ratio, MACs or parameters
+- `depth`: layers that give the shape they get
 - `iterative`: prune a little, fine-tune, measure, stop before the accuracy budget breaks
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from weighbridge.compress.graph.layers import calls, row, weights
 from weighbridge.compress.steps import Context, Facts, Step, Subject
 from weighbridge.compress.techniques.prune.config import PruneConfig
+from weighbridge.compress.techniques.prune.depth import depth_facts, prune_layers
 from weighbridge.compress.techniques.prune.iterative import prune_until
 from weighbridge.compress.techniques.prune.magnitude import prune_gradually, prune_once, sparsity_facts
 from weighbridge.compress.techniques.prune.structured import prune_channels, reestimate_batchnorm, width_facts
@@ -35,6 +37,8 @@ def prune(config: PruneConfig, subject: Subject, context: Context) -> tuple[Subj
     if config.method == "magnitude":
         return subject, {**facts, **sparsity_facts(config, subject)}
     assert context.data.calibration is not None  # the contract of `Context.data`
+    if config.method == "depth":
+        return subject, {**facts, **depth_facts(before, subject.module, context.data.calibration)}
     whole = config.layers is None and not config.keep and config.max_drop is None
     asked = config.ratio if whole else None
     return subject, {**facts, **width_facts(before, subject.module, context.data.calibration, asked)}
@@ -49,7 +53,7 @@ def explain(config: PruneConfig, subject: Subject, context: Context) -> list[Fac
     there = {weight.name: weight.tensor for weight in weights(pruned.module)}
     rows = []
     for weight in weights(subject.module):
-        now = there[weight.name]
+        now = there.get(weight.name, weight.tensor[:0])  # nothing of a layer that went
         macs = before[weight.layer].macs if weight.layer in before else 0
         macs_after = after[weight.layer].macs if weight.layer in after else 0
         left = int((now != 0).sum()) if config.method == "magnitude" else now.numel()
@@ -72,6 +76,9 @@ def _cut(config: PruneConfig, subject: Subject, amount: float | None, context: C
     """One round of pruning, to `amount` or to the config's own target, without fine-tuning."""
     if config.method == "magnitude":
         subject = prune_once(config, subject, amount if amount is not None else config.sparsity)
+    elif config.method == "depth":
+        shorter = prune_layers(config, subject.module, context)
+        subject = Subject(shorter, list(subject.constraints), subject.notes)
     else:
         ratio = None if amount is None else _of_rest(config, amount)
         subject = Subject(
@@ -90,18 +97,19 @@ def _of_rest(config: PruneConfig, amount: float) -> float:
 
 
 def refuses(config: PruneConfig, earlier: Sequence[Step]) -> str | None:
-    """Channels cannot go from under a mask or a codebook; zeros would fall outside of a codebook."""
+    """Nothing goes from under a mask or a codebook; zeros would fall outside of a codebook."""
     for step in earlier:
         fixed = step.name == "share" or (step.name == "prune" and getattr(step.config, "method", "") == "magnitude")
-        if config.method == "structured" and fixed:
-            return f"structured pruning would remove channels from under the result of {step.name}; put it first"
+        if config.method != "magnitude" and fixed:
+            what = "channels" if config.method == "structured" else "layers"
+            return f"{config.method} pruning would remove {what} from under the result of {step.name}; put it first"
         if config.method == "magnitude" and step.name == "share":
             return "pruning would give shared weights a value outside of their codebook; put it before share"
     return None
 
 
 def falls(config: PruneConfig) -> tuple[str, ...]:
-    """Zeros show in compressed bytes alone; removed channels in everything."""
+    """Zeros show in compressed bytes alone; removed channels and layers in everything."""
     return ("zstd",) if config.method == "magnitude" else ("bytes", "params", "macs")
 
 

@@ -12,6 +12,13 @@ from weighbridge.compress.training.settings import Finetune
 from weighbridge.core.documents import parse_quantity
 
 _PATTERN = re.compile(r"([1-9]\d?):([1-9]\d?)")
+_OWN = {
+    **dict.fromkeys(("sparsity", "pattern", "schedule"), ("magnitude",)),
+    **dict.fromkeys(("macs", "params", "importance", "round_to"), ("structured",)),
+    "ratio": ("structured", "depth"),
+    **dict.fromkeys(("scope", "max_drop", "rounds", "validation"), ("magnitude", "structured")),
+}
+"""Keys that belong to some methods alone."""
 
 
 def _count(value: Any) -> Any:
@@ -23,16 +30,18 @@ Amount = Annotated[float, BeforeValidator(_count), Field(gt=0)]
 
 
 class PruneConfig(StepConfig):
-    """Remove weights one by one (`magnitude`) or whole channels (`structured`)."""
+    """Remove weights one by one (`magnitude`), whole channels (`structured`) or whole layers (`depth`)."""
 
-    method: Literal["magnitude", "structured"] = "magnitude"
+    method: Literal["magnitude", "structured", "depth"] = "magnitude"
     """`magnitude`: the smallest weights become zero and stay zero through every later step; the file shrinks when it
-    is packed or compressed. `structured`: whole channels go, so that the file is smaller and runs faster as it is."""
+    is packed or compressed. `structured`: whole channels go, so that the file is smaller and runs faster as it is.
+    `depth`: whole layers go, of those that give the shape they get; what they would have got is passed on."""
     scope: Literal["global", "layer"] | None = None
     """Rank weights or channels over all layers together, or in each layer by itself. Unset: `global` for magnitude,
     `layer` for structured."""
     layers: list[str] | None = None
-    """Names or patterns of the layers to prune; all that can be where it is not set."""
+    """Names or patterns of the layers to prune; all that can be where it is not set. Of `depth` the layers that go, or
+    where `ratio` is given those of which it is a share."""
     keep: list[str] = Field(default_factory=list)
     """Names or patterns of layers to leave whole. Structured pruning always keeps the layers that make the outputs."""
     finetune: Finetune | None = None
@@ -47,8 +56,8 @@ class PruneConfig(StepConfig):
     prune, or not to prune", 2017, arXiv:1710.01878), which loses less accuracy at high sparsity (magnitude)."""
 
     ratio: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the channels that go (structured). Removing a share r of all channels removes about 1 - (1 - r)² of
-    the parameters."""
+    """Share of the channels that go (structured): a share r of all channels is about 1 - (1 - r)² of the parameters.
+    Of `depth` the share of the removable layers, one at least; first those without which the outputs change least."""
     macs: Amount | None = None
     """MACs that may be left, instead of `ratio`: a share of the model's (0.5) or a count (`2M`)."""
     params: Amount | None = None
@@ -72,12 +81,13 @@ class PruneConfig(StepConfig):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        mine = {"magnitude": {"sparsity", "pattern", "schedule"}, "structured": {"ratio", "macs", "params"}}
-        mine["structured"] |= {"importance", "round_to"}
-        other = next(names for method, names in mine.items() if method != self.method)
-        foreign = sorted(other & self.model_fields_set)
+        foreign = sorted(key for key in self.model_fields_set if self.method not in _OWN.get(key, (self.method,)))
         if foreign:
             raise ValueError(f"{', '.join(foreign)} does not apply to method {self.method}")
+        if self.method == "depth":
+            if self.ratio is None and self.layers is None:
+                raise ValueError("method depth needs 'layers', 'ratio' or both")
+            return self
         targets = {"magnitude": ("sparsity", "pattern"), "structured": ("ratio", "macs", "params")}[self.method]
         given = [name for name in targets if getattr(self, name) is not None]
         if len(given) != 1:

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from weighbridge.search.estimate.layer_times import predicted_time
 from weighbridge.search.estimate.sensitivity import Effect, divergence
 from weighbridge.search.estimate.starts import solve, starting_points
 
@@ -72,9 +71,3 @@ def test_divergence_is_zero_for_the_same_answers_and_infinite_for_none() -> None
     assert divergence(q, p) == pytest.approx(expected)
     assert divergence(p, p) == 0
     assert divergence(p * np.nan, p) == math.inf
-
-
-def test_time_follows_the_measured_share_of_a_layer() -> None:
-    """Half of a layer that takes 80 % of the time leaves 60 %."""
-    assert predicted_time({"a": 100, "b": 100}, {"a": 50, "b": 100}, {"a": 0.8, "b": 0.1}) == pytest.approx(0.6)
-    assert predicted_time({"a": 100, "b": 100}, {"a": 50, "b": 100}, {}) == pytest.approx(0.75)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from weighbridge.core.documents import SearchSection, TrainSection
 from weighbridge.core.errors import InputError
-from weighbridge.search.problem.space import Space, apportioned, coarse
+from weighbridge.search.problem.coarse import coarse
+from weighbridge.search.problem.space import Space, apportioned
 
 LAYERS = ("features.0", "features.3", "hidden")
 SPACES = [

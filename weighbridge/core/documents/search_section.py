@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from weighbridge.core.documents.base import Written
 from weighbridge.core.facts.targets import TARGETS
 
-Technique = Literal["prune-channels", "factorize", "prune-weights", "share", "quantize"]
+Technique = Literal["prune-layers", "prune-channels", "factorize", "prune-weights", "share", "quantize"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 SCHEMES = tuple(dict.fromkeys(scheme for row in TARGETS.values() for scheme in row.schemes))
 
@@ -17,8 +17,10 @@ SCHEMES = tuple(dict.fromkeys(scheme for row in TARGETS.values() for scheme in r
 class SearchSection(Written):
     """What `weighbridge search` and `weighbridge advise` may try. What is not set is the whole grammar."""
 
-    techniques: list[Technique] = ["prune-channels", "factorize", "prune-weights", "share", "quantize"]
+    techniques: list[Technique] = list(get_args(Technique))
     """Kinds of steps. `pack` follows by itself where zeros or shared values would else change no byte."""
+    depths: list[Share] = [0.25, 0.5]
+    """Shares of the layers that can go; where these are eight or fewer, each is chosen by itself instead."""
     widths: list[Share] = [0.25, 0.5, 0.75]
     """Shares of a layer's channels that may go."""
     factors: list[Share] = [0.25, 0.5]
@@ -41,7 +43,7 @@ class SearchSection(Written):
         for scheme in self.schemes or ():
             if scheme not in SCHEMES:
                 raise ValueError(f"unknown scheme {scheme!r}; known: {', '.join(SCHEMES)}")
-        for name in ("techniques", "widths", "factors", "sparsities", "bits", "schemes"):
+        for name in ("techniques", "depths", "widths", "factors", "sparsities", "bits", "schemes"):
             values = getattr(self, name) or []
             if len(set(values)) != len(values):
                 raise ValueError(f"{name!r} names one value twice")
