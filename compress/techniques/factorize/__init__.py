@@ -54,7 +54,7 @@ def factorize(config: FactorizeConfig, subject: Subject, context: Context) -> tu
 def refuses(_: FactorizeConfig, before: Sequence[Step]) -> str | None:
     """The factors of a sparse or shared matrix are neither."""
     for step in before:
-        if step.name == "share" or (step.name == "prune" and getattr(step.config, "method", "") != "structured"):
+        if step.name == "share" or (step.name == "prune" and getattr(step.config, "method", "") == "magnitude"):
             return f"the factors of a weight do not keep what {step.name} did to it: put factorize before {step.name}"
     return None
 

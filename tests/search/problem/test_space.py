@@ -12,6 +12,7 @@ from weighbridge.search.problem.coarse import coarse
 from weighbridge.search.problem.space import Space, apportioned
 
 LAYERS = ("features.0", "features.3", "hidden")
+MANY = tuple(f"blocks.{index}" for index in range(12))
 SPACES = [
     Space("onnxruntime", SearchSection(), TrainSection(), module=True, layers=LAYERS),
     Space("onnxruntime", SearchSection(keep=["hidden"]), TrainSection(), module=True),
@@ -19,6 +20,8 @@ SPACES = [
     Space("litert", SearchSection(), TrainSection(), module=True, layers=LAYERS),
     Space("executorch", SearchSection(), TrainSection(loss="mse"), module=True),
     Space("onnxruntime", SearchSection(epochs=0), TrainSection(), module=True),
+    Space("onnxruntime", SearchSection(), TrainSection(), module=True, layers=LAYERS, removable=("features.3",)),
+    Space("litert", SearchSection(keep=["hidden"]), TrainSection(), module=True, removable=MANY),
 ]
 
 
@@ -44,6 +47,40 @@ def test_zeros_are_never_without_what_stores_them() -> None:
             names = [next(iter(step)) for step in space.steps(point, 3)]
             if point.sparsity:
                 assert names[-1] == "pack"
+
+
+def test_a_layer_that_goes_has_no_width() -> None:
+    """Its width is nothing that a sampler could learn from, and no step names it after it went."""
+    space = SPACES[-2]
+    values = {"without:features.3": True, **{f"width:{name}": 0.5 for name in LAYERS}}
+    point = space.point(values)
+    assert point.widths == (0.5, 0.0, 0.5)
+    assert point == space.point({**values, "width:features.3": 0.75})
+    assert space.steps(point, 2) == [
+        {"prune": {"method": "depth", "layers": ["features.3"]}},
+        {"prune": {"method": "structured", "round_to": 4, "ratio": 0.5, "finetune": tuned(2)}},
+    ]
+
+
+def test_the_last_step_that_changes_shapes_trains() -> None:
+    """Where layers go and no channels, that step does."""
+    space = SPACES[-2]
+    (step,) = space.steps(space.point({"without:features.3": True}), 3)
+    assert step == {"prune": {"method": "depth", "layers": ["features.3"], "finetune": tuned(3)}}
+
+
+def test_of_many_layers_a_share_goes() -> None:
+    """Which of them is for the step to find out; `keep` stands in it."""
+    space = SPACES[-1]
+    assert space.knobs["depth"] == (0.0, 0.25, 0.5)
+    assert not any(name.startswith("without:") for name in space.knobs)
+    (step,) = space.steps(space.point({"depth": 0.25}), 0)
+    assert step == {"prune": {"method": "depth", "ratio": 0.25, "keep": ["hidden"]}}
+
+
+def tuned(epochs: int) -> dict[str, float]:
+    """Fine-tuning by the training's own settings."""
+    return {"epochs": epochs, "lr": 0.001, "batch_size": 64}
 
 
 def test_epochs_are_shared_out_whole() -> None:
