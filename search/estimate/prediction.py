@@ -1,8 +1,8 @@
 """What recipes come to without training: bytes and multiply-accumulates of their files, and how these answer.
 
 A file's bytes are those that the recipe's own steps write for weights that have not been trained on. Shapes, codes and
-the number of zeros do not depend on training, so that they are exact to the byte, except after pruning with the cubic
-schedule: it chooses anew while weights train, and moves zeros from layer to layer (docs/figures.md).
+each layer's number of zeros do not depend on training; where zeros lie does, and with it some bytes of the places
+(docs/figures.md).
 """
 
 from __future__ import annotations

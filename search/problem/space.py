@@ -168,7 +168,8 @@ class Space:
         if point.factor:
             steps.append({"factorize": {"ratio": point.factor, **keep, **tuned["factorize"]}})
         if point.sparsity:
-            cubic = {"schedule": "cubic"} if share["zeros"] > 1 else {}
+            # Each layer keeps its share of the zeros, so that bytes are known before training.
+            cubic = {"schedule": "cubic", "scope": "global-once"} if share["zeros"] > 1 else {}
             magnitude = {"method": "magnitude", "sparsity": point.sparsity, **cubic}
             steps.append({"prune": {**magnitude, **keep, **tuned["zeros"]}})
         steps += self._stored(point, keep, tuned)

@@ -36,9 +36,10 @@ class PruneConfig(StepConfig):
     """`magnitude`: the smallest weights become zero and stay zero through every later step; the file shrinks when it
     is packed or compressed. `structured`: whole channels go, so that the file is smaller and runs faster as it is.
     `depth`: whole layers go, of those that give the shape they get; what they would have got is passed on."""
-    scope: Literal["global", "layer"] | None = None
+    scope: Literal["global", "global-once", "layer"] | None = None
     """Rank weights or channels over all layers together, or in each layer by itself. Unset: `global` for magnitude,
-    `layer` for structured."""
+    `layer` for structured. `global-once` (magnitude): over all layers together before any training; each layer keeps
+    its share while `schedule: cubic` chooses anew within it, so that `explain` knows how many zeros each will have."""
     layers: list[str] | None = None
     """Names or patterns of the layers to prune; all that can be where it is not set. Of `depth` the layers that go, or
     where `ratio` is given those of which it is a share."""
@@ -94,6 +95,8 @@ class PruneConfig(StepConfig):
             raise ValueError(
                 f"method {self.method} needs exactly one of {', '.join(targets)}; found {', '.join(given) or 'none'}"
             )
+        if self.method == "structured" and self.scope == "global-once":
+            raise ValueError("scope global-once is of zeros; channels are ranked before any training as it is")
         self._check_schedule()
         return self
 

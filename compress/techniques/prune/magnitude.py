@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from weighbridge.compress.graph.layers import Weight, choose_weights
 from weighbridge.compress.steps import Constraint, Context, Facts, Subject
 from weighbridge.compress.techniques.prune.config import PruneConfig
-from weighbridge.compress.techniques.prune.masks import Mask, pattern, smallest
+from weighbridge.compress.techniques.prune.masks import Mask, pattern, shares, smallest
 from weighbridge.compress.training.finetune import finetune
 from weighbridge.compress.training.loop import History
 from weighbridge.compress.training.optimizing import steps_a_pass
@@ -54,7 +54,8 @@ def prune_gradually(config: PruneConfig, subject: Subject, context: Context) -> 
     chosen = choose_weights(subject.module, config.layers, config.keep, "prune")
     a_pass = steps_a_pass(context.data.train.kinds(), settings.examples_a_step)
     steps = settings.steps if settings.steps is not None else settings.epochs * a_pass
-    growing = GrowingMasks(chosen, config.sparsity, scope_of(config), steps)
+    fixed = shares(chosen, config.sparsity) if config.scope == "global-once" else None
+    growing = GrowingMasks(chosen, config.sparsity, scope_of(config), steps, fixed)
     constraints = [*subject.constraints, growing]
     history = finetune(subject.module, config.finetune, context, constraints=constraints, stage="prune")
     return with_masks(subject, growing.masks), history
@@ -69,6 +70,8 @@ class GrowingMasks:
     scope: str
     steps: int
     """Optimizer steps of the whole training."""
+    shares: dict[str, float] | None = None
+    """Of each parameter the share of zeros at the end; None: all are ranked together each time."""
     masks: dict[str, Tensor] = field(default_factory=dict)
     taken: int = 0
 
@@ -82,14 +85,22 @@ class GrowingMasks:
         ramp = max(1, int(RAMP * self.steps))
         every = max(1, ramp // UPDATES)
         if self.taken <= ramp and (self.taken % every == 0 or self.taken == ramp):
-            wanted = self.sparsity * (1 - (1 - self.taken / ramp) ** 3)
-            # Pruned weights are zero, so they rank last and stay pruned.
-            self.masks = smallest(self.weights, wanted, self.scope)
+            self.masks = self._chosen(1 - (1 - self.taken / ramp) ** 3)
         self.taken += 1
         for name, kept in self.masks.items():
             gradient = module.get_parameter(name).grad
             if gradient is not None:
                 gradient.mul_(kept.to(gradient.device))
+
+    def _chosen(self, part: float) -> dict[str, Tensor]:
+        """Masks at a part of the sparsity. Pruned weights are zero, so they rank last and stay pruned."""
+        if self.shares is None:
+            return smallest(self.weights, self.sparsity * part, self.scope)
+        return {
+            name: mask
+            for weight in self.weights
+            for name, mask in smallest([weight], self.shares[weight.name] * part, "layer").items()
+        }
 
     def project(self, module: nn.Module) -> None:
         """Pruned weights are zero."""
@@ -114,8 +125,8 @@ class GrowingMasks:
 
 
 def scope_of(config: PruneConfig) -> str:
-    """Where weights are ranked; unset means over all layers."""
-    return config.scope or "global"
+    """Where weights are ranked at once; unset means over all layers."""
+    return "layer" if config.scope == "layer" else "global"
 
 
 def sparsity_facts(config: PruneConfig, subject: Subject) -> Facts:

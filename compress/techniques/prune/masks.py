@@ -71,6 +71,12 @@ def smallest(weights: Sequence[Weight], sparsity: float, scope: str) -> dict[str
     return masks
 
 
+def shares(weights: Sequence[Weight], sparsity: float) -> dict[str, float]:
+    """Share of each tensor's weights among the `sparsity` of least magnitude over all together."""
+    masks = smallest(weights, sparsity, "global")
+    return {name: float((~mask).sum()) / mask.numel() for name, mask in masks.items()}
+
+
 def _rank(weights: Sequence[Weight], sparsity: float) -> list[Tensor]:
     magnitudes = torch.cat([weight.tensor.detach().abs().flatten() for weight in weights]).cpu()
     dropped = round(sparsity * len(magnitudes))

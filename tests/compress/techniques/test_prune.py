@@ -148,6 +148,22 @@ def test_cubic_pruning_reaches_its_sparsity() -> None:
     assert len(subject.constraints) == 3
 
 
+def test_layers_keep_the_share_that_a_ranking_before_training_gives_them() -> None:
+    """`global-once`: as many zeros in each layer as in one shot, though they are elsewhere after training."""
+    _, at_once, before = pruned("mlp", sparsity=0.7)
+    _, tuned, after = pruned("mlp", sparsity=0.7, schedule="cubic", scope="global-once", finetune=Finetune(epochs=3))
+    _, _, moved = pruned("mlp", sparsity=0.7, schedule="cubic", finetune=Finetune(epochs=3))
+    assert after["by_layer"] == before["by_layer"] != moved["by_layer"]
+    places = [[weight.tensor != 0 for weight in weights(subject.module)] for subject in (at_once, tuned)]
+    assert any(not torch.equal(first, second) for first, second in zip(*places, strict=True))
+
+
+def test_channels_have_no_share_to_keep() -> None:
+    """They are ranked before any training as it is."""
+    with pytest.raises(ValueError, match="global-once is of zeros"):
+        PruneConfig(method="structured", ratio=0.5, scope="global-once")
+
+
 def test_a_pattern_keeps_n_of_m_along_the_inputs() -> None:
     """Of every four weights in a row the two largest stay."""
     module, subject, facts = pruned("mlp", pattern="2:4")

@@ -116,7 +116,7 @@ def test_one_file_that_breaks_its_worker_costs_no_other_its_time(tmp_path: Path)
     """It is found by halves, and nothing stays on the disk."""
     files = {"a": b"1", "b": b"22", "c": b"bad", "d": b"4444", "e": b"1"}
     bench = Fragile()
-    found = timer_of(bench, tmp_path / "choices")(files)  # type: ignore[arg-type]  # as far as it is used
+    found = timer_of(bench, tmp_path / "choices")(files)
     assert found == {"a": 1, "b": 2, "d": 4, "e": 1}
     assert len(bench.timed) < 2 * len(files)
     assert list((tmp_path / "choices").iterdir()) == []
