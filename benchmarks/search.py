@@ -4,6 +4,7 @@
 clock (see benchmarks/searching/hypervolume.py). Every contender with every seed is a unit, kept in `--work`: a run goes
 on where the last one ended, and a bar whose units are not all there is not met. Timings of one machine only.
 `no_training`: wall time of `search --no-training`. `predictions`: bytes and latency before training beside after.
+`zeros`: the same bytes of pruned recipes after ten epochs, by where weights are ranked.
 `promised`: what it printed, judged by the pipeline. `bookkeeping`: ten thousand items. `kills`: searches that are
 killed and resumed, plans whose workers are. `making`: two Ray workers over one. `records`: the smallest and the fastest
 file that a long search confirms; `floors`: how fast very narrow files are.
@@ -40,6 +41,7 @@ from benchmarks.searching.making import making
 from benchmarks.searching.promises import promised
 from benchmarks.searching.records import ASKED, figures, record
 from benchmarks.searching.untrained import no_training, predictions
+from benchmarks.searching.zeros import zeros
 from weighbridge.core.files import read_json, write_json
 from weighbridge.search.problem.three_splits import searched
 from weighbridge.search.trials.workshop import FOLDER
@@ -60,9 +62,9 @@ AT_MOST = {
     "fastest_onnxruntime": 0.30,
     "fastest": 0.15,
 }
-PARTS = ("bookkeeping", "kills", "making", "no_training", "predictions", "promised", "floors", "hypervolume", "records")
-BASED = ("no_training", "predictions", "promised", "floors")
+BASED = ("no_training", "predictions", "zeros", "promised", "floors")
 """Parts that need the search's own baseline."""
+PARTS = ("bookkeeping", "kills", "making", *BASED, "hypervolume", "records")
 FEW = 5
 """Searches that are killed before what is known is written down."""
 
@@ -156,6 +158,7 @@ def run_part(name: str, content: dict[str, Any], project: Path, given: argparse.
             "making": making,
             "no_training": lambda: no_training(project),
             "predictions": lambda: predictions(project),
+            "zeros": lambda: zeros(project),
             "promised": lambda: promised(project),
             "floors": lambda: floors(project),
         }

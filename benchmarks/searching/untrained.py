@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def predictions(project: Path, epochs: int = 1) -> dict[str, Any]:
     (folder / "baseline.onnx").write_bytes(maker.make([]).data)
     files, sizes = {}, {}
     for number, values in enumerate(PREDICTED):
-        point = _point(space, values)
+        point = point_of(space, values)
         for name, count in (("before", 0), ("after", max(epochs, len(space.steps(point, 0))))):
             built = maker.make(space.read(point, count))
             files[f"{number}-{name}"] = folder / f"{number}-{name}.onnx"
@@ -88,7 +89,8 @@ def predictions(project: Path, epochs: int = 1) -> dict[str, Any]:
     }
 
 
-def _point(space: Space, values: dict[str, Any]) -> Point:
+def point_of(space: Space, values: Mapping[str, Any]) -> Point:
+    """The point of these values; `width` is of all layers."""
     names = [f"width:{name}" for name in space.layers] or ["width"]
     rest = {key: value for key, value in values.items() if key != "width"}
     return space.point({**rest, **dict.fromkeys(names, values.get("width", 0.0))})
