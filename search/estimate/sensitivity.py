@@ -26,6 +26,7 @@ Array = NDArray[Any]
 Timer = Callable[[Mapping[str, bytes]], Mapping[str, float]]
 """Files by name → their time beside the baseline's; what cannot be timed is missing."""
 MIDDLE = "middle"
+"""Names the file of middle widths that forms of weights are timed beside."""
 RESTING = ("rate", "teacher")
 """Knobs that change nothing before training."""
 SHAPES = ("width", WITHOUT, "depth", "factor")
