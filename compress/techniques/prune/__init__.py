@@ -25,6 +25,9 @@ from weighbridge.compress.training.finetune import facts_of, finetune
 from weighbridge.compress.training.loop import History
 from weighbridge.compress.training.objective import batch
 
+UNFOLLOWED = "unfollowed"
+"""Key of `notes` while channels are cut: layers that stay whole, with the reason."""
+
 
 def prune(config: PruneConfig, subject: Subject, context: Context) -> tuple[Subject, Facts]:
     """Prune as the config says; the facts hold what was reached, layer by layer."""
@@ -41,7 +44,9 @@ def prune(config: PruneConfig, subject: Subject, context: Context) -> tuple[Subj
         return subject, {**facts, **depth_facts(before, subject.module, context.data.calibration)}
     whole = config.layers is None and not config.keep and config.max_drop is None
     asked = config.ratio if whole else None
-    return subject, {**facts, **width_facts(before, subject.module, context.data.calibration, asked)}
+    left = subject.notes.pop(UNFOLLOWED)
+    widths = width_facts(before, subject.module, context.data.calibration, asked)
+    return subject, {**facts, **widths, **({"not_followed": left} if left else {})}
 
 
 def explain(config: PruneConfig, subject: Subject, context: Context) -> list[Facts]:
@@ -81,9 +86,8 @@ def _cut(config: PruneConfig, subject: Subject, amount: float | None, context: C
         subject = Subject(shorter, list(subject.constraints), subject.notes)
     else:
         ratio = None if amount is None else _of_rest(config, amount)
-        subject = Subject(
-            prune_channels(config, subject.module, context, ratio), list(subject.constraints), subject.notes
-        )
+        narrower, left = prune_channels(config, subject.module, context, ratio)
+        subject = Subject(narrower, list(subject.constraints), {**subject.notes, UNFOLLOWED: left})
     if config.reestimate_bn:
         reestimate_batchnorm(subject.module, context.data.train)
     return subject

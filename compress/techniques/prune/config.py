@@ -41,8 +41,9 @@ class PruneConfig(StepConfig):
     `layer` for structured. `global-once` (magnitude): over all layers together before any training; each layer keeps
     its share while `schedule: cubic` chooses anew within it, so that `explain` knows how many zeros each will have."""
     layers: list[str] | None = None
-    """Names or patterns of the layers to prune; all that can be where it is not set. Of `depth` the layers that go, or
-    where `ratio` is given those of which it is a share."""
+    """Names or patterns of the layers to prune; all that can be where it is not set: layers whose channels cannot be
+    followed to where they end stay whole then. Of `depth` the layers that go, or where `ratio` is given those of
+    which it is a share."""
     keep: list[str] = Field(default_factory=list)
     """Names or patterns of layers to leave whole. Structured pruning always keeps the layers that make the outputs."""
     finetune: Finetune | None = None

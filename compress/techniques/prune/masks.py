@@ -77,6 +77,14 @@ def shares(weights: Sequence[Weight], sparsity: float) -> dict[str, float]:
     return {name: float((~mask).sum()) / mask.numel() for name, mask in masks.items()}
 
 
+def emptied(weights: Sequence[Weight], sparsity: float) -> list[str]:
+    """Layers of which nothing would be left where weights are ranked over all together: those of a fresh head that is
+    small beside what was trained.
+    """
+    masks = zip(weights, _rank(weights, sparsity), strict=True)
+    return list(dict.fromkeys(weight.layer for weight, mask in masks if not bool(mask.any())))
+
+
 def _rank(weights: Sequence[Weight], sparsity: float) -> list[Tensor]:
     magnitudes = torch.cat([weight.tensor.detach().abs().flatten() for weight in weights]).cpu()
     dropped = round(sparsity * len(magnitudes))

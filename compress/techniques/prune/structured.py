@@ -19,7 +19,15 @@ from weighbridge.compress.graph.layers import LEAST_REACH, calls
 from weighbridge.compress.steps import Context, Facts
 from weighbridge.compress.techniques.prune.channel_groups import ChannelGroup, channel_groups, inner
 from weighbridge.compress.techniques.prune.config import PruneConfig
-from weighbridge.compress.techniques.prune.tracing import OPAQUE, TRACING_ERRORS, dependency_graph, quiet, untraceable
+from weighbridge.compress.techniques.prune.tracing import (
+    OPAQUE,
+    TRACING_ERRORS,
+    UnfollowedError,
+    dependency_graph,
+    quiet,
+    reason_of,
+    untraceable,
+)
 from weighbridge.compress.training.losses import default_loss
 from weighbridge.compress.training.objective import batch, deterministic
 from weighbridge.core.errors import InputError, InvariantError
@@ -32,30 +40,42 @@ HALVINGS = 12
 CALIBRATION_BATCH = 64
 
 
-def prune_channels(config: PruneConfig, module: nn.Module, context: Context, ratio: float | None = None) -> nn.Module:
-    """A copy of `module` with fewer channels: by `ratio` where it is given, else towards the config's own target.
+def prune_channels(
+    config: PruneConfig, module: nn.Module, context: Context, ratio: float | None = None
+) -> tuple[nn.Module, dict[str, str]]:
+    """A copy of `module` with fewer channels: by `ratio` where it is given, else towards the config's own target; and
+    layer → reason for those that stay whole because their channels cannot be followed.
 
     Raises `InputError` where a pattern names no layer, where no layer can be pruned, or where channels cannot be
-    followed through a layer, which is named.
+    followed through a layer that was named.
     """
     assert context.data.calibration is not None  # the contract of `Context.data`
     examples = context.data.calibration
     source = copy.deepcopy(module).eval()
     if config.importance == "taylor":
         _gradients(source, examples, context)
-    groups = channel_groups(config, source, examples)
-    wanted = ratio if ratio is not None else config.ratio
-    if wanted is not None:
-        pruned = _cut(config, source, groups, wanted, examples)
-    else:
-        pruned = _to_budget(config, source, groups, examples)
+    groups, left = channel_groups(config, source, examples), dict[str, str]()
+    try:
+        pruned = _narrowed(config, source, groups, ratio, examples)
+    except UnfollowedError as error:
+        groups, left = _followed_alone(config, source, groups, examples)
+        if not left:
+            raise
+        if config.layers is not None or not groups:
+            raise untraceable(source, ValueError(next(iter(left.values()))), next(iter(left))) from error
+        pruned = _narrowed(config, source, groups, ratio, examples)
     for parameter in pruned.parameters():
         parameter.grad = None
-    try:
-        _check(module, pruned, examples)
-    except TRACING_ERRORS as error:
-        raise _culprit(config, source, groups, examples, error) from error
-    return pruned
+    return pruned, left
+
+
+def followed(config: PruneConfig, module: nn.Module, examples: Split) -> list[ChannelGroup]:
+    """Groups of channels that a recipe can cut: all, where a trial cut works, else each that works by itself."""
+    source = copy.deepcopy(module).eval()
+    groups = channel_groups(config, source, examples)
+    if _refusal(config, source, groups, examples) is None:
+        return groups
+    return _followed_alone(config, source, groups, examples)[0]
 
 
 def cost(module: nn.Module, examples: Split) -> tuple[int, int]:
@@ -160,6 +180,10 @@ def _cut(
                 graph.get_pruning_group(layer, pruner.prune_out_channels, every).prune()
         except TRACING_ERRORS as error:
             raise untraceable(source, error, ", ".join(group.members)) from error
+    # torch-pruning gives each layer that it cuts new parameters, which would train.
+    frozen = {name for name, parameter in source.named_parameters() if not parameter.requires_grad}
+    for name, parameter in pruned.named_parameters():
+        parameter.requires_grad = name not in frozen
     return pruned
 
 
@@ -194,16 +218,44 @@ def _gradients(module: nn.Module, examples: Split, context: Context) -> None:
             loss(module, inputs, labels, torch.arange(len(labels))).backward()  # type: ignore[no-untyped-call]
 
 
-def _culprit(
-    config: PruneConfig, source: nn.Module, groups: list[ChannelGroup], examples: Split, error: Exception
-) -> InputError:
-    """The error that names the first group of layers that cannot lose channels even alone."""
-    for group in groups:
-        try:
-            _check(source, _cut(config, source, [group], 0.5, examples), examples)
-        except TRACING_ERRORS as by_itself:
-            return untraceable(source, by_itself, ", ".join(group.members))
-    return untraceable(source, error)
+def _narrowed(
+    config: PruneConfig, source: nn.Module, groups: list[ChannelGroup], ratio: float | None, examples: Split
+) -> nn.Module:
+    """The groups cut as far as was asked; `UnfollowedError` where what is left does not take the inputs."""
+    wanted = ratio if ratio is not None else config.ratio
+    if wanted is not None:
+        pruned = _cut(config, source, groups, wanted, examples)
+    else:
+        pruned = _to_budget(config, source, groups, examples)
+    try:
+        _check(source, pruned, examples)
+    except TRACING_ERRORS as error:
+        raise untraceable(source, error) from error
+    return pruned
+
+
+def _followed_alone(
+    config: PruneConfig, source: nn.Module, groups: list[ChannelGroup], examples: Split
+) -> tuple[list[ChannelGroup], dict[str, str]]:
+    """The groups that can lose channels by themselves; and names of the others, with what came of it.
+
+    Attention that divides its width by a number of heads of its own takes no narrower one.
+    """
+    refused = {group.root: _refusal(config, source, [group], examples) for group in groups}
+    members = {group.root: ", ".join(group.members) for group in groups}
+    found = [group for group in groups if refused[group.root] is None]
+    return found, {members[root]: reason for root, reason in refused.items() if reason is not None}
+
+
+def _refusal(config: PruneConfig, source: nn.Module, groups: list[ChannelGroup], examples: Split) -> str | None:
+    """What happens where half of these channels go; None where all is well."""
+    try:
+        _check(source, _cut(config, source, groups, 0.5, examples), examples)
+    except InputError as error:
+        return str(error.__cause__ or error.what)
+    except TRACING_ERRORS as error:
+        return reason_of(error)
+    return None
 
 
 def _check(before: nn.Module, after: nn.Module, examples: Split) -> None:

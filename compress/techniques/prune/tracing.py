@@ -27,7 +27,7 @@ TRACING_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeErr
 def dependency_graph(module: nn.Module, examples: Split) -> Any:
     """The graph of one forward pass; an `InputError` that names the layers in the way where it cannot be built."""
     inputs = batch(examples, slice(0, 2))[0]
-    with quiet(), _closed(module), torch.enable_grad():
+    with quiet(), _closed(module), _trainable(module), torch.enable_grad():
         try:
             return tp.DependencyGraph().build_dependency(
                 module,
@@ -37,6 +37,19 @@ def dependency_graph(module: nn.Module, examples: Split) -> Any:
             )
         except TRACING_ERRORS as error:
             raise untraceable(module, error) from error
+
+
+@contextlib.contextmanager
+def _trainable(module: nn.Module) -> Iterator[None]:
+    """Within, every weight is: the graph of a pass has no node for a layer whose weights are frozen."""
+    frozen = [item for item in module.parameters() if not item.requires_grad and item.is_floating_point()]
+    for parameter in frozen:
+        parameter.requires_grad = True
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad = False
 
 
 class _Closed(torch.autograd.Function):
@@ -80,16 +93,25 @@ def _closed(module: nn.Module) -> Iterator[None]:
             del layer.forward
 
 
-def untraceable(module: nn.Module, error: Exception, layers: str = "") -> InputError:
+class UnfollowedError(InputError):
+    """Channels cannot be followed to where they end."""
+
+
+def untraceable(module: nn.Module, error: Exception, layers: str = "") -> UnfollowedError:
     """The error for a module in which channels cannot be followed: from `layers` where they are known."""
     opaque = [f"{name} ({type(layer).__name__})" for name, layer in module.named_modules() if isinstance(layer, OPAQUE)]
     through = ", ".join(opaque) or type(module).__name__
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(
+    reason = reason_of(error)
+    return UnfollowedError(
         f"channels {f'of {layers} ' if layers else ''}cannot be followed through {through}: {reason}",
         where="prune",
         fix=f"keep {f'the first of {layers}' if layers else 'the layers around it'}, or use method: magnitude",
     )
+
+
+def reason_of(error: Exception) -> str:
+    """Of an error's text, which may be pages; its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class _Recurrent(tp.pruner.function.BasePruningFunc):  # type: ignore[misc]  # torch-pruning has no types

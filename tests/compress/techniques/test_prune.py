@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.compress.nets import KINDS, MLP, Recurrent, Residual, build, context, images
+from tests.compress.nets import KINDS, MLP, Recurrent, Residual, build, context, features, images
 from weighbridge.compress.graph.forward import outputs
 from weighbridge.compress.graph.layers import weights
 from weighbridge.compress.steps import Subject
@@ -513,3 +513,54 @@ def test_a_grouped_transposed_convolution_stays_whole_and_the_rest_is_pruned() -
     subject, facts = prune(PruneConfig(method="structured", ratio=0.5, round_to=4), Subject(module), given)
     assert facts["channels"] == {"0": [16, 8]}
     assert subject.module[4].in_channels == 16
+
+
+class Headed(nn.Module):
+    """Attention that divides its width by its own number of heads, and two dense layers behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = nn.Linear(16, 24)
+        self.query, self.key, self.value, self.out = (nn.Linear(24, 24) for _ in range(4))
+        self.wide, self.back, self.head = nn.Linear(24, 64), nn.Linear(64, 24), nn.Linear(24, 3)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, 16) → (n, 3)."""
+        x = self.into(features)[:, None].repeat(1, 3, 1)
+        q, k, v = (layer(x).reshape(-1, 3, 4, 6).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        mixed = ((q @ k.transpose(2, 3)).softmax(-1) @ v).transpose(1, 2)
+        x = x + self.out(mixed.reshape(-1, 3, 24))
+        return self.head((x + self.back(torch.relu(self.wide(x)))).mean(1))
+
+
+def test_layers_that_take_no_fewer_channels_stay_whole_and_the_rest_is_pruned() -> None:
+    """Heads of a fixed width stay, dense layers get narrower; the facts say which and why."""
+    torch.manual_seed(0)
+    module = Headed()
+    given = context(module, features())
+    subject, facts = prune(PruneConfig(method="structured", ratio=0.5), Subject(module), given)
+    assert facts["channels"] == {"wide": [64, 32], **{key: [24, 16] for key in ("into", "out", "back")}}
+    assert any("value" in names for names in facts["not_followed"])
+    assert all("shape" in reason for reason in facts["not_followed"].values())
+    assert "unfollowed" not in subject.notes
+    with pytest.raises(InputError, match=r"channels of .*value.* cannot be followed through Headed"):
+        prune(
+            PruneConfig(method="structured", ratio=0.5, layers=["query", "key", "value", "wide"]),
+            Subject(module),
+            given,
+        )
+
+
+def test_channels_of_frozen_layers_go_and_the_layers_stay_frozen() -> None:
+    """What does not train is pruned like the rest, and trains no more afterwards than before."""
+    module, given = build("mlp")
+    for parameter in module.hidden.parameters():
+        parameter.requires_grad = False
+    subject, facts = prune(PruneConfig(method="structured", ratio=0.5), Subject(module), given)
+    assert set(facts["channels"]) == {"hidden", "more"}
+    assert [name for name, item in subject.module.named_parameters() if not item.requires_grad] == [
+        "hidden.weight",
+        "hidden.bias",
+    ]
+    assert not module.hidden.weight.requires_grad
+    assert module.more.weight.requires_grad
