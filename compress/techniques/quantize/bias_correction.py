@@ -17,9 +17,10 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from weighbridge.compress.graph.lowering import Array, Layer, array_of
 from weighbridge.compress.graph.normal.walk import copied, fresh, names, nodes
 from weighbridge.compress.graph.sessions import ORT_ERRORS, batches, session
-from weighbridge.compress.graph.spilled import is_spilled
+from weighbridge.compress.graph.spilled import is_spilled, spill, total_bytes, whole
 from weighbridge.compress.steps import Facts
 from weighbridge.core.errors import InputError
+from weighbridge.core.formats.onnx_external import MAX_BYTES
 from weighbridge.data import Split
 
 WHERE = "quantize.bias_correction"
@@ -48,8 +49,10 @@ def with_corrected_biases(
 
     The facts name the corrected layers and those without a place for a bias. `InputError` where there is none at all.
     """
-    if is_spilled(source):
+    if total_bytes(source) > MAX_BYTES:
         raise InputError("a model beyond 2 GiB has no bias correction", where=WHERE, fix="leave it out")
+    place = spill if is_spilled(source) else lambda made: made
+    source = whole(source)
     places = _places(source, chosen)
     if not places:
         raise InputError("no layer to quantize has a bias", where=WHERE, fix="leave it out")
@@ -57,7 +60,7 @@ def with_corrected_biases(
     shifts = _shifts(source, places, errors, split)
     left = {layer.name for layer in chosen} - {place.layer.name for place in places.values()}
     facts: Facts = {"layers": sorted({place.layer.name for place in places.values()}), "without_bias": sorted(left)}
-    return apply(_shifted(source, places, shifts), chosen), facts
+    return place(apply(_shifted(source, places, shifts), chosen)), facts
 
 
 def _places(source: ModelProto, chosen: Sequence[Layer]) -> dict[str, _Place]:

@@ -39,6 +39,8 @@ SCHEMES = [
     {"scheme": "static-int8"},
     {"scheme": "static-int8", "calibration": "entropy", "format": "qoperator"},
     {"scheme": "static-int8", "calibration": "percentile", "keep_sensitive": 1},
+    {"scheme": "static-int8", "bias_correction": True},
+    {"scheme": "weight-int8", "bias_correction": True},
 ]
 
 
