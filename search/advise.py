@@ -17,6 +17,7 @@ from weighbridge.core.progress import Progress, silent
 from weighbridge.search.estimate.prediction import Predicted, Prediction, parts_of, predict_all
 from weighbridge.search.problem.asked_budgets import budgets_for, remark
 from weighbridge.search.problem.coarse import coarse
+from weighbridge.search.problem.forms import BLOCKS, CORRECTED, TABLES, scheme_of
 from weighbridge.search.problem.limits import FILE_METRICS, excess, facts, gaps
 from weighbridge.search.problem.searched_model import Source, chosen_target, space_of, untrained_source
 from weighbridge.search.problem.space import Space
@@ -61,7 +62,7 @@ class Advised:
     weighed: list[str]
     """Budgets that only weighing can decide."""
     obstacle: str | None = None
-    """Why no recipe of the space meets the budgets, with the nearest; None where one does."""
+    """Why no recipe that was predicted meets the budgets, with the nearest; None where one does."""
     remark: str | None = None
     """What to say of recipes with budgets of their own."""
 
@@ -118,7 +119,7 @@ def ranked(found: Sequence[Prediction], goal: Goal | None, space: Space) -> list
     by_goal: dict[Goal | None, Callable[[Prediction], Any]] = {
         "size": lambda item: item.sizes.bytes,
         "memory": lambda item: item.sizes.bytes,
-        "latency": lambda item: (item.sizes.macs, not item.point.form.endswith("-int8"), item.sizes.bytes),
+        "latency": lambda item: (item.sizes.macs, not scheme_of(item.point.form).endswith("-int8"), item.sizes.bytes),
         "accuracy": lambda item: (-item.agreement, item.sizes.bytes),
         None: lambda item: item.sizes.bytes * max(item.sizes.macs, 1),
     }
@@ -151,7 +152,8 @@ def obstacle(found: Predicted, budgets: Sequence[Budget], space: Space) -> str:
     nearest = min(found.found, key=lambda item: (far(item), -item.agreement))
     broken = [gap for gap in gaps(budgets, facts(nearest.sizes), reference) if not gap.kept]
     missed = "; ".join(gap.sentence for gap in broken)
-    text = f"no recipe of the space meets the budgets; the nearest ({describe(nearest)}) has {missed}"
+    which = f"no recipe that there was time to predict ({len(found.found)})" if found.left else "no recipe of the space"
+    text = f"{which} meets the budgets; the nearest ({describe(nearest)}) has {missed}"
     if any(gap.budget.metric.startswith("size.") for gap in broken) and space.target == "onnxruntime":
         parts = [f"{name} {quantity(size, 'bytes')}" for name, size in list(parts_of(nearest.data))[:3]]
         return f"{text}. In its way: {', '.join(parts)}"
@@ -191,6 +193,10 @@ FORMS = {
     "weight-fp16": "weights stored in 16 bits: half the bytes, as fast as before",
     "weight-int8": "weights stored in 8 bits: a quarter of the bytes, as fast as before",
     "weight-int4": "weights stored in 4 bits: an eighth of the bytes, as fast as before",
+    f"static-int8{CORRECTED}": "8-bit integers throughout, ranges without outliers, and what rounding shifts taken out",
+    f"weight-int4{BLOCKS}": "weights stored in 4 bits, with a scale for each few of them, as fast as before",
+    f"dynamic-int8{TABLES}": "8-bit products, activations quantized at every inference, and words in 4 bits",
+    f"static-int8{TABLES}": "8-bit integers throughout, and words in 4 bits",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from weighbridge.core.errors import full_disk
 from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.progress import Progress, silent
 from weighbridge.search import advise
-from weighbridge.search.estimate.prediction import predict_all
+from weighbridge.search.estimate.prediction import Predicted, predict_all
 from weighbridge.search.problem.asked_budgets import budgets_for, own_budgets, remark
 from weighbridge.search.problem.coarse import coarse
 from weighbridge.search.problem.limits import excess, facts, gaps
@@ -133,17 +133,24 @@ def _weigh_elsewhere(found: Found, workshop: Workshop, request: SearchRequest) -
 
 
 def _obstacle(workshop: Workshop, progress: Progress) -> str | None:
-    """Why no recipe can meet the budgets: asked only where the least of everything does not."""
+    """Why no recipe can meet the budgets: asked only where the least of everything does not. Where there was no time to
+    look at all that stand for the space, one that meets them may be among the others.
+    """
     source, space = workshop.searched.source, workshop.space
     reference = facts(workshop.base_sizes)
+
+    def meets(found: Predicted) -> bool:
+        return any(excess(gaps(workshop.budgets, facts(item.sizes), reference)) <= 1 for item in found.found)
+
     points = coarse(space)
-    few = predict_all(source, space, points[:1], silent)
-    if any(excess(gaps(workshop.budgets, facts(item.sizes), reference)) <= 1 for item in few.found):
+    least = predict_all(source, space, points[:1], silent)
+    if meets(least):
         return None
-    found = predict_all(source, space, points, progress, advise.SECONDS)
-    if any(excess(gaps(workshop.budgets, facts(item.sizes), reference)) <= 1 for item in found.found):
+    rest = predict_all(source, space, points[1:], progress, advise.SECONDS)
+    if rest.left or meets(rest):
         return None
-    return advise.obstacle(found, workshop.budgets, space)
+    every = replace(rest, found=(*least.found, *rest.found), failed=(*least.failed, *rest.failed))
+    return advise.obstacle(every, workshop.budgets, space)
 
 
 def _identity(request: SearchRequest, workshop: Workshop) -> dict[str, Any]:

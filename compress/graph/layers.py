@@ -163,6 +163,14 @@ def _own(layer: nn.Module) -> int:
     return sum(parameter.numel() for parameter in layer.parameters() if parameter.ndim >= 2)
 
 
+def large_tables(module: nn.Module, called: Iterable[str], part: float) -> tuple[str, ...]:
+    """Those of the called layers that are embeddings with so large a part of all weights."""
+    total = sum(parameter.numel() for parameter in module.parameters())
+    found = ((name, module.get_submodule(name)) for name in called)
+    tables = ((name, layer) for name, layer in found if isinstance(layer, nn.Embedding))
+    return tuple(name for name, layer in tables if layer.weight.numel() >= part * total)
+
+
 def row(layer: str, shape: Iterable[int], before: tuple[int, int, int], after: tuple[int, int, int]) -> Facts:
     """One row of what a step will do to a layer; `before` and `after` hold parameters, MACs and bytes."""
     columns: Facts = {"layer": layer, "shape": "x".join(map(str, shape))}

@@ -19,6 +19,7 @@ from weighbridge.compress.techniques.prune.structured import cost
 from weighbridge.compress.training.module_quality import predict
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.progress import Progress
+from weighbridge.search.problem.forms import SHARE
 from weighbridge.search.problem.searched_model import Source
 from weighbridge.search.problem.space import WITHOUT, Space, Value
 
@@ -27,6 +28,8 @@ Timer = Callable[[Mapping[str, bytes]], Mapping[str, float]]
 """Files by name → their time beside the baseline's; what cannot be timed is missing."""
 MIDDLE = "middle"
 """Names the file of middle widths that forms of weights are timed beside."""
+WIDE = 1 << 25
+"""Bytes of a model from which on forms are timed as they are: its layers stay wide, and every file takes seconds."""
 RESTING = ("rate", "teacher")
 """Knobs that change nothing before training."""
 SHAPES = ("width", WITHOUT, "depth", "factor")
@@ -59,56 +62,98 @@ class _Choice:
     """The file that tells its time."""
 
 
-def effects(source: Source, space: Space, progress: Progress, time: Timer | None = None) -> list[Effect]:
-    """Every value of every knob alone; those that the model refuses are left out. The value at rest costs nothing.
+@dataclass(frozen=True)
+class _Baseline:
+    """What every choice is held against."""
+
+    data: bytes
+    answers: Array
+    middle: Mapping[str, Value]
+    """Values at which forms of weights are timed: every layer at a middle width."""
+
+
+def effects(
+    source: Source,
+    space: Space,
+    progress: Progress,
+    time: Timer | None = None,
+    late: Callable[[], bool] = lambda: False,
+) -> list[Effect]:
+    """Every value of every knob alone; those that the model refuses are left out, and from when it is `late` the rest.
+    The value at rest costs nothing.
 
     Without `time`, a file takes as long as it has multiply-accumulates.
     """
     assert source.context.data.calibration is not None  # the contract of `Context.data`
     maker = Maker(source.context, source.target, source.start, train=False)
-    baseline = maker.make([]).data
-    reference = source.target.run(baseline, source.context.data.calibration.inputs)[0]
-    single = {name: values for name, values in space.knobs.items() if name not in RESTING}
-    total = sum(len(values) for values in single.values())
-    found: dict[str, list[_Choice]] = {}
-    for name, values in single.items():
-        found[name] = [_Choice(Effect(name, values[0], 0.0, 0.0, 0.0))]
-        for value in values[1:]:
-            progress("sensitivity", sum(map(len, found.values())), total, f"{name} {value}")
-            try:
-                found[name].append(_choice(maker, source, space, (name, value), (baseline, reference)))
-            except WeighbridgeError:
-                continue
-    progress("sensitivity", total, total, f"{sum(map(len, found.values()))} choices")
+    data = maker.make([]).data
+    answers = source.target.run(data, source.context.data.calibration.inputs)[0]
+    baseline = _Baseline(data, answers, _middle(space) if len(data) < WIDE else {})
+    made: dict[tuple[str, Value], _Choice] = {}
+    wanted = in_order(space)
+    for number, (name, value) in enumerate(wanted):
+        if late():
+            break
+        progress("sensitivity", number, len(wanted), f"{name} {value}")
+        try:
+            made[name, value] = _choice(maker, source, space, (name, value), baseline)
+        except WeighbridgeError:
+            continue
+    found = _by_knob(space, made)
+    progress("sensitivity", len(wanted), len(wanted), f"{len(made)} choices")
     if time is not None:
         files = {key: choice.data for key, choice in _keyed(found) if choice.data is not None}
-        if middle := _middle(space):
-            files[MIDDLE] = maker.make(space.read(space.point(middle), 0)).data
+        if baseline.middle:
+            files[MIDDLE] = maker.make(space.read(space.point(baseline.middle), 0)).data
         return _with_times(found, time(files))
     return [choice.effect for choices in found.values() for choice in choices]
 
 
-def _choice(
-    maker: Maker, source: Source, space: Space, choice: tuple[str, Value], baseline: tuple[bytes, Array]
-) -> _Choice:
+def in_order(space: Space) -> list[tuple[str, Value]]:
+    """Values that ask for something, what tells most of a large model in little time first: forms that are schemes,
+    the strongest value of what changes shapes (whose time is measured), weaker ones, and what is packed.
+    """
+
+    def place(item: tuple[str, Value]) -> int:
+        name, value = item
+        if name.startswith(SHAPES):
+            return 1 if value == space.knobs[name][-1] else 2
+        return 3 if name == "sparsity" or str(value).startswith(SHARE) else 0
+
+    knobs = {name: values[1:] for name, values in space.knobs.items() if name not in RESTING}
+    return sorted(((name, value) for name, values in knobs.items() for value in values), key=place)
+
+
+def _by_knob(space: Space, made: Mapping[tuple[str, Value], _Choice]) -> dict[str, list[_Choice]]:
+    """Choices in the order of their knobs' values, the one at rest first."""
+    found = {}
+    for name, values in space.knobs.items():
+        if name not in RESTING:
+            alone = [made[name, value] for value in values[1:] if (name, value) in made]
+            found[name] = [_Choice(Effect(name, values[0], 0.0, 0.0, 0.0)), *alone]
+    return found
+
+
+def _choice(maker: Maker, source: Source, space: Space, choice: tuple[str, Value], baseline: _Baseline) -> _Choice:
     """What a choice does before any training, and the file that tells its time."""
     name, value = choice
-    data, reference = baseline
     assert source.context.data.calibration is not None  # the contract of `Context.data`
     calibration = source.context.data.calibration
     steps = space.read(space.point({name: value}), 0)
     if not name.startswith(SHAPES):
         made = maker.make(steps)
         answers = source.target.run(made.data, calibration.inputs)[0]
-        effect = Effect(name, value, divergence(answers, reference), math.log(made.sizes.bytes / len(data)), 0.0)
+        log_bytes = math.log(made.sizes.bytes / len(baseline.data))
+        effect = Effect(name, value, divergence(answers, baseline.answers), log_bytes, 0.0)
         # Integers that are faster in wide layers are slower in narrow ones, where a search ends.
-        file = None if name == "sparsity" else maker.make(space.read(space.point({**_middle(space), name: value}), 0))
-        return _Choice(effect, data=file.data if file is not None else None)
+        if name != "sparsity" and baseline.middle:
+            made = maker.make(space.read(space.point({**baseline.middle, name: value}), 0))
+        return _Choice(effect, data=None if name == "sparsity" else made.data)
     module = maker.module(steps)
     (macs, params), (all_macs, all_params) = (cost(item, calibration) for item in (module, maker.module()))
     left = max(macs, 1) / max(all_macs, 1)
     strongest = value == space.knobs[name][-1]
-    damage = divergence(predict(module, calibration)[0], reference)
+    damage = divergence(predict(module, calibration)[0], baseline.answers)
     effect = Effect(name, value, damage, math.log(params / all_params), math.log(left))
     return _Choice(effect, left, maker.make(steps).data if strongest else None)
 

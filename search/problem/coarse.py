@@ -5,19 +5,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from weighbridge.search.problem.space import NOTHING, WITHOUT, Point, Space, Value
+from weighbridge.search.problem.forms import NOTHING, SHARE, scheme_of
+from weighbridge.search.problem.space import WITHOUT, Point, Space, Value
 
 
 def coarse(space: Space) -> list[Point]:
     """About a hundred points that stand for the space: one width for all layers, few sparsities, every form.
 
-    The least of everything comes first: where that is too large, so is every other. The rest is spread, so that the
-    first few stand for all.
+    The least of everything comes first: where that is too large, so is every other. Then each form of weights alone,
+    which no layer refuses and no training must mend. The rest is spread, so that the first few stand for all.
     """
     points = list(dict.fromkeys(_grid(space)))
     least = [space.point({name: values[-1] for name, values in space.knobs.items()})]
     spread = [point for start in range(5) for point in points[start::5]]
-    return list(dict.fromkeys([*least, *spread]))
+    return list(dict.fromkeys([*least, *_forms(space), *spread]))
+
+
+def _forms(space: Space) -> list[Point]:
+    """Those made for such a model first, and last what takes longest to make."""
+    alone = [str(form) for form in space.knobs.get("form", ()) if form != NOTHING]
+    alone.sort(key=lambda form: (form.startswith(SHARE), form == scheme_of(form)))
+    return [space.point({"form": form}) for form in alone]
 
 
 def _grid(space: Space) -> Iterator[Point]:

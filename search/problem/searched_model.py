@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from weighbridge.compress.export import find_target
 from weighbridge.compress.export.target import Target
-from weighbridge.compress.graph.layers import calls
+from weighbridge.compress.graph.layers import calls, large_tables, weights
+from weighbridge.compress.graph.lowering import layers as file_layers
 from weighbridge.compress.recipe.explain import few_examples
 from weighbridge.compress.recipe.project_folder import Project
 from weighbridge.compress.recipe.teachers import Teachers
 from weighbridge.compress.steps import Context, Graph, Subject
-from weighbridge.compress.techniques.prune.channel_groups import channel_groups
 from weighbridge.compress.techniques.prune.config import PruneConfig
 from weighbridge.compress.techniques.prune.depth import candidates
+from weighbridge.compress.techniques.prune.masks import emptied
+from weighbridge.compress.techniques.prune.structured import followed
 from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.progress import silent
 from weighbridge.data import Data
+from weighbridge.search.problem.forms import Stored
 from weighbridge.search.problem.space import MOST_LAYERS, Space
+
+LARGE = 0.1
+"""A table with so large a part of all weights has forms of its own."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Source:
     """Layers whose channels can be removed, the most expensive first."""
     removable: tuple[str, ...] = ()
     """Layers that can be removed as a whole."""
+    stored: Stored = field(default_factory=Stored)
 
     @property
     def classes(self) -> bool:
@@ -87,8 +95,10 @@ def source_of(project: Project, target: Target, start: Subject | Graph, data: Da
     )
     keep = project.params.search.keep
     if not isinstance(start, Subject):
-        return Source(project, target, start, context, trained, ())
-    return Source(project, target, start, context, trained, prunable(start, data, keep), _removable(start, data, keep))
+        return Source(project, target, start, context, trained, (), stored=_of_file(start))
+    layers, removable = prunable(start, data, keep), _removable(start, data, keep)
+    stored = _of_module(start, data, max(project.params.search.sparsities, default=0.0))
+    return Source(project, target, start, context, trained, layers, removable, stored)
 
 
 def space_of(source: Source) -> Space:
@@ -101,9 +111,24 @@ def space_of(source: Source) -> Space:
         )
     named = source.layers if len(source.layers) <= MOST_LAYERS else ()
     module = params.model.factory is not None
-    space = Space(source.target.name, section, params.train, module, named, source.removable)
+    space = Space(source.target.name, section, params.train, module, named, source.removable, source.stored)
     space.check(str(source.project.params_file))
     return space
+
+
+def _of_module(start: Subject, data: Data, sparsity: float) -> Stored:
+    """Layers that one example reaches: a table that is read without being called has no layer in the file."""
+    assert data.calibration is not None  # `few_examples` and the splits of a search set it
+    called = calls(start.module, batch(data.calibration, slice(0, 1))[0])
+    large = large_tables(start.module, called, LARGE)
+    return Stored(len(called), large, tuple(emptied(weights(start.module), sparsity)))
+
+
+def _of_file(start: Graph) -> Stored:
+    found = file_layers(start)
+    total = sum(math.prod(layer.shape) for layer in found)
+    large = [layer.name for layer in found if layer.op_type == "Gather" and math.prod(layer.shape) >= LARGE * total]
+    return Stored(len(found), tuple(dict.fromkeys(large)))
 
 
 def _removable(start: Subject, data: Data, keep: Sequence[str]) -> tuple[str, ...]:
@@ -124,7 +149,7 @@ def prunable(start: Subject, data: Data, keep: Sequence[str]) -> tuple[str, ...]
     assert data.calibration is not None  # `few_examples` and the splits of a search set it
     config = PruneConfig(method="structured", ratio=0.5, keep=list(keep))
     try:
-        groups = channel_groups(config, start.module, data.calibration)
+        groups = followed(config, start.module, data.calibration)
     except (InputError, InvariantError) as error:
         if error.where == "prune: keep":
             error.where = "params.yaml: search.keep"

@@ -7,7 +7,7 @@ construction: an order that the grammar refuses, or a step that would change no 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weighbridge.compress.recipe.recipe import read_steps
@@ -15,8 +15,8 @@ from weighbridge.compress.steps import Step
 from weighbridge.core.documents import RecipeSection, SearchSection, TrainSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.targets import TARGETS
+from weighbridge.search.problem.forms import NOTHING, SHARE, Stored, forms, quantizing
 
-NOTHING = "none"
 PACKS = (NOTHING, "static-int8", "qat-int8", "weight-int8")
 """Forms of weights, besides shared ones, in which zeros can be stored in less by `pack`."""
 WITHOUT = "without:"
@@ -47,7 +47,7 @@ class Point:
     """Rank kept by `factorize`, as a share; 0 without it."""
     sparsity: float = 0.0
     form: str = NOTHING
-    """How weights are stored: `none`, `share-3`, or a scheme of `quantize`."""
+    """How weights are stored: `none`, `share-3`, or a scheme of `quantize`, with what is added to it."""
     teacher: bool = False
     rate: float = 1.0
 
@@ -65,6 +65,7 @@ class Space:
     """Layers whose widths are chosen one by one."""
     removable: tuple[str, ...] = ()
     """Layers that can go as a whole; each by itself where they are few."""
+    stored: Stored = field(default_factory=Stored)
 
     @property
     def knobs(self) -> dict[str, tuple[Value, ...]]:
@@ -81,7 +82,7 @@ class Space:
             found["factor"] = (0.0, *sorted(section.factors, reverse=True))
         if self.module and packs and "prune-weights" in use:
             found["sparsity"] = (0.0, *sorted(section.sparsities))
-        found["form"] = (NOTHING, *self._forms(packs=packs))
+        found["form"] = (NOTHING, *forms(section, TARGETS[self.target], self.stored, trains=self.trains))
         if self.trains:
             found["rate"] = RATES
             if section.teacher and self.train.loss == "cross_entropy" and self.train.loop is None:
@@ -101,17 +102,6 @@ class Space:
         """Whether any step can train."""
         return self.module and self.section.epochs > 0
 
-    def _forms(self, *, packs: bool) -> list[str]:
-        use = set(self.section.techniques)
-        found = []
-        if "quantize" in use:
-            known = TARGETS[self.target].schemes
-            wanted = known if self.section.schemes is None else tuple(self.section.schemes)
-            found += [name for name in wanted if name in known and (name != "qat-int8" or self.trains)]
-        if packs and "share" in use:
-            found += [f"share-{bits}" for bits in sorted(self.section.bits, reverse=True)]
-        return found
-
     def check(self, where: str) -> None:
         """Refuse a space without a single recipe."""
         knobs = self.knobs.keys() - {"rate", "teacher"}
@@ -126,7 +116,7 @@ class Space:
     def point(self, values: Values) -> Point:
         """The point of these values; knobs that have no effect beside the others are at rest."""
         form = str(values.get("form", NOTHING))
-        sparsity = float(values.get("sparsity", 0.0)) if form in PACKS or form.startswith("share-") else 0.0
+        sparsity = float(values.get("sparsity", 0.0)) if form in PACKS or form.startswith(SHARE) else 0.0
         gone = tuple(name for name in self._named if values.get(f"{WITHOUT}{name}"))
         left = [0.0 if _within(name, gone) else float(values.get(f"width:{name}", 0.0)) for name in self.layers]
         point = Point(
@@ -171,9 +161,10 @@ class Space:
             # Each layer keeps its share of the zeros, so that bytes are known before training.
             cubic = {"schedule": "cubic", "scope": "global-once"} if share["zeros"] > 1 else {}
             magnitude = {"method": "magnitude", "sparsity": point.sparsity, **cubic}
-            steps.append({"prune": {**magnitude, **keep, **tuned["zeros"]}})
+            dense = [*self.section.keep, *self.stored.smallest]
+            steps.append({"prune": {**magnitude, **({"keep": dense} if dense else {}), **tuned["zeros"]}})
         steps += self._stored(point, keep, tuned)
-        if point.form.startswith("share-") or point.sparsity:
+        if point.form.startswith(SHARE) or point.sparsity:
             steps.append({"pack": {}})
         return steps
 
@@ -183,17 +174,18 @@ class Space:
         return read_steps(section, "search")
 
     def _stored(self, point: Point, keep: dict[str, Any], tuned: Mapping[str, Any]) -> list[dict[str, Any]]:
-        if point.form.startswith("share-"):
-            bits = int(point.form.removeprefix("share-"))
+        if point.form.startswith(SHARE):
+            bits = int(point.form.removeprefix(SHARE))
             where = {"biases": 4, **tuned["share"]} if self.module else {"on": "file"}
             return [{"share": {"bits": bits, **where, **keep}}]
         if point.form == NOTHING:
             return []
-        scheme = point.form
-        training = tuned.get("quantize", {})
-        if scheme == "qat-int8" and not training:
-            scheme = "static-int8"  # the same file before its training
-        return [{"quantize": {"scheme": scheme, **keep, **(training if scheme == "qat-int8" else {})}}]
+        steps = quantizing(point.form, self.section.keep, self.stored.tables)
+        if point.form == "qat-int8":
+            training = tuned.get("quantize", {})
+            # Without training it is the same file as the other.
+            steps[0]["quantize"] |= training or {"scheme": "static-int8"}
+        return steps
 
     def _cut(self, point: Point, keep: dict[str, Any], tuned: dict[str, Any]) -> list[dict[str, Any]]:
         """Layers go first, then channels: one step where all widths are the same, else one for each width. Training
@@ -222,7 +214,7 @@ class Space:
             "channels": bool(any(point.widths) or point.gone or point.depth),
             "factorize": bool(point.factor),
             "zeros": bool(point.sparsity),
-            "share": point.form.startswith("share-") and self.module,
+            "share": point.form.startswith(SHARE) and self.module,
             "quantize": point.form == "qat-int8",
         }
         return [kind for kind, wanted in asked.items() if wanted]
@@ -253,4 +245,4 @@ def _within(layer: str, gone: Sequence[str]) -> bool:
     return any(layer == name or layer.startswith(f"{name}.") for name in gone)
 
 
-__all__ = ["NOTHING", "WITHOUT", "Point", "Space", "apportioned"]
+__all__ = ["WITHOUT", "Point", "Space", "apportioned"]

@@ -31,6 +31,8 @@ IDLE = 40
 """Proposals in a row that are known already, after which the space counts as searched."""
 RESERVE = 0.1
 """Share of the time that is kept for confirming, at least."""
+LOOKING = 0.25
+"""Share of the time that making the files of single choices takes at most."""
 CAUTION = 0.5
 """Of the way from a drop to its upper bound: the sampler is told that what keeps the limit by luck does not."""
 
@@ -106,7 +108,9 @@ class TrialLoop:
         if known is None:
             workshop, bench = self.workshop, self.workshop.bench
             time = None if bench is None else timer_of(bench, workshop.folder / "choices")
-            alone = effects(workshop.searched.source, workshop.space, self.progress, time)
+            until = self.elapsed() + LOOKING * self.request.seconds
+            source = workshop.searched.source
+            alone = effects(source, workshop.space, self.progress, time, late=lambda: self.elapsed() > until)
             known = [asdict(item) for item in alone]
             self.journal.note("effects", [item for item in known if math.isfinite(item["damage"])])
         names = OBJECTIVES[self.request.goal]

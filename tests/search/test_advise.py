@@ -1,6 +1,7 @@
 """`weighbridge advise`: a ranked list whose recipes run, and a clear word where no recipe can meet the budgets."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -13,9 +14,13 @@ from weighbridge.cli import app
 from weighbridge.compress import stages
 from weighbridge.compress.export.onnxruntime import ONNXRUNTIME
 from weighbridge.compress.recipe.recipe import read_steps
-from weighbridge.core.documents import RecipeSection
+from weighbridge.core.documents import Budget, RecipeSection
 from weighbridge.core.errors import InputError
-from weighbridge.search.advise import EXPECT, Advised, advise
+from weighbridge.core.progress import silent
+from weighbridge.search.advise import EXPECT, Advised, advise, obstacle
+from weighbridge.search.estimate.prediction import predict_all
+from weighbridge.search.problem.coarse import coarse
+from weighbridge.search.problem.searched_model import space_of, untrained_source
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,25 @@ def test_an_impossible_budget_names_the_nearest_recipe_and_what_is_in_its_way(tm
     assert "no recipe of the space meets the budgets; the nearest (" in result.stderr
     assert "at most 100 B. In its way: " in result.stderr
     assert "max_ratio" not in result.stderr
+
+
+def test_recipes_that_there_was_no_time_for_are_not_called_too_large(tmp_path: Path) -> None:
+    """The sentence is of those that were predicted, and of no other."""
+    source = untrained_source(project(tmp_path))
+    space = space_of(source)
+    some = predict_all(source, space, coarse(space)[1:3], silent)
+    budgets = [Budget(metric="size.bytes", max="100B")]
+    assert obstacle(some, budgets, space).startswith("no recipe of the space meets the budgets")
+    left = replace(some, left=1)
+    assert obstacle(left, budgets, space).startswith("no recipe that there was time to predict (2) meets the budgets")
+
+
+def test_forms_that_no_training_must_mend_are_predicted_first(tmp_path: Path) -> None:
+    """Behind the least of everything: a large model has no time for more."""
+    space = space_of(untrained_source(project(tmp_path)))
+    forms = [point.form for point in coarse(space)[1:] if point.form != "none"][: len(space.knobs["form"]) - 1]
+    assert sorted(forms) == sorted(space.knobs["form"][1:])
+    assert forms[-2:] == ["share-4", "share-2"]
 
 
 def test_an_empty_space_is_an_input_error(tmp_path: Path) -> None:

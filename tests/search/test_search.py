@@ -288,6 +288,18 @@ def test_impossible_budgets_are_said_before_anything_is_tried(tmp_path: Path, ti
     assert not list(root.rglob("journal.log"))
 
 
+def test_what_was_not_looked_at_is_not_called_impossible(
+    tmp_path: Path, timed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large model leaves time for a few predictions alone: a search tries what it can, and says what ended it."""
+    root = small(tmp_path, budgets=[{"metric": "size.bytes", "max": "100B"}])
+    monkeypatch.setattr("weighbridge.search.advise.SECONDS", 0.0)
+    found = search(SearchRequest(root=root, trials=4))
+    assert found.obstacle is None
+    assert {outcome.ended for _, outcome in found.tried} == {"budget"}
+    assert not found.confirmed
+
+
 def test_show_resume_and_stop_need_a_journal(tmp_path: Path) -> None:
     """One line each, exit code 2."""
     root = small(tmp_path)

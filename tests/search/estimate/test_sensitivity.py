@@ -13,7 +13,7 @@ from tests.search.project import project
 from weighbridge.core.errors import MeasurementError
 from weighbridge.core.progress import silent
 from weighbridge.search.estimate.choice_times import timer_of
-from weighbridge.search.estimate.sensitivity import Effect, effects
+from weighbridge.search.estimate.sensitivity import Effect, effects, in_order
 from weighbridge.search.problem.searched_model import Source, space_of, untrained_source
 
 SECTION = {
@@ -88,6 +88,23 @@ def test_a_choice_that_cannot_be_timed_is_none(tmp_path: Path) -> None:
     assert ("form", "static-int8") not in found
     assert found["form", "weight-int8"].time == pytest.approx(math.log(0.9))
     assert ("width:hidden.2", 0.25) in found
+
+
+def test_what_tells_most_comes_first_and_the_rest_may_be_left_out(tmp_path: Path) -> None:
+    """Schemes, the strongest shapes, weaker ones, then what is packed; from when it is late nothing more is made."""
+    source = deep(tmp_path, techniques=["prune-channels", "prune-weights", "quantize", "share"], bits=[2])
+    space = space_of(source)
+    order = in_order(space)
+    assert [value for name, value in order[:2]] == ["static-int8", "weight-int8"]
+    assert order[2:4] == [("width:hidden.2", 0.5), ("width:hidden.2", 0.25)] or {v for _, v in order[2:4]} == {0.5}
+    assert {name for name, _ in order[-6:]} == {"sparsity", "form"}
+    looks = iter(range(100))
+    found = effects(source, space, silent, late=lambda: next(looks) == 3)
+    assert [(item.knob, item.value) for item in found if item.value not in (0.0, "none")] == [
+        (order[2][0], 0.5),
+        ("form", "static-int8"),
+        ("form", "weight-int8"),
+    ]
 
 
 class Ratio:

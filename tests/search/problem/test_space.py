@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from weighbridge.core.documents import SearchSection, TrainSection
 from weighbridge.core.errors import InputError
 from weighbridge.search.problem.coarse import coarse
+from weighbridge.search.problem.forms import Stored
 from weighbridge.search.problem.space import Space, apportioned
 
 LAYERS = ("features.0", "features.3", "hidden")
@@ -19,6 +20,7 @@ SPACES = [
     Space("onnxruntime", SearchSection(), TrainSection(), module=False),
     Space("litert", SearchSection(), TrainSection(), module=True, layers=LAYERS),
     Space("executorch", SearchSection(), TrainSection(loss="mse"), module=True),
+    Space("onnxruntime", SearchSection(keep=["hidden"]), TrainSection(), module=True, stored=Stored(40, ("words",))),
     Space("onnxruntime", SearchSection(epochs=0), TrainSection(), module=True),
     Space("onnxruntime", SearchSection(), TrainSection(), module=True, layers=LAYERS, removable=("features.3",)),
     Space("litert", SearchSection(keep=["hidden"]), TrainSection(), module=True, removable=MANY),
