@@ -33,6 +33,7 @@ def _weights(bits: int, **more: Any) -> list[Any]:
 DYNAMIC = [{"quantize": {"scheme": "dynamic-int8"}}]
 LAYERS = [{"quantize": {"scheme": "dynamic-int8", "keep": ["*word_embeddings"]}}]
 """Products alone: the words, half of all weights, are left for another scheme."""
+FOUR_OF_SIX = {"prune": {"method": "depth", "ratio": 0.34, "finetune": {"epochs": 2}}}
 TRAIN = {"epochs": 1, "batch_size": 32, "lr": 0.0005, "seed": 7}
 FAST = {"latency.p50": {"max_ratio": 1.0}}
 
@@ -123,7 +124,11 @@ ROADS = (
         {"factory": "sentiment:classifier"},
         "sentiment:classes",
         "classification",
-        {"dynamic": DYNAMIC, "words-w4": [*LAYERS, *_weights(4, block_size=32)]},
+        {
+            "dynamic": DYNAMIC,
+            "words-w4": [*LAYERS, *_weights(4, block_size=32)],
+            "four-layers": [FOUR_OF_SIX, *LAYERS, *_weights(4, block_size=32)],
+        },
         {
             "size.bytes": {"max_ratio": 0.25},
             "accuracy.top1": {"max_drop": 0.02},
