@@ -38,6 +38,8 @@ class Stored:
     """Embeddings that are a large part of all weights."""
     smallest: tuple[str, ...] = ()
     """Layers whose weights are so small that nothing of them would be left among all: they get no zeros."""
+    blocks: bool = False
+    """Whether every weight is whole blocks of `BLOCK`."""
 
 
 def forms(section: SearchSection, target: TargetFacts, stored: Stored, *, trains: bool) -> list[str]:
@@ -56,8 +58,8 @@ def forms(section: SearchSection, target: TargetFacts, stored: Stored, *, trains
 def _refined(schemes: Sequence[str], stored: Stored) -> list[str]:
     found = []
     if stored.layers > MANY_LAYERS:
-        found += [f"static-int8{CORRECTED}", f"weight-int4{BLOCKS}"]
-    if stored.tables and "weight-int4" in schemes:
+        found += [f"static-int8{CORRECTED}", *([f"weight-int4{BLOCKS}"] if stored.blocks else [])]
+    if stored.tables and stored.blocks and "weight-int4" in schemes:
         found += [f"dynamic-int8{TABLES}", f"static-int8{TABLES}"]
     return [name for name in found if scheme_of(name) in schemes]
 
@@ -77,4 +79,4 @@ def quantizing(form: str, keep: Sequence[str], tables: Sequence[str]) -> list[di
     return [{"quantize": {"scheme": scheme, "keep": [*keep, *tables]}}, {"quantize": words}]
 
 
-__all__ = ["BLOCKS", "CORRECTED", "NOTHING", "SHARE", "TABLES", "Stored", "forms", "quantizing", "scheme_of"]
+__all__ = ["BLOCK", "BLOCKS", "CORRECTED", "NOTHING", "SHARE", "TABLES", "Stored", "forms", "quantizing", "scheme_of"]

@@ -25,7 +25,7 @@ from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.progress import silent
 from weighbridge.data import Data
-from weighbridge.search.problem.forms import Stored
+from weighbridge.search.problem.forms import BLOCK, Stored
 from weighbridge.search.problem.space import MOST_LAYERS, Space
 
 LARGE = 0.1
@@ -121,14 +121,17 @@ def _of_module(start: Subject, data: Data, sparsity: float) -> Stored:
     assert data.calibration is not None  # `few_examples` and the splits of a search set it
     called = calls(start.module, batch(data.calibration, slice(0, 1))[0])
     large = large_tables(start.module, called, LARGE)
-    return Stored(len(called), large, tuple(emptied(weights(start.module), sparsity)))
+    every = weights(start.module)
+    blocks = all(weight.tensor.numel() % BLOCK == 0 for weight in every)
+    return Stored(len(called), large, tuple(emptied(every, sparsity)), blocks)
 
 
 def _of_file(start: Graph) -> Stored:
     found = file_layers(start)
     total = sum(math.prod(layer.shape) for layer in found)
     large = [layer.name for layer in found if layer.op_type == "Gather" and math.prod(layer.shape) >= LARGE * total]
-    return Stored(len(found), tuple(dict.fromkeys(large)))
+    blocks = all(math.prod(layer.shape) % BLOCK == 0 for layer in found)
+    return Stored(len(found), tuple(dict.fromkeys(large)), blocks=blocks)
 
 
 def _removable(start: Subject, data: Data, keep: Sequence[str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from weighbridge.core.documents import Sizes
 from weighbridge.core.errors import MeasurementError, WeighbridgeError
 from weighbridge.gate.measure.process import THREAD_VARIABLES, Child
 from weighbridge.search.problem.space import Point
-from weighbridge.search.trials.trial import Rung, Workshop
+from weighbridge.search.trials.trial import Rung, TimeUpError, Workshop
 
 PATIENCE = 1e6
 """Seconds that a rung may take: training ends by itself, or with the search."""
@@ -44,19 +44,27 @@ class TrainingProcesses:
             self.free.put(self._started())
 
     def make(self, point: Point, epochs: int) -> tuple[Rung, Sizes]:
-        """A rung as `Workshop.made` gives it; raises what it raises, or a `MeasurementError` where processes die."""
+        """A rung as `Workshop.made` gives it; raises what it raises, or a `MeasurementError` where processes die.
+
+        A rung that trains when the search's time is up is broken off: a `TimeUpError`.
+        """
         child = self.free.get()
         try:
             for attempt in range(1, TRIES + 1):
+                left = self.workshop.left() if epochs else PATIENCE
+                if left <= 0:
+                    raise TimeUpError("the search's time is up")
                 try:
                     values = self.workshop.space.values(point)
-                    answer, _ = child.ask("rung", values=values, epochs=epochs)
+                    answer, _ = child.ask("rung", timeout=min(PATIENCE, left), values=values, epochs=epochs)
                     break
-                except MeasurementError:
+                except MeasurementError as error:
                     child.kill()
                     if self.closing:
                         raise
                     child = self._started()
+                    if epochs and self.workshop.left() <= 0:
+                        raise TimeUpError("the search's time is up") from error
                     if attempt == TRIES:
                         raise
         finally:

@@ -12,7 +12,7 @@ import numpy as np
 
 from weighbridge.compress.recipe.maker import Maker
 from weighbridge.core.documents import Budget, Sizes
-from weighbridge.core.errors import MeasurementError
+from weighbridge.core.errors import MeasurementError, WeighbridgeError
 from weighbridge.core.files import atomic_write, sha256_bytes
 from weighbridge.search.estimate.scores import Array, loss, scores
 from weighbridge.search.estimate.timing import Bench, Timing
@@ -29,6 +29,10 @@ five points were lost there, and training went on all the same.
 LAUNCHES = 3
 """Of each file in a rung."""
 ALPHA = 0.05
+
+
+class TimeUpError(WeighbridgeError):
+    """Training was broken off: the search's time is up, and its trial stays open."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class Workshop:
     base_scores: Array
     base_top1: float
     stopping: Callable[[], bool] = lambda: False
+    left: Callable[[], float] = lambda: math.inf
+    """Seconds in which training must have ended."""
     earlier: list[Outcome] = field(default_factory=list)
     """Trials that ended in earlier batches, for dominance."""
     make: Callable[[Point, int], tuple[Rung, Sizes]] = field(init=False)
@@ -230,4 +236,4 @@ def _no_slower(other: Timing | None, mine: Timing | None) -> bool:
     return max(other.log_ratios) <= min(mine.log_ratios)
 
 
-__all__ = ["LAUNCHES", "Outcome", "Rung", "Workshop"]
+__all__ = ["LAUNCHES", "Outcome", "Rung", "TimeUpError", "Workshop"]

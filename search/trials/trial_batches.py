@@ -23,7 +23,7 @@ from weighbridge.search.trials.journal_trials import facts_of, finished
 from weighbridge.search.trials.objectives import OBJECTIVES, values
 from weighbridge.search.trials.side_by_side import Each, in_turn, side_by_side
 from weighbridge.search.trials.study import Journal
-from weighbridge.search.trials.trial import LAUNCHES, Outcome, Workshop
+from weighbridge.search.trials.trial import LAUNCHES, Outcome, TimeUpError, Workshop
 
 BATCH = 4
 """Trials that are timed in one job."""
@@ -56,6 +56,7 @@ class TrialLoop:
     def run(self) -> None:
         """Ask, make, time, train, tell."""
         self._starts()
+        self.workshop.left = self._left
         with side_by_side(self.workshop, self.request.workers) as self.each:
             self._batches()
 
@@ -90,9 +91,12 @@ class TrialLoop:
 
         One trial runs in any case: else a busy machine could spend all its time on getting ready, again and again.
         """
-        ahead = self.trial_seconds + self._confirming()
+        return self._left() < self.trial_seconds
+
+    def _left(self) -> float:
+        """Seconds until confirming must begin; no end to them where nothing ran yet."""
         any_ran = bool(self.workshop.earlier) or self.trial_seconds > 0
-        return any_ran and self.elapsed() + ahead > self.request.seconds
+        return self.request.seconds - self._confirming() - self.elapsed() if any_ran else math.inf
 
     def _confirming(self) -> float:
         """Seconds that confirming will take, as far as the last batch tells."""
@@ -171,7 +175,10 @@ class TrialLoop:
         if self._late():
             return None
         begin = self.elapsed()
-        self.workshop.grow(outcome)
+        try:
+            self.workshop.grow(outcome)
+        except TimeUpError:
+            return None
         self.trial_seconds = max(self.trial_seconds, self.elapsed() - begin)
         return outcome
 

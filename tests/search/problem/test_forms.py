@@ -140,8 +140,14 @@ def test_a_shallow_model_without_a_table_is_offered_none(tmp_path: Path) -> None
 )
 def test_forms_are_of_schemes_that_are_allowed(section: SearchSection, target: str, left: set[str]) -> None:
     """`search.schemes` narrows them, and a target whose `quantize` knows `keep` alone has none."""
-    found = forms(section, TARGETS[target], Stored(40, ("words",)), trains=True)
+    found = forms(section, TARGETS[target], Stored(40, ("words",), blocks=True), trains=True)
     assert {name.partition("+")[0] for name in found if "+" in name} == left
+
+
+def test_weights_that_blocks_do_not_divide_are_offered_none() -> None:
+    """A scale for each 32 weights has no form of them, which would cost a trial to find out."""
+    found = forms(SearchSection(), TARGETS["onnxruntime"], Stored(40, ("words",), blocks=False), trains=True)
+    assert [name for name in found if "+" in name] == [f"static-int8{CORRECTED}"]
 
 
 def test_layers_that_zeros_would_empty_get_none(source: Source) -> None:

@@ -1,7 +1,9 @@
 """Trials trained in processes side by side give what they give one after the other, whatever becomes of a process."""
 
+import math
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from weighbridge.search.run import search
 from weighbridge.search.trials import side_by_side
 from weighbridge.search.trials.side_by_side import TrainingProcesses
 from weighbridge.search.trials.training_process import answer, opened
-from weighbridge.search.trials.trial import Rung, Workshop
+from weighbridge.search.trials.trial import Rung, TimeUpError, Workshop
 from weighbridge.search.trials.trial_batches import TrialLoop
 
 TRAINED = {**SMALL, "schemes": ["weight-int4"], "bits": [1, 2]}
@@ -129,6 +131,47 @@ def test_ended_processes_are_not_started_anew(tmp_path: Path) -> None:
         processes.make(workshop.space.point({"form": "share-2"}), 0)
     assert len(processes.children) == 1
     processes.children[0].kill()
+
+
+def test_training_that_the_time_does_not_reach_is_broken_off(tmp_path: Path) -> None:
+    """Its process is ended, another takes its place; what does not train is made all the same."""
+    workshop = shop(tmp_path)
+    processes = TrainingProcesses(workshop, 1)
+    point = workshop.space.point({"form": "share-2"})
+    try:
+        workshop.left = lambda: -1.0
+        with pytest.raises(TimeUpError):
+            processes.make(point, 1)
+        assert len(processes.children) == 1
+        before, _ = processes.make(point, 0)
+        until = time.monotonic() + 0.01
+        workshop.left = lambda: until - time.monotonic()
+        with pytest.raises(TimeUpError):
+            processes.make(point, 1)
+        assert len(processes.children) == 2
+        workshop.left = lambda: math.inf
+        assert processes.make(point, 0)[0] == before
+    finally:
+        processes.end()
+        for child in processes.children:
+            child.kill()
+
+
+def test_a_trial_whose_training_was_broken_off_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has not failed: a search that goes on makes it again."""
+    root = trained(tmp_path)
+
+    def late(*_: object) -> None:
+        raise TimeUpError("the search's time is up")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Workshop, "grow", late)
+        patched.setattr(TrialLoop, "_done", lambda self: self._count() > 0 or bool(self.journal.unfinished()))
+        first = search(SearchRequest(root=root, trials=2, workers=2))
+    assert not first.tried
+    assert not first.failed
+    again = search(SearchRequest(root=root, trials=2, workers=2))
+    assert len(again.tried) == 2
 
 
 def test_what_lost_too_much_after_some_training_is_trained_no_further(tmp_path: Path) -> None:
