@@ -19,7 +19,7 @@ from weighbridge.compress.techniques.prune.structured import cost
 from weighbridge.compress.training.module_quality import predict
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.progress import Progress
-from weighbridge.search.problem.forms import SHARE
+from weighbridge.search.problem.forms import SHARE, plain
 from weighbridge.search.problem.searched_model import Source
 from weighbridge.search.problem.space import WITHOUT, Space, Value
 
@@ -110,15 +110,18 @@ def effects(
 
 
 def in_order(space: Space) -> list[tuple[str, Value]]:
-    """Values that ask for something, what tells most of a large model in little time first: forms that are schemes,
-    the strongest value of what changes shapes (whose time is measured), weaker ones, and what is packed.
+    """Values that ask for something, what tells most of a large model in little time first: forms made for such a
+    model, other schemes, the strongest value of what changes shapes (whose time is measured), weaker ones, and what
+    is packed.
     """
 
     def place(item: tuple[str, Value]) -> int:
         name, value = item
         if name.startswith(SHAPES):
             return 1 if value == space.knobs[name][-1] else 2
-        return 3 if name == "sparsity" or str(value).startswith(SHARE) else 0
+        if name == "sparsity" or str(value).startswith(SHARE):
+            return 3
+        return 0 if plain(str(value)) else -1
 
     knobs = {name: values[1:] for name, values in space.knobs.items() if name not in RESTING}
     return sorted(((name, value) for name, values in knobs.items() for value in values), key=place)

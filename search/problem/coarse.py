@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from weighbridge.search.problem.forms import NOTHING, SHARE, scheme_of
+from weighbridge.search.problem.forms import NOTHING, SHARE, plain
 from weighbridge.search.problem.space import WITHOUT, Point, Space, Value
 
 
@@ -24,7 +24,7 @@ def coarse(space: Space) -> list[Point]:
 def _forms(space: Space) -> list[Point]:
     """Those made for such a model first, and last what takes longest to make."""
     alone = [str(form) for form in space.knobs.get("form", ()) if form != NOTHING]
-    alone.sort(key=lambda form: (form.startswith(SHARE), form == scheme_of(form)))
+    alone.sort(key=lambda form: (form.startswith(SHARE), plain(form)))
     return [space.point({"form": form}) for form in alone]
 
 

@@ -69,6 +69,11 @@ def scheme_of(form: str) -> str:
     return form.partition("+")[0]
 
 
+def plain(form: str) -> bool:
+    """Whether nothing is added to its scheme."""
+    return form == scheme_of(form)
+
+
 def quantizing(form: str, keep: Sequence[str], tables: Sequence[str]) -> list[dict[str, Any]]:
     """The steps of a form that is a scheme, with what is added to it."""
     scheme, kept = scheme_of(form), {"keep": list(keep)} if keep else {}
@@ -79,4 +84,16 @@ def quantizing(form: str, keep: Sequence[str], tables: Sequence[str]) -> list[di
     return [{"quantize": {"scheme": scheme, "keep": [*keep, *tables]}}, {"quantize": words}]
 
 
-__all__ = ["BLOCK", "BLOCKS", "CORRECTED", "NOTHING", "SHARE", "TABLES", "Stored", "forms", "quantizing", "scheme_of"]
+__all__ = [
+    "BLOCK",
+    "BLOCKS",
+    "CORRECTED",
+    "NOTHING",
+    "SHARE",
+    "TABLES",
+    "Stored",
+    "forms",
+    "plain",
+    "quantizing",
+    "scheme_of",
+]
