@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, combinations
 from typing import Any
@@ -28,15 +29,33 @@ def key(value: Array) -> Key:
 
 @dataclass
 class _Ledger:
-    """Bytes of what is stored once."""
+    """Bytes of what is stored once. Arrays that it was asked about are known by identity, and must stay alive: to hash
+    the megabytes of each again for every choice takes minutes where a model has a hundred weights.
+    """
 
     cost: dict[Key, int] = field(default_factory=dict)
+    known: dict[int, tuple[Key, int]] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
 
     def bytes_of(self, value: Array) -> tuple[Key, int]:
-        name = key(value)
-        if name not in self.cost:
-            self.cost[name] = int(tensor_bytes(value).ByteSize()) + FIELD
-        return name, self.cost[name]
+        found = self.known.get(id(value))
+        if found is None:
+            name = key(value)
+            if name not in self.cost:
+                self.cost[name] = int(tensor_bytes(value).ByteSize()) + FIELD
+            found = self.known[id(value)] = name, self.cost[name]
+        return found
+
+    def constants(self, form: Form) -> dict[Key, int]:
+        """What a form stores, each once."""
+        return dict(self.bytes_of(value) for value in form.constants.values())
+
+    def call(self, decoder: Decoder) -> int:
+        """Bytes of a node that calls a decoder."""
+        if decoder.name not in self.calls:
+            node = decoder.call(dict.fromkeys(decoder.roles, "aa"), "aa")
+            self.calls[decoder.name] = int(node.ByteSize()) + FIELD
+        return self.calls[decoder.name]
 
 
 @dataclass(frozen=True)
@@ -107,33 +126,27 @@ def _fill(
     """Large weights first, each in the form that adds fewest bytes to what is stored already; then once more."""
     order = sorted(weights, key=lambda name: (-weights[name].size, name))
     chosen: dict[str, Form] = {}
+    used: Counter[Key] = Counter()  # of the chosen forms that store a constant
     for _ in range(2):  # in the second round, what later weights store is there to be shared
         for name in order:
-            stored = _stored((form for other, form in chosen.items() if other != name), ledger)
+            if name in chosen:
+                used.subtract(ledger.constants(chosen.pop(name)).keys())
             plain = ledger.bytes_of(weights[name])[1]
             options = [(plain, -1, None)] + [
-                (_added(form, stored, ledger), index, form)
+                (_added(form, used, ledger), index, form)
                 for index, form in enumerate(forms[name])
                 if form.decoder.name in allowed
             ]
             form = min(options, key=lambda item: item[:2])[2]
-            chosen.pop(name, None)
             if form is not None:
                 chosen[name] = form
-    total = sum(_stored(chosen.values(), ledger).values())
-    total += sum(_call_bytes(form) for form in chosen.values())
+                used.update(ledger.constants(form).keys())
+    total = sum(ledger.cost[name] for name, count in used.items() if count)
+    total += sum(ledger.call(form.decoder) for form in chosen.values())
     total += sum(ledger.bytes_of(weights[name])[1] for name in weights if name not in chosen)
     return total, {name: chosen[name] for name in weights if name in chosen}
 
 
-def _stored(forms: Iterable[Form], ledger: _Ledger) -> dict[Key, int]:
-    return dict(ledger.bytes_of(value) for form in forms for value in form.constants.values())
-
-
-def _added(form: Form, stored: Mapping[Key, int], ledger: _Ledger) -> int:
-    fresh = dict(ledger.bytes_of(value) for value in form.constants.values())
-    return _call_bytes(form) + sum(cost for name, cost in fresh.items() if name not in stored)
-
-
-def _call_bytes(form: Form) -> int:
-    return int(form.decoder.call(dict.fromkeys(form.decoder.roles, "aa"), "aa").ByteSize()) + FIELD
+def _added(form: Form, used: Counter[Key], ledger: _Ledger) -> int:
+    fresh = sum(cost for name, cost in ledger.constants(form).items() if not used[name])
+    return ledger.call(form.decoder) + fresh

@@ -21,10 +21,10 @@ from weighbridge.compress.graph.lowering import array_of, optimized
 from weighbridge.compress.graph.sessions import session
 from weighbridge.compress.steps import Graph
 from weighbridge.compress.techniques import pack as package
-from weighbridge.compress.techniques.pack import Pack, check_folded, pack, pack_model
+from weighbridge.compress.techniques.pack import Pack, check_folded, pack, pack_model, pack_plan
 from weighbridge.compress.techniques.pack.forms import code, coded_forms, entries, float_forms, gap_bases
 from weighbridge.compress.techniques.pack.joined import Joined
-from weighbridge.compress.techniques.pack.pack_plan import plan
+from weighbridge.compress.techniques.pack.pack_plan import key, plan
 from weighbridge.compress.techniques.pack.radix import LARGEST, best_base, decode, encode
 from weighbridge.compress.techniques.quantize import Quantize, lower
 from weighbridge.core.errors import InputError, InvariantError
@@ -390,3 +390,22 @@ def test_other_outputs_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package, "run", crooked)
     with pytest.raises(InvariantError, match="packed outputs differ"):
         pack(Pack(), graph, context)
+
+
+def test_constants_are_hashed_once_however_many_weights_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times the weights, four times the work: each choice looks at what all others store."""
+    asked = []
+
+    def counted(value: Any) -> Any:
+        asked.append(value.size)
+        return key(value)
+
+    monkeypatch.setattr(pack_plan, "key", counted)
+    rng = np.random.default_rng(3)
+    weights = {f"w{index}": (rng.normal(size=400) * (rng.random(400) < 0.2)).astype(np.float32) for index in range(32)}
+    counts = []
+    for some in (8, 32):
+        asked.clear()
+        assert plan({name: weights[name] for name in list(weights)[:some]}, 21).forms
+        counts.append(len(asked))
+    assert counts[1] <= 4.2 * counts[0]
