@@ -17,10 +17,10 @@ from weighbridge.core.progress import Progress, silent
 from weighbridge.search.estimate.prediction import Predicted, Prediction, parts_of, predict_all
 from weighbridge.search.problem.asked_budgets import budgets_for, remark
 from weighbridge.search.problem.coarse import coarse
-from weighbridge.search.problem.forms import BLOCKS, CORRECTED, TABLES, scheme_of
 from weighbridge.search.problem.limits import FILE_METRICS, excess, facts, gaps
 from weighbridge.search.problem.searched_model import Source, chosen_target, space_of, untrained_source
 from weighbridge.search.problem.space import Space
+from weighbridge.search.problem.weight_forms import BLOCKS, CORRECTED, TABLES, scheme_of
 
 Goal = Literal["size", "latency", "memory", "accuracy"]
 SECONDS = 35.0

@@ -19,9 +19,9 @@ from weighbridge.compress.techniques.prune.structured import cost
 from weighbridge.compress.training.module_quality import predict
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.progress import Progress
-from weighbridge.search.problem.forms import SHARE, plain
 from weighbridge.search.problem.searched_model import Source
 from weighbridge.search.problem.space import WITHOUT, Space, Value
+from weighbridge.search.problem.weight_forms import SHARE, plain
 
 Array = NDArray[Any]
 Timer = Callable[[Mapping[str, bytes]], Mapping[str, float]]

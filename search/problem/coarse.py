@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from weighbridge.search.problem.forms import NOTHING, SHARE, plain
 from weighbridge.search.problem.space import WITHOUT, Point, Space, Value
+from weighbridge.search.problem.weight_forms import NOTHING, SHARE, plain
 
 
 def coarse(space: Space) -> list[Point]:

@@ -25,8 +25,8 @@ from weighbridge.compress.training.objective import batch
 from weighbridge.core.errors import InputError, InvariantError
 from weighbridge.core.progress import silent
 from weighbridge.data import Data
-from weighbridge.search.problem.forms import BLOCK, Stored
 from weighbridge.search.problem.space import MOST_LAYERS, Space
+from weighbridge.search.problem.weight_forms import BLOCK, Stored
 
 LARGE = 0.1
 """A table with so large a part of all weights has forms of its own."""

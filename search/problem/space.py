@@ -15,7 +15,7 @@ from weighbridge.compress.steps import Step
 from weighbridge.core.documents import RecipeSection, SearchSection, TrainSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.targets import TARGETS
-from weighbridge.search.problem.forms import NOTHING, SHARE, Stored, forms, quantizing
+from weighbridge.search.problem.weight_forms import NOTHING, SHARE, Stored, forms, quantizing
 
 PACKS = (NOTHING, "static-int8", "qat-int8", "weight-int8")
 """Forms of weights, besides shared ones, in which zeros can be stored in less by `pack`."""

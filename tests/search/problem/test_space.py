@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from weighbridge.core.documents import SearchSection, TrainSection
 from weighbridge.core.errors import InputError
 from weighbridge.search.problem.coarse import coarse
-from weighbridge.search.problem.forms import Stored
 from weighbridge.search.problem.space import Space, apportioned
+from weighbridge.search.problem.weight_forms import Stored
 
 LAYERS = ("features.0", "features.3", "hidden")
 MANY = tuple(f"blocks.{index}" for index in range(12))

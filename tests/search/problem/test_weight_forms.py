@@ -19,12 +19,12 @@ from weighbridge.core.facts.targets import TARGETS
 from weighbridge.core.progress import silent
 from weighbridge.data import Data, Split
 from weighbridge.search.estimate.sensitivity import effects
-from weighbridge.search.problem.forms import BLOCKS, CORRECTED, TABLES, Stored, forms
 from weighbridge.search.problem.searched_model import Source, space_of, untrained_source
 from weighbridge.search.problem.space import Point
+from weighbridge.search.problem.weight_forms import BLOCKS, CORRECTED, TABLES, Stored, forms
 
-MODEL = {"name": "texts", "factory": "tests.search.problem.test_forms:Reader"}
-DATA = {"factory": "tests.search.problem.test_forms:texts"}
+MODEL = {"name": "texts", "factory": "tests.search.problem.test_weight_forms:Reader"}
+DATA = {"factory": "tests.search.problem.test_weight_forms:texts"}
 REFINED = {
     f"static-int8{CORRECTED}",
     f"weight-int4{BLOCKS}",
