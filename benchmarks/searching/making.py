@@ -17,8 +17,8 @@ from weighbridge.compress import stages
 from weighbridge.gate.stages import pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES, EPOCHS = 8, 4
-"""Of the quickstart's network, pruned to as many sparsities, each with as many epochs of fine-tuning."""
+RECIPES, EPOCHS = 6, 1
+"""Of the quickstart's network, pruned to as many sparsities, each with so many epochs of fine-tuning."""
 HEAD = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 400 * 2**20}
 
 
