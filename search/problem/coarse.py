@@ -13,7 +13,7 @@ def coarse(space: Space) -> list[Point]:
     """About a hundred points that stand for the space: one width for all layers, few sparsities, every form.
 
     The least of everything comes first: where that is too large, so is every other. Then each form of weights alone,
-    which no layer refuses and no training must mend. The rest is spread, so that the first few stand for all.
+    which needs no training and is quick to make. The rest is spread, so that the first few stand for all.
     """
     points = list(dict.fromkeys(_grid(space)))
     least = [space.point({name: values[-1] for name, values in space.knobs.items()})]

@@ -47,6 +47,7 @@ class Source:
     removable: tuple[str, ...] = ()
     """Layers that can be removed as a whole."""
     stored: Stored = field(default_factory=Stored)
+    """What decides how weights can be stored."""
 
     @property
     def classes(self) -> bool:

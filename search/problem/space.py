@@ -66,6 +66,7 @@ class Space:
     removable: tuple[str, ...] = ()
     """Layers that can go as a whole; each by itself where they are few."""
     stored: Stored = field(default_factory=Stored)
+    """What decides how weights can be stored."""
 
     @property
     def knobs(self) -> dict[str, tuple[Value, ...]]:
@@ -154,15 +155,18 @@ class Space:
         share = dict(zip(self._kinds(point), apportioned(self._kinds(point), epochs), strict=True))
         keep = {"keep": list(self.section.keep)} if self.section.keep else {}
         tuned = {kind: self._finetune(point, kind, count) for kind, count in share.items()}
-        steps = self._cut(point, keep, tuned.get("channels", {}))
+        # Layers that get no zeros must be there, under their names, when the others get theirs.
+        named = self.stored.smallest if point.sparsity else ()
+        dense = [*self.section.keep, *(name for name in named if not _within(name, point.gone))]
+        still = {"keep": dense} if dense else {}
+        steps = self._cut(point, keep, still, tuned.get("channels", {}))
         if point.factor:
-            steps.append({"factorize": {"ratio": point.factor, **keep, **tuned["factorize"]}})
+            steps.append({"factorize": {"ratio": point.factor, **still, **tuned["factorize"]}})
         if point.sparsity:
             # Each layer keeps its share of the zeros, so that bytes are known before training.
             cubic = {"schedule": "cubic", "scope": "global-once"} if share["zeros"] > 1 else {}
             magnitude = {"method": "magnitude", "sparsity": point.sparsity, **cubic}
-            dense = [*self.section.keep, *self.stored.smallest]
-            steps.append({"prune": {**magnitude, **({"keep": dense} if dense else {}), **tuned["zeros"]}})
+            steps.append({"prune": {**magnitude, **still, **tuned["zeros"]}})
         steps += self._stored(point, keep, tuned)
         if point.form.startswith(SHARE) or point.sparsity:
             steps.append({"pack": {}})
@@ -187,7 +191,9 @@ class Space:
             steps[0]["quantize"] |= training or {"scheme": "static-int8"}
         return steps
 
-    def _cut(self, point: Point, keep: dict[str, Any], tuned: dict[str, Any]) -> list[dict[str, Any]]:
+    def _cut(
+        self, point: Point, keep: dict[str, Any], still: dict[str, Any], tuned: dict[str, Any]
+    ) -> list[dict[str, Any]]:
         """Layers go first, then channels: one step where all widths are the same, else one for each width. Training
         follows the last.
         """
@@ -195,7 +201,7 @@ class Space:
         if point.gone:
             steps.append({"method": "depth", "layers": list(point.gone)})
         elif point.depth:
-            steps.append({"method": "depth", "ratio": point.depth, **keep})
+            steps.append({"method": "depth", "ratio": point.depth, **still})
         method = {"method": "structured", "round_to": ROUND_TO}
         left = {width for name, width in zip(self.layers, point.widths, strict=False) if not _within(name, point.gone)}
         if len(left or set(point.widths)) == 1 and any(point.widths):

@@ -81,7 +81,7 @@ def emptied(weights: Sequence[Weight], sparsity: float) -> list[str]:
     """Layers of which nothing would be left where weights are ranked over all together: those of a fresh head that is
     small beside what was trained.
     """
-    masks = zip(weights, _rank(weights, sparsity), strict=True)
+    masks = zip(weights, _rank(weights, sparsity) if weights else [], strict=True)
     return list(dict.fromkeys(weight.layer for weight, mask in masks if not bool(mask.any())))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tests.search.project import project
 from weighbridge.compress.recipe.maker import Maker
+from weighbridge.compress.techniques.prune.masks import emptied
 from weighbridge.core.documents import SearchSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.facts.targets import TARGETS
@@ -122,7 +123,7 @@ def test_a_form_is_its_scheme_with_what_is_added(source: Source, form: str, aske
 
 
 def test_a_shallow_model_without_a_table_is_offered_none(tmp_path: Path) -> None:
-    """What mends errors that add up over layers has nothing to mend in three."""
+    """Three layers do not add up enough errors to need correcting."""
     space = space_of(untrained_source(project(tmp_path)))
     assert not REFINED & set(space.knobs["form"])
 
@@ -162,6 +163,21 @@ def test_layers_that_zeros_would_empty_get_none(source: Source) -> None:
     careless = replace(space, stored=replace(space.stored, smallest=()))
     with pytest.raises(InputError, match="leaves no weight of"):
         maker.make(careless.read(point, 0))
+
+
+def test_layers_without_zeros_are_still_there_when_others_get_theirs(source: Source) -> None:
+    """Their names match: none is made low-rank before, and none is named that went with a larger one."""
+    space, point = space_of(source), Point(sparsity=0.9, factor=0.5, form="weight-int8")
+    low, zeros = (next(iter(step.values())) for step in space.steps(point, 0)[:2])
+    assert low["keep"] == zeros["keep"] == list(source.stored.smallest)
+    held = replace(space, removable=("layers.0",), stored=replace(space.stored, smallest=("layers.0", "head")))
+    steps = held.steps(Point(gone=("layers.0",), sparsity=0.9, form="weight-int8"), 0)
+    assert steps[1]["prune"]["keep"] == ["head"]
+
+
+def test_a_module_without_layers_is_emptied_of_nothing() -> None:
+    """Free-standing parameters alone are nobody's layer."""
+    assert emptied([], 0.9) == []
 
 
 def test_layers_that_are_kept_stay_out_of_a_form(source: Source) -> None:
