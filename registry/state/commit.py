@@ -50,10 +50,10 @@ def workshop(git: Git) -> Path:
 
 
 @contextmanager
-def locked(git: Git, seconds: float, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
-    """Hold this clone's lock; wait for another process up to `seconds`, then a `StateError`.
+def locked(git: Git, seconds: float, sleep: Callable[[float], None] = time.sleep) -> Iterator[int]:
+    """Hold this clone's lock, and give its descriptor; wait for another process up to `seconds`, then a `StateError`.
 
-    The kernel frees the lock of a process that dies.
+    The kernel frees the lock when the process that holds it has died, and every process that inherited it.
     """
     with (workshop(git) / "lock").open("w") as file:
         waited = 0.0
@@ -65,7 +65,7 @@ def locked(git: Git, seconds: float, sleep: Callable[[float], None] = time.sleep
                 )
             sleep(0.05)
             waited += 0.05
-        yield
+        yield file.fileno()
 
 
 def build(git: Git, base: str, files: Mapping[str, bytes], message: str, *, replaces: str | None = None) -> str:
@@ -108,11 +108,12 @@ def _written(contents: Sequence[bytes], folder: Path) -> list[Path]:
     return files
 
 
-def advance(git: Git, ref: str, old: str, new: str) -> str | None:
+def advance(git: Git, ref: str, old: str, new: str, *, lock: int) -> str | None:
     """Move the local branch and what is checked out from `old` to `new`, which contains it.
 
-    Returns None when done, or why the working tree was left alone (then nothing local has changed).
-    A `StateError` where `ref` no longer is at `old`.
+    The git that moves the branch outlives this process if that is killed, so it inherits the `lock`: the next command
+    waits for it before it looks where the branch is. Returns None when done, or why the working tree was left alone
+    (then nothing local has changed). A `StateError` where `ref` no longer is at `old`.
     """
     changes = differences(git, old, new)
     obstacle = _obstacle(git, changes)
@@ -125,7 +126,8 @@ def advance(git: Git, ref: str, old: str, new: str) -> str | None:
         index = _next_index(git, changes, Path(folder))
         atomic_write(journal, json.dumps({"ref": ref, "old": old, "new": new}).encode())
         try:
-            git.run("update-ref", "--no-deref", "-m", "weighbridge: registry", ref, new, old)
+            move = ("update-ref", "--no-deref", "-m", "weighbridge: registry", ref, new, old)
+            git.run(*move, keep_open=(lock,))
         except StateError:
             journal.unlink()
             raise

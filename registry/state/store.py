@@ -68,7 +68,7 @@ class Store:
         the event's is built on, and that is pushed with it. Raises what these raise, and `StateError` where the
         registry's files were edited, the remote refuses, or others are faster too often.
         """
-        with commits.locked(self.git, self.settings.lock_seconds, self.settings.sleep):
+        with commits.locked(self.git, self.settings.lock_seconds, self.settings.sleep) as lock:
             commits.recover(self.git)
             self._refuse_edits(model)
             remote = self._remote()
@@ -77,7 +77,7 @@ class Store:
                 made = self._build(model, decide, prepare(base) if prepare else base)
                 accepted = self._publish(remote, base, made.commit) if remote else True
                 if accepted:
-                    local = self._follow(made.commit, strict=remote is None)
+                    local = self._follow(made.commit, lock, strict=remote is None)
                     return Committed(made.event, made.channels, made.commit, remote is not None, attempt, local)
                 self.settings.sleep(self.settings.jitter.uniform(0, min(3.0, 0.1 * 2**attempt)))
         raise StateError(
@@ -199,14 +199,14 @@ class Store:
             fix="nothing was changed; check your rights on the branch, or use --no-push for a pull request",
         )
 
-    def _follow(self, made: str, *, strict: bool) -> str | None:
+    def _follow(self, made: str, lock: int, *, strict: bool) -> str | None:
         """Move the local branch and the working tree to the commit."""
         head = self.git.head()
         if not self.git.is_ancestor(head, made):
             return "the local branch has commits of its own: merge the remote's branch"
         branch = self.git.branch()
         try:
-            obstacle = commits.advance(self.git, f"refs/heads/{branch}" if branch else "HEAD", head, made)
+            obstacle = commits.advance(self.git, f"refs/heads/{branch}" if branch else "HEAD", head, made, lock=lock)
         except StateError as error:
             if strict:
                 raise

@@ -31,20 +31,31 @@ class Git:
         top = cls(start).run("rev-parse", "--show-toplevel")
         return cls(Path(top))
 
-    def run(self, *arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
+    def run(
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        keep_open: Sequence[int] = (),
+    ) -> str:
         """Run git and return what it printed, without the last newline; a `StateError` if git refuses."""
-        done = self.attempt(*arguments, stdin=stdin, env=env)
+        done = self.attempt(*arguments, stdin=stdin, env=env, keep_open=keep_open)
         if done.returncode != 0:
             said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
             raise StateError(f"git {arguments[0]} failed: {said}", where=str(self.root))
         return done.stdout.rstrip("\n")
 
     def attempt(
-        self, *arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        keep_open: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run git and return the finished process whatever its exit code; never asks a question.
 
-        `env` adds to the environment, e.g. `GIT_INDEX_FILE` for an index of one's own.
+        `env` adds to the environment, e.g. `GIT_INDEX_FILE` for an index of one's own. `keep_open`: descriptors that
+        git inherits, such as that of a lock, which then is held until git has ended, even if this process is killed.
         """
         try:
             return subprocess.run(
@@ -55,6 +66,7 @@ class Git:
                 text=True,
                 check=False,
                 env={**os.environ, **_QUIET, **(env or {})},
+                pass_fds=keep_open,
             )
         except FileNotFoundError as error:
             raise StateError("git or the working folder not found", where=str(self.root)) from error

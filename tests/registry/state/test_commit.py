@@ -1,6 +1,7 @@
 """A commit is the atom: whatever is killed, the state is before or after, and the next command fixes the rest."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +176,29 @@ def test_a_second_command_in_one_clone_waits(project: Path) -> None:
         commits.locked(git_, 0.2),
     ):
         pass
+
+
+def test_killed_while_git_moves_the_branch_the_next_command_waits_for_git(promoted: Path) -> None:
+    """Git outlives the command that started it: what it still does is not done behind the next command's back."""
+    hook = promoted / ".git/hooks/reference-transaction"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(
+        '#!/bin/sh\nif [ "$1" = prepared ] && [ -e "$PIDFILE" ]; then kill -9 $(cat "$PIDFILE"); sleep 1; fi\n'
+    )
+    hook.chmod(0o755)
+    code = (
+        "import os; from pathlib import Path\n"
+        "from weighbridge.registry.lifecycle.operate import Operator\n"
+        "Path(os.environ['PIDFILE']).write_text(str(os.getpid()))\n"
+        f"Operator(Path({str(promoted)!r}), {MODEL!r}).deprecate('b1', reason='x')\n"
+    )
+    before = verify_models(promoted)[0].events
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PIDFILE": str(promoted.parent / "pid")}
+    killed = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False, env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert Store(promoted).repair()
+    assert verify_models(promoted)[0].events == before + 1
+    assert git(promoted, "status", "--porcelain") == ""
 
 
 def test_kill_minus_nine_at_random_points(promoted: Path) -> None:
