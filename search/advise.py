@@ -14,7 +14,7 @@ from weighbridge.core.documents import Budget, Sizes
 from weighbridge.core.formatting import percent, quantity
 from weighbridge.core.pareto import front
 from weighbridge.core.progress import Progress, silent
-from weighbridge.search.estimate.prediction import Predicted, Prediction, parts_of, predict_all
+from weighbridge.search.estimate.prediction import Predicted, Prediction, Until, parts_of, predict_all
 from weighbridge.search.problem.asked_budgets import budgets_for, remark
 from weighbridge.search.problem.coarse import coarse
 from weighbridge.search.problem.limits import FILE_METRICS, excess, facts, gaps
@@ -90,7 +90,7 @@ def advise(
 def _advised(source: Source, goal: Goal | None, progress: Progress, recipe: str | None) -> Advised:
     """The same within the declared feeding."""
     space = space_of(source)
-    found = predict_all(source, space, coarse(space), progress, SECONDS)
+    found = predict_all(source, space, coarse(space), progress, Until(SECONDS))
     budgets = budgets_for(source.project.params, recipe)
     reference = facts(found.baseline)
     fitting = [item for item in found.found if excess(gaps(budgets, facts(item.sizes), reference)) <= 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from weighbridge.core.errors import full_disk
 from weighbridge.core.files import canonical_json, sha256_bytes
 from weighbridge.core.progress import Progress, silent
 from weighbridge.search import advise
-from weighbridge.search.estimate.prediction import Predicted, predict_all
+from weighbridge.search.estimate.prediction import Prediction, Until, predict_all
 from weighbridge.search.problem.asked_budgets import budgets_for, own_budgets, remark
 from weighbridge.search.problem.coarse import coarse
 from weighbridge.search.problem.limits import excess, facts, gaps
@@ -133,24 +133,19 @@ def _weigh_elsewhere(found: Found, workshop: Workshop, request: SearchRequest) -
 
 
 def _obstacle(workshop: Workshop, progress: Progress) -> str | None:
-    """Why no recipe can meet the budgets: asked only where the least of everything does not. Where there was no time to
-    look at all that stand for the space, one that meets them may be among the others.
+    """Why no recipe can meet the budgets; None where one does, often the first, which is the least of everything. Where
+    there was no time to look at all that stand for the space, one that meets them may be among the others.
     """
     source, space = workshop.searched.source, workshop.space
     reference = facts(workshop.base_sizes)
 
-    def meets(found: Predicted) -> bool:
-        return any(excess(gaps(workshop.budgets, facts(item.sizes), reference)) <= 1 for item in found.found)
+    def meets(item: Prediction) -> bool:
+        return excess(gaps(workshop.budgets, facts(item.sizes), reference)) <= 1
 
-    points = coarse(space)
-    least = predict_all(source, space, points[:1], silent)
-    if meets(least):
+    found = predict_all(source, space, coarse(space), progress, Until(advise.SECONDS, enough=meets))
+    if found.left or any(map(meets, found.found)):
         return None
-    rest = predict_all(source, space, points[1:], progress, advise.SECONDS)
-    if rest.left or meets(rest):
-        return None
-    every = replace(rest, found=(*least.found, *rest.found), failed=(*least.failed, *rest.failed))
-    return advise.obstacle(every, workshop.budgets, space)
+    return advise.obstacle(found, workshop.budgets, space)
 
 
 def _identity(request: SearchRequest, workshop: Workshop) -> dict[str, Any]:

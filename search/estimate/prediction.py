@@ -7,8 +7,9 @@ each layer's number of zeros do not depend on training; where zeros lie does, an
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,17 @@ class Predicted:
     failed: tuple[tuple[Point, str], ...]
     """Recipes whose steps refuse the model, with the reason."""
     left: int
-    """Recipes that there was no time for."""
+    """Recipes that there was no time for, or no need."""
+
+
+@dataclass(frozen=True)
+class Until:
+    """When predictions end before all are made."""
+
+    seconds: float = math.inf
+    """No other is begun after so long."""
+    enough: Callable[[Prediction], bool] = lambda _: False
+    """Whether a prediction answers the question, so that no other is needed."""
 
 
 def predict_all(
@@ -56,19 +67,21 @@ def predict_all(
     space: Space,
     points: Iterable[Point],
     progress: Progress,
-    limit: float | None = None,
+    until: Until = Until(),
 ) -> Predicted:
-    """Predict points in turn, for `limit` seconds at most; the baseline comes first."""
+    """Predict points in turn until time is up or enough is known; the baseline comes first."""
     begin, wanted = time.monotonic(), list(points)
     maker = Maker(source.context, source.target, source.start, train=False)
     base = maker.make([])
     answers = _answers(source, base.data)
     found: list[Prediction] = []
     failed: list[tuple[Point, str]] = []
-    for number, point in enumerate(wanted):
-        if limit is not None and time.monotonic() - begin > limit:
-            return Predicted(base.sizes, tuple(found), tuple(failed), len(wanted) - number)
-        progress("predict", number, len(wanted), point.form)
+    left = len(wanted)
+    for point in wanted:
+        if time.monotonic() - begin > until.seconds or (found and until.enough(found[-1])):
+            break
+        progress("predict", len(wanted) - left, len(wanted), point.form)
+        left -= 1
         try:
             made = maker.make(space.read(point, 0))
             share = unchanged(_answers(source, made.data), answers, classes=source.classes)
@@ -77,7 +90,7 @@ def predict_all(
             continue
         found.append(Prediction(point, made.sizes, share, made.data))
     progress("predict", len(wanted), len(wanted), f"{len(found)} recipes")
-    return Predicted(base.sizes, tuple(found), tuple(failed), 0)
+    return Predicted(base.sizes, tuple(found), tuple(failed), left)
 
 
 def unchanged(ours: Sequence[Array], theirs: Sequence[Array], *, classes: bool) -> float:
@@ -104,4 +117,4 @@ def _answers(source: Source, data: bytes) -> list[Array]:
     return list(source.target.run(data, source.context.data.calibration.inputs))
 
 
-__all__ = ["Predicted", "Prediction", "parts_of", "predict_all", "unchanged"]
+__all__ = ["Predicted", "Prediction", "Until", "parts_of", "predict_all", "unchanged"]

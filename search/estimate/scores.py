@@ -40,7 +40,7 @@ def scores(outputs: Sequence[Array], split: Split) -> Array:
     if not np.isfinite(first).all():
         raise InvariantError("outputs contain NaN or infinite values")
     labels = split.labels[: len(first)]
-    if labels.dtype.kind in "iub" and labels.ndim == 1 and first.ndim == 2 and first.shape[1] > 1:
+    if classifies(first, labels):
         return np.asarray(first.argmax(1) == labels, dtype=np.float64)
     if first.size == labels.size:
         error = np.square(first.reshape(len(labels), -1) - labels.reshape(len(labels), -1))
@@ -50,6 +50,11 @@ def scores(outputs: Sequence[Array], split: Split) -> Array:
         f"outputs {first.shape[1:]}",
         where="data",
     )
+
+
+def classifies(answers: Array, labels: Array) -> bool:
+    """Whether the largest entry of each answer is to be the example's label."""
+    return labels.dtype.kind in "iub" and labels.ndim == 1 and answers.ndim == 2 and answers.shape[1] > 1
 
 
 def loss(before: Array, now: Array, limit: float, alpha: float = 0.05) -> Loss:
@@ -70,4 +75,4 @@ def loss(before: Array, now: Array, limit: float, alpha: float = 0.05) -> Loss:
     return Loss(mean, mean - reach, mean + reach, 0.0, p_value)
 
 
-__all__ = ["Loss", "loss", "scores"]
+__all__ = ["Loss", "classifies", "loss", "scores"]

@@ -171,12 +171,14 @@ def _headline(item: Confirmed, outcome: Outcome, found: Found) -> str:
 
 def _details(item: Confirmed, outcome: Outcome) -> list[str]:
     first, last = outcome.rungs[0], outcome.last
-    drop, held = quantity(last.drop, "points"), quantity(item.drop, "points")
+    drop = quantity(last.drop, "points")
+    drop += "" if item.expected is None else f", expected {quantity(item.expected, 'points')}"
+    held = f"{quantity(item.drop, 'points')} ({span(item.lower, item.upper, 'points')})"
     moved = outcome.bytes_at_most > last.bytes
     anew = f"; trained anew at most {quantity(outcome.bytes_at_most, 'bytes')}" if moved else ""
     rows = [
         f"   bytes: predicted {quantity(first.bytes, 'bytes')}, made {quantity(last.bytes, 'bytes')}{anew}",
-        f"   accuracy lost: on what stopped it {drop}; confirmed {held} ({span(item.lower, item.upper, 'points')})",
+        f"   accuracy lost: on what stopped it {drop}; confirmed {held}",
     ]
     if item.ratio is not None and outcome.timing is not None:
         rows.append(

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from weighbridge.core.pareto import front, hypervolume
 from weighbridge.search.trials.objectives import place
-from weighbridge.search.trials.trial import ALPHA, Outcome, Workshop
+from weighbridge.search.trials.trial import REACH, Outcome, Workshop
 
 MOST = 8
 """Recipes that are looked at: each costs the others some of their power."""
@@ -37,26 +36,31 @@ def contenders(tried: Sequence[Numbered], workshop: Workshop, goal: str | None) 
     base = workshop.base_sizes.bytes
     kept = [item for item in tried if item[1].ended == "whole" and workshop.constraint(item[1]) <= 0]
     unique = {item[1].last.digest: item for item in sorted(kept, key=lambda item: -item[0])}
-    useful = front(list(unique.values()), lambda item: (*place(item[1], goal, base), item[1].last.drop))
-    ordered = sorted(useful, key=lambda item: place(item[1], goal, base))
+    expected = {number: workshop.expected(outcome) for number, outcome in unique.values()}
+
+    def at(item: Numbered) -> tuple[float, ...]:
+        return place(item[1], goal, base, expected[item[0]].drop)
+
+    useful = front(list(unique.values()), lambda item: (*at(item), expected[item[0]].drop))
+    ordered = sorted(useful, key=at)
     if not ordered:
         return []
-    places = np.array([place(item[1], goal, base) for item in ordered])
-    drops = np.array([item[1].last.drop for item in ordered])
-    spreads = np.array([item[1].last.upper for item in ordered]) - drops
-    return [ordered[index] for index in sorted(chosen(places, held(drops, spreads, workshop.limit), both=goal is None))]
+    drops, spreads = np.array([[expected[number].drop, expected[number].spread] for number, _ in ordered]).T
+    reach = np.array([item[1].last.upper - item[1].last.drop for item in ordered])
+    holds = held(drops, spreads, reach, workshop.limit)
+    return [ordered[index] for index in sorted(chosen(np.array(list(map(at, ordered))), holds, both=goal is None))]
 
 
-def held(drops: Array, reach: Array, limit: float) -> Array:
+def held(drops: Array, spreads: Array, reach: Array, limit: float) -> Array:
     """(scenarios, trials): whether a trial would be shown to keep the limit.
 
-    `reach` is from each drop to its upper bound. A scenario adds what the part that stopped trials may be wrong by, and
-    what the part that confirms is: the second is partly the baseline's own luck there, the same for all.
+    `drops` are expected ones, `spreads` what they may be wrong by, as standard deviations; `reach` is from a drop to
+    its upper bound on as many examples as confirm. A scenario adds an error to each, and what the part that confirms
+    is wrong by: mostly the baseline's own luck there, the same for all.
     """
-    quantile = -float(special.ndtri(ALPHA))
     rng = np.random.default_rng(SEED)
-    noise = rng.standard_normal((SCENARIOS, 1)) + rng.standard_normal((SCENARIOS, len(drops)))
-    return np.asarray(drops + reach * (noise / quantile + 1) <= limit)
+    luck, errors = rng.standard_normal((SCENARIOS, 1)), rng.standard_normal((SCENARIOS, len(drops)))
+    return np.asarray(drops + spreads * errors + reach * (luck / REACH + 1) <= limit)
 
 
 def chosen(places: Array, holds: Array, *, both: bool) -> list[int]:

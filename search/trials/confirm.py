@@ -36,6 +36,8 @@ class Confirmed:
     holds: bool
     reason: str
     """Why it does not hold; empty where it does."""
+    expected: float | None = None
+    """The drop that was expected before; None where a journal of an earlier version does not say."""
 
     def to_json(self) -> dict[str, Any]:
         """As the journal keeps it."""
@@ -83,6 +85,7 @@ def confirm(
                 timing.upper(share) if timing else None,
                 not reasons,
                 "; ".join(reasons),
+                workshop.expected(outcome).drop,
             )
         )
     return found

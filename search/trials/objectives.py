@@ -24,24 +24,24 @@ DEFAULT_DROP = 0.01
 """Points that a recipe may lose where no budget says so."""
 
 
-def values(outcome: Outcome, goal: str | None, base_bytes: int) -> list[float]:
-    """The outcome's place for the sampler: logarithms of ratios to the baseline, or the drop."""
-    return [_value(outcome, name, base_bytes) for name in OBJECTIVES[goal]]
+def values(outcome: Outcome, goal: str | None, base_bytes: int, drop: float) -> list[float]:
+    """The outcome's place for the sampler: logarithms of ratios to the baseline, or the `drop` that is expected."""
+    return [_value(outcome, name, base_bytes, drop) for name in OBJECTIVES[goal]]
 
 
-def place(outcome: Outcome, goal: str | None, base_bytes: int) -> tuple[float, ...]:
+def place(outcome: Outcome, goal: str | None, base_bytes: int, drop: float) -> tuple[float, ...]:
     """The outcome's place in the front that people see."""
     names = OBJECTIVES[goal]
     if len(names) == 1:
         names = (*names, SHOWN_WITH[names[0]])
-    return tuple(_value(outcome, name, base_bytes) for name in names)
+    return tuple(_value(outcome, name, base_bytes, drop) for name in names)
 
 
-def _value(outcome: Outcome, name: str, base_bytes: int) -> float:
+def _value(outcome: Outcome, name: str, base_bytes: int, drop: float) -> float:
     if name == "bytes":
         return math.log(outcome.last.bytes / base_bytes)
     if name == "drop":
-        return outcome.last.drop
+        return drop
     if outcome.timing is None:
         return 0.0
     if name == "memory":

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from weighbridge.compress.recipe.maker import Maker
 from weighbridge.core.documents import Budget, Sizes
 from weighbridge.core.errors import MeasurementError, WeighbridgeError
 from weighbridge.core.files import atomic_write, sha256_bytes
+from weighbridge.search.estimate.expected_drop import Expected, Line, line, nearest, surprise
 from weighbridge.search.estimate.scores import Array, loss, scores
 from weighbridge.search.estimate.timing import Bench, Timing
 from weighbridge.search.problem.limits import excess, facts, gaps
@@ -29,6 +31,8 @@ five points were lost there, and training went on all the same.
 LAUNCHES = 3
 """Of each file in a rung."""
 ALPHA = 0.05
+REACH = -float(special.ndtri(ALPHA))
+"""Standard deviations from what is expected to its upper bound."""
 
 
 class TimeUpError(WeighbridgeError):
@@ -46,6 +50,8 @@ class Rung:
     lower: float
     upper: float
     flips: float
+    extra: float | None = None
+    """Nats by which the right class surprises it more than the baseline; None where answers are no classes."""
 
 
 @dataclass
@@ -92,6 +98,8 @@ class Workshop:
     base_sizes: Sizes
     base_scores: Array
     base_top1: float
+    base_surprise: float | None = None
+    """Of the baseline on the part that stops trials, in nats; None where answers are no classes."""
     stopping: Callable[[], bool] = lambda: False
     left: Callable[[], float] = lambda: math.inf
     """Seconds in which training must have ended."""
@@ -131,7 +139,8 @@ class Workshop:
         if outcome.ended != "whole" or not self.space.trainable(outcome.point):
             return outcome
         for epochs in self.rungs[1:]:
-            if outcome.last.upper <= self.limit:
+            expected = self.expected(outcome)
+            if expected.drop + REACH * expected.spread <= self.limit:
                 return outcome
             if outcome.last.epochs and LEFT * outcome.last.lower > self.limit:
                 outcome.ended = "hopeless"
@@ -192,8 +201,28 @@ class Workshop:
         made = self.maker.make(self.space.read(point, epochs))
         digest = sha256_bytes(made.data)
         atomic_write(self.file(digest), made.data)
-        drop = self.loss_of(made.data, self.searched.stop, self.base_scores)
-        return Rung(epochs, digest, made.sizes.bytes, drop.drop, drop.lower, drop.upper, drop.flips), made.sizes
+        stop, usual = self.searched.stop, self.base_surprise
+        answers = self.searched.source.target.run(made.data, stop.inputs)
+        now, surprised = scores(answers, stop), surprise(answers, stop)
+        found = loss(self.base_scores[: len(now)], now, self.limit, ALPHA)
+        extra = None if surprised is None or usual is None else surprised - usual
+        lost = (found.drop, found.lower, found.upper, found.flips, extra)
+        return Rung(epochs, digest, made.sizes.bytes, *lost), made.sizes
+
+    def expected(self, outcome: Outcome) -> Expected:
+        """What an outcome is expected to lose on other examples: by its surprise where that tells, as files of earlier
+        batches show, else as it lost on the part that stops trials.
+        """
+        last = outcome.last
+        fitted = None if last.extra is None else self.line()
+        if fitted is None or last.extra is None or abs(last.drop) > nearest(self.limit):
+            return Expected(last.drop, (last.upper - last.drop) / REACH)
+        return fitted.at(last.extra)
+
+    def line(self) -> Line | None:
+        """What a nat of extra surprise costs, by the files of earlier batches."""
+        rungs = [rung for outcome in self.earlier for rung in outcome.rungs]
+        return line(((rung.extra, rung.drop) for rung in rungs if rung.extra is not None), self.limit)
 
     def loss_of(self, data: bytes, split: Any, before: Array, alpha: float = ALPHA) -> Any:
         """What a file loses beside the baseline on a split."""
@@ -204,7 +233,8 @@ class Workshop:
         """Metric → value of an outcome, as budgets ask."""
         assert outcome.sizes is not None  # set by the first rung
         found = facts(outcome.sizes)
-        found |= {"accuracy.top1": self.base_top1 - outcome.last.drop, "accuracy.flips": outcome.last.flips}
+        drop = self.expected(outcome).drop
+        found |= {"accuracy.top1": self.base_top1 - drop, "accuracy.flips": outcome.last.flips}
         if outcome.timing is not None:
             base = float(np.median(outcome.timing.baseline_seconds))
             found["latency.p50"] = base * outcome.timing.ratio
@@ -220,12 +250,13 @@ class Workshop:
         return found
 
     def constraint(self, outcome: Outcome, caution: float = 0.0) -> float:
-        """How far an outcome is from the budgets: at most 0 where it keeps all that are known; the drop taken so far on
-        the way to its upper bound.
+        """How far an outcome is from the budgets: at most 0 where it keeps all that are known; the expected drop taken
+        so far on the way to its upper bound.
         """
         worst = excess(gaps(self.budgets, self.known(outcome), self.reference(outcome)))
         over = min(math.log(worst), 10.0) if worst > 1 else 0.0
-        drop = outcome.last.drop + caution * (outcome.last.upper - outcome.last.drop)
+        expected = self.expected(outcome)
+        drop = expected.drop + caution * REACH * expected.spread
         return max(10 * (drop - self.limit), over)
 
 

@@ -216,6 +216,6 @@ class TrialLoop:
 
     def _tell(self, trial: Trial, outcome: Outcome, *, again: bool = False) -> None:
         workshop = self.workshop
-        place = values(outcome, self.request.goal, workshop.base_sizes.bytes)
+        place = values(outcome, self.request.goal, workshop.base_sizes.bytes, workshop.expected(outcome).drop)
         told = {**facts_of(outcome, workshop.space), "again": again, "elapsed": round(self.elapsed(), 1)}
         self.journal.tell(trial, place, workshop.constraint(outcome, CAUTION), told)

@@ -12,6 +12,7 @@ from weighbridge.core.documents.devices import LOCAL
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import atomic_write
 from weighbridge.core.progress import Progress
+from weighbridge.search.estimate.expected_drop import surprise
 from weighbridge.search.estimate.scores import scores
 from weighbridge.search.estimate.timing import Bench
 from weighbridge.search.problem.asked_budgets import budgets_for
@@ -39,7 +40,8 @@ def workshop_for(
     made = source.source
     maker = Maker(made.context, made.target, made.start, train=request.training)
     base = maker.make([])
-    stop, after = (scores(made.target.run(base.data, split.inputs), split) for split in (source.stop, source.confirm))
+    answers, later = (made.target.run(base.data, split.inputs) for split in (source.stop, source.confirm))
+    stop, after = scores(answers, source.stop), scores(later, source.confirm)
     params = made.project.params
     section = _section(params, request.device, made.target.name)
     reach = opening(request.device, section, request.root)
@@ -71,6 +73,7 @@ def workshop_for(
         base_sizes=base.sizes,
         base_scores=stop,
         base_top1=top1,
+        base_surprise=surprise(answers, source.stop),
     )
     atomic_write(workshop.baseline, base.data)
     return workshop, after

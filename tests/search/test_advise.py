@@ -18,7 +18,7 @@ from weighbridge.core.documents import Budget, RecipeSection
 from weighbridge.core.errors import InputError
 from weighbridge.core.progress import silent
 from weighbridge.search.advise import EXPECT, Advised, advise, obstacle
-from weighbridge.search.estimate.prediction import predict_all
+from weighbridge.search.estimate.prediction import Until, predict_all
 from weighbridge.search.problem.coarse import coarse
 from weighbridge.search.problem.searched_model import space_of, untrained_source
 
@@ -101,6 +101,19 @@ def test_recipes_that_there_was_no_time_for_are_not_called_too_large(tmp_path: P
     assert obstacle(some, budgets, space).startswith("no recipe of the space meets the budgets")
     left = replace(some, left=1)
     assert obstacle(left, budgets, space).startswith("no recipe that there was time to predict (2) meets the budgets")
+
+
+def test_predictions_end_with_the_first_that_is_enough_or_when_time_is_up(tmp_path: Path) -> None:
+    """Nothing is made that no question needs; how many were left out is told."""
+    source = untrained_source(project(tmp_path))
+    space = space_of(source)
+    points = coarse(space)[1:4]
+    first = predict_all(source, space, points, silent, Until(enough=lambda item: item.point == points[0]))
+    assert (len(first.found), first.left) == (1, 2)
+    last = predict_all(source, space, points, silent, Until(enough=lambda item: item.point == points[2]))
+    assert (len(last.found), last.left) == (3, 0)
+    late = predict_all(source, space, points, silent, Until(seconds=0.0))
+    assert (len(late.found), late.left) == (0, 3)
 
 
 def test_forms_that_no_training_must_mend_are_predicted_first(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def test_a_safe_recipe_is_chosen_beside_bold_ones_that_beat_it_by_place() -> Non
     """Eight at the limit would all fail together where the baseline is lucky; a ninth, worse by place, may not."""
     places = np.array([[-3.0 - 0.01 * step, -0.7 + 0.01 * step] for step in range(MOST)] + [[-2.0, -0.4]])
     drops = np.array([LIMIT - 0.001] * MOST + [-0.01])
-    holds = held(drops, np.full(MOST + 1, 0.01), LIMIT)
+    holds = held(drops, np.full(MOST + 1, 0.006), np.full(MOST + 1, 0.01), LIMIT)
     assert MOST in chosen(places, holds, both=True)
     assert holds[:, MOST].mean() > 2 * holds[:, 0].mean()
 
@@ -43,6 +43,6 @@ def test_without_a_chance_the_front_is_looked_at_all_the_same() -> None:
 def test_scenarios_follow_the_interval() -> None:
     """Of a wide interval little is sure, of a narrow one all."""
     drops = np.array([0.0, 0.02])
-    assert held(drops, np.full(2, 1e-9), LIMIT).tolist() == [[True, False]] * SCENARIOS
-    wide = held(drops, np.full(2, 0.02), LIMIT).mean(0)
+    assert held(drops, np.full(2, 1e-9), np.full(2, 1e-9), LIMIT).tolist() == [[True, False]] * SCENARIOS
+    wide = held(drops, np.full(2, 0.012), np.full(2, 0.02), LIMIT).mean(0)
     assert 0 < wide[1] < wide[0] < 1
