@@ -4,6 +4,7 @@
 clock (see benchmarks/searching/hypervolume.py). Every contender with every seed is a unit, kept in `--work`: a run goes
 on where the last one ended, and a bar whose units are not all there is not met. Timings of one machine only.
 `no_training`: wall time of `search --no-training`. `predictions`: bytes and latency before training beside after.
+`expectations`: what the searches of `--work` expected files to lose, beside what these lose on the test part.
 `zeros`: the same bytes of pruned recipes after ten epochs, by where weights are ranked.
 `promised`: what it printed, judged by the pipeline. `bookkeeping`: ten thousand items. `kills`: searches that are
 killed and resumed, plans whose workers are. `making`: two Ray workers over one. `records`: the smallest and the fastest
@@ -34,6 +35,7 @@ import numpy as np
 
 from benchmarks import plots
 from benchmarks.searching.bookkeeping import bookkeeping
+from benchmarks.searching.expectations import expectations
 from benchmarks.searching.floors import TARGETS, floors
 from benchmarks.searching.hypervolume import bars_of, rows_of, run_unit, unit_of, units_of
 from benchmarks.searching.kills import killed_searches
@@ -64,7 +66,7 @@ AT_MOST = {
 }
 BASED = ("no_training", "predictions", "zeros", "promised", "floors")
 """Parts that need the search's own baseline."""
-PARTS = ("bookkeeping", "kills", "making", *BASED, "hypervolume", "records")
+PARTS = ("bookkeeping", "kills", "making", *BASED, "hypervolume", "records", "expectations")
 FEW = 5
 """Searches that are killed before what is known is written down."""
 
@@ -150,6 +152,9 @@ def run_part(name: str, content: dict[str, Any], project: Path, given: argparse.
         run_kills(content, given)
     elif name == "records":
         run_records(content, project, given)
+    elif name == "expectations":
+        content[name] = expectations(project)
+        print(name, content[name], flush=True)
     elif name not in content:
         if name in BASED:
             searched(project, None, project / FOLDER / "shared", lambda *_: None, training=True)

@@ -201,12 +201,13 @@ def _search(ground: Ground, unit: Unit) -> Files:
     found = search(request)
     by_number = dict(found.tried)
     suffix = {item.number: by_number[item.number].last.digest for item in found.confirmed}
-    paths = {f"trial-{number}": _stored(found, digest) for number, digest in suffix.items()}
+    paths = {f"trial-{number}": stored(found.folder, digest) for number, digest in suffix.items()}
     return Files(paths, len(found.tried), _anytime(found))
 
 
-def _stored(found: Found, digest: str) -> Path:
-    return found.folder / "files" / f"{digest.removeprefix('sha256:')[:24]}.onnx"
+def stored(folder: Path, digest: str) -> Path:
+    """A file that a search in this folder made."""
+    return folder / "files" / f"{digest.removeprefix('sha256:')[:24]}.onnx"
 
 
 def _olive(ground: Ground, unit: Unit, folder: Path, python: Path | None) -> Files:
@@ -288,4 +289,4 @@ def bars_of(rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, d
     return found
 
 
-__all__ = ["CONTENDERS", "Unit", "bars_of", "rows_of", "run_unit", "unit_of", "units_of"]
+__all__ = ["CONTENDERS", "Unit", "bars_of", "rows_of", "run_unit", "stored", "unit_of", "units_of"]

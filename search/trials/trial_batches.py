@@ -33,7 +33,7 @@ RESERVE = 0.1
 """Share of the time that is kept for confirming, at least."""
 LOOKING = 0.25
 """Share of the time that making the files of single choices takes at most."""
-CAUTION = 0.5
+CAUTION = 0.25
 """Of the way from a drop to its upper bound: the sampler is told that what keeps the limit by luck does not."""
 
 
