@@ -59,6 +59,6 @@ def test_training_ends_where_the_limit_is_surely_kept_as_expected(lucky: Worksho
     sizes = lucky.base_sizes.model_copy(update={"bytes": 10})
     for extra, drop, rungs in ((0.04, -0.002, [0, 3, 5]), (0.005, 0.004, [0, 3])):
         made = {0: rung(1.0, 0.5, 0), 3: rung(extra, drop, 3), 5: rung(extra, drop, 5)}
-        lucky.make = lambda _, epochs, made=made: (made[epochs], sizes)  # type: ignore[misc]
+        lucky.make = lambda _, epochs, made=made: (made[epochs], sizes)
         outcome = lucky.grow(lucky.start(lucky.space.point({"form": "share-1"})))
         assert [one.epochs for one in outcome.rungs] == rungs
