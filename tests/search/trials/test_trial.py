@@ -62,3 +62,15 @@ def test_training_ends_where_the_limit_is_surely_kept_as_expected(lucky: Worksho
         lucky.make = lambda _, epochs, made=made: (made[epochs], sizes)
         outcome = lucky.grow(lucky.start(lucky.space.point({"form": "share-1"})))
         assert [one.epochs for one in outcome.rungs] == rungs
+
+
+def test_a_sampler_is_told_finely_what_is_near_the_limit_and_coarsely_what_is_far(lucky: Workshop) -> None:
+    """Three points beside none are far apart, and 70 beside 20 are not: a model of it is scaled by the worst."""
+    lucky.earlier, point = [], lucky.space.point({"form": "share-1"})
+    told = [
+        lucky.constraint(Outcome(point, [rung(None, drop)], lucky.base_sizes)) for drop in (0.0, 0.01, 0.03, 0.2, 0.7)
+    ]
+    assert told == sorted(told)
+    assert told[1] == 0
+    assert told[2] - told[0] > 3 * (told[4] - told[3])
+    assert -1 < told[0] < 0 < told[4] < 1
