@@ -259,7 +259,7 @@ class Workshop:
         seen, and beside 70 points that an untrained file lost, three points and none would be the same.
         """
         worst = excess(gaps(self.budgets, self.known(outcome), self.reference(outcome)))
-        over = math.log(worst) if worst > 1 else 0.0
+        over = min(math.log(worst), 10.0) if worst > 1 else 0.0
         expected = self.expected(outcome)
         drop = expected.drop + caution * REACH * expected.spread
         far = max((drop - self.limit) / (3 * max(self.limit, DEFAULT_LIMIT)), over)

@@ -26,7 +26,7 @@ def opened_once(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.fixture
 def lucky(opened_once: Workshop) -> Workshop:
     """A workshop whose earlier files all had the same luck."""
-    workshop = replace(opened_once, limit=0.01)
+    workshop = replace(opened_once, limit=0.01, budgets=[])
     noise = 0.001 * np.random.default_rng(1).standard_normal(20)
     rungs = [
         rung(extra, LUCK + SLOPE * extra + more) for extra, more in zip(np.linspace(0, 0.1, 20), noise, strict=True)
