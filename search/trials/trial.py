@@ -30,6 +30,8 @@ of which four points or more were expected to be lost there, and that were train
 """
 LAUNCHES = 3
 """Of each file in a rung."""
+FAR = 1000.0
+"""Times a budget beyond which all is the same."""
 DEFAULT_LIMIT = 0.01
 """What drops are measured by where none is allowed."""
 ALPHA = 0.05
@@ -252,14 +254,14 @@ class Workshop:
         return found
 
     def constraint(self, outcome: Outcome, caution: float = 0.0) -> float:
-        """How far an outcome is from the budgets, within -1 and 1: at most 0 where it keeps all that are known; the
-        expected drop taken so far on the way to its upper bound.
+        """How far an outcome is from the budgets, within -1 and 1: at most 0 where it keeps all that are known, and the
+        less the more surely; the expected drop taken so far on the way to its upper bound.
 
         Near the limit it is fine, and far from it coarse: a sampler's model of it is scaled by the worst that it has
         seen, and beside 70 points that an untrained file lost, three points and none would be the same.
         """
         worst = excess(gaps(self.budgets, self.known(outcome), self.reference(outcome)))
-        over = min(math.log(worst), 10.0) if worst > 1 else 0.0
+        over = math.log(min(worst, FAR)) if worst > 0 else -math.inf
         expected = self.expected(outcome)
         drop = expected.drop + caution * REACH * expected.spread
         far = max((drop - self.limit) / (3 * max(self.limit, DEFAULT_LIMIT)), over)
