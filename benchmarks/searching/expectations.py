@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from benchmarks.searching.hypervolume import Ground, ground_of, stored
-from weighbridge.data import load_data
-from weighbridge.search.estimate.expected_drop import line
-from weighbridge.search.estimate.scores import scores
+from benchmarks.searching.hypervolume import LIMIT, drops_on_test, ground_of, stored
+from weighbridge.search.estimate.expected_drop import fitted_line
 from weighbridge.search.trials.study import STUDY
 from weighbridge.search.trials.workshop import FOLDER
 
-LIMIT = 0.01
 NEAR = 0.03
 """Files that lost more where trials stop are no candidates."""
 
@@ -34,25 +30,18 @@ def expectations(project: Path) -> list[dict[str, Any]]:
         log = JournalStorage(JournalFileBackend(str(folder / "journal.log")))
         trials = optuna.load_study(study_name=STUDY, storage=log).get_trials(states=[TrialState.COMPLETE])
         known = [trial.user_attrs["facts"] for trial in trials]
-        rungs = [rung for item in known for rung in item["rungs"] if rung.get("extra") is not None]
-        fitted = line(((rung["extra"], rung["drop"]) for rung in rungs), LIMIT)
+        rungs = [rung for item in known for rung in item["rungs"] if rung.get("extra_cross_entropy") is not None]
+        fitted = fitted_line(((rung["extra_cross_entropy"], rung["drop"]) for rung in rungs), LIMIT)
         if fitted is None:
             continue
         last = {item["rungs"][-1]["digest"]: item["rungs"][-1] for item in known if item["ended"] == "whole"}
-        near = [rung for rung in last.values() if rung["drop"] <= NEAR and rung.get("extra") is not None]
-        truth = _on_test(ground, [stored(folder, rung["digest"]) for rung in near])
+        near = [rung for rung in last.values() if rung["drop"] <= NEAR and rung.get("extra_cross_entropy") is not None]
+        truth = np.array(drops_on_test(ground, [stored(folder, rung["digest"]) for rung in near]))
         lost = np.array([rung["drop"] for rung in near])
-        expected = np.array([fitted.at(rung["extra"]).drop for rung in near])
+        expected = np.array([fitted.at(rung["extra_cross_entropy"]).drop for rung in near])
         row = {"search": folder.name, "files": len(near), "points_a_nat": 100 * fitted.slope}
         found.append({**row, **_errors("lost", lost - truth), **_errors("expected", expected - truth)})
     return found
-
-
-def _on_test(ground: Ground, files: Sequence[Path]) -> NDArray[Any]:
-    project, run = ground.searched.source.project, ground.searched.source.target.run
-    test = load_data(project.params.data.factory, f"{project.params_file}: data.factory").test
-    before = scores(run(ground.baseline.read_bytes(), test.inputs), test).mean()
-    return np.array([before - scores(run(path.read_bytes(), test.inputs), test).mean() for path in files])
 
 
 def _errors(name: str, errors: NDArray[Any]) -> dict[str, float]:

@@ -150,12 +150,7 @@ def confirmed(ground: Ground, files: Mapping[str, Path]) -> list[dict[str, Any]]
     source, run = ground.searched, ground.searched.source.target.run
     params = source.source.project.params
     store = ground.project / FOLDER / "timings"
-    project = source.source.project
-    test = load_data(project.params.data.factory, f"{project.params_file}: data.factory").test
-    before = scores(run(ground.baseline.read_bytes(), test.inputs), test)
-    on_test = {
-        name: loss(before, scores(run(path.read_bytes(), test.inputs), test), LIMIT) for name, path in files.items()
-    }
+    on_test = dict(zip(files, drops_on_test(ground, list(files.values())), strict=True))
     timed = Bench(ground.baseline, source.stop, params.weighing, store, lambda *_: None).time(files, LAUNCHES)
     losses = {
         name: loss(ground.before, scores(run(path.read_bytes(), source.confirm.inputs), source.confirm), LIMIT)
@@ -171,11 +166,20 @@ def confirmed(ground: Ground, files: Mapping[str, Path]) -> list[dict[str, Any]]
             "drop": losses[name].drop,
             "kept": losses[name].drop <= LIMIT,
             "proven": rejection.rejected,
-            "drop_on_test": on_test[name].drop,
-            "kept_on_test": on_test[name].drop <= LIMIT,
+            "drop_on_test": on_test[name],
+            "kept_on_test": on_test[name] <= LIMIT,
         }
         for (name, path), rejection in zip(files.items(), proven, strict=True)
     ]
+
+
+def drops_on_test(ground: Ground, files: Sequence[Path]) -> list[float]:
+    """What each file loses beside the baseline on the test part, as a share of its examples."""
+    source = ground.searched.source
+    project, run = source.project, source.target.run
+    test = load_data(project.params.data.factory, f"{project.params_file}: data.factory").test
+    before = scores(run(ground.baseline.read_bytes(), test.inputs), test).mean()
+    return [float(before - scores(run(path.read_bytes(), test.inputs), test).mean()) for path in files]
 
 
 def _hand(ground: Ground, folder: Path) -> Files:
@@ -289,4 +293,15 @@ def bars_of(rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, d
     return found
 
 
-__all__ = ["CONTENDERS", "Unit", "bars_of", "rows_of", "run_unit", "stored", "unit_of", "units_of"]
+__all__ = [
+    "CONTENDERS",
+    "Unit",
+    "bars_of",
+    "drops_on_test",
+    "ground_of",
+    "rows_of",
+    "run_unit",
+    "stored",
+    "unit_of",
+    "units_of",
+]

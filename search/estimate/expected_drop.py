@@ -1,10 +1,10 @@
-"""What a recipe will lose on other examples, by how much the right class surprises its answers.
+"""What a recipe will lose on other examples, by the cross-entropy of its answers.
 
 Whether answers are right tells a drop poorly: on 1,500 examples to a point, and where the baseline was lucky or
 unlucky there, every recipe seems to lose more or less alike. Cross-entropy of calibrated answers (Guo et al., On
 Calibration of Modern Neural Networks, ICML 2017: one temperature, fitted) varies far less from example to example. How
-many points a nat costs, the search's own files tell: a line through their drops, whose value at no extra surprise is
-the luck that all share, since a file that answers as the baseline does loses nothing.
+many points a nat costs, the search's own files tell: a line through their drops, whose value at no extra cross-entropy
+is the luck that all share, since a file that answers as the baseline does loses nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ more.
 LEAST = 8
 """Files that a line needs."""
 SURE = 4.0
-"""Standard errors that its slope must be above zero by: where surprise does not tell what is lost, drops do."""
+"""Standard errors that its slope must be above zero by: where cross-entropy does not tell what is lost, drops do."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class Expected:
 
 @dataclass(frozen=True)
 class Line:
-    """Drop per nat of extra surprise, and the standard deviation of drops about the line."""
+    """Drop per nat of extra cross-entropy, and the standard deviation of drops about the line."""
 
     slope: float
     spread: float
 
     def at(self, extra: float) -> Expected:
-        """What a file of so many nats of extra surprise is expected to lose."""
+        """What a file of so many nats of extra cross-entropy is expected to lose."""
         return Expected(self.slope * extra, self.spread)
 
 
-def surprise(outputs: Sequence[Array], split: Split) -> float | None:
+def calibrated_cross_entropy(outputs: Sequence[Array], split: Split) -> float | None:
     """Mean cross-entropy of the right class, in nats, at the temperature at which it is least.
 
     None where answers are values, or a label is no class of theirs.
@@ -77,17 +77,18 @@ def surprise(outputs: Sequence[Array], split: Split) -> float | None:
     return float(minimize_scalar(mean, bounds=ends, method="bounded", options={"xatol": 0.01}).fun)
 
 
-def nearest(limit: float) -> float:
+def largest_fitted(limit: float) -> float:
     """The largest drop that a line says anything of."""
     return max(NEAR, 3 * limit)
 
 
-def line(seen: Iterable[tuple[float, float]], limit: float) -> Line | None:
-    """The line of least squares through pairs of (extra surprise, drop); None where they are too few or tell nothing.
+def fitted_line(seen: Iterable[tuple[float, float]], limit: float) -> Line | None:
+    """The line of least squares through pairs of (extra cross-entropy in nats, drop).
 
-    `limit` is the largest drop that a recipe may have. The order of the pairs changes nothing.
+    None where they are too few or tell nothing. `limit` is the largest drop that a recipe may have. The order of the
+    pairs changes nothing.
     """
-    pairs = np.array(sorted({pair for pair in seen if abs(pair[1]) <= nearest(limit)}))
+    pairs = np.array(sorted({pair for pair in seen if abs(pair[1]) <= largest_fitted(limit)}))
     if len(pairs) < LEAST:
         return None
     extra, drop = pairs.T
@@ -101,4 +102,4 @@ def line(seen: Iterable[tuple[float, float]], limit: float) -> Line | None:
     return Line(slope, spread) if slope > SURE * spread / math.sqrt(squares) else None
 
 
-__all__ = ["Expected", "Line", "line", "nearest", "surprise"]
+__all__ = ["Expected", "Line", "calibrated_cross_entropy", "fitted_line", "largest_fitted"]

@@ -15,7 +15,13 @@ from weighbridge.compress.recipe.maker import Maker
 from weighbridge.core.documents import Budget, Sizes
 from weighbridge.core.errors import MeasurementError, WeighbridgeError
 from weighbridge.core.files import atomic_write, sha256_bytes
-from weighbridge.search.estimate.expected_drop import Expected, Line, line, nearest, surprise
+from weighbridge.search.estimate.expected_drop import (
+    Expected,
+    Line,
+    calibrated_cross_entropy,
+    fitted_line,
+    largest_fitted,
+)
 from weighbridge.search.estimate.scores import Array, loss, scores
 from weighbridge.search.estimate.timing import Bench, Timing
 from weighbridge.search.problem.limits import excess, facts, gaps
@@ -54,8 +60,8 @@ class Rung:
     lower: float
     upper: float
     flips: float
-    extra: float | None = None
-    """Nats by which the right class surprises it more than the baseline; None where answers are no classes."""
+    extra_cross_entropy: float | None = None
+    """Of its calibrated answers over the baseline's, in nats; None where answers are no classes."""
 
 
 @dataclass
@@ -102,7 +108,7 @@ class Workshop:
     base_sizes: Sizes
     base_scores: Array
     base_top1: float
-    base_surprise: float | None = None
+    base_cross_entropy: float | None = None
     """Of the baseline on the part that stops trials, in nats; None where answers are no classes."""
     stopping: Callable[[], bool] = lambda: False
     left: Callable[[], float] = lambda: math.inf
@@ -205,28 +211,31 @@ class Workshop:
         made = self.maker.make(self.space.read(point, epochs))
         digest = sha256_bytes(made.data)
         atomic_write(self.file(digest), made.data)
-        stop, usual = self.searched.stop, self.base_surprise
+        stop, usual = self.searched.stop, self.base_cross_entropy
         answers = self.searched.source.target.run(made.data, stop.inputs)
-        now, surprised = scores(answers, stop), surprise(answers, stop)
+        now, entropy = scores(answers, stop), calibrated_cross_entropy(answers, stop)
         found = loss(self.base_scores[: len(now)], now, self.limit, ALPHA)
-        extra = None if surprised is None or usual is None else surprised - usual
+        extra = None if entropy is None or usual is None else entropy - usual
         lost = (found.drop, found.lower, found.upper, found.flips, extra)
         return Rung(epochs, digest, made.sizes.bytes, *lost), made.sizes
 
     def expected(self, outcome: Outcome) -> Expected:
-        """What an outcome is expected to lose on other examples: by its surprise where that tells, as files of earlier
-        batches show, else as it lost on the part that stops trials.
+        """What an outcome is expected to lose on other examples: by its cross-entropy where that tells, as files of
+        earlier batches show, else as it lost on the part that stops trials.
         """
-        last = outcome.last
-        fitted = None if last.extra is None else self.line()
-        if fitted is None or last.extra is None or abs(last.drop) > nearest(self.limit):
-            return Expected(last.drop, (last.upper - last.drop) / REACH)
-        return fitted.at(last.extra)
+        last, extra = outcome.last, outcome.last.extra_cross_entropy
+        near = abs(last.drop) <= largest_fitted(self.limit)
+        if near and extra is not None and (fitted := self.line()) is not None:
+            return fitted.at(extra)
+        return Expected(last.drop, (last.upper - last.drop) / REACH)
 
     def line(self) -> Line | None:
-        """What a nat of extra surprise costs, by the files of earlier batches."""
+        """What a nat of extra cross-entropy costs, by the files of earlier batches."""
         rungs = [rung for outcome in self.earlier for rung in outcome.rungs]
-        return line(((rung.extra, rung.drop) for rung in rungs if rung.extra is not None), self.limit)
+        return fitted_line(
+            ((rung.extra_cross_entropy, rung.drop) for rung in rungs if rung.extra_cross_entropy is not None),
+            self.limit,
+        )
 
     def loss_of(self, data: bytes, split: Any, before: Array, alpha: float = ALPHA) -> Any:
         """What a file loses beside the baseline on a split."""

@@ -12,7 +12,7 @@ from weighbridge.core.documents.devices import LOCAL
 from weighbridge.core.errors import InputError
 from weighbridge.core.files import atomic_write
 from weighbridge.core.progress import Progress
-from weighbridge.search.estimate.expected_drop import surprise
+from weighbridge.search.estimate.expected_drop import calibrated_cross_entropy
 from weighbridge.search.estimate.scores import scores
 from weighbridge.search.estimate.timing import Bench
 from weighbridge.search.problem.asked_budgets import budgets_for
@@ -73,7 +73,7 @@ def workshop_for(
         base_sizes=base.sizes,
         base_scores=stop,
         base_top1=top1,
-        base_surprise=surprise(answers, source.stop),
+        base_cross_entropy=calibrated_cross_entropy(answers, source.stop),
     )
     atomic_write(workshop.baseline, base.data)
     return workshop, after

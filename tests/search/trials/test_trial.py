@@ -1,4 +1,4 @@
-"""A trial goes by what it is expected to lose, where earlier files show what surprise costs."""
+"""A trial goes by what it is expected to lose, where earlier files show what cross-entropy costs."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ def test_the_luck_that_all_share_is_not_believed(lucky: Workshop) -> None:
     assert REACH * lucky.expected(outcome).spread == pytest.approx(0.01)
 
 
-def test_where_surprise_tells_nothing_the_drop_counts(lucky: Workshop) -> None:
+def test_where_cross_entropy_tells_nothing_the_drop_counts(lucky: Workshop) -> None:
     """Answers that are values, and drops far beyond the limit."""
     for last in (rung(None, 0.005), rung(2.0, 0.5)):
         assert lucky.expected(Outcome(lucky.space.point({}), [last])).drop == last.drop
