@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from weighbridge.core.files import read_json, write_json
 from weighbridge.search.problem.three_splits import Searched
 
 CHILD = Path(__file__).with_name("olive_child.py")
-GRACE = 120.0
-"""Seconds beside the search's own: Olive looks at the clock only between two samples."""
+CACHE = "cache/default_workflow"
+"""Where Olive keeps what it makes and evaluates, below its folder."""
+METRICS = {"accuracy": "accuracy-accuracy_score", "latency": "latency-p50", "bytes": "size-bytes"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Asked:
 def olive(searched: Searched, baseline: Path, given: Asked) -> list[dict[str, Any]]:
     """Every model that Olive evaluated, in order: path, seconds since its start, accuracy, latency in ms, bytes.
 
-    A `ValueError` where no Python is given.
+    Olive looks at the clock only between two samples, which take minutes once its sampler knows most of the space: it
+    is ended when the time is up. A `ValueError` where no Python is given.
     """
     if given.python is None:
         raise ValueError("--olive PYTHON says which Python has Olive installed")
@@ -48,18 +52,36 @@ def olive(searched: Searched, baseline: Path, given: Asked) -> list[dict[str, An
     asked = {"baseline": str(baseline), "name": name, "classes": int(searched.stop.labels.max()) + 1}
     asked |= {"seconds": given.seconds, "seed": given.seed, "folder": str(folder)}
     write_json(folder / "asked.json", asked)
-    with (folder / "log.txt").open("w") as log:
+    begin = time.time()
+    with (folder / "log.txt").open("w") as log, suppress(subprocess.TimeoutExpired):
         subprocess.run(
             [given.python.absolute(), CHILD, folder / "asked.json"],
             check=True,
             cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
-            timeout=given.seconds + GRACE,
+            timeout=given.seconds,
             env={**os.environ, "OLIVE_DISABLE_TELEMETRY": "1"},
         )
-    found: list[dict[str, Any]] = read_json(folder / "models.json")
-    return found
+    return evaluated(folder / CACHE, baseline, begin)
 
 
-__all__ = ["Asked", "olive"]
+def evaluated(cache: Path, baseline: Path, begin: float) -> list[dict[str, Any]]:
+    """The models that Olive's cache has an evaluation of, in order of their time; `begin` is that of its start."""
+    rows = []
+    for path in (cache / "evaluations").glob("*.json"):
+        content = read_json(path)
+        model = cache / "runs" / content["model_id"].split("-")[0] / "model.json"
+        given = not model.exists()
+        rows.append(
+            {
+                "input": given,
+                "path": str(baseline) if given else read_json(model)["config"]["model_path"],
+                "seconds": max(path.stat().st_mtime - begin, 0.0),
+                **{name: content["signal"][key]["value"] for name, key in METRICS.items()},
+            }
+        )
+    return sorted(rows, key=lambda row: float(row["seconds"]))
+
+
+__all__ = ["Asked", "evaluated", "olive"]
