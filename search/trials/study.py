@@ -28,6 +28,10 @@ from weighbridge.gate.measure.machine_lock import lock_of, machine_lock
 from weighbridge.search.problem.space import Space, Values
 
 STUDY = "search"
+FORMAT = 2
+"""Of a journal: what its trials keep, and the scale of their constraints. A journal of another format is refused, since
+its trials would be misread.
+"""
 IDENTITY = "identity"
 CONSTRAINT = "constraint"
 STARTUP = 12
@@ -194,15 +198,17 @@ def opened(  # noqa: PLR0913  # keywords
 def _identified(journal: Journal, identity: Mapping[str, Any]) -> Journal:
     known = journal.noted(IDENTITY)
     if known is None:
-        journal.note(IDENTITY, dict(identity))
+        journal.note(IDENTITY, {"format": FORMAT, **identity})
         return journal
+    told = ""
+    if known.get("format") != FORMAT:
+        told = "was written by a version of weighbridge that keeps other facts of its trials"
     for key, value in identity.items():
-        if known.get(key) != value:
-            raise InputError(
-                f"is the journal of a search with another {key} ({known.get(key)}; now {value})",
-                where=str(journal.path),
-                fix="give this search its own --name, or delete the journal's folder",
-            )
+        if not told and known.get(key) != value:
+            told = f"is the journal of a search with another {key} ({known.get(key)}; now {value})"
+    if told:
+        fix = "give this search its own --name, or delete the journal's folder"
+        raise InputError(told, where=str(journal.path), fix=fix)
     return journal
 
 
@@ -222,4 +228,4 @@ def _constraints(trial: FrozenTrial) -> tuple[float, ...]:
     return (float(trial.user_attrs.get(CONSTRAINT, 1.0)),)
 
 
-__all__ = ["Journal", "opened"]
+__all__ = ["FORMAT", "Journal", "opened"]

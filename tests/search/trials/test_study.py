@@ -1,5 +1,6 @@
 """The journal: a killed search loses nothing and repeats nothing, and the same seed proposes the same."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from optuna.trial import TrialState
 from weighbridge.core.documents import SearchSection, TrainSection
 from weighbridge.core.errors import InputError, StateError
 from weighbridge.search.problem.space import Space
-from weighbridge.search.trials.study import Journal, opened
+from weighbridge.search.trials.study import FORMAT, Journal, opened
 
 SPACE = Space("onnxruntime", SearchSection(), TrainSection(), module=True)
 IDENTITY = {"model": "net sha256:1", "seed": 7}
@@ -92,6 +93,21 @@ def test_a_journal_of_another_model_is_refused(tmp_path: Path) -> None:
         pass
     assert path.read_bytes().startswith(before)
     assert len(ran(path, 3)) == 3
+
+
+@pytest.mark.parametrize("earlier", ['"format":1,', ""])
+def test_a_journal_of_another_version_is_refused(tmp_path: Path, earlier: str) -> None:
+    """Its trials would be misread; it stays as it is."""
+    path = tmp_path / "journal.log"
+    ran(path, 2)
+    text = path.read_text()
+    current = f'"format":{FORMAT},'
+    assert text.replace(" ", "").count(current) == 1
+    path.write_text(re.sub(rf'"format": ?{FORMAT}, ?', earlier, text))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="was written by a version of weighbridge that keeps other facts"):
+        ran(path, 3)
+    assert path.read_bytes().startswith(before)
 
 
 def test_two_searches_do_not_share_a_journal(tmp_path: Path) -> None:
