@@ -14,6 +14,7 @@ from weighbridge.compress import stages
 from weighbridge.core.files import dump_yaml, read_json, read_yaml
 from weighbridge.core.project import PARAMS
 from weighbridge.gate.stages import pipeline
+from weighbridge.search.trials.workshop import FOLDER
 
 SEARCHES: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.01, ("--no-training",)),
@@ -41,6 +42,9 @@ def verdicts(project: Path, root: Path, drop: float, words: Sequence[str]) -> li
     """
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(project, root, symlinks=True)
+    for path in (root / FOLDER).iterdir():
+        if path.name != "shared":  # the baseline; searches of other parts have other budgets
+            shutil.rmtree(path)
     params = read_yaml(root / PARAMS)
     accuracy = {"metric": "accuracy.top1", "max_drop": drop, "against": "baseline"}
     params |= {
