@@ -21,6 +21,13 @@ SIZES = {"float": 7, "int8": 10, "qat-int8": 6}
 """Of markers, in points."""
 
 Rows = Sequence[Mapping[str, Any]]
+CONTENDERS = {
+    "ours": "ours",
+    "random": "random search",
+    "olive": "Olive's search",
+    "hand": "recipes made by hand",
+}
+"""Contender of the hypervolume → its name in the picture."""
 
 
 def deep_compression(rows: Rows, references: Mapping[str, float], margin: float) -> Figure:
@@ -78,22 +85,26 @@ def targets(rows: Rows) -> Figure:
 def search(rows: Rows) -> Figure:
     """Hypervolume so far over minutes, one step line a search, a colour for each contender.
 
-    What was confirmed in the end is a cross; a level for a contender without a clock.
+    What was confirmed in the end is a cross with the seed beside it; a level for a contender without a clock.
     """
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    colours = dict(zip(("ours", "random", "olive", "hand"), COLOURS, strict=False))
+    colours = dict(zip(CONTENDERS, COLOURS, strict=False))
     for row in rows:
-        colour, name = colours[row["contender"]], f"{row['contender']}, seed {row['seed']}"
+        colour, name = colours[row["contender"]], CONTENDERS[row["contender"]]
         if not row["anytime"]:
-            axes.axhline(row["hypervolume"], color=colour, linestyle=":", label=f"{row['contender']}, confirmed")
+            axes.axhline(row["hypervolume"], color=colour, linestyle=":", label=name)
             continue
         seconds, values = zip((0.0, 0.0), *row["anytime"], (60 * row["minutes"], row["anytime"][-1][1]), strict=True)
         axes.step([moment / 60 for moment in seconds], values, where="post", color=colour, label=name)
-        axes.plot(row["minutes"], row["hypervolume"], marker="x", color=colour, linestyle="", clip_on=False)
-    axes.set(xlabel="minutes (×: what was confirmed)", ylabel="hypervolume so far,\nlog bytes × log latency", ylim=0)
+        place = (row["minutes"], row["hypervolume"])
+        axes.plot(*place, marker="x", color=colour, linestyle="", clip_on=False)
+        axes.annotate(str(row["seed"]), place, (6, -3), textcoords="offset points", color=colour, fontsize=8)
+    axes.set(ylabel="hypervolume so far,\nlog bytes × log latency", ylim=0)
+    axes.set(xlabel="minutes (×: what was confirmed, with its seed)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), fontsize=8, loc="outside right upper")
     return figure
 
 
