@@ -12,7 +12,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from benchmarks.searching.hypervolume import LIMIT, drops_on_test, ground_of, stored
+from benchmarks.searching.confirmed_files import LIMIT, drops_on_test, ground_of
+from benchmarks.searching.hypervolume import stored
 from weighbridge.search.estimate.expected_drop import fitted_line
 from weighbridge.search.trials.study import STUDY
 from weighbridge.search.trials.workshop import FOLDER

@@ -20,33 +20,25 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from benchmarks.searching.confirmed_files import LIMIT, Ground, confirmed, ground_of
 from benchmarks.searching.olive_contender import Asked, olive
 from weighbridge.compress.recipe.maker import Maker
 from weighbridge.compress.recipe.recipe import read_steps
 from weighbridge.core.documents import RecipeSection
 from weighbridge.core.files import atomic_write, read_json, read_yaml, write_json
 from weighbridge.core.pareto import front, hypervolume
-from weighbridge.data import load_data
 from weighbridge.gate.measure.machine import allowed_cores
-from weighbridge.gate.statistics.multiplicity import holm
-from weighbridge.search.estimate.scores import Array, loss, scores
-from weighbridge.search.estimate.timing import Bench, Timing
+from weighbridge.search.estimate.timing import Timing
 from weighbridge.search.problem.search_request import SearchRequest
-from weighbridge.search.problem.three_splits import Searched, searched
 from weighbridge.search.run import Found, search
 from weighbridge.search.trials.study import CONSTRAINT, STUDY
-from weighbridge.search.trials.workshop import FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENDERS = ("hand", "ours", "random", "olive")
 BARS = {"of_hand_made": ("hand", 0.95), "of_random": ("random", 1.3), "of_olive": ("olive", 1.2)}
 """Bar → who our search is held against, and the least ratio of the hypervolumes, in the worst seed."""
-LIMIT = 0.01
-"""Largest drop of a confirmed file."""
 MOST = 8
 """Files that a contender hands in, as many as a search confirms."""
-LAUNCHES = 9
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -61,22 +53,6 @@ class Unit:
     def folder(self) -> str:
         """Where in the work folder its documents lie."""
         return "hand" if self.contender == "hand" else f"{self.minutes:g}min/{self.contender}-{self.seed}"
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What all contenders are given."""
-
-    project: Path
-    searched: Searched
-    baseline: Path
-    before: Array
-    """The baseline's scores on the part that confirms."""
-
-    @property
-    def baseline_bytes(self) -> int:
-        """Of the uncompressed file."""
-        return self.baseline.stat().st_size
 
 
 @dataclass(frozen=True)
@@ -103,16 +79,6 @@ def units_of(seeds: Sequence[int], minutes: float) -> list[Unit]:
     return [Unit("hand", 0, minutes), *named]
 
 
-def ground_of(project: Path) -> Ground:
-    """The search's own baseline and parts, and the baseline's file."""
-    source = searched(project, None, project / FOLDER / "shared", lambda *_: None, training=True)
-    made = source.source
-    path = project / FOLDER / "hypervolume" / "baseline.onnx"
-    data = Maker(made.context, made.target, made.start).make([]).data
-    atomic_write(path, data)
-    return Ground(project, source, path, scores(made.target.run(data, source.confirm.inputs), source.confirm))
-
-
 def run_unit(unit: Unit, project: Path, work: Path, python: Path | None, *, confirming: bool = True) -> None:
     """Do what is left of a unit: to find files within its minutes, and to confirm them, now or at a later call."""
     folder = work / unit.folder
@@ -136,50 +102,6 @@ def run_unit(unit: Unit, project: Path, work: Path, python: Path | None, *, conf
     found = read_json(folder / "found.json")
     files = {name: folder / "files" / f"{name}.onnx" for name in found["files"]}
     write_json(folder / "confirmed.json", {**asdict(unit), **found, "files": confirmed(ground, files)})
-
-
-def confirmed(ground: Ground, files: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Each file on the part that confirms, timed in one interleaved job with the baseline.
-
-    `kept` says that the drop that was found is at most the limit; `proven` that it is surely so of all files together,
-    as a search has it that prints recipes. The quickstart's part that confirms has 1,500 examples, its test part, which
-    no contender is given either, 10,000: there the same is said with less luck.
-    """
-    if not files:
-        return []
-    source, run = ground.searched, ground.searched.source.target.run
-    params = source.source.project.params
-    store = ground.project / FOLDER / "timings"
-    on_test = dict(zip(files, drops_on_test(ground, list(files.values())), strict=True))
-    timed = Bench(ground.baseline, source.stop, params.weighing, store, lambda *_: None).time(files, LAUNCHES)
-    losses = {
-        name: loss(ground.before, scores(run(path.read_bytes(), source.confirm.inputs), source.confirm), LIMIT)
-        for name, path in files.items()
-    }
-    proven = holm([item.p_drop for item in losses.values()], ALPHA)
-    return [
-        {
-            "name": name,
-            "bytes": path.stat().st_size,
-            "times_smaller": ground.baseline_bytes / path.stat().st_size,
-            "ratio": timed[name].ratio,
-            "drop": losses[name].drop,
-            "kept": losses[name].drop <= LIMIT,
-            "proven": rejection.rejected,
-            "drop_on_test": on_test[name],
-            "kept_on_test": on_test[name] <= LIMIT,
-        }
-        for (name, path), rejection in zip(files.items(), proven, strict=True)
-    ]
-
-
-def drops_on_test(ground: Ground, files: Sequence[Path]) -> list[float]:
-    """What each file loses beside the baseline on the test part, as a share of its examples."""
-    source = ground.searched.source
-    project, run = source.project, source.target.run
-    test = load_data(project.params.data.factory, f"{project.params_file}: data.factory").test
-    before = scores(run(ground.baseline.read_bytes(), test.inputs), test).mean()
-    return [float(before - scores(run(path.read_bytes(), test.inputs), test).mean()) for path in files]
 
 
 def _hand(ground: Ground, folder: Path) -> Files:
@@ -297,8 +219,6 @@ __all__ = [
     "CONTENDERS",
     "Unit",
     "bars_of",
-    "drops_on_test",
-    "ground_of",
     "rows_of",
     "run_unit",
     "stored",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from weighbridge.core.errors import InputError
 from weighbridge.core.files import read_json, write_json
 from weighbridge.search.problem.three_splits import Searched
 
@@ -67,10 +68,17 @@ def olive(searched: Searched, baseline: Path, given: Asked) -> list[dict[str, An
 
 
 def evaluated(cache: Path, baseline: Path, begin: float) -> list[dict[str, Any]]:
-    """The models that Olive's cache has an evaluation of, in order of their time; `begin` is that of its start."""
+    """The models that Olive's cache has an evaluation of, in order of their time; `begin` is that of its start.
+
+    Columns: whether it is the input, path, seconds since the start, accuracy, latency in ms, bytes. An evaluation whose
+    file was cut short, by the end of the search, is none.
+    """
     rows = []
     for path in (cache / "evaluations").glob("*.json"):
-        content = read_json(path)
+        try:
+            content = read_json(path)
+        except InputError:
+            continue
         model = cache / "runs" / content["model_id"].split("-")[0] / "model.json"
         given = not model.exists()
         rows.append(

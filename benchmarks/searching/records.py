@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.searching.hypervolume import LIMIT
+from benchmarks.searching.confirmed_files import LIMIT
 from weighbridge.gate.measure.machine import allowed_cores
 from weighbridge.search.problem.search_request import SearchRequest
 from weighbridge.search.run import Found, search

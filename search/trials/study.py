@@ -200,16 +200,21 @@ def _identified(journal: Journal, identity: Mapping[str, Any]) -> Journal:
     if known is None:
         journal.note(IDENTITY, {"format": FORMAT, **identity})
         return journal
-    told = ""
-    if known.get("format") != FORMAT:
-        told = "was written by a version of weighbridge that keeps other facts of its trials"
-    for key, value in identity.items():
-        if not told and known.get(key) != value:
-            told = f"is the journal of a search with another {key} ({known.get(key)}; now {value})"
-    if told:
+    difference = _difference(known, identity)
+    if difference:
         fix = "give this search its own --name, or delete the journal's folder"
-        raise InputError(told, where=str(journal.path), fix=fix)
+        raise InputError(difference, where=str(journal.path), fix=fix)
     return journal
+
+
+def _difference(known: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """What makes a known journal that of another search; empty where nothing does."""
+    if known.get("format") != FORMAT:
+        return "was written by a version of weighbridge that keeps other facts of its trials"
+    for key, value in identity.items():
+        if known.get(key) != value:
+            return f"is the journal of a search with another {key} ({known.get(key)}; now {value})"
+    return ""
 
 
 def _drop_torn_line(path: Path) -> None:

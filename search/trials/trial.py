@@ -211,11 +211,11 @@ class Workshop:
         made = self.maker.make(self.space.read(point, epochs))
         digest = sha256_bytes(made.data)
         atomic_write(self.file(digest), made.data)
-        stop, usual = self.searched.stop, self.base_cross_entropy
+        stop, baseline = self.searched.stop, self.base_cross_entropy
         answers = self.searched.source.target.run(made.data, stop.inputs)
-        now, entropy = scores(answers, stop), calibrated_cross_entropy(answers, stop)
+        now, compressed = scores(answers, stop), calibrated_cross_entropy(answers, stop)
         found = loss(self.base_scores[: len(now)], now, self.limit, ALPHA)
-        extra = None if entropy is None or usual is None else entropy - usual
+        extra = None if compressed is None or baseline is None else compressed - baseline
         lost = (found.drop, found.lower, found.upper, found.flips, extra)
         return Rung(epochs, digest, made.sizes.bytes, *lost), made.sizes
 
